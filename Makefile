@@ -1,0 +1,37 @@
+# Everything a contributor runs. Each target needs only Python 3.11+, make and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types unit bench diagrams clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable . --group dev
+	touch $@
+
+demo: .venv/installed          ## one conversation, six faults, nothing lost
+	$(BIN)/detent demo
+
+test: lint types unit          ## what CI runs
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+unit: .venv/installed
+	$(BIN)/pytest
+
+bench: .venv/installed         ## ratios within one run; never a gate
+	$(BIN)/python -m benchmarks
+
+diagrams: .venv/installed      ## redraw diagrams/ from the tables
+	$(BIN)/python diagrams/generate.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
