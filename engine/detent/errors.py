@@ -1,0 +1,151 @@
+"""Errors of the engine. All of them are `DetentError`s with fields; see the core's too."""
+
+from detent_states.errors import (
+    CoreBugError,
+    DefinitionError,
+    DetentError,
+    IllegalEventError,
+)
+from detent_states.faults import Fault
+
+
+class SettingsError(DetentError):
+    """A setting that the engine cannot use.
+
+    Attributes:
+        setting: Its name.
+        problem: What is wrong with it.
+        remedy: What to give instead.
+    """
+
+    def __init__(self, setting: str, problem: str, remedy: str) -> None:
+        super().__init__(setting, problem, remedy)
+        self.setting = setting
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.problem}; {self.remedy}"
+
+
+class ToolDefinitionError(DetentError):
+    """A function cannot be offered as a tool.
+
+    Attributes:
+        tool: Its name.
+        problem: What is wrong with its signature or its options.
+        remedy: What to change.
+    """
+
+    def __init__(self, tool: str, problem: str, remedy: str) -> None:
+        super().__init__(tool, problem, remedy)
+        self.tool = tool
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"tool {self.tool!r}: {self.problem}; {self.remedy}"
+
+
+class ConversationClosedError(DetentError):
+    """The conversation was closed; nothing was sent and nothing was lost.
+
+    Attributes:
+        name: The conversation.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"conversation {self.name!r} is closed; open it again to go on"
+
+
+class JournalError(DetentError):
+    """A store or a journal failed, or must not be used as it is.
+
+    Attributes:
+        where: The store or the conversation, as the caller named it.
+        problem: What happened.
+        remedy: What to do.
+        outcome_unknown: True if an append may or may not have become durable.
+    """
+
+    def __init__(
+        self, where: str, problem: str, remedy: str, outcome_unknown: bool = False
+    ) -> None:
+        super().__init__(where, problem, remedy, outcome_unknown)
+        self.where = where
+        self.problem = problem
+        self.remedy = remedy
+        self.outcome_unknown = outcome_unknown
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}; {self.remedy}"
+
+
+class JournalCorruptError(JournalError):
+    """The record contradicts its own digests: it is not read and not touched."""
+
+
+class JournalVersionError(JournalError):
+    """The record was written by a newer detent, or is no detent store at all."""
+
+
+class JournalFullError(JournalError):
+    """There is no room to append; nothing was appended."""
+
+
+class UnknownConversationError(JournalError):
+    """There is no conversation of that name."""
+
+
+class ConversationBusyError(JournalError):
+    """Somebody alive writes this conversation; nothing was sent."""
+
+
+class LeaseLostError(JournalError):
+    """A newer writer holds the conversation; this handle appends nothing any more."""
+
+
+class TurnFailedError(DetentError):
+    """A turn stopped before it was done; see `Turn.raise_for_failure`.
+
+    Attributes:
+        turn: Its number.
+        fault: What happened.
+        exchanges: How many confirmed exchanges the history has.
+    """
+
+    def __init__(self, turn: int, fault: Fault, exchanges: int) -> None:
+        super().__init__(turn, fault, exchanges)
+        self.turn = turn
+        self.fault = fault
+        self.exchanges = exchanges
+
+    def __str__(self) -> str:
+        return (
+            f"turn {self.turn} failed: {self.fault}; history keeps its"
+            f" {self.exchanges} confirmed exchange(s); retry(), abandon(), or send()"
+            " something else"
+        )
+
+
+__all__ = [
+    "ConversationBusyError",
+    "ConversationClosedError",
+    "CoreBugError",
+    "DefinitionError",
+    "DetentError",
+    "IllegalEventError",
+    "JournalCorruptError",
+    "JournalError",
+    "JournalFullError",
+    "JournalVersionError",
+    "LeaseLostError",
+    "SettingsError",
+    "ToolDefinitionError",
+    "TurnFailedError",
+    "UnknownConversationError",
+]

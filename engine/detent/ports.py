@@ -1,0 +1,235 @@
+"""The engine's whole outside: five small protocols, no SDK type among them.
+
+Whoever implements one of these can replace that part of the world: a model behind
+another transport, a journal in another database, a clock that a test turns by hand.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, final
+
+import attrs
+
+from detent_states.errors import DetentError
+from detent_states.events import Event
+from detent_states.faults import Fault
+from detent_states.history import Request
+from detent_states.reply import Reply
+
+
+@final
+@attrs.frozen
+class BlockOpened:
+    """A content block of the reply began.
+
+    Attributes:
+        index: Its place in the reply.
+        type: Its type, as the API names it (`text`, `thinking`, `tool_use`, …).
+        name: The tool's name, for a call.
+        id: The call's id, for a call.
+    """
+
+    index: int
+    type: str
+    name: str | None = None
+    id: str | None = None
+
+
+@final
+@attrs.frozen
+class TextDelta:
+    """Some text of the reply. Shown, not yet history."""
+
+    index: int
+    text: str
+
+
+@final
+@attrs.frozen
+class ThinkingDelta:
+    """Some thinking of the reply. Shown, not yet history."""
+
+    index: int
+    text: str
+
+
+@final
+@attrs.frozen
+class InputDelta:
+    """Some of a call's arguments, as raw JSON. Nothing runs on it."""
+
+    index: int
+    json: str
+
+
+@final
+@attrs.frozen
+class BlockClosed:
+    """A content block is whole."""
+
+    index: int
+
+
+Delta: TypeAlias = BlockOpened | TextDelta | ThinkingDelta | InputDelta | BlockClosed
+"""What a model port reports while a reply arrives: for display, never for history."""
+
+
+class RequestFailedError(DetentError):
+    """A request did not bring a whole reply.
+
+    Attributes:
+        fault: What happened, as far as anybody can know it.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+    def __str__(self) -> str:
+        return str(self.fault)
+
+
+class Model(Protocol):
+    """Where requests go. The adapter to the `anthropic` SDK is one of these."""
+
+    async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
+        """Send the bytes as they are and return the whole reply.
+
+        Args:
+            request: What to send; `request.body` leaves byte for byte.
+            report: Called, without waiting, for each piece of a streamed reply.
+
+        Raises:
+            RequestFailedError: Anything but a whole reply, with the fault classified.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what this port opened itself."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, as the engine sees it."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; may be cancelled."""
+        ...
+
+
+class Ids(Protocol):
+    """Identity and chance."""
+
+    def fresh(self) -> str:
+        """A name nobody else has."""
+        ...
+
+    def draw(self) -> float:
+        """A random number in [0, 1)."""
+        ...
+
+
+@final
+@attrs.frozen
+class Entry:
+    """One journaled event.
+
+    Attributes:
+        sequence: Its place in the conversation, from 1, without gaps.
+        event: What happened.
+    """
+
+    sequence: int
+    event: Event
+
+
+class Journal(Protocol):
+    """The durable record of one conversation, held by one writer."""
+
+    @property
+    def name(self) -> str:
+        """The conversation it belongs to."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """Sequence of the last entry; 0 for a conversation that is new."""
+        ...
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Make events durable, all or none, in order. Synchronous on purpose: nothing
+        can be cancelled between the reply and the record of it.
+
+        Raises:
+            JournalError: Nothing was appended, or (`outcome_unknown`) nobody can say.
+        """
+        ...
+
+    def entries(self, after: int = 0) -> Sequence[Entry]:
+        """What is recorded after that sequence, a fork's inherited entries included."""
+        ...
+
+    def close(self) -> None:
+        """Give the conversation back. Idempotent."""
+        ...
+
+
+@final
+@attrs.frozen
+class Listing:
+    """One conversation in a store, for lists.
+
+    Attributes:
+        name: Its name.
+        entries: How many entries it has, inherited ones included.
+        parent: The conversation it was forked off, if it was.
+        holder: Who writes it now, in words; None if nobody does.
+        epoch: The fencing token of the newest writer.
+    """
+
+    name: str
+    entries: int
+    parent: str | None = None
+    holder: str | None = None
+    epoch: int = 0
+
+
+class Store(Protocol):
+    """Where journals live."""
+
+    def open(self, name: str) -> Journal:
+        """Take the writer's lease on a conversation, new or old.
+
+        Raises:
+            ConversationBusyError: Somebody alive holds it.
+            JournalError: The store cannot be read, or must not be.
+        """
+        ...
+
+    def read(self, name: str) -> Sequence[Entry]:
+        """All entries of a conversation, without taking its lease; read-only.
+
+        Raises:
+            UnknownConversationError: No conversation of that name.
+            JournalError: The store cannot be read, or must not be.
+        """
+        ...
+
+    def fork(self, parent: str, name: str, sequence: int) -> None:
+        """Make `name` begin as the first `sequence` entries of `parent`, by reference.
+
+        Raises:
+            JournalError: `name` exists, or `parent` has no such entry.
+        """
+        ...
+
+    def conversations(self) -> Sequence[Listing]:
+        """Every conversation, oldest first."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the store opened. Idempotent."""
+        ...

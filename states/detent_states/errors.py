@@ -1,0 +1,72 @@
+"""The root of every error detent raises, and the ones the pure core raises itself.
+
+Each error carries its facts as fields and builds its one-line message from them: what
+happened, where things stand, what to do. Catch `DetentError` to catch them all.
+"""
+
+from collections.abc import Sequence
+
+
+class DetentError(Exception):
+    """Root of every error that detent raises on purpose."""
+
+
+class DefinitionError(DetentError):
+    """A declared table is wrong; all its faults are listed at once.
+
+    Attributes:
+        table: Name of the table.
+        faults: One sentence a fault, in reading order.
+    """
+
+    def __init__(self, table: str, faults: Sequence[str]) -> None:
+        super().__init__(table, tuple(faults))
+        self.table = table
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        listed = "; ".join(self.faults)
+        return f"table {self.table!r} has {len(self.faults)} fault(s): {listed}"
+
+
+class IllegalEventError(DetentError):
+    """An event arrived in a state that has no row for it; nothing was changed.
+
+    Attributes:
+        table: Name of the machine that refused.
+        state: The state it stands in.
+        trigger: What was asked of it.
+        legal: The triggers that state does have.
+        why: The guard that said no, where a row exists but its guard is false.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        state: str,
+        trigger: str,
+        legal: Sequence[str],
+        why: str | None = None,
+    ) -> None:
+        super().__init__(table, state, trigger, tuple(legal), why)
+        self.table = table
+        self.state = state
+        self.trigger = trigger
+        self.legal = tuple(legal)
+        self.why = why
+
+    def __str__(self) -> str:
+        legal = ", ".join(self.legal) or "nothing"
+        if self.why is not None:
+            return (
+                f"{self.table} {self.state}: {self.trigger!r} is refused"
+                f" because not: {self.why}; nothing was changed"
+            )
+        return (
+            f"{self.table} {self.state} has no transition for {self.trigger!r};"
+            f" legal here: {legal}; nothing was changed"
+        )
+
+
+class CoreBugError(DetentError, AssertionError):
+    """The core contradicted itself: a bug in detent, not in the caller or the world."""

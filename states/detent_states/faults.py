@@ -1,0 +1,246 @@
+"""What went wrong, as data: one `Fault`, one total classification, one remedy.
+
+Every status, error type, error code and stream accident maps to exactly one kind.
+Recovery is keyed on status, type and code; wording is read only as a last hint, because
+neither the SDK nor the API promises it (Anthropic docs: api/errors).
+"""
+
+import re
+from enum import StrEnum
+from typing import final
+
+import attrs
+
+
+class FaultKind(StrEnum):
+    """The kinds of fault, each with what it means for the turn."""
+
+    TRANSIENT = "transient"
+    """The server or the network had a bad moment; the same request may pass later."""
+    OPTIONAL_FIELD = "optional field"
+    """A field the request can do without was refused."""
+    THREAD = "thread"
+    """The server's copy of the conversation is gone or cannot be continued."""
+    TOO_LONG = "too long"
+    """The request does not fit: bytes, tokens, images."""
+    BLOCK = "block"
+    """The server names one block of the request."""
+    THINKING = "thinking"
+    """Signed thinking was refused."""
+    INVALID = "invalid"
+    """A definite refusal that names nothing we know."""
+    REFUSAL = "refusal"
+    """The model declined; the exchange is not history."""
+    COMPACTION = "compaction"
+    """No usable summary came back; the old context stays."""
+    AUTH = "auth"
+    """Credentials are missing, wrong or not allowed to do this."""
+    BILLING = "billing"
+    """Credit or a spend limit."""
+    MODEL_GONE = "model gone"
+    """The model is unknown or retired."""
+    LOCAL = "local"
+    """detent refused its own request before sending it."""
+    BUDGET = "budget"
+    """The turn used up what it was allowed."""
+    CANCELLED = "cancelled"
+    """The caller stopped the turn."""
+    INTERRUPTED = "interrupted"
+    """The process ended in the middle of the turn."""
+
+
+@final
+@attrs.frozen
+class Fault:
+    """One fault: what happened, as far as anybody can know it.
+
+    Attributes:
+        kind: What it means for the turn.
+        message: What the server or the transport said, one line.
+        status: HTTP status; None where there was no answer.
+        type: `error.type` of the envelope.
+        code: `error.details.error_code` of the envelope.
+        request_id: The server's id for the request, for support.
+        retry_after: Seconds the server asks to wait.
+        path: The part of the request that the server names.
+        outcome_unknown: The request may have been answered where we cannot see it.
+        retry_refused: The server said in so many words not to retry.
+    """
+
+    kind: FaultKind
+    message: str
+    status: int | None = None
+    type: str | None = None
+    code: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    path: str | None = None
+    outcome_unknown: bool = False
+    retry_refused: bool = False
+
+    def __str__(self) -> str:
+        """The fault on one line: status, type, message."""
+        head = " ".join(str(p) for p in (self.status, self.type) if p is not None)
+        tail = f" ({self.request_id})" if self.request_id else ""
+        return f"{head or self.kind.value}: {self.message}{tail}"
+
+
+TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
+"""Statuses below 500 that may pass later."""
+
+_BY_CODE = {
+    "thread_not_found": FaultKind.THREAD,
+    "thread_already_continued": FaultKind.THREAD,
+    "thread_continue_in_flight": FaultKind.THREAD,
+    "thread_fingerprint_mismatch": FaultKind.THREAD,
+    "thread_unsupported_request": FaultKind.THREAD,
+    "compaction_unavailable": FaultKind.TRANSIENT,
+    "compaction_block_ambiguous": FaultKind.COMPACTION,
+    "compaction_block_misplaced": FaultKind.COMPACTION,
+    "compaction_content_mismatch": FaultKind.COMPACTION,
+    "compaction_signature_invalid": FaultKind.COMPACTION,
+    "compaction_tool_changes_mismatch": FaultKind.COMPACTION,
+    "compaction_incomplete_turn": FaultKind.COMPACTION,
+    "compaction_nothing_to_summarize": FaultKind.COMPACTION,
+    "compaction_too_many_tool_references": FaultKind.COMPACTION,
+    "request_body_too_large_after_decoding": FaultKind.TOO_LONG,
+    "enforced_spend_limit_reached": FaultKind.BILLING,
+    "contract_spend_limit_reached": FaultKind.BILLING,
+    "linked_organization_billing_unavailable": FaultKind.BILLING,
+    "linked_organization_spend_limit_reached": FaultKind.BILLING,
+    "user_profile_billing_not_authorized": FaultKind.BILLING,
+    "user_profile_not_billable": FaultKind.BILLING,
+    "ramp_limit_exceeded": FaultKind.TRANSIENT,
+    "organization_on_hold": FaultKind.AUTH,
+    "organization_not_enrolled_in_beta": FaultKind.AUTH,
+    "organization_type_not_supported": FaultKind.AUTH,
+    "user_profile_required": FaultKind.AUTH,
+    "user_profile_not_found": FaultKind.AUTH,
+    "cmek_key_disabled": FaultKind.AUTH,
+    "cmek_key_network_blocked": FaultKind.AUTH,
+    "sandbox_egress_restricted": FaultKind.AUTH,
+    "file_expired": FaultKind.BLOCK,
+}
+
+_BY_TYPE = {
+    "rate_limit_error": FaultKind.TRANSIENT,
+    "overloaded_error": FaultKind.TRANSIENT,
+    "api_error": FaultKind.TRANSIENT,
+    "timeout_error": FaultKind.TRANSIENT,
+    "conflict_error": FaultKind.TRANSIENT,
+    "authentication_error": FaultKind.AUTH,
+    "permission_error": FaultKind.AUTH,
+    "billing_error": FaultKind.BILLING,
+    "request_too_large": FaultKind.TOO_LONG,
+}
+
+# Hints of last resort, read only where status, type and code say nothing more.
+_BY_WORDING: tuple[tuple[re.Pattern[str], FaultKind], ...] = (
+    (re.compile(r"prompt is too long|exceed context limit"), FaultKind.TOO_LONG),
+    (re.compile(r"too many images"), FaultKind.TOO_LONG),
+    (
+        re.compile(r"Invalid `(signature|data)` in|`thinking` or `redacted"),
+        FaultKind.THINKING,
+    ),
+    (re.compile(r"Expected `thinking` or `redacted_thinking`"), FaultKind.THINKING),
+    (re.compile(r"credit balance|API usage limits"), FaultKind.BILLING),
+    (
+        re.compile(
+            r"^(diagnostics|container|thread|context_management|metadata|service_tier)\b"
+        ),
+        FaultKind.OPTIONAL_FIELD,
+    ),
+)
+
+_PATH = re.compile(r"^((?:messages|system|tools)\.\d+(?:\.[\w]+)*)")
+
+
+def classify(
+    status: int | None, type_: str | None, code: str | None, message: str
+) -> FaultKind:
+    """The kind of a fault, for any combination whatever.
+
+    Order: the code (the contract), then the HTTP status, then the type, then, for
+    a plain 400, the wording as a hint.
+    """
+    if code is not None and code in _BY_CODE:
+        return _BY_CODE[code]
+    if status is None:
+        return FaultKind.TRANSIENT
+    if status in TRANSIENT_STATUS or status >= 500:
+        return _wording(message, {FaultKind.BILLING}) or FaultKind.TRANSIENT
+    if status < 400:  # an error event inside a 200 stream
+        return _BY_TYPE.get(type_ or "", FaultKind.TRANSIENT)
+    if status in (401, 403):
+        return FaultKind.AUTH
+    if status == 402:
+        return FaultKind.BILLING
+    if status == 404:
+        return (
+            FaultKind.MODEL_GONE if message.startswith("model:") else FaultKind.INVALID
+        )
+    if status == 413:
+        return FaultKind.TOO_LONG
+    hinted = _wording(message, set(FaultKind))
+    if hinted is not None:
+        return hinted
+    if type_ in _BY_TYPE:
+        return _BY_TYPE[type_]
+    return FaultKind.BLOCK if _PATH.match(message) else FaultKind.INVALID
+
+
+def named_path(message: str) -> str | None:
+    """The part of the request that a message names, or None."""
+    match = _PATH.match(message)
+    return match.group(1) if match else None
+
+
+def _wording(message: str, kinds: set[FaultKind]) -> FaultKind | None:
+    for pattern, kind in _BY_WORDING:
+        if kind in kinds and pattern.search(message):
+            return kind
+    return None
+
+
+@final
+@attrs.frozen
+class RetryPolicy:
+    """How long a turn waits out transient faults, in seconds and in attempts.
+
+    Attributes:
+        attempts_max: Requests in a row that may fail before the turn rests in failed.
+        first_wait_seconds: The first backoff; each further one doubles.
+        wait_max_seconds: No backoff is longer than this.
+        hint_max_seconds: A server hint beyond this suspends the turn instead of
+            blocking the caller.
+        jitter: Share of the backoff that is drawn at random, 0 to 1.
+    """
+
+    attempts_max: int = 8
+    first_wait_seconds: float = 0.5
+    wait_max_seconds: float = 30.0
+    hint_max_seconds: float = 120.0
+    jitter: float = 0.25
+
+    def wait(self, fault: Fault, failures: int, draw: float) -> float | None:
+        """Seconds to wait before the next attempt, or None to rest in failed.
+
+        Args:
+            fault: What just happened.
+            failures: How many attempts in a row have failed, this one included.
+            draw: A random number in [0, 1), drawn by the caller.
+        """
+        if fault.kind is not FaultKind.TRANSIENT or fault.retry_refused:
+            return None
+        if failures >= self.attempts_max:
+            return None
+        backoff = min(
+            self.first_wait_seconds * 2.0 ** (failures - 1), self.wait_max_seconds
+        )
+        backoff *= 1 - self.jitter * draw
+        hint = fault.retry_after or 0.0
+        if hint > self.hint_max_seconds:
+            return None
+        # Jitter is added on top of a hint, never taken from it: the server said
+        # "not before".
+        return max(backoff, hint + (self.jitter * draw if hint else 0.0))

@@ -1,0 +1,189 @@
+"""One whole reply of the server, sealed as the bytes it came in.
+
+`content` is never parsed and printed again: what is stored, digested and sent back is
+what arrived. What the core needs to know of it is read from the bytes on demand.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, final
+
+import attrs
+
+
+@final
+@attrs.frozen
+class Usage:
+    """Tokens, as the server counted them.
+
+    Attributes:
+        input: Tokens read that no cache served (`input_tokens`).
+        output: Tokens written (`output_tokens`).
+        cache_read: Tokens served by the prompt cache.
+        cache_write: Tokens written to the prompt cache.
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+        )
+
+    @property
+    def context(self) -> int:
+        """Tokens in the window after this reply: everything read plus the reply."""
+        return self.input + self.cache_read + self.cache_write + self.output
+
+    @classmethod
+    def read(cls, usage: object) -> "Usage":
+        """Usage from the `usage` object of a reply; what is missing counts as 0.
+
+        A compaction reply reports zeros at the top and its cost under `iterations`
+        (Anthropic docs: build-with-claude/compaction): those are summed.
+        """
+        if not isinstance(usage, dict):
+            return cls()
+        total = cls(
+            _count(usage.get("input_tokens")),
+            _count(usage.get("output_tokens")),
+            _count(usage.get("cache_read_input_tokens")),
+            _count(usage.get("cache_creation_input_tokens")),
+        )
+        iterations = usage.get("iterations")
+        if isinstance(iterations, list):
+            for one in iterations:
+                if isinstance(one, dict) and one.get("type") == "compaction":
+                    total += cls.read(
+                        {k: v for k, v in one.items() if k != "iterations"}
+                    )
+        return total
+
+
+def _count(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    return 0
+
+
+@final
+@attrs.frozen
+class ToolUse:
+    """One tool call that a reply proposes.
+
+    Attributes:
+        id: The `tool_use` id the one result must carry.
+        name: The tool's name.
+        input: The arguments, parsed; None where they were cut off or are no object.
+        broken: The raw text of the arguments where they could not be used.
+    """
+
+    id: str
+    name: str
+    input: Mapping[str, Any] | None
+    broken: str | None = None
+
+
+@final
+@attrs.frozen
+class Reply:
+    """A reply whose end was seen.
+
+    Attributes:
+        content: The content blocks as JSON, comma-separated, without the brackets;
+            empty for a reply without content.
+        meta: A JSON object with everything else the reply said (`id`, `model`,
+            `stop_reason`, `usage`, …) and what the adapter noted about it:
+            `request_id`, `end` ("stop", or "inferred" where the closing event was
+            missing) and `broken` (raw tool input by call id, where it was unusable).
+    """
+
+    content: bytes
+    meta: bytes
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """`meta`, parsed."""
+        facts: Mapping[str, Any] = json.loads(self.meta)
+        return facts
+
+    @cached_property
+    def blocks(self) -> tuple[Mapping[str, Any], ...]:
+        """The content blocks, parsed; to look at, never to send."""
+        return tuple(json.loads(b"[" + self.content + b"]"))
+
+    @property
+    def message_id(self) -> str:
+        """The server's id for this reply (`msg_…`)."""
+        return str(self.facts["id"])
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the server stopped, in its own word."""
+        return str(self.facts["stop_reason"])
+
+    @property
+    def model(self) -> str:
+        """The model that answered."""
+        return str(self.facts.get("model") or "")
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id for the request, for support."""
+        found = self.facts.get("request_id")
+        return found if isinstance(found, str) else None
+
+    @property
+    def inferred(self) -> bool:
+        """True if the closing event was missing and the end was inferred."""
+        return self.facts.get("end") == "inferred"
+
+    @cached_property
+    def usage(self) -> Usage:
+        """What this reply cost."""
+        return Usage.read(self.facts.get("usage"))
+
+    @cached_property
+    def text(self) -> str:
+        """The text blocks, joined."""
+        return "".join(
+            block["text"]
+            for block in self.blocks
+            if block.get("type") == "text" and isinstance(block.get("text"), str)
+        )
+
+    @cached_property
+    def tool_uses(self) -> tuple[ToolUse, ...]:
+        """The calls of this reply that are ours to answer, in order."""
+        if b'"tool_use"' not in self.content:
+            return ()
+        broken = self.facts.get("broken")
+        raw: Mapping[str, str] = broken if isinstance(broken, dict) else {}
+        return tuple(
+            ToolUse(
+                str(block["id"]),
+                str(block["name"]),
+                given
+                if isinstance(given := block.get("input"), dict)
+                and block["id"] not in raw
+                else None,
+                raw.get(str(block["id"]))
+                if isinstance(given, dict)
+                else json.dumps(given),
+            )
+            for block in self.blocks
+            if block.get("type") == "tool_use"
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the sealed content, in hex."""
+        return sha256(self.content).hexdigest()

@@ -1,0 +1,448 @@
+"""The reducer: `step(snapshot, event) -> Step(snapshot, commands)`.
+
+Pure and total: no I/O, no clock, no randomness. An event that is not legal raises and
+changes nothing; an event of a turn or attempt that is no longer current is dropped. What
+follows is a function of where the conversation stands, so a command that was lost is
+asked for again by whoever looks at the snapshot next (`orders`).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, assert_never, final
+
+import attrs
+
+from detent_states import events as ev
+from detent_states.call import CALL, CallState, Closing
+from detent_states.commands import (
+    Command,
+    ConsiderRetry,
+    ContinueTurn,
+    Prepare,
+    Rest,
+    RunCalls,
+    SendRequest,
+)
+from detent_states.errors import CoreBugError, IllegalEventError
+from detent_states.events import Event
+from detent_states.history import Base, Exchange, Purpose, encode
+from detent_states.machine import Effect, Table, Transition
+from detent_states.outcome import Outcome, outcome
+from detent_states.snapshot import Call, Move, Snapshot, Turn, owes
+from detent_states.turn import TURN, TurnState
+
+Fire = Callable[[Table, str, str, object, object], Transition]
+"""How a row is executed: by the compiled machine, or looked up."""
+
+
+@final
+@attrs.frozen
+class Step:
+    """What an event made of a snapshot.
+
+    Attributes:
+        snapshot: Where the conversation stands now.
+        commands: What to do next, in order.
+        move: The row of the turn's table that was executed, if one was.
+        dropped: True if the event was stale: nothing changed, journal nothing.
+    """
+
+    snapshot: Snapshot
+    commands: tuple[Command, ...] = ()
+    move: Move | None = None
+    dropped: bool = False
+
+
+def begin(event: ev.ConversationOpened) -> Snapshot:
+    """The snapshot of a conversation that was just opened."""
+    return Snapshot(event.profile)
+
+
+def step(snapshot: Snapshot, event: Event) -> Step:
+    """What `event` makes of `snapshot`, and what to do next.
+
+    Raises:
+        IllegalEventError: The event is not legal where the conversation stands;
+            nothing was changed.
+    """
+    return _step(snapshot, event, Table.fire)
+
+
+def replay(snapshot: Snapshot, events: Iterable[Event]) -> Snapshot:
+    """The snapshot after all `events`, for loading a journal.
+
+    The same as folding `step`, except that rows are looked up in the table and not
+    executed by the library, and the commands are not asked for.
+
+    Raises:
+        IllegalEventError: The events are no history that the tables allow.
+    """
+    for event in events:
+        snapshot = _step(snapshot, event, Table.choose, commands=False).snapshot
+    return snapshot
+
+
+def _step(
+    snapshot: Snapshot, event: Event, fire: Fire, *, commands: bool = True
+) -> Step:
+    if _stale(snapshot, event):
+        return Step(snapshot, dropped=True)
+    after, move = _apply(snapshot, event, fire)
+    return Step(after, orders(after) if commands else (), move)
+
+
+def orders(snapshot: Snapshot) -> tuple[Command, ...]:
+    """What a conversation that stands here wants done next."""
+    turn = snapshot.turn
+    if turn is None:
+        return (Rest(),)
+    state = TurnState(turn.state)
+    match state:
+        case TurnState.PENDING:
+            return (Prepare(turn.purpose),)
+        case TurnState.SENT:
+            return (SendRequest(turn.number, turn.attempt, Purpose.MESSAGE),)
+        case TurnState.COMPACTING:
+            return (SendRequest(turn.number, turn.attempt, Purpose.COMPACTION),)
+        case TurnState.CONFIRMED:
+            return _orders_of_confirmed(turn)
+        case TurnState.FAILED:
+            if turn.abandoned or turn.fault is None:
+                return (Rest(),)
+            return (ConsiderRetry(turn.number, turn.failures, turn.fault),)
+        case _:
+            assert_never(state)
+
+
+def _orders_of_confirmed(turn: Turn) -> tuple[Command, ...]:
+    if not owes(turn):
+        return (Rest(),)
+    todo = (CallState.PROPOSED, CallState.APPROVED, CallState.DENIED)
+    waiting = tuple(c.use.id for c in turn.calls if c.state in todo)
+    if waiting:
+        return (RunCalls(turn.number, waiting),)
+    if turn.open_calls:
+        return ()  # their ends will be reported
+    return (ContinueTurn(turn.number),)
+
+
+def _stale(snapshot: Snapshot, event: Event) -> bool:
+    """True for a completion of a turn or an attempt that is no longer current."""
+    turn = snapshot.turn
+    match event:
+        case (
+            ev.ReplyConfirmed()
+            | ev.CompactionConfirmed()
+            | ev.TurnFailed()
+            | ev.RetryScheduled()
+            | ev.CallClosed()
+        ):
+            if turn is None or event.turn != turn.number:
+                return True
+        case _:
+            return False
+    match event:
+        case ev.ReplyConfirmed() | ev.CompactionConfirmed():
+            flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
+            return event.attempt != turn.attempt or not flying
+        case ev.TurnFailed():
+            return event.attempt != turn.attempt or turn.state == TurnState.FAILED
+        case ev.CallClosed():
+            call = turn.call(event.call)
+            return call is None or call.state is CallState.CLOSED
+        case ev.RetryScheduled():
+            return turn.state != TurnState.FAILED
+        case _:
+            return False
+
+
+def _apply(
+    snapshot: Snapshot, event: Event, fire: Fire
+) -> tuple[Snapshot, Move | None]:
+    match event:
+        case ev.ConversationOpened():
+            raise IllegalEventError("conversation", "open", "open", ("any but open",))
+        case ev.ProfileChanged():
+            return attrs.evolve(snapshot, profile=event.profile), None
+        case ev.Forked():
+            return snapshot, None
+        case ev.TurnOpened():
+            return _open(snapshot, event), None
+        case ev.TurnAbandoned():
+            return _abandon(snapshot, event), None
+        case ev.Rewound():
+            return _rewind(snapshot, event), None
+        case ev.RetryScheduled():
+            return _changed(snapshot, due=event.due), None
+        case ev.CallApproved() | ev.CallDenied() | ev.CallStarted() | ev.CallClosed():
+            return _call(snapshot, event, fire), None
+        case _:
+            return _move(snapshot, event, fire)
+
+
+_TRIGGERS: dict[type, str] = {
+    ev.RequestSent: "send",
+    ev.ReplyConfirmed: "confirm",
+    ev.TurnFailed: "fail",
+    ev.TurnRetried: "retry",
+    ev.TurnContinued: "answer",
+    ev.CompactionSent: "compact",
+    ev.CompactionConfirmed: "compacted",
+}
+"""Which event pulls which trigger. An event that is not here moves no turn."""
+
+
+def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move | None]:
+    """Execute the row that the event pulls: the only place where a turn moves."""
+    turn = _current(snapshot, event)
+    trigger = _TRIGGERS[type(event)]
+    row = fire(TURN, turn.state, trigger, snapshot, event)
+    move = Move(trigger, row.source, row.target)
+    match row.effect:
+        case Effect.COMMIT:
+            snapshot = _commit(snapshot, event)
+        case Effect.ROLL_BACK | Effect.NONE:
+            pass  # nothing was changed by trying, so there is nothing to take back
+        case Effect.CLOSE_CALLS:
+            snapshot = _changed(snapshot, calls=tuple(map(_end, turn.calls)))
+        case _:
+            assert_never(row.effect)
+    moved = _note(snapshot, event)
+    return _changed(moved, state=row.target, path=(*turn.path, move)), move
+
+
+def _note(snapshot: Snapshot, event: Event) -> Snapshot:
+    """What the turn itself remembers of an event that moved it."""
+    turn = _turn(snapshot)
+    match event:
+        case ev.RequestSent() | ev.CompactionSent():
+            if event.attempt != turn.attempt + 1:
+                raise IllegalEventError(
+                    TURN.name,
+                    turn.state,
+                    f"attempt {event.attempt}",
+                    (f"attempt {turn.attempt + 1}",),
+                )
+            return _changed(snapshot, attempt=event.attempt, fault=None)
+        case ev.TurnFailed():
+            return _changed(
+                snapshot, fault=event.fault, failures=turn.failures + 1, due=None
+            )
+        case ev.TurnRetried():
+            failures = 0 if event.asked else turn.failures
+            return _changed(snapshot, due=None, failures=failures)
+        case _:
+            return snapshot
+
+
+def _commit(snapshot: Snapshot, event: Event) -> Snapshot:
+    """The commit: the only code that changes history, ids, base or usage."""
+    turn = _turn(snapshot)
+    if isinstance(event, ev.ReplyConfirmed):
+        reply = event.reply
+        sealed = Exchange.seal(turn.number, turn.staged, reply)
+        found = outcome(reply)
+        snapshot = attrs.evolve(
+            snapshot,
+            history=snapshot.history.appended(sealed),
+            usage=snapshot.usage + reply.usage,
+        )
+        calls = tuple(_proposed(use_, found) for use_ in map(Call, reply.tool_uses))
+        return _changed(
+            snapshot,
+            content=b"",
+            calls=calls,
+            outcome=found,
+            failures=0,
+            usage=turn.usage + reply.usage,
+        )
+    if isinstance(event, ev.CompactionConfirmed):
+        reply = event.reply
+        base = Base(len(snapshot.history), reply.content, reply.message_id)
+        snapshot = attrs.evolve(
+            snapshot,
+            bases=(*snapshot.bases, base),
+            usage=snapshot.usage + reply.usage,
+        )
+        return _changed(snapshot, failures=0, usage=turn.usage + reply.usage)
+    raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
+
+
+def _open(snapshot: Snapshot, event: ev.TurnOpened) -> Snapshot:
+    last = snapshot.turn
+    if not snapshot.resting or event.turn != snapshot.turns + 1:
+        where = "nothing" if last is None else last.state
+        raise IllegalEventError(
+            "conversation",
+            where,
+            f"open turn {event.turn}",
+            (f"open turn {snapshot.turns + 1}",),
+            "no turn is going on",
+        )
+    # Answers are facts and outlive the turn that they belong to.
+    answers = () if last is None else last.calls
+    turn = Turn(
+        number=event.turn,
+        state=TURN.initial,
+        purpose=event.purpose,
+        key=event.key,
+        content=event.content,
+        calls=answers,
+    )
+    return attrs.evolve(snapshot, turn=turn, turns=event.turn)
+
+
+def _abandon(snapshot: Snapshot, event: ev.TurnAbandoned) -> Snapshot:
+    turn = _current(snapshot, event)
+    if turn.state != TurnState.FAILED:
+        raise IllegalEventError(
+            "conversation", turn.state, "abandon", TURN.legal(turn.state)
+        )
+    return _changed(snapshot, content=b"", abandoned=True, due=None)
+
+
+def _rewind(snapshot: Snapshot, event: ev.Rewound) -> Snapshot:
+    size = event.size
+    if not snapshot.resting or not 0 <= size <= len(snapshot.history):
+        raise IllegalEventError(
+            "conversation",
+            str(snapshot.state),
+            f"rewind to {size}",
+            (f"rewind to 0..{len(snapshot.history)}",),
+            "no turn is going on",
+        )
+    history = snapshot.history.until(size)
+    if not cuttable(snapshot, size):
+        raise IllegalEventError(
+            "conversation",
+            str(snapshot.state),
+            f"rewind to {size}",
+            (),
+            "the exchange before the cut owes no answers",
+        )
+    bases = tuple(base for base in snapshot.bases if base.covers <= size)
+    kept = () if size < len(snapshot.history) else _turn_calls(snapshot)
+    after = attrs.evolve(snapshot, history=history, bases=bases)
+    if snapshot.turn is None:
+        return after
+    return _changed(after, calls=kept, content=b"", abandoned=True, due=None)
+
+
+def cuttable(snapshot: Snapshot, size: int) -> bool:
+    """True if the history may end after `size` exchanges: no pair is split there."""
+    if size in (0, len(snapshot.history)):
+        return True
+    found = outcome(snapshot.history[size - 1].reply)
+    settled = not snapshot.history[size - 1].reply.tool_uses
+    return settled and found is not Outcome.RESUME
+
+
+def _turn_calls(snapshot: Snapshot) -> tuple[Call, ...]:
+    return () if snapshot.turn is None else snapshot.turn.calls
+
+
+def _call(
+    snapshot: Snapshot,
+    event: ev.CallApproved | ev.CallDenied | ev.CallStarted | ev.CallClosed,
+    fire: Fire,
+) -> Snapshot:
+    turn = _current(snapshot, event)
+    call = turn.call(event.call)
+    if call is None or turn.state != TurnState.CONFIRMED:
+        raise IllegalEventError(
+            CALL.name,
+            turn.state,
+            f"{type(event).__name__} {event.call}",
+            tuple(one.use.id for one in turn.open_calls),
+        )
+    match event:
+        case ev.CallApproved():
+            trigger, changed = "approve", call
+        case ev.CallDenied():
+            trigger, changed = "deny", attrs.evolve(call, note=event.reason)
+        case ev.CallStarted():
+            trigger, changed = "start", call
+        case ev.CallClosed():
+            trigger = "close"
+            changed = attrs.evolve(call, closing=event.closing, result=event.result)
+        case _:
+            assert_never(event)
+    row = fire(CALL, call.state, trigger, call, event)
+    changed = attrs.evolve(changed, state=CallState(row.target))
+    calls = tuple(changed if one is call else one for one in turn.calls)
+    return _changed(snapshot, calls=calls)
+
+
+CUT_OFF = "Cut off, not executed: the reply ended inside this call."
+NOT_EXECUTED = "Not executed: the reply did not end as a call for tools."
+CANCELLED = "Not executed: the turn was stopped before this call started."
+UNKNOWN = (
+    "Interrupted, outcome unknown: this call started and its end was not seen."
+    " It may or may not have had its effect; check before repeating it."
+)
+
+
+def closed_result(call_id: str, text: str) -> bytes:
+    """The `tool_result` block of a call that has no result of its own."""
+    return encode(
+        {
+            "type": "tool_result",
+            "tool_use_id": call_id,
+            "content": text,
+            "is_error": True,
+        }
+    )
+
+
+def _closed(call: Call, closing: Closing, text: str) -> Call:
+    return attrs.evolve(
+        call,
+        state=CallState.CLOSED,
+        closing=closing,
+        result=closed_result(call.use.id, text),
+    )
+
+
+def _proposed(call: Call, found: Outcome) -> Call:
+    """A call as the commit finds it: closed at once where it must not run."""
+    if found in (Outcome.TRUNCATED, Outcome.OVERFLOW):
+        return _closed(call, Closing.CUT_OFF, CUT_OFF)
+    if found is not Outcome.CALLS:
+        return _closed(call, Closing.NOT_EXECUTED, NOT_EXECUTED)
+    return call
+
+
+def _end(call: Call) -> Call:
+    """A call as a stopped turn leaves it: closed with the truth about it."""
+    match call.state:
+        case CallState.CLOSED:
+            return call
+        case CallState.STARTED | CallState.UNKNOWN:
+            return _closed(call, Closing.UNKNOWN, UNKNOWN)
+        case CallState.DENIED:
+            return _closed(call, Closing.DENIED, f"Denied: {call.note}")
+        case CallState.PROPOSED | CallState.APPROVED:
+            return _closed(call, Closing.NOT_EXECUTED, CANCELLED)
+        case _:
+            assert_never(call.state)
+
+
+def _turn(snapshot: Snapshot) -> Turn:
+    if snapshot.turn is None:
+        raise CoreBugError("a turn was changed before the first was opened")
+    return snapshot.turn
+
+
+def _current(snapshot: Snapshot, event: Event) -> Turn:
+    """The current turn, if the event belongs to it."""
+    turn = snapshot.turn
+    number = getattr(event, "turn", None)
+    if turn is None or number != turn.number:
+        where = "no turn" if turn is None else f"turn {turn.number} {turn.state}"
+        raise IllegalEventError(
+            "conversation", where, f"{type(event).__name__} of turn {number}", ()
+        )
+    return turn
+
+
+def _changed(snapshot: Snapshot, **changes: Any) -> Snapshot:  # fields of Turn
+    return attrs.evolve(snapshot, turn=attrs.evolve(_turn(snapshot), **changes))

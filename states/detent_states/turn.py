@@ -1,0 +1,168 @@
+"""The turn machine. Start reading here: this table predicts the engine.
+
+A turn is one user input until the reply that needs nothing more from us. Rules:
+
+* Everything that can move a turn is a row below; nothing else changes its state.
+* Only the rows whose effect is *commit* change history, ids, base or usage.
+* `fail` is legal in every state where something is going on: an interrupt always works.
+* A failed turn loses nothing that was confirmed, and its input is still staged.
+"""
+
+from enum import StrEnum
+
+from detent_states.events import Event, ReplyConfirmed, TurnRetried
+from detent_states.faults import FaultKind
+from detent_states.history import Purpose
+from detent_states.machine import Effect, Guard, Role, State, Table, Transition
+from detent_states.outcome import Outcome, outcome
+from detent_states.snapshot import Snapshot, owes
+
+
+class TurnState(StrEnum):
+    """Where a turn stands."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    COMPACTING = "compacting"
+
+
+def _accepted(_: Snapshot, event: Event) -> bool:
+    return (
+        isinstance(event, ReplyConfirmed)
+        and outcome(event.reply) is not Outcome.REFUSED
+    )
+
+
+def _owes(snapshot: Snapshot, _: Event) -> bool:
+    return snapshot.turn is not None and owes(snapshot.turn)
+
+
+def _answered(snapshot: Snapshot, _: Event) -> bool:
+    turn = snapshot.turn
+    return turn is not None and owes(turn) and not turn.open_calls
+
+
+def _sendable(snapshot: Snapshot, _: Event) -> bool:
+    # Without staged input only a paused turn has something to send: itself.
+    turn = snapshot.turn
+    return (
+        turn is not None
+        and turn.purpose is Purpose.MESSAGE
+        and (bool(turn.staged) or turn.outcome is Outcome.RESUME)
+    )
+
+
+def _remedy_left(snapshot: Snapshot, event: Event) -> bool:
+    turn = snapshot.turn
+    if turn is None or turn.abandoned or not isinstance(event, TurnRetried):
+        return False
+    return event.asked or turn.due is not None
+
+
+def _compactable(snapshot: Snapshot, _: Event) -> bool:
+    # A summary stands for whole exchanges, so no call may be waiting for its answer.
+    turn = snapshot.turn
+    covered = snapshot.base.covers if snapshot.base else 0
+    return turn is not None and not turn.calls and len(snapshot.history) > covered
+
+
+def _too_long(snapshot: Snapshot, event: Event) -> bool:
+    turn = snapshot.turn
+    return (
+        turn is not None
+        and turn.fault is not None
+        and turn.fault.kind is FaultKind.TOO_LONG
+        and _compactable(snapshot, event)
+    )
+
+
+def _staged(snapshot: Snapshot, _: Event) -> bool:
+    return snapshot.turn is not None and bool(snapshot.turn.staged)
+
+
+SENDABLE = Guard("legal", "there is staged input, or a paused turn", _sendable)
+ACCEPTED = Guard("whole", "the reply is whole and not refused", _accepted)
+OWES = Guard("owes", "the turn still owes answers", _owes)
+ANSWERED = Guard(
+    "answered", "every open call is closed, or the server paused", _answered
+)
+REMEDY_LEFT = Guard("remedy", "a remedy is left, or the caller asks", _remedy_left)
+COMPACTABLE = Guard(
+    "no open call", "no call is open and there is something new to cover", _compactable
+)
+TOO_LONG = Guard("too long", "the fault was that the request is too long", _too_long)
+STAGED = Guard("staged", "input is staged", _staged)
+
+_P, _S, _C, _F, _K = (state.value for state in TurnState)
+
+TURN = Table(
+    name="turn",
+    promise=(
+        "a conversation is never stuck, never loses what was confirmed,"
+        " and never lies about what was done"
+    ),
+    states=(
+        State(
+            _P,
+            "input is staged: durable, not history",
+            icon="○",
+            ascii="o",
+            role=Role.IDLE,
+            cell=(0, 0),
+        ),
+        State(
+            _S,
+            "a request for exactly that input is in flight",
+            icon="◐",
+            ascii=">",
+            role=Role.BUSY,
+            cell=(1, 0),
+        ),
+        State(
+            _C,
+            "the server's last word is committed; done, or answers are owed",
+            rests=True,
+            icon="✓",
+            ascii="+",
+            role=Role.OK,
+            cell=(2, 0),
+        ),
+        State(
+            _F,
+            "stopped; history ends at the last confirmed exchange, input still staged",
+            rests=True,
+            icon="✕",
+            ascii="x",
+            role=Role.BAD,
+            cell=(1, 1),
+        ),
+        State(
+            _K,
+            "a smaller context is being made; the old one is in force",
+            icon="≡",
+            ascii="=",
+            role=Role.UPKEEP,
+            cell=(0, 1),
+        ),
+    ),
+    initial=_P,
+    refusable=frozenset(
+        {"send", "confirm", "fail", "retry", "answer", "compact"},
+    ),
+    transitions=(
+        Transition("send", _P, _S, SENDABLE),
+        Transition("confirm", _S, _C, ACCEPTED, Effect.COMMIT, "history, ids, usage"),
+        Transition("fail", _S, _F, None, Effect.ROLL_BACK),
+        Transition("fail", _K, _F, None, Effect.ROLL_BACK, "the old context stays"),
+        Transition("fail", _P, _F, says="cancelled, refused locally, budget spent"),
+        Transition("fail", _C, _F, OWES, Effect.CLOSE_CALLS, "cancelled among tools"),
+        Transition("retry", _F, _P, REMEDY_LEFT),
+        Transition("answer", _C, _P, ANSWERED),
+        Transition("compact", _P, _K, COMPACTABLE),
+        Transition("compact", _F, _K, TOO_LONG),
+        Transition("compacted", _K, _P, STAGED, Effect.COMMIT, "base, usage"),
+        Transition("compacted", _K, _C, STAGED.negate(), Effect.COMMIT, "base, usage"),
+    ),
+)
