@@ -67,5 +67,5 @@ class Rest:
 
 
 Command: TypeAlias = (
-    Prepare | SendRequest | RunCalls | AskApproval | ContinueTurn | ConsiderRetry | Rest
+    Prepare | SendRequest | RunCalls | ContinueTurn | ConsiderRetry | Rest
 )

@@ -107,6 +107,14 @@ class RetryScheduled:
 
 @final
 @attrs.frozen
+class RetryCancelled:
+    """A scheduled retry will not come by itself any more; the turn rests in failed."""
+
+    turn: int
+
+
+@final
+@attrs.frozen
 class TurnRetried:
     """A failed turn goes on.
 
@@ -230,6 +238,7 @@ Event: TypeAlias = (
     | ReplyConfirmed
     | TurnFailed
     | RetryScheduled
+    | RetryCancelled
     | TurnRetried
     | CallApproved
     | CallDenied

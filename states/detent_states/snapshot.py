@@ -62,6 +62,7 @@ class Turn:
         abandoned: Given up; only the answers live on.
         usage: What this turn cost.
         path: The rows it took, in order.
+        done: The calls whose results are confirmed, over the whole turn.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Turn:
     abandoned: bool = False
     usage: Usage = attrs.field(factory=Usage)
     path: tuple[Move, ...] = ()
+    done: tuple[Call, ...] = ()
 
     @property
     def open_calls(self) -> tuple[Call, ...]:

@@ -6,7 +6,7 @@ follows is a function of where the conversation stands, so a command that was lo
 asked for again by whoever looks at the snapshot next (`orders`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, assert_never, final
 
 import attrs
@@ -67,18 +67,16 @@ def step(snapshot: Snapshot, event: Event) -> Step:
     return _step(snapshot, event, Table.fire)
 
 
-def replay(snapshot: Snapshot, events: Iterable[Event]) -> Snapshot:
-    """The snapshot after all `events`, for loading a journal.
+def fold(snapshot: Snapshot, event: Event) -> Snapshot:
+    """The snapshot that `step` would give, for loading a journal.
 
-    The same as folding `step`, except that rows are looked up in the table and not
-    executed by the library, and the commands are not asked for.
+    The row is looked up in the table instead of being executed by the library, and
+    nothing is asked for. A test holds the two to the same answer for every event.
 
     Raises:
-        IllegalEventError: The events are no history that the tables allow.
+        IllegalEventError: The event is not legal where the conversation stands.
     """
-    for event in events:
-        snapshot = _step(snapshot, event, Table.choose, commands=False).snapshot
-    return snapshot
+    return _step(snapshot, event, Table.choose, commands=False).snapshot
 
 
 def _step(
@@ -134,6 +132,7 @@ def _stale(snapshot: Snapshot, event: Event) -> bool:
             | ev.CompactionConfirmed()
             | ev.TurnFailed()
             | ev.RetryScheduled()
+            | ev.RetryCancelled()
             | ev.CallClosed()
         ):
             if turn is None or event.turn != turn.number:
@@ -149,7 +148,7 @@ def _stale(snapshot: Snapshot, event: Event) -> bool:
         case ev.CallClosed():
             call = turn.call(event.call)
             return call is None or call.state is CallState.CLOSED
-        case ev.RetryScheduled():
+        case ev.RetryScheduled() | ev.RetryCancelled():
             return turn.state != TurnState.FAILED
         case _:
             return False
@@ -173,6 +172,8 @@ def _apply(
             return _rewind(snapshot, event), None
         case ev.RetryScheduled():
             return _changed(snapshot, due=event.due), None
+        case ev.RetryCancelled():
+            return _changed(snapshot, due=None), None
         case ev.CallApproved() | ev.CallDenied() | ev.CallStarted() | ev.CallClosed():
             return _call(snapshot, event, fire), None
         case _:
@@ -254,6 +255,7 @@ def _commit(snapshot: Snapshot, event: Event) -> Snapshot:
             outcome=found,
             failures=0,
             usage=turn.usage + reply.usage,
+            done=(*turn.done, *turn.calls),
         )
     if isinstance(event, ev.CompactionConfirmed):
         reply = event.reply

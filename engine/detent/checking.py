@@ -1,0 +1,68 @@
+"""The checks a request passes here before it is allowed to cost anything."""
+
+import json
+from typing import Any
+
+from detent_states.faults import Fault, FaultKind
+from detent_states.history import build
+from detent_states.rules import Context, Finding, check
+from detent_states.snapshot import Snapshot
+
+
+def staged_fault(snapshot: Snapshot) -> Fault | None:
+    """Why the staged message must not be sent; None if it may be.
+
+    Only what is new is checked, so the check costs the same at message 5,000 as at
+    message 1: the staged blocks, standing after the calls that they answer. What is
+    older was checked when it was staged, and what the server said is the server's.
+    """
+    turn = snapshot.turn
+    if turn is None or not turn.staged:
+        return None
+    messages: list[dict[str, Any]] = []
+    if turn.calls:
+        asked = [
+            {"type": "tool_use", "id": c.use.id, "name": c.use.name, "input": {}}
+            for c in turn.calls
+        ]
+        messages.append({"role": "user", "content": "-"})
+        messages.append({"role": "assistant", "content": asked})
+    blocks = json.loads(b"[" + turn.staged + b"]")
+    messages.append({"role": "user", "content": blocks})
+    body = {
+        "model": snapshot.profile.model,
+        "max_tokens": snapshot.profile.max_tokens,
+        "messages": messages,
+    }
+    context = Context(betas=frozenset(snapshot.profile.betas))
+    for finding in check(body, context):
+        if turn.calls and finding.path.startswith("messages.1"):
+            continue  # what the server said is not ours to refuse
+        return Fault(
+            FaultKind.LOCAL,
+            f"{finding.message} ({finding.rule})",
+            path=finding.path or None,
+        )
+    return None
+
+
+def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """Everything the strict rules have to say about the whole next request."""
+    turn = snapshot.turn
+    staged = turn.staged if turn is not None else b""
+    body = build(snapshot.profile, snapshot.history, snapshot.base, staged)
+    return tuple(
+        check(
+            json.loads(body),
+            Context(
+                betas=frozenset(snapshot.profile.betas) | _in_force(snapshot),
+                body_bytes=len(body),
+            ),
+        )
+    )
+
+
+def _in_force(snapshot: Snapshot) -> frozenset[str]:
+    from detent_states.history import Purpose, betas
+
+    return frozenset(betas(snapshot.profile, snapshot.base, Purpose.MESSAGE))

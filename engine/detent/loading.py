@@ -1,0 +1,71 @@
+"""Opening what is on disk: the confirmed prefix, and the truth about the rest.
+
+Loading only reads. What was going on when the last process ended is settled by the
+writer that opens the conversation next, as ordinary events.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from detent.driver import Driver
+from detent.ports import Entry
+from detent_states import events as ev
+from detent_states.call import CallState, Closing
+from detent_states.faults import FaultKind
+from detent_states.replay import replay
+from detent_states.snapshot import Snapshot
+from detent_states.step import UNKNOWN, closed_result
+from detent_states.turn import TurnState
+
+
+@attrs.frozen
+class Loaded:
+    """What a journal holds.
+
+    Attributes:
+        snapshot: Where the conversation stands.
+        keys: The turn that each idempotency key opened last.
+    """
+
+    snapshot: Snapshot
+    keys: dict[str, int]
+
+
+def load(entries: Sequence[Entry]) -> Loaded | None:
+    """Read a conversation; None if nothing was ever recorded.
+
+    Raises:
+        IllegalEventError: The record is no history that the tables allow.
+    """
+    if not entries:
+        return None
+    events = [entry.event for entry in entries]
+    keys = {
+        event.key: event.turn
+        for event in events
+        if isinstance(event, ev.TurnOpened) and event.key is not None
+    }
+    return Loaded(replay(events), keys)
+
+
+def recover(driver: Driver) -> None:
+    """Settle what the last process left open, and say so in the journal.
+
+    A request that was in flight failed with an unknown outcome. A call that was
+    started is closed as unknown and never run again. A scheduled retry does not come
+    by itself. Calls that nothing was done about wait as they did.
+    """
+    turn = driver.snapshot.turn
+    if turn is None:
+        return
+    state = TurnState(turn.state)
+    if state is TurnState.CONFIRMED:
+        for call in turn.open_calls:
+            if call.state in (CallState.STARTED, CallState.UNKNOWN):
+                result = closed_result(call.use.id, UNKNOWN)
+                driver.apply(
+                    ev.CallClosed(turn.number, call.use.id, Closing.UNKNOWN, result)
+                )
+        return
+    driver.stop("the process ended in the middle of the turn", FaultKind.INTERRUPTED)

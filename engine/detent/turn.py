@@ -1,0 +1,138 @@
+"""What a turn gives back: a value that says where it stands and what was done."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import attrs
+
+from detent.errors import TurnFailedError
+from detent_states.call import CallState, Closing
+from detent_states.faults import Fault
+from detent_states.history import Purpose
+from detent_states.reply import Reply, Usage
+from detent_states.snapshot import Call, Move, Snapshot
+from detent_states.turn import TurnState
+
+
+@final
+@attrs.frozen
+class CallReport:
+    """One tool call of a turn.
+
+    Attributes:
+        id: The `tool_use` id.
+        name: The tool's name.
+        input: The arguments; None where they were cut off.
+        state: Where the call stands.
+        closing: How it was closed; None while it is open.
+        result: Its `tool_result` block as JSON; empty while it is open.
+    """
+
+    id: str
+    name: str
+    input: Mapping[str, Any] | None
+    state: CallState
+    closing: Closing | None
+    result: bytes
+
+    @classmethod
+    def of(cls, call: Call) -> "CallReport":
+        """The report of one call."""
+        use = call.use
+        return cls(use.id, use.name, use.input, call.state, call.closing, call.result)
+
+
+@final
+@attrs.frozen
+class Turn:
+    """One turn, as it stands.
+
+    Attributes:
+        number: 1 for the first turn of a conversation.
+        state: `confirmed`, or `failed` with its input still staged.
+        purpose: What the turn was for.
+        replies: The confirmed replies of this turn, in order.
+        calls: Its tool calls, in the order they were asked for.
+        usage: What its confirmed replies cost.
+        path: The rows of the turn's table that it took.
+        fault: Why it failed; None if it did not.
+        requests: How many requests it took, failed ones included.
+        exchanges: How many confirmed exchanges the history has now.
+    """
+
+    number: int
+    state: TurnState
+    purpose: Purpose
+    replies: tuple[Reply, ...]
+    calls: tuple[CallReport, ...]
+    usage: Usage
+    path: tuple[Move, ...]
+    fault: Fault | None
+    requests: int
+    exchanges: int
+
+    @property
+    def reply(self) -> Reply | None:
+        """The last confirmed reply of this turn."""
+        return self.replies[-1] if self.replies else None
+
+    @property
+    def text(self) -> str:
+        """The text of the last confirmed reply; empty if there is none."""
+        return self.replies[-1].text if self.replies else ""
+
+    @property
+    def awaiting(self) -> tuple[CallReport, ...]:
+        """The calls that wait for `approve()` or `deny()`."""
+        if self.state is not TurnState.CONFIRMED:
+            return ()
+        return tuple(c for c in self.calls if c.state is CallState.PROPOSED)
+
+    def raise_for_failure(self) -> "Turn":
+        """This turn, if it did not fail.
+
+        Raises:
+            TurnFailedError: It failed.
+        """
+        if self.fault is not None:
+            raise TurnFailedError(self.number, self.fault, self.exchanges)
+        return self
+
+    @classmethod
+    def current(cls, snapshot: Snapshot) -> "Turn | None":
+        """The current turn of a conversation, or the last one; None before the first."""
+        turn = snapshot.turn
+        if turn is None:
+            return None
+        return cls(
+            turn.number,
+            TurnState(turn.state),
+            turn.purpose,
+            tuple(one.reply for one in snapshot.history.of_turn(turn.number)),
+            tuple(map(CallReport.of, (*turn.done, *turn.calls))),
+            turn.usage,
+            turn.path,
+            turn.fault,
+            turn.attempt,
+            len(snapshot.history),
+        )
+
+    @classmethod
+    def confirmed(cls, snapshot: Snapshot, number: int) -> "Turn":
+        """An earlier turn, as far as the history tells: it was confirmed."""
+        replies = tuple(one.reply for one in snapshot.history.of_turn(number))
+        usage = Usage()
+        for reply in replies:
+            usage += reply.usage
+        return cls(
+            number,
+            TurnState.CONFIRMED,
+            Purpose.MESSAGE,
+            replies,
+            (),
+            usage,
+            (),
+            None,
+            len(replies),
+            len(snapshot.history),
+        )
