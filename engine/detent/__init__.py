@@ -1,1 +1,82 @@
-"""Detent."""
+"""detent: a conversation that is never stuck, on an explicit state machine.
+
+`Conversation` and `tool` are all that most programs need; `detent.sync` has the same
+conversation without `await`. Everything here is documented where it is defined.
+"""
+
+from detent.conversation import Conversation
+from detent.errors import (
+    ConversationBusyError,
+    ConversationClosedError,
+    DefinitionError,
+    DetentError,
+    IllegalEventError,
+    JournalCorruptError,
+    JournalError,
+    JournalFullError,
+    JournalVersionError,
+    LeaseLostError,
+    SettingsError,
+    ToolDefinitionError,
+    TurnFailedError,
+    UnknownConversationError,
+)
+from detent.happenings import (
+    BlockBegan,
+    CallMoved,
+    Cursor,
+    Happening,
+    Moved,
+    TextArrived,
+    ThinkingArrived,
+    TurnEnded,
+    Waiting,
+)
+from detent.settings import Limits
+from detent.stream import TurnStream, Watch
+from detent.tools import Tool, ToolCall, tool
+from detent.turn import CallReport, Turn
+from detent_states.call import CallState, Closing
+from detent_states.faults import Fault, FaultKind, RetryPolicy
+from detent_states.turn import TurnState
+
+__all__ = [
+    "BlockBegan",
+    "CallMoved",
+    "CallReport",
+    "CallState",
+    "Closing",
+    "Conversation",
+    "ConversationBusyError",
+    "ConversationClosedError",
+    "Cursor",
+    "DefinitionError",
+    "DetentError",
+    "Fault",
+    "FaultKind",
+    "Happening",
+    "IllegalEventError",
+    "JournalCorruptError",
+    "JournalError",
+    "JournalFullError",
+    "JournalVersionError",
+    "LeaseLostError",
+    "Limits",
+    "Moved",
+    "RetryPolicy",
+    "SettingsError",
+    "TextArrived",
+    "ThinkingArrived",
+    "Tool",
+    "ToolCall",
+    "ToolDefinitionError",
+    "Turn",
+    "TurnEnded",
+    "TurnFailedError",
+    "TurnState",
+    "TurnStream",
+    "UnknownConversationError",
+    "Waiting",
+    "Watch",
+    "tool",
+]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 import anyio
 
@@ -15,27 +15,20 @@ from detent.endpoint import Endpoint, choose_endpoint
 from detent.errors import ConversationClosedError, SettingsError
 from detent.happenings import Cursor, Feed, TurnEnded
 from detent.loading import load, recover
+from detent.opening import choose_store, requested_profile, size_before
 from detent.ports import Clock, Ids, Store
-from detent.settings import (
-    DEFAULT_MAX_TOKENS,
-    DEFAULT_MODEL,
-    Limits,
-    make_profile,
-    tools_by_name,
-    user_blocks,
-)
+from detent.settings import Limits, tools_by_name, user_blocks
 from detent.stream import TurnStream, Watch
 from detent.tools import Tool
 from detent.turn import CallReport, Turn
 from detent_states import events as ev
 from detent_states.call import CallState
 from detent_states.errors import IllegalEventError
-from detent_states.faults import FaultKind, RetryPolicy
+from detent_states.faults import RetryPolicy
 from detent_states.history import History, Profile, Purpose
 from detent_states.reply import Usage
 from detent_states.rules import Finding
 from detent_states.snapshot import Snapshot
-from detent_states.step import cuttable
 from detent_states.turn import TURN, TurnState
 
 if TYPE_CHECKING:
@@ -133,7 +126,7 @@ class Conversation:
             raise ConversationClosedError(self._name)
         options = self._options
         tools = tools_by_name(options["tools"] or ())
-        self._store, self._owns_store = _store(options["store"])
+        self._store, self._owns_store = choose_store(options["store"])
         try:
             journal = self._store.open(self._name)
             try:
@@ -149,7 +142,9 @@ class Conversation:
     def _start(self, journal: Any, tools: Mapping[str, Tool]) -> None:
         options = self._options
         loaded = load(journal.entries())
-        profile = _profile(options, None if loaded is None else loaded.snapshot.profile)
+        profile = requested_profile(
+            options, None if loaded is None else loaded.snapshot.profile
+        )
         if loaded is None:
             opened = ev.ConversationOpened(profile)
             journal.append([opened])
@@ -356,7 +351,7 @@ class Conversation:
             driver = self._open_driver()
             if not driver.snapshot.resting:
                 driver.stop("the conversation was rewound")
-            driver.apply(ev.Rewound(_size_before(driver.snapshot, turns)))
+            driver.apply(ev.Rewound(size_before(driver.snapshot, turns)))
             driver.flush()
 
     def fork(self, name: str) -> "Conversation":
@@ -456,7 +451,7 @@ class Conversation:
         """What the strict rules of the API say about the whole next request."""
         return findings(self._open_driver().snapshot)
 
-    def diagram(self, format: "Format" = "text") -> str:  # noqa: A002 - the public word
+    def diagram(self, format: "Format" = "text") -> str:
         """The turn machine, with the rows that this turn took."""
         from detent.diagrams import render
 
@@ -526,88 +521,3 @@ class Conversation:
         if any(c.state is CallState.PROPOSED for c in turn.open_calls):
             return self._rested(driver)
         return await self._drive(stream=False)
-
-
-def _store(given: object) -> "tuple[Store, bool]":
-    if given is None:
-        from detent.journal import MemoryStore
-
-        return MemoryStore(), True
-    if isinstance(given, str | Path):
-        from detent.journal import SQLiteStore
-
-        return SQLiteStore(given), True
-    if callable(getattr(given, "open", None)):
-        store: Any = given
-        return store, False
-    raise SettingsError(
-        "store",
-        f"{type(given).__name__} is no store",
-        "give a path, or an object with the methods of detent.ports.Store",
-    )
-
-
-def _profile(options: Mapping[str, Any], old: Profile | None) -> Profile:
-    """The profile that the caller asks for, on top of the one that is journaled."""
-    asked: dict[str, Any] = {
-        name: options[name]
-        for name in (
-            "model",
-            "max_tokens",
-            "system",
-            "tools",
-            "betas",
-            "diagnostics",
-            "settings",
-        )
-        if options[name] is not None
-    }
-    kept = {} if old is None else _settings_of(old)
-    merged = {
-        "model": DEFAULT_MODEL,
-        "max_tokens": DEFAULT_MAX_TOKENS,
-        **kept,
-        **asked,
-    }
-    if old is not None and not asked:
-        return old  # byte for byte as it was
-    definitions = merged.pop("definitions", None)
-    return make_profile(**merged, definitions=definitions)
-
-
-def _settings_of(profile: Profile) -> dict[str, Any]:
-    body = dict(profile.as_body())
-    kept: dict[str, Any] = {
-        "model": body.pop("model"),
-        "max_tokens": body.pop("max_tokens"),
-        "betas": profile.betas,
-        "diagnostics": profile.diagnostics,
-    }
-    if "system" in body:
-        kept["system"] = body.pop("system")
-    if "tools" in body:
-        kept["definitions"] = body.pop("tools")
-    kept["settings"] = body
-    return kept
-
-
-def _size_before(snapshot: Snapshot, turns: int) -> int:
-    """How long the history is without its last `turns` turns."""
-    if turns < 0:
-        raise SettingsError("turns", f"{turns} is negative", "give 0 or more")
-    numbers = list(dict.fromkeys(one.turn for one in snapshot.history))
-    if turns > len(numbers):
-        raise IllegalEventError(
-            "conversation",
-            str(snapshot.state),
-            f"rewind {turns} turns",
-            (f"rewind up to {len(numbers)} turns",),
-        )
-    size = (
-        snapshot.history.end_of_turn(numbers[-turns] - 1)
-        if turns
-        else len(snapshot.history)
-    )
-    while not cuttable(snapshot, size):
-        size -= 1
-    return size

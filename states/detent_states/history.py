@@ -311,12 +311,17 @@ def build(
     if staged:
         messages.append(user_message(staged))
     compacting = purpose is Purpose.COMPACTION
-    tail = [b"]"]
+    tail = b"]"
     if profile.diagnostics and not compacting:
-        tail.append(b',"diagnostics":{"previous_message_id":%s}' % _previous(history))
-    tail.append(b',"stream":true}' if stream else b"}")
+        tail += b',"diagnostics":{"previous_message_id":%s}' % _previous(history)
+    tail += b',"stream":true}' if stream else b"}"
     opening = profile.compaction_opening if compacting else profile.opening
-    return opening + b",".join(messages) + b"".join(tail)
+    if not messages:
+        return opening + tail
+    # The ends are joined to the outer messages, so that the body is copied once.
+    messages[0] = opening + messages[0]
+    messages[-1] += tail
+    return b",".join(messages)
 
 
 def betas(profile: Profile, base: Base | None, purpose: Purpose) -> tuple[str, ...]:

@@ -202,7 +202,8 @@ class Table:
             CoreBugError: The library and the table disagree.
         """
         row = self.choose(state, trigger, subject, event)
-        cursor = _Cursor(state)
+        # A plain string: the library takes an enum member by its name, not its value.
+        cursor = _Cursor(str(state))
         try:
             moved = self._machine.events[trigger].trigger(
                 cursor, subject=subject, event=event

@@ -13,7 +13,7 @@ from detent_states import events as ev
 from detent_states.errors import IllegalEventError
 from detent_states.events import Event
 from detent_states.history import Exchange, History, Purpose
-from detent_states.reply import Usage
+from detent_states.reply import Spent
 from detent_states.snapshot import Snapshot
 from detent_states.step import begin, fold
 
@@ -82,24 +82,20 @@ def _taken(
     machine would have left.
     """
     sealed: list[Exchange] = []
-    tokens = [0, 0, 0, 0]
+    metas: list[bytes] = []
     for _ in range(count - 1):
         opened, _, confirmed = events[index : index + 3]
         assert isinstance(opened, ev.TurnOpened)
         assert isinstance(confirmed, ev.ReplyConfirmed)
         reply = confirmed.reply
         sealed.append(Exchange.seal(opened.turn, opened.content, reply))
-        used = reply.usage
-        tokens[0] += used.input
-        tokens[1] += used.output
-        tokens[2] += used.cache_read
-        tokens[3] += used.cache_write
+        metas.append(reply.meta)
         index += 3
     if sealed:
         snapshot = attrs.evolve(
             snapshot,
             history=History((*snapshot.history, *sealed)),
-            usage=snapshot.usage + Usage(*tokens),
+            spent=Spent(snapshot.usage, metas),
             turn=None,
             turns=snapshot.turns + len(sealed),
         )

@@ -5,7 +5,7 @@ what arrived. What the core needs to know of it is read from the bytes on demand
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, final
@@ -72,6 +72,43 @@ def _count(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     return 0
+
+
+@final
+class Spent:
+    """A running total of usage that is only added up when somebody looks.
+
+    A loaded conversation may hold thousands of replies whose usage nobody asks for:
+    their `meta` is kept and read on the first look.
+    """
+
+    __slots__ = ("_known", "_metas")
+
+    def __init__(self, known: Usage | None = None, metas: Sequence[bytes] = ()) -> None:
+        self._known = known or Usage()
+        self._metas = metas
+
+    @property
+    def total(self) -> Usage:
+        """Everything added up."""
+        if self._metas:
+            known = self._known
+            for meta in self._metas:
+                known += Usage.read(json.loads(meta).get("usage"))
+            self._known, self._metas = known, ()
+        return self._known
+
+    def __add__(self, usage: Usage) -> "Spent":
+        return Spent(self._known + usage, self._metas)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spent) and self.total == other.total
+
+    def __hash__(self) -> int:
+        return hash(self.total)
+
+    def __repr__(self) -> str:
+        return f"Spent({self.total})"
 
 
 @final

@@ -9,7 +9,7 @@ from detent_states.call import CallState, Closing
 from detent_states.faults import Fault
 from detent_states.history import Base, History, Profile, Purpose
 from detent_states.outcome import Outcome
-from detent_states.reply import ToolUse, Usage
+from detent_states.reply import Spent, ToolUse, Usage
 
 
 @final
@@ -111,7 +111,7 @@ class Snapshot:
         profile: The settings in force.
         history: What was confirmed.
         bases: The summaries that were confirmed, oldest first.
-        usage: What everything confirmed has cost.
+        spent: What everything confirmed has cost; see `usage`.
         turn: The current turn, or the last one; None before the first.
         turns: Number of the last turn that was opened.
     """
@@ -119,9 +119,14 @@ class Snapshot:
     profile: Profile
     history: History = attrs.field(factory=History)
     bases: tuple[Base, ...] = ()
-    usage: Usage = attrs.field(factory=Usage)
+    spent: Spent = attrs.field(factory=Spent)
     turn: Turn | None = None
     turns: int = 0
+
+    @property
+    def usage(self) -> Usage:
+        """What everything confirmed has cost."""
+        return self.spent.total
 
     @property
     def base(self) -> Base | None:

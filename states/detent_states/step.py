@@ -149,7 +149,7 @@ def _stale(snapshot: Snapshot, event: Event) -> bool:
             call = turn.call(event.call)
             return call is None or call.state is CallState.CLOSED
         case ev.RetryScheduled() | ev.RetryCancelled():
-            return turn.state != TurnState.FAILED
+            return turn.state != TurnState.FAILED or turn.abandoned
         case _:
             return False
 
@@ -198,22 +198,23 @@ def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move 
     trigger = _TRIGGERS[type(event)]
     row = fire(TURN, turn.state, trigger, snapshot, event)
     move = Move(trigger, row.source, row.target)
+    changes = _noted(turn, event)
     match row.effect:
         case Effect.COMMIT:
-            snapshot = _commit(snapshot, event)
+            snapshot, committed = _commit(snapshot, turn, event)
+            changes.update(committed)
         case Effect.ROLL_BACK | Effect.NONE:
             pass  # nothing was changed by trying, so there is nothing to take back
         case Effect.CLOSE_CALLS:
-            snapshot = _changed(snapshot, calls=tuple(map(_end, turn.calls)))
+            changes["calls"] = tuple(map(_end, turn.calls))
         case _:
             assert_never(row.effect)
-    moved = _note(snapshot, event)
-    return _changed(moved, state=row.target, path=(*turn.path, move)), move
+    path = (*turn.path, move)
+    return _changed(snapshot, state=row.target, path=path, **changes), move
 
 
-def _note(snapshot: Snapshot, event: Event) -> Snapshot:
-    """What the turn itself remembers of an event that moved it."""
-    turn = _turn(snapshot)
+def _noted(turn: Turn, event: Event) -> dict[str, Any]:
+    """What the turn itself remembers of an event that moves it: fields of `Turn`."""
     match event:
         case ev.RequestSent() | ev.CompactionSent():
             if event.attempt != turn.attempt + 1:
@@ -223,49 +224,50 @@ def _note(snapshot: Snapshot, event: Event) -> Snapshot:
                     f"attempt {event.attempt}",
                     (f"attempt {turn.attempt + 1}",),
                 )
-            return _changed(snapshot, attempt=event.attempt, fault=None)
+            return {"attempt": event.attempt, "fault": None}
         case ev.TurnFailed():
-            return _changed(
-                snapshot, fault=event.fault, failures=turn.failures + 1, due=None
-            )
+            failures = turn.failures + 1
+            return {"fault": event.fault, "failures": failures, "due": None}
         case ev.TurnRetried():
-            failures = 0 if event.asked else turn.failures
-            return _changed(snapshot, due=None, failures=failures)
+            return {"due": None, "failures": 0 if event.asked else turn.failures}
         case _:
-            return snapshot
+            return {}
 
 
-def _commit(snapshot: Snapshot, event: Event) -> Snapshot:
-    """The commit: the only code that changes history, ids, base or usage."""
-    turn = _turn(snapshot)
+def _commit(
+    snapshot: Snapshot, turn: Turn, event: Event
+) -> tuple[Snapshot, dict[str, Any]]:
+    """The commit: the only code that changes history, ids, base or usage.
+
+    Returns the snapshot with what was committed, and the fields of the turn that
+    change with it.
+    """
     if isinstance(event, ev.ReplyConfirmed):
         reply = event.reply
-        sealed = Exchange.seal(turn.number, turn.staged, reply)
         found = outcome(reply)
-        snapshot = attrs.evolve(
+        sealed = Exchange.seal(turn.number, turn.staged, reply)
+        committed = attrs.evolve(
             snapshot,
             history=snapshot.history.appended(sealed),
-            usage=snapshot.usage + reply.usage,
+            spent=snapshot.spent + reply.usage,
         )
-        calls = tuple(_proposed(use_, found) for use_ in map(Call, reply.tool_uses))
-        return _changed(
-            snapshot,
-            content=b"",
-            calls=calls,
-            outcome=found,
-            failures=0,
-            usage=turn.usage + reply.usage,
-            done=(*turn.done, *turn.calls),
-        )
+        return committed, {
+            "content": b"",
+            "calls": tuple(_proposed(Call(use), found) for use in reply.tool_uses),
+            "outcome": found,
+            "failures": 0,
+            "usage": turn.usage + reply.usage,
+            "done": (*turn.done, *turn.calls),
+        }
     if isinstance(event, ev.CompactionConfirmed):
         reply = event.reply
         base = Base(len(snapshot.history), reply.content, reply.message_id)
-        snapshot = attrs.evolve(
+        committed = attrs.evolve(
             snapshot,
             bases=(*snapshot.bases, base),
-            usage=snapshot.usage + reply.usage,
+            spent=snapshot.spent + reply.usage,
         )
-        return _changed(snapshot, failures=0, usage=turn.usage + reply.usage)
+        return committed, {"failures": 0, "usage": turn.usage + reply.usage}
     raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
 
 

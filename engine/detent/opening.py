@@ -1,0 +1,109 @@
+"""What opening a conversation means: which store, which settings, which past."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detent.errors import SettingsError
+from detent.ports import Store
+from detent.settings import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, make_profile
+from detent_states.errors import IllegalEventError
+from detent_states.history import Profile
+from detent_states.snapshot import Snapshot
+from detent_states.step import cuttable
+
+
+def choose_store(given: object) -> tuple[Store, bool]:
+    """The store for what the caller gave, and whether to close it afterwards.
+
+    Raises:
+        SettingsError: It is neither a path nor a store.
+        JournalError: The file cannot be used.
+    """
+    if given is None:
+        from detent.journal import MemoryStore
+
+        return MemoryStore(), True
+    if isinstance(given, str | Path):
+        from detent.journal import SQLiteStore
+
+        return SQLiteStore(given), True
+    if callable(getattr(given, "open", None)):
+        store: Any = given
+        return store, False
+    raise SettingsError(
+        "store",
+        f"{type(given).__name__} is no store",
+        "give a path, or an object with the methods of detent.ports.Store",
+    )
+
+
+def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profile:
+    """The profile that the caller asks for, on top of the one that is journaled."""
+    asked: dict[str, Any] = {
+        name: options[name]
+        for name in (
+            "model",
+            "max_tokens",
+            "system",
+            "tools",
+            "betas",
+            "diagnostics",
+            "settings",
+        )
+        if options[name] is not None
+    }
+    kept = {} if old is None else _settings_of(old)
+    merged = {
+        "model": DEFAULT_MODEL,
+        "max_tokens": DEFAULT_MAX_TOKENS,
+        **kept,
+        **asked,
+    }
+    if old is not None and not asked:
+        return old  # byte for byte as it was
+    definitions = merged.pop("definitions", None)
+    return make_profile(**merged, definitions=definitions)
+
+
+def _settings_of(profile: Profile) -> dict[str, Any]:
+    body = dict(profile.as_body())
+    kept: dict[str, Any] = {
+        "model": body.pop("model"),
+        "max_tokens": body.pop("max_tokens"),
+        "betas": profile.betas,
+        "diagnostics": profile.diagnostics,
+    }
+    if "system" in body:
+        kept["system"] = body.pop("system")
+    if "tools" in body:
+        kept["definitions"] = body.pop("tools")
+    kept["settings"] = body
+    return kept
+
+
+def size_before(snapshot: Snapshot, turns: int) -> int:
+    """How long the history is without its last `turns` turns.
+
+    Raises:
+        SettingsError: `turns` is negative.
+        IllegalEventError: There are not that many.
+    """
+    if turns < 0:
+        raise SettingsError("turns", f"{turns} is negative", "give 0 or more")
+    numbers = list(dict.fromkeys(one.turn for one in snapshot.history))
+    if turns > len(numbers):
+        raise IllegalEventError(
+            "conversation",
+            str(snapshot.state),
+            f"rewind {turns} turns",
+            (f"rewind up to {len(numbers)} turns",),
+        )
+    size = (
+        snapshot.history.end_of_turn(numbers[-turns] - 1)
+        if turns
+        else len(snapshot.history)
+    )
+    while not cuttable(snapshot, size):
+        size -= 1
+    return size

@@ -1,0 +1,276 @@
+"""The sync twin: the same conversation, the same names, without `await`.
+
+It runs the async engine in a thread of its own, so a signal or an exception in the
+caller's thread never cuts the engine in half: a Ctrl-C stops the turn and is then raised.
+"""
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, final
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from detent.conversation import Conversation as AsyncConversation
+from detent.errors import ConversationClosedError
+from detent.happenings import Cursor, Happening
+from detent.stream import TurnStream as AsyncTurnStream
+from detent.stream import Watch
+from detent.turn import Turn
+from detent_states.history import History, Profile
+from detent_states.reply import Usage
+from detent_states.rules import Finding
+from detent_states.snapshot import Snapshot
+from detent_states.turn import TurnState
+
+if TYPE_CHECKING:
+    from detent.diagrams import Format
+
+_T = TypeVar("_T")
+
+
+@final
+class Conversation:
+    """`detent.Conversation` for callers without an event loop.
+
+    Use it as a context manager::
+
+        with Conversation.open("notes", store="chat.db") as chat:
+            turn = chat.send("Hello")
+
+    Every method does what the async one of the same name does, and raises the same.
+    """
+
+    def __init__(self, inner: AsyncConversation) -> None:
+        """Not for callers: use `Conversation.open`."""
+        self._inner = inner
+        self._stack: ExitStack | None = None
+        self._portal: BlockingPortal | None = None
+
+    @classmethod
+    def open(cls, name: str, **options: Any) -> "Conversation":
+        """A conversation, new or resumed; enter it with `with`.
+
+        Args:
+            name: Its name in the store.
+            **options: The keyword arguments of `detent.Conversation.open`.
+        """
+        return cls(AsyncConversation.open(name, **options))
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._portal = stack.enter_context(start_blocking_portal())
+            self._portal.call(self._inner.__aenter__)
+            stack.callback(self._portal.call, self._inner.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop a running turn, and give the conversation back. Idempotent."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            try:
+                stack.close()
+            finally:
+                self._portal = None
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a coroutine in the engine's thread; a Ctrl-C stops the turn first."""
+        portal = self._portal
+        if portal is None:
+            raise ConversationClosedError(self._inner.name)
+        future = portal.start_task_soon(work)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():  # the caller's thread was interrupted, not the turn
+                portal.call(self._inner.interrupt)
+                future.exception()
+            raise
+
+    # Turns.
+
+    def send(
+        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
+    ) -> Turn:
+        """Say something, and run the turn until it rests."""
+        return self._run(lambda: self._inner.send(content, key=key))
+
+    def stream(
+        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
+    ) -> "TurnStream":
+        """Say something, and watch the turn: `for happening in chat.stream(...)`."""
+        return TurnStream(self._inner.stream(content, key=key), self._run)
+
+    def retry(self) -> Turn:
+        """Go on with the turn that stopped: its input is still staged."""
+        return self._run(self._inner.retry)
+
+    def abandon(self) -> None:
+        """Give up the failed turn: its text is dropped, its tool results are kept."""
+        self._run(self._inner.abandon)
+
+    def interrupt(self) -> bool:
+        """Stop the running turn, from any thread; True if one was running."""
+        return self._run(self._inner.interrupt)
+
+    def compact(self) -> Turn:
+        """Replace the context by the server's summary of it, in a turn of its own."""
+        return self._run(self._inner.compact)
+
+    def approve(self, call: str) -> Turn:
+        """Say yes to a call that waits, and go on once every call is decided."""
+        return self._run(lambda: self._inner.approve(call))
+
+    def deny(self, call: str, reason: str = "the user said no") -> Turn:
+        """Say no to a call that waits, and go on once every call is decided."""
+        return self._run(lambda: self._inner.deny(call, reason))
+
+    # The past.
+
+    def rewind(self, *, turns: int = 1) -> None:
+        """Move the head back by whole turns. Nothing is deleted from the journal."""
+        self._run(lambda: self._inner.rewind(turns=turns))
+
+    def fork(self, name: str) -> "Conversation":
+        """A new conversation that begins as this one stands, by reference."""
+
+        async def forked() -> AsyncConversation:
+            return self._inner.fork(name)
+
+        return Conversation(self._run(forked))
+
+    # Where it stands: values, read without the engine's thread.
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+        return self._inner.name
+
+    @property
+    def state(self) -> TurnState | None:
+        """The state of the current turn, or of the last one; None before the first."""
+        return self._inner.state
+
+    @property
+    def turn(self) -> Turn | None:
+        """The current turn, or the last one; None before the first."""
+        return self._inner.turn
+
+    @property
+    def history(self) -> History:
+        """What was confirmed, sealed; summarised exchanges included."""
+        return self._inner.history
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The history as a messages array, parsed anew."""
+        return self._inner.messages
+
+    @property
+    def usage(self) -> Usage:
+        """What everything confirmed has cost."""
+        return self._inner.usage
+
+    @property
+    def profile(self) -> Profile:
+        """The settings in force."""
+        return self._inner.profile
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Everything the machine knows of this conversation, as one value."""
+        return self._inner.snapshot
+
+    @property
+    def live(self) -> bool:
+        """False if the simulator answers."""
+        return self._inner.live
+
+    @property
+    def endpoint(self) -> str:
+        """Where requests go, in words."""
+        return self._inner.endpoint
+
+    @property
+    def unsaved(self) -> int:
+        """How many events happened that the journal could not take yet."""
+        return self._inner.unsaved
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the happenings stand now."""
+        return self._inner.cursor
+
+    def watch(self, after: Cursor | None = None) -> Iterator[Happening]:
+        """Everything that happens after a cursor, until the conversation is closed."""
+        watch: Watch = self._inner.watch(after)
+        while True:
+            try:
+                yield self._run(watch.__anext__)
+            except StopAsyncIteration:
+                return
+
+    def check(self) -> tuple[Finding, ...]:
+        """What the strict rules of the API say about the whole next request."""
+        return self._inner.check()
+
+    def diagram(self, format: "Format" = "text") -> str:  # noqa: A002 - the public word
+        """The turn machine, with the rows that this turn took."""
+        return self._inner.diagram(format)
+
+
+@final
+class TurnStream:
+    """One turn, watched from its first happening to its last; see `Conversation`."""
+
+    def __init__(
+        self,
+        inner: AsyncTurnStream,
+        run: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any],
+    ) -> None:
+        """Not for callers: use `Conversation.stream`."""
+        self._inner = inner
+        self._run = run
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Happening:
+        happening: Happening | None = self._run(self._next)
+        if happening is None:
+            raise StopIteration
+        return happening
+
+    async def _next(self) -> Happening | None:
+        async for happening in self._inner:
+            return happening
+        return None
+
+    def turn(self) -> Turn:
+        """The turn, once it rests; starts it if nobody watched."""
+        turn: Turn = self._run(self._inner.turn)
+        return turn
+
+    def __enter__(self) -> Self:
+        self._run(self._inner.__aenter__)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        async def leave() -> None:
+            await self._inner.__aexit__(kind, error, trace)
+
+        self._run(leave)

@@ -1,0 +1,134 @@
+"""Strategies for replies, faults and whole event sequences of the pure core."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from detent_states import events as ev
+from detent_states.call import CallState, Closing
+from detent_states.commands import Rest
+from detent_states.events import Event
+from detent_states.faults import Fault, FaultKind
+from detent_states.history import Profile, Purpose, encode
+from detent_states.reply import Reply
+from detent_states.snapshot import Snapshot
+from detent_states.step import closed_result, orders
+
+PROFILE = Profile("claude-sonnet-5-5", 1024)
+
+STOPS = (
+    "end_turn",
+    "tool_use",
+    "pause_turn",
+    "max_tokens",
+    "stop_sequence",
+    "model_context_window_exceeded",
+    "refusal",
+    "compaction",
+    "a_reason_of_tomorrow",
+)
+
+
+def text(words: str = "Hello") -> dict[str, Any]:
+    """A text block."""
+    return {"type": "text", "text": words}
+
+
+def call(id_: str, name: str = "look") -> dict[str, Any]:
+    """A tool_use block."""
+    return {"type": "tool_use", "id": id_, "name": name, "input": {}}
+
+
+def reply(number: int, stop: str, *blocks: dict[str, Any], **meta: Any) -> Reply:
+    """A whole reply."""
+    facts = {
+        "id": f"msg_{number}",
+        "model": "claude-sonnet-5-5",
+        "stop_reason": stop,
+        "usage": {"input_tokens": 10, "output_tokens": 3},
+        **meta,
+    }
+    return Reply(
+        b",".join(encode(block) for block in blocks), json.dumps(facts).encode()
+    )
+
+
+def summary(number: int) -> Reply:
+    """A usable summary."""
+    block = {"type": "compaction", "content": "so far", "signature": "s"}
+    return reply(number, "compaction", block)
+
+
+FAULTS = tuple(Fault(kind, f"a {kind.value} fault") for kind in FaultKind)
+
+
+def legal_events(snapshot: Snapshot, fresh: int) -> Iterator[Event]:
+    """Everything the world could report to a conversation that stands here.
+
+    The environment of the machine: what a driver and a server may do next. `fresh`
+    makes ids that were not used before.
+    """
+    turn = snapshot.turn
+    if snapshot.resting:
+        yield ev.TurnOpened(snapshot.turns + 1, encode(text(f"say {fresh}")))
+        yield ev.TurnOpened(snapshot.turns + 1, b"", None, Purpose.COMPACTION)
+        yield ev.ProfileChanged(Profile("claude-opus-5", 512))
+        yield ev.Rewound(len(snapshot.history))
+        yield ev.Rewound(0)
+    if turn is None:
+        return
+    n, attempt = turn.number, turn.attempt
+    failing = ev.TurnFailed(n, attempt, FAULTS[fresh % len(FAULTS)])
+    match turn.state:
+        case "pending":
+            yield ev.RequestSent(n, attempt + 1)
+            yield ev.CompactionSent(n, attempt + 1)
+            yield failing
+        case "sent":
+            for stop in STOPS:
+                yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, text()))
+                yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop))
+                two = (text(), call(f"toolu_{fresh}a"), call(f"toolu_{fresh}b"))
+                yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, *two))
+            yield failing
+        case "compacting":
+            yield ev.CompactionConfirmed(n, attempt, summary(fresh))
+            yield failing
+        case "failed":
+            yield ev.TurnRetried(n, asked=True)
+            yield ev.TurnRetried(n, asked=False)
+            yield ev.RetryScheduled(n, turn.failures, 1.0, 2.0)
+            yield ev.RetryCancelled(n)
+            yield ev.TurnAbandoned(n)
+            yield ev.CompactionSent(n, attempt + 1)
+        case _:
+            yield ev.TurnContinued(n)
+            yield failing
+            for one in turn.open_calls:
+                id_ = one.use.id
+                yield ev.CallClosed(n, id_, Closing.RESULT, closed_result(id_, "x"))
+                if one.state is CallState.PROPOSED:
+                    yield ev.CallApproved(n, id_)
+                    yield ev.CallDenied(n, id_, "no")
+                if one.state in (CallState.PROPOSED, CallState.APPROVED):
+                    yield ev.CallStarted(n, id_, "key")
+
+
+def stale_events(snapshot: Snapshot) -> Iterator[Event]:
+    """Late completions of dead turns and dead attempts."""
+    turn = snapshot.turn
+    if turn is None:
+        return
+    for n, attempt in (
+        (turn.number - 1, turn.attempt),
+        (turn.number, turn.attempt - 1),
+    ):
+        yield ev.ReplyConfirmed(n, attempt, reply(10**6, "end_turn", text("late")))
+        yield ev.CompactionConfirmed(n, attempt, summary(10**6))
+        yield ev.TurnFailed(n, attempt, FAULTS[0])
+    yield ev.CallClosed(turn.number, "toolu_nobody", Closing.RESULT, b"{}")
+
+
+def waits(snapshot: Snapshot) -> bool:
+    """True if the machine orders nothing more."""
+    return orders(snapshot) == (Rest(),)

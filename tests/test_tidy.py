@@ -1,0 +1,186 @@
+"""House rules as tests: what the core may import, how long things may be, what is public."""
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MODULE_LINES_MAX = 500
+FUNCTION_LINES_MAX = 70
+
+CORE_IMPORTS = frozenset(
+    {
+        "__future__",
+        "ast",
+        "attrs",
+        "base64",
+        "binascii",
+        "bisect",
+        "collections",
+        "detent_states",
+        "enum",
+        "functools",
+        "hashlib",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "re",
+        "struct",
+        "transitions",
+        "types",
+        "typing",
+    }
+)
+"""Everything the pure core may import: nothing here reads a clock, a file or a socket."""
+
+BANNED_CALLS = {
+    "eval": "parse what you need",
+    "exec": "write the code",
+    "print": "return it, or use click.echo in the command line",
+    "input": "read from the terminal module",
+    "breakpoint": "remove it",
+}
+
+
+def modules(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return sorted(Path(spec.submodule_search_locations[0]).rglob("*.py"))
+
+
+CORE, ENGINE = modules("detent_states"), modules("detent")
+EVERY = [*CORE, *ENGINE]
+
+
+def label(path: Path) -> str:
+    """The path from its package on."""
+    roots = {"detent", "detent_states"}
+    parts = path.parts
+    start = max(i for i, part in enumerate(parts) if part in roots)
+    return "/".join(parts[start:])
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield (node.module or "").split(".")[0]
+
+
+def hidden(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """True for what is private, and for the bare signatures of an overload."""
+    bare = any(
+        isinstance(d, ast.Name) and d.id == "overload" for d in node.decorator_list
+    )
+    return bare or node.name.startswith("_")
+
+
+def impure(source: str) -> set[str]:
+    """What a module of the core imports that it must not."""
+    return set(imported(ast.parse(source))) - CORE_IMPORTS
+
+
+@pytest.mark.parametrize("path", CORE, ids=label)
+def test_the_core_imports_nothing_that_can_do_io(path: Path) -> None:
+    assert impure(path.read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize(
+    "planted", ["import asyncio", "from time import time", "import detent"]
+)
+def test_the_purity_check_sees_an_impure_import(planted: str) -> None:
+    assert impure(planted) != set()
+
+
+@pytest.mark.parametrize("path", EVERY, ids=label)
+def test_modules_and_functions_fit_a_reader(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+
+    assert text.count("\n") <= MODULE_LINES_MAX
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < FUNCTION_LINES_MAX, node.name
+
+
+@pytest.mark.parametrize("path", EVERY, ids=label)
+def test_nothing_unfinished_or_banned_is_left(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+
+    for word in ("TO" + "DO", "FIX" + "ME", "X" + "XX", "NotImplemented" + "Error"):
+        assert word not in text
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in BANNED_CALLS, BANNED_CALLS[node.func.id]
+
+
+@pytest.mark.parametrize("path", EVERY, ids=label)
+def test_every_module_class_and_public_function_says_what_it_is_for(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    assert ast.get_docstring(tree)
+    for node in tree.body:
+        kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, kinds) and not hidden(node):
+            assert ast.get_docstring(node), node.name
+            if isinstance(node, ast.ClassDef):
+                for member in node.body:
+                    functions = ast.FunctionDef | ast.AsyncFunctionDef
+                    if isinstance(member, functions) and not member.name.startswith(
+                        "_"
+                    ):
+                        assert ast.get_docstring(member), f"{node.name}.{member.name}"
+
+
+PUBLIC = (
+    "detent",
+    "detent_states",
+    "detent.journal",
+    "detent.model",
+    "detent.simulator",
+    "detent.testing",
+    "detent.tools",
+    "detent.diagrams",
+    "detent_states.rules",
+)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_surface_is_a_list_of_what_is_there(name: str) -> None:
+    module = importlib.import_module(name)
+    exported: list[str] = module.__all__
+
+    assert len(exported) == len(set(exported))
+    for public in exported:
+        value = getattr(module, public)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), public
+
+
+@pytest.mark.parametrize(
+    "name", ["detent", "detent.cli", "detent.cli.check", "detent.sync"]
+)
+def test_importing_costs_no_sdk(name: str) -> None:
+    """`--help`, `check` and `from detent import tool` are instant."""
+    import subprocess
+
+    heavy = ("anthropic", "httpx2", "pydantic", "rich")
+    code = (
+        f"import sys, {name}; "
+        f"found = [m for m in {heavy!r} if m in sys.modules]; sys.exit(', '.join(found))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
