@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Self, final
 import anyio
 
 from detent.checking import findings
-from detent.clock import SystemClock, SystemIds
-from detent.driver import Driver, World
-from detent.endpoint import Endpoint, choose_endpoint
+from detent.driver import Driver
+from detent.endpoint import Endpoint
 from detent.errors import ConversationClosedError, SettingsError
 from detent.happenings import Cursor, Feed, TurnEnded
-from detent.loading import load, recover
-from detent.opening import choose_store, requested_profile, size_before
+from detent.opening import choose_store, size_before, start
 from detent.ports import Clock, Ids, Store
-from detent.settings import Limits, tools_by_name, user_blocks
+from detent.settings import Limits, user_blocks
 from detent.stream import TurnStream, Watch
 from detent.tools import Tool
 from detent.turn import CallReport, Turn
@@ -124,55 +122,19 @@ class Conversation:
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise ConversationClosedError(self._name)
-        options = self._options
-        tools = tools_by_name(options["tools"] or ())
-        self._store, self._owns_store = choose_store(options["store"])
+        self._store, self._owns_store = choose_store(self._options["store"])
         try:
             journal = self._store.open(self._name)
             try:
-                self._start(journal, tools)
+                opened = start(journal, self._options, self._feed)
             except BaseException:
                 journal.close()
                 raise
         except BaseException:
             self._close_store()
             raise
+        self._driver, self._endpoint, self._keys = opened
         return self
-
-    def _start(self, journal: Any, tools: Mapping[str, Tool]) -> None:
-        options = self._options
-        loaded = load(journal.entries())
-        profile = requested_profile(
-            options, None if loaded is None else loaded.snapshot.profile
-        )
-        if loaded is None:
-            opened = ev.ConversationOpened(profile)
-            journal.append([opened])
-            snapshot = Snapshot(profile)
-        else:
-            snapshot, self._keys = loaded.snapshot, loaded.keys
-        self._endpoint = choose_endpoint(
-            options["client"],
-            options["base_url"],
-            options["timeout"],
-            options["idle_timeout"],
-        )
-        world = World(
-            journal=journal,
-            model=self._endpoint.model,
-            clock=options["clock"] or SystemClock(),
-            ids=options["ids"] or SystemIds(),
-            tools=tools,
-            policy=options["retry"] or RetryPolicy(),
-            limits=options["limits"] or Limits(),
-        )
-        self._feed.at(journal.sequence)
-        driver = Driver(world, snapshot, self._feed)
-        if snapshot.profile != profile:
-            driver.apply(ev.ProfileChanged(profile))
-        recover(driver)
-        driver.flush()
-        self._driver = driver
 
     async def __aexit__(
         self,

@@ -4,10 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from detent.clock import SystemClock, SystemIds
+from detent.driver import Driver, World
+from detent.endpoint import Endpoint, choose_endpoint
 from detent.errors import SettingsError
-from detent.ports import Store
-from detent.settings import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, make_profile
+from detent.happenings import Feed
+from detent.loading import Loaded, load, recover
+from detent.ports import Journal, Store
+from detent.settings import (
+    DEFAULT_MAX_TOKENS,
+    DEFAULT_MODEL,
+    Limits,
+    make_profile,
+    tools_by_name,
+)
 from detent_states.errors import IllegalEventError
+from detent_states.events import ConversationOpened, ProfileChanged
+from detent_states.faults import RetryPolicy
 from detent_states.history import Profile
 from detent_states.snapshot import Snapshot
 from detent_states.step import cuttable
@@ -38,8 +51,54 @@ def choose_store(given: object) -> tuple[Store, bool]:
     )
 
 
+def start(
+    journal: Journal, options: Mapping[str, Any], feed: Feed
+) -> tuple[Driver, Endpoint, dict[str, int]]:
+    """A driver for what the journal holds, settled and ready for the next turn.
+
+    Returns:
+        The driver, where its requests go, and the turn that each key opened last.
+
+    Raises:
+        SettingsError: A setting is unknown, of the wrong type or refused.
+        JournalError: The journal cannot be read or written.
+    """
+    tools = tools_by_name(options["tools"] or ())
+    loaded = load(journal.entries())
+    profile = requested_profile(options, loaded.snapshot.profile if loaded else None)
+    endpoint = choose_endpoint(
+        options["client"],
+        options["base_url"],
+        options["timeout"],
+        options["idle_timeout"],
+    )
+    if loaded is None:
+        journal.append([ConversationOpened(profile)])
+        loaded = Loaded(Snapshot(profile), {})
+    world = World(
+        journal=journal,
+        model=endpoint.model,
+        clock=options["clock"] or SystemClock(),
+        ids=options["ids"] or SystemIds(),
+        tools=tools,
+        policy=options["retry"] or RetryPolicy(),
+        limits=options["limits"] or Limits(),
+    )
+    feed.at(journal.sequence)
+    driver = Driver(world, loaded.snapshot, feed)
+    if loaded.snapshot.profile != profile:
+        driver.apply(ProfileChanged(profile))
+    recover(driver)
+    driver.flush()
+    return driver, endpoint, loaded.keys
+
+
 def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profile:
-    """The profile that the caller asks for, on top of the one that is journaled."""
+    """The profile that the caller asks for, on top of the one that is journaled.
+
+    Raises:
+        SettingsError: A setting is unknown, of the wrong type or refused.
+    """
     asked: dict[str, Any] = {
         name: options[name]
         for name in (

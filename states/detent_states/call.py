@@ -59,7 +59,7 @@ CALL = Table(
             icon="✕",
             ascii="x",
             role=Role.BAD,
-            cell=(1, 2),
+            cell=(0, 1),
         ),
         State(
             _S,
@@ -67,7 +67,7 @@ CALL = Table(
             icon="◐",
             ascii=">",
             role=Role.BUSY,
-            cell=(2, 0),
+            cell=(1, 0),
         ),
         State(
             _U,
@@ -75,7 +75,7 @@ CALL = Table(
             icon="≡",
             ascii="=",
             role=Role.UPKEEP,
-            cell=(2, 2),
+            cell=(2, 0),
         ),
         State(
             _C,
@@ -84,7 +84,7 @@ CALL = Table(
             icon="✓",
             ascii="+",
             role=Role.OK,
-            cell=(3, 1),
+            cell=(2, 1),
         ),
     ),
     initial=_P,

@@ -82,12 +82,16 @@ class Guard:
     says: str
     test: Callable[[Any, Any], bool] = attrs.field(eq=False)  # Any: see Table
 
-    def negate(self) -> "Guard":
-        """The same question, answered the other way round."""
+    def negate(self, says: str | None = None) -> "Guard":
+        """The same question, answered the other way round.
+
+        Args:
+            says: That condition in words; "not (…)" around this one's by default.
+        """
         test = self.test
         return Guard(
             f"not {self.name}",
-            f"not ({self.says})",
+            says or f"not ({self.says})",
             lambda subject, event: not test(subject, event),
         )
 

@@ -163,6 +163,13 @@ TURN = Table(
         Transition("compact", _P, _K, COMPACTABLE),
         Transition("compact", _F, _K, TOO_LONG),
         Transition("compacted", _K, _P, STAGED, Effect.COMMIT, "base, usage"),
-        Transition("compacted", _K, _C, STAGED.negate(), Effect.COMMIT, "base, usage"),
+        Transition(
+            "compacted",
+            _K,
+            _C,
+            STAGED.negate("the turn was only this compaction"),
+            Effect.COMMIT,
+            "base, usage",
+        ),
     ),
 )

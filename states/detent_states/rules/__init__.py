@@ -1,0 +1,102 @@
+"""What the Messages API refuses, as named predicates: `check` a body before it is sent.
+
+Each rule is one documented function with an id that stays (`R1` to `R34`). They are pure
+and total: any JSON value may be checked, and what cannot be known from the body alone is
+not judged unless `Context` says it.
+
+    >>> [f.message for f in check({"model": "m", "max_tokens": 1, "messages": []})]
+    ['messages: at least one message is required']
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from textwrap import dedent
+
+from detent_states.rules import (
+    cache,
+    compaction,
+    limits,
+    pairing,
+    shape,
+    system,
+    thinking,
+    thread,
+    tools,
+)
+from detent_states.rules._base import Context, Finding, Limits, Rule, Verifier
+from detent_states.rules._request import Request
+
+__all__ = [
+    "RULES",
+    "Context",
+    "Finding",
+    "Limits",
+    "Request",
+    "Rule",
+    "Verifier",
+    "check",
+    "explain",
+]
+
+_MODULES = (
+    *(shape, tools, pairing, thinking, system, compaction, cache, limits, thread),
+)
+_BY_ID: dict[str, Rule] = {
+    rule.id: rule for module in _MODULES for rule in module.RULES
+}
+# The order in which the server is assumed to check: schema, the model's parameters,
+# structure, signatures, limits, thread. It is documented nowhere.
+_ORDER = (
+    "R1 R2 R3 R4 R32 R28 R29 R20 R34 R6 R14 R5 R25 R26 R11 R8 R10 R13 R17 R9 R12 R15 R16 "
+    "R19 R7 R27 R24 R18 R21 R22 R23 R30 R31 R33"
+)
+RULES: tuple[Rule, ...] = tuple(_BY_ID[name] for name in _ORDER.split())
+"""Every rule, in the order in which the server is assumed to check."""
+
+_NO_CONTEXT = Context()
+
+
+def check(
+    body: Mapping[str, object],
+    context: Context = _NO_CONTEXT,
+    *,
+    only: Collection[str] | None = None,
+) -> Iterator[Finding]:
+    """Yield what the server would refuse in `body`, its first answer first.
+
+    Lazy: findings of the schema come in the order of the body while it is read, then
+    those of the rules in the order of `RULES`. A rule says nothing about a place whose
+    shape is already wrong.
+
+    Args:
+        body: The request body; anything else is a finding, never an exception.
+        context: What the body does not say: headers, model, the server's knowledge.
+        only: The ids of the rules to report.
+    """
+    request = Request(body, context)
+    misshapen: set[str] = set()
+    for finding in request.shape:
+        misshapen.add(finding.path)
+        if only is None or finding.rule in only:
+            yield finding
+    for rule in RULES:
+        if only is not None and rule.id not in only:
+            continue
+        for finding in rule.check(request, context):
+            if finding.path not in misshapen:
+                yield finding
+
+
+def explain(rule: str) -> str:
+    """What `rule` means, what to do about a violation, and where it is known from.
+
+    Raises:
+        KeyError: There is no such rule.
+    """
+    known = _BY_ID[rule]
+    about = known.check.__doc__ or ""
+    first, _, rest = about.partition("\n")
+    meaning = f"{first}\n{dedent(rest)}".strip()
+    return (
+        f"{known.id}: {known.title}\n\n{meaning}\n\n"
+        f"What to do: {known.help}\nSource: {known.source}\n"
+    )

@@ -1,0 +1,278 @@
+"""Whatever a tool does, its call gets exactly one legal result."""
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detent.errors import ToolDefinitionError
+from detent.tools import Tool, fit_result, run_tool, tool
+from detent.tools.execution import unusable
+from detent_states.call import Closing
+from detent_states.reply import ToolUse
+
+pytestmark = pytest.mark.anyio
+
+
+def use(name: str = "look", **arguments: Any) -> ToolUse:
+    return ToolUse("toolu_1", name, arguments)
+
+
+def block(raw: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(raw)
+    return found
+
+
+@tool(effect="safe")
+async def look(path: str, lines: int = 3) -> str:
+    """Look at a file.
+
+    Args:
+        path: Where it is.
+        lines: How many lines to show.
+    """
+    return f"{path}:{lines}"
+
+
+def test_the_schema_comes_from_the_signature_and_the_docstring() -> None:
+    assert look.definition["name"] == "look"
+    assert look.definition["description"] == "Look at a file."
+    schema = look.definition["input_schema"]
+    assert schema["required"] == ["path"]
+    assert schema["properties"]["path"] == {
+        "title": "Path",
+        "type": "string",
+        "description": "Where it is.",
+    }
+
+
+async def test_a_tool_can_still_be_called_as_the_function_it_is() -> None:
+    assert await look("a") == "a:3"
+
+
+async def test_a_returned_text_is_the_result() -> None:
+    ending = await run_tool(look, use(path="a"), "key")
+
+    assert ending.closing is Closing.RESULT
+    assert block(ending.result) == {
+        "type": "tool_result",
+        "tool_use_id": "toolu_1",
+        "content": "a:3",
+    }
+
+
+async def test_a_plain_function_runs_in_a_thread() -> None:
+    @tool
+    def add(a: int, b: int) -> str:
+        """Add."""
+        return str(a + b)
+
+    ending = await run_tool(add, use("add", a=1, b=2), "key")
+
+    assert block(ending.result)["content"] == "3"
+
+
+async def test_arguments_that_fail_the_schema_tell_the_model_what_was_wrong() -> None:
+    ending = await run_tool(look, use(path="a", lines="many"), "key")
+
+    assert ending.closing is Closing.ERROR
+    assert block(ending.result)["is_error"] is True
+    assert "lines: Input should be a valid integer" in block(ending.result)["content"]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), OSError(2, "gone"), KeyError("k"), TimeoutError()]
+)
+async def test_an_exception_is_an_error_result(error: Exception) -> None:
+    @tool
+    async def fail() -> str:
+        """Fail."""
+        raise error
+
+    ending = await run_tool(fail, use("fail"), "key")
+
+    assert ending.closing is Closing.ERROR
+    assert type(error).__name__ in block(ending.result)["content"]
+
+
+@pytest.mark.parametrize(
+    ("effect", "closing", "says"),
+    [
+        ("safe", Closing.ERROR, "Timed out after 0.01 s."),
+        ("once", Closing.UNKNOWN, "outcome unknown"),
+    ],
+)
+async def test_a_tool_past_its_time_is_told_as_what_it_is(
+    effect: Any, closing: Closing, says: str
+) -> None:
+    @tool(effect=effect, timeout=0.01)
+    async def hang() -> str:
+        """Hang."""
+        await anyio.sleep_forever()
+        return ""
+
+    ending = await run_tool(hang, use("hang"), "key")
+
+    assert ending.closing is closing
+    assert says in block(ending.result)["content"]
+
+
+async def test_a_tool_that_takes_a_key_gets_it_and_the_model_never_sees_it() -> None:
+    @tool
+    async def pay(amount: int, idempotency_key: str) -> str:
+        """Pay."""
+        return f"{amount} under {idempotency_key}"
+
+    ending = await run_tool(pay, use("pay", amount=3), "the-key")
+
+    assert block(ending.result)["content"] == "3 under the-key"
+    assert "idempotency_key" not in pay.definition["input_schema"]["properties"]
+    assert pay.definition["input_schema"]["required"] == ["amount"]
+
+
+async def test_cancellation_passes_through() -> None:
+    @tool
+    async def hang() -> str:
+        """Hang."""
+        await anyio.sleep_forever()
+        return ""
+
+    with anyio.move_on_after(0) as scope:
+        await run_tool(hang, use("hang"), "key")
+
+    assert scope.cancelled_caught
+
+
+def test_an_unknown_tool_and_broken_arguments_never_start() -> None:
+    missing = unusable(use("nobody"), None)
+    broken = unusable(ToolUse("toolu_1", "look", None, '{"pa'), look)
+
+    assert missing is not None
+    assert broken is not None
+    assert "There is no tool named 'nobody'" in block(missing.result)["content"]
+    assert 'INVALID_JSON": "{\\"pa' in block(broken.result)["content"]
+    assert unusable(use(path="a"), look) is None
+
+
+def test_content_blocks_pass_through() -> None:
+    image = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": "aGk="},
+    }
+    result, _ = fit_result("t", [{"type": "text", "text": "see"}, image], bytes_max=9)
+
+    assert block(result)["content"] == [{"type": "text", "text": "see"}, image]
+
+
+def test_a_long_output_is_cut_in_the_middle_and_kept_whole_elsewhere() -> None:
+    whole = "a" * 600 + "z" * 400
+    result, kept = fit_result("t", whole, bytes_max=100)
+
+    content = block(result)["content"]
+    assert kept == whole.encode()
+    assert content.startswith("a" * 60)
+    assert content.endswith("z" * 30)
+    assert "900 bytes left out; 1000 in all" in content
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None))
+    | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(VALUES, st.booleans(), st.integers(1, 80))
+def test_any_value_becomes_one_legal_result(
+    value: object, is_error: bool, bytes_max: int
+) -> None:
+    """No surrogates, no blank text, no NaN, never too long by more than the note."""
+    result, _ = fit_result("toolu_1", value, bytes_max=bytes_max, is_error=is_error)
+
+    made = block(result)
+    result.decode()
+    assert made["tool_use_id"] == "toolu_1"
+    content = made.get("content")
+    assert content is None or content.strip()
+    assert content is None or len(content.encode()) <= bytes_max + 120
+    if is_error:
+        assert isinstance(content, str)
+
+
+def star(*given: str) -> str:
+    """Star."""
+    return ""
+
+
+def bare(thing) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001 - the point
+    """Bare."""
+    return str(thing)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def only(given: str, /) -> str:
+    """Only."""
+    return given
+
+
+def fine(given: str) -> str:
+    """Fine."""
+    return given
+
+
+def strange(given: object()) -> str:  # type: ignore[valid-type]  # pyright: ignore
+    """Strange."""
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (star, "parameter *given takes whatever it is given"),
+        (bare, "parameter 'thing' has no type"),
+        (only, "parameter 'given' is positional-only"),
+        (strange, "no schema can be made from its signature"),
+    ],
+)
+def test_an_unusable_signature_is_refused_with_what_to_change(
+    function: Any, problem: str
+) -> None:
+    with pytest.raises(ToolDefinitionError) as caught:
+        tool(function)
+
+    assert problem in str(caught.value)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"effect": "twice"}, "effect 'twice' is unknown"),
+        ({"timeout": 0}, "timeout 0 s is out of range"),
+        ({"timeout": "soon"}, "timeout is no number"),
+        ({"max_output": "much"}, "max_output 'much' is no size"),
+        ({"name": "not a name"}, "the name is not"),
+    ],
+)
+def test_an_unusable_option_is_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ToolDefinitionError) as caught:
+        tool(**options)(fine)
+
+    assert problem in str(caught.value)
+
+
+def test_sizes_are_read_with_their_units() -> None:
+    @tool(max_output="2 MiB")
+    async def big() -> str:
+        """Big."""
+        return ""
+
+    assert isinstance(big, Tool)
+    assert big.output_bytes_max == 2 * 1024 * 1024
