@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from detent_states.faults import Fault, FaultKind
-from detent_states.history import build
+from detent_states.history import Purpose, betas, build
 from detent_states.rules import Context, Finding, check
 from detent_states.snapshot import Snapshot
 
@@ -46,23 +46,19 @@ def staged_fault(snapshot: Snapshot) -> Fault | None:
     return None
 
 
+_ANYTHING = b'{"type":"text","text":"-"}'
+
+
 def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
-    """Everything the strict rules have to say about the whole next request."""
+    """Everything the strict rules have to say about the whole next request.
+
+    Where nothing is staged, some message stands in for the next one.
+    """
     turn = snapshot.turn
     staged = turn.staged if turn is not None else b""
-    body = build(snapshot.profile, snapshot.history, snapshot.base, staged)
-    return tuple(
-        check(
-            json.loads(body),
-            Context(
-                betas=frozenset(snapshot.profile.betas) | _in_force(snapshot),
-                body_bytes=len(body),
-            ),
-        )
+    body = build(
+        snapshot.profile, snapshot.history, snapshot.base, staged or _ANYTHING
     )
-
-
-def _in_force(snapshot: Snapshot) -> frozenset[str]:
-    from detent_states.history import Purpose, betas
-
-    return frozenset(betas(snapshot.profile, snapshot.base, Purpose.MESSAGE))
+    names = betas(snapshot.profile, snapshot.base, Purpose.MESSAGE)
+    context = Context(betas=frozenset(names), body_bytes=len(body))
+    return tuple(check(json.loads(body), context))

@@ -1,0 +1,5 @@
+"""The `detent` command."""
+
+from detent.cli.main import main
+
+__all__ = ["main"]

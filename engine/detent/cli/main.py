@@ -1,0 +1,132 @@
+"""The frame of the command line: each command's module is imported when it runs.
+
+`detent --help` has to answer at once, so it lists the commands from a table instead of
+importing them; importing one may cost the SDK.
+"""
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, final
+
+import attrs
+import click
+
+
+@final
+@attrs.frozen
+class Lazy:
+    """A command that is not imported yet.
+
+    Attributes:
+        where: `module:attribute`.
+        help: Its one-line help, word for word as the command itself has it.
+    """
+
+    where: str
+    help: str
+
+
+COMMANDS: Final[Mapping[str, Lazy]] = MappingProxyType(
+    {
+        "demo": Lazy(
+            "detent.cli.demo:demo", "Watch one conversation survive six faults."
+        ),
+        "chat": Lazy(
+            "detent.cli.chat:chat", "Talk in a conversation that nothing can break."
+        ),
+        "simulate": Lazy(
+            "detent.cli.simulate:simulate",
+            "Run a strict local Messages API; any client, any key.",
+        ),
+        "diagram": Lazy(
+            "detent.cli.diagram:diagram",
+            "Draw MACHINE: turn (the default), call, thread or writer.",
+        ),
+        "check": Lazy(
+            "detent.cli.check:check", "Say what the Messages API would refuse in FILE."
+        ),
+    }
+)
+"""Every command, in the order `--help` lists them."""
+
+
+@final
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        lazy = COMMANDS.get(cmd_name)
+        if lazy is None:
+            return None
+        module, _, attribute = lazy.where.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command), lazy.where
+        return command
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what detent raises on purpose becomes one line."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:  # noqa: BLE001 - raised again, or told
+            _refuse(error)
+
+
+class OneLineError(click.ClickException):
+    """An error of detent, for people: one line, no traceback."""
+
+    def show(self, file: Any = None) -> None:
+        """Print it."""
+        from detent.cli.terminal import one_line
+
+        click.echo(f"detent: {one_line(self.message)}", file=file, err=file is None)
+
+
+class SettingRefusedError(OneLineError):
+    """What the person asked for cannot be used."""
+
+    exit_code = 2
+
+
+class UnreadableError(OneLineError):
+    """A file of ours cannot be read, or must not be used as it is."""
+
+    exit_code = 7
+
+
+def _refuse(error: Exception) -> NoReturn:
+    # Imported here: the errors need the core, and `--help` does not.
+    from detent_states.errors import CoreBugError, DetentError
+
+    if isinstance(error, DetentError) and not isinstance(error, CoreBugError):
+        raise OneLineError(str(error)) from error
+    raise error
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Without a key everything runs on a built-in simulator, and says so.",
+)
+@click.version_option(package_name="detent", message="%(prog)s %(version)s")
+def main() -> None:
+    """Conversations with a model that are never stuck and never lie.
+
+    \b
+    Try:
+        detent demo
+        detent chat
+        detent diagram turn
+    """

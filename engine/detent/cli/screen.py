@@ -1,0 +1,313 @@
+"""The window: text goes to the normal scroll-back, the footer stays below it.
+
+While a chat is open the last two rows of the window are kept out of scrolling. Text is
+printed above them as in any other program, so nothing that was printed is ever drawn
+again: no flicker, and what is copied from the window is what was said. The footer is
+painted with one write, which moves to it and back.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final, Protocol, TypeAlias, final
+
+from detent.cli.terminal import Look, Terminal
+
+ROWS: Final = 3
+"""Rows that are kept for the footer: a blank one and its two lines."""
+
+HEIGHT_MIN: Final = 10
+"""A window lower than this shows no footer."""
+
+Footer: TypeAlias = Callable[[int], tuple[str, str]]
+"""The two lines for a width."""
+
+
+class Screen(Protocol):
+    """Where a chat is shown."""
+
+    look: Look
+
+    def width(self) -> int:
+        """Columns of the window."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Print finished or arriving text, already escaped."""
+        ...
+
+    def answer(self, text: str) -> None:
+        """A confirmed answer, for whoever reads standard output."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Print lines of our own."""
+        ...
+
+    def log(self, line: str) -> None:
+        """One line of progress, where progress is a log."""
+        ...
+
+    def paint(self) -> None:
+        """Bring the footer up to date."""
+        ...
+
+    def ask(self, prompt: str) -> str:
+        """Read a line from the person.
+
+        Raises:
+            EOFError: There is none any more.
+            KeyboardInterrupt: Ctrl-C.
+        """
+        ...
+
+    def busy(self) -> contextlib.AbstractContextManager[None]:
+        """While a turn runs: what is typed waits for the next prompt, unseen."""
+        ...
+
+    def close(self) -> None:
+        """Leave the window as it was found. Idempotent."""
+        ...
+
+
+@final
+class PlainScreen:
+    """Lines only: for pipes, for `--plain`, and for terminals that cannot do more.
+
+    Args:
+        terminal: What the streams are.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.look = terminal.look
+        self._asks = terminal.asks
+        self._streams = terminal.streams
+        self._mid_line = False
+        if self._asks:
+            _line_editing()
+
+    def width(self) -> int:
+        """Columns of the window."""
+        return shutil.get_terminal_size().columns
+
+    def say(self, text: str) -> None:
+        """Print arriving text, if a person is watching it arrive."""
+        if self._streams and text:
+            _write(sys.stdout, text)
+            self._mid_line = not text.endswith("\n")
+
+    def answer(self, text: str) -> None:
+        """Print a confirmed answer, unless it was seen arriving."""
+        if not self._streams:
+            _write(sys.stdout, text if text.endswith("\n") else text + "\n")
+
+    def note(self, text: str) -> None:
+        """Print to standard error: standard output is for answers."""
+        _write(sys.stderr, ("\n" if self._mid_line else "") + text)
+        self._mid_line = False
+
+    def log(self, line: str) -> None:
+        """Print one line of progress to standard error."""
+        self.note(line + "\n")
+
+    def paint(self) -> None:
+        """There is no footer here."""
+
+    def ask(self, prompt: str) -> str:
+        """Read a line; the prompt is shown to people only."""
+        if self._asks:
+            return input(prompt)
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        return line
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """Nothing is hidden here."""
+        yield
+
+    def close(self) -> None:
+        """There is nothing to undo."""
+
+
+@final
+class LiveScreen:
+    """A terminal with the footer at its bottom.
+
+    Args:
+        terminal: What the streams are.
+        footer: The footer's two lines.
+    """
+
+    def __init__(self, terminal: Terminal, footer: Footer) -> None:
+        self.look = terminal.look
+        self._footer = footer
+        self._size = (0, 0)  # columns and rows the window was laid out for
+        self._painted: tuple[str, str] | None = None
+        self._lock = threading.RLock()
+        self._open = True
+        self._attributes = _attributes()
+        self._stopped = signal.signal(signal.SIGTSTP, self._stop)
+        _line_editing()
+        self.paint()
+
+    def width(self) -> int:
+        """Columns of the window."""
+        return os.get_terminal_size(2).columns
+
+    def say(self, text: str) -> None:
+        """Print above the footer."""
+        if text:
+            with self._lock:
+                _write(sys.stdout, text)
+
+    def answer(self, text: str) -> None:
+        """It was seen arriving."""
+
+    def note(self, text: str) -> None:
+        """Print above the footer."""
+        self.say(text)
+
+    def log(self, line: str) -> None:
+        """The footer tells progress here."""
+
+    def paint(self) -> None:
+        """Paint the footer if it, or the window, has changed."""
+        with self._lock:
+            if not self._open:
+                return
+            size = os.get_terminal_size(2)
+            moved = (size.columns, size.lines) != self._size
+            if moved:
+                self._lay_out(size.columns, size.lines)
+            if size.lines < HEIGHT_MIN:
+                return
+            lines = self._footer(size.columns - 2)
+            if lines != self._painted or moved:
+                self._painted = lines
+                first = size.lines - ROWS + 2
+                drawn = "".join(
+                    f"\x1b[{first + row};1H\x1b[K {line}"
+                    for row, line in enumerate(lines)
+                )
+                _control(f"\x1b7\x1b[?25l{drawn}\x1b8\x1b[?25h")
+
+    def _lay_out(self, columns: int, rows: int) -> None:
+        """Keep the last rows out of scrolling; whatever is below the cursor goes."""
+        first = self._size == (0, 0)
+        self._size = (columns, rows)
+        if rows < HEIGHT_MIN:
+            _control("\x1b7\x1b[r\x1b8\x1b[J")
+            return
+        # Make room first: the cursor must not stand among the rows that are taken.
+        # An old footer is always below the cursor, wherever the window moved it.
+        make_room = "\n" * ROWS + f"\x1b[{ROWS}A" if first else ""
+        bottom = rows - ROWS
+        _control(f"{make_room}\x1b[J\x1b7\x1b[1;{bottom}r\x1b8")
+
+    def ask(self, prompt: str) -> str:
+        """Read a line above the footer."""
+        with self._lock:
+            _restore(self._attributes)
+            self.paint()
+        done = threading.Event()
+
+        def follow() -> None:
+            while not done.wait(0.25):
+                self.paint()
+
+        # The window may change its size while nobody types, and the main thread is
+        # inside the line editor then.
+        follower = threading.Thread(target=follow, name="detent-footer", daemon=True)
+        follower.start()
+        try:
+            return input(prompt)
+        finally:
+            done.set()
+            follower.join()
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """Do not echo what is typed during a turn; the next prompt shows it."""
+        _quiet(self._attributes)
+        try:
+            yield
+        finally:
+            _restore(self._attributes)
+
+    def close(self) -> None:
+        """Give the last rows back and clear them. Idempotent."""
+        with self._lock:
+            if not self._open:
+                return
+            self._open = False
+            signal.signal(signal.SIGTSTP, self._stopped)
+            _restore(self._attributes)
+            _control("\x1b7\x1b[r\x1b8\x1b[J\x1b[?25h")
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Ctrl-Z: give the window to the shell, and take it again afterwards."""
+        attributes = _attributes()
+        with self._lock:
+            _restore(self._attributes)
+            _control("\x1b7\x1b[r\x1b8\x1b[J\n")
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTSTP)
+            # Here the process has been continued.
+            signal.signal(signal.SIGTSTP, self._stop)
+            _restore(attributes)
+            self._size = (0, 0)
+            self.paint()
+
+
+def _write(stream: Any, text: str) -> None:
+    stream.write(text)
+    stream.flush()
+
+
+def _control(text: str) -> None:
+    """Write to the terminal beside Python's buffers, which a signal may have locked."""
+    data = text.encode(errors="replace")
+    while data:
+        data = data[os.write(2, data) :]
+
+
+def _line_editing() -> None:
+    """Give `input()` history and editing, where this Python has them."""
+    with contextlib.suppress(ImportError):
+        import readline
+
+        readline.set_auto_history(True)
+
+
+def _attributes() -> list[Any] | None:
+    import termios
+
+    with contextlib.suppress(termios.error, OSError, ValueError):
+        return termios.tcgetattr(sys.stdin.fileno())
+    return None
+
+
+def _restore(attributes: list[Any] | None) -> None:
+    import termios
+
+    if attributes is not None:
+        with contextlib.suppress(termios.error, OSError, ValueError):
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, attributes)
+
+
+def _quiet(attributes: list[Any] | None) -> None:
+    import termios
+
+    if attributes is not None:
+        changed = list(attributes)
+        # Byte by byte and unseen, but with the keys that send signals.
+        changed[3] &= ~(termios.ECHO | termios.ICANON)
+        changed[6] = list(changed[6])
+        _restore(changed)

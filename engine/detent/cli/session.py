@@ -1,0 +1,331 @@
+"""A chat at work: reads a line, runs a turn, shows it, and starts again.
+
+The event loop runs only while a turn does. At the prompt nothing is going on, so the
+line editor has the main thread to itself, with Ctrl-C as every program has it.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Final, TypeVar, final
+
+import anyio
+import attrs
+
+from detent.cli.commands import run_command
+from detent.cli.footer import Progress, Standing, brief, footer
+from detent.cli.screen import Screen
+from detent.cli.terminal import Look, one_line
+from detent.cli.transcript import Transcript, shown_arguments, transition_line
+from detent.conversation import Conversation
+from detent.errors import DetentError
+from detent.happenings import Moved, TurnEnded, Waiting
+from detent.stream import Watch
+from detent.turn import CallReport, Turn
+from detent_states.turn import TurnState
+
+_T = TypeVar("_T")
+
+HINT_SECONDS: Final = 2.0
+"""A second Ctrl-C within this time leaves."""
+
+TICK_SECONDS: Final = 0.1
+"""How often the footer is brought up to date while a turn runs."""
+
+EXIT_FAILED, EXIT_UNDECIDED, EXIT_INTERRUPTED = 1, 3, 130
+
+
+@final
+class Footer:
+    """The footer of one chat, as a function of what it was shown last.
+
+    Args:
+        look: How things are shown.
+        standing: What holds between turns, asked anew each time.
+    """
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self.progress = Progress()
+        self.standing = Standing(live=False, model="", name="")
+
+    def __call__(self, width: int) -> tuple[str, str]:
+        """The two lines now."""
+        return footer(self.progress, self.standing, time.time(), self._look, width)
+
+
+@final
+@attrs.define(eq=False)
+class Session:
+    """One chat.
+
+    Attributes:
+        chat: The conversation, entered.
+        runner: The event loop it was entered in.
+        screen: Where it is shown.
+        footer: What the footer shows.
+        live: False if the simulator answers.
+        asks: A person types; otherwise lines are read until there are none.
+        inject: Gives the simulator a fault script; None with the API.
+        where: The store, for messages to people.
+        told: What the store says about itself.
+    """
+
+    chat: Conversation
+    runner: asyncio.Runner
+    screen: Screen
+    footer: Footer
+    live: bool
+    asks: bool
+    inject: Callable[[str], None] | None
+    where: str
+    told: tuple[str, ...]
+    _transcript: Transcript = attrs.field(init=False)
+    _interrupted: bool = attrs.field(default=False, init=False)
+    _hinted: float = attrs.field(default=0.0, init=False)
+    _failed: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._transcript = Transcript(
+            self.screen.look, self.screen.width, self._replies, self._call
+        )
+        self._stand()
+
+    # The loop.
+
+    def run(self) -> int:
+        """Read and answer until the person leaves; the exit code."""
+        while True:
+            if self.asks:
+                self._ask_approvals()
+            try:
+                line = self._read()
+            except EOFError:
+                return self._leave()
+            except KeyboardInterrupt:
+                if self._ctrl_c():
+                    return EXIT_INTERRUPTED
+                continue
+            self._hinted = 0.0
+            text = line.strip()
+            if not text:
+                continue
+            if text.startswith("/") and not text.startswith("//"):
+                if run_command(self, text):
+                    return self._leave()
+            else:
+                said = text[1:] if text.startswith("//") else line.rstrip("\r\n")
+                self.send(said)
+            if self._interrupted and not self.asks:
+                return EXIT_INTERRUPTED
+
+    def _read(self) -> str:
+        if not self.asks:
+            return self.screen.ask("")
+        look = self.screen.look
+        shown = "you > "
+        if look.colour:  # the marks tell the line editor what takes no room
+            shown = f"\x01\x1b[1m\x02{shown}\x01\x1b[0m\x02"
+        self.screen.say("\n")
+        return self.screen.ask(shown)
+
+    def _ctrl_c(self) -> bool:
+        """Ctrl-C at the prompt; True to leave."""
+        now = time.monotonic()
+        self.screen.note("\n")
+        if not self.asks or now - self._hinted < HINT_SECONDS:
+            return True
+        if _typed():
+            return False  # it only dropped the line
+        self._hinted = now
+        self.note("Ctrl-C again leaves, and so does Ctrl-D")
+        return False
+
+    def _leave(self) -> int:
+        if self.asks:
+            self.screen.note("\n")
+            return 0
+        turn = self.chat.turn
+        if turn is not None and turn.awaiting:
+            return EXIT_UNDECIDED
+        return EXIT_FAILED if self._failed else 0
+
+    # Turns.
+
+    def send(self, text: str) -> None:
+        """Say something and show the turn."""
+
+        async def operation() -> Turn:
+            return await self.chat.stream(text).turn()
+
+        self.turn(operation)
+
+    def turn(self, operation: Callable[[], Awaitable[Turn]]) -> None:
+        """Run a turn, show it while it runs, and say how it ended."""
+        self._interrupted = False
+        try:
+            with self.screen.busy():
+                turn = self.runner.run(self._follow(operation))
+        except DetentError as error:
+            self._failed = True
+            self.refuse(error)
+            return
+        finally:
+            self._stand()
+        self._failed = turn.state is TurnState.FAILED
+        if not self._failed and turn.text:
+            self.screen.answer(turn.text)
+        if turn.awaiting and not self.asks:
+            for call in turn.awaiting:
+                self.note(f"{one_line(call.name)} {one_line(call.id)} awaits approval")
+
+    def call(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run something of the conversation that is no turn."""
+        try:
+            return self.runner.run(work())
+        finally:
+            self._stand()
+
+    async def _follow(self, operation: Callable[[], Awaitable[Turn]]) -> Turn:
+        watch = self.chat.watch()
+        ended = anyio.Event()
+        result: Turn | DetentError
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._listen, watch, ended)
+            group.start_soon(self._tick)
+            loop = asyncio.get_running_loop()
+            with contextlib.suppress(NotImplementedError):  # no such thing on Windows
+                loop.add_signal_handler(
+                    signal.SIGINT, lambda: group.start_soon(self._interrupt)
+                )
+            try:
+                result = await operation()
+                await ended.wait()
+            except DetentError as error:
+                result = error  # raised outside of the group, which would wrap it
+            finally:
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(signal.SIGINT)
+            group.cancel_scope.cancel()
+        if isinstance(result, DetentError):
+            raise result
+        return result
+
+    async def _listen(self, watch: Watch, ended: anyio.Event) -> None:
+        async for happening in watch:
+            at = time.time()
+            self.footer.progress = self.footer.progress.after(happening, at)
+            self.screen.say(self._transcript.tell(happening, at))
+            line = transition_line(happening, time.strftime("%H:%M:%S"))
+            if line is not None:
+                self.screen.log(line)
+            if isinstance(happening, Moved | Waiting | TurnEnded):
+                self._stand()
+            if isinstance(happening, TurnEnded):
+                ended.set()
+                return
+
+    async def _tick(self) -> None:
+        while True:
+            self.screen.paint()
+            await anyio.sleep(TICK_SECONDS)
+
+    async def _interrupt(self) -> None:
+        self._interrupted = True
+        # The turn may be about to begin; it is stopped as soon as it has.
+        while not await self.chat.interrupt():  # noqa: ASYNC110 - it has no event
+            await anyio.sleep(0.01)
+
+    # Approvals.
+
+    def _ask_approvals(self) -> None:
+        """Ask about every call that waits for a person."""
+        while (turn := self.chat.turn) is not None and turn.awaiting:
+            call = turn.awaiting[0]
+            self.note(f"{one_line(call.name)} {shown_arguments(call)}", "yellow")
+            try:
+                answer = self.screen.ask("  run it? [y/n] ").strip().lower()
+            except (EOFError, KeyboardInterrupt):
+                self.screen.note("\n")
+                self.note(
+                    f"it still waits: /approve {one_line(call.id)} or"
+                    f" /deny {one_line(call.id)}"
+                )
+                return
+            if answer in ("y", "yes"):
+                self.turn(partial(self.chat.approve, call.id))
+            elif answer in ("n", "no"):
+                self.turn(partial(self.chat.deny, call.id))
+
+    # What others ask for.
+
+    def note(self, text: str, ink: Any = "dim") -> None:
+        """Print a line of our own; `text` is escaped already."""
+        self.screen.note(self._transcript.note(text, ink))
+
+    def refuse(self, error: DetentError) -> None:
+        """Say an error on one line."""
+        self.note(f"detent: {one_line(str(error))}", "red")
+
+    def welcome(self, version: str) -> None:
+        """Say who answers, and where the conversation stands."""
+        chat, turn = self.chat, self.chat.turn
+        if self.live:
+            self.note(f"detent {version}  LIVE: {one_line(chat.endpoint)} answers")
+        else:
+            self.note(
+                f"detent {version}  SIM: the built-in simulator answers; what it says"
+                " is made up",
+                "yellow",
+            )
+        if turn is None:
+            stands = "a new conversation"
+        else:
+            stands = f"{turn.number} turn(s), {len(chat.history)} confirmed exchange(s)"
+        self.note(f"{one_line(chat.name)}: {stands}, in {one_line(self.where)}")
+        if turn is not None and turn.fault is not None:
+            self.note(
+                f"turn {turn.number} failed ({brief(turn.fault)}); /retry goes on with"
+                " it, a new message drops it"
+            )
+        if self.asks:
+            self.note("/help lists the commands. Ctrl-C stops a turn, Ctrl-D leaves.")
+
+    def notices(self) -> None:
+        """Say what the store says about itself."""
+        for notice in self.told:
+            self.screen.note(self._transcript.prose(f"store: {notice}"))
+
+    def _stand(self) -> None:
+        """Bring what the footer knows of the conversation up to date."""
+        chat = self.chat
+        usage, turn = chat.usage, chat.turn
+        self.footer.standing = Standing(
+            live=self.live,
+            model=chat.profile.model,
+            name=chat.name,
+            turns=0 if turn is None else turn.number,
+            tokens_in=usage.input + usage.cache_read + usage.cache_write,
+            tokens_out=usage.output,
+        )
+        self.screen.paint()
+
+    def _replies(self, number: int) -> list[str]:
+        return [one.reply.text for one in self.chat.history.of_turn(number)]
+
+    def _call(self, id_: str) -> CallReport | None:
+        turn = self.chat.turn
+        found = () if turn is None else turn.calls
+        return next((one for one in found if one.id == id_), None)
+
+
+def _typed() -> str:
+    """What stood on the line when Ctrl-C was pressed."""
+    try:
+        import readline
+    except ImportError:
+        return ""
+    return readline.get_line_buffer()

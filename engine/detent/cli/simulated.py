@@ -1,0 +1,94 @@
+"""The simulator as the model of a chat: paced for people, and spoiled on command."""
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Final, final
+
+import anthropic
+import attrs
+import httpx2
+
+from detent.model import SdkModel
+from detent.ports import Delta
+from detent.simulator import Simulator
+from detent.simulator.answers import Answer
+from detent.simulator.seeded import Seeded
+from detent.simulator.transport import SimulatorTransport
+from detent.simulator.wire import Json
+from detent_states.history import Request
+from detent_states.reply import Reply
+
+DELAY_SECONDS: Final = 0.15
+PACE_SECONDS: Final = 0.02
+
+
+@final
+class Paced:
+    """The seeded model at a speed that can be watched."""
+
+    def __init__(self, seed: int) -> None:
+        self._model = Seeded(seed)
+
+    def answer(self, request: Json, rng: Random, /) -> Answer:
+        """Answer as the seeded model does, but slowly."""
+        return attrs.evolve(
+            self._model.answer(request, rng),
+            delay_seconds=DELAY_SECONDS,
+            pace_seconds=PACE_SECONDS,
+        )
+
+
+@final
+class SimulatedModel:
+    """A model port whose server is a simulator that can be replaced.
+
+    Args:
+        seed: Of everything the simulator makes up.
+        faults: Its fault script, as text.
+        idle_seconds: Longest silence within an attempt.
+
+    Raises:
+        FaultScriptError: The script cannot be read.
+    """
+
+    def __init__(self, seed: int, faults: str, idle_seconds: float) -> None:
+        self._seed = seed
+        self._idle_seconds = idle_seconds
+        self._made: list[tuple[SdkModel, anthropic.AsyncAnthropic]] = []
+        self.inject(faults)
+
+    def inject(self, faults: str) -> None:
+        """From the next request on, which is number 1 then, these faults happen.
+
+        It is another server with the same key, as after a restart: it knows what it
+        signed, and has forgotten what it held in memory.
+
+        Raises:
+            FaultScriptError: The script cannot be read; nothing was changed.
+        """
+        simulator = Simulator(
+            Paced(self._seed),
+            seed=self._seed,
+            faults=faults,
+            clock=time.time,
+            log_max=100,
+        )
+        client = anthropic.AsyncAnthropic(
+            api_key="simulated",
+            max_retries=0,
+            http_client=httpx2.AsyncClient(transport=SimulatorTransport(simulator)),
+        )
+        model = SdkModel(client, idle_seconds=self._idle_seconds)
+        self._made.append((model, client))
+
+    async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
+        """Send it to the simulator; see `detent.ports.Model`."""
+        model, _ = self._made[-1]
+        return await model.send(request, report)
+
+    async def aclose(self) -> None:
+        """Close every client that was made."""
+        for model, client in self._made:
+            await model.aclose()
+            await client.close()

@@ -1,0 +1,275 @@
+"""What stays in the scroll-back of a chat: each thing once, when it is certain.
+
+Text is shown while it arrives, before anybody knows whether it will be history. When an
+attempt fails after all, a line under it says so.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, final
+
+from detent.cli.footer import brief, duration
+from detent.cli.page import INDENT, Flow
+from detent.cli.terminal import Ink, Look, clip, escape, one_line
+from detent.happenings import (
+    BlockBegan,
+    CallMoved,
+    Happening,
+    Moved,
+    TextArrived,
+    TurnEnded,
+    Waiting,
+)
+from detent.turn import CallReport, Turn
+from detent_states.call import CallState, Closing
+from detent_states.faults import FaultKind
+
+SPEAKER = "claude"
+
+
+@final
+class Transcript:
+    """Tells one conversation's happenings as text for the scroll-back.
+
+    Args:
+        look: How things are shown.
+        width: The width of the window now.
+        replies: The confirmed texts of a turn, by its number.
+        call: The report of a call of the current turn, by its id.
+    """
+
+    def __init__(
+        self,
+        look: Look,
+        width: Callable[[], int],
+        replies: Callable[[int], list[str]],
+        call: Callable[[str], CallReport | None],
+    ) -> None:
+        self._look = look
+        self._width = width
+        self._replies = replies
+        self._call = call
+        self._flow = Flow()
+        self._named = False  # the speaker's name stands over what follows
+        self._shown = 0  # characters of this attempt that are on the screen
+        self._index = 0  # the block the text belongs to
+        self._confirmed = 0  # replies of this turn that were confirmed
+        self._failures: list[str] = []
+        self._waited = 0.0
+        self._began: dict[str, float] = {}
+
+    def tell(self, happening: Happening, at: float) -> str:
+        """What to print for a happening; empty for most."""
+        match happening:
+            case TextArrived():
+                return self._text(happening)
+            case Moved():
+                return self._moved(happening)
+            case CallMoved():
+                return self._call_moved(happening, at)
+            case Waiting():
+                self._waited += happening.wait_seconds
+                return ""
+            case BlockBegan():
+                # A new block of text after another one is a new paragraph.
+                return self._flow.end(self._width()) if happening.index else ""
+            case TurnEnded():
+                return self._ended(happening.turn)
+            case _:
+                return ""
+
+    def note(self, text: str, ink: Ink = "dim") -> str:
+        """A line of our own, under whatever stands there."""
+        lines = [self._look.ink(line, ink) for line in text.split("\n")]
+        said = "".join(f"{INDENT}{line}\n" for line in lines)
+        return self._flow.end(self._width()) + said
+
+    def prose(self, text: str) -> str:
+        """A paragraph of our own, broken between words."""
+        flow, width = Flow(), self._width()
+        lines = (flow.feed(text, width) + flow.end(width)).split("\n")[:-1]
+        return "".join(self._look.ink(line, "dim") + "\n" for line in lines)
+
+    def _text(self, arrived: TextArrived) -> str:
+        self._shown += len(arrived.text)
+        return self._heading() + self._flow.feed(arrived.text, self._width())
+
+    def _heading(self) -> str:
+        if self._named:
+            return ""
+        self._named = True
+        return self._look.ink(SPEAKER, "bold") + "\n"
+
+    def _moved(self, moved: Moved) -> str:
+        match moved.target:
+            case "sent":
+                self._shown = 0
+                return ""
+            case "failed":
+                if moved.fault is not None and moved.source != "confirmed":
+                    self._failures.append(brief(moved.fault))
+                return self._partial()
+            case "confirmed":
+                return self._whole(moved)
+            case "compacting":
+                self._shown = 0
+                return self.note("making a smaller context; the old one is in force")
+            case _:
+                return ""
+
+    def _partial(self) -> str:
+        if not self._shown:
+            return ""
+        self._shown = 0
+        self._named = False
+        return self.note("! (partial answer, not in history)", "yellow")
+
+    def _whole(self, moved: Moved) -> str:
+        said = ""
+        if moved.trigger == "compacted":
+            said = self.note("the smaller context is in force; nothing was deleted")
+        else:
+            texts = self._replies(moved.turn)
+            if not self._shown and self._confirmed < len(texts):
+                # It did not arrive in pieces: a retry by hand is not streamed.
+                text = texts[self._confirmed]
+                if text:
+                    said = self._heading() + self._flow.feed(text, self._width())
+            self._confirmed += 1
+        said += self._flow.end(self._width())
+        self._shown = 0
+        return said + self._collapsed()
+
+    def _collapsed(self) -> str:
+        """The retries that led here, as one line."""
+        failures, self._failures = self._failures, []
+        waited, self._waited = self._waited, 0.0
+        if not failures:
+            return ""
+        reasons = ", ".join(dict.fromkeys(failures))
+        line = f"{self._look.glyph('retried')} retried {len(failures)}x ({reasons})"
+        if waited:
+            line += f", waited {duration(waited)}"
+        return self.note(line)
+
+    def _call_moved(self, moved: CallMoved, at: float) -> str:
+        bar = self._look.glyph("bar")
+        name = one_line(moved.name)
+        report = self._call(moved.call)
+        if moved.state is CallState.STARTED:
+            self._began[moved.call] = at
+            self._named = False
+            given = "" if report is None else shown_arguments(report)
+            return self.note(self._cut(f"{bar} {name} {given}"))
+        if moved.state is CallState.CLOSED and moved.closing is not None:
+            to = self._look.glyph("to")
+            spent = at - self._began.pop(moved.call, at)
+            how = str(moved.closing.value)
+            if moved.closing in (Closing.RESULT, Closing.ERROR) and report is not None:
+                how = f"{how}: {shown_result(report)}"
+            took = f"  {duration(spent)}" if spent >= 0.05 else ""
+            return self.note(self._cut(f"{bar} {to} {how}") + took)
+        return ""
+
+    def _cut(self, line: str) -> str:
+        room = max(20, min(self._width(), 100) - 12)
+        return clip(line, room, self._look.glyph("more"))
+
+    def _ended(self, turn: Turn) -> str:
+        partial = self._partial()
+        said = self._flow.end(self._width())
+        self._named = False
+        self._confirmed = 0
+        self._failures = []
+        self._waited = 0.0
+        self._began = {}
+        if turn.fault is not None:
+            said += partial + self.note(self._failed(turn), self._ink(turn))
+        return said
+
+    def _ink(self, turn: Turn) -> Ink:
+        stopped = turn.fault is not None and turn.fault.kind is FaultKind.CANCELLED
+        return "dim" if stopped else "red"
+
+    def _failed(self, turn: Turn) -> str:
+        """What a turn that stopped leaves behind."""
+        look, fault = self._look, turn.fault
+        assert fault is not None
+        kept = ["your message"]
+        done = [c for c in turn.calls if c.closing in (Closing.RESULT, Closing.ERROR)]
+        if done:
+            kept.append(f"{len(done)} finished tool result(s)")
+        kept.append(f"{turn.exchanges} confirmed exchange(s)")
+        lost = [c for c in turn.calls if c.closing in _CLOSED_BY_US]
+        stopped = fault.kind is FaultKind.CANCELLED
+        if stopped:
+            head = f"{look.glyph('retried')} interrupted."
+        else:
+            head = f"{look.glyph('failed')} turn {turn.number} failed: "
+            head += one_line(str(fault))
+        lines = [f"{head}  kept: {', '.join(kept)}" if stopped else head]
+        if not stopped:
+            lines.append(f"{INDENT}kept: {', '.join(kept)}")
+        lines += [
+            f'{INDENT}closed: {one_line(c.name)} {one_line(c.id)}: "{c.closing.value}"'
+            for c in lost
+            if c.closing is not None
+        ]
+        lines.append(f"{INDENT}next: /retry goes on with it, a new message drops it")
+        return "\n".join(lines)
+
+
+_CLOSED_BY_US = (Closing.UNKNOWN, Closing.NOT_EXECUTED, Closing.CUT_OFF)
+
+
+def shown_arguments(report: CallReport) -> str:
+    """A call's arguments as one line of JSON, escaped."""
+    if report.input is None:
+        return "(arguments cut off)"
+    return one_line(json.dumps(dict(report.input), ensure_ascii=False))
+
+
+def shown_result(report: CallReport) -> str:
+    """The first line of a call's result, escaped."""
+    if not report.result:
+        return ""
+    block: dict[str, Any] = json.loads(report.result)
+    content = block.get("content")
+    text = content if isinstance(content, str) else json.dumps(content)
+    if isinstance(content, list):
+        parts: list[Any] = content  # pyright: ignore[reportUnknownVariableType]
+        texts = [part.get("text", "") for part in parts if isinstance(part, dict)]
+        text = "\n".join(map(str, texts))
+    lines = escape(text).strip().split("\n")
+    more = f" (+{len(lines) - 1} lines)" if len(lines) > 1 else ""
+    return one_line(lines[0]) + more
+
+
+def transition_line(happening: Happening, clock: str) -> str | None:
+    """One plain line for a log or a pipe; None for what is no transition."""
+    match happening:
+        case Moved():
+            line = (
+                f"{clock} turn={happening.turn}"
+                f" {happening.source}->{happening.target} {happening.trigger}"
+            )
+            if happening.fault is not None:
+                line += f" {brief(happening.fault)}"
+                if happening.fault.request_id:
+                    line += f" {happening.fault.request_id}"
+        case Waiting():
+            line = (
+                f"{clock} turn={happening.turn} failed"
+                f" retry={happening.failures + 1}/{happening.attempts_max}"
+                f" in={happening.wait_seconds:.1f}s"
+            )
+        case CallMoved():
+            line = (
+                f"{clock} turn={happening.turn} call={happening.call}"
+                f" {happening.name} {happening.state}"
+            )
+            if happening.closing is not None:
+                line += f" ({happening.closing})"
+        case _:
+            return None
+    return one_line(line)

@@ -1,0 +1,373 @@
+"""The one connection a process has to a store's file, and how it is opened.
+
+Rules of this file:
+
+* A process opens a store's file once, through SQLite, and in no other way. POSIX locks
+  belong to the process: closing any other descriptor of the file would silently drop
+  SQLite's, and another process could then remove the write-ahead log under us.
+* A connection is not used in a forked child, which would share the file's locks.
+* Nothing is written to a file before it is known to be a store of this version.
+"""
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from sqlite3 import Connection
+from threading import RLock
+from typing import Final, Literal, TypeAlias, final
+from weakref import WeakValueDictionary
+
+from detent.errors import JournalError, JournalVersionError
+from detent.journal import schema
+from detent.journal.anchor import HeadFile, open_head, refuse_left_over
+from detent.journal.trouble import primary, translate
+from detent.journal.writer import Writer
+
+Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
+"""FULL: an acknowledged append survives a power cut. NORMAL: only a killed process."""
+
+Connect: TypeAlias = Callable[[str], Connection]
+"""Opens a connection to the database of a URI."""
+
+BUSY_SECONDS: Final = 5.0
+"""How long a statement waits for another process to finish writing."""
+
+_SQLITE_MIN: Final = (3, 37, 0)  # STRICT tables
+_SWITCHES_MAX: Final = 250
+_SWITCH_SECONDS: Final = 0.02
+
+_SYNCHRONOUS: Final = {
+    "FULL": "PRAGMA synchronous = FULL",
+    "NORMAL": "PRAGMA synchronous = NORMAL",
+}
+
+_SETTINGS: Final = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+    # What other systems call fsync leaves the data in the drive's cache on macOS.
+    "PRAGMA fullfsync = ON",
+    "PRAGMA checkpoint_fullfsync = ON",
+)
+
+
+def connect(uri: str) -> Connection:
+    """A connection as a store wants it: no implicit transactions, any thread (the store
+    holds a lock around every use)."""
+    return sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+_open: dict[tuple[int, int], "Database"] = {}
+_open_lock = RLock()
+
+
+def _after_fork() -> None:
+    # Another thread of the parent may have held it.
+    global _open_lock
+    _open_lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@final
+class Database:
+    """A store's file, open. Made by `acquire`, shared by the stores of one process.
+
+    Attributes:
+        where: The path, for errors.
+        lock: Held around every use.
+        connection: The one connection; replaced by `reopen`.
+        head: The head file; None where it cannot be used.
+        held: The writer of each conversation that this process holds.
+        notices: What the user should know about this file.
+    """
+
+    def __init__(
+        self, path: str, synchronous: Synchronous, open_: Connect, accept_loss: bool
+    ) -> None:
+        self.where = path
+        self.lock = RLock()
+        self.head: HeadFile | None = None
+        self.held: WeakValueDictionary[int, Writer] = WeakValueDictionary()
+        self.notices: tuple[str, ...] = _library_notices()
+        self._synchronous: Synchronous = synchronous
+        self._connect = open_
+        self._pid = os.getpid()
+        self._users = 0
+        self._key = _key(path)
+        self._broken = False
+        self.connection = self._fresh()
+        try:
+            self._prepare(accept_loss)
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.connection.close()
+            raise
+
+    @classmethod
+    def acquire(
+        cls, path: str, synchronous: Synchronous, open_: Connect, accept_loss: bool
+    ) -> "Database":
+        """The open file at a path: the one this process has, or a new one.
+
+        Raises:
+            JournalError: It cannot be used; see `SQLiteStore`.
+        """
+        if sqlite3.sqlite_version_info < _SQLITE_MIN:
+            raise JournalError(
+                path,
+                f"SQLite {sqlite3.sqlite_version} is too old for it",
+                "use a Python whose SQLite is 3.37 or newer",
+            )
+        with _open_lock:
+            real = _checked_path(path)
+            found = _open.get(_key(real)) if os.path.exists(real) else None
+            if found is None:
+                _make_file(real)
+                _probe(real)
+                try:
+                    found = cls(real, synchronous, open_, accept_loss)
+                except sqlite3.Error as error:
+                    raise translate(error, path) from error
+                _open[found._key] = found
+            found._refuse_fork()
+            if found._synchronous != synchronous:
+                raise JournalError(
+                    path,
+                    f"is open in this process with synchronous={found._synchronous}",
+                    "open it with the same setting, or close the other store first",
+                )
+            found._users += 1
+            return found
+
+    def release(self) -> None:
+        """Give back one `acquire`; the last one closes the file."""
+        if self._pid != os.getpid():
+            return  # the parent's to close, and its threads may hold the locks
+        with _open_lock, self.lock:
+            self._users -= 1
+            if self._users:
+                return
+            _open.pop(self._key, None)
+            with suppress(sqlite3.Error):
+                self.connection.close()
+            if self.head is not None:
+                self.head.close()
+
+    def __enter__(self) -> Connection:
+        """Use the connection, alone until `__exit__`.
+
+        Raises:
+            JournalError: In a forked child, or if the connection was lost and cannot be
+                made again.
+        """
+        self._refuse_fork()  # before the lock, which a thread of the parent may hold
+        self.lock.acquire()
+        try:
+            if self._broken:
+                self.reopen()
+        except BaseException:
+            self.lock.release()
+            raise
+        return self.connection
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+    def _refuse_fork(self) -> None:
+        if self._pid != os.getpid():
+            raise JournalError(
+                self.where,
+                "was opened before this process was forked off; using it here could"
+                " damage it",
+                "open the store after forking, and only where the parent does not have"
+                " it open, or start processes with `spawn`",
+            )
+
+    def reopen(self) -> None:
+        """Replace the connection, after an error that leaves it in doubt.
+
+        Raises:
+            JournalError: The file cannot be opened any more, or is another one.
+        """
+        self._broken = True
+        with suppress(sqlite3.Error):
+            self.connection.close()
+        if not os.path.exists(self.where) or _key(self.where) != self._key:
+            raise JournalError(
+                self.where,
+                "is not the file any more that was opened",
+                "put it back, then open the store again",
+            )
+        try:
+            self.connection = self._fresh()
+            self._demand_wal()
+        except sqlite3.Error as error:
+            raise translate(error, self.where) from error
+        self._broken = False
+
+    def _fresh(self) -> Connection:
+        connection = self._connect(_uri(self.where, "mode=rw"))
+        try:
+            for setting in _SETTINGS:
+                connection.execute(setting)
+            connection.execute(_SYNCHRONOUS[self._synchronous])
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.close()
+            raise
+        return connection
+
+    def _prepare(self, accept_loss: bool) -> None:
+        head_path = f"{self.where}-head"
+        fresh = self._named(schema.is_new)
+        if fresh and not accept_loss:
+            refuse_left_over(head_path)
+        self._demand_wal()
+        if fresh:
+            self._create()
+        (store_id,) = self.connection.execute("SELECT id FROM store").fetchone()
+        known = self.connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone()
+        lacking = known is not None and not os.path.exists(head_path)
+        self.head, notices = open_head(head_path, store_id, accept_loss=accept_loss)
+        if lacking and self.head is not None:
+            notices = (
+                *notices,
+                f"head file {head_path} was missing and was made anew: a journal that"
+                " was truncated before now is not noticed",
+            )
+        self.notices += notices
+
+    def _named(self, question: Callable[[Connection], bool]) -> bool:
+        try:
+            return question(self.connection)
+        except JournalVersionError as error:
+            raise JournalVersionError(
+                self.where, error.problem, error.remedy
+            ) from error.__cause__
+
+    def _demand_wal(self) -> None:
+        for _ in range(_SWITCHES_MAX):
+            try:
+                (mode,) = self.connection.execute(
+                    "PRAGMA journal_mode = WAL"
+                ).fetchone()
+            except sqlite3.OperationalError as error:
+                # Two processes that make the same store switch at the same moment:
+                # SQLite then does not wait by itself.
+                if primary(error) != sqlite3.SQLITE_BUSY:
+                    raise
+                time.sleep(_SWITCH_SECONDS)
+                continue
+            if mode != "wal":
+                raise JournalError(
+                    self.where,
+                    f"its file system gives SQLite journal mode {mode!r}, not WAL",
+                    "put the store on a local file system",
+                )
+            return
+        raise JournalError(
+            self.where, "another process keeps it locked", "end that process"
+        )
+
+    def _create(self) -> None:
+        # Always synced, whatever the store's own setting: a head file must never
+        # outlive the database it was made for.
+        execute = self.connection.execute
+        execute(_SYNCHRONOUS["FULL"])
+        execute("BEGIN IMMEDIATE")
+        try:
+            if self._named(schema.is_new):  # another process may have been faster
+                schema.create(self.connection, os.urandom(16))
+            execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        execute(_SYNCHRONOUS[self._synchronous])
+
+
+def _checked_path(path: str) -> str:
+    if not path or path == ":memory:" or path.startswith("file:") or "\0" in path:
+        raise JournalError(
+            path or "store", "is no path of a file", "for memory, use MemoryStore()"
+        )
+    real = os.path.realpath(path)
+    try:
+        mode = os.stat(real).st_mode
+    except FileNotFoundError:
+        return real
+    except OSError as error:
+        raise JournalError(
+            path, f"cannot be used ({error.strerror})", "give the path of a file"
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise JournalError(path, "is not a regular file", "give the path of a file")
+    return real
+
+
+def _key(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _uri(path: str, query: str) -> str:
+    return f"{Path(path).as_uri()}?{query}"
+
+
+def _make_file(path: str) -> None:
+    """Make the file where it does not exist, for this user alone."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    try:
+        # The descriptor is closed again at once, which is safe for this file only
+        # because nobody can have had it open before it existed.
+        os.close(os.open(path, flags, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise JournalError(
+            path,
+            f"cannot be made ({error.strerror})",
+            "check that its folder exists and that this user may write to it",
+        ) from error
+
+
+def _probe(path: str) -> None:
+    """Refuse a file that is not ours without leaving a trace on it or beside it."""
+    if os.stat(path).st_size == 0:
+        return
+    try:
+        connection = connect(_uri(path, "mode=ro&immutable=1"))
+        try:
+            application, version = schema.identity(connection)
+            # A store's first commits may still stand in its log alone: then this is an
+            # empty database, and the real connection will tell.
+            found = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    if application or version or found is not None:
+        schema.refuse(application, version, path)
+
+
+def _library_notices() -> tuple[str, ...]:
+    if not (3, 7, 0) <= sqlite3.sqlite_version_info < (3, 51, 3):
+        return ()
+    return (
+        f"SQLite {sqlite3.sqlite_version} can damage a database when two connections"
+        " write and checkpoint at the same moment (fixed in 3.51.3); detent uses one"
+        " connection a process, so keep to one process a store where you can",
+    )

@@ -1,0 +1,266 @@
+"""A store in one SQLite file: durable, checked when it is read, one writer each."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from sqlite3 import Connection
+from typing import final
+from weakref import WeakSet
+
+from detent.errors import JournalCorruptError, JournalError
+from detent.journal import anchor, lease, records
+from detent.journal.anchor import name_digest
+from detent.journal.database import Connect, Database, Synchronous, connect
+from detent.journal.handle import Clock, SQLiteJournal, transact
+from detent.journal.owner import Owner, is_gone
+from detent.journal.records import Conversation, Record
+from detent.journal.trouble import translate
+from detent.journal.writer import Writer, checked_name, place
+from detent.ports import Entry, Listing
+
+
+@final
+class SQLiteStore:
+    """Journals in one SQLite file, which nothing else may open while it is in use.
+
+    Stores of one process that name the same file share one connection to it. The file is
+    made where it does not exist, readable by this user alone; beside it SQLite keeps
+    `-wal` and `-shm`, and the store keeps `-head`, which lets it notice a record that
+    became shorter.
+
+    Attributes:
+        path: The file, as it was given.
+
+    Args:
+        path: The file; its folder must exist, on a local file system.
+        synchronous: "FULL": what was appended survives a power cut. "NORMAL": faster;
+            it survives a killed process, and a power cut may take the newest entries.
+        clock: Seconds since the epoch; used only to say how long a writer on another
+            host is waited for.
+        owner: Who takes leases; this process if not given.
+        connect: Opens the connection to a database URI; for tests that need a
+            connection that fails.
+        accept_loss: Go on although the record is shorter than the `-head` file says, or
+            is another one. What is lost stays lost; the anchors are set anew.
+
+    Raises:
+        JournalVersionError: The file is a newer detent's, somebody else's database, or
+            none. It was not touched.
+        JournalCorruptError: The file is damaged, or the `-head` file knows a store that
+            is gone.
+        JournalError: The file cannot be used: no permission, no WAL on its file system,
+            open in this process with another `synchronous`, opened before a fork.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "FULL",
+        clock: Clock = time.time,
+        owner: Owner | None = None,
+        connect: Connect = connect,
+        accept_loss: bool = False,
+    ) -> None:
+        self.path = os.fspath(path)
+        self._clock = clock
+        self._owner = owner or Owner.current()
+        self._accept_loss = accept_loss
+        self._closed = False
+        self._journals: WeakSet[SQLiteJournal] = WeakSet()
+        self._database = Database.acquire(self.path, synchronous, connect, accept_loss)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know about this file and this SQLite, one line each."""
+        return self._database.notices
+
+    def open(self, name: str) -> SQLiteJournal:
+        """Take the writer's lease on a conversation, new or old, and check its record.
+
+        Raises:
+            ConversationBusyError: Somebody alive holds it.
+            JournalCorruptError: Its record contradicts its hashes, or is shorter than
+                it was.
+            JournalError: The name is no name, or the store cannot be written to.
+        """
+        checked_name(name)
+        with self._use(place(name)) as connection:
+            conversation, epoch = transact(
+                connection, lambda connection: self._take(connection, name)
+            )
+            writer = Writer(place(name))
+            try:
+                record = self._load(connection, conversation)
+                writer.fire("acquire")
+                journal = SQLiteJournal(
+                    self._database, conversation, epoch, writer, record, self._clock
+                )
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    transact(
+                        connection,
+                        lambda connection: lease.release(
+                            connection, conversation.id, epoch
+                        ),
+                    )
+                raise
+            self._database.held[conversation.id] = writer
+            self._journals.add(journal)
+            return journal
+
+    def read(self, name: str) -> Sequence[Entry]:
+        """All entries of a conversation, checked, without taking its lease; works on a
+        file that cannot be written to.
+
+        Raises:
+            UnknownConversationError: No conversation of that name.
+            JournalCorruptError: Its record contradicts its hashes, or is shorter than
+                it was.
+            JournalError: The store cannot be read.
+        """
+        checked_name(name)
+        with self._use(place(name)) as connection:
+            return self._load(connection, records.known(connection, name)).entries
+
+    def fork(self, parent: str, name: str, sequence: int) -> None:
+        """Make `name` begin as the first `sequence` entries of `parent`, by reference:
+        nothing is copied, and what `parent` appends later is not seen.
+
+        Raises:
+            UnknownConversationError: No conversation `parent`.
+            JournalError: `name` exists, or `parent` has no such entry.
+        """
+        checked_name(parent)
+        checked_name(name)
+        with self._use(place(name)) as connection:
+            above = records.known(connection, parent)
+            root = self._root(connection, above, sequence)
+            made = transact(
+                connection,
+                lambda connection: self._fork(connection, above, name, sequence, root),
+            )
+            self._note(made, made.begins, made.root)
+
+    def conversations(self) -> Sequence[Listing]:
+        """Every conversation, oldest first.
+
+        Raises:
+            JournalError: The store cannot be read.
+        """
+        with self._use(self.path) as connection:
+            return [
+                Listing(
+                    name,
+                    entries,
+                    parent,
+                    str(holder)
+                    if state == "held"
+                    and not self._gone(number, epoch, holder, expires)
+                    else None,
+                    epoch,
+                )
+                for number, name, parent, entries, state, epoch, holder, expires in (
+                    lease.listed(connection)
+                )
+            ]
+
+    def close(self) -> None:
+        """Close every handle and give back the file. Idempotent."""
+        if self._closed:
+            return
+        for journal in tuple(self._journals):
+            journal.close()
+        self._closed = True
+        self._database.release()
+
+    @contextmanager
+    def _use(self, where: str) -> Generator[Connection]:
+        if self._closed:
+            raise JournalError(self.path, "is closed", "open it again")
+        with self._database as connection:
+            try:
+                yield connection
+            except sqlite3.Error as error:
+                raise translate(error, where) from error
+
+    def _take(self, connection: Connection, name: str) -> tuple[Conversation, int]:
+        conversation = records.find(connection, name)
+        if conversation is None:
+            self._refuse_forgotten(name)
+            conversation = records.create(connection, name)
+        number = conversation.id
+        epoch = lease.acquire(
+            connection,
+            number,
+            name,
+            self._owner,
+            self._clock(),
+            lambda epoch, holder, expires: self._gone(number, epoch, holder, expires),
+        )
+        return conversation, epoch
+
+    def _gone(self, number: int, epoch: int, holder: Owner, expires: float) -> bool:
+        if holder == self._owner:
+            # This process: it lives, but the handle may have been dropped unclosed.
+            writer = self._database.held.get(number)
+            return writer is None or not writer.held
+        return is_gone(holder, self._owner, self._clock() >= expires)
+
+    def _load(self, connection: Connection, conversation: Conversation) -> Record:
+        # The anchor first: another process may append between the two readings, and an
+        # anchor that was read first can never be ahead of an intact record.
+        head = self._database.head
+        noted = head.read(conversation.id) if head is not None else None
+        record = records.load(connection, conversation)
+        sequence = record.entries[-1].sequence if record.entries else 0
+        if not self._accept_loss and noted is not None:
+            found = records.stored_hash(connection, conversation, noted.sequence)
+            anchor.check(noted, sequence, found, place(conversation.name))
+        if sequence and (noted is None or noted.sequence != sequence):
+            self._note(conversation, sequence, record.hash)
+        return record
+
+    def _note(self, conversation: Conversation, sequence: int, digest: bytes) -> None:
+        head = self._database.head
+        if head is not None:
+            name = name_digest(conversation.name)
+            head.write(conversation.id, name, sequence, digest)
+
+    def _refuse_forgotten(self, name: str) -> None:
+        head = self._database.head
+        if head is None or self._accept_loss or not head.knows(name_digest(name)):
+            return
+        raise JournalCorruptError(
+            place(name),
+            "journal was truncated: the head file knows this conversation, the record"
+            " does not",
+            "restore the store from a backup, or open it with accept_loss=True to begin"
+            " the conversation anew; nothing was changed",
+        )
+
+    def _root(
+        self, connection: Connection, parent: Conversation, sequence: int
+    ) -> bytes:
+        """The hash of the entry to fork at, computed from everything before it."""
+        end = records.last(connection, parent)
+        if not 1 <= sequence <= end:
+            raise JournalError(
+                place(parent.name), f"has no entry {sequence}", f"fork at 1 to {end}"
+            )
+        return records.load(connection, parent, until=sequence).hash
+
+    def _fork(
+        self,
+        connection: Connection,
+        parent: Conversation,
+        name: str,
+        sequence: int,
+        root: bytes,
+    ) -> Conversation:
+        if records.find(connection, name) is not None:
+            raise JournalError(place(name), "exists", "give the fork another name")
+        self._refuse_forgotten(name)
+        return records.fork(connection, parent, name, sequence, root)

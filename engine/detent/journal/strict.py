@@ -1,0 +1,223 @@
+"""Facts to JSON and back, one way only: cattrs, made strict.
+
+cattrs by itself is made to be helpful: it reads "12" as a number, fills what is missing
+from the defaults and takes a text for a list of letters. A journal must not be helpful.
+Each hook in here takes exactly what the other direction writes.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum
+from math import isfinite
+from typing import Any, cast, final, get_args, get_origin
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn
+
+from detent.errors import DetentError
+
+
+@final
+class CodecError(DetentError):
+    """An event cannot be written as a row, or a row is no event.
+
+    Attributes:
+        kind: The row's kind, or the event's class where it has none.
+        path: The field, as a path from the event.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, kind: str, path: str, problem: str) -> None:
+        super().__init__(kind, path, problem)
+        self.kind = kind
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.path}: {self.problem}"
+
+
+_PAIR = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
+_NOT_FINITE = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
+
+
+def write_text(value: Any) -> Any:
+    """A text as JSON can carry it and give it back."""
+    # JSON reads two escaped surrogate halves as one character: where a text holds such
+    # a pair in two halves it is written as a list of pieces.
+    if not isinstance(value, str) or value.isascii():
+        return value
+    pieces = _PAIR.split(value)
+    return value if len(pieces) == 1 else pieces
+
+
+def _read_text(value: Any, _: Any) -> str:
+    if type(value) is str:
+        return value
+    if type(value) is list:
+        pieces = cast("list[object]", value)
+        if len(pieces) > 1 and all(type(piece) is str for piece in pieces):
+            whole = "".join(cast("list[str]", pieces))
+            if _PAIR.split(whole) == pieces:
+                return whole
+    raise wrong(cast("object", value), "text")
+
+
+def _write_number(value: Any) -> Any:
+    if isinstance(value, float) and not isfinite(value):
+        return repr(value)  # JSON has no word for it; a server's hint may be anything
+    return value
+
+
+def _read_number(value: Any, _: Any) -> float:
+    if type(value) is float or type(value) is int:
+        return value
+    if type(value) is str and value in _NOT_FINITE:
+        return _NOT_FINITE[value]
+    raise wrong(value, "a number")
+
+
+def _exactly(kind: type, words: str) -> Callable[[Any, Any], Any]:
+    def read(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise wrong(value, words)
+        return value
+
+    return read
+
+
+def wrong(value: object, expected: str) -> ValueError:
+    """The error of a value that has the wrong type."""
+    return ValueError(f"expected {expected}, found {type(value).__name__}")
+
+
+def _enum_hook(kind: Any) -> Callable[[Any, Any], Any]:
+    values: dict[str, Enum] = {member.value: member for member in kind}
+
+    def read(value: Any, _: Any) -> Any:
+        found = values.get(value) if isinstance(value, str) else None
+        if found is None:
+            raise ValueError(f"{value!r} is not one of {', '.join(values)}")
+        return found
+
+    return read
+
+
+def _tuple_hook(kind: Any) -> Callable[[Any, Any], Any]:
+    items = get_args(kind)
+    endless = items[-1] is Ellipsis
+
+    def read(value: Any, _: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise wrong(value, "a list")
+        given = cast("list[Any]", value)
+        if not endless and len(given) != len(items):
+            raise ValueError(f"expected {len(items)} items, found {len(given)}")
+        kinds = items[:1] * len(given) if endless else items
+        return tuple(
+            _CONVERTER.structure(one, each)
+            for one, each in zip(given, kinds, strict=True)
+        )
+
+    return read
+
+
+def _class_hook(kind: Any, converter: cattrs.BaseConverter) -> Any:
+    # cattrs fills what is missing from the defaults. A journal has no defaults: what
+    # was not written down is not known.
+    generated = make_dict_structure_fn(kind, cast("cattrs.Converter", converter))
+    names = [field.name for field in attrs.fields(kind)]
+
+    def read(value: Any, target: Any) -> Any:
+        if not isinstance(value, dict):
+            raise wrong(value, "an object")
+        found = list(cast("dict[str, Any]", value))
+        if found != names:
+            raise ValueError(f"expected the fields {names}, found {found}")
+        return generated(cast("dict[str, Any]", value), target)
+
+    return read
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda asked: asked is kind
+
+
+def _is_tuple(asked: Any) -> bool:
+    return bool(get_origin(asked) is tuple)
+
+
+def _strict() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=True)
+    hooks = (
+        (str, _read_text),
+        (int, _exactly(int, "an integer")),
+        (bool, _exactly(bool, "true or false")),
+        (bytes, _exactly(bytes, "bytes")),
+        (float, _read_number),
+    )
+    for kind, read in hooks:
+        # By identity: an enum of texts is not a text here, nor is a bool an integer.
+        converter.register_structure_hook_func(_is(kind), read)
+    converter.register_structure_hook_factory(attrs.has, _class_hook)
+    converter.register_structure_hook_factory(
+        lambda t: isinstance(t, type) and issubclass(t, Enum), _enum_hook
+    )
+    converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+    converter.register_unstructure_hook_func(lambda t: t is str, write_text)
+    converter.register_unstructure_hook_func(lambda t: t is float, _write_number)
+    return converter
+
+
+_CONVERTER = _strict()
+
+
+def structure(kind: str, facts: Mapping[str, Any], target: type[Any]) -> Any:
+    """An event, or a part of one, from its facts.
+
+    Raises:
+        CodecError: The facts are not exactly those of `target`.
+    """
+    try:
+        return _CONVERTER.structure(facts, target)
+    except (cattrs.BaseValidationError, ValueError) as error:
+        if isinstance(error, cattrs.BaseValidationError):
+            found = cattrs.transform_error(error, format_exception=_say)[0]
+        else:
+            found = str(error)
+        problem, _, path = found.rpartition(" @ ")
+        raise CodecError(kind, path or "$", problem or found) from None
+
+
+def unstructure(event: Any) -> dict[str, Any]:
+    """An event as plain facts, not checked yet."""
+    return cast("dict[str, Any]", _CONVERTER.unstructure(event))
+
+
+def _say(error: BaseException, _: type | None) -> str:
+    return str(error)
+
+
+def dump(facts: Any) -> bytes:
+    """Facts as compact ASCII JSON: lone surrogates survive as escapes."""
+    return json.dumps(facts, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def load(kind: str, meta: bytes) -> dict[str, Any]:
+    """Facts from the bytes that `dump` makes of them, and from no others.
+
+    Raises:
+        CodecError: The bytes are anything else.
+    """
+    try:
+        facts = json.loads(meta)
+        # What is printed again must be what was read: no second spelling of anything,
+        # no doubled key, no NaN.
+        same = dump(facts) == meta
+    except (ValueError, RecursionError) as error:
+        raise CodecError(kind, "$", f"facts are no JSON ({error})") from None
+    if not same or not isinstance(facts, dict):
+        raise CodecError(kind, "$", "facts are not in the form they are written in")
+    return cast("dict[str, Any]", facts)

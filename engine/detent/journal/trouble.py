@@ -1,0 +1,79 @@
+"""What SQLite's errors mean for a journal, each with what to do about it."""
+
+import sqlite3
+from typing import Final
+
+from detent.errors import (
+    JournalCorruptError,
+    JournalError,
+    JournalFullError,
+    JournalVersionError,
+)
+from detent.journal.chain import REMEDY
+
+_MEANING: Final = {
+    sqlite3.SQLITE_BUSY: (
+        JournalError,
+        "another process is writing to the store and did not finish in time",
+        "try again; a process that was stopped in the middle of it has to be ended",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        JournalError,
+        "the store cannot be written to",
+        "make its file and its folder writable for this user",
+    ),
+    sqlite3.SQLITE_FULL: (
+        JournalFullError,
+        "there is no room left; nothing was appended",
+        "make room and append again; what is already recorded is safe",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        JournalError,
+        "the store cannot be opened",
+        "check that its folder exists and that this user may use it",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        JournalError,
+        "the disk did not do what it was asked to",
+        "check the disk, then open the store again",
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        JournalCorruptError,
+        "the database is damaged",
+        REMEDY,
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        JournalVersionError,
+        "is no database at all",
+        "give the path of a store, or of a file that does not exist yet",
+    ),
+    sqlite3.SQLITE_TOOBIG: (
+        JournalError,
+        "an entry is larger than SQLite can hold; nothing was appended",
+        "append smaller events",
+    ),
+}
+
+
+def primary(error: BaseException) -> int:
+    """SQLite's primary result code behind an error; -1 where there is none."""
+    return getattr(error, "sqlite_errorcode", -0x100) & 0xFF if _coded(error) else -1
+
+
+def _coded(error: BaseException) -> bool:
+    return isinstance(getattr(error, "sqlite_errorcode", None), int)
+
+
+def translate(error: sqlite3.Error, where: str) -> JournalError:
+    """The typed error for one of SQLite's, which becomes its cause."""
+    code = primary(error)
+    found = _MEANING.get(code)
+    if found is not None:
+        made, problem, remedy = found
+    elif code == -1 and "decode" in str(error):  # text that is not UTF-8 any more
+        made, problem, remedy = JournalCorruptError, "the database is damaged", REMEDY
+    else:
+        made, problem, remedy = JournalError, "SQLite failed", "open the store again"
+    translated = made(where, f"{problem} ({error})", remedy)
+    translated.__cause__ = error
+    return translated

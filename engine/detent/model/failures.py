@@ -1,0 +1,277 @@
+"""Every exception of the SDK and its transport, as one `Fault`.
+
+Classes are looked up by name, so that nothing here imports the SDK. A test holds the
+table against every exception class that the SDK and its transport define.
+
+When is the outcome unknown? Where a reply may exist that we cannot see:
+
+- never where the request did not leave (no connection, no credentials);
+- always where it left and the answer was cut off, did not come, or was no whole reply;
+- not where the API itself answered with an error envelope, because then it knows that
+  there is no reply; except for timeouts (408, 499, 504), which speak of waiting only;
+- for 5xx without an envelope always: a gateway answered and knows nothing.
+"""
+
+import email.utils
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, cast, final
+
+import attrs
+
+from detent.model.sealing import described, one_line
+from detent_states.faults import Fault, FaultKind, classify, named_path
+
+MESSAGE_MAX = 500
+"""Most characters of a fault's message; the server's own are longer only by mistake."""
+
+TIMEOUT_STATUS = frozenset({408, 499, 504})
+"""Statuses that say how long somebody waited and nothing about the reply."""
+
+CREDENTIALS = (
+    "no credentials: set ANTHROPIC_API_KEY, or give api_key or a client that has some"
+)
+
+
+class Headers(Protocol):
+    """Response headers, looked up without regard to case."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A header's value, or `default`."""
+        ...
+
+
+@final
+@attrs.frozen
+class Means:
+    """What one class of exception means.
+
+    Attributes:
+        kind: The kind of fault.
+        unknown: The request may have been answered all the same.
+        message: What to say; None to say what the exception says.
+        inner: Ask the exception's cause first: this one only wraps it.
+        secret: The exception may quote a header, so neither its text nor the exception
+            itself goes any further.
+    """
+
+    kind: FaultKind
+    unknown: bool = False
+    message: str | None = None
+    inner: bool = False
+    secret: bool = False
+
+
+_CUT = Means(FaultKind.TRANSIENT, unknown=True)
+_UNSENT = Means(FaultKind.TRANSIENT)
+_OURS = Means(FaultKind.LOCAL)
+_LOGIN = Means(FaultKind.AUTH)
+
+EXCEPTIONS: Mapping[str, Means] = {
+    # anthropic
+    "AnthropicError": Means(FaultKind.TRANSIENT, unknown=True, inner=True),
+    "APIError": _CUT,
+    "APIStatusError": _CUT,  # read from the response; see `from_status`
+    "APIConnectionError": Means(FaultKind.TRANSIENT, unknown=True, inner=True),
+    "APITimeoutError": Means(FaultKind.TRANSIENT, unknown=True, inner=True),
+    "APIResponseValidationError": _CUT,
+    "APIWebhookValidationError": _OURS,
+    "RetryableError": Means(FaultKind.TRANSIENT, unknown=True, inner=True),
+    "CredentialsError": _LOGIN,
+    "IdentityTokenFileError": _LOGIN,
+    "WorkloadIdentityError": _LOGIN,
+    "MutuallyExclusiveAuthError": _LOGIN,
+    "MissingDependencyError": _OURS,
+    "ToolsetUsageError": _OURS,
+    # httpx2: the request did not leave
+    "ConnectError": _UNSENT,
+    "ConnectTimeout": _UNSENT,
+    "PoolTimeout": _UNSENT,
+    "ProxyError": _UNSENT,
+    "UnsupportedProtocol": _OURS,
+    "InvalidURL": _OURS,
+    "LocalProtocolError": Means(
+        FaultKind.LOCAL,
+        message="the request could not be written; look for stray characters in the "
+        "API key and the headers",
+        secret=True,
+    ),
+    # httpx2: it left, wholly or in part
+    "HTTPError": _CUT,
+    "RequestError": _CUT,
+    "TransportError": _CUT,
+    "TimeoutException": _CUT,
+    "ReadTimeout": _CUT,
+    "WriteTimeout": _CUT,
+    "NetworkError": _CUT,
+    "ReadError": _CUT,
+    "WriteError": _CUT,
+    "CloseError": _CUT,
+    "ProtocolError": _CUT,
+    "RemoteProtocolError": _CUT,
+    "DecodingError": _CUT,
+    "HTTPStatusError": _CUT,
+    "TooManyRedirects": Means(FaultKind.INVALID),
+    # httpx2: used in a way it forbids
+    "CookieConflict": _OURS,
+    "StreamError": _CUT,
+    "StreamConsumed": _CUT,
+    "StreamClosed": _CUT,
+    "ResponseNotRead": _OURS,
+    "RequestNotRead": _OURS,
+    "SSEError": _CUT,
+    # Python's own
+    "JSONDecodeError": _CUT,
+    "UnicodeEncodeError": Means(
+        FaultKind.LOCAL,
+        message="a header is not ASCII; look for stray characters in the API key",
+        secret=True,
+    ),
+    "TypeError": _OURS,
+    "ValueError": _OURS,
+    "RuntimeError": _OURS,
+    "ImportError": _OURS,
+    "OSError": _CUT,
+    "Exception": Means(FaultKind.LOCAL, unknown=True),
+}
+"""Every class by its name; an exception means what the first class of its own says."""
+
+
+def fault_of(error: Exception, now: float) -> Fault:
+    """The fault that an exception of the SDK stands for.
+
+    Args:
+        error: What a call of the SDK, or reading its response, raised.
+        now: Seconds since the epoch, for hints that are given as a date.
+    """
+    response = getattr(error, "response", None)
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and response is not None:
+        body: object = getattr(error, "body", None)
+        return from_status(status, body, response.headers, now)
+    if "Could not resolve authentication method" in str(error):
+        return Fault(FaultKind.AUTH, CREDENTIALS)
+    for one in _causes(error):
+        means = meaning(one)
+        if not (means.inner and one.__cause__ is not None):
+            break
+    else:  # pragma: no cover - a chain of causes has an end
+        means, one = meaning(error), error
+    said = means.message or f"{type(one).__name__}: {one}".rstrip(": ")
+    return Fault(means.kind, one_line(said, MESSAGE_MAX), outcome_unknown=means.unknown)
+
+
+def tells_secrets(error: BaseException) -> bool:
+    """True if the exception, or a cause of it, may quote a header."""
+    return any(meaning(one).secret for one in _causes(error))
+
+
+def meaning(error: BaseException) -> Means:
+    """What the exception's nearest known class means."""
+    for cls in type(error).__mro__:
+        if cls.__name__ in EXCEPTIONS:
+            return EXCEPTIONS[cls.__name__]
+    return EXCEPTIONS["Exception"]
+
+
+def from_status(status: int, body: object, headers: Headers, now: float) -> Fault:
+    """The fault of an answer whose status is no success.
+
+    Args:
+        status: The HTTP status; 200 for an error inside a successful answer.
+        body: The body, parsed; text where it is no JSON.
+        headers: The answer's headers.
+        now: Seconds since the epoch, for hints that are given as a date.
+    """
+    error = _mapping(_mapping(body).get("error"))
+    said, type_ = error.get("message"), _text(error.get("type"))
+    code = _text(_mapping(error.get("details")).get("error_code"))
+    message = one_line(said, MESSAGE_MAX) if isinstance(said, str) else ""
+    enveloped = bool(type_ or message)
+    if not message:
+        message = _hint(body)
+    if 300 <= status < 400:
+        target = _text(headers.get("location")) or "nowhere"
+        message = f"redirected to {target}; redirects are not followed"
+    kind = classify(status, type_, code, message)
+    timed_out = status in TIMEOUT_STATUS or type_ == "timeout_error"
+    return Fault(
+        kind,
+        message,
+        status=status,
+        type=type_,
+        code=code,
+        request_id=_text(headers.get("request-id"))
+        or _text(_mapping(body).get("request_id")),
+        retry_after=retry_after(headers, now),
+        path=named_path(message),
+        outcome_unknown=timed_out or (status >= 500 and not enveloped),
+        retry_refused=headers.get("x-should-retry") == "false",
+    )
+
+
+def retry_after(headers: Headers, now: float) -> float | None:
+    """Seconds the server asks to wait; None where it asks nothing or nonsense.
+
+    `retry-after-ms` goes before `retry-after`, which is seconds or an HTTP date
+    (RFC 9110, 10.2.3).
+    """
+    exact = _seconds(headers.get("retry-after-ms"))
+    if exact is not None:
+        return exact / 1000
+    said = headers.get("retry-after")
+    seconds = _seconds(said)
+    if seconds is not None or not isinstance(said, str):
+        return seconds
+    try:
+        wait = email.utils.parsedate_to_datetime(said).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return wait if wait > 0 else None
+
+
+def not_whole(message: str, request_id: str | None) -> Fault:
+    """A 200 that brought no whole reply: there may be one that we cannot see."""
+    return Fault(
+        FaultKind.TRANSIENT,
+        one_line(f"no whole reply: {message}", MESSAGE_MAX),
+        status=200,
+        request_id=request_id,
+        outcome_unknown=True,
+    )
+
+
+def _seconds(value: object) -> float | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if number > 0 and math.isfinite(number) else None
+
+
+def _hint(body: object) -> str:
+    if isinstance(body, str):
+        return described(body) or one_line(body)
+    if body is None:
+        return "the body is empty"
+    return "unexpected body: " + one_line(json.dumps(body))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__

@@ -1,0 +1,130 @@
+"""A strict local Messages API that refuses what the real one refuses, and misbehaves on
+command.
+
+    from detent.simulator import Scripted, Simulator, call, serve
+
+    simulator = Simulator(
+        Scripted([call("read_file", path="notes.txt"), "Done."]),
+        faults="429 retry-after=2 @1, cut 3 reset @4",
+    )
+    async with serve(simulator) as server:
+        ...  # ANTHROPIC_BASE_URL=server.base_url, any key
+    assert not simulator.unscripted_rejections()
+
+The core (`Simulator`) is pure. There are two ways to reach it: `serve` and `run_in_thread`
+for a real loopback server, and `detent.simulator.transport` for clients in the same
+process; that module needs `httpx2` and is therefore imported by its own name.
+
+What is imitated and where it is known from: https://platform.claude.com/docs/en/api, and
+the types of Anthropic's public Python SDK. The rules are `detent_states.rules`.
+"""
+
+from detent.simulator.answers import (
+    Answer,
+    Call,
+    Part,
+    Raw,
+    Redacted,
+    Responder,
+    Scripted,
+    ScriptUsedUpError,
+    Text,
+    Thinking,
+    call,
+    refuse,
+    reply,
+    say_and_call,
+    text,
+    think,
+)
+from detent.simulator.compaction import Summariser
+from detent.simulator.core import Simulator
+from detent.simulator.fault_text import FaultScriptError, parse_faults
+from detent.simulator.faults import (
+    CutEvents,
+    CutPercent,
+    Empty,
+    ErrorEvent,
+    ExpireThreads,
+    Fault,
+    Garbled,
+    Html,
+    LimitChange,
+    NoAnswer,
+    RuleSwitch,
+    Script,
+    Slow,
+    Span,
+    Status,
+    When,
+)
+from detent.simulator.grammar import Event, parse_events, stream_problems
+from detent.simulator.log import Exchange
+from detent.simulator.scenario import ScenarioError, read_scenario
+from detent.simulator.seeded import Seeded
+from detent.simulator.server import Server, run_in_thread, serve
+from detent.simulator.wire import (
+    NO_HEADERS,
+    ApiRequest,
+    ApiResponse,
+    Chunk,
+    Ending,
+    Refusal,
+)
+from detent_states.rules import Limits
+
+__all__ = [
+    "NO_HEADERS",
+    "Answer",
+    "ApiRequest",
+    "ApiResponse",
+    "Call",
+    "Chunk",
+    "CutEvents",
+    "CutPercent",
+    "Empty",
+    "Ending",
+    "ErrorEvent",
+    "Event",
+    "Exchange",
+    "ExpireThreads",
+    "Fault",
+    "FaultScriptError",
+    "Garbled",
+    "Html",
+    "LimitChange",
+    "Limits",
+    "NoAnswer",
+    "Part",
+    "Raw",
+    "Redacted",
+    "Refusal",
+    "Responder",
+    "RuleSwitch",
+    "ScenarioError",
+    "Script",
+    "ScriptUsedUpError",
+    "Scripted",
+    "Seeded",
+    "Server",
+    "Simulator",
+    "Slow",
+    "Span",
+    "Status",
+    "Summariser",
+    "Text",
+    "Thinking",
+    "When",
+    "call",
+    "parse_events",
+    "parse_faults",
+    "read_scenario",
+    "refuse",
+    "reply",
+    "run_in_thread",
+    "say_and_call",
+    "serve",
+    "stream_problems",
+    "text",
+    "think",
+]

@@ -1,0 +1,254 @@
+"""What the simulated model says: answers as values, and where they come from.
+
+A `Responder` is asked once for every accepted request. `Scripted` reads its answers off a
+list; `detent.simulator.seeded.Seeded` makes them up. The simulator adds what only a
+server knows: ids, signatures, usage, and the limits that cut an answer short.
+"""
+
+import random
+from collections.abc import Iterable
+from typing import Protocol, TypeAlias, assert_never, final
+
+import attrs
+
+from detent.simulator.wire import Json
+from detent_states.errors import DetentError
+
+
+@final
+@attrs.frozen
+class Text:
+    """A text block.
+
+    Attributes:
+        text: What it says.
+    """
+
+    text: str
+
+
+@final
+@attrs.frozen
+class Thinking:
+    """A thinking block; the simulator signs it.
+
+    Attributes:
+        text: The thought. It is left out of the reply when the display is `omitted`.
+    """
+
+    text: str
+
+
+@final
+@attrs.frozen
+class Redacted:
+    """A `redacted_thinking` block; the simulator makes and signs its data."""
+
+
+@final
+@attrs.frozen
+class Call:
+    """A `tool_use` block.
+
+    Attributes:
+        name: The tool.
+        input: Its arguments.
+        id: The `toolu_…` id; None for a fresh one.
+    """
+
+    name: str
+    input: Json = attrs.field(factory=dict[str, object])
+    id: str | None = None
+
+
+@final
+@attrs.frozen
+class Raw:
+    """A block that is sent exactly as it is written here, legal or not.
+
+    Attributes:
+        block: The block.
+    """
+
+    block: Json
+
+
+Part: TypeAlias = Text | Thinking | Redacted | Call | Raw
+"""One content block of an answer, before the server has added its share."""
+
+
+@final
+@attrs.frozen
+class Answer:
+    """What the model says to one request.
+
+    Attributes:
+        parts: The content blocks, in order.
+        stop_reason: None to let the simulator say: `tool_use` if there is a call, else
+            `end_turn`, or `max_tokens`, `stop_sequence` or
+            `model_context_window_exceeded` where that limit is reached, in which case
+            the answer is cut there. A reason given here is sent as it is and nothing is
+            cut.
+        stop_details: Sent along with the stop reason (a refusal has them).
+        delay_seconds: How long the model takes before it begins.
+        pace_seconds: How long it takes between two events of a stream.
+    """
+
+    parts: tuple[Part, ...] = ()
+    stop_reason: str | None = None
+    stop_details: Json | None = None
+    delay_seconds: float = 0.0
+    pace_seconds: float = 0.0
+
+
+class Responder(Protocol):
+    """Whatever answers as the model."""
+
+    def answer(self, request: Json, rng: random.Random, /) -> Answer:
+        """Answer one request.
+
+        Args:
+            request: The request body. On a server thread: the whole conversation, with
+                the system prompt and the tools that the thread holds.
+            rng: The only randomness an answer may use; it depends on the simulator's
+                seed and on the request, so equal runs give equal answers.
+        """
+        ...
+
+
+class ScriptUsedUpError(DetentError):
+    """More requests came than the script has answers.
+
+    Attributes:
+        answers: How many it has.
+    """
+
+    def __init__(self, answers: int) -> None:
+        super().__init__(answers)
+        self.answers = answers
+
+    def __str__(self) -> str:
+        return (
+            f"the script has {self.answers} answer(s) and all of them were given;"
+            " add answers, or name a Responder in `then`"
+        )
+
+
+@final
+class Scripted:
+    """Answers from a list, one a request, in order.
+
+    A request that a fault or a rule turned away uses up no answer. When the list is used
+    up, `then` answers; without it the request is answered 500 with a message that says
+    so, which an unattended test notices at once.
+
+    Args:
+        answers: The answers. A plain string is a text answer.
+        then: Who answers after the last one.
+        summaries: What compactions are answered with, in order; an answer without text
+            is a compaction that failed. When they are used up the simulator writes
+            summaries of its own.
+    """
+
+    def __init__(
+        self,
+        answers: Iterable[Answer | str],
+        *,
+        then: Responder | None = None,
+        summaries: Iterable[Answer | str] = (),
+    ) -> None:
+        self._answers = tuple(_answer(each) for each in answers)
+        self._summaries = tuple(_answer(each) for each in summaries)
+        self._summarised = 0
+        self._then = then
+        self._given = 0
+
+    @property
+    def left(self) -> int:
+        """How many answers were not given yet."""
+        return len(self._answers) - self._given
+
+    def answer(self, request: Json, rng: random.Random, /) -> Answer:
+        """Give the next answer; see `Responder.answer`.
+
+        Raises:
+            ScriptUsedUpError: All were given and there is no `then`.
+        """
+        if self._given < len(self._answers):
+            self._given += 1
+            return self._answers[self._given - 1]
+        if self._then is None:
+            raise ScriptUsedUpError(len(self._answers))
+        return self._then.answer(request, rng)
+
+    def summarise(self, request: Json, rng: random.Random, /) -> Answer | None:
+        """Give the next summary; see `detent.simulator.Summariser`."""
+        del request, rng
+        if self._summarised == len(self._summaries):
+            return None
+        self._summarised += 1
+        return self._summaries[self._summarised - 1]
+
+
+def text(words: str, *, stop_reason: str | None = None) -> Answer:
+    """An answer of one text block."""
+    return Answer((Text(words),), stop_reason)
+
+
+def think(words: str) -> Answer:
+    """A thinking block, to be joined to an answer with `reply`."""
+    return Answer((Thinking(words),))
+
+
+def call(name: str, /, **arguments: object) -> Answer:
+    """An answer that calls one tool."""
+    return Answer((Call(name, arguments),))
+
+
+def say_and_call(words: str, name: str, /, **arguments: object) -> Answer:
+    """An answer that says something and calls one tool."""
+    return Answer((Text(words), Call(name, arguments)))
+
+
+def refuse(category: str = "cyber", explanation: str = "I cannot help.") -> Answer:
+    """A refusal by the classifiers: no content, and the details that name a category."""
+    return Answer(
+        (),
+        "refusal",
+        {"type": "refusal", "category": category, "explanation": explanation},
+    )
+
+
+def reply(
+    *pieces: Answer | Part | str,
+    stop_reason: str | None = None,
+    delay_seconds: float = 0.0,
+    pace_seconds: float = 0.0,
+) -> Answer:
+    """Join pieces to one answer: `reply(think("hm"), "Reading.", call("read", path="x"))`.
+
+    Args:
+        pieces: Answers, parts, or strings (text), in order.
+        stop_reason: As in `Answer`; else the last one a piece names.
+        delay_seconds: As in `Answer`.
+        pace_seconds: As in `Answer`.
+    """
+    parts: list[Part] = []
+    details: Json | None = None
+    for piece in pieces:
+        match piece:
+            case str():
+                parts.append(Text(piece))
+            case Answer():
+                parts.extend(piece.parts)
+                stop_reason = stop_reason or piece.stop_reason
+                details = details or piece.stop_details
+            case Text() | Thinking() | Redacted() | Call() | Raw():
+                parts.append(piece)
+            case _:
+                assert_never(piece)
+    return Answer(tuple(parts), stop_reason, details, delay_seconds, pace_seconds)
+
+
+def _answer(given: Answer | str) -> Answer:
+    return text(given) if isinstance(given, str) else given

@@ -1,0 +1,161 @@
+"""A model that makes up its answers from a seed: the default of a simulator.
+
+It is no language model and does not pretend to be one. It talks in short, plausible
+sentences about what was said, uses the tools it is given, tells what came back, and ends.
+What it sends is always accepted when it is sent back.
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Final, final
+
+from detent.simulator.answers import Answer, Call, Part, Text, Thinking
+from detent.simulator.samples import WORDS, sample
+from detent.simulator.wire import Json, as_object, blocks, objects
+
+_ROUNDS_MAX: Final = 3
+"""How many times in a row tools are called before the answer is given."""
+
+_OPENINGS: Final = (
+    "Here is what I can say about {topic}.",
+    "Let me put it briefly: {topic} comes down to two things.",
+    "Good question about {topic}.",
+    "About {topic}: I would start small.",
+)
+
+_CLOSINGS: Final = (
+    "Tell me if you want the long version.",
+    "I am a simulated model, so take it as an example.",
+    "What would you like to do next?",
+    "That is all I have on it.",
+)
+
+_BEFORE_CALLS: Final = (
+    "I will look that up.",
+    "Let me check.",
+    "One moment, I need {tool} for that.",
+)
+
+
+@final
+class Seeded:
+    """Talks, thinks and calls tools, the same way for the same seed and request.
+
+    Args:
+        seed: Added to the randomness that the simulator hands in.
+        tool_use: How likely an offered tool is used, 0 to 1.
+    """
+
+    def __init__(self, seed: int = 0, *, tool_use: float = 0.7) -> None:
+        if not 0 <= tool_use <= 1:
+            raise ValueError(f"tool_use is a likelihood, 0 to 1, not {tool_use}")
+        self._seed = seed
+        self._tool_use = tool_use
+
+    def answer(self, request: Json, rng: random.Random, /) -> Answer:
+        """Make up an answer; see `Responder.answer`."""
+        rng = random.Random(f"{self._seed}:{rng.random()}")
+        messages = objects(request.get("messages"))
+        thoughts: list[Part] = []
+        if rng.random() < 0.8:
+            thoughts.append(Thinking(f"The user wants {_topic(messages, rng)}."))
+        calls = self._calls(request, messages, rng)
+        if calls:
+            said = rng.choice(_BEFORE_CALLS).format(tool=calls[0].name)
+            words = [Text(said)] if rng.random() < 0.7 else []
+            return Answer((*thoughts, *words, *calls))
+        return Answer((*thoughts, Text(_words(request, messages, rng))))
+
+    def _calls(
+        self, request: Json, messages: Sequence[Json], rng: random.Random
+    ) -> list[Call]:
+        choice = as_object(request.get("tool_choice")) or {}
+        tools = [tool for tool in objects(request.get("tools")) if _is_client(tool)]
+        if choice.get("type") == "tool":
+            tools = [tool for tool in tools if tool.get("name") == choice.get("name")]
+        if not tools or choice.get("type") == "none":
+            return []
+        if choice.get("type") not in ("any", "tool"):
+            rounds = _rounds(messages)
+            likely = self._tool_use if not rounds else 0.25
+            if rounds >= _ROUNDS_MAX or rng.random() >= likely:
+                return []
+        single = choice.get("disable_parallel_tool_use") is True
+        count = 1 if single else rng.choice((1, 1, 1, 2, 3))
+        hints = _hints(messages)
+        return [_call(rng.choice(tools), rng, hints) for _ in range(count)]
+
+
+def _call(tool: Json, rng: random.Random, hints: Sequence[str]) -> Call:
+    made = sample(as_object(tool.get("input_schema")) or {}, rng, hints)
+    return Call(str(tool["name"]), as_object(made) or {})
+
+
+def _words(request: Json, messages: Sequence[Json], rng: random.Random) -> str:
+    form = as_object((as_object(request.get("output_config")) or {}).get("format"))
+    schema = as_object((form or {}).get("schema"))
+    if schema is not None:
+        return json.dumps(sample(schema, rng, _hints(messages)))
+    results = _results(messages[-1]) if messages else []
+    if results:
+        told = "; ".join(results)
+        return (
+            f"The tools gave {len(results)} result(s): {told}. {rng.choice(_CLOSINGS)}"
+        )
+    opening = rng.choice(_OPENINGS).format(topic=_topic(messages, rng))
+    return f"{opening} {rng.choice(_CLOSINGS)}"
+
+
+def _is_client(tool: Json) -> bool:
+    return isinstance(tool.get("name"), str) and "input_schema" in tool
+
+
+def _rounds(messages: Sequence[Json]) -> int:
+    """How many times tools were called since somebody last said something."""
+    rounds = 0
+    for message in reversed(messages):
+        kinds = [block.get("type") for block in blocks(message.get("content"))]
+        if message.get("role") == "assistant" and "tool_use" in kinds:
+            rounds += 1
+        elif message.get("role") == "user" and "tool_result" not in kinds:
+            break
+    return rounds
+
+
+def _results(message: Json) -> list[str]:
+    told: list[str] = []
+    for block in blocks(message.get("content")):
+        if block.get("type") != "tool_result":
+            continue
+        inner = [
+            str(each.get("text"))
+            for each in blocks(block.get("content"))
+            if each.get("type") == "text"
+        ]
+        first = " ".join(" ".join(inner).split())[:80] or "nothing to read"
+        told.append(f"an error, {first}" if block.get("is_error") is True else first)
+    return told
+
+
+def _hints(messages: Sequence[Json]) -> list[str]:
+    """The words of the last thing somebody said, without their punctuation."""
+    for message in reversed(messages):
+        if message.get("role") != "user":
+            continue
+        said = [
+            str(block.get("text"))
+            for block in blocks(message.get("content"))
+            if block.get("type") == "text"
+        ]
+        if said:
+            stripped = (word.strip(".,;:!?\"'()[]") for word in said[-1][:2000].split())
+            return [word for word in stripped if word.isprintable() and word]
+    return []
+
+
+def _topic(messages: Sequence[Json], rng: random.Random) -> str:
+    hints = [hint for hint in _hints(messages) if len(hint) > 3]
+    # What was said may be half a character; it must not be said back.
+    safe = [hint[:40] for hint in hints if hint.isascii()]
+    return rng.choice(safe or WORDS)

@@ -1,0 +1,460 @@
+"""The messages endpoint: which bodies are admitted, and the reply to one that is."""
+
+import random
+from collections.abc import Mapping
+from typing import Final, final
+
+import attrs
+
+from detent.simulator.answers import Answer, Responder, ScriptUsedUpError
+from detent.simulator.catalogue import unknown_model
+from detent.simulator.compaction import (
+    ON_DEMAND_BETA,
+    THRESHOLD_BETA,
+    Prepared,
+    iteration,
+    prepare,
+    signed_block,
+    summary_of,
+    summary_tokens,
+)
+from detent.simulator.diagnosis import Diagnoses
+from detent.simulator.gate import invalid
+from detent.simulator.replies import Prompt, build_message, fresh_id, message, usage
+from detent.simulator.signing import Notary, Place, Places
+from detent.simulator.threads import (
+    THREADS_BETA,
+    Held,
+    Threads,
+    continued_id,
+    unsupported,
+)
+from detent.simulator.wire import ApiRequest, Json, Refusal, as_object
+from detent_states.models import ModelSpec, spec
+from detent_states.rules import Context, Limits, check
+
+BINDING_BETA: Final = "thinking-binding-controls-2026-08-01"
+
+_COUNTED: Final = frozenset(
+    {
+        "model",
+        "messages",
+        "cache_control",
+        "output_config",
+        "speed",
+        "system",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "billing_policy",
+        "compaction",
+        "context_management",
+        "mcp_servers",
+    }
+)
+
+
+@final
+@attrs.frozen
+class Regime:
+    """The rules in force.
+
+    Attributes:
+        limits: The numbers.
+        off: Ids of the rules that are not applied.
+    """
+
+    limits: Limits = attrs.field(factory=Limits)
+    off: frozenset[str] = frozenset()
+
+
+@final
+@attrs.frozen
+class Settings:
+    """What a service is like; see `Simulator` for the meaning of each.
+
+    Attributes:
+        strict: Apply the rules.
+        any_model: Accept models that nobody knows.
+        binds_thinking: Enforce the binding of thinking to what stands before it.
+    """
+
+    strict: bool
+    any_model: bool
+    binds_thinking: bool
+
+
+@final
+@attrs.frozen
+class Admitted:
+    """A body that passed, and what was found out on the way.
+
+    Attributes:
+        body: As it was sent.
+        betas: The values of `anthropic-beta`.
+        whole: The conversation it stands for: its own, or the thread's with its own.
+        model: The model's row with the limits in force.
+        prepared: The conversation as the model sees it.
+        place: Where the reply will stand, if its thinking is to be bound.
+        end: Where the conversation ends; None if nothing was signed by place.
+        continues: The reply id the request continues from.
+        transformed: What was dropped from the input, as the reply reports it.
+    """
+
+    body: Json
+    betas: frozenset[str]
+    whole: Json
+    model: ModelSpec | None
+    prepared: Prepared
+    place: Place | None
+    end: Place | None
+    continues: str | None
+    transformed: tuple[Json, ...]
+
+
+@final
+@attrs.frozen
+class Reply:
+    """A message and the pace at which it comes.
+
+    Attributes:
+        message: The message.
+        delay_seconds: Before the headers.
+        pace_seconds: Between two events.
+    """
+
+    message: Json
+    delay_seconds: float = 0.0
+    pace_seconds: float = 0.0
+
+
+@final
+class Judge:
+    """The server's knowledge of its signatures, for one request (`rules.Verifier`)."""
+
+    def __init__(
+        self, notary: Notary, places: Places, whole: Json, betas: frozenset[str]
+    ) -> None:
+        self._notary = notary
+        self._places = places
+        self._model = str(whole.get("model"))
+        self._betas = betas
+        binding = as_object(
+            (as_object(whole.get("thinking")) or {}).get("block_binding")
+        )
+        self._wanted = (binding or {}).get("prefix_mismatch_behavior")
+        self.enforced = True
+        self.transformed: list[Json] = []
+
+    def thinking(
+        self, block: Mapping[str, object], *, path: str, body: Mapping[str, object]
+    ) -> str | None:
+        """Why this thinking block is refused; None if it is not."""
+        del body
+        member = "data" if block.get("type") == "redacted_thinking" else "signature"
+        invalid_mark = f"Invalid `{member}` in `{block.get('type')}` block"
+        match self._notary.thinking_problem(block, self._places.of(block), self._model):
+            case "tampered":
+                return invalid_mark
+            case "other model":
+                self._report("thinking_dropped", path, "model_binding_mismatch")
+            case "moved" if self._wanted == "drop_block":
+                self._report("thinking_dropped", path, "prefix_binding_mismatch")
+            case "moved" if self.enforced or self._wanted == "error":
+                return f"{invalid_mark}. {self._moved_advice()}"
+            case "moved":
+                kind = "thinking_mismatch_allowed"
+                self._report(kind, path, "prefix_binding_mismatch")
+            case _:
+                pass
+        return None
+
+    def compaction(self, block: Mapping[str, object]) -> tuple[str, str] | None:
+        """Why this summary is refused: code and reason; None if it is not."""
+        # Without a signature there is nothing to judge: the rules say where such a
+        # block may stand.
+        if block.get("signature") is None:
+            return None
+        return self._notary.compaction_problem(block)
+
+    def _moved_advice(self) -> str:
+        advice = (
+            "The block is bound to a different conversation. Remove the block, or set"
+            ' `thinking.block_binding.prefix_mismatch_behavior` to "drop_block".'
+        )
+        if BINDING_BETA not in self._betas:
+            advice += f" That setting requires the `{BINDING_BETA}` value in the"
+            advice += " `anthropic-beta` header."
+        return advice
+
+    def _report(self, kind: str, path: str, reason: str) -> None:
+        self.transformed.append({"type": kind, "path": path, "reason": reason})
+
+
+@final
+class Service:
+    """Admits bodies and answers them.
+
+    Args:
+        responder: The model.
+        settings: What the service is like.
+        seed: Of its signing key.
+    """
+
+    def __init__(self, responder: Responder, settings: Settings, seed: int) -> None:
+        self._responder = responder
+        self._settings = settings
+        self._notary = Notary(seed)
+        self._diagnoses = Diagnoses()
+        self._open: dict[int, tuple[str | None, str | None]] = {}
+        self.threads = Threads()
+
+    def admit(
+        self,
+        body: Json,
+        betas: frozenset[str],
+        request: ApiRequest,
+        regime: Regime,
+        at: float,
+    ) -> Admitted | Refusal:
+        """Check a body of POST /v1/messages against the rules in force."""
+        continues, held = None, None
+        if THREADS_BETA in betas:
+            continues = continued_id(body)
+            held = self.threads.find(continues, at) if continues else None
+        whole = body if held is None else held.whole(body)
+        model = _in_force(body.get("model"), regime.limits)
+        if not self._settings.strict:
+            tokens = (request.size + 3) // 4
+            return self._waved_through(body, betas, held, model, tokens, at)
+        prepared = prepare(whole)
+        places = Places(whole, self._notary)
+        judge = Judge(self._notary, places, whole, betas)
+        judge.enforced = self._settings.binds_thinking
+        context = Context(
+            betas=betas,
+            body_bytes=request.size,
+            version=request.header("anthropic-version") or "",
+            model=model,
+            verify=judge,
+            count_tokens=lambda _: prepared.tokens,
+            limits=regime.limits,
+            held=_held_messages(continues, held),
+        )
+        refusal = self._refusal(body, context, regime)
+        if refusal is None:
+            refusal = self._thread_refusal(body, betas, continues, at)
+        if refusal is not None:
+            return refusal
+        bound = model is not None and model.prefix_binding is True
+        place = places.end if bound and self._settings.binds_thinking else None
+        told = tuple(judge.transformed) if BINDING_BETA in betas else ()
+        return Admitted(
+            body, betas, whole, model, prepared, place, places.end, continues, told
+        )
+
+    def admit_count(
+        self, body: Json, betas: frozenset[str], request: ApiRequest, regime: Regime
+    ) -> Json | Refusal:
+        """Answer POST /v1/messages/count_tokens: the body's length, or why not."""
+        if self._settings.strict:
+            for name in body:
+                if name not in _COUNTED:
+                    return invalid(f"{name}: Extra inputs are not permitted")
+            judged = {key: value for key, value in body.items() if key != "compaction"}
+            places = Places(judged, self._notary)
+            context = Context(
+                betas=betas,
+                body_bytes=request.size,
+                version=request.header("anthropic-version") or "",
+                model=_in_force(body.get("model"), regime.limits),
+                verify=Judge(self._notary, places, judged, betas),
+                limits=regime.limits,
+            )
+            # The rules are those of a message; only `max_tokens` is not asked for.
+            refusal = self._refusal({**judged, "max_tokens": 1}, context, regime)
+            if refusal is not None:
+                return refusal
+        prepared = prepare(body)
+        counted: dict[str, object] = {"input_tokens": prepared.tokens}
+        if prepared.reported:
+            before = prepare({**body, "context_management": None}).tokens
+            counted["context_management"] = {"original_input_tokens": before}
+        return counted
+
+    def reply(
+        self, admitted: Admitted, rng: random.Random, number: int, at: float
+    ) -> Reply | Refusal:
+        """Answer an admitted body.
+
+        A reply on a thread counts as being written until `finish` is called.
+        """
+        body = admitted.body
+        if as_object(body.get("compaction")) and ON_DEMAND_BETA in admitted.betas:
+            reply = self._summarised(admitted, rng)
+        else:
+            made = self._answered(admitted, rng)
+            if isinstance(made, Refusal):
+                return made
+            reply = made
+        message_id = str(reply.message["id"])
+        if "diagnostics" in body:
+            diagnosis = self._diagnoses.diagnose(body, admitted.whole, message_id, at)
+            reply = attrs.evolve(
+                reply, message={**reply.message, "diagnostics": diagnosis}
+            )
+        if THREADS_BETA in admitted.betas and as_object(body.get("thread")):
+            if admitted.continues is not None:
+                self.threads.begin(admitted.continues, number, at)
+            self.threads.keep(admitted.whole, reply.message, at)
+            self._open[number] = (admitted.continues, message_id)
+        return reply
+
+    def finish(self, number: int) -> None:
+        """The response to exchange `number` has left, whole or not."""
+        self.threads.finish(number, *self._open.pop(number, (None, None)))
+
+    def _refusal(self, body: Json, context: Context, regime: Regime) -> Refusal | None:
+        for finding in check(body, context):
+            if finding.rule not in regime.off:
+                return Refusal(
+                    finding.status, finding.type, finding.message, finding.code
+                )
+        if context.model is None and not self._settings.any_model:
+            return unknown_model(body.get("model"))
+        return None
+
+    def _thread_refusal(
+        self, body: Json, betas: frozenset[str], continues: str | None, at: float
+    ) -> Refusal | None:
+        if THREADS_BETA not in betas or as_object(body.get("thread")) is None:
+            return None
+        named = unsupported(body)
+        if named:
+            message = f"thread: {', '.join(named)} cannot be used with threads"
+            details = (("unsupported", list(named)),)
+            return attrs.evolve(
+                invalid(message, "thread_unsupported_request"), details=details
+            )
+        if continues is None:
+            return None
+        return self.threads.refusal(continues, body, at)
+
+    def _waved_through(
+        self,
+        body: Json,
+        betas: frozenset[str],
+        held: Held | None,
+        model: ModelSpec | None,
+        tokens: int,
+        at: float,
+    ) -> Admitted | Refusal:
+        """Admit a body unchecked, but for what would break the simulator itself."""
+        if not isinstance(body.get("messages"), list):
+            return invalid("messages: Field required")
+        continues = continued_id(body) if THREADS_BETA in betas else None
+        refusal = self._thread_refusal(body, betas, continues, at)
+        if refusal is not None:
+            return refusal
+        whole = body if held is None else held.whole(body)
+        edited = whole.get("context_management") is not None
+        prepared = prepare(whole) if edited else Prepared(whole, tokens)
+        return Admitted(body, betas, whole, model, prepared, None, None, continues, ())
+
+    def _answered(self, admitted: Admitted, rng: random.Random) -> Reply | Refusal:
+        prepared = admitted.prepared
+        summary: str | None = None
+        blocks: list[Json] = []
+        place = admitted.place
+        if prepared.compact is not None:
+            summary, _ = summary_of(prepared.seen, self._responder, rng)
+            block: Json = {"type": "compaction", "content": summary}
+            blocks.append(block)
+            place = place and self._notary.place_after_compaction(block, place)
+            if prepared.compact.get("pause_after_compaction") is True:
+                return Reply(_paused(admitted, block, rng))
+        if admitted.body.get("max_tokens") == 0:
+            answer = Answer((), "max_tokens")
+        else:
+            try:
+                answer = self._responder.answer(prepared.seen, rng)
+            except ScriptUsedUpError as problem:
+                return Refusal(500, "api_error", str(problem))
+        prompt = Prompt(
+            admitted.body, admitted.model, prepared.tokens, place, self._notary
+        )
+        built, output_tokens = build_message(answer, prompt, rng)
+        if blocks:
+            content = built["content"]
+            assert isinstance(content, list), "build_message gives a list"
+            built["content"] = [*blocks, *content]
+        counted = usage(prepared.tokens, output_tokens)
+        if THRESHOLD_BETA in admitted.betas:
+            counted["iterations"] = _iterations(prepared, summary, output_tokens)
+        built["usage"] = counted
+        _report_beta(built, admitted)
+        return Reply(built, answer.delay_seconds, answer.pace_seconds)
+
+    def _summarised(self, admitted: Admitted, rng: random.Random) -> Reply:
+        prepared = admitted.prepared
+        summary, reason = summary_of(prepared.seen, self._responder, rng)
+        spent = summary_tokens(summary)
+        most = admitted.body.get("max_tokens")
+        if isinstance(most, int) and spent > most:
+            summary, reason = None, "max_tokens"
+        content: list[Json] = []
+        if summary is not None:
+            place = admitted.end or Places(admitted.whole, self._notary).end
+            content.append(signed_block(summary, place, self._notary, rng))
+        built = message(fresh_id("msg", rng), admitted.body, content, reason)
+        counted = usage(0, 0)
+        counted["iterations"] = [iteration("compaction", prepared.tokens, spent)]
+        built["usage"] = counted
+        _report_beta(built, admitted)
+        return Reply(built)
+
+
+def _paused(admitted: Admitted, block: Json, rng: random.Random) -> Json:
+    built = message(fresh_id("msg", rng), admitted.body, [block], "compaction")
+    spent = summary_tokens(str(block.get("content")))
+    counted = usage(0, 0)
+    counted["iterations"] = [iteration("compaction", admitted.prepared.tokens, spent)]
+    built["usage"] = counted
+    _report_beta(built, admitted)
+    return built
+
+
+def _iterations(
+    prepared: Prepared, summary: str | None, output_tokens: int
+) -> list[Json]:
+    own = iteration("message", prepared.tokens, output_tokens)
+    if prepared.compact is None:
+        return [own]
+    spent = summary_tokens(summary)
+    first = iteration("compaction", prepared.tokens, spent)
+    return [first, {**own, "input_tokens": spent}]
+
+
+def _report_beta(built: dict[str, object], admitted: Admitted) -> None:
+    if admitted.prepared.reported:
+        applied = list(admitted.prepared.applied)
+        built["context_management"] = {"applied_edits": applied}
+    if BINDING_BETA in admitted.betas:
+        built["input_transformations"] = list(admitted.transformed)
+
+
+def _held_messages(continues: str | None, held: Held | None) -> tuple[Json, ...] | None:
+    if continues is None:
+        return ()
+    return None if held is None else held.messages
+
+
+def _in_force(name: object, limits: Limits) -> ModelSpec | None:
+    known = spec(name)
+    if known is None:
+        return None
+    if limits.context_window is not None:
+        known = attrs.evolve(known, context_window=limits.context_window)
+    if limits.output_max is not None:
+        known = attrs.evolve(known, output_max=limits.output_max)
+    return known

@@ -1,0 +1,103 @@
+"""`detent` answers at once, lists what there is, and never shows a traceback."""
+
+import importlib
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from detent.cli import main
+from detent.cli.main import COMMANDS
+from detent.errors import SettingsError
+
+HEAVY = ("anthropic", "httpx2", "rich")
+
+WATCHED = """
+import sys
+from detent.cli import main
+try:
+    main({args!r})
+except SystemExit as left:
+    assert not left.code, left.code
+loaded = [name for name in {heavy!r} if name in sys.modules]
+assert not loaded, loaded
+"""
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["chat", "--help"]])
+def test_help_imports_nothing_heavy(args: list[str]) -> None:
+    done = python(WATCHED.format(args=args, heavy=HEAVY))
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_lists_every_command_and_says_where_answers_come_from() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+
+    assert result.exit_code == 0
+    for name, lazy in COMMANDS.items():
+        assert name in result.stdout
+        assert " ".join(lazy.help.split()[:4]) in " ".join(result.stdout.split())
+    assert "simulator" in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_static_table_says_what_the_command_itself_says(name: str) -> None:
+    lazy = COMMANDS[name]
+    module, _, attribute = lazy.where.partition(":")
+
+    command = getattr(importlib.import_module(module), attribute)
+
+    assert isinstance(command, click.Command)
+    assert command.name == name
+    assert command.get_short_help_str(limit=200) == lazy.help
+
+
+def test_no_command_and_an_unknown_one_are_usage_errors() -> None:
+    assert CliRunner().invoke(main, []).exit_code == 2
+    unknown = CliRunner().invoke(main, ["chatt"])
+    assert unknown.exit_code == 2
+    assert "chatt" in unknown.stderr
+
+
+def test_an_error_of_detent_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def broken() -> None:
+        raise SettingsError("colour", "it is\n\x1b[31mred", "give none")
+
+    monkeypatch.setattr("detent.cli.diagram.diagram", broken)
+
+    result = CliRunner().invoke(main, ["diagram"])
+
+    assert result.exit_code == 1
+    assert result.stderr == "detent: colour: it is \\x1b[31mred; give none\n"
+
+
+def test_a_bug_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("detent.cli.diagram.diagram", broken)
+
+    assert isinstance(CliRunner().invoke(main, ["diagram"]).exception, ZeroDivisionError)
+
+
+def test_python_m_detent_is_the_same_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "detent", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stdout.startswith(("detent ", "python -m detent "))
+    assert done.returncode == 0

@@ -1,0 +1,283 @@
+"""Every event comes back exactly as it was, and nothing else is taken for an event."""
+
+import json
+import math
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detent.journal import codec
+from detent.journal.codec import FORMAT, KINDS, NUMBER_MAX, Row, decode, encode
+from detent.journal.strict import CodecError
+from detent_states.events import (
+    CallClosed,
+    CallDenied,
+    ConversationOpened,
+    Event,
+    ReplyConfirmed,
+    RequestSent,
+    RetryScheduled,
+    Rewound,
+    TurnFailed,
+    TurnOpened,
+)
+from detent_states.faults import Fault, FaultKind
+from detent_states.history import Profile, Purpose
+from detent_states.reply import Reply
+
+GOLDEN = Path(__file__).with_name("golden_v1.json")
+CLASSES: tuple[type[Any], ...] = get_args(Event)
+
+TEXT = st.text(st.characters(exclude_categories=())) | st.sampled_from(
+    ["\ud83d\ude00", "a\ud83d\ude00\udc00b", "\ud800\ud800", "\0", "\u2028", "NaN"]
+)
+NUMBERS = st.floats() | st.integers(-(10**400), 10**400).filter(bool)
+
+
+def _strategy(asked: Any, name: str = "") -> st.SearchStrategy[Any]:
+    """Anything a field of that type can hold."""
+    if asked is int:
+        column = name in ("turn", "attempt")
+        return st.integers(0, NUMBER_MAX) if column else st.integers()
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        str: TEXT,
+        bytes: st.binary(),
+        bool: st.booleans(),
+        float: NUMBERS,
+        type(None): st.none(),
+    }
+    if asked in simple:
+        return simple[asked]
+    if get_origin(asked) is tuple:
+        items = get_args(asked)
+        if items[-1] is Ellipsis:
+            return st.lists(_strategy(items[0]), max_size=4).map(tuple)
+        return st.tuples(*map(_strategy, items))
+    if attrs.has(asked):
+        hints = get_type_hints(asked)
+        fields = {f.name: _strategy(hints[f.name], f.name) for f in attrs.fields(asked)}
+        return st.builds(asked, **fields)
+    if isinstance(asked, type) and issubclass(asked, Enum):
+        return st.sampled_from(asked)
+    return st.one_of([_strategy(one) for one in get_args(asked)])
+
+
+EVENTS = st.one_of([_strategy(one) for one in CLASSES])
+
+
+@given(EVENTS)
+def test_every_event_round_trips_exactly(event: Event) -> None:
+    """Compared as text too: 2 and 2.0, or two NaNs, are told apart that way."""
+    found = decode(encode(event))
+
+    assert repr(found) == repr(event)
+    assert type(found) is type(event)
+    if "nan" not in repr(event):
+        assert found == event
+
+
+@given(EVENTS)
+def test_every_row_has_types_sqlite_stores_as_they_are(event: Event) -> None:
+    row = encode(event)
+
+    assert row.kind in KINDS
+    assert 0 <= row.turn <= NUMBER_MAX
+    assert 0 <= row.attempt <= NUMBER_MAX
+    if not isinstance(event, ReplyConfirmed) and "Confirmed" not in repr(type(event)):
+        assert row.meta.isascii()
+
+
+@given(st.binary(), st.binary())
+def test_reply_is_stored_byte_for_byte(content: bytes, meta: bytes) -> None:
+    row = encode(ReplyConfirmed(1, 2, Reply(content, meta)))
+
+    assert row == Row("reply_confirmed", 1, 2, meta, content, b"")
+
+
+def _untagged(classes: Iterable[type[Any]], kinds: dict[str, type[Any]]) -> set[str]:
+    return {one.__name__ for one in set(classes) ^ set(kinds.values())}
+
+
+def test_every_event_has_a_tag_of_its_own() -> None:
+    kinds = {form.kind: form.made for form in codec.FORMS}
+
+    assert _untagged(CLASSES, kinds) == set()
+    assert len(KINDS) == len(set(KINDS)) == len(CLASSES)
+    del kinds["rewound"]  # the check finds a kind that was forgotten
+    assert _untagged(CLASSES, kinds) == {"Rewound"}
+
+
+def _samples() -> dict[str, Event]:
+    """One event a kind; a second one where the kind has a short form."""
+    fault = Fault(
+        FaultKind.TOO_LONG, "t\u00e9xt", 413, "request_too_large", "code", "req_1",
+        2.5, "messages.0", outcome_unknown=True, retry_refused=True,
+    )  # fmt: skip
+    profile = Profile(
+        "m", 7, (("system", b'"S"'), ("tools", b"[ ]")), ("beta-1",), diagnostics=False
+    )
+    values: dict[Any, Any] = {int: 3, str: "text", bytes: b"bytes", bool: True}
+    values |= {
+        float: 1.5,
+        Fault: fault,
+        Profile: profile,
+        Reply: Reply(b"{}", b'{"id":1}'),
+    }
+    found: dict[str, Event] = {}
+    for form in codec.FORMS:
+        hints = get_type_hints(form.made)
+        given_ = {
+            f.name: next(
+                values[t] if t in values else next(iter(t))
+                for t in (get_args(hints[f.name]) or (hints[f.name],))
+                if t in values or issubclass(t, Enum)
+            )
+            for f in attrs.fields(form.made)
+        }
+        found[form.kind] = form.made(**given_)
+    found["turn_opened ordinary"] = TurnOpened(1, b"{}")
+    found["turn_opened compaction"] = TurnOpened(1, b"", None, Purpose.COMPACTION)
+    found["retry_scheduled endless"] = RetryScheduled(1, 1, math.inf, math.nan)
+    found["call_denied halves"] = CallDenied(1, "\ud83d\ude00", "\ud800")
+    found["turn_failed bare"] = TurnFailed(1, 1, Fault(FaultKind.LOCAL, ""))
+    return found
+
+
+def _as_golden() -> dict[str, Any]:
+    rows = {name: encode(event) for name, event in _samples().items()}
+    return {
+        "format": FORMAT,
+        "rows": {
+            name: {
+                key: value.decode() if isinstance(value, bytes) else value
+                for key, value in row._asdict().items()
+            }
+            for name, row in rows.items()
+        },
+    }
+
+
+def test_what_is_on_disk_has_not_changed() -> None:
+    """The golden file may only change together with `FORMAT`, under a new name."""
+    assert _as_golden() == json.loads(GOLDEN.read_text("ascii"))
+    assert f"golden_v{FORMAT}.json" == GOLDEN.name
+
+
+def test_golden_rows_are_read() -> None:
+    rows = json.loads(GOLDEN.read_text("ascii"))["rows"]
+    for name, event in _samples().items():
+        raw = rows[name]
+        blobs = {key: raw[key].encode() for key in ("meta", "body", "extra")}
+        row = Row(raw["kind"], raw["turn"], raw["attempt"], **blobs)
+
+        assert repr(decode(row)) == repr(event)
+
+
+_OTHER: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    1,
+    -1,
+    1.5,
+    "12",
+    "",
+    [],
+    {},
+    [["x"]],
+    [1],
+    "inf ",
+)
+
+
+def _spoiled(value: Any) -> Iterable[Any]:
+    """Facts with one thing wrong: everything else that could stand in each place."""
+    if isinstance(value, dict):
+        for key in value:
+            yield {k: v for k, v in value.items() if k != key}
+            for other in _spoiled(value[key]):
+                yield {**value, key: other}
+        yield {**value, "further": 1}
+        if len(value) > 1:
+            yield dict(reversed(value.items()))
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            for other in _spoiled(one):
+                yield [*value[:index], other, *value[index + 1 :]]
+    for other in _OTHER:
+        if type(other) is not type(value):
+            yield other
+
+
+@pytest.mark.parametrize("name", [n for n in _samples() if "confirmed" not in n])
+def test_row_with_anything_wrong_is_no_event(name: str) -> None:
+    """Whatever is accepted must be printed again as the very same row: there is no
+    second spelling, no default, no conversion."""
+    row = encode(_samples()[name])
+    refused = 0
+    for facts in _spoiled(json.loads(row.meta or b"{}")):
+        spoiled = row._replace(meta=codec.dump(facts))
+        try:
+            event = decode(spoiled)
+        except CodecError:
+            refused += 1
+        else:
+            assert encode(event) == spoiled
+    for change in (
+        {"meta": row.meta + b" "},
+        {"meta": b"{"},
+        {"meta": b"[" * 100_000},
+        {"meta": b'{"a":NaN}'},
+        {"meta": b"\xff"},
+        {"kind": "rewritten"},
+        {"extra": b"x"} if not row.extra else {"turn": 1} if not row.turn else {},
+    ):
+        if change:
+            with pytest.raises(CodecError):
+                decode(row._replace(**change))
+    assert refused > 10 or not row.meta
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        RequestSent(-1, 1),
+        RequestSent(2**63, 1),
+        RequestSent(True, 1),
+        RequestSent(1, 1.0),  # type: ignore[arg-type]
+        TurnOpened(1, "text"),  # type: ignore[arg-type]
+        TurnOpened(1, bytearray(b"x")),  # type: ignore[arg-type]
+        TurnOpened(1, b"", key=5),  # type: ignore[arg-type]
+        TurnOpened(1, b"", purpose="message"),  # type: ignore[arg-type]
+        ReplyConfirmed(1, 1, None),  # type: ignore[arg-type]
+        ReplyConfirmed(1, 1, Reply("x", b"")),  # type: ignore[arg-type]
+        TurnFailed(1, 1, None),  # type: ignore[arg-type]
+        TurnFailed(1, 1, Fault(FaultKind.AUTH, "x", status="401")),  # type: ignore[arg-type]
+        CallClosed(1, "c", "result", b""),  # type: ignore[arg-type]
+        Rewound(10**5000),
+        ConversationOpened(Profile("m", 1, (("system", "text"),))),  # type: ignore[arg-type]
+        ConversationOpened(Profile("m", 1, "ab")),  # type: ignore[arg-type]
+        Fault(FaultKind.AUTH, "no event"),
+        None,
+    ],
+)  # fmt: skip
+def test_event_of_wrong_types_is_not_written(event: Any) -> None:
+    with pytest.raises(CodecError):
+        encode(event)
+
+
+def test_problem_is_named_with_its_path() -> None:
+    row = encode(TurnFailed(1, 1, Fault(FaultKind.AUTH, "x", status=401)))
+    spoiled = row._replace(meta=row.meta.replace(b"401", b'"401"'))
+
+    with pytest.raises(CodecError) as raised:
+        decode(spoiled)
+    assert raised.value.kind == "turn_failed"
+    assert raised.value.path == "$.fault.status"
+    assert raised.value.problem == "expected an integer, found str"

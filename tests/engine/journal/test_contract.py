@@ -1,0 +1,234 @@
+"""What every store promises: one suite for the fake and for the real one."""
+
+import gc
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from detent.errors import (
+    ConversationBusyError,
+    JournalError,
+    UnknownConversationError,
+)
+from detent.ports import Entry, Store
+from detent_states.events import Event, Forked, RequestSent, TurnOpened
+
+
+def _events(entries: Sequence[Entry]) -> list[Event]:
+    return [entry.event for entry in entries]
+
+
+def test_new_conversation_is_empty(store: Store) -> None:
+    journal = store.open("notes")
+
+    assert (journal.name, journal.sequence, list(journal.entries())) == ("notes", 0, [])
+
+
+def test_appended_events_come_back_in_order_and_equal(
+    store: Store, events: tuple[Event, ...]
+) -> None:
+    journal = store.open("notes")
+    journal.append(events[:3])
+    journal.append(events[3:])
+
+    assert journal.sequence == len(events)
+    assert [e.sequence for e in journal.entries()] == list(range(1, len(events) + 1))
+    assert _events(journal.entries()) == list(events)
+    assert _events(store.read("notes")) == list(events)
+
+
+def test_reopened_conversation_goes_on_where_it_ended(
+    store: Store, events: tuple[Event, ...]
+) -> None:
+    with_first = store.open("notes")
+    with_first.append(events)
+    with_first.close()
+
+    journal = store.open("notes")
+    assert _events(journal.entries()) == list(events)
+    journal.append([RequestSent(2, 1)])
+
+    assert journal.sequence == len(events) + 1
+    assert _events(journal.entries(len(events))) == [RequestSent(2, 1)]
+
+
+@pytest.mark.parametrize("after", [-1, 0, 1, 4, 7, 8, 9])
+def test_entries_after_a_sequence_are_the_rest(
+    store: Store, events: tuple[Event, ...], after: int
+) -> None:
+    journal = store.open("notes")
+    journal.append(events)
+
+    assert _events(journal.entries(after)) == list(events[max(after, 0) :])
+
+
+def test_appending_nothing_changes_nothing(store: Store) -> None:
+    journal = store.open("notes")
+    journal.append([])
+
+    assert journal.sequence == 0
+
+
+def test_event_that_cannot_be_recorded_leaves_nothing_of_its_batch(
+    store: Store, events: tuple[Event, ...]
+) -> None:
+    journal = store.open("notes")
+    wrong = RequestSent(cast("Any", "1"), 1)
+
+    with pytest.raises(JournalError, match=r"turn.*nothing was appended") as raised:
+        journal.append([*events, wrong])
+    assert not raised.value.outcome_unknown
+    assert journal.sequence == 0
+
+    journal.append(events)
+    assert _events(journal.entries()) == list(events)
+
+
+def test_second_handle_is_refused_and_the_first_still_works(store: Store) -> None:
+    journal = store.open("notes")
+
+    with pytest.raises(ConversationBusyError, match="'notes'"):
+        store.open("notes")
+    journal.append([RequestSent(1, 1)])
+
+    assert len(store.read("notes")) == 1
+
+
+def test_closed_handle_appends_nothing_and_says_so(store: Store) -> None:
+    journal = store.open("notes")
+    journal.close()
+    journal.close()
+
+    with pytest.raises(JournalError, match="closed"):
+        journal.append([RequestSent(1, 1)])
+    with pytest.raises(JournalError, match="closed"):
+        journal.entries()
+    assert list(store.read("notes")) == []
+
+
+def test_handle_that_was_dropped_does_not_block(store: Store) -> None:
+    journal = store.open("notes")
+    journal.append([RequestSent(1, 1)])
+    del journal
+    gc.collect()
+
+    assert store.open("notes").sequence == 1
+
+
+def test_closed_store_closes_its_handles(store: Store) -> None:
+    journal = store.open("notes")
+    store.close()
+    store.close()
+
+    with pytest.raises(JournalError, match="closed"):
+        journal.append([RequestSent(1, 1)])
+    with pytest.raises(JournalError, match="closed"):
+        store.open("notes")
+    with pytest.raises(JournalError, match="closed"):
+        store.read("notes")
+
+
+def test_unknown_conversation_is_not_made_by_reading(store: Store) -> None:
+    with pytest.raises(UnknownConversationError, match="'nobody'"):
+        store.read("nobody")
+    with pytest.raises(UnknownConversationError):
+        store.fork("nobody", "fork", 1)
+
+    assert list(store.conversations()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a\0b", "\ud800", "x" * 201, cast("str", 5), cast("str", None)]
+)
+def test_what_is_no_name_is_refused(store: Store, name: str) -> None:
+    with pytest.raises(JournalError, match="name"):
+        store.open(name)
+    with pytest.raises(JournalError, match="name"):
+        store.read(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../etc/passwd", "%2e%2e", "CON", "a/b", "ä", "Ä", "\n", "x" * 200, "'--"],
+)
+def test_any_other_text_is_a_name(store: Store, name: str) -> None:
+    store.open(name).append([RequestSent(1, 1)])
+
+    assert [one.name for one in store.conversations()] == [name]
+    assert len(store.read(name)) == 1
+
+
+def test_fork_shares_what_was_and_nothing_that_comes(
+    store: Store, events: tuple[Event, ...]
+) -> None:
+    parent = store.open("notes")
+    parent.append(events)
+    store.fork("notes", "branch", 5)
+    parent.append([TurnOpened(9, b"")])
+    branch = store.open("branch")
+    assert branch.sequence == 5
+    branch.append([Forked("notes", 5)])
+
+    assert _events(branch.entries()) == [*events[:5], Forked("notes", 5)]
+    assert _events(branch.entries(3)) == [*events[3:5], Forked("notes", 5)]
+    assert _events(store.read("notes")) == [*events, TurnOpened(9, b"")]
+
+
+def test_forks_of_forks_are_resolved(store: Store, events: tuple[Event, ...]) -> None:
+    store.open("a").append(events)
+    store.fork("a", "b", 6)
+    store.open("b").append([RequestSent(7, 1), RequestSent(8, 1)])
+    store.fork("b", "below", 7)
+    store.fork("b", "above", 4)
+    store.fork("b", "at", 6)
+    store.fork("above", "again", 2)
+    store.open("again").append([RequestSent(3, 3)])
+    store.fork("again", "last", 3)
+
+    assert _events(store.read("below")) == [*events[:6], RequestSent(7, 1)]
+    assert _events(store.read("above")) == list(events[:4])
+    assert _events(store.read("at")) == list(events[:6])
+    assert _events(store.read("again")) == [*events[:2], RequestSent(3, 3)]
+    assert _events(store.read("last")) == [*events[:2], RequestSent(3, 3)]
+    journal = store.open("below")
+    for after in range(8):
+        found = [entry.sequence for entry in journal.entries(after)]
+        assert found == list(range(after + 1, 8))
+
+
+@pytest.mark.parametrize("sequence", [-1, 0, 9, 2**40])
+def test_fork_at_no_entry_is_refused(
+    store: Store, events: tuple[Event, ...], sequence: int
+) -> None:
+    store.open("notes").append(events)
+
+    with pytest.raises(JournalError, match=f"no entry {sequence}"):
+        store.fork("notes", "branch", sequence)
+    assert [one.name for one in store.conversations()] == ["notes"]
+
+
+def test_fork_onto_a_name_that_exists_is_refused(
+    store: Store, events: tuple[Event, ...]
+) -> None:
+    store.open("notes").append(events)
+
+    with pytest.raises(JournalError, match="exists"):
+        store.fork("notes", "notes", 1)
+
+
+def test_listing_tells_who_writes_what(store: Store, events: tuple[Event, ...]) -> None:
+    journal = store.open("z")
+    journal.append(events)
+    store.fork("z", "a", 2)
+    journal.close()
+    again = store.open("z")
+
+    first, second = store.conversations()
+
+    assert (first.name, first.entries, first.parent, first.epoch) == ("z", 8, None, 2)
+    assert first.holder
+    assert (second.name, second.entries, second.parent) == ("a", 2, "z")
+    assert (second.holder, second.epoch) == (None, 0)
+    again.close()
+    assert store.conversations()[0].holder is None

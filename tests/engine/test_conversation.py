@@ -1,0 +1,498 @@
+"""The turn loop as people use it, on the real SDK and the strict simulator."""
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+
+from detent import (
+    Closing,
+    ConversationBusyError,
+    ConversationClosedError,
+    FaultKind,
+    IllegalEventError,
+    Limits,
+    RetryPolicy,
+    SettingsError,
+    TurnFailedError,
+    TurnState,
+)
+from detent.simulator import call, refuse, reply
+from tests.engine.lab import Lab, lab
+
+__all__ = ["lab"]
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_turn_is_confirmed_and_is_history(lab: Lab) -> None:
+    lab.script("Hello, you.")
+    async with lab.open() as chat:
+        turn = await chat.send("Hello")
+
+    assert turn.state is TurnState.CONFIRMED
+    assert turn.text == "Hello, you."
+    assert [m.trigger for m in turn.path] == ["send", "confirm"]
+    assert turn.requests == 1
+    assert turn.usage.input > 0
+
+
+async def test_calls_of_one_reply_run_together_and_are_answered_together(
+    lab: Lab,
+) -> None:
+    lab.script(reply("See.", call("look", path="a"), call("act", what="b")), "Done.")
+    async with lab.open() as chat:
+        turn = await chat.send("Go")
+
+        assert [(c.name, c.closing) for c in turn.calls] == [
+            ("look", Closing.RESULT),
+            ("act", Closing.RESULT),
+        ]
+        answers = chat.messages[2]["content"]
+        assert [b["type"] for b in answers] == ["tool_result", "tool_result"]
+        assert [b["tool_use_id"] for b in answers] == [c.id for c in turn.calls]
+    assert sorted(lab.ran) == ["act b", "look a"]
+    assert [m.trigger for m in turn.path] == [
+        "send",
+        "confirm",
+        "answer",
+        "send",
+        "confirm",
+    ]
+
+
+async def test_a_transient_fault_waits_as_the_server_says_and_leaves_no_trace(
+    lab: Lab,
+) -> None:
+    lab.script("One.", "Two.", faults="429 retry-after=7 @2, 529 @3")
+    async with lab.open() as chat:
+        first = await chat.send("1")
+        second = await chat.send("2")
+
+        assert second.state is TurnState.CONFIRMED
+        assert second.requests == 3
+        assert len(chat.history) == 2
+    assert lab.clock.slept[0] >= 7
+    assert first.reply is not None
+    assert lab.previous_ids() == [None] + [first.reply.message_id] * 3
+    assert [m.trigger for m in second.path] == [
+        "send",
+        "fail",
+        "retry",
+        "send",
+        "fail",
+        "retry",
+        "send",
+        "confirm",
+    ]
+
+
+async def test_a_hint_beyond_patience_suspends_the_turn(lab: Lab) -> None:
+    lab.script("One.", faults="429 retry-after=3600 @1")
+    async with lab.open() as chat:
+        turn = await chat.send("1")
+        assert turn.state is TurnState.FAILED
+        assert turn.fault is not None
+        assert turn.fault.retry_after == 3600
+        again = await chat.retry()
+
+    assert again.state is TurnState.CONFIRMED
+    assert again.text == "One."
+
+
+async def test_an_input_refused_for_ever_is_rolled_back_and_the_next_one_works(
+    lab: Lab,
+) -> None:
+    lab.script("One.", "Three.", faults='400 message="No." body="poison" forever')
+    async with lab.open() as chat:
+        await chat.send("1")
+        before = chat.history.wires()
+        turn = await chat.send("poison")
+        assert turn.state is TurnState.FAILED
+        assert turn.requests == 1, "a definite 4xx is never sent again unchanged"
+        assert chat.history.wires() == before
+        with pytest.raises(TurnFailedError, match="history keeps its 1 confirmed"):
+            turn.raise_for_failure()
+        after = await chat.send("3")
+
+    assert after.text == "Three."
+    assert "poison" not in json.dumps(lab.bodies[-1])
+
+
+async def test_a_refusal_is_not_committed(lab: Lab) -> None:
+    lab.script("One.", refuse("cyber", "Not this."), "Three.")
+    async with lab.open() as chat:
+        await chat.send("1")
+        turn = await chat.send("2")
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.REFUSAL
+        assert "cyber: Not this." in turn.fault.message
+        await chat.send("3")
+        assert len(chat.history) == 2
+
+
+@pytest.mark.parametrize("cut", ["clean", "eof", "reset"])
+@pytest.mark.parametrize("after", range(1, 12))
+async def test_a_stream_cut_anywhere_is_an_attempt_and_never_history(
+    lab: Lab, cut: str, after: int
+) -> None:
+    lab.script(
+        reply("Let me see.", call("act", what="it")),
+        "Done.",
+        "Done.",
+        faults=f"cut {after} {cut} @1",
+    )
+    async with lab.open() as chat:
+        stream = chat.stream("Go")
+        async for _ in stream:
+            pass
+        turn = await stream.turn()
+
+        assert turn.state is TurnState.CONFIRMED
+        assert chat.check() == ()
+    assert lab.ran.count("act it") <= 1
+
+
+async def test_a_truncated_call_is_never_executed(lab: Lab) -> None:
+    lab.script(reply(call("act", what="it"), stop_reason="max_tokens"), "I see.")
+    async with lab.open() as chat:
+        turn = await chat.send("Go")
+
+    assert lab.ran == []
+    assert turn.calls[0].closing is Closing.CUT_OFF
+    assert turn.state is TurnState.CONFIRMED
+
+
+async def test_an_unknown_tool_gets_an_error_result(lab: Lab) -> None:
+    lab.script(call("look", path="a"), "I see.")
+    async with lab.open(tools=lab.tools()[1:]) as chat:
+        turn = await chat.send("Go")
+
+    assert turn.calls[0].closing is Closing.ERROR
+    assert b"There is no tool named" in turn.calls[0].result
+
+
+async def test_an_interrupt_keeps_finished_work_and_closes_the_rest_truthfully(
+    lab: Lab,
+) -> None:
+    lab.script(reply(call("act", what="a"), call("hang", what="b")), "On we go.")
+    async with lab.open() as chat:
+
+        async def stop() -> None:
+            async for happening in chat.watch(chat.cursor):
+                if getattr(happening, "closing", None) is Closing.RESULT:
+                    await chat.interrupt()
+                    return
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            turn = await chat.send("Go")
+
+        assert turn.state is TurnState.FAILED
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.CANCELLED
+        assert [c.closing for c in turn.calls] == [Closing.RESULT, Closing.UNKNOWN]
+        after = await chat.send("And now?")
+    assert after.state is TurnState.CONFIRMED
+    assert [b["type"] for b in lab.bodies[-1]["messages"][-1]["content"]] == [
+        "tool_result",
+        "tool_result",
+        "text",
+    ]
+
+
+async def test_cancelling_the_caller_rolls_the_turn_back(lab: Lab) -> None:
+    lab.script(call("hang", what="a"), "On we go.")
+    async with lab.open() as chat:
+        with anyio.move_on_after(0.05) as scope:
+            await chat.send("Go")
+        assert scope.cancelled_caught
+        assert chat.state is TurnState.FAILED
+        again = await chat.retry()
+
+    assert again.state is TurnState.CONFIRMED
+    assert again.calls[0].closing is Closing.UNKNOWN
+
+
+async def test_a_new_process_finds_the_confirmed_prefix_byte_for_byte(
+    lab: Lab,
+) -> None:
+    lab.script("One.", reply("Two.", call("look", path="a")), "Three.")
+    async with lab.open() as chat:
+        await chat.send("1")
+        await chat.send("2")
+        wires, usage, snapshot = chat.history.wires(), chat.usage, chat.snapshot
+    async with lab.open() as chat:
+        assert chat.history.wires() == wires
+        assert chat.usage == usage
+        assert chat.snapshot == snapshot
+        await chat.send("3")
+    assert lab.bodies[-1]["tools"] == lab.bodies[0]["tools"]
+
+
+async def test_settings_are_restored_and_only_what_is_given_changes(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Three.")
+    async with lab.open(
+        model="claude-opus-5",
+        system="Be brief.",
+        settings={"metadata": {"user_id": "u"}},
+    ) as chat:
+        await chat.send("1")
+    async with lab.open(tools=None) as chat:
+        await chat.send("2")
+    async with lab.open(tools=None, system="Be long.") as chat:
+        await chat.send("3")
+
+    first, second, third = lab.bodies
+    assert {**second, "messages": 0, "diagnostics": 0} == {
+        **first,
+        "messages": 0,
+        "diagnostics": 0,
+    }
+    assert third["system"] == "Be long."
+    assert third["model"] == "claude-opus-5"
+    assert third["metadata"] == {"user_id": "u"}
+
+
+async def test_a_fork_shares_the_past_and_nothing_else(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Other two.")
+    async with lab.open() as chat:
+        await chat.send("1")
+        async with chat.fork("b") as other:
+            await chat.send("2")
+            await other.send("other 2")
+            assert len(chat.history) == len(other.history) == 2
+            assert chat.history.wires()[0] == other.history.wires()[0]
+            assert chat.history.wires()[1] != other.history.wires()[1]
+    async with lab.open("b") as other:
+        assert "other 2" in json.dumps(other.messages)
+
+
+async def test_rewind_moves_the_head_and_deletes_nothing(lab: Lab) -> None:
+    lab.script("One.", reply(call("look", path="a")), "Two.", "New two.")
+    async with lab.open() as chat:
+        first = await chat.send("1")
+        await chat.send("2")
+        await chat.rewind()
+        assert len(chat.history) == 1
+        await chat.send("new 2")
+        with pytest.raises(IllegalEventError):
+            await chat.rewind(turns=5)
+    assert first.reply is not None
+    assert lab.previous_ids()[-1] == first.reply.message_id
+    assert "contents of a" not in json.dumps(lab.bodies[-1])
+    async with lab.open() as chat:
+        assert [e.turn for e in chat.history] == [1, 3]
+
+
+async def test_the_same_key_is_one_turn(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Three.", faults='400 message="No." body="bad" times 1')
+    async with lab.open() as chat:
+        one = await chat.send("1", key="k1")
+        assert await chat.send("1", key="k1") == one
+        two = await chat.send("2", key="k2")
+        again = await chat.send("1", key="k1")
+        assert (again.number, again.text) == (one.number, one.text)
+        failed = await chat.send("bad", key="k3")
+        assert failed.state is TurnState.FAILED
+        third = await chat.send("bad", key="k3")
+        assert third.state is TurnState.CONFIRMED
+        assert third.number == failed.number == two.number + 1
+    async with lab.open() as chat:
+        assert (await chat.send("2", key="k2")).text == "Two."
+    assert len(lab.bodies) == 4
+
+
+async def test_compaction_replaces_the_context_by_a_signed_summary(lab: Lab) -> None:
+    lab.script("One.", "Two.")
+    async with lab.open() as chat:
+        await chat.send("1")
+        turn = await chat.compact()
+        assert turn.state is TurnState.CONFIRMED
+        assert [m.trigger for m in turn.path] == ["compact", "compacted"]
+        assert len(chat.history) == 1, "the old history stays readable"
+        await chat.send("2")
+    first = lab.bodies[-1]["messages"][0]
+    assert first["content"][0]["type"] == "compaction"
+    assert len(lab.bodies[-1]["messages"]) == 2
+    async with lab.open() as chat:
+        assert chat.snapshot.base is not None
+        await chat.send("3")
+        await chat.rewind(turns=2)
+        assert chat.snapshot.base is not None
+        await chat.rewind(turns=1)
+        assert chat.snapshot.base is None
+        await chat.send("anew")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "stall forever on compaction",
+        "529 forever on compaction",
+        "empty 200 forever on compaction",
+        "cut 50% eof forever on compaction",
+    ],
+)
+async def test_a_compaction_that_fails_for_good_costs_nothing(
+    lab: Lab, fault: str
+) -> None:
+    lab.script("One.", "Two.", faults=fault)
+    async with lab.open(retry=RetryPolicy(attempts_max=3), idle_timeout=0.05) as chat:
+        await chat.send("1")
+        before = chat.snapshot
+        turn = await chat.compact()
+        assert turn.state is TurnState.FAILED
+        assert turn.requests == 3
+        assert chat.snapshot.bases == before.bases
+        assert chat.history == before.history
+        assert chat.usage == before.usage
+        after = await chat.send("2")
+    assert after.text == "Two."
+
+
+async def test_nothing_to_compact_is_said_before_it_costs_anything(lab: Lab) -> None:
+    async with lab.open() as chat:
+        turn = await chat.compact()
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.LOCAL
+        await chat.send("1")
+    assert len(lab.bodies) == 1
+
+
+async def test_an_approval_waits_durably_and_runs_once(lab: Lab) -> None:
+    lab.script(reply(call("ask", what="a"), call("look", path="b")), "Done.")
+    async with lab.open() as chat:
+        turn = await chat.send("Go")
+        (waiting,) = turn.awaiting
+        assert lab.ran == ["look b"]
+    async with lab.open() as chat:
+        assert chat.turn is not None
+        assert chat.turn.awaiting[0].id == waiting.id
+        turn = await chat.approve(waiting.id)
+        with pytest.raises(IllegalEventError):
+            await chat.approve(waiting.id)
+    assert turn.state is TurnState.CONFIRMED
+    assert lab.ran == ["look b", "ask a"]
+
+
+async def test_a_denied_call_does_not_run_and_the_model_is_told(lab: Lab) -> None:
+    lab.script(call("ask", what="a"), "I see.")
+    async with lab.open() as chat:
+        turn = await chat.send("Go")
+        turn = await chat.deny(turn.awaiting[0].id, "not today")
+    assert lab.ran == []
+    assert turn.calls[0].closing is Closing.DENIED
+    assert b"Denied: not today" in turn.calls[0].result
+
+
+async def test_a_new_message_closes_a_call_that_waits_for_approval(lab: Lab) -> None:
+    lab.script(call("ask", what="a"), "Fine.")
+    async with lab.open() as chat:
+        await chat.send("Go")
+        turn = await chat.send("Never mind")
+    assert turn.state is TurnState.CONFIRMED
+    assert lab.ran == []
+    assert "Not executed" in json.dumps(lab.bodies[-1])
+
+
+async def test_a_turn_that_loops_runs_out_of_budget(lab: Lab) -> None:
+    lab.script(*[call("look", path=str(i)) for i in range(9)])
+    async with lab.open(limits=Limits(requests_per_turn_max=3)) as chat:
+        turn = await chat.send("Go")
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.BUDGET
+        assert turn.requests == 3
+        after = await chat.send("And now?")
+    assert after.requests <= 3
+
+
+async def test_blank_input_is_refused_before_it_costs_anything(lab: Lab) -> None:
+    async with lab.open() as chat:
+        turn = await chat.send("   ")
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.LOCAL
+        assert "R6" in turn.fault.message
+        await chat.send("Hello")
+    assert len(lab.bodies) == 1
+
+
+@pytest.mark.parametrize("content", [7, None, b"x", [], ["x"], {"type": "text"}])
+async def test_what_is_no_content_is_refused(lab: Lab, content: Any) -> None:
+    async with lab.open() as chat:
+        with pytest.raises(SettingsError, match="is no user content"):
+            await chat.send(content)
+        assert chat.state is None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"model": ""}, "model: '' is no model id"),
+        ({"max_tokens": 0.5}, "max_tokens"),
+        ({"max_tokens": 10**9}, "max_tokens"),
+        ({"settings": {"temperature": 1}}, "temperature: Extra inputs"),
+        ({"settings": {"messages": []}}, "it is set elsewhere"),
+        ({"settings": {"metadata": object()}}, "it is no JSON value"),
+        ({"tools": [print]}, "is no tool"),
+        ({"store": 7}, "int is no store"),
+        ({"client": 7}, "int is no client"),
+    ],
+)
+async def test_unusable_settings_are_refused_when_opening(
+    lab: Lab, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says):
+        async with lab.open(**options):
+            pass
+    async with lab.open() as chat:
+        assert (await chat.send("Hello")).state is TurnState.CONFIRMED
+
+
+async def test_a_second_opener_is_refused_before_money_is_spent(lab: Lab) -> None:
+    async with lab.open() as chat:
+        with pytest.raises(ConversationBusyError):
+            async with lab.open():
+                pass
+        await chat.send("Hello")
+    async with lab.open() as chat:
+        assert len(chat.history) == 1
+
+
+async def test_a_closed_conversation_says_so(lab: Lab) -> None:
+    async with lab.open() as chat:
+        await chat.send("Hello")
+    with pytest.raises(ConversationClosedError, match="open it again"):
+        await chat.send("Again")
+    with pytest.raises(ConversationClosedError):
+        _ = chat.history
+
+
+async def test_two_sends_at_once_are_two_turns_in_order(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Three.", "Four.")
+    async with lab.open() as chat, anyio.create_task_group() as group:
+        for number in range(4):
+            group.start_soon(chat.send, f"message {number}")
+    async with lab.open() as chat:
+        said = [m["content"][0]["text"] for m in chat.messages if m["role"] == "user"]
+    assert sorted(said) == [f"message {n}" for n in range(4)]
+
+
+async def test_the_next_request_is_checked_by_the_strict_rules(lab: Lab) -> None:
+    async with lab.open() as chat:
+        await chat.send("Hello")
+        assert chat.check() == ()
+
+
+async def test_the_turn_draws_its_own_path(lab: Lab) -> None:
+    async with lab.open() as chat:
+        assert "pending" in chat.diagram()
+        await chat.send("Hello")
+        assert "confirmed" in chat.diagram("mermaid")
+
+
+async def test_a_long_reply_is_streamed_even_by_send(lab: Lab) -> None:
+    async with lab.open(max_tokens=32_000) as chat:
+        turn = await chat.send("Hello")
+    assert turn.state is TurnState.CONFIRMED
+    assert lab.bodies[0]["stream"] is True
