@@ -240,7 +240,8 @@ class Driver:
         compacting = turn.state == TurnState.COMPACTING
         purpose = Purpose.COMPACTION if compacting else Purpose.MESSAGE
         limit = self.world.limits.stream_above_tokens
-        stream = not compacting and (stream or snapshot.profile.max_tokens > limit)
+        # What may take long is streamed, so that silence can be told from work.
+        stream = stream or compacting or snapshot.profile.max_tokens > limit
         body = build(
             snapshot.profile,
             snapshot.history,

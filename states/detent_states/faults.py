@@ -6,6 +6,7 @@ neither the SDK nor the API promises it (Anthropic docs: api/errors).
 """
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import final
 
@@ -85,15 +86,14 @@ class Fault:
         return f"{head or self.kind.value}: {self.message}{tail}"
 
 
-TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
-"""Statuses below 500 that may pass later."""
-
-_BY_CODE = {
+BY_CODE: Mapping[str, FaultKind | None] = {
+    # the server's copy of the conversation
     "thread_not_found": FaultKind.THREAD,
     "thread_already_continued": FaultKind.THREAD,
     "thread_continue_in_flight": FaultKind.THREAD,
     "thread_fingerprint_mismatch": FaultKind.THREAD,
     "thread_unsupported_request": FaultKind.THREAD,
+    # compaction
     "compaction_unavailable": FaultKind.TRANSIENT,
     "compaction_block_ambiguous": FaultKind.COMPACTION,
     "compaction_block_misplaced": FaultKind.COMPACTION,
@@ -103,7 +103,19 @@ _BY_CODE = {
     "compaction_incomplete_turn": FaultKind.COMPACTION,
     "compaction_nothing_to_summarize": FaultKind.COMPACTION,
     "compaction_too_many_tool_references": FaultKind.COMPACTION,
+    # the request and its parts
     "request_body_too_large_after_decoding": FaultKind.TOO_LONG,
+    "request_body_timeout": FaultKind.TRANSIENT,
+    "request_body_encoding_invalid": FaultKind.INVALID,
+    "request_body_encoding_unsupported": FaultKind.INVALID,
+    "unsupported_charset": FaultKind.INVALID,
+    "available_tools_limit_exceeded": FaultKind.INVALID,
+    "tool_name_conflict": FaultKind.INVALID,
+    "tool_reference_unresolved": FaultKind.INVALID,
+    "file_expired": FaultKind.BLOCK,
+    "file_not_downloadable": FaultKind.BLOCK,
+    "image_dimensions_too_large": FaultKind.BLOCK,
+    # credit and limits
     "enforced_spend_limit_reached": FaultKind.BILLING,
     "contract_spend_limit_reached": FaultKind.BILLING,
     "linked_organization_billing_unavailable": FaultKind.BILLING,
@@ -111,6 +123,7 @@ _BY_CODE = {
     "user_profile_billing_not_authorized": FaultKind.BILLING,
     "user_profile_not_billable": FaultKind.BILLING,
     "ramp_limit_exceeded": FaultKind.TRANSIENT,
+    # who may do what
     "organization_on_hold": FaultKind.AUTH,
     "organization_not_enrolled_in_beta": FaultKind.AUTH,
     "organization_type_not_supported": FaultKind.AUTH,
@@ -118,21 +131,119 @@ _BY_CODE = {
     "user_profile_not_found": FaultKind.AUTH,
     "cmek_key_disabled": FaultKind.AUTH,
     "cmek_key_network_blocked": FaultKind.AUTH,
+    "cmek_feature_unsupported": FaultKind.AUTH,
+    "cmek_context_unavailable": FaultKind.TRANSIENT,
+    "cmek_key_unreachable": FaultKind.TRANSIENT,
+    "skill_read_blocked_undecryptable": FaultKind.AUTH,
     "sandbox_egress_restricted": FaultKind.AUTH,
-    "file_expired": FaultKind.BLOCK,
+    "api_key_scope_missing": FaultKind.AUTH,
+    "organization_level_scoped_api_key_required": FaultKind.AUTH,
+    "workspace_policy_violation": FaultKind.AUTH,
+    "claude_code_version_too_old": FaultKind.AUTH,
+    "claude_code_key_creator_not_member": FaultKind.AUTH,
+    # administration, environments, skills: these say no more than their status
+    **dict.fromkeys(
+        (
+            "already_member",
+            "bundle_attachment_not_supported",
+            "bundle_on_call",
+            "cannot_invite_emails_with_unverified_domains",
+            "cannot_remove_last_member",
+            "cannot_sign_out_managed_member",
+            "cannot_sign_out_membership_admin",
+            "cannot_sign_out_owner",
+            "cannot_sign_out_primary_owner",
+            "cannot_sign_out_privileged_member",
+            "cannot_sign_out_self",
+            "claude_tag_writes_not_enabled",
+            "compliance_configuration_restricted",
+            "concurrent_membership_change",
+            "email_domain_not_allowed",
+            "environment_archived",
+            "environment_create_disabled",
+            "environment_not_found",
+            "environment_update_disabled",
+            "external_key_changed",
+            "external_key_in_workspace_policy",
+            "external_key_validation_failed",
+            "external_key_validation_timed_out",
+            "heartbeat_precondition_failed",
+            "invalid_config_type_change",
+            "invalid_metadata",
+            "invite_already_exists",
+            "key_profile_mismatch",
+            "org_api_key_limit_exceeded",
+            "org_member_limit_exceeded",
+            "parent_organization_required",
+            "plugin_name_taken",
+            "rbac_group_grants_owner_access",
+            "rbac_group_managed_settings_not_found",
+            "rbac_group_not_found",
+            "rbac_group_order_limit_exceeded",
+            "rbac_group_owner_access_unconfirmed",
+            "rbac_role_not_found",
+            "registration_pending",
+            "scan_failed",
+            "scan_pending",
+            "settings_document_limit_exceeded",
+            "settings_history_limit_exceeded",
+            "skill_name_taken",
+            "slack_channel_set_up_environment_not_found",
+            "slack_channel_set_up_settings_conflict",
+            "slack_channel_set_up_settings_refused",
+            "spend_limits_admin_api_writes_not_enabled",
+            "storage_quota_exceeded",
+            "workspace_api_key_limit_exceeded",
+            "workspace_member_limit_exceeded",
+        ),
+        None,
+    ),
 }
+"""What each error code means; None where it says no more than its status does. A test
+fails when the SDK gains a code that is not here."""
 
-_BY_TYPE = {
+BY_TYPE: Mapping[str, FaultKind] = {
     "rate_limit_error": FaultKind.TRANSIENT,
     "overloaded_error": FaultKind.TRANSIENT,
     "api_error": FaultKind.TRANSIENT,
     "timeout_error": FaultKind.TRANSIENT,
     "conflict_error": FaultKind.TRANSIENT,
+    "memory_path_conflict_error": FaultKind.INVALID,
+    "memory_precondition_failed_error": FaultKind.INVALID,
     "authentication_error": FaultKind.AUTH,
     "permission_error": FaultKind.AUTH,
     "billing_error": FaultKind.BILLING,
     "request_too_large": FaultKind.TOO_LONG,
+    "invalid_request_error": FaultKind.INVALID,
+    "not_found_error": FaultKind.INVALID,
 }
+"""What each error type means; a test fails when the SDK gains one."""
+
+BY_STATUS: Mapping[int, FaultKind] = {
+    400: FaultKind.INVALID,
+    401: FaultKind.AUTH,
+    402: FaultKind.BILLING,
+    403: FaultKind.AUTH,
+    404: FaultKind.INVALID,
+    407: FaultKind.AUTH,
+    408: FaultKind.TRANSIENT,
+    409: FaultKind.TRANSIENT,
+    412: FaultKind.INVALID,
+    413: FaultKind.TOO_LONG,
+    422: FaultKind.INVALID,
+    425: FaultKind.TRANSIENT,
+    429: FaultKind.TRANSIENT,
+    431: FaultKind.INVALID,
+    499: FaultKind.TRANSIENT,
+    500: FaultKind.TRANSIENT,
+    501: FaultKind.TRANSIENT,
+    503: FaultKind.TRANSIENT,
+    504: FaultKind.TRANSIENT,
+    529: FaultKind.TRANSIENT,
+}
+"""What each status means where nothing else is said; a test fails when the SDK gains a
+class for one that is not here. Of the others, those from 500 on are transient and the
+rest are invalid."""
 
 # Hints of last resort, read only where status, type and code say nothing more.
 _BY_WORDING: tuple[tuple[re.Pattern[str], FaultKind], ...] = (
@@ -163,29 +274,34 @@ def classify(
     Order: the code (the contract), then the HTTP status, then the type, then, for
     a plain 400, the wording as a hint.
     """
-    if code is not None and code in _BY_CODE:
-        return _BY_CODE[code]
+    coded = BY_CODE.get(code) if code is not None else None
+    if coded is not None:
+        return coded
     if status is None:
         return FaultKind.TRANSIENT
-    if status in TRANSIENT_STATUS or status >= 500:
-        return _wording(message, {FaultKind.BILLING}) or FaultKind.TRANSIENT
-    if status < 400:  # an error event inside a 200 stream
-        return _BY_TYPE.get(type_ or "", FaultKind.TRANSIENT)
-    if status in (401, 403):
-        return FaultKind.AUTH
-    if status == 402:
-        return FaultKind.BILLING
-    if status == 404:
-        return (
-            FaultKind.MODEL_GONE if message.startswith("model:") else FaultKind.INVALID
-        )
-    if status == 413:
-        return FaultKind.TOO_LONG
+    typed = BY_TYPE.get(type_ or "")
+    if status < 300:  # an error inside an answer that began as a success
+        if typed is FaultKind.INVALID:
+            return _refused(message)
+        return typed or FaultKind.TRANSIENT
+    meant = BY_STATUS.get(
+        status, FaultKind.TRANSIENT if status >= 500 else FaultKind.INVALID
+    )
+    if meant is FaultKind.TRANSIENT:
+        return _wording(message, {FaultKind.BILLING}) or meant
+    if meant is not FaultKind.INVALID:
+        return meant
+    if typed is not None and typed is not FaultKind.INVALID:
+        return _wording(message, set(FaultKind)) or typed
+    return _refused(message)
+
+
+def _refused(message: str) -> FaultKind:
+    if message.startswith("model:"):
+        return FaultKind.MODEL_GONE
     hinted = _wording(message, set(FaultKind))
     if hinted is not None:
         return hinted
-    if type_ in _BY_TYPE:
-        return _BY_TYPE[type_]
     return FaultKind.BLOCK if _PATH.match(message) else FaultKind.INVALID
 
 

@@ -304,7 +304,7 @@ async def test_the_same_key_is_one_turn(lab: Lab) -> None:
 
 
 async def test_compaction_replaces_the_context_by_a_signed_summary(lab: Lab) -> None:
-    lab.script("One.", "Two.")
+    lab.script("One.", "Two.", "Three.", "Four.")
     async with lab.open() as chat:
         await chat.send("1")
         turn = await chat.compact()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 
 from detent.cli.terminal import escape, one_line
+from detent.cli.transcript import counted
 from detent.errors import DetentError, SettingsError
 from detent_states.faults import Fault
 from detent_states.turn import TURN
@@ -54,19 +55,20 @@ def _state(session: "Session", rest: str) -> None:
         return
     state = TURN.state(turn.state)
     triggers = [row.trigger for row in TURN.transitions if row.source == turn.state]
-    path = " ".join(
-        [turn.path[0].source if turn.path else str(turn.state)]
-        + [f"-{move.trigger}> {move.target}" for move in turn.path]
-    )
+    to = f" {session.screen.look.glyph('to')} "
+    first = turn.path[0].source if turn.path else str(turn.state)
+    path = to.join([first, *(move.target for move in turn.path)])
     lines = [
         f"turn {turn.number} is {turn.state}: {state.meaning}",
         f"path      {path}",
         f"rows here {', '.join(dict.fromkeys(triggers))}",
-        f"history   {turn.exchanges} confirmed exchange(s), {turn.requests} request(s)"
-        " in this turn",
+        f"history   {counted(turn.exchanges, 'confirmed exchange')};"
+        f" {counted(turn.requests, 'request')} in this turn",
     ]
     if chat.unsaved:
-        lines.append(f"unsaved   {chat.unsaved} event(s) the store could not take yet")
+        lines.append(
+            f"unsaved   {counted(chat.unsaved, 'event')} the store could not take yet"
+        )
     session.note("\n".join(lines))
     session.notices()
 
@@ -82,7 +84,7 @@ def _diagram(session: "Session", rest: str) -> None:
         current=None if turn is None else turn.state,
         plain=session.screen.look.ascii,
     )
-    session.note(drawn.rstrip("\n"), "plain")
+    session.note(drawn.rstrip("\n"), "plain", drawn=True)
 
 
 def _history(session: "Session", rest: str) -> None:
@@ -110,7 +112,9 @@ def _why(session: "Session", rest: str) -> None:
     fault = turn.fault
     rows = [(name, value) for name, value in _facts(fault) if value is not None]
     lines = [f"{name:<10} {escape(str(value))}" for name, value in rows]
-    lines.append(f"{'kept':<10} your message, {turn.exchanges} confirmed exchange(s)")
+    lines.append(
+        f"{'kept':<10} your message, {counted(turn.exchanges, 'confirmed exchange')}"
+    )
     if fault.outcome_unknown:
         lines.append(f"{'outcome':<10} the server may have answered; nobody saw it")
     lines.append(f"{'next':<10} /retry goes on with it, a new message drops it")
@@ -142,9 +146,10 @@ def _undo(session: "Session", rest: str) -> None:
     chat = session.chat
     before = len(chat.history)
     session.call(lambda: chat.rewind(turns=turns))
+    left = counted(before - len(chat.history), "exchange")
     session.note(
-        f"{before - len(chat.history)} exchange(s) left out from here on; the history"
-        f" has {len(chat.history)}, and nothing was deleted"
+        f"{left} left out from here on; the history has {len(chat.history)}, and"
+        " nothing was deleted"
     )
 
 
@@ -203,7 +208,7 @@ def _texts(blocks: bytes) -> str:
 
 def _short(text: str) -> str:
     lines = escape(text).strip().split("\n")
-    return "\n         ".join(lines[:8] + (["..."] if len(lines) > 8 else []))
+    return "\n       ".join(lines[:8] + (["..."] if len(lines) > 8 else []))
 
 
 @attrs.frozen

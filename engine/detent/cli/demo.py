@@ -11,18 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
+from detent_states.call import Closing
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Mapping
 
     from detent.simulator import Answer, Simulator
-    from detent_states.snapshot import Snapshot
+    from detent_states.snapshot import Snapshot, Turn
 
 FAULTS = (
     '429 retry-after=1 body="[scene 2]", '
@@ -122,9 +125,9 @@ def demo(files: Path) -> None:
         with run_in_thread(simulator) as server:
             _play(1, server.base_url, store, files, ledger, kill=True)
             _play(2, server.base_url, store, files, ledger, kill=False)
-        snapshot = _recorded(store)
-        checks = _checked(simulator, snapshot, ledger)
-    _report(checks, snapshot, time.monotonic() - began)
+        recorded = _recorded(store)
+        checks = _checked(simulator, recorded, ledger)
+    _report(checks, recorded, time.monotonic() - began)
     if not checks.hold:
         sys.exit(1)
 
@@ -154,25 +157,52 @@ def _play(
         raise click.ClickException(f"act {act} ended with exit code {code}")
 
 
-def _recorded(store: Path) -> "Snapshot":
-    """What the journal on disk holds, read as any later process would."""
+@attrs.frozen
+class Recorded:
+    """What the journal on disk holds, read as any later process would.
+
+    Attributes:
+        snapshot: Where the conversation stands.
+        turns: Every turn as it was left, in order.
+    """
+
+    snapshot: "Snapshot"
+    turns: "tuple[Turn, ...]"
+
+
+def _recorded(store: Path) -> Recorded:
+    """Fold the journal, and keep every turn as it was last seen."""
     from detent.cli.demo_act import NAME
     from detent.journal import SQLiteStore
-    from detent.loading import load
+    from detent_states.events import ConversationOpened
+    from detent_states.step import begin, step
 
     opened = SQLiteStore(store)
     try:
-        loaded = load(opened.read(NAME))
+        events = [entry.event for entry in opened.read(NAME)]
     finally:
         opened.close()
-    assert loaded is not None, "the acts recorded a conversation"
-    return loaded.snapshot
+    first = events[0]
+    assert isinstance(first, ConversationOpened)
+    snapshot = begin(first)
+    turns: dict[int, Turn] = {}
+    for event in events[1:]:
+        snapshot = step(snapshot, event).snapshot
+        if snapshot.turn is not None:
+            turns[snapshot.turn.number] = snapshot.turn
+    return Recorded(snapshot, tuple(turns.values()))
 
 
-def _checked(simulator: "Simulator", snapshot: "Snapshot", ledger: Path) -> Checks:
+EXPECTED = ("confirmed",) * 4 + ("failed", "confirmed") * 2
+"""How each turn of the demo has to end."""
+
+
+def _checked(simulator: "Simulator", recorded: Recorded, ledger: Path) -> Checks:
     """Hold what the demo claims against the server's log and the journal."""
     from detent.checking import findings
 
+    snapshot = recorded.snapshot
+    ends = tuple(turn.state for turn in recorded.turns)
     log = [e for e in simulator.log if e.path.endswith("/messages")]
     confirmed = [one.message_id for one in snapshot.history]
     last: str | None = None
@@ -191,6 +221,11 @@ def _checked(simulator: "Simulator", snapshot: "Snapshot", ledger: Path) -> Chec
     lost = [e for e in log if e.message_id and e.message_id not in confirmed]
     return Checks(
         (
+            (
+                "turns that ended as they should",
+                f"{sum(map(eq, ends, EXPECTED))} of {len(EXPECTED)}",
+                ends == EXPECTED,
+            ),
             ("requests that left", str(len(log)), bool(log)),
             (
                 "refused although no fault was scripted",
@@ -210,27 +245,43 @@ def _checked(simulator: "Simulator", snapshot: "Snapshot", ledger: Path) -> Chec
 
 
 THROWN = (
-    ("a turn with two tool calls", "confirmed"),
-    ("429 retry-after=1, then 529", "waited, then confirmed; pointer never moved"),
-    ("stream cut inside a tool_use", "rolled back, sent again; nothing ran twice"),
-    ("SIGKILL while a tool ran", "resumed; told as “outcome unknown”, not run again"),
-    ("compaction timed out for good", "failed; the old context stayed in force"),
-    ("an input refused for ever", "rolled back; the next message was confirmed"),
+    "nothing: a turn with two tool calls",
+    "429 retry-after=1, then 529",
+    "the stream cut inside a tool_use",
+    "SIGKILL while a tool ran",
+    "every compaction request stalls",
+    "nothing: the next message",
+    "400, for ever",
+    "nothing: the next message",
 )
+"""What each turn of the demo met, in order."""
 
 
-def _report(checks: Checks, snapshot: "Snapshot", seconds: float) -> None:
+def _became(turn: "Turn") -> str:
+    """What became of a turn, from the path it took through its table."""
+    fails = sum(move.trigger == "fail" for move in turn.path)
+    said = [f"{turn.attempt} request{'s' if turn.attempt > 1 else ''}"]
+    if fails:
+        said.append(f"{fails} failed")
+    unknown = [c for c in (*turn.done, *turn.calls) if c.closing is Closing.UNKNOWN]
+    if unknown:
+        said.append(f"a call told as {Closing.UNKNOWN.value}")
+    return f"{turn.state}: " + ", ".join(said)
+
+
+def _report(checks: Checks, recorded: Recorded, seconds: float) -> None:
     """The closing table: what was thrown, what history holds, what the server says."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
+    snapshot = recorded.snapshot
     thrown = Table(title="What was thrown at it", title_justify="left")
-    thrown.add_column("#")
-    thrown.add_column("fault")
+    thrown.add_column("turn")
+    thrown.add_column("what it met")
     thrown.add_column("what became of it")
-    for number, (what, became) in enumerate(THROWN, 1):
-        thrown.add_row(str(number), what, became)
+    for what, turn in zip(THROWN, recorded.turns, strict=True):
+        thrown.add_row(str(turn.number), what, _became(turn))
     held = Table(title="What history holds", title_justify="left")
     held.add_column("turn")
     held.add_column("exchange")

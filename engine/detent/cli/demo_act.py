@@ -5,7 +5,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -136,15 +136,11 @@ async def second_act(chat: Conversation) -> None:
         closing = call.closing.value if call.closing else call.state.value
         say(f"     turn {turn.number}    call {call.name} is closed: {closing}")
     say("     > retry()")
-    cursor = chat.cursor
-    await chat.retry()
-    await replayed(chat, cursor)
+    await narrated(chat, chat.retry)
 
     scene(5, "a compaction request times out, for good")
     say("     > compact()")
-    cursor = chat.cursor
-    await chat.compact()
-    await replayed(chat, cursor)
+    await narrated(chat, chat.compact)
     say("     the old context is in force, and the conversation simply goes on:")
     await watched(chat, "[scene 5] Never mind. What did we talk about?")
 
@@ -154,15 +150,19 @@ async def second_act(chat: Conversation) -> None:
     await watched(chat, "[scene 6] Then let us talk about something else.")
 
 
-async def replayed(chat: Conversation, cursor: object) -> None:
-    """Print what happened since a cursor, up to the end of the turn."""
-    from detent import Cursor
+async def narrated(chat: Conversation, work: Callable[[], Awaitable[Turn]]) -> Turn:
+    """Do something that runs a turn, and print what happens while it does."""
+    cursor = chat.cursor
 
-    assert isinstance(cursor, Cursor)
-    async for happening in chat.watch(cursor):
-        show(happening)
-        if isinstance(happening, TurnEnded):
-            return
+    async def follow() -> None:
+        async for happening in chat.watch(cursor):
+            show(happening)
+            if isinstance(happening, TurnEnded):
+                return
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(follow)
+        return await work()
 
 
 async def act(
@@ -182,7 +182,7 @@ async def act(
             store=store,
             tools=file_tools(files, ledger, alarm),
             client=client,
-            idle_timeout=1.0,
+            timeout=1.5,
             retry=POLICY,
         ) as chat,
     ):

@@ -80,6 +80,7 @@ class Progress:
         fault: Why it failed last.
         running: Calls that run now: id, name and when each started.
         ended: When the turn came to rest; None while it goes on.
+        awaiting: Calls that wait for a person's yes.
     """
 
     state: str = ""
@@ -95,6 +96,7 @@ class Progress:
     fault: Fault | None = None
     running: tuple[tuple[str, str, float], ...] = ()
     ended: float | None = None
+    awaiting: int = 0
 
     def after(self, happening: Happening, at: float) -> "Progress":
         """What it is once this happened, at that time."""
@@ -128,6 +130,7 @@ class Progress:
                     fault=happening.turn.fault,
                     running=(),
                     ended=at,
+                    awaiting=len(happening.turn.awaiting),
                 )
             case _:
                 assert_never(happening)
@@ -214,6 +217,9 @@ def _state_line(progress: Progress, now: float, look: Look) -> Line:
             first = progress.running[0]
             names = ", ".join(one_line(one[1]) for one in progress.running)
             words += [f"running {names}", duration(now - first[2])]
+        case "confirmed" if progress.awaiting:
+            calls = "a call awaits" if progress.awaiting == 1 else "calls await"
+            words.append(f"{calls} your yes or no")
         case "failed" if progress.fault is not None:
             words += [brief(progress.fault), "input kept", "/retry  /why"]
         case _ if progress.ended is not None:

@@ -1,13 +1,40 @@
 """Laying out text that is still arriving: indented, broken between words."""
 
+import re
 from typing import Final, final
 
-from detent.cli.terminal import cells, escape
+from detent.cli.terminal import cells, clip, escape
 
 WIDTH_MAX: Final = 100
 """Longer lines are hard to read, however wide the window is."""
 
 INDENT: Final = "  "
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """A line broken between words to fit; what follows hangs under its first word.
+
+    The line is escaped already. A line without a break stays as it is.
+    """
+    room = max(20, min(width, WIDTH_MAX))
+    if cells(line) <= room:
+        return [line]
+    hang = " " * min(len(line) - len(line.lstrip(" ")) + 2, room // 2)
+    lines: list[str] = []
+    open_line = ""
+    for word in _TOKEN.findall(line):
+        if open_line.strip() and cells(open_line) + cells(word.rstrip()) > room:
+            lines.append(open_line.rstrip())
+            open_line = hang
+        open_line += word
+        while cells(open_line) > room and not open_line.endswith(" "):
+            head = clip(open_line, room, "")
+            lines.append(head)
+            open_line = hang + open_line[len(head) :]
+    return [*lines, open_line.rstrip()] if open_line.strip() else lines
+
+
+_TOKEN = re.compile(r" *[^ ]* ?")
 
 
 @final

@@ -24,6 +24,9 @@ ROWS: Final = 3
 HEIGHT_MIN: Final = 10
 """A window lower than this shows no footer."""
 
+RELEASE: Final = "\x1b7\x1b[r\x1b8\x1b[J"
+"""Scroll the whole window again, and clear what is below the cursor."""
+
 Footer: TypeAlias = Callable[[int], tuple[str, str]]
 """The two lines for a width."""
 
@@ -200,16 +203,15 @@ class LiveScreen:
 
     def _lay_out(self, columns: int, rows: int) -> None:
         """Keep the last rows out of scrolling; whatever is below the cursor goes."""
-        first = self._size == (0, 0)
         self._size = (columns, rows)
         if rows < HEIGHT_MIN:
-            _control("\x1b7\x1b[r\x1b8\x1b[J")
+            _control(RELEASE)
             return
-        # Make room first: the cursor must not stand among the rows that are taken.
-        # An old footer is always below the cursor, wherever the window moved it.
-        make_room = "\n" * ROWS + f"\x1b[{ROWS}A" if first else ""
-        bottom = rows - ROWS
-        _control(f"{make_room}\x1b[J\x1b7\x1b[1;{bottom}r\x1b8")
+        # An old footer is always below the cursor, wherever the window moved it. The
+        # cursor itself must not stand among the rows that are taken: going down scrolls
+        # the text up where it does, and keeps the column.
+        room = "\x1bD" * ROWS + f"\x1b[{ROWS}A"
+        _control(f"{RELEASE}{room}\x1b7\x1b[1;{rows - ROWS}r\x1b8")
 
     def ask(self, prompt: str) -> str:
         """Read a line above the footer."""
@@ -249,14 +251,14 @@ class LiveScreen:
             self._open = False
             signal.signal(signal.SIGTSTP, self._stopped)
             _restore(self._attributes)
-            _control("\x1b7\x1b[r\x1b8\x1b[J\x1b[?25h")
+            _control(RELEASE + "\x1b[?25h")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Ctrl-Z: give the window to the shell, and take it again afterwards."""
         attributes = _attributes()
         with self._lock:
             _restore(self._attributes)
-            _control("\x1b7\x1b[r\x1b8\x1b[J\n")
+            _control(RELEASE + "\n")
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)
             # Here the process has been continued.

@@ -6,6 +6,7 @@ line editor has the main thread to itself, with Ctrl-C as every program has it.
 
 import asyncio
 import contextlib
+import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -18,8 +19,13 @@ import attrs
 from detent.cli.commands import run_command
 from detent.cli.footer import Progress, Standing, brief, footer
 from detent.cli.screen import Screen
-from detent.cli.terminal import Look, one_line
-from detent.cli.transcript import Transcript, shown_arguments, transition_line
+from detent.cli.terminal import Ink, Look, one_line
+from detent.cli.transcript import (
+    Transcript,
+    counted,
+    shown_arguments,
+    transition_line,
+)
 from detent.conversation import Conversation
 from detent.errors import DetentError
 from detent.happenings import Moved, TurnEnded, Waiting
@@ -87,10 +93,16 @@ class Session:
     _interrupted: bool = attrs.field(default=False, init=False)
     _hinted: float = attrs.field(default=0.0, init=False)
     _failed: bool = attrs.field(default=False, init=False)
+    _deferred: set[str] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
+        turn = self.chat.turn
         self._transcript = Transcript(
-            self.screen.look, self.screen.width, self._replies, self._call
+            self.screen.look,
+            self.screen.width,
+            self._replies,
+            self._call,
+            0 if turn is None else turn.number,
         )
         self._stand()
 
@@ -107,6 +119,7 @@ class Session:
                 return self._leave()
             except KeyboardInterrupt:
                 if self._ctrl_c():
+                    self._goodbye()
                     return EXIT_INTERRUPTED
                 continue
             self._hinted = 0.0
@@ -147,11 +160,17 @@ class Session:
     def _leave(self) -> int:
         if self.asks:
             self.screen.note("\n")
+            self._goodbye()
             return 0
         turn = self.chat.turn
         if turn is not None and turn.awaiting:
             return EXIT_UNDECIDED
         return EXIT_FAILED if self._failed else 0
+
+    def _goodbye(self) -> None:
+        if self.asks and self.chat.turn is not None:
+            name = one_line(shlex.quote(self.chat.name))
+            self.note(f"kept; this goes on with it: detent chat {name}")
 
     # Turns.
 
@@ -191,16 +210,15 @@ class Session:
 
     async def _follow(self, operation: Callable[[], Awaitable[Turn]]) -> Turn:
         watch = self.chat.watch()
-        ended = anyio.Event()
+        ended, pressed = anyio.Event(), anyio.Event()
         result: Turn | DetentError
         async with anyio.create_task_group() as group:
             group.start_soon(self._listen, watch, ended)
             group.start_soon(self._tick)
+            group.start_soon(self._interrupt, pressed)
             loop = asyncio.get_running_loop()
             with contextlib.suppress(NotImplementedError):  # no such thing on Windows
-                loop.add_signal_handler(
-                    signal.SIGINT, lambda: group.start_soon(self._interrupt)
-                )
+                loop.add_signal_handler(signal.SIGINT, pressed.set)
             try:
                 result = await operation()
                 await ended.wait()
@@ -233,7 +251,8 @@ class Session:
             self.screen.paint()
             await anyio.sleep(TICK_SECONDS)
 
-    async def _interrupt(self) -> None:
+    async def _interrupt(self, pressed: anyio.Event) -> None:
+        await pressed.wait()
         self._interrupted = True
         # The turn may be about to begin; it is stopped as soon as it has.
         while not await self.chat.interrupt():  # noqa: ASYNC110 - it has no event
@@ -243,12 +262,14 @@ class Session:
 
     def _ask_approvals(self) -> None:
         """Ask about every call that waits for a person."""
-        while (turn := self.chat.turn) is not None and turn.awaiting:
-            call = turn.awaiting[0]
+        while call := self._undecided():
             self.note(f"{one_line(call.name)} {shown_arguments(call)}", "yellow")
             try:
                 answer = self.screen.ask("  run it? [y/n] ").strip().lower()
             except (EOFError, KeyboardInterrupt):
+                turn = self.chat.turn
+                waiting = () if turn is None else turn.awaiting
+                self._deferred.update(one.id for one in waiting)
                 self.screen.note("\n")
                 self.note(
                     f"it still waits: /approve {one_line(call.id)} or"
@@ -260,11 +281,17 @@ class Session:
             elif answer in ("n", "no"):
                 self.turn(partial(self.chat.deny, call.id))
 
+    def _undecided(self) -> CallReport | None:
+        """The next call to ask about; one that was put off is not asked about again."""
+        turn = self.chat.turn
+        waiting = () if turn is None else turn.awaiting
+        return next((one for one in waiting if one.id not in self._deferred), None)
+
     # What others ask for.
 
-    def note(self, text: str, ink: Any = "dim") -> None:
-        """Print a line of our own; `text` is escaped already."""
-        self.screen.note(self._transcript.note(text, ink))
+    def note(self, text: str, ink: Ink = "dim", *, drawn: bool = False) -> None:
+        """Print lines of our own; `text` is escaped already."""
+        self.screen.note(self._transcript.note(text, ink, drawn=drawn))
 
     def refuse(self, error: DetentError) -> None:
         """Say an error on one line."""
@@ -284,7 +311,8 @@ class Session:
         if turn is None:
             stands = "a new conversation"
         else:
-            stands = f"{turn.number} turn(s), {len(chat.history)} confirmed exchange(s)"
+            stands = counted(turn.number, "turn")
+            stands += f", {counted(len(chat.history), 'confirmed exchange')}"
         self.note(f"{one_line(chat.name)}: {stands}, in {one_line(self.where)}")
         if turn is not None and turn.fault is not None:
             self.note(
@@ -297,7 +325,7 @@ class Session:
     def notices(self) -> None:
         """Say what the store says about itself."""
         for notice in self.told:
-            self.screen.note(self._transcript.prose(f"store: {notice}"))
+            self.note(f"store: {one_line(notice)}")
 
     def _stand(self) -> None:
         """Bring what the footer knows of the conversation up to date."""

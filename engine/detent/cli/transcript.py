@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 from detent.cli.footer import brief, duration
-from detent.cli.page import INDENT, Flow
+from detent.cli.page import INDENT, Flow, wrapped
 from detent.cli.terminal import Ink, Look, clip, escape, one_line
 from detent.happenings import (
     BlockBegan,
@@ -23,6 +23,7 @@ from detent.happenings import (
 from detent.turn import CallReport, Turn
 from detent_states.call import CallState, Closing
 from detent_states.faults import FaultKind
+from detent_states.history import Purpose
 
 SPEAKER = "claude"
 
@@ -36,6 +37,7 @@ class Transcript:
         width: The width of the window now.
         replies: The confirmed texts of a turn, by its number.
         call: The report of a call of the current turn, by its id.
+        turn: Number of the turn that may go on, if there is one.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Transcript:
         width: Callable[[], int],
         replies: Callable[[int], list[str]],
         call: Callable[[str], CallReport | None],
+        turn: int = 0,
     ) -> None:
         self._look = look
         self._width = width
@@ -53,7 +56,8 @@ class Transcript:
         self._named = False  # the speaker's name stands over what follows
         self._shown = 0  # characters of this attempt that are on the screen
         self._index = 0  # the block the text belongs to
-        self._confirmed = 0  # replies of this turn that were confirmed
+        self._turn = turn
+        self._confirmed = len(replies(turn))  # replies of this turn, confirmed
         self._failures: list[str] = []
         self._waited = 0.0
         self._began: dict[str, float] = {}
@@ -78,17 +82,15 @@ class Transcript:
             case _:
                 return ""
 
-    def note(self, text: str, ink: Ink = "dim") -> str:
-        """A line of our own, under whatever stands there."""
-        lines = [self._look.ink(line, ink) for line in text.split("\n")]
-        said = "".join(f"{INDENT}{line}\n" for line in lines)
-        return self._flow.end(self._width()) + said
-
-    def prose(self, text: str) -> str:
-        """A paragraph of our own, broken between words."""
-        flow, width = Flow(), self._width()
-        lines = (flow.feed(text, width) + flow.end(width)).split("\n")[:-1]
-        return "".join(self._look.ink(line, "dim") + "\n" for line in lines)
+    def note(self, text: str, ink: Ink = "dim", *, drawn: bool = False) -> str:
+        """Lines of our own, under whatever stands there; `drawn` ones are not broken."""
+        width = self._width()
+        said = self._flow.end(width)
+        for line in text.split("\n"):
+            broken = [line] if drawn else wrapped(line, width - len(INDENT))
+            for piece in broken:
+                said += f"{INDENT}{self._look.ink(piece, ink)}\n"
+        return said
 
     def _text(self, arrived: TextArrived) -> str:
         self._shown += len(arrived.text)
@@ -101,6 +103,8 @@ class Transcript:
         return self._look.ink(SPEAKER, "bold") + "\n"
 
     def _moved(self, moved: Moved) -> str:
+        if moved.turn != self._turn:
+            self._turn, self._confirmed = moved.turn, 0
         match moved.target:
             case "sent":
                 self._shown = 0
@@ -179,7 +183,6 @@ class Transcript:
         partial = self._partial()
         said = self._flow.end(self._width())
         self._named = False
-        self._confirmed = 0
         self._failures = []
         self._waited = 0.0
         self._began = {}
@@ -195,28 +198,36 @@ class Transcript:
         """What a turn that stopped leaves behind."""
         look, fault = self._look, turn.fault
         assert fault is not None
-        kept = ["your message"]
+        spoken = turn.purpose is Purpose.MESSAGE
+        kept = ["your message"] if spoken else []
         done = [c for c in turn.calls if c.closing in (Closing.RESULT, Closing.ERROR)]
         if done:
-            kept.append(f"{len(done)} finished tool result(s)")
-        kept.append(f"{turn.exchanges} confirmed exchange(s)")
-        lost = [c for c in turn.calls if c.closing in _CLOSED_BY_US]
-        stopped = fault.kind is FaultKind.CANCELLED
-        if stopped:
-            head = f"{look.glyph('retried')} interrupted."
+            kept.append(counted(len(done), "finished tool result"))
+        kept.append(counted(turn.exchanges, "confirmed exchange"))
+        what = f"kept: {', '.join(kept)}"
+        if fault.kind is FaultKind.CANCELLED:
+            lines = [f"{look.glyph('retried')} interrupted.  {what}"]
         else:
-            head = f"{look.glyph('failed')} turn {turn.number} failed: "
-            head += one_line(str(fault))
-        lines = [f"{head}  kept: {', '.join(kept)}" if stopped else head]
-        if not stopped:
-            lines.append(f"{INDENT}kept: {', '.join(kept)}")
+            name = f"turn {turn.number}" if spoken else "compaction"
+            lines = [
+                f"{look.glyph('failed')} {name} failed: {one_line(str(fault))}",
+                INDENT + what,
+            ]
         lines += [
             f'{INDENT}closed: {one_line(c.name)} {one_line(c.id)}: "{c.closing.value}"'
-            for c in lost
-            if c.closing is not None
+            for c in turn.calls
+            if c.closing in _CLOSED_BY_US
         ]
-        lines.append(f"{INDENT}next: /retry goes on with it, a new message drops it")
+        if spoken:
+            lines.append(
+                f"{INDENT}next: /retry goes on with it, a new message drops it"
+            )
         return "\n".join(lines)
+
+
+def counted(number: int, thing: str) -> str:
+    """`no thing`, `1 thing`, `2 things`."""
+    return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
 
 
 _CLOSED_BY_US = (Closing.UNKNOWN, Closing.NOT_EXECUTED, Closing.CUT_OFF)

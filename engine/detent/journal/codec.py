@@ -42,6 +42,7 @@ from detent_states.events import (
     ProfileChanged,
     ReplyConfirmed,
     RequestSent,
+    RetryCancelled,
     RetryScheduled,
     Rewound,
     TurnAbandoned,
@@ -202,7 +203,7 @@ def _facts_of(kind: str, event: Any, made: type[Any]) -> dict[str, Any]:
     """An event as plain facts, checked the way they will be checked when read."""
     try:
         facts = unstructure(event)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise CodecError(kind, "$", f"cannot be written ({error})") from None
     structure(kind, facts, made)
     return facts
@@ -329,6 +330,7 @@ FORMS: Final = (
     _confirmed("reply_confirmed", ReplyConfirmed),
     _plain("turn_failed", TurnFailed),
     _plain("retry_scheduled", RetryScheduled),
+    _plain("retry_cancelled", RetryCancelled),
     _plain("turn_retried", TurnRetried),
     _plain("call_approved", CallApproved),
     _plain("call_denied", CallDenied),

@@ -53,7 +53,10 @@ def write_text(value: Any) -> Any:
     return value if len(pieces) == 1 else pieces
 
 
-def _read_text(value: Any, _: Any) -> str:
+def _read_text(value: Any, target: Any) -> Any:
+    # cattrs finds hooks by class, and an enum of texts is a class of text.
+    if target is not str:
+        return _read_member(value, target)
     if type(value) is str:
         return value
     if type(value) is list:
@@ -69,6 +72,14 @@ def _write_number(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         return repr(value)  # JSON has no word for it; a server's hint may be anything
     return value
+
+
+def _read_member(value: Any, target: Any) -> Enum:
+    members = cast("dict[str, Enum]", target._value2member_map_)
+    found = members.get(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not one of {', '.join(members)}")
+    return found
 
 
 def _read_number(value: Any, _: Any) -> float:
@@ -91,18 +102,6 @@ def _exactly(kind: type, words: str) -> Callable[[Any, Any], Any]:
 def wrong(value: object, expected: str) -> ValueError:
     """The error of a value that has the wrong type."""
     return ValueError(f"expected {expected}, found {type(value).__name__}")
-
-
-def _enum_hook(kind: Any) -> Callable[[Any, Any], Any]:
-    values: dict[str, Enum] = {member.value: member for member in kind}
-
-    def read(value: Any, _: Any) -> Any:
-        found = values.get(value) if isinstance(value, str) else None
-        if found is None:
-            raise ValueError(f"{value!r} is not one of {', '.join(values)}")
-        return found
-
-    return read
 
 
 def _tuple_hook(kind: Any) -> Callable[[Any, Any], Any]:
@@ -141,10 +140,6 @@ def _class_hook(kind: Any, converter: cattrs.BaseConverter) -> Any:
     return read
 
 
-def _is(kind: type) -> Callable[[Any], bool]:
-    return lambda asked: asked is kind
-
-
 def _is_tuple(asked: Any) -> bool:
     return bool(get_origin(asked) is tuple)
 
@@ -159,15 +154,11 @@ def _strict() -> cattrs.Converter:
         (float, _read_number),
     )
     for kind, read in hooks:
-        # By identity: an enum of texts is not a text here, nor is a bool an integer.
-        converter.register_structure_hook_func(_is(kind), read)
+        converter.register_structure_hook(kind, read)
     converter.register_structure_hook_factory(attrs.has, _class_hook)
-    converter.register_structure_hook_factory(
-        lambda t: isinstance(t, type) and issubclass(t, Enum), _enum_hook
-    )
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
-    converter.register_unstructure_hook_func(lambda t: t is str, write_text)
-    converter.register_unstructure_hook_func(lambda t: t is float, _write_number)
+    converter.register_unstructure_hook(str, write_text)
+    converter.register_unstructure_hook(float, _write_number)
     return converter
 
 

@@ -109,8 +109,13 @@ def shallow(text: str, value: object) -> bool:
     if text.count("[") + text.count("{") <= DEPTH_MAX:
         return True  # too few brackets to nest that deep, wherever they stand
     level: list[Any] = [value]
-    for _ in range(DEPTH_MAX + 1):
-        level = [child for one in level for child in _children(one)]
+    for _ in range(DEPTH_MAX):
+        level = [
+            child
+            for one in level
+            for child in _children(one)
+            if isinstance(child, dict | list)
+        ]
         if not level:
             return True
     return False

@@ -9,7 +9,6 @@ not judged unless `Context` says it.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from textwrap import dedent
 
 from detent_states.rules import (
     cache,
@@ -93,9 +92,8 @@ def explain(rule: str) -> str:
         KeyError: There is no such rule.
     """
     known = _BY_ID[rule]
-    about = known.check.__doc__ or ""
-    first, _, rest = about.partition("\n")
-    meaning = f"{first}\n{dedent(rest)}".strip()
+    about = (known.check.__doc__ or "").strip()
+    meaning = "\n".join(line.strip() for line in about.splitlines())
     return (
         f"{known.id}: {known.title}\n\n{meaning}\n\n"
         f"What to do: {known.help}\nSource: {known.source}\n"

@@ -40,6 +40,7 @@ CACHE_CONTROL = may(null_or(record(_CACHE_FIELDS, "R24")))
 
 
 def variant(fields: Fields, *betas: str, rule: str = "R1") -> Variant:
+    """A member of a union, under one of `betas` if any are given."""
     return Variant(record(fields, rule), frozenset(betas) or None)
 
 

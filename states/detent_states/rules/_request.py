@@ -107,6 +107,7 @@ class Request:
         self.spec: ModelSpec | None = context.model or spec(self.body.get("model"))
         self._walk = walk(body, context)
         self._shape: list[Finding] = []
+        self._walked = False
 
     @property
     def shape(self) -> Iterator[Finding]:
@@ -115,9 +116,12 @@ class Request:
         for finding in self._walk:
             self._shape.append(finding)
             yield finding
+        self._walked = True
 
     def shape_of(self, rule: str) -> Iterator[Finding]:
         """The findings of the schema that belong to `rule`."""
+        if self._walked and not self._shape:
+            return iter(())
         return (finding for finding in self.shape if finding.rule == rule)
 
     @cached_property

@@ -88,7 +88,9 @@ def test_a_bug_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("detent.cli.diagram.diagram", broken)
 
-    assert isinstance(CliRunner().invoke(main, ["diagram"]).exception, ZeroDivisionError)
+    assert isinstance(
+        CliRunner().invoke(main, ["diagram"]).exception, ZeroDivisionError
+    )
 
 
 def test_python_m_detent_is_the_same_command() -> None:

@@ -23,7 +23,9 @@ from detent.cli.terminal import (
 ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
 NASTY = st.one_of(
     ANYTHING,
-    st.text(st.sampled_from("\x1b[]\x07\x9b\x90\r\n\t\u202e\u2066\u200b\x00a 漢\U0001f600")),
+    st.text(
+        st.sampled_from("\x1b[]\x07\x9b\x90\r\n\t\u202e\u2066\u200b\x00a 漢\U0001f600")
+    ),
 )
 COMMANDING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -33,9 +35,15 @@ def test_escaped_text_holds_nothing_a_terminal_obeys(text: str) -> None:
     escaped = escape(text)
 
     assert not COMMANDING.search(escaped)
-    hidden = {
-        unicodedata.category(char) for char in escaped if char not in "\n\t"
-    } & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    hidden = {unicodedata.category(char) for char in escaped if char not in "\n\t"} & {
+        "Cc",
+        "Cf",
+        "Cs",
+        "Co",
+        "Cn",
+        "Zl",
+        "Zp",
+    }
     assert not hidden
 
 
@@ -60,7 +68,10 @@ def test_one_line_is_one_line(text: str) -> None:
 @pytest.mark.parametrize(
     ("attack", "shown"),
     [
-        ("\x1b]8;;http://evil\x07click\x1b]8;;\x07", r"\x1b]8;;http://evil\x07click\x1b]8;;\x07"),
+        (
+            "\x1b]8;;http://evil\x07click\x1b]8;;\x07",
+            r"\x1b]8;;http://evil\x07click\x1b]8;;\x07",
+        ),
         ("\x1b]52;c;cm0gLXJm\x07", r"\x1b]52;c;cm0gLXJm\x07"),
         ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
         ("\x1b[2J\x1b[H", r"\x1b[2J\x1b[H"),
@@ -91,9 +102,7 @@ def test_every_glyph_is_one_column_and_has_an_ascii_stand_in() -> None:
 
 
 @given(st.lists(NASTY, max_size=8), st.integers(20, 120))
-def test_flow_shows_every_word_within_the_window(
-    pieces: list[str], width: int
-) -> None:
+def test_flow_shows_every_word_within_the_window(pieces: list[str], width: int) -> None:
     flow = Flow()
 
     shown = "".join(flow.feed(piece, width) for piece in pieces) + flow.end(width)

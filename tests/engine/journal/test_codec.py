@@ -254,12 +254,11 @@ def test_row_with_anything_wrong_is_no_event(name: str) -> None:
         TurnOpened(1, "text"),  # type: ignore[arg-type]
         TurnOpened(1, bytearray(b"x")),  # type: ignore[arg-type]
         TurnOpened(1, b"", key=5),  # type: ignore[arg-type]
-        TurnOpened(1, b"", purpose="message"),  # type: ignore[arg-type]
         ReplyConfirmed(1, 1, None),  # type: ignore[arg-type]
         ReplyConfirmed(1, 1, Reply("x", b"")),  # type: ignore[arg-type]
         TurnFailed(1, 1, None),  # type: ignore[arg-type]
         TurnFailed(1, 1, Fault(FaultKind.AUTH, "x", status="401")),  # type: ignore[arg-type]
-        CallClosed(1, "c", "result", b""),  # type: ignore[arg-type]
+        CallClosed(1, "c", None, b""),  # type: ignore[arg-type]
         Rewound(10**5000),
         ConversationOpened(Profile("m", 1, (("system", "text"),))),  # type: ignore[arg-type]
         ConversationOpened(Profile("m", 1, "ab")),  # type: ignore[arg-type]

@@ -17,9 +17,16 @@ from detent.model.sealing import (
 )
 
 spaces = st.text(" \t\r\n", max_size=2)
-strings = st.text(max_size=8).map(lambda text: json.dumps(text, ensure_ascii=False))
 escaped = st.text(max_size=8).map(json.dumps)
-numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,9})?([eE][+-]?[0-9]{1,2})?\Z")
+numbers = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "-"]),
+        st.integers(0, 10**20).map(str),
+        st.sampled_from(["", ".0", ".10", ".000000001"]),
+        st.sampled_from(["", "e5", "E-7", "e+00"]),
+    ),
+)
 safe = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 scalars = st.one_of(
     safe.map(lambda text: json.dumps(text, ensure_ascii=False)),
@@ -134,8 +141,8 @@ CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
         (message()[:-1] + b',"x":' + b"[" * 120 + b"]" * 120 + b"}", "deeper"),
         (message()[:-1] + b',"x":"a\nb"}', "control character"),
         (message()[:-1] + b",}", "no name"),
-        (message(type="completion"), "not \"message\""),
-        (message(type=...), "not \"message\""),
+        (message(type="completion"), 'not "message"'),
+        (message(type=...), 'not "message"'),
         (message(id=...), "no id"),
         (message(id=""), "no id"),
         (message(stop_reason=None), "no stop reason"),

@@ -1,0 +1,247 @@
+"""Where one of our turns spends its time.
+
+The ports are public, so the journal and the model are timed where they stand, by a port
+around the port. What is pure is timed by itself, on the values of the same conversation,
+as often as a turn does it. What no part accounts for is the driver, the feed and the
+scheduler.
+"""
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import final
+
+from benchmarks.engine import next_request, open_conversation, write_history
+from benchmarks.material import Case, text
+from benchmarks.plan import Plan
+from benchmarks.references import make_client
+from benchmarks.report import Report, Span
+from benchmarks.server import InstantServer
+from detent import Conversation
+from detent.checking import staged_fault
+from detent.journal import SQLiteStore
+from detent.model import SdkModel
+from detent.ports import Delta, Entry, Journal, Listing, Model, Store
+from detent.settings import user_blocks
+from detent.turn import Turn
+from detent_states import events as ev
+from detent_states.events import Event
+from detent_states.history import Request
+from detent_states.reply import Reply
+from detent_states.snapshot import Snapshot
+from detent_states.step import step
+
+_MODEL = "request and reply: the model port, the SDK, the server"
+_DELTAS = "publishing the deltas"
+_COMMIT = "commits: the journal"
+_STEP = "the machine: step"
+_CHECK = "checking what is staged"
+_BUILD = "building the request"
+_BLOCKS = "encoding the content"
+_VALUE = "the turn as a value"
+_REST = "the rest: driver, feed, scheduler"
+
+
+@final
+class _Ledger:
+    """What each part has taken since it was last asked, in microseconds."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, float] = {}
+
+    @contextmanager
+    def timed(self, part: str) -> Generator[None]:
+        """Add the time of the block to a part."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(part, time.perf_counter() - began)
+
+    def add(self, part: str, seconds: float) -> None:
+        """Add time to a part."""
+        self._taken[part] = self._taken.get(part, 0.0) + seconds * 1e6
+
+    def take(self) -> Mapping[str, float]:
+        """What was added since the last time."""
+        taken, self._taken = self._taken, {}
+        return taken
+
+
+@final
+class _TimedModel:
+    """A model port that says how long the one behind it took."""
+
+    def __init__(self, inner: Model, ledger: _Ledger) -> None:
+        self._inner = inner
+        self._ledger = ledger
+
+    async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
+        """Send it with the model behind this one."""
+        published = 0.0
+
+        def timed(delta: Delta) -> None:
+            nonlocal published
+            began = time.perf_counter()
+            report(delta)
+            published += time.perf_counter() - began
+
+        began = time.perf_counter()
+        reply = await self._inner.send(request, timed)
+        self._ledger.add(_MODEL, time.perf_counter() - began - published)
+        if published:
+            self._ledger.add(_DELTAS, published)
+        return reply
+
+    async def aclose(self) -> None:
+        """Close the model behind this one."""
+        await self._inner.aclose()
+
+
+@final
+class _TimedJournal:
+    """A journal that says how long the one behind it took to append."""
+
+    def __init__(self, inner: Journal, ledger: _Ledger) -> None:
+        self._inner = inner
+        self._ledger = ledger
+
+    @property
+    def name(self) -> str:
+        """The conversation it belongs to."""
+        return self._inner.name
+
+    @property
+    def sequence(self) -> int:
+        """Sequence of the last entry."""
+        return self._inner.sequence
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Make events durable."""
+        with self._ledger.timed(_COMMIT):
+            self._inner.append(events)
+
+    def entries(self, after: int = 0) -> Sequence[Entry]:
+        """What is recorded after that sequence."""
+        return self._inner.entries(after)
+
+    def close(self) -> None:
+        """Give the conversation back."""
+        self._inner.close()
+
+
+@final
+class _TimedStore:
+    """A store whose journals say how long their appends take."""
+
+    def __init__(self, inner: Store, ledger: _Ledger) -> None:
+        self._inner = inner
+        self._ledger = ledger
+
+    def open(self, name: str) -> Journal:
+        """Take the writer's lease on a conversation."""
+        return _TimedJournal(self._inner.open(name), self._ledger)
+
+    def read(self, name: str) -> Sequence[Entry]:
+        """All entries of a conversation."""
+        return self._inner.read(name)
+
+    def fork(self, parent: str, name: str, sequence: int) -> None:
+        """Make `name` begin as `parent` stands there."""
+        self._inner.fork(parent, name, sequence)
+
+    def conversations(self) -> Sequence[Listing]:
+        """Every conversation."""
+        return self._inner.conversations()
+
+    def close(self) -> None:
+        """Give back what the store opened."""
+        self._inner.close()
+
+
+async def measure(plan: Plan, server: InstantServer, folder: Path) -> Report:
+    """Take plain and streamed turns apart, at the smallest and a middling size."""
+    spans: dict[str, Sequence[Span]] = {}
+    for case in (Case.PLAIN, Case.CHUNKS):
+        for size in sorted({plan.sizes[0], min(1_000, plan.sizes[-1])}):
+            path = folder / f"spans-{case}-{size}.db"
+            name = f"{case.words}, {size:,} messages"
+            spans[name] = await _apart(plan, server.url(case), path, case, size)
+    return Report(spans=spans)
+
+
+async def _apart(
+    plan: Plan, url: str, path: Path, case: Case, size: int
+) -> Sequence[Span]:
+    ledger = _Ledger()
+    client = make_client(url)
+    model = _TimedModel(SdkModel(client), ledger)
+    store = _TimedStore(SQLiteStore(path), ledger)
+    write_history(store, "spans", size, case)
+    turns: list[Mapping[str, float]] = []
+    wholes: list[float] = []
+    try:
+        async with open_conversation("spans", store, model, case) as chat:
+            await _take(chat, text(0), case)
+            for number in range(plan.span_turns):
+                ledger.take()
+                began = time.perf_counter()
+                await _take(chat, text(number), case)
+                wholes.append((time.perf_counter() - began) * 1e6)
+                turns.append(ledger.take())
+            pure = _pure(chat, plan.span_turns)
+    finally:
+        store.close()
+        await client.close()
+    parts = {
+        part: median(turn.get(part, 0.0) for turn in turns)
+        for part in (_MODEL, _DELTAS, _COMMIT)
+    } | pure
+    whole = median(wholes)
+    parts[_REST] = whole - sum(parts.values())
+    found = [Span(p, took, took / whole) for p, took in parts.items() if took]
+    found.sort(key=lambda span: -span.micros)
+    return (*found, Span("the whole turn", whole, 1.0))
+
+
+async def _take(chat: Conversation, said: str, case: Case) -> None:
+    if not case.streams:
+        (await chat.send(said)).raise_for_failure()
+        return
+    stream = chat.stream(said)
+    async for _ in stream:
+        pass
+    (await stream.turn()).raise_for_failure()
+
+
+def _pure(chat: Conversation, times: int) -> dict[str, float]:
+    """The parts of a plain turn that need no world, in microseconds each."""
+    ledger = _Ledger()
+    taken: list[Mapping[str, float]] = []
+    snapshot = chat.snapshot
+    last = snapshot.history.head
+    assert last is not None, "turns were just taken"
+    for number in range(times):
+        with ledger.timed(_BLOCKS):
+            blocks = user_blocks(text(number))
+        turn = snapshot.turns + 1
+        with ledger.timed(_STEP):
+            snapshot = step(snapshot, ev.TurnOpened(turn, blocks)).snapshot
+        with ledger.timed(_CHECK):
+            staged_fault(snapshot)
+        with ledger.timed(_BUILD):
+            next_request(snapshot)
+        snapshot = _answered(ledger, snapshot, turn, last.reply)
+        with ledger.timed(_VALUE):
+            Turn.current(snapshot)
+        taken.append(ledger.take())
+    return {part: median(one[part] for one in taken) for part in taken[0]}
+
+
+def _answered(ledger: _Ledger, snapshot: Snapshot, turn: int, reply: Reply) -> Snapshot:
+    """The snapshot after the request was sent and a reply was confirmed."""
+    with ledger.timed(_STEP):
+        snapshot = step(snapshot, ev.RequestSent(turn, 1)).snapshot
+        return step(snapshot, ev.ReplyConfirmed(turn, 1, reply)).snapshot
