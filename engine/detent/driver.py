@@ -141,7 +141,6 @@ class Driver:
         with anyio.CancelScope() as scope:
             self._scope = scope
             try:
-                self.flush()
                 while await self._perform(stream=stream):
                     pass
                 self.flush()

@@ -156,11 +156,20 @@ KEPT_MAX = 20_000
 """How many happenings stay in memory; older ones are had again from the journal."""
 
 
+PARTS_MAX = 1 << 30
+"""More happenings than any one entry can be followed by."""
+
+
 @final
 class Feed:
     """The happenings of one conversation since it was opened, for any number of readers.
 
     Appending never waits for a reader, so a slow or a dead one holds nobody up.
+
+    Attributes:
+        cursor: Where it stands.
+        start: Everything after this cursor is in memory.
+        closed: Nothing more will happen.
     """
 
     def __init__(self) -> None:
@@ -168,7 +177,13 @@ class Feed:
         self._dropped = 0
         self._news: anyio.Event | None = None
         self.cursor = Cursor()
+        self.start = Cursor()
         self.closed = False
+
+    def begin(self, entry: int) -> None:
+        """Begin after that journal entry: what it meant is told by the journal."""
+        self.cursor = Cursor(entry)
+        self.start = Cursor(entry, PARTS_MAX)
 
     def at(self, entry: int) -> Cursor:
         """The cursor of a happening that mirrors a journal entry."""
@@ -187,6 +202,7 @@ class Feed:
         self._kept.append(happening)
         if len(self._kept) > KEPT_MAX:
             spare = KEPT_MAX // 4
+            self.start = self._kept[spare - 1].cursor
             del self._kept[:spare]
             self._dropped += spare
         self.wake()
@@ -217,11 +233,6 @@ class Feed:
         """The happening at a position, or the oldest kept one; None if none came yet."""
         index = max(position - self._dropped, 0)
         return self._kept[index] if index < len(self._kept) else None
-
-    @property
-    def oldest(self) -> Cursor:
-        """The cursor of the oldest kept happening; where the feed is, if none is."""
-        return self._kept[0].cursor if self._kept else self.cursor
 
     async def wait(self) -> None:
         """Wait until somebody wakes the readers."""

@@ -84,7 +84,7 @@ def start(
         policy=options["retry"] or RetryPolicy(),
         limits=options["limits"] or Limits(),
     )
-    feed.at(journal.sequence)
+    feed.begin(journal.sequence)
     driver = Driver(world, loaded.snapshot, feed)
     if loaded.snapshot.profile != profile:
         driver.apply(ProfileChanged(profile))

@@ -120,8 +120,8 @@ class Watch:
         if after is None:
             position = feed.position
         else:
-            if after < feed.oldest:
-                past = _retold(journal, after, feed.oldest)
+            if after < feed.start:
+                past = _retold(journal, after, feed.start)
             position = feed.position_after(after)
         self._past = iter(past)
         self._position = position
@@ -142,7 +142,7 @@ class Watch:
             await self._feed.wait()
 
 
-def _retold(journal: Journal, after: Cursor, before: Cursor) -> list[Happening]:
+def _retold(journal: Journal, after: Cursor, until: Cursor) -> list[Happening]:
     """The happenings between two cursors, told again from the journal."""
     retold = Feed()
     found: list[Happening] = []
@@ -157,6 +157,6 @@ def _retold(journal: Journal, after: Cursor, before: Cursor) -> list[Happening]:
         narrate(retold, entry.sequence, entry.event, made, RetryPolicy())
         for position in range(at, retold.position):
             happening = retold.at_position(position)
-            if happening is not None and after < happening.cursor < before:
+            if happening is not None and after < happening.cursor <= until:
                 found.append(happening)
     return found

@@ -8,6 +8,7 @@ painted with one write, which moves to it and back.
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, Protocol, TypeAlias, final
 
-from detent.cli.terminal import Look, Terminal
+from detent.cli.terminal import Look, Terminal, escape
 
 ROWS: Final = 3
 """Rows that are kept for the footer: a blank one and its two lines."""
@@ -155,6 +156,7 @@ class LiveScreen:
         self._painted: tuple[str, str] | None = None
         self._lock = threading.RLock()
         self._open = True
+        self._prompt = ""  # what stands before the line that is being typed
         self._attributes = _attributes()
         self._stopped = signal.signal(signal.SIGTSTP, self._stop)
         _line_editing()
@@ -228,9 +230,11 @@ class LiveScreen:
         # inside the line editor then.
         follower = threading.Thread(target=follow, name="detent-footer", daemon=True)
         follower.start()
+        self._prompt = prompt
         try:
             return input(prompt)
         finally:
+            self._prompt = ""
             done.set()
             follower.join()
 
@@ -266,6 +270,8 @@ class LiveScreen:
             _restore(attributes)
             self._size = (0, 0)
             self.paint()
+            if self._prompt:  # the line editor does not know that it was interrupted
+                _control(re.sub("[\x01\x02]", "", self._prompt) + typed())
 
 
 def _write(stream: Any, text: str) -> None:
@@ -286,6 +292,15 @@ def _line_editing() -> None:
         import readline
 
         readline.set_auto_history(True)
+
+
+def typed() -> str:
+    """What stands on the line that is being typed."""
+    try:
+        import readline
+    except ImportError:
+        return ""
+    return escape(readline.get_line_buffer())
 
 
 def _attributes() -> list[Any] | None:

@@ -18,7 +18,7 @@ import attrs
 
 from detent.cli.commands import run_command
 from detent.cli.footer import Progress, Standing, brief, footer
-from detent.cli.screen import Screen
+from detent.cli.screen import Screen, typed
 from detent.cli.terminal import Ink, Look, one_line
 from detent.cli.transcript import (
     Transcript,
@@ -151,7 +151,7 @@ class Session:
         self.screen.note("\n")
         if not self.asks or now - self._hinted < HINT_SECONDS:
             return True
-        if _typed():
+        if typed():
             return False  # it only dropped the line
         self._hinted = now
         self.note("Ctrl-C again leaves, and so does Ctrl-D")
@@ -348,12 +348,3 @@ class Session:
         turn = self.chat.turn
         found = () if turn is None else turn.calls
         return next((one for one in found if one.id == id_), None)
-
-
-def _typed() -> str:
-    """What stood on the line when Ctrl-C was pressed."""
-    try:
-        import readline
-    except ImportError:
-        return ""
-    return readline.get_line_buffer()

@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 from detent.errors import JournalError, JournalVersionError
 from detent.journal import schema
 from detent.journal.anchor import HeadFile, open_head, refuse_left_over
-from detent.journal.trouble import primary, translate
+from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
@@ -112,7 +112,7 @@ class Database:
         try:
             self._prepare(accept_loss)
         except BaseException:
-            with suppress(sqlite3.Error):
+            with suppress(*SQLiteTrouble):
                 self.connection.close()
             raise
 
@@ -139,7 +139,7 @@ class Database:
                 _probe(real)
                 try:
                     found = cls(real, synchronous, open_, accept_loss)
-                except sqlite3.Error as error:
+                except SQLiteTrouble as error:
                     raise translate(error, path) from error
                 _open[found._key] = found
             found._refuse_fork()
@@ -161,7 +161,7 @@ class Database:
             if self._users:
                 return
             _open.pop(self._key, None)
-            with suppress(sqlite3.Error):
+            with suppress(*SQLiteTrouble):
                 self.connection.close()
             if self.head is not None:
                 self.head.close()
@@ -203,7 +203,7 @@ class Database:
             JournalError: The file cannot be opened any more, or is another one.
         """
         self._broken = True
-        with suppress(sqlite3.Error):
+        with suppress(*SQLiteTrouble):
             self.connection.close()
         if not os.path.exists(self.where) or _key(self.where) != self._key:
             raise JournalError(
@@ -214,7 +214,7 @@ class Database:
         try:
             self.connection = self._fresh()
             self._demand_wal()
-        except sqlite3.Error as error:
+        except SQLiteTrouble as error:
             raise translate(error, self.where) from error
         self._broken = False
 
@@ -225,7 +225,7 @@ class Database:
                 connection.execute(setting)
             connection.execute(_SYNCHRONOUS[self._synchronous])
         except BaseException:
-            with suppress(sqlite3.Error):
+            with suppress(*SQLiteTrouble):
                 connection.close()
             raise
         return connection
@@ -329,6 +329,8 @@ def _uri(path: str, query: str) -> str:
 
 def _make_file(path: str) -> None:
     """Make the file where it does not exist, for this user alone."""
+    if os.path.exists(path):
+        return
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
     try:
         # The descriptor is closed again at once, which is safe for this file only
@@ -357,7 +359,7 @@ def _probe(path: str) -> None:
             found = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except SQLiteTrouble as error:
         raise translate(error, path) from error
     if application or version or found is not None:
         schema.refuse(application, version, path)

@@ -18,7 +18,7 @@ from detent.journal.chain import REMEDY, SEQUENCE_MAX, Stored, link
 from detent.journal.codec import Row
 from detent.journal.database import Database
 from detent.journal.records import Conversation, Record
-from detent.journal.trouble import primary, translate
+from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer, encoded, lost, place
 from detent.ports import Entry
 from detent_states.events import Event
@@ -112,7 +112,7 @@ class SQLiteJournal:
                 self._settle(error, committing, last, head)
                 self._writer.fire("lose")
                 raise
-            except sqlite3.Error as error:
+            except SQLiteTrouble as error:
                 if not self._settle(error, committing, last, head):
                     raise translate(error, self._where) from error
             except BaseException as error:
@@ -141,7 +141,7 @@ class SQLiteJournal:
                 return []
             try:
                 record = records.load(connection, self._conversation, max(after, 0))
-            except sqlite3.Error as error:
+            except SQLiteTrouble as error:
                 raise translate(error, self._where) from error
             if record.hash != self._hash:
                 raise JournalCorruptError(
@@ -154,7 +154,7 @@ class SQLiteJournal:
         if not self._writer.held:
             return
         # A lease that cannot be given back is found dead by whoever comes next.
-        with suppress(JournalError, sqlite3.Error), self._database as connection:
+        with suppress(JournalError, *SQLiteTrouble), self._database as connection:
             transact(connection, self._release)
         self._writer.fire("release")
         self._loaded = None
@@ -223,7 +223,7 @@ class SQLiteJournal:
                 if self._is_done(error, last, head):
                     self._advance(last, head)
                     return True
-        except (JournalError, sqlite3.Error):
+        except (JournalError, *SQLiteTrouble):
             raise self._unknown() from error
         self._certain = True
         return False
@@ -232,7 +232,7 @@ class SQLiteJournal:
         try:
             if self._database.connection.in_transaction:
                 self._database.connection.execute("ROLLBACK")
-        except sqlite3.Error:
+        except SQLiteTrouble:
             return False
         return True
 

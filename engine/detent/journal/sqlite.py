@@ -1,7 +1,6 @@
 """A store in one SQLite file: durable, checked when it is read, one writer each."""
 
 import os
-import sqlite3
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from detent.journal.database import Connect, Database, Synchronous, connect
 from detent.journal.handle import Clock, SQLiteJournal, transact
 from detent.journal.owner import Owner, is_gone
 from detent.journal.records import Conversation, Record
-from detent.journal.trouble import translate
+from detent.journal.trouble import SQLiteTrouble, translate
 from detent.journal.writer import Writer, checked_name, place
 from detent.ports import Entry, Listing
 
@@ -70,6 +69,7 @@ class SQLiteStore:
         self._accept_loss = accept_loss
         self._closed = False
         self._journals: WeakSet[SQLiteJournal] = WeakSet()
+        self._taken: dict[int, int] = {}
         self._database = Database.acquire(self.path, synchronous, connect, accept_loss)
 
     @property
@@ -99,7 +99,7 @@ class SQLiteStore:
                     self._database, conversation, epoch, writer, record, self._clock
                 )
             except BaseException:
-                with suppress(sqlite3.Error):
+                with suppress(*SQLiteTrouble):
                     transact(
                         connection,
                         lambda connection: lease.release(
@@ -109,6 +109,7 @@ class SQLiteStore:
                 raise
             self._database.held[conversation.id] = writer
             self._journals.add(journal)
+            self._taken[conversation.id] = epoch
             return journal
 
     def read(self, name: str) -> Sequence[Entry]:
@@ -173,6 +174,12 @@ class SQLiteStore:
             return
         for journal in tuple(self._journals):
             journal.close()
+        # A handle that was dropped unclosed still has its lease in the file, where other
+        # processes would believe it for as long as this one lives.
+        with suppress(JournalError, *SQLiteTrouble), self._database as connection:
+            left = [one for one in self._taken.items() if lease.holds(connection, *one)]
+            if left:
+                transact(connection, lambda connection: _release(connection, left))
         self._closed = True
         self._database.release()
 
@@ -183,7 +190,7 @@ class SQLiteStore:
         with self._database as connection:
             try:
                 yield connection
-            except sqlite3.Error as error:
+            except SQLiteTrouble as error:
                 raise translate(error, where) from error
 
     def _take(self, connection: Connection, name: str) -> tuple[Conversation, int]:
@@ -264,3 +271,8 @@ class SQLiteStore:
             raise JournalError(place(name), "exists", "give the fork another name")
         self._refuse_forgotten(name)
         return records.fork(connection, parent, name, sequence, root)
+
+
+def _release(connection: Connection, leases: list[tuple[int, int]]) -> None:
+    for conversation, epoch in leases:
+        lease.release(connection, conversation, epoch)

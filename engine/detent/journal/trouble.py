@@ -55,6 +55,11 @@ _MEANING: Final = {
 }
 
 
+SQLiteTrouble: Final = (sqlite3.Error, UnicodeError)
+"""What a statement can raise. Python fails to decode the very text of an error where
+that quotes a damaged part of the file."""
+
+
 def primary(error: BaseException) -> int:
     """SQLite's primary result code behind an error; -1 where there is none."""
     return getattr(error, "sqlite_errorcode", -0x100) & 0xFF if _coded(error) else -1
@@ -64,13 +69,14 @@ def _coded(error: BaseException) -> bool:
     return isinstance(getattr(error, "sqlite_errorcode", None), int)
 
 
-def translate(error: sqlite3.Error, where: str) -> JournalError:
+def translate(error: sqlite3.Error | UnicodeError, where: str) -> JournalError:
     """The typed error for one of SQLite's, which becomes its cause."""
     code = primary(error)
     found = _MEANING.get(code)
     if found is not None:
         made, problem, remedy = found
-    elif code == -1 and "decode" in str(error):  # text that is not UTF-8 any more
+    elif isinstance(error, UnicodeError) or "decode" in str(error):
+        # Text in the file, or in an error about it, that is not UTF-8 any more.
         made, problem, remedy = JournalCorruptError, "the database is damaged", REMEDY
     else:
         made, problem, remedy = JournalError, "SQLite failed", "open the store again"

@@ -37,8 +37,8 @@ CREDENTIALS = (
 class Headers(Protocol):
     """Response headers, looked up without regard to case."""
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """A header's value, or `default`."""
+    def get(self, key: str, /) -> Any:
+        """A header's value, or None."""
         ...
 
 
@@ -77,6 +77,7 @@ EXCEPTIONS: Mapping[str, Means] = {
     "APITimeoutError": Means(FaultKind.TRANSIENT, unknown=True, inner=True),
     "APIResponseValidationError": _CUT,
     "APIWebhookValidationError": _OURS,
+    "StreamAlreadyConsumed": _OURS,
     "RetryableError": Means(FaultKind.TRANSIENT, unknown=True, inner=True),
     "CredentialsError": _LOGIN,
     "IdentityTokenFileError": _LOGIN,

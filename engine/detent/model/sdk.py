@@ -48,6 +48,8 @@ class _Response(Protocol):
     def headers(self) -> Any: ...
     @property
     def is_closed(self) -> bool: ...
+    @property
+    def stream(self) -> Any: ...
     def aiter_bytes(self) -> AsyncGenerator[bytes, None]: ...
     def aiter_raw(self) -> AsyncGenerator[bytes, None]: ...
     async def aclose(self) -> None: ...
@@ -131,6 +133,7 @@ class SdkModel:
         attempt = _Attempt(self._limits, self._now, report)
         deadline = anyio.current_time() + self._total
         response: _Response | None = None
+        undisturbed = False
         with anyio.CancelScope(deadline=deadline) as scope:
             try:
                 response = await self._post(request)
@@ -138,8 +141,9 @@ class SdkModel:
                     await self._read(attempt, response, scope)
                 else:
                     await attempt.read_whole(response)
+                undisturbed = True
             finally:
-                if response is not None and not response.is_closed:
+                if response is not None and not (undisturbed and response.is_closed):
                     await _close(response)
         if scope.cancelled_caught:
             attempt.late = (
@@ -405,9 +409,10 @@ def _chunks(response: _Response) -> AsyncGenerator[bytes, None]:
 
 async def _close(response: _Response) -> None:
     # Shielded, so that a cancelled turn does not leak its connection; bounded, so
-    # that a dead peer does not hold up the cancellation.
+    # that a dead peer does not hold up the cancellation. A response that was cancelled
+    # while it was read calls itself closed before its stream is: the stream is asked.
     with (
         anyio.move_on_after(CLOSE_SECONDS_MAX, shield=True),
         suppress(Exception),
     ):
-        await response.aclose()
+        await (response.stream if response.is_closed else response).aclose()

@@ -56,13 +56,16 @@ MCP = (
 FALLBACK = ("server-side-fallback-2026-06-01", "server-side-fallback-2026-07-01")
 ADVISOR = "advisor-tool-2026-03-01"
 
+# Replies may say null here (SDK types/tool_use_block.py), and are sent back as they came.
 _CALLER = may(
-    tagged(
-        {
-            "direct": variant({"type": TAG}),
-            "code_execution_20250825": variant({"type": TAG, "tool_id": TEXT}),
-            "code_execution_20260120": variant({"type": TAG, "tool_id": TEXT}),
-        }
+    null_or(
+        tagged(
+            {
+                "direct": variant({"type": TAG}),
+                "code_execution_20250825": variant({"type": TAG, "tool_id": TEXT}),
+                "code_execution_20260120": variant({"type": TAG, "tool_id": TEXT}),
+            }
+        )
     )
 )
 _INPUT = need(any_object("R15", reason=NOT_DICTIONARY))

@@ -11,9 +11,21 @@ from click.testing import CliRunner, Result
 from detent.cli.check import check
 from detent_states.rules import RULES
 
-CALL = {"type": "tool_use", "id": "toolu_A", "name": "f", "input": {}}
-OPEN = [{"role": "user", "content": "x"}, {"role": "assistant", "content": [CALL]}]
-CLEAN = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+EMPTY: dict[str, object] = {}
+CALL: dict[str, object] = {
+    "type": "tool_use",
+    "id": "toolu_A",
+    "name": "f",
+    "input": EMPTY,
+}
+OPEN: list[object] = [
+    {"role": "user", "content": "x"},
+    {"role": "assistant", "content": [CALL]},
+]
+CLEAN: list[object] = [
+    {"role": "user", "content": "x"},
+    {"role": "assistant", "content": "y"},
+]
 
 
 def run(tmp_path: Path, content: object, *options: str) -> Result:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from detent.journal import codec
 from detent.journal.codec import FORMAT, KINDS, NUMBER_MAX, Row, decode, encode
-from detent.journal.strict import CodecError
+from detent.journal.strict import CodecError, dump
 from detent_states.events import (
     CallClosed,
     CallDenied,
@@ -199,19 +199,21 @@ _OTHER: tuple[Any, ...] = (
 def _spoiled(value: Any) -> Iterable[Any]:
     """Facts with one thing wrong: everything else that could stand in each place."""
     if isinstance(value, dict):
-        for key in value:
-            yield {k: v for k, v in value.items() if k != key}
-            for other in _spoiled(value[key]):
-                yield {**value, key: other}
-        yield {**value, "further": 1}
-        if len(value) > 1:
-            yield dict(reversed(value.items()))
+        facts = cast("dict[str, Any]", value)
+        for key in facts:
+            yield {k: v for k, v in facts.items() if k != key}
+            for other in _spoiled(facts[key]):
+                yield {**facts, key: other}
+        yield {**facts, "further": 1}
+        if len(facts) > 1:
+            yield dict(reversed(facts.items()))
     elif isinstance(value, list):
-        for index, one in enumerate(value):
+        items = cast("list[Any]", value)
+        for index, one in enumerate(items):
             for other in _spoiled(one):
-                yield [*value[:index], other, *value[index + 1 :]]
+                yield [*items[:index], other, *items[index + 1 :]]
     for other in _OTHER:
-        if type(other) is not type(value):
+        if type(other) is not type(cast("object", value)):
             yield other
 
 
@@ -222,7 +224,7 @@ def test_row_with_anything_wrong_is_no_event(name: str) -> None:
     row = encode(_samples()[name])
     refused = 0
     for facts in _spoiled(json.loads(row.meta or b"{}")):
-        spoiled = row._replace(meta=codec.dump(facts))
+        spoiled = row._replace(meta=dump(facts))
         try:
             event = decode(spoiled)
         except CodecError:

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Protocol
 
 import pytest
@@ -81,11 +82,8 @@ def killed(path: Path, events: tuple[Event, ...], child: Callable[..., Child]) -
 
 def _copies(source: Path, folder: Path) -> Iterator[Path]:
     """Fresh copies of a store and the files beside it, one after another."""
-    number = 0
     while True:
-        number += 1
-        target = folder / str(number)
-        target.mkdir()
+        target = Path(mkdtemp(dir=folder))
         for one in source.parent.glob("chat.db*"):
             if not one.name.endswith("-shm"):
                 shutil.copy(one, target / one.name)
@@ -142,11 +140,15 @@ def test_flipped_bits_in_the_log_are_never_a_shorter_record(
     assert refused > 50
 
 
+def _read_nothing(head: HeadFile, conversation: int) -> None:
+    """A head file that is not asked."""
+
+
 def test_without_the_anchor_the_log_would_lose_entries_in_silence(
     killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The planted bug: the check above sees what the anchor is for."""
-    monkeypatch.setattr(HeadFile, "read", lambda *_: None)
+    monkeypatch.setattr(HeadFile, "read", _read_nothing)
     log = killed.parent / "chat.db-wal"
     raw = log.read_bytes()
     copies = _copies(killed, tmp_path)
@@ -162,9 +164,7 @@ def test_without_the_anchor_the_log_would_lose_entries_in_silence(
     assert "silent" in verdicts
 
 
-def test_cut_files_are_never_a_shorter_record(
-    full: Path, killed: Path, tmp_path: Path
-) -> None:
+def test_cut_files_are_never_a_shorter_record(killed: Path, tmp_path: Path) -> None:
     for name in ("chat.db", "chat.db-wal"):
         source = killed.parent / name
         size = source.stat().st_size
@@ -180,7 +180,7 @@ def test_cut_files_are_never_a_shorter_record(
 def test_removed_file_is_not_an_empty_store(killed: Path, name: str) -> None:
     (killed.parent / name).unlink()
 
-    with pytest.raises(JournalError, match="truncated|exist"):
+    with pytest.raises(JournalError, match=r"truncated|exist"):
         _contents(killed)
 
 
@@ -220,7 +220,7 @@ _CHANGES = {
     "first entry removed": "DELETE FROM entry WHERE sequence = 1",
     "entry inherited removed": "DELETE FROM entry WHERE sequence = 5",
     "all removed": "DELETE FROM entry",
-    "body": "UPDATE entry SET body = body || x'20' WHERE sequence = 2",
+    "body": "UPDATE entry SET body = CAST(body || x'20' AS BLOB) WHERE sequence = 2",
     "kind": "UPDATE entry SET kind = 'compaction_sent' WHERE sequence = 3",
     "turn": "UPDATE entry SET turn = turn + 1 WHERE sequence = 3",
     "attempt": "UPDATE entry SET attempt = 7 WHERE sequence = 3",
@@ -249,8 +249,7 @@ def test_what_plain_sql_changed_is_refused(full: Path, statement: str) -> None:
     store = SQLiteStore(full)
     before = store.conversations()
     with pytest.raises(JournalCorruptError):  # and it is not begun anew either
-        for name in NAMES:
-            store.open(name)
+        [store.open(name) for name in NAMES]
     assert [one.entries for one in store.conversations()] == [
         one.entries for one in before
     ]

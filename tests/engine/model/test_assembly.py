@@ -1,5 +1,6 @@
 """Assembly: whole replies only, sealed from what arrived, whatever the chunks."""
 
+import itertools
 import json
 from typing import Any
 
@@ -20,7 +21,7 @@ from detent.ports import (
 )
 from detent_states.reply import Reply
 
-MESSAGE = {
+MESSAGE: dict[str, Any] = {
     "id": "msg_1",
     "type": "message",
     "role": "assistant",
@@ -30,8 +31,13 @@ MESSAGE = {
     "stop_sequence": None,
     "usage": {"input_tokens": 472, "output_tokens": 2, "cache_read_input_tokens": 5},
 }
-TEXT = {"type": "text", "text": ""}
-CALL = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+TEXT: dict[str, Any] = {"type": "text", "text": ""}
+CALL: dict[str, Any] = {
+    "type": "tool_use",
+    "id": "toolu_1",
+    "name": "weather",
+    "input": {},
+}
 
 
 def event(kind: str, **fields: Any) -> bytes:
@@ -151,7 +157,7 @@ def test_any_chunks_give_the_same_reply_and_deltas(
     stream = RECORDED.replace(b"\n", b"\r\n") if with_returns else RECORDED
     edges = [0, *sorted(places), len(stream)]
 
-    chunks = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
     assembly, said = assemble(chunks)
 
     assert said == DELTAS

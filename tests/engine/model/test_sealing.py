@@ -118,7 +118,7 @@ def message(**changes: Any) -> bytes:
     return json.dumps({k: v for k, v in fields.items() if v is not ...}).encode()
 
 
-CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+CALL: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
 
 
 @pytest.mark.parametrize(

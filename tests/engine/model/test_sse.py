@@ -1,5 +1,7 @@
 """The splitter: the same events however the bytes are cut, in linear work."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def split(chunks: list[bytes], limits: Limits | None = None) -> list[str]:
 
 def cut(text: bytes, places: set[int]) -> list[bytes]:
     edges = [0, *sorted(places), len(text)]
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [text[a:b] for a, b in itertools.pairwise(edges)]
 
 
 lines = st.text(

@@ -3,12 +3,12 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, Required, get_args, get_origin
 
 import pytest
 from anthropic import types
 from anthropic.types import beta
-from typing_extensions import Required, get_origin, get_type_hints, is_typeddict
+from typing_extensions import get_type_hints, is_typeddict
 
 # The tables are private; what is tested is that they are complete.
 from detent_states.rules._blocks import BLOCKS
@@ -90,7 +90,9 @@ def test_the_table_has_every_field_of_the_sdk(made: type[Any], tag: str) -> None
 def obliged(made: type[Any]) -> set[str]:
     """The required fields; `__required_keys__` cannot see through string annotations."""
     hints = get_type_hints(made, include_extras=True)
-    return {name for name, hint in hints.items() if get_origin(hint) is Required}
+    return {
+        name for name, hint in hints.items() if str(get_origin(hint)) == str(Required)
+    }
 
 
 def fields(path: str, name: str) -> set[str]:

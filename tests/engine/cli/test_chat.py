@@ -1,0 +1,493 @@
+"""`detent chat`, as a person meets it: a real process on a real pseudo-terminal.
+
+Nothing here sleeps: what is expected is read until it is there, with a deadline.
+"""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from detent.cli import main
+from detent.cli.chat import default_store
+from detent.cli.files import file_tools
+from detent.errors import SettingsError
+
+SECONDS_MAX = 20.0
+"""Longest wait for anything; a busy machine takes seconds to import the SDK."""
+
+CSI = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[78D])")
+PROMPT = "you > "
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """An environment without a key, without a config and with a state folder."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("ANTHROPIC_")}
+    for name in ("CI", "NO_COLOR", "FORCE_COLOR", "DETENT_HOME", "XDG_STATE_HOME"):
+        kept.pop(name, None)
+    return {
+        **kept,
+        "HOME": str(home),
+        "DETENT_HOME": str(home / "detent"),
+        "TERM": "xterm-256color",
+        "LC_ALL": "C.UTF-8",
+        **more,
+    }
+
+
+class Chat:
+    """A chat on a pseudo-terminal.
+
+    Args:
+        home: Home and state folder.
+        args: Arguments of `detent chat`.
+        environ: More environment.
+        rows: Height of the window.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *args: str,
+        environ: Mapping[str, str] | None = None,
+        rows: int = 30,
+    ) -> None:
+        self.master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (rows, 100))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "detent", "chat", *args],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment(home, **(environ or {})),
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+        self._raw = b""
+        self._seen = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+    @property
+    def raw(self) -> str:
+        """Everything that was written, control sequences included."""
+        return self._raw.decode(errors="replace")
+
+    @property
+    def text(self) -> str:
+        """Everything that was written, without control sequences."""
+        return CSI.sub("", self.raw)
+
+    def expect(self, wanted: str) -> str:
+        """Read until a text appears after the last one; what came before it."""
+        deadline = time.monotonic() + SECONDS_MAX
+        while True:
+            found = self.text.find(wanted, self._seen)
+            if found >= 0:
+                before = self.text[self._seen : found]
+                self._seen = found + len(wanted)
+                return before
+            if not self._read(deadline - time.monotonic()):
+                pytest.fail(f"{wanted!r} did not appear after: {self.text[-1500:]}")
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self.master, keys.encode())
+
+    def say(self, line: str) -> None:
+        """Wait for the prompt, and type a line."""
+        self.expect(PROMPT)
+        self.type(line + "\r")
+        self.expect(line)
+
+    def left(self) -> int:
+        """Read until the chat has left; its exit code."""
+        deadline = time.monotonic() + SECONDS_MAX
+        while self._read(deadline - time.monotonic()):
+            pass
+        return self.process.wait(max(0.1, deadline - time.monotonic()))
+
+    def _read(self, seconds: float) -> bool:
+        ready, _, _ = select.select([self.master], [], [], max(0.0, seconds))
+        if not ready:
+            return False
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:  # the other end is closed
+            return False
+        self._raw += data
+        return bool(data)
+
+
+def batch(
+    home: Path, text: str | bytes, *args: str
+) -> subprocess.CompletedProcess[bytes]:
+    """A chat whose lines come from a pipe."""
+    return subprocess.run(
+        [sys.executable, "-m", "detent", "chat", *args],
+        input=text.encode() if isinstance(text, str) else text,
+        capture_output=True,
+        env=environment(home),
+        timeout=SECONDS_MAX * 2,
+    )
+
+
+def test_a_message_is_answered_and_confirmed(tmp_path: Path) -> None:
+    with Chat(tmp_path, "notes") as chat:
+        chat.expect("SIM")
+        chat.say("hello there")
+
+        chat.expect("claude")
+        chat.expect("✓ confirmed")
+        chat.expect("turn 1")
+
+        chat.expect(PROMPT)
+        chat.type("\x04")
+        assert chat.left() == 0
+        assert "detent chat notes" in chat.text
+
+
+def test_ctrl_c_stops_a_stalled_reply_and_the_next_message_is_confirmed(
+    tmp_path: Path,
+) -> None:
+    with Chat(tmp_path, "--faults", "cut 8 stall @1") as chat:
+        chat.say("tell me about detents")
+        chat.expect("streaming")
+
+        chat.type("\x03")
+
+        chat.expect("(partial answer, not in history)")
+        chat.expect("interrupted.  kept: your message")
+        chat.expect("✕ failed")
+        chat.say("once more")
+        chat.expect("✓ confirmed")
+        chat.say("/state")
+        chat.expect("1 confirmed exchange")
+
+
+def test_ctrl_c_stops_a_wait_for_a_retry(tmp_path: Path) -> None:
+    with Chat(tmp_path, "--faults", "529 retry-after=30") as chat:
+        chat.say("hello there")
+        chat.expect("529 overloaded · retry 2/8 in ")
+        chat.expect("in 30 s")
+        chat.expect("in 29 s")
+
+        chat.type("\x03")
+
+        chat.expect("interrupted.  kept: your message")
+        chat.say("/retry")
+        chat.expect("✓ confirmed")
+
+
+def test_retries_are_shown_while_they_happen_and_become_one_line(
+    tmp_path: Path,
+) -> None:
+    with Chat(tmp_path, "--faults", "529 times 2") as chat:
+        chat.say("hello there")
+
+        chat.expect("✕ failed → ○ pending  529 overloaded · retry 2/8 in 1 s")
+        chat.expect("retry 3/8")
+        chat.expect("↻ retried 2x (529 overloaded), waited 1.")
+        chat.expect("✓ confirmed")
+        chat.expect(PROMPT)
+        assert "Traceback" not in chat.text
+
+
+def test_ctrl_c_twice_at_the_prompt_leaves(tmp_path: Path) -> None:
+    with Chat(tmp_path) as chat:
+        chat.expect(PROMPT)
+        chat.type("\x03")
+        chat.expect("Ctrl-C again leaves")
+        chat.expect(PROMPT)
+        chat.type("\x03")
+
+        assert chat.left() == 130
+
+
+def test_ctrl_c_on_a_typed_line_only_drops_the_line(tmp_path: Path) -> None:
+    with Chat(tmp_path) as chat:
+        chat.expect(PROMPT)
+        chat.type("half a line")
+        chat.expect("half a line")
+        chat.type("\x03")
+
+        assert "again" not in chat.expect(PROMPT)
+        chat.type("\x04")
+        assert chat.left() == 0
+
+
+def test_the_window_is_given_back(tmp_path: Path) -> None:
+    with Chat(tmp_path) as chat:
+        chat.expect(PROMPT)
+        assert "\x1b[1;27r" in chat.raw
+        chat.type("\x04")
+
+        assert chat.left() == 0
+        assert chat.raw.rindex("\x1b[r") > chat.raw.rindex("\x1b[1;27r")
+        assert chat.raw.endswith("\x1b[J\x1b[?25h")
+
+
+def test_sigterm_closes_everything_first(tmp_path: Path) -> None:
+    with Chat(tmp_path, "notes", "--faults", "stall @2") as chat:
+        chat.say("hello there")
+        chat.expect("✓ confirmed")
+        chat.say("and now")
+        chat.expect("◐ sent")
+
+        chat.process.send_signal(signal.SIGTERM)
+
+        assert chat.left() == 143
+        assert "\x1b[r" in chat.raw
+        assert "Traceback" not in chat.text
+    with Chat(tmp_path, "notes") as chat:
+        chat.expect("2 turns, 1 confirmed exchange")
+        chat.expect("turn 2 failed")
+        chat.say("/retry")
+        chat.expect("✓ confirmed")
+
+
+def test_a_low_window_and_plain_have_no_footer(tmp_path: Path) -> None:
+    with Chat(tmp_path, rows=8) as chat:
+        chat.say("hello there")
+        chat.expect("claude")
+        chat.expect(PROMPT)
+        assert "│ turn" not in chat.text
+    with Chat(tmp_path, "--plain") as chat:
+        chat.say("hello there")
+        chat.expect("turn=1 sent->confirmed")
+        chat.expect(PROMPT)
+        assert chat.text.isascii()
+        assert "\x1b[1;" not in chat.raw
+
+
+def test_a_call_is_asked_about_and_each_answer_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a.txt").write_text("alpha \x1b]0;evil\x07beta\n")
+    args = ("--files", str(folder), "--ask", "--seed", "3")
+    with Chat(tmp_path, "notes", *args) as chat:
+        chat.say("read a.txt please")
+        chat.expect("run it? [y/n] ")
+        chat.expect("awaits your yes or no")
+        chat.type("\x03")
+        chat.expect("it still waits: /approve toolu_")
+        chat.expect(PROMPT)
+        chat.type("\x04")
+        assert chat.left() == 0
+    with Chat(tmp_path, "notes", *args) as chat:
+        chat.expect('read_file {"path": "a.txt"}')
+        chat.expect("run it? [y/n] ")
+        chat.type("y\r")
+        chat.expect("run it? [y/n] ")
+        chat.type("n\r")
+        chat.expect("→ result: alpha \\x1b]0;evil\\x07beta")
+        chat.expect("claude")
+        chat.expect("✓ confirmed")
+        assert "\x1b]0;" not in chat.raw
+
+
+def test_every_command_says_something(tmp_path: Path) -> None:
+    with Chat(tmp_path, "notes", "--sim") as chat:
+        for command, shown in (
+            ("/help", "/approve ID"),
+            ("/state", "no turn yet"),
+            ("/why", "did not fail"),
+            ("/history", "nothing is confirmed yet"),
+            ("/retry", "detent: turn none"),
+            ("/nonsense", "is no command"),
+            ("/inject 5", "detent: fault script"),
+            ("/inject 400 times 1", "from the next request on"),
+            ("hello there", "✕ turn 1 failed: 400"),
+            ("/why", "request    req_"),
+            ("/retry", "✓ confirmed"),
+            ("/history 1", "you    > hello there"),
+            ("/check", "breaks no rule"),
+            ("/fork other", "Open it: detent chat other"),
+            ("/fork other", "detent: "),
+            ("/diagram", "confirmed"),
+            ("/compact", "the smaller context is in force"),
+            ("/undo", "nothing was deleted"),
+            ("/undo 99", "detent: "),
+            ("/undo x", "detent: number"),
+            ("/approve nothing", "detent: call none"),
+            ("/deny nothing at all", "detent: call none"),
+            ("//say it", "claude"),
+        ):
+            chat.say(command)
+            chat.expect(shown)
+        chat.say("/quit")
+        assert chat.left() == 0
+        assert "Traceback" not in chat.text
+
+
+def test_a_pipe_gets_answers_only_and_progress_goes_to_stderr(tmp_path: Path) -> None:
+    done = batch(tmp_path, "hello there\n\nand again\n", "--faults", "529")
+
+    assert done.returncode == 0
+    answers = done.stdout.decode().splitlines()
+    assert len(answers) == 2
+    assert b"turn=1 sent->failed fail 529 overloaded req_" in done.stderr
+    assert b"turn=1 failed retry=2/8" in done.stderr
+    assert b"turn=2 sent->confirmed confirm" in done.stderr
+    assert b"SIM" in done.stderr
+    assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_a_failed_last_turn_is_exit_code_1(tmp_path: Path) -> None:
+    done = batch(tmp_path, "hello there\n", "--faults", "400")
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"Traceback" not in done.stderr
+
+
+def test_bytes_that_are_no_text_are_survived(tmp_path: Path) -> None:
+    done = batch(tmp_path, b"hello \xff\xfe there\n")
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_call_nobody_can_approve_is_exit_code_3(tmp_path: Path) -> None:
+    args = ("--files", str(tmp_path), "--ask", "--seed", "3")
+    done = batch(tmp_path, "read a.txt please\n", *args)
+
+    assert done.returncode == 3
+    assert b"awaits approval" in done.stderr
+
+
+def test_the_newest_conversation_is_gone_on_with(tmp_path: Path) -> None:
+    assert batch(tmp_path, "hello there\nand again\n", "notes").returncode == 0
+
+    with Chat(tmp_path, "-c") as chat:
+        chat.expect("notes: 2 turns, 2 confirmed exchanges")
+        chat.say("third")
+        chat.expect("✓ confirmed")
+        chat.expect("turn 3")
+
+
+def test_nothing_to_go_on_with_is_a_usage_error(tmp_path: Path) -> None:
+    done = batch(tmp_path, "", "-c")
+
+    assert done.returncode == 2
+    assert b"no conversation" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["notes", "-c"], 2),
+        (["--faults", "cut", "--store", "STORE"], 2),
+        (["--sim", "--base-url", "http://127.0.0.1:1"], 2),
+        (["--max-tokens", "0"], 2),
+        (["--sim", "--max-tokens", "99999999", "--store", "STORE"], 2),
+        (["--store", "/nonexistent/folder/chat.db"], 7),
+        (["--store", "TEXT"], 7),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    tmp_path: Path, args: list[str], code: int
+) -> None:
+    text = tmp_path / "text"
+    text.write_text("This is no database, and it is long enough to see that. " * 20)
+    places = {"STORE": str(tmp_path / "chat.db"), "TEXT": str(text)}
+
+    result = CliRunner().invoke(main, ["chat", *(places.get(a, a) for a in args)])
+
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(("detent: ", "Error: "))
+    assert text.read_text().startswith("This is no database")
+
+
+def test_the_state_folder_is_private(tmp_path: Path) -> None:
+    assert batch(tmp_path, "hello there\n").returncode == 0
+
+    folder = tmp_path / "detent"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "chat.db").stat().st_mode) == 0o600
+    with sqlite3.connect(folder / "chat.db") as connection:
+        assert connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_where_the_store_is_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+
+    assert default_store({"DETENT_HOME": "/d"}) == Path("/d/chat.db")
+    assert default_store({"XDG_STATE_HOME": "/s"}) == Path("/s/detent/chat.db")
+    usual = Path("/home/someone/.local/state/detent/chat.db")
+    assert default_store({}) == usual
+    assert default_store({"XDG_STATE_HOME": "relative"}) == usual
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder on offer, with a secret beside it."""
+    offered = tmp_path / "offered"
+    (offered / "inner").mkdir(parents=True)
+    (tmp_path / "secret").write_text("secret")
+    (offered / "a.txt").write_text("alpha")
+    (offered / "out").symlink_to(tmp_path / "secret")
+    (offered / "up").symlink_to(tmp_path)
+    os.mkfifo(offered / "pipe")
+    return offered
+
+
+def test_file_tools_read_what_is_inside(folder: Path) -> None:
+    read_file, list_files = file_tools(folder, ask=False)
+
+    assert read_file("a.txt") == "alpha"
+    assert list_files() == "a.txt\ninner/\nout\npipe\nup"
+    assert list_files("inner") == "[empty]"
+    assert (read_file.effect, list_files.effect) == ("safe", "safe")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../secret", "out", "up/secret", "/etc/passwd", "pipe", "inner", "none", "a\0b"],
+)
+def test_file_tools_read_nothing_else(folder: Path, path: str) -> None:
+    read_file, _ = file_tools(folder, ask=False)
+
+    with pytest.raises((OSError, ValueError)):
+        read_file(path)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError):
+        file_tools(tmp_path / "none", ask=False)
+
+
+def test_the_help_has_an_example() -> None:
+    result = CliRunner().invoke(main, ["chat", "--help"])
+
+    assert 'detent chat --faults "529 times 2' in result.stdout
+    assert isinstance(main, click.Group)

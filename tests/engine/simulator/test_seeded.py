@@ -1,0 +1,198 @@
+"""The seeded model: repeatable, and never in breach of the rules it is held to."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detent.simulator import ApiRequest, Call, Seeded, Simulator
+from detent.simulator.samples import sample
+from detent_states.models import MODELS
+
+HEADERS = (("authorization", "Bearer k"), ("anthropic-version", "2026-10-21"))
+TOOLS: list[dict[str, Any]] = [
+    {
+        "name": "read_file",
+        "input_schema": {
+            "type": "object",
+            "properties": {"path": {"type": "string"}},
+            "required": ["path"],
+        },
+    },
+    {
+        "name": "weather",
+        "description": "What it is like outside.",
+        "input_schema": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "minLength": 2},
+                "days": {"type": "integer", "minimum": 1, "maximum": 7},
+                "unit": {"enum": ["C", "F"]},
+                "places": {"type": "array", "items": {"$ref": "#/$defs/place"}},
+            },
+            "required": ["city", "places"],
+            "$defs": {"place": {"type": "object", "properties": {}}},
+        },
+    },
+]
+WORDS = st.text(min_size=1, max_size=40).filter(lambda text: bool(text.strip()))
+
+
+def turn(simulator: Simulator, model: str, messages: list[Any], tools: Any) -> Any:
+    body: dict[str, Any] = {"model": model, "max_tokens": 4_000, "messages": messages}
+    if tools:
+        body["tools"] = tools
+    data = json.dumps(body).encode()
+    response = simulator.handle(ApiRequest("POST", "/v1/messages", HEADERS, data))
+    message = json.loads(response.body)
+    assert response.status == 200, message
+    return message
+
+
+@given(
+    model=st.sampled_from([each.name for each in MODELS]),
+    seed=st.integers(0, 2**32),
+    words=st.lists(WORDS, min_size=1, max_size=6),
+    tools=st.sampled_from([[], TOOLS[:1], TOOLS]),
+)
+def test_what_is_sent_is_always_taken_back(
+    model: str, seed: int, words: list[str], tools: list[Any]
+) -> None:
+    """A closed loop of at least 20 exchanges under the strict rules."""
+    simulator = Simulator(Seeded(seed), seed=seed)
+    messages: list[Any] = []
+    for number in range(20):
+        if not messages or messages[-1]["role"] == "assistant":
+            messages.append({"role": "user", "content": words[number % len(words)]})
+        message = turn(simulator, model, messages, tools)
+        messages.append({"role": "assistant", "content": message["content"]})
+        results = [
+            {
+                "type": "tool_result",
+                "tool_use_id": block["id"],
+                "content": f"result {number}",
+                "is_error": number % 5 == 0,
+            }
+            for block in message["content"]
+            if block["type"] == "tool_use"
+        ]
+        if results:
+            messages.append({"role": "user", "content": results})
+
+    assert simulator.unscripted_rejections() == ()
+
+
+def test_the_tools_are_used_and_then_the_answer_is_given() -> None:
+    simulator = Simulator(Seeded(3, tool_use=1.0))
+    messages: list[Any] = [{"role": "user", "content": "Please read notes.txt"}]
+
+    message = turn(simulator, "claude-opus-5", messages, TOOLS[:1])
+    called = [block for block in message["content"] if block["type"] == "tool_use"]
+    assert message["stop_reason"] == "tool_use"
+    assert {block["name"] for block in called} == {"read_file"}
+    assert called[0]["input"]["path"] == "notes.txt"
+    for _ in range(4):
+        messages.append({"role": "assistant", "content": message["content"]})
+        results = [
+            {"type": "tool_result", "tool_use_id": block["id"], "content": "4 apples"}
+            for block in message["content"]
+            if block["type"] == "tool_use"
+        ]
+        if not results:
+            break
+        messages.append({"role": "user", "content": results})
+        message = turn(simulator, "claude-opus-5", messages, TOOLS[:1])
+    assert message["stop_reason"] == "end_turn"
+    assert "4 apples" in json.dumps(message["content"])
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ({"type": "none"}, set[str]()),
+        ({"type": "tool", "name": "weather"}, {"weather"}),
+        ({"type": "any", "disable_parallel_tool_use": True}, None),
+    ],
+    ids=["none", "tool", "any"],
+)
+def test_the_tool_choice_is_respected(
+    choice: dict[str, Any], names: set[str] | None
+) -> None:
+    request = {
+        "messages": [{"role": "user", "content": "hello there"}],
+        "tools": TOOLS,
+        "tool_choice": choice,
+    }
+
+    for seed in range(40):
+        answer = Seeded(seed).answer(request, random.Random(seed))
+        called = [part.name for part in answer.parts if isinstance(part, Call)]
+        if names is None:
+            assert len(called) == 1
+        else:
+            assert set(called) == names
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "const": {"const": 3},
+    "enum": {"enum": ["a", "b"]},
+    "integer": {"type": "integer", "minimum": 3, "maximum": 9, "multipleOf": 3},
+    "exclusive": {"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 5},
+    "string": {"type": "string", "minLength": 5, "maxLength": 8},
+    "array": {"type": "array", "minItems": 2, "maxItems": 3, "items": {"const": 1}},
+    "nullable": {"type": ["null", "boolean"]},
+    "choice": {"anyOf": [{"type": "object", "required": []}, {"type": "null"}]},
+}
+
+
+@pytest.mark.parametrize("name", list(SCHEMAS))
+def test_made_up_values_satisfy_simple_schemas(name: str) -> None:
+    checks: dict[str, Any] = {
+        "const": lambda value: value == 3,
+        "enum": lambda value: value in ("a", "b"),
+        "integer": lambda value: value in (3, 6, 9),
+        "exclusive": lambda value: value == 4,
+        "string": lambda value: 5 <= len(value) <= 8,
+        "array": lambda value: value in ([1, 1], [1, 1, 1]),
+        "nullable": lambda value: value in (True, False),
+        "choice": lambda value: value == {},
+    }
+
+    for seed in range(30):
+        assert checks[name](sample(SCHEMAS[name], random.Random(seed)))
+
+
+def test_a_schema_that_refers_to_itself_ends() -> None:
+    schema: dict[str, Any] = {
+        "$ref": "#/$defs/node",
+        "$defs": {
+            "node": {
+                "type": "object",
+                "properties": {"next": {"$ref": "#/$defs/node"}},
+                "required": ["next"],
+            }
+        },
+    }
+
+    assert isinstance(sample(schema, random.Random(0)), dict)
+
+
+def test_a_format_is_answered_in_that_format() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"ok": {"type": "boolean"}},
+        "required": ["ok"],
+        "additionalProperties": False,
+    }
+    request = {
+        "messages": [{"role": "user", "content": "hello"}],
+        "output_config": {"format": {"type": "json_schema", "schema": schema}},
+    }
+
+    answer = Seeded(0).answer(request, random.Random(0))
+
+    told = [getattr(part, "text", "") for part in answer.parts]
+    assert isinstance(json.loads(told[-1])["ok"], bool)

@@ -1,0 +1,135 @@
+"""A process that dies at any moment leaves the confirmed prefix and the truth."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from detent import Closing, FaultKind, TurnState
+from detent.simulator import Scripted, Seeded, Simulator, parse_faults, run_in_thread
+from tests.engine.lab import Lab, lab
+
+__all__ = ["lab"]
+pytestmark = pytest.mark.anyio
+
+CHILD = '''
+import os, sys
+import anthropic, anyio
+from detent import Conversation, tool
+
+url, store, ledger, point = sys.argv[1:]
+
+def die_at(here):
+    if here == point:
+        print("now", flush=True)
+        import signal
+        signal.pause()
+
+@tool
+async def act(what: str) -> str:
+    """Act."""
+    die_at("before the effect")
+    with open(ledger, "a") as file:
+        file.write(what + "\\n")
+    die_at("after the effect")
+    return "acted"
+
+class Journal:
+    """The real journal, with a place to die before and after each append."""
+
+    def __init__(self, inner): self.inner = inner
+    def __getattr__(self, name): return getattr(self.inner, name)
+    def append(self, events):
+        for event in events: die_at(f"before {type(event).__name__}")
+        self.inner.append(events)
+        for event in events: die_at(f"after {type(event).__name__}")
+
+class Store:
+    def __init__(self, inner): self.inner = inner
+    def open(self, name): return Journal(self.inner.open(name))
+    def close(self): self.inner.close()
+
+async def main():
+    from detent.journal import SQLiteStore
+    client = anthropic.AsyncAnthropic(api_key="k", base_url=url, max_retries=0)
+    async with Conversation.open("a", store=Store(SQLiteStore(store)), client=client, tools=[act]) as chat:
+        await chat.send("first")
+        await chat.send("second")
+    print("never", flush=True)
+
+anyio.run(main)
+'''
+
+POINTS = [
+    "before TurnOpened",
+    "after TurnOpened",
+    "before ReplyConfirmed",
+    "after ReplyConfirmed",
+    "before CallStarted",
+    "after CallStarted",
+    "before the effect",
+    "after the effect",
+    "before CallClosed",
+    "after CallClosed",
+    "before TurnContinued",
+    "after RequestSent",
+]
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_killed_anywhere_a_new_process_goes_on(lab: Lab, point: str) -> None:
+    from detent.simulator import call
+
+    answers = [call("act", what="once"), "Done."]
+    lab.simulator = Simulator(
+        Scripted(answers, then=Scripted(["Next."], then=Seeded(1)))
+    )
+    ledger = lab.folder / "ledger"
+    with run_in_thread(lab.simulator) as server:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                CHILD,
+                server.base_url,
+                str(lab.store),
+                str(ledger),
+                point,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        with process:
+            assert process.stdout.readline() == "now\n"
+            os.kill(process.pid, signal.SIGKILL)
+
+    lab.script("Carry on.", "Carry on.", "Carry on.", "Carry on.")
+    effects = ledger.read_text().count("\n") if ledger.exists() else 0
+    assert effects <= 1
+    async with lab.open(tools=[]) as chat:
+        turn = chat.turn
+        if turn is not None and turn.state is TurnState.FAILED:
+            assert turn.fault is not None
+            assert turn.fault.kind is FaultKind.INTERRUPTED
+        if effects:
+            assert turn is not None
+            assert turn.calls[0].closing in (Closing.UNKNOWN, Closing.RESULT)
+        assert chat.check() == ()
+        after = await chat.send("And now?")
+        assert after.state is TurnState.CONFIRMED
+        wires = chat.history.wires()
+    async with lab.open(tools=[]) as chat:
+        assert chat.history.wires() == wires
+    assert (ledger.read_text().count("\n") if ledger.exists() else 0) == effects
+
+
+def test_the_points_are_real() -> None:
+    """A point that never comes would hang the child; its events are the core's."""
+    from detent_states import events
+
+    for point in POINTS:
+        _, name = point.split(" ", 1)
+        assert name == "the effect" or hasattr(events, name)

@@ -1,0 +1,159 @@
+"""When the journal cannot take what happened: nothing is lost, nothing happens twice."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from detent import JournalError, JournalFullError, TurnState
+from detent.journal import MemoryStore
+from detent.ports import Entry, Journal, Listing
+from detent.simulator import call
+from detent_states.events import Event
+from tests.engine.lab import Lab, lab
+
+__all__ = ["lab"]
+pytestmark = pytest.mark.anyio
+
+
+class FaultyStore:
+    """A real store whose nth append fails, once or for good."""
+
+    def __init__(self) -> None:
+        self.inner = MemoryStore()
+        self.appends = 0
+        self.fail_at: int | None = None
+        self.for_good = False
+
+    def open(self, name: str) -> Journal:
+        return FaultyJournal(self, self.inner.open(name))
+
+    def read(self, name: str) -> Sequence[Entry]:
+        return self.inner.read(name)
+
+    def fork(self, parent: str, name: str, sequence: int) -> None:
+        self.inner.fork(parent, name, sequence)
+
+    def conversations(self) -> Sequence[Listing]:
+        return self.inner.conversations()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def tick(self) -> None:
+        self.appends += 1
+        at = self.fail_at
+        if at is not None and (
+            self.appends == at or (self.for_good and self.appends > at)
+        ):
+            raise JournalFullError("store", "there is no room", "make some")
+
+
+class FaultyJournal:
+    """One journal of a `FaultyStore`."""
+
+    def __init__(self, store: FaultyStore, inner: Journal) -> None:
+        self.store = store
+        self.inner = inner
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def sequence(self) -> int:
+        return self.inner.sequence
+
+    def append(self, events: Sequence[Event]) -> None:
+        self.store.tick()
+        self.inner.append(events)
+
+    def entries(self, after: int = 0) -> Sequence[Entry]:
+        return self.inner.entries(after)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+ANSWERS = (call("act", what="once"), "Done.", "Next.", "Next.", "Next.")
+
+
+async def talk(lab: Lab, store: FaultyStore) -> tuple[int, Any]:
+    """Two turns, going on through every journal failure; how many failures there were."""
+    failures = 0
+    async with lab.open(store=store) as chat:
+        for text in ("first", "second"):
+            for attempt in range(6):
+                try:
+                    turn = await chat.send(text, key=text)
+                except JournalError:
+                    failures += 1
+                    continue
+                if turn.state is TurnState.CONFIRMED:
+                    break
+                assert attempt < 5
+        assert chat.unsaved == 0
+        assert chat.check() == ()
+        return failures, chat.snapshot
+
+
+@pytest.mark.parametrize("at", range(2, 9))
+async def test_one_failed_append_is_told_and_then_forgotten(lab: Lab, at: int) -> None:
+    """Fail the nth append once, for every n: the conversation ends the same."""
+    store = FaultyStore()
+    store.fail_at = at
+    lab.script(*ANSWERS)
+
+    failures, snapshot = await talk(lab, store)
+
+    assert failures <= 1
+    assert lab.ran.count("act once") == 1, "no effect is lost or repeated"
+    said = [e.reply.text for e in snapshot.history]
+    assert said[-1] in ("Done.", "Next.")
+    async with lab.open(store=store) as chat:
+        assert chat.snapshot.history == snapshot.history
+
+
+async def test_the_sweep_reaches_every_append(lab: Lab) -> None:
+    """The checker of the sweep above: its range covers the appends there are."""
+    store = FaultyStore()
+    lab.script(*ANSWERS)
+    await talk(lab, store)
+
+    assert 2 < store.appends < 9
+
+
+async def test_a_confirmed_reply_is_kept_in_memory_until_it_is_durable(
+    lab: Lab,
+) -> None:
+    store = FaultyStore()
+    lab.script("One.", "Two.")
+    async with lab.open(store=store) as chat:
+        store.fail_at, store.for_good = 3, True
+        with pytest.raises(JournalFullError):
+            await chat.send("1")
+        assert chat.unsaved == 1
+        assert chat.history.head is not None
+        assert chat.history.head.reply.text == "One."
+        with pytest.raises(JournalFullError):
+            await chat.send("2")
+        assert len(lab.bodies) == 1, "no second model call while the first is unsaved"
+        store.fail_at = None
+        turn = await chat.send("2")
+        assert turn.text == "Two."
+    assert [type(e.event).__name__ for e in store.read("a")].count(
+        "ReplyConfirmed"
+    ) == 2
+
+
+async def test_an_input_that_could_not_be_saved_never_left(lab: Lab) -> None:
+    store = FaultyStore()
+    lab.script("One.")
+    async with lab.open(store=store) as chat:
+        store.fail_at, store.for_good = 2, True
+        with pytest.raises(JournalFullError):
+            await chat.send("1")
+        assert lab.bodies == []
+        assert chat.turn is None, "the input went back to the caller"
+        store.fail_at = None
+        assert (await chat.send("1")).text == "One."

@@ -1,0 +1,153 @@
+"""Watching owns nothing: readers come, pause, leave and come back."""
+
+import anyio
+import pytest
+
+from detent import (
+    CallMoved,
+    Cursor,
+    FaultKind,
+    Moved,
+    SettingsError,
+    TextArrived,
+    TurnEnded,
+    TurnState,
+    Waiting,
+)
+from detent.simulator import call, reply
+from tests.engine.lab import Lab, lab
+
+__all__ = ["lab"]
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_stream_tells_text_moves_and_the_end_in_order(lab: Lab) -> None:
+    lab.script(reply("Let me see.", call("look", path="a")), "Done, all of it.")
+    async with lab.open() as chat:
+        stream = chat.stream("Go")
+        seen = [happening async for happening in stream]
+        turn = await stream.turn()
+
+    text = "".join(h.text for h in seen if isinstance(h, TextArrived))
+    assert text == "Let me see.Done, all of it."
+    assert [h.trigger for h in seen if isinstance(h, Moved)] == [
+        m.trigger for m in turn.path
+    ]
+    assert [h.state.value for h in seen if isinstance(h, CallMoved)] == [
+        "proposed",
+        "started",
+        "closed",
+    ]
+    assert isinstance(seen[-1], TurnEnded)
+    cursors = [h.cursor for h in seen]
+    assert cursors == sorted(set(cursors))
+
+
+async def test_a_wait_is_visible_as_what_it_is(lab: Lab) -> None:
+    lab.script("One.", faults="429 retry-after=3 @1")
+    async with lab.open() as chat:
+        seen = [h async for h in chat.stream("1")]
+
+    (waiting,) = [h for h in seen if isinstance(h, Waiting)]
+    assert waiting.wait_seconds >= 3
+    assert waiting.failures == 1
+    assert waiting.fault is not None
+    assert waiting.fault.status == 429
+
+
+async def test_leaving_the_loop_leaves_the_turn_running(lab: Lab) -> None:
+    lab.script("A long story about nothing.", "Two.")
+    async with lab.open() as chat:
+        stream = chat.stream("Go")
+        async for happening in stream:
+            if isinstance(happening, TextArrived):
+                break
+        second = await chat.send("Next")
+
+        assert (await stream.turn()).state is TurnState.CONFIRMED
+        assert second.text == "Two."
+        assert len(chat.history) == 2
+
+
+async def test_leaving_the_block_stops_the_turn(lab: Lab) -> None:
+    lab.script(call("hang", what="a"), "Two.")
+    async with lab.open() as chat:
+        async with chat.stream("Go") as stream:
+            async for happening in stream:
+                if isinstance(happening, CallMoved) and happening.state == "started":
+                    break
+        turn = await stream.turn()
+
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.CANCELLED
+        assert (await chat.send("Next")).text == "Two."
+
+
+async def test_a_reader_comes_back_from_its_cursor(lab: Lab) -> None:
+    lab.script("One, in several pieces of text.", "Two.")
+    async with lab.open() as chat:
+        start = chat.cursor
+        whole = [h async for h in chat.stream("1")]
+        part = whole[3].cursor
+        again = []
+        async for happening in chat.watch(part):
+            again.append(happening)
+            if isinstance(happening, TurnEnded):
+                break
+        assert again == whole[4:]
+        assert Cursor.parse(str(part)) == part
+        assert start < part
+
+
+async def test_a_reader_of_another_process_is_told_again_from_the_journal(
+    lab: Lab,
+) -> None:
+    lab.script(reply(call("look", path="a")), "One.", "Two.")
+    async with lab.open() as chat:
+        first = [h async for h in chat.stream("1")]
+    async with lab.open() as chat:
+        told = []
+
+        async def read() -> None:
+            async for happening in chat.watch(Cursor()):
+                told.append(happening)
+                if isinstance(happening, TurnEnded):
+                    return
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await chat.send("2")
+
+    kept = [h for h in first if isinstance(h, Moved | CallMoved)]
+    assert told[: len(kept)] == kept
+    assert [h.turn for h in told if isinstance(h, Moved)][-1] == 2
+
+
+async def test_every_reader_sees_everything(lab: Lab) -> None:
+    async with lab.open(tools=[]) as chat:
+        seen: list[list[object]] = [[], []]
+
+        async def read(into: list[object]) -> None:
+            async for happening in chat.watch(Cursor()):
+                into.append(happening)
+                if isinstance(happening, TurnEnded):
+                    return
+
+        async with anyio.create_task_group() as group:
+            for into in seen:
+                group.start_soon(read, into)
+            await chat.send("Go")
+
+    assert seen[0] == seen[1] != []
+
+
+async def test_watching_ends_when_the_conversation_is_closed(lab: Lab) -> None:
+    async with lab.open(tools=[]) as chat:
+        watch = chat.watch()
+    assert [h async for h in watch] == []
+
+
+async def test_an_error_reaches_whoever_watches(lab: Lab) -> None:
+    async with lab.open() as chat:
+        with pytest.raises(SettingsError):
+            chat.stream(7)  # type: ignore[arg-type] # the point
