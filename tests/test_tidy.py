@@ -43,7 +43,7 @@ BANNED_CALLS = {
     "eval": "parse what you need",
     "exec": "write the code",
     "print": "return it, or use click.echo in the command line",
-    "input": "read from the terminal module",
+    "input": "read through the command line's screen",
     "breakpoint": "remove it",
 }
 
@@ -118,11 +118,13 @@ def test_nothing_unfinished_or_banned_is_left(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
 
-    for word in ("TO" + "DO", "FIX" + "ME", "X" + "XX", "NotImplemented" + "Error"):
+    for word in ("TO" + "DO", "FIX" + "ME", "X" + "XX", "raise NotImplemented" + "Error"):
         assert word not in text
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in BANNED_CALLS, BANNED_CALLS[node.func.id]
+            name = node.func.id
+            allowed = name == "input" and label(path) == "detent/cli/screen.py"
+            assert allowed or name not in BANNED_CALLS, BANNED_CALLS[name]
 
 
 @pytest.mark.parametrize("path", EVERY, ids=label)
@@ -178,7 +180,7 @@ def test_importing_costs_no_sdk(name: str) -> None:
     heavy = ("anthropic", "httpx2", "pydantic", "rich")
     code = (
         f"import sys, {name}; "
-        f"found = [m for m in {heavy!r} if m in sys.modules]; sys.exit(', '.join(found))"
+        f"found = [m for m in {heavy!r} if m in sys.modules]; sys.exit(', '.join(found) or 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False

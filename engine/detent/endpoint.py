@@ -62,8 +62,9 @@ def choose_endpoint(
         return _simulated(timeout_seconds, idle_seconds)
     from detent.model import SdkModel
 
+    sdk: Any = client  # has what the SDK's clients have, as far as can be seen
     model = SdkModel(
-        client,
+        sdk,
         base_url=base_url,
         total_seconds=timeout_seconds,
         idle_seconds=idle_seconds,

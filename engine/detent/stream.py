@@ -130,8 +130,8 @@ class Watch:
         return self
 
     async def __anext__(self) -> Happening:
-        for happening in self._past:
-            return happening
+        for told in self._past:
+            return told
         while True:
             happening = self._feed.at_position(self._position)
             if happening is not None:

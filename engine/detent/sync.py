@@ -89,7 +89,8 @@ class Conversation:
             raise ConversationClosedError(self._inner.name)
         future = portal.start_task_soon(work)
         try:
-            return future.result()
+            result: _T = future.result()
+            return result
         except BaseException:
             if not future.done():  # the caller's thread was interrupted, not the turn
                 portal.call(self._inner.interrupt)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from detent import Closing, FaultKind, TurnState
-from detent.simulator import Scripted, Seeded, Simulator, parse_faults, run_in_thread
+from detent.simulator import Scripted, Seeded, Simulator, call, run_in_thread
 from tests.engine.lab import Lab, lab
 
 __all__ = ["lab"]
@@ -80,11 +80,11 @@ POINTS = [
 
 @pytest.mark.parametrize("point", POINTS)
 async def test_killed_anywhere_a_new_process_goes_on(lab: Lab, point: str) -> None:
-    from detent.simulator import call
-
-    answers = [call("act", what="once"), "Done."]
     lab.simulator = Simulator(
-        Scripted(answers, then=Scripted(["Next."], then=Seeded(1)))
+        Scripted(
+            [call("act", what="once"), "Done."],
+            then=Scripted(["Next."], then=Seeded(1)),
+        )
     )
     ledger = lab.folder / "ledger"
     with run_in_thread(lab.simulator) as server:

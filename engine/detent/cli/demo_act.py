@@ -162,7 +162,8 @@ async def narrated(chat: Conversation, work: Callable[[], Awaitable[Turn]]) -> T
 
     async with anyio.create_task_group() as group:
         group.start_soon(follow)
-        return await work()
+        turn = await work()
+    return turn
 
 
 async def act(

@@ -218,7 +218,8 @@ def _state_line(progress: Progress, now: float, look: Look) -> Line:
             names = ", ".join(one_line(one[1]) for one in progress.running)
             words += [f"running {names}", duration(now - first[2])]
         case "confirmed" if progress.awaiting:
-            calls = "a call awaits" if progress.awaiting == 1 else "calls await"
+            number = progress.awaiting
+            calls = "a call awaits" if number == 1 else f"{number} calls await"
             words.append(f"{calls} your yes or no")
         case "failed" if progress.fault is not None:
             words += [brief(progress.fault), "input kept", "/retry  /why"]

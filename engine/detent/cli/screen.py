@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -223,16 +224,17 @@ class LiveScreen:
         done = threading.Event()
 
         def follow() -> None:
+            # The window may change its size while nobody types, and the main thread
+            # is inside the line editor then.
             while not done.wait(0.25):
                 self.paint()
 
-        # The window may change its size while nobody types, and the main thread is
-        # inside the line editor then.
         follower = threading.Thread(target=follow, name="detent-footer", daemon=True)
         follower.start()
         self._prompt = prompt
         try:
-            return input(prompt)
+            with _prompt_ctrl_c():
+                return input(prompt)
         finally:
             self._prompt = ""
             done.set()
@@ -284,6 +286,42 @@ def _control(text: str) -> None:
     data = text.encode(errors="replace")
     while data:
         data = data[os.write(2, data) :]
+
+
+@contextlib.contextmanager
+def _prompt_ctrl_c() -> Iterator[None]:
+    """Let a Ctrl-C interrupt the line editor at whatever moment it comes.
+
+    One that comes just before the editor waits for a key is only noticed with the next
+    key. A thread that is woken by the signal itself sends it once more then.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    seen = threading.Event()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        seen.set()
+        raise KeyboardInterrupt
+
+    def watch() -> None:
+        while data := reader.recv(16):
+            if signal.SIGINT in data and not seen.wait(0.1):
+                signal.pthread_kill(main, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, handle)
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, name="detent-ctrl-c", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGINT, before)
+        writer.close()  # the watcher reads the end, and leaves
+        watcher.join()
+        reader.close()
 
 
 def _line_editing() -> None:

@@ -9,7 +9,7 @@ import contextlib
 import shlex
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Final, TypeVar, final
 
@@ -41,7 +41,7 @@ HINT_SECONDS: Final = 2.0
 TICK_SECONDS: Final = 0.1
 """How often the footer is brought up to date while a turn runs."""
 
-EXIT_FAILED, EXIT_UNDECIDED, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_FAILED, EXIT_UNDECIDED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143
 
 
 @final
@@ -91,6 +91,7 @@ class Session:
     told: tuple[str, ...]
     _transcript: Transcript = attrs.field(init=False)
     _interrupted: bool = attrs.field(default=False, init=False)
+    _terminated: bool = attrs.field(default=False, init=False)
     _hinted: float = attrs.field(default=0.0, init=False)
     _failed: bool = attrs.field(default=False, init=False)
     _deferred: set[str] = attrs.field(factory=set, init=False)
@@ -111,29 +112,33 @@ class Session:
     def run(self) -> int:
         """Read and answer until the person leaves; the exit code."""
         while True:
-            if self.asks:
-                self._ask_approvals()
             try:
-                line = self._read()
-            except EOFError:
-                return self._leave()
+                code = self._step()
             except KeyboardInterrupt:
-                if self._ctrl_c():
+                code = EXIT_INTERRUPTED if self._ctrl_c() else None
+                if code is not None:
                     self._goodbye()
-                    return EXIT_INTERRUPTED
-                continue
-            self._hinted = 0.0
-            text = line.strip()
-            if not text:
-                continue
-            if text.startswith("/") and not text.startswith("//"):
-                if run_command(self, text):
-                    return self._leave()
-            else:
-                said = text[1:] if text.startswith("//") else line.rstrip("\r\n")
-                self.send(said)
-            if self._interrupted and not self.asks:
-                return EXIT_INTERRUPTED
+            if code is not None:
+                return code
+
+    def _step(self) -> int | None:
+        """Read one line and do what it asks; the exit code, to leave."""
+        if self.asks:
+            self._ask_approvals()
+        try:
+            line = self._read()
+        except EOFError:
+            return self._leave()
+        self._hinted = 0.0
+        text = line.strip()
+        if text.startswith("/") and not text.startswith("//"):
+            if run_command(self, text):
+                return self._leave()
+        elif text:
+            self.send(text[1:] if text.startswith("//") else line.rstrip("\r\n"))
+        if self._terminated:
+            return EXIT_TERMINATED
+        return EXIT_INTERRUPTED if self._interrupted and not self.asks else None
 
     def _read(self) -> str:
         if not self.asks:
@@ -216,21 +221,37 @@ class Session:
             group.start_soon(self._listen, watch, ended)
             group.start_soon(self._tick)
             group.start_soon(self._interrupt, pressed)
-            loop = asyncio.get_running_loop()
-            with contextlib.suppress(NotImplementedError):  # no such thing on Windows
-                loop.add_signal_handler(signal.SIGINT, pressed.set)
-            try:
-                result = await operation()
-                await ended.wait()
-            except DetentError as error:
-                result = error  # raised outside of the group, which would wrap it
-            finally:
-                with contextlib.suppress(NotImplementedError):
-                    loop.remove_signal_handler(signal.SIGINT)
+            with self._signals(pressed):
+                try:
+                    result = await operation()
+                    await ended.wait()
+                except DetentError as error:
+                    result = error  # raised outside of the group, which would wrap it
             group.cancel_scope.cancel()
         if isinstance(result, DetentError):
             raise result
         return result
+
+    @contextlib.contextmanager
+    def _signals(self, pressed: anyio.Event) -> Iterator[None]:
+        """While a turn runs, Ctrl-C and SIGTERM stop it; SIGTERM then leaves."""
+        loop = asyncio.get_running_loop()
+        before = signal.getsignal(signal.SIGTERM)
+
+        def terminated() -> None:
+            self._terminated = True
+            pressed.set()
+
+        with contextlib.suppress(NotImplementedError):  # no such thing on Windows
+            loop.add_signal_handler(signal.SIGINT, pressed.set)
+            loop.add_signal_handler(signal.SIGTERM, terminated)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(signal.SIGINT)
+                loop.remove_signal_handler(signal.SIGTERM)
+                signal.signal(signal.SIGTERM, before)
 
     async def _listen(self, watch: Watch, ended: anyio.Event) -> None:
         async for happening in watch:
@@ -254,6 +275,7 @@ class Session:
     async def _interrupt(self, pressed: anyio.Event) -> None:
         await pressed.wait()
         self._interrupted = True
+        self._transcript.stopped = True
         # The turn may be about to begin; it is stopped as soon as it has.
         while not await self.chat.interrupt():  # noqa: ASYNC110 - it has no event
             await anyio.sleep(0.01)

@@ -38,6 +38,9 @@ class Transcript:
         replies: The confirmed texts of a turn, by its number.
         call: The report of a call of the current turn, by its id.
         turn: Number of the turn that may go on, if there is one.
+
+    Attributes:
+        stopped: The person stopped the turn that goes on.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Transcript:
         self._named = False  # the speaker's name stands over what follows
         self._shown = 0  # characters of this attempt that are on the screen
         self._index = 0  # the block the text belongs to
+        self.stopped = False
         self._turn = turn
         self._confirmed = len(replies(turn))  # replies of this turn, confirmed
         self._failures: list[str] = []
@@ -187,14 +191,14 @@ class Transcript:
         self._waited = 0.0
         self._began = {}
         if turn.fault is not None:
-            said += partial + self.note(self._failed(turn), self._ink(turn))
+            # A wait that is stopped keeps the fault that it was waiting out.
+            stopped = self.stopped or turn.fault.kind is FaultKind.CANCELLED
+            ink: Ink = "dim" if stopped else "red"
+            said += partial + self.note(self._failed(turn, stopped=stopped), ink)
+        self.stopped = False
         return said
 
-    def _ink(self, turn: Turn) -> Ink:
-        stopped = turn.fault is not None and turn.fault.kind is FaultKind.CANCELLED
-        return "dim" if stopped else "red"
-
-    def _failed(self, turn: Turn) -> str:
+    def _failed(self, turn: Turn, *, stopped: bool) -> str:
         """What a turn that stopped leaves behind."""
         look, fault = self._look, turn.fault
         assert fault is not None
@@ -205,7 +209,7 @@ class Transcript:
             kept.append(counted(len(done), "finished tool result"))
         kept.append(counted(turn.exchanges, "confirmed exchange"))
         what = f"kept: {', '.join(kept)}"
-        if fault.kind is FaultKind.CANCELLED:
+        if stopped:
             lines = [f"{look.glyph('retried')} interrupted.  {what}"]
         else:
             name = f"turn {turn.number}" if spoken else "compaction"

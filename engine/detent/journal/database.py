@@ -108,9 +108,12 @@ class Database:
         self._users = 0
         self._key = _key(path)
         self._broken = False
+        self._log = f"{path}-wal"
+        self._log_key: tuple[int, int] | None = None
         self.connection = self._fresh()
         try:
             self._prepare(accept_loss)
+            self._log_key = _identity(self._log)
         except BaseException:
             with suppress(*SQLiteTrouble):
                 self.connection.close()
@@ -186,6 +189,18 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.lock.release()
 
+    def lost_its_log(self) -> bool:
+        """True if the write-ahead log is not the file any more that is written to.
+
+        That happens if something in this process opened and closed the store's file,
+        which drops SQLite's locks, and another process then cleaned up after itself.
+        What stood in the log alone is gone then.
+        """
+        if _identity(self._log) == self._log_key:
+            return False
+        self._broken = True
+        return True
+
     def _refuse_fork(self) -> None:
         if self._pid != os.getpid():
             raise JournalError(
@@ -214,8 +229,11 @@ class Database:
         try:
             self.connection = self._fresh()
             self._demand_wal()
+            # A statement that reads makes SQLite open its log.
+            self.connection.execute("SELECT id FROM store").fetchone()
         except SQLiteTrouble as error:
             raise translate(error, self.where) from error
+        self._log_key = _identity(self._log)
         self._broken = False
 
     def _fresh(self) -> Connection:
@@ -316,6 +334,13 @@ def _checked_path(path: str) -> str:
     if not stat.S_ISREG(mode):
         raise JournalError(path, "is not a regular file", "give the path of a file")
     return real
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        return _key(path)
+    except FileNotFoundError:
+        return None
 
 
 def _key(path: str) -> tuple[int, int]:

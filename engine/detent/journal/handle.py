@@ -98,6 +98,9 @@ class SQLiteJournal:
                 raise self._unknown()
             if not rows:
                 return
+            if self._database.lost_its_log():
+                self._certain = False
+                raise self._unknown()
             stored = self._stamp(rows)
             last, head = self._sequence + len(rows), stored[-1][-1]
             committing = self._certain = False
@@ -256,7 +259,8 @@ class SQLiteJournal:
     def _unknown(self) -> JournalError:
         return JournalError(
             self._where,
-            "the last append may or may not be recorded",
+            "what was appended last may or may not be recorded: a commit failed, or the"
+            " store's log was removed",
             "open the conversation again to see which; this handle does nothing more",
             outcome_unknown=True,
         )

@@ -295,8 +295,8 @@ def test_a_call_is_asked_about_and_each_answer_holds(tmp_path: Path) -> None:
     args = ("--files", str(folder), "--ask", "--seed", "3")
     with Chat(tmp_path, "notes", *args) as chat:
         chat.say("read a.txt please")
+        chat.expect("2 calls await your yes or no")
         chat.expect("run it? [y/n] ")
-        chat.expect("awaits your yes or no")
         chat.type("\x03")
         chat.expect("it still waits: /approve toolu_")
         chat.expect(PROMPT)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
@@ -208,7 +208,7 @@ def _spoiled(value: Any) -> Iterable[Any]:
         if len(facts) > 1:
             yield dict(reversed(facts.items()))
     elif isinstance(value, list):
-        items = cast("list[Any]", value)
+        items = cast("Sequence[Any]", value)
         for index, one in enumerate(items):
             for other in _spoiled(one):
                 yield [*items[:index], other, *items[index + 1 :]]

@@ -18,7 +18,7 @@ from detent.errors import (
     JournalFullError,
     JournalVersionError,
 )
-from detent.journal import SQLiteStore, database
+from detent.journal import SQLiteStore
 from detent.journal.database import connect
 from detent_states.events import Event, RequestSent, TurnOpened
 
@@ -295,6 +295,24 @@ def test_failed_opening_gives_the_lease_back(
     store.close()
 
 
+def test_log_that_was_removed_under_us_is_noticed_before_more_is_lost(
+    faulty: SQLiteStore, events: tuple[Event, ...]
+) -> None:
+    """What another process may do once this one's locks are gone, because somebody
+    here opened and closed the file."""
+    journal = faulty.open("notes")
+    journal.append(events)
+    os.unlink(f"{faulty.path}-wal")
+
+    for _ in range(2):
+        with pytest.raises(JournalError, match="log") as raised:
+            journal.append([RequestSent(5, 1)])
+        assert raised.value.outcome_unknown
+    journal.close()
+    # The old connection still had the log open, and saved what was in it.
+    assert faulty.open("notes").sequence == len(events)
+
+
 # Files that are not ours to write.
 
 
@@ -457,8 +475,8 @@ def test_store_that_may_only_be_read_is_read_and_not_written(
     store = SQLiteStore(path)
     store.open("notes").append(events)
     store.close()
-    for one in shared.iterdir():
-        one.chmod(0o444)
+    for file in shared.iterdir():
+        file.chmod(0o444)
     shared.chmod(0o777)
 
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
@@ -533,7 +551,7 @@ def test_sqlite_with_the_known_bug_is_said(
     version: tuple[int, int, int],
     said: int,
 ) -> None:
-    monkeypatch.setattr(database.sqlite3, "sqlite_version_info", version)
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
     store = SQLiteStore(path)
 
     assert sum("3.51.3" in notice for notice in store.notices) == said
@@ -543,7 +561,7 @@ def test_sqlite_with_the_known_bug_is_said(
 def test_sqlite_that_is_too_old_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database.sqlite3, "sqlite_version_info", (3, 36, 0))
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
 
     with pytest.raises(JournalError, match="too old"):
         SQLiteStore(path)

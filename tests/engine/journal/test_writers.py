@@ -131,12 +131,12 @@ def _always(connection: object, conversation: int, epoch: int) -> bool:
 
 def _catch_up(journal: SQLiteJournal) -> None:
     """Let a handle go on from whatever the record's end is: nobody may do that."""
-    # pyright: basic
-    connection = journal._database.connection
-    key, journal._hash = connection.execute(
+    connection = journal._database.connection  # pyright: ignore[reportPrivateUsage]
+    key, digest = connection.execute(
         "SELECT key, hash FROM entry ORDER BY key DESC LIMIT 1"
     ).fetchone()
-    journal._sequence = key & 0xFFFFFFFF
+    journal._sequence = key & 0xFFFFFFFF  # pyright: ignore[reportPrivateUsage]
+    journal._hash = digest  # pyright: ignore[reportPrivateUsage]
 
 
 def test_without_the_fence_the_late_append_gets_through(
@@ -323,8 +323,8 @@ def test_two_processes_make_one_store_at_the_same_time(
     assert [one.hear() for one in both] == ["done"] * 3
     store = SQLiteStore(path)
     assert [one.entries for one in store.conversations()] == [10] * 3
-    for one in store.conversations():
-        assert len(store.read(one.name)) == 10
+    for listing in store.conversations():
+        assert len(store.read(listing.name)) == 10
     store.close()
 
 

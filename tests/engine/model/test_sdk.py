@@ -141,9 +141,6 @@ async def fault(server: Server, stream: bool = True, **options: Any) -> Fault:
     return caught.value.fault
 
 
-# What leaves
-
-
 async def test_body_leaves_byte_for_byte_in_one_attempt() -> None:
     server = Server([WHOLE], type_="application/json")
 
@@ -238,7 +235,8 @@ async def test_own_client_is_closed_and_a_given_one_is_not() -> None:
     assert not given.is_closed()
 
     own = SdkModel(api_key="k", base_url="http://127.0.0.1:9")
-    assert isinstance(own, SdkModel)
+    with pytest.raises(RequestFailedError, match="ConnectError"):
+        await own.send(ask(), ignore)
     await own.aclose()
 
 
@@ -248,9 +246,6 @@ def test_importing_it_imports_no_sdk() -> None:
         "assert not {'anthropic', 'httpx2', 'pydantic'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-# What comes
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -362,6 +357,7 @@ async def test_error_event_is_a_fault_of_the_server() -> None:
 
     found = await fault(Server([START, WORD, event]))
 
+    assert found == await fault(Server([data.encode()], type_="application/json"))
     assert (found.kind, found.status) == (FaultKind.TRANSIENT, 200)
     assert (found.type, found.message) == ("overloaded_error", "Overloaded")
     assert found.request_id == "req_b"
@@ -396,9 +392,6 @@ async def test_outcome_is_unknown_once_the_request_left(
 
     assert found.kind is FaultKind.TRANSIENT
     assert found.outcome_unknown is unknown
-
-
-# Cancellation and time
 
 
 async def test_cancellation_passes_and_closes_the_response() -> None:

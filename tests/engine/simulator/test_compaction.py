@@ -156,7 +156,7 @@ def test_what_cannot_be_summarised_is_refused_by_code() -> None:
 
 
 def test_a_compaction_that_fails_leaves_no_block() -> None:
-    summaries = [Answer((), "refusal"), "A summary of my own."]
+    summaries: list[Answer | str] = [Answer((), "refusal"), "A summary of my own."]
     simulator = Simulator(Scripted([], summaries=summaries))
 
     refused = compact(simulator)[1]
@@ -189,7 +189,10 @@ def test_kept_turns_keep_their_thinking_after_a_summary() -> None:
 
 
 LONG = [{"role": "user", "content": "river " * 50_000}]
-EDIT = {"type": "compact_20260112", "trigger": {"type": "input_tokens", "value": 50_000}}
+EDIT = {
+    "type": "compact_20260112",
+    "trigger": {"type": "input_tokens", "value": 50_000},
+}
 
 
 def by_threshold(messages: Any = LONG, edit: Any = EDIT, **fields: Any) -> Any:

@@ -113,9 +113,7 @@ def test_either_credential_will_do_and_x_api_key_goes_first() -> None:
 
 
 def test_the_betas_of_the_sdk_are_known() -> None:
-    literal = next(
-        part for part in get_args(AnthropicBetaParam) if get_args(part)
-    )
+    literal = next(part for part in get_args(AnthropicBetaParam) if get_args(part))
 
     assert set(get_args(literal)) <= KNOWN_BETAS
 
@@ -210,7 +208,11 @@ def test_limits_of_length_are_the_models() -> None:
     simulator = Simulator(limits=Limits(context_window=10, output_max=50))
 
     assert "max_tokens: 100 > 50" in error(post(simulator))[2]
-    long = {**BODY, "max_tokens": 5, "messages": [{"role": "user", "content": "x" * 99}]}
+    long = {
+        **BODY,
+        "max_tokens": 5,
+        "messages": [{"role": "user", "content": "x" * 99}],
+    }
     assert error(post(simulator, long))[2] == (
         "prompt is too long: 29 tokens > 10 maximum"
     )

@@ -26,8 +26,10 @@ from detent.simulator import (
 HEADERS = (("authorization", "Bearer k"), ("anthropic-version", "2026-10-21"))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=30),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 NAMES = st.from_regex(r"[a-zA-Z0-9_-]{1,20}", fullmatch=True)
@@ -35,9 +37,7 @@ PARTS = st.one_of(
     st.builds(Text, st.text(max_size=200)),
     st.builds(Thinking, st.text(max_size=100)),
     st.builds(Redacted),
-    st.builds(
-        Call, NAMES, st.dictionaries(st.text(max_size=8), VALUES, max_size=4)
-    ),
+    st.builds(Call, NAMES, st.dictionaries(st.text(max_size=8), VALUES, max_size=4)),
 )
 
 
@@ -116,11 +116,11 @@ def test_a_ping_comes_and_a_call_comes_in_fragments() -> None:
     events, _ = exchange(reply("Looking.", call))
 
     names = [event.name for event in events]
+    recorded: list[Any] = [event.data for event in events]
     fragments = [
         data["delta"]["partial_json"]
-        for data in (event.data or {} for event in events)
-        if isinstance(data.get("delta"), dict)
-        and "partial_json" in json.dumps(data["delta"])
+        for data in recorded
+        if data.get("delta", {}).get("type") == "input_json_delta"
     ]
     assert "ping" in names
     assert fragments[0] == ""
@@ -130,15 +130,13 @@ def test_a_ping_comes_and_a_call_comes_in_fragments() -> None:
 def test_an_omitted_thought_has_its_signature_only() -> None:
     events, _ = exchange(Answer((Thinking("hm"), Text("yes"))))
 
+    recorded: list[Any] = [event.data for event in events]
     deltas = [
-        event.data["delta"]
-        for event in events
-        if event.name == "content_block_delta" and event.data is not None
+        data["delta"]["type"]
+        for data in recorded
+        if data["type"] == "content_block_delta"
     ]
-    assert [delta["type"] for delta in deltas if isinstance(delta, dict)] == [
-        "signature_delta",
-        "text_delta",
-    ]
+    assert deltas == ["signature_delta", "text_delta"]
 
 
 def swap(place: int, other: int) -> Callable[[list[Event]], list[Event]]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -136,33 +137,39 @@ def test_the_tool_choice_is_respected(
             assert set(called) == names
 
 
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "const": {"const": 3},
-    "enum": {"enum": ["a", "b"]},
-    "integer": {"type": "integer", "minimum": 3, "maximum": 9, "multipleOf": 3},
-    "exclusive": {"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 5},
-    "string": {"type": "string", "minLength": 5, "maxLength": 8},
-    "array": {"type": "array", "minItems": 2, "maxItems": 3, "items": {"const": 1}},
-    "nullable": {"type": ["null", "boolean"]},
-    "choice": {"anyOf": [{"type": "object", "required": []}, {"type": "null"}]},
+SCHEMAS: dict[str, tuple[dict[str, Any], Callable[[Any], bool]]] = {
+    "const": ({"const": 3}, lambda value: bool(value == 3)),
+    "enum": ({"enum": ["a", "b"]}, lambda value: value in ("a", "b")),
+    "integer": (
+        {"type": "integer", "minimum": 3, "maximum": 9, "multipleOf": 3},
+        lambda value: value in (3, 6, 9),
+    ),
+    "exclusive": (
+        {"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 5},
+        lambda value: bool(value == 4),
+    ),
+    "string": (
+        {"type": "string", "minLength": 5, "maxLength": 8},
+        lambda value: 5 <= len(value) <= 8,
+    ),
+    "array": (
+        {"type": "array", "minItems": 2, "maxItems": 3, "items": {"const": 1}},
+        lambda value: value in ([1, 1], [1, 1, 1]),
+    ),
+    "nullable": ({"type": ["null", "boolean"]}, lambda value: value in (True, False)),
+    "choice": (
+        {"anyOf": [{"type": "object", "required": []}, {"type": "null"}]},
+        lambda value: bool(value == {}),
+    ),
 }
 
 
-@pytest.mark.parametrize("name", list(SCHEMAS))
-def test_made_up_values_satisfy_simple_schemas(name: str) -> None:
-    checks: dict[str, Any] = {
-        "const": lambda value: value == 3,
-        "enum": lambda value: value in ("a", "b"),
-        "integer": lambda value: value in (3, 6, 9),
-        "exclusive": lambda value: value == 4,
-        "string": lambda value: 5 <= len(value) <= 8,
-        "array": lambda value: value in ([1, 1], [1, 1, 1]),
-        "nullable": lambda value: value in (True, False),
-        "choice": lambda value: value == {},
-    }
-
+@pytest.mark.parametrize(("schema", "satisfied"), SCHEMAS.values(), ids=list(SCHEMAS))
+def test_made_up_values_satisfy_simple_schemas(
+    schema: dict[str, Any], satisfied: Callable[[Any], bool]
+) -> None:
     for seed in range(30):
-        assert checks[name](sample(SCHEMAS[name], random.Random(seed)))
+        assert satisfied(sample(schema, random.Random(seed)))
 
 
 def test_a_schema_that_refers_to_itself_ends() -> None:

@@ -185,9 +185,7 @@ def test_what_the_thread_holds_is_not_repeated(field: str) -> None:
     first = world.create(system="s", tools=TOOLS)
     value = {"system": "s", "tools": TOOLS}[field]
 
-    response = world.send(
-        messages=[said("2")], thread=onward(first), **{field: value}
-    )
+    response = world.send(messages=[said("2")], thread=onward(first), **{field: value})
 
     assert response.status == 400
     assert field.encode() in response.body
@@ -196,9 +194,7 @@ def test_what_the_thread_holds_is_not_repeated(field: str) -> None:
 def test_results_are_matched_with_the_calls_the_thread_holds() -> None:
     world = World()
     world.simulator = Simulator(Scripted([call("look"), "done", "done"]))
-    response = world.send(
-        messages=[said("1")], thread={"type": "create"}, tools=TOOLS
-    )
+    response = world.send(messages=[said("1")], thread={"type": "create"}, tools=TOOLS)
     message = json.loads(response.body)
     called = message["content"][0]["id"]
     result = {"type": "tool_result", "tool_use_id": called, "content": "x"}

@@ -1,0 +1,122 @@
+"""`detent simulate` as a process: what it prints, serves, refuses, and how it stops."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner
+
+from detent.cli.simulate import simulate
+
+HEADERS = {"x-api-key": "any", "anthropic-version": "2026-10-21"}
+BODY: dict[str, Any] = {
+    "model": "claude-opus-5",
+    "max_tokens": 50,
+    "messages": [{"role": "user", "content": "hello"}],
+}
+
+
+@contextmanager
+def running(*options: str) -> Generator[tuple["subprocess.Popen[str]", str]]:
+    """The command, and the URL it printed."""
+    code = "from detent.cli.simulate import simulate; simulate()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    with process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        name, _, url = line.strip().partition("=")
+        assert name == "export ANTHROPIC_BASE_URL"
+        try:
+            yield process, url
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def ask(url: str) -> tuple[int, Any]:
+    parts = urlsplit(url)
+    assert parts.hostname == "127.0.0.1"
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.request("POST", "/v1/messages", json.dumps(BODY), HEADERS)
+    response = connection.getresponse()
+    answer = response.status, json.loads(response.read())
+    connection.close()
+    return answer
+
+
+def test_it_serves_logs_and_stops(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.json"
+    scenario.write_text('["Hello from a file."]', encoding="utf-8")
+    options = ("--scenario", str(scenario), "--faults", "429 retry-after=2 @2")
+    with running(*options) as (process, url):
+        first, second, third = ask(url), ask(url), ask(url)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+
+    assert first[1]["content"] == [{"type": "text", "text": "Hello from a file."}]
+    assert (second[0], third[0]) == (429, 200)
+    assert process.returncode == 130
+    lines = told.splitlines()
+    assert "any key is accepted" in lines[0]
+    assert lines[1] == "#1 POST /v1/messages claude-opus-5 200"
+    assert lines[2].startswith(
+        "#2 POST /v1/messages claude-opus-5 429 rate_limit_error"
+    )
+    assert lines[-1] == "stopped"
+    assert "Traceback" not in told
+
+
+def test_a_window_may_be_set_and_the_seed_repeats() -> None:
+    with running("--model-window", "3") as (_, url):
+        status, body = ask(url)
+    with running("--seed", "5") as (_, url):
+        one = ask(url)
+    with running("--seed", "5") as (_, url):
+        other = ask(url)
+
+    assert status == 400
+    assert body["error"]["message"] == "prompt is too long: 6 tokens > 3 maximum"
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("options", "scenario", "complaint"),
+    [
+        (["--faults", "429 foo"], None, "position 4"),
+        (["--faults", "limit nothing=3"], None, "images_max"),
+        ([], "{}", "an array of answers"),
+        ([], '["a", {"txt": "b"}]', "answer 2: unknown member 'txt'"),
+        ([], '[{"calls": [{"input": {}}]}]', "answer 1: a call is"),
+        ([], "nope", "no JSON"),
+    ],
+    ids=["fault", "limit", "object", "member", "call", "text"],
+)
+def test_bad_settings_are_refused_in_one_line(
+    options: list[str], scenario: str | None, complaint: str, tmp_path: Path
+) -> None:
+    if scenario is not None:
+        path = tmp_path / "scenario.json"
+        path.write_text(scenario, encoding="utf-8")
+        options = [*options, "--scenario", str(path)]
+
+    result = CliRunner().invoke(simulate, options)
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert complaint in result.output
+    assert len(result.output.splitlines()) == 1

@@ -1,0 +1,185 @@
+"""Every state the core can reach, looked at one by one.
+
+The environment may do anything a driver, a server, a person or a crash can do; the
+states are told apart by everything that decides what may happen next, and not by ids.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+from functools import cache
+
+import pytest
+
+from detent_states import events as ev
+from detent_states.call import CallState
+from detent_states.errors import IllegalEventError
+from detent_states.events import Event
+from detent_states.explore import Explored, ExplorationLimitError, explore
+from detent_states.faults import FaultKind
+from detent_states.outcome import Outcome, outcome
+from detent_states.snapshot import Snapshot
+from detent_states.step import begin, orders, step
+from detent_states.turn import TURN
+from tests.states.strategies import PROFILE, legal_events, stale_events
+
+START = begin(ev.ConversationOpened(PROFILE))
+
+
+def key(snapshot: Snapshot) -> Hashable:
+    """What decides the future of a conversation, without ids and counters."""
+    turn = snapshot.turn
+    head = snapshot.history.head
+    covered = snapshot.base is not None and snapshot.base.covers == len(
+        snapshot.history
+    )
+    past = (min(len(snapshot.history), 2), len(snapshot.bases) > 0, covered)
+    tail = None if head is None else outcome(head.reply)
+    if turn is None:
+        return past, tail, None
+    return (
+        past,
+        tail,
+        turn.state,
+        turn.purpose,
+        bool(turn.content),
+        tuple((call.state, call.closing) for call in turn.calls),
+        turn.outcome,
+        turn.due is not None,
+        turn.abandoned,
+        turn.fault is not None and turn.fault.kind is FaultKind.TOO_LONG,
+    )
+
+
+def worlds(snapshot: Snapshot) -> Iterator[Event]:
+    """Everything that may happen, with one representative a class."""
+    number = snapshot.turns * 100 + (snapshot.turn.attempt if snapshot.turn else 0)
+    for event in legal_events(snapshot, number):
+        yield event
+    turn = snapshot.turn
+    if turn is not None and turn.state in (
+        "sent",
+        "pending",
+        "compacting",
+        "confirmed",
+    ):
+        from detent_states.faults import Fault
+
+        for kind in (FaultKind.TOO_LONG, FaultKind.TRANSIENT):
+            yield ev.TurnFailed(turn.number, turn.attempt, Fault(kind, "fault"))
+    yield from stale_events(snapshot)
+
+
+def moves(
+    snapshot: Snapshot, skip: Callable[[str], bool] = lambda _: False
+) -> Iterator[tuple[str, Snapshot]]:
+    """The labelled moves from a state; refused events are no moves."""
+    for event in worlds(snapshot):
+        try:
+            made = step(snapshot, event)
+        except IllegalEventError:
+            continue
+        label = made.move.trigger if made.move else type(event).__name__
+        if not made.dropped and not skip(label):
+            yield label, made.snapshot
+
+
+@cache
+def graph() -> Explored[Snapshot]:
+    """The whole graph, once."""
+    return explore(START, moves, key, limit=60_000)
+
+
+def rests(snapshot: Snapshot) -> bool:
+    """A message was confirmed and nothing is owed."""
+    turn = snapshot.turn
+    return (
+        turn is not None
+        and turn.state == "confirmed"
+        and snapshot.resting
+        and turn.outcome in (Outcome.REST, Outcome.EMPTY, Outcome.TRUNCATED)
+    )
+
+
+def test_the_exploration_is_large_and_takes_every_row() -> None:
+    found = graph()
+    rows = {
+        (label, found.states[source].state, found.states[target].state)
+        for source, label, target in found.edges
+        if label in TURN.triggers()
+    }
+
+    assert len(found.states) > 500
+    assert rows == {(r.trigger, r.source, r.target) for r in TURN.transitions}
+
+
+def test_from_every_state_a_message_can_be_confirmed() -> None:
+    found = graph()
+
+    assert [found.path(k) for k in found.stuck(rests)[:1]] == []
+
+
+def test_the_liveness_check_finds_a_conversation_that_cannot_leave_failed() -> None:
+    """Planted: a client in which a failed turn blocks the next one for ever."""
+
+    def leaves_failed(snapshot: Snapshot) -> Iterator[tuple[str, Snapshot]]:
+        failed = snapshot.turn is not None and snapshot.turn.state == "failed"
+        if not failed:
+            yield from moves(snapshot)
+
+    found = explore(START, leaves_failed, key, limit=60_000)
+
+    assert ("TurnOpened", "fail") in {found.path(k) for k in found.stuck(rests)}
+
+
+def test_the_liveness_check_finds_a_call_without_its_result() -> None:
+    """Planted: a client that never closes a call whose tool did not answer."""
+    bad = {"CallClosed", "fail"}
+    found = explore(START, lambda s: moves(s, lambda name: name in bad), key)
+
+    assert ("TurnOpened", "send", "confirm") in {
+        found.path(k) for k in found.stuck(rests)
+    }
+
+
+def closed(snapshot: Snapshot) -> bool:
+    """Whatever is staged or sent answers every call, once."""
+    turn = snapshot.turn
+    if turn is None or turn.state not in ("pending", "sent"):
+        return True
+    return all(c.state is CallState.CLOSED and c.result for c in turn.calls)
+
+
+def test_no_request_leaves_with_an_open_call() -> None:
+    assert graph().violations(closed) == ()
+
+
+def test_the_pairing_check_finds_an_open_call_that_is_sent() -> None:
+    """Planted: a turn that goes on while a call is open."""
+
+    def hasty(snapshot: Snapshot) -> Iterator[tuple[str, Snapshot]]:
+        yield from moves(snapshot)
+        turn = snapshot.turn
+        if turn is not None and turn.state == "confirmed" and turn.open_calls:
+            import attrs
+
+            yield (
+                "answer",
+                attrs.evolve(snapshot, turn=attrs.evolve(turn, state="pending")),
+            )
+
+    found = explore(START, hasty, key, limit=60_000)
+
+    assert found.violations(closed)
+
+
+def test_the_machine_always_orders_something_or_waits_for_what_it_ordered() -> None:
+    for snapshot in graph().states.values():
+        turn = snapshot.turn
+        waiting = turn is not None and any(
+            c.state in (CallState.STARTED, CallState.UNKNOWN) for c in turn.open_calls
+        )
+        assert orders(snapshot) or waiting
+
+
+def test_a_key_that_tells_too_much_apart_is_said() -> None:
+    with pytest.raises(ExplorationLimitError, match="coarser key"):
+        explore(0, lambda n: [("next", n + 1)], lambda n: n, limit=100)
