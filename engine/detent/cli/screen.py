@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any, Final, Protocol, TypeAlias, final
 
@@ -133,7 +133,7 @@ class PlainScreen:
         return line
 
     @contextlib.contextmanager
-    def busy(self) -> Iterator[None]:
+    def busy(self) -> Generator[None, None, None]:
         """Nothing is hidden here."""
         yield
 
@@ -241,7 +241,7 @@ class LiveScreen:
             follower.join()
 
     @contextlib.contextmanager
-    def busy(self) -> Iterator[None]:
+    def busy(self) -> Generator[None, None, None]:
         """Do not echo what is typed during a turn; the next prompt shows it."""
         _quiet(self._attributes)
         try:
@@ -289,7 +289,7 @@ def _control(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _prompt_ctrl_c() -> Iterator[None]:
+def _prompt_ctrl_c() -> Generator[None, None, None]:
     """Let a Ctrl-C interrupt the line editor at whatever moment it comes.
 
     One that comes just before the editor waits for a key is only noticed with the next

@@ -9,7 +9,7 @@ import contextlib
 import shlex
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, Final, TypeVar, final
 
@@ -94,7 +94,7 @@ class Session:
     _terminated: bool = attrs.field(default=False, init=False)
     _hinted: float = attrs.field(default=0.0, init=False)
     _failed: bool = attrs.field(default=False, init=False)
-    _deferred: set[str] = attrs.field(factory=set, init=False)
+    _deferred: set[str] = attrs.field(factory=set[str], init=False)
 
     def __attrs_post_init__(self) -> None:
         turn = self.chat.turn
@@ -216,7 +216,7 @@ class Session:
     async def _follow(self, operation: Callable[[], Awaitable[Turn]]) -> Turn:
         watch = self.chat.watch()
         ended, pressed = anyio.Event(), anyio.Event()
-        result: Turn | DetentError
+        result: Turn | DetentError | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._listen, watch, ended)
             group.start_soon(self._tick)
@@ -230,10 +230,11 @@ class Session:
             group.cancel_scope.cancel()
         if isinstance(result, DetentError):
             raise result
+        assert result is not None, "an operation ends in a turn or in an error"
         return result
 
     @contextlib.contextmanager
-    def _signals(self, pressed: anyio.Event) -> Iterator[None]:
+    def _signals(self, pressed: anyio.Event) -> Generator[None, None, None]:
         """While a turn runs, Ctrl-C and SIGTERM stop it; SIGTERM then leaves."""
         loop = asyncio.get_running_loop()
         before = signal.getsignal(signal.SIGTERM)

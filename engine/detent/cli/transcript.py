@@ -6,7 +6,7 @@ attempt fails after all, a line under it says so.
 
 import json
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Final, cast, final
 
 from detent.cli.footer import brief, duration
 from detent.cli.page import INDENT, Flow, wrapped
@@ -218,7 +218,7 @@ class Transcript:
                 INDENT + what,
             ]
         lines += [
-            f'{INDENT}closed: {one_line(c.name)} {one_line(c.id)}: "{c.closing.value}"'
+            f'{INDENT}closed: {one_line(c.name)} {one_line(c.id)}: "{c.closing}"'
             for c in turn.calls
             if c.closing in _CLOSED_BY_US
         ]
@@ -234,7 +234,7 @@ def counted(number: int, thing: str) -> str:
     return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
 
 
-_CLOSED_BY_US = (Closing.UNKNOWN, Closing.NOT_EXECUTED, Closing.CUT_OFF)
+_CLOSED_BY_US: Final = (Closing.UNKNOWN, Closing.NOT_EXECUTED, Closing.CUT_OFF)
 
 
 def shown_arguments(report: CallReport) -> str:
@@ -252,9 +252,8 @@ def shown_result(report: CallReport) -> str:
     content = block.get("content")
     text = content if isinstance(content, str) else json.dumps(content)
     if isinstance(content, list):
-        parts: list[Any] = content  # pyright: ignore[reportUnknownVariableType]
-        texts = [part.get("text", "") for part in parts if isinstance(part, dict)]
-        text = "\n".join(map(str, texts))
+        parts = cast("list[dict[str, Any]]", content)  # as we built it
+        text = "\n".join(str(part.get("text", "")) for part in parts)
     lines = escape(text).strip().split("\n")
     more = f" (+{len(lines) - 1} lines)" if len(lines) > 1 else ""
     return one_line(lines[0]) + more

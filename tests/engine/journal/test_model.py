@@ -7,12 +7,15 @@ rules can leave a run without a move.
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import ClassVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    rule,
+    run_state_machine_as_test,
+)
 
 from detent.errors import ConversationBusyError, JournalError
 from detent.journal import MemoryStore, SQLiteStore
@@ -119,17 +122,9 @@ class SQLiteMachine(_Machine):
         self.store = self.make()
 
 
-class TestMemory(MemoryMachine.TestCase):  # type: ignore[name-defined,misc] - made at run time
-    """Run by pytest."""
-
-    settings: ClassVar = settings(
-        max_examples=60, stateful_step_count=40, deadline=None
-    )
+RUNS = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
-class TestSQLite(SQLiteMachine.TestCase):  # type: ignore[name-defined,misc] - made at run time
-    """Run by pytest."""
-
-    settings: ClassVar = settings(
-        max_examples=60, stateful_step_count=40, deadline=None
-    )
+@pytest.mark.parametrize("machine", [MemoryMachine, SQLiteMachine])
+def test_store_does_what_a_dictionary_of_lists_does(machine: type[_Machine]) -> None:
+    run_state_machine_as_test(machine, settings=RUNS)

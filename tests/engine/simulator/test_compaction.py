@@ -123,7 +123,7 @@ def test_a_summary_that_was_touched_is_refused_by_code() -> None:
     assert back({**block, "content": "x"}) == "compaction_content_mismatch"
     assert back({**block, "signature": flipped}) == "compaction_signature_invalid"
     assert back({**block, "signature": "!"}) == "compaction_signature_invalid"
-    changes = {**block, "tool_changes": []}
+    changes: Any = {**block, "tool_changes": []}
     assert back(changes) == "compaction_tool_changes_mismatch"
     assert back(block, block) in (
         "compaction_block_misplaced",
@@ -143,8 +143,8 @@ def test_another_servers_summary_is_refused() -> None:
 
 def test_what_cannot_be_summarised_is_refused_by_code() -> None:
     tools = [{"name": "look", "input_schema": {"type": "object"}}]
-    called = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
-    unfinished = [TALK[0], {"role": "assistant", "content": [called]}]
+    called: Any = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+    unfinished: Any = [TALK[0], {"role": "assistant", "content": [called]}]
 
     refused = compact(Simulator(), unfinished, tools=tools)
     combined = compact(Simulator(), stop_sequences=["x"])

@@ -200,7 +200,7 @@ def test_tokens_are_counted_as_documented_and_by_the_same_rules() -> None:
 
     assert json.loads(post(simulator, body, path=path).body) == {"input_tokens": 6}
     assert "max_tokens: Extra inputs" in error(post(simulator, BODY, path=path))[2]
-    empty = {**body, "messages": []}
+    empty: Any = {**body, "messages": []}
     assert "at least one message" in error(post(simulator, empty, path=path))[2]
 
 

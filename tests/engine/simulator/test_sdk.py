@@ -351,8 +351,8 @@ async def test_threads_are_found_continued_and_lost(shell: str) -> None:
         for word in ("one", "two", "three", "four"):
             await thread.send({"role": "user", "content": word})
 
-    kinds = [(exchange.body or {}).get("thread") for exchange in simulator.log]
-    told = [kind["type"] if isinstance(kind, dict) else None for kind in kinds]
+    bodies: list[Any] = [exchange.body for exchange in simulator.log]
+    told = [body["thread"]["type"] for body in bodies]
     # The fourth finds nothing, and the SDK replays the conversation.
     assert told == ["create", "continue", "continue", "continue", "create"]
     assert [exchange.status for exchange in simulator.log] == [200, 200, 200, 404, 200]

@@ -1,0 +1,43 @@
+"""The main job: six faults thrown at one conversation, over real sockets and processes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_demo_holds_every_claim_it_makes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "detent", "demo", "--files", str(ROOT)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    out = done.stdout
+    assert out.count("✓ │") == 7
+    assert "✕ │" not in out
+    assert "every later request was accepted" in out
+    assert "429 rate_limit_error" in out
+    assert "529 overloaded_error" in out
+    assert re.search(r"SIGKILL: process \d+ is gone", out)
+    assert "append_line is closed: outcome unknown" in out
+    assert out.count("≡ compacting ─fail→ ✕ failed") >= 2
+
+
+def test_a_folder_without_a_project_is_refused_with_a_hint(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "detent", "demo", "--files", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "has no README.md and LICENSE to read" in done.stderr

@@ -1,0 +1,143 @@
+"""Fail the nth statement of a whole scenario, for every n, once and for good.
+
+Whatever fails: only typed errors come out, everything that was acknowledged is there
+afterwards, an append is there as a whole or not at all, and what is still in doubt was
+said to be."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detent.errors import JournalError, UnknownConversationError
+from detent.journal import SQLiteStore
+from detent_states.events import RequestSent
+
+BATCH = 3
+
+
+class Trouble:
+    """Fails the nth statement, and perhaps every one after it, of every connection."""
+
+    def __init__(self, nth: int, *, once: bool, late: bool, code: int) -> None:
+        self.nth, self.once, self.late, self.code = nth, once, late, code
+        self.count = 0
+        self.on = True
+
+    def around(self, work: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
+        self.count += 1
+        due = self.count == self.nth or (self.count > self.nth and not self.once)
+        if not (self.on and due):
+            return work()
+        if self.late:
+            work()
+        error = sqlite3.OperationalError(f"planted at {self.count}")
+        error.sqlite_errorcode = self.code
+        raise error
+
+    def connect(self, uri: str) -> sqlite3.Connection:
+        trouble = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+                return trouble.around(
+                    lambda: sqlite3.Connection.execute(self, sql, *arguments)
+                )
+
+            def executemany(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+                return trouble.around(
+                    lambda: sqlite3.Connection.executemany(self, sql, *arguments)
+                )
+
+        return sqlite3.connect(uri, uri=True, isolation_level=None, factory=Connection)
+
+
+class Scenario:
+    """Two conversations, one a fork, with notes of what was acknowledged.
+
+    Attributes:
+        acknowledged: Own entries of each conversation that are certain.
+        possible: The same, and what may be there too.
+        forked: Own entries of the parent when it was forked, if that is certain.
+    """
+
+    def __init__(self, path: Path, trouble: Trouble) -> None:
+        self.path = path
+        self.trouble = trouble
+        self.acknowledged = {"notes": 0, "branch": 0}
+        self.possible = {"notes": 0, "branch": 0}
+        self.forked = False
+
+    def run(self) -> None:
+        store: SQLiteStore | None = None
+        try:
+            store = SQLiteStore(self.path, connect=self.trouble.connect)
+            self.append(store, "notes")
+            store.fork("notes", "branch", BATCH)
+            self.forked = True
+            self.append(store, "branch")
+            self.append(store, "notes")
+            store.read("branch")
+            store.conversations()
+        except JournalError:
+            pass
+        finally:
+            if store is not None:
+                store.close()
+
+    def append(self, store: SQLiteStore, name: str) -> None:
+        journal = store.open(name)
+        for _ in range(3):
+            try:
+                journal.append([RequestSent(1, number) for number in range(BATCH)])
+            except JournalError as error:
+                if error.outcome_unknown:
+                    self.possible[name] += BATCH
+                    raise
+            else:
+                self.acknowledged[name] += BATCH
+                self.possible[name] += BATCH
+        journal.close()
+
+    def check(self) -> None:
+        store = SQLiteStore(self.path)
+        notes = self.size(store, "notes")
+        branch = self.size(store, "branch")
+        assert self.acknowledged["notes"] <= notes <= self.possible["notes"]
+        if self.forked:
+            own = branch - BATCH
+            assert self.acknowledged["branch"] <= own <= self.possible["branch"]
+        assert notes % BATCH == branch % BATCH == 0
+        for name in ("notes", "after"):  # and it goes on
+            store.open(name).append([RequestSent(9, 9)])
+        store.close()
+
+    @staticmethod
+    def size(store: SQLiteStore, name: str) -> int:
+        try:
+            return len(store.read(name))
+        except UnknownConversationError:
+            return 0
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL])
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("once", [True, False], ids=["once", "for good"])
+def test_every_statement_may_fail(
+    tmp_path: Path, once: bool, late: bool, code: int
+) -> None:
+    for nth in range(1, 1000):
+        folder = tmp_path / str(nth)
+        folder.mkdir()
+        trouble = Trouble(nth, once=once, late=late, code=code)
+        scenario = Scenario(folder / "chat.db", trouble)
+        scenario.run()
+        trouble.on = False
+        scenario.check()
+        if trouble.count < nth:
+            break
+
+    assert nth > 100
+    assert scenario.acknowledged == {"notes": 6 * BATCH, "branch": 3 * BATCH}

@@ -1,0 +1,88 @@
+"""The README keeps its promises: short, code at once, and everything in it runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+WORDS_MAX = 600
+WORDS_BEFORE_CODE_MAX = 80
+
+
+def test_it_is_short_and_shows_code_at_once() -> None:
+    before, _, _ = README.partition("```python")
+
+    assert len(README.split()) <= WORDS_MAX
+    assert len(before.split()) <= WORDS_BEFORE_CODE_MAX
+
+
+def test_its_program_runs_without_a_key_and_says_who_answers(tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "README.md").write_text("An example.", encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("confirmed ")
+    assert "built-in simulator" in done.stderr
+    assert (tmp_path / "chat.db").exists()
+
+
+def test_every_file_and_command_it_names_exists() -> None:
+    from detent.cli.main import main
+
+    for link in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", README):
+        target = link[0] or link[1]
+        assert (ROOT / target).exists(), target
+    for path in re.findall(r"`((?:tests|states|engine)/[\w/.]+)`", README):
+        assert (ROOT / path).exists(), path
+    known = set(main.list_commands(None))  # type: ignore[arg-type] # the list needs no context
+    for command in re.findall(r"`detent (\w+)", README):
+        assert command in known
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert target in targets
+
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_runs_offline(example: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(example)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "confirmed" in done.stdout
+
+
+def test_nothing_committed_names_a_machine_or_a_registry() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if tracked.returncode != 0:  # an unpacked sdist has no git
+        tracked.stdout = "README.md\nconstraints.txt"
+    leak = re.compile(
+        r"(?<![\w.])/(?:work|root|farm)/[a-z]|https?://[\w.-]*(?:pypi|npm|debian)[\w.-]*"
+    )
+    for name in tracked.stdout.split():
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".txt", ".toml", ".json", ".mmd", ".svg"}:
+            assert not leak.search(path.read_text(encoding="utf-8")), name

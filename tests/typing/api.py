@@ -1,0 +1,63 @@
+"""The public surface as a type checker sees it. Checked, never run."""
+
+from typing import assert_type
+
+from detent import (
+    CallReport,
+    Conversation,
+    Cursor,
+    Happening,
+    Tool,
+    Turn,
+    TurnState,
+    sync,
+    tool,
+)
+from detent_states.history import History
+from detent_states.reply import Reply, Usage
+from detent_states.rules import Finding
+
+
+@tool
+async def bare(path: str) -> str:
+    """Bare."""
+    return path
+
+
+@tool(effect="safe", timeout=1, max_output="1 KiB")
+def optioned(path: str) -> str:
+    """With options."""
+    return path
+
+
+assert_type(bare, Tool)
+assert_type(optioned, Tool)
+
+
+async def conversation() -> None:
+    async with Conversation.open("a", tools=[bare, optioned]) as chat:
+        assert_type(chat, Conversation)
+        turn = await chat.send("x")
+        assert_type(turn, Turn)
+        assert_type(turn.state, TurnState)
+        assert_type(turn.reply, Reply | None)
+        assert_type(turn.calls, tuple[CallReport, ...])
+        assert_type(turn.usage, Usage)
+        assert_type(turn.raise_for_failure(), Turn)
+        async for happening in chat.stream([{"type": "text", "text": "x"}]):
+            assert_type(happening, Happening)
+        assert_type(await chat.interrupt(), bool)
+        assert_type(await chat.compact(), Turn)
+        assert_type(chat.fork("b"), Conversation)
+        assert_type(chat.history, History)
+        assert_type(chat.check(), tuple[Finding, ...])
+        assert_type(chat.cursor, Cursor)
+        assert_type(chat.diagram("svg"), str)
+
+
+def twin() -> None:
+    with sync.Conversation.open("a", tools=[bare]) as chat:
+        assert_type(chat, sync.Conversation)
+        assert_type(chat.send("x"), Turn)
+        for happening in chat.stream("x"):
+            assert_type(happening, Happening)
