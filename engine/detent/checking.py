@@ -56,9 +56,7 @@ def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     """
     turn = snapshot.turn
     staged = turn.staged if turn is not None else b""
-    body = build(
-        snapshot.profile, snapshot.history, snapshot.base, staged or _ANYTHING
-    )
+    body = build(snapshot.profile, snapshot.history, snapshot.base, staged or _ANYTHING)
     names = betas(snapshot.profile, snapshot.base, Purpose.MESSAGE)
     context = Context(betas=frozenset(names), body_bytes=len(body))
     return tuple(check(json.loads(body), context))

@@ -126,7 +126,7 @@ class Conversation:
         try:
             journal = self._store.open(self._name)
             try:
-                opened = start(journal, self._options, self._feed)
+                opened = start(self._store, journal, self._options, self._feed)
             except BaseException:
                 journal.close()
                 raise

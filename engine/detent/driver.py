@@ -11,7 +11,7 @@ Rules of this file:
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import final
 
@@ -45,6 +45,8 @@ from detent_states.snapshot import Call, Snapshot, Turn
 from detent_states.step import Step, closed_result, orders, step
 from detent_states.turn import TurnState
 
+NEVER_STARTED = "Not executed: the journal failed before this call could start."
+
 _FACTS = (ev.ReplyConfirmed, ev.CompactionConfirmed, ev.CallClosed, ev.TurnFailed)
 """What has already happened in the world: kept in memory until it is durable."""
 
@@ -55,6 +57,7 @@ class World:
 
     Attributes:
         journal: Where its events become durable.
+        reopen: Takes the conversation anew, after an append nobody can vouch for.
         model: Where its requests go.
         clock: Time.
         ids: Identity and chance.
@@ -64,6 +67,7 @@ class World:
     """
 
     journal: Journal
+    reopen: Callable[[], Journal]
     model: Model
     clock: Clock
     ids: Ids
@@ -84,6 +88,8 @@ class Driver:
         self._scope: anyio.CancelScope | None = None
         self._why = ""
         self._journal_error: JournalError | None = None
+        self._in_doubt = False
+        self._doubted_from = 0
 
     # What the machine is told, and what becomes durable.
 
@@ -103,19 +109,46 @@ class Driver:
         """Make everything since the last flush durable, in one transaction.
 
         Raises:
-            JournalError: Nothing was appended. What already happened in the world
-                stays in memory and is saved by the next flush; what was only about
-                to happen is taken back.
+            JournalError: What already happened in the world stays in memory and is
+                saved by the next flush. What was only about to happen is taken back,
+                unless nobody can say whether it was recorded: then the next flush
+                takes the conversation anew and looks.
         """
+        if self._in_doubt:
+            self._look()
         if not self._unsaved:
             return
         journal = self.world.journal
         first = journal.sequence + 1
         try:
             journal.append([event for _, event, _ in self._unsaved])
-        except JournalError:
-            self._take_back()
+        except JournalError as error:
+            self._in_doubt = error.outcome_unknown
+            self._doubted_from = first
+            if not error.outcome_unknown:
+                self._take_back()
             raise
+        self._tell(first)
+
+    def _look(self) -> None:
+        """Find out what became of an append that ended in doubt: all of it, or none."""
+        self.world.journal.close()
+        self.world.journal = self.world.reopen()
+        self._in_doubt = False
+        if self.world.journal.sequence < self._doubted_from:
+            self._take_back()
+            return
+        announced = [
+            e.call for _, e, _ in self._unsaved if isinstance(e, ev.CallStarted)
+        ]
+        self._tell(self._doubted_from)
+        for call in announced:  # recorded as started, and known not to have been
+            result = closed_result(call, NEVER_STARTED)
+            number = self._turn().number
+            self.apply(ev.CallClosed(number, call, Closing.NOT_EXECUTED, result))
+
+    def _tell(self, first: int) -> None:
+        """Tell watchers what is durable now."""
         saved, self._unsaved = self._unsaved, []
         for offset, (_, event, made) in enumerate(saved):
             narrate(self.feed, first + offset, event, made, self.world.policy)

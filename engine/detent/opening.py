@@ -52,7 +52,7 @@ def choose_store(given: object) -> tuple[Store, bool]:
 
 
 def start(
-    journal: Journal, options: Mapping[str, Any], feed: Feed
+    store: Store, journal: Journal, options: Mapping[str, Any], feed: Feed
 ) -> tuple[Driver, Endpoint, dict[str, int]]:
     """A driver for what the journal holds, settled and ready for the next turn.
 
@@ -77,6 +77,7 @@ def start(
         loaded = Loaded(Snapshot(profile), {})
     world = World(
         journal=journal,
+        reopen=lambda: store.open(journal.name),
         model=endpoint.model,
         clock=options["clock"] or SystemClock(),
         ids=options["ids"] or SystemIds(),

@@ -1,7 +1,9 @@
 """Two tools for a chat: reading files, in one folder and nowhere else."""
 
+import contextlib
 import os
 import stat
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +41,8 @@ def file_tools(folder: Path, *, ask: bool) -> list[Tool]:
         Args:
             path: Path of the file, relative to the folder on offer.
         """
-        return _read(_inside(root, path))
+        with _told_of(path):
+            return _read(_inside(root, path))
 
     def list_files(path: str = ".") -> str:
         """List the files in a folder, one a line; folders end in a slash.
@@ -47,9 +50,19 @@ def file_tools(folder: Path, *, ask: bool) -> list[Tool]:
         Args:
             path: Path of the folder, relative to the folder on offer.
         """
-        return _list(_inside(root, path))
+        with _told_of(path):
+            return _list(_inside(root, path))
 
     return [tool(effect=effect)(read_file), tool(effect=effect)(list_files)]
+
+
+@contextlib.contextmanager
+def _told_of(path: str) -> Generator[None, None, None]:
+    """Speak of the path as it was given: where the folder is concerns nobody else."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path!r}: {error.strerror or error}") from error
 
 
 def _inside(root: Path, path: str) -> Path:
@@ -57,7 +70,7 @@ def _inside(root: Path, path: str) -> Path:
         raise ValueError("a path has no NUL in it")
     found = (root / path).resolve()
     if not found.is_relative_to(root):
-        raise PermissionError(f"{path!r} is outside of the folder on offer")
+        raise PermissionError("it is outside of the folder on offer")
     return found
 
 
@@ -67,7 +80,7 @@ def _read(path: Path) -> str:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise IsADirectoryError(f"{path.name!r} is no regular file")
+            raise OSError("it is no regular file")
         data = file.read(BYTES_MAX + 1)
     text = data[:BYTES_MAX].decode(errors="replace")
     return text + ("\n[cut here]" if len(data) > BYTES_MAX else "")

@@ -44,7 +44,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = MappingProxyType(
             "Draw MACHINE: turn (the default), call, thread or writer.",
         ),
         "check": Lazy(
-            "detent.cli.check:check", "Say what the Messages API would refuse in FILE."
+            "detent.cli.check:check", "Check a request against the rules of the API."
         ),
     }
 )

@@ -126,7 +126,8 @@ class PlainScreen:
     def ask(self, prompt: str) -> str:
         """Read a line; the prompt is shown to people only."""
         if self._asks:
-            return input(prompt)
+            with _prompt_ctrl_c():
+                return input(prompt)
         line = sys.stdin.readline()
         if not line:
             raise EOFError
@@ -295,6 +296,9 @@ def _prompt_ctrl_c() -> Generator[None, None, None]:
     One that comes just before the editor waits for a key is only noticed with the next
     key. A thread that is woken by the signal itself sends it once more then.
     """
+    if os.name != "posix":
+        yield
+        return
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     seen = threading.Event()

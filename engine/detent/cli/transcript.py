@@ -176,7 +176,7 @@ class Transcript:
             if moved.closing in (Closing.RESULT, Closing.ERROR) and report is not None:
                 how = f"{how}: {shown_result(report)}"
             took = f"  {duration(spent)}" if spent >= 0.05 else ""
-            return self.note(self._cut(f"{bar} {to} {how}") + took)
+            return self.note(self._cut(f"{bar} {name} {to} {how}") + took)
         return ""
 
     def _cut(self, line: str) -> str:

@@ -37,6 +37,7 @@ from detent.simulator.gate import (
     beta_refusal,
     beta_values,
     credential_refusal,
+    nested_too_deeply,
     parse_body,
     size_refusal,
     version_refusal,
@@ -52,7 +53,7 @@ from detent.simulator.mangling import (
 from detent.simulator.replies import fresh_id
 from detent.simulator.schedule import Circumstances, Faults
 from detent.simulator.seeded import Seeded
-from detent.simulator.service import Admitted, Regime, Service, Settings
+from detent.simulator.service import Admitted, Regime, Reply, Service, Settings
 from detent.simulator.streaming import stream_chunks
 from detent.simulator.threads import continued_id
 from detent.simulator.wire import (
@@ -64,7 +65,7 @@ from detent.simulator.wire import (
     as_object,
     dump,
 )
-from detent_states.rules import Limits
+from detent_states.rules import RULES, Limits
 
 _ROUTE: Final = re.compile(
     r"(?:.*)/v1/(messages/count_tokens|messages|models)(?:/([^/]+))?/?"
@@ -122,7 +123,7 @@ class Simulator:
 
     Raises:
         FaultScriptError: The text of the faults cannot be read.
-        SettingsError: A fault names a limit that does not exist.
+        SettingsError: A fault names a limit or a rule that does not exist.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class Simulator:
         observe: Callable[[Exchange], None] | None = None,
     ) -> None:
         script = parse_faults(faults) if isinstance(faults, str) else faults
-        _check_limits(script)
+        _check_names(script)
         self._strict = strict
         self._keys = keys
         self._clock = clock
@@ -324,9 +325,14 @@ class Simulator:
     def _judged(
         self, visit: _Visit, body: Json, regime: Regime
     ) -> Admitted | Json | Refusal:
-        if visit.endpoint == "messages/count_tokens":
-            return self._service.admit_count(body, visit.betas, visit.request, regime)
-        return self._service.admit(body, visit.betas, visit.request, regime, visit.at)
+        request, betas = visit.request, visit.betas
+        try:
+            if visit.endpoint == "messages/count_tokens":
+                return self._service.admit_count(body, betas, request, regime)
+            return self._service.admit(body, betas, request, regime, visit.at)
+        except RecursionError:
+            # The parser took it, but what is nested so deeply cannot be looked at.
+            return nested_too_deeply()
 
     def _is_scripted(self, visit: _Visit, body: Json, refusal: Refusal) -> bool:
         """Whether only the script explains a refusal: without it there is none."""
@@ -370,7 +376,11 @@ class Simulator:
     def _reply(self, visit: _Visit, outcome: Admitted | Json) -> ApiResponse:
         if not isinstance(outcome, Admitted):
             return self._whole(visit, outcome)
-        reply = self._service.reply(outcome, visit.rng, visit.number, visit.at)
+        reply: Reply | Refusal
+        try:
+            reply = self._service.reply(outcome, visit.rng, visit.number, visit.at)
+        except RecursionError:
+            reply = nested_too_deeply()
         if isinstance(reply, Refusal):
             visit.error = reply
             return self._error(visit, reply)
@@ -446,15 +456,22 @@ class Simulator:
         )
 
 
-def _check_limits(script: Script) -> None:
-    known = sorted(field.name for field in attrs.fields(Limits))
+def _check_names(script: Script) -> None:
+    limits = sorted(field.name for field in attrs.fields(Limits))
+    rules = [rule.id for rule in RULES]
     for fault in script:
-        if isinstance(fault.action, LimitChange) and fault.action.name not in known:
-            raise SettingsError(
-                f"faults: {fault}",
-                f"there is no limit {fault.action.name!r}",
-                f"name one of {', '.join(known)}",
-            )
+        match fault.action:
+            case LimitChange(name) if name not in limits:
+                kind, known = "limit", limits
+            case RuleSwitch(name) if name not in rules:
+                kind, known = "rule", rules
+            case _:
+                continue
+        raise SettingsError(
+            f"faults: {fault}",
+            f"there is no {kind} {name!r}",
+            f"name one of {', '.join(known)}",
+        )
 
 
 def _exchange(visit: _Visit, status: int) -> Exchange:

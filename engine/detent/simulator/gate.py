@@ -161,13 +161,18 @@ def parse_body(request: ApiRequest) -> Json | Refusal:
     except UnicodeDecodeError as problem:
         return _not_valid(f"str is not valid UTF-8: {problem.reason}")
     except RecursionError:
-        return _not_valid("recursion limit exceeded")
+        return nested_too_deeply()
     except ValueError as problem:
         return _not_valid(str(problem))
     body = as_object(value)
     if body is None:
         return invalid("Input should be an object")
     return body
+
+
+def nested_too_deeply() -> Refusal:
+    """400 for JSON that is nested more deeply than can be followed."""
+    return _not_valid("recursion limit exceeded")
 
 
 def _not_valid(reason: str) -> Refusal:

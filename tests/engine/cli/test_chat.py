@@ -477,8 +477,10 @@ def test_file_tools_read_what_is_inside(folder: Path) -> None:
 def test_file_tools_read_nothing_else(folder: Path, path: str) -> None:
     read_file, _ = file_tools(folder, ask=False)
 
-    with pytest.raises((OSError, ValueError)):
+    with pytest.raises((OSError, ValueError)) as caught:
         read_file(path)
+
+    assert str(folder) not in str(caught.value)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

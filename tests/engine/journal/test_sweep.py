@@ -13,6 +13,7 @@ import pytest
 
 from detent.errors import JournalError, UnknownConversationError
 from detent.journal import SQLiteStore
+from detent.journal.handle import SQLiteJournal
 from detent_states.events import RequestSent
 
 BATCH = 3
@@ -73,7 +74,9 @@ class Scenario:
     def run(self) -> None:
         store: SQLiteStore | None = None
         try:
-            store = SQLiteStore(self.path, connect=self.trouble.connect)
+            store = SQLiteStore(
+                self.path, synchronous="NORMAL", connect=self.trouble.connect
+            )
             self.append(store, "notes")
             store.fork("notes", "branch", BATCH)
             self.forked = True
@@ -102,7 +105,7 @@ class Scenario:
         journal.close()
 
     def check(self) -> None:
-        store = SQLiteStore(self.path)
+        store = SQLiteStore(self.path, synchronous="NORMAL")
         notes = self.size(store, "notes")
         branch = self.size(store, "branch")
         assert self.acknowledged["notes"] <= notes <= self.possible["notes"]
@@ -122,22 +125,49 @@ class Scenario:
             return 0
 
 
-@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL])
-@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("once", [True, False], ids=["once", "for good"])
-def test_every_statement_may_fail(
-    tmp_path: Path, once: bool, late: bool, code: int
-) -> None:
-    for nth in range(1, 1000):
-        folder = tmp_path / str(nth)
-        folder.mkdir()
+def _sweep(folder: Path, *, once: bool, late: bool, code: int) -> Scenario:
+    """Run the scenario with its nth statement failing until there is no nth one."""
+    nth = 0
+    while True:
+        nth += 1
+        path = folder / f"{nth}.db"
         trouble = Trouble(nth, once=once, late=late, code=code)
-        scenario = Scenario(folder / "chat.db", trouble)
+        scenario = Scenario(path, trouble)
         scenario.run()
         trouble.on = False
         scenario.check()
         if trouble.count < nth:
-            break
+            assert nth > 100
+            return scenario
 
-    assert nth > 100
+
+@pytest.mark.parametrize(
+    ("once", "late", "code"),
+    [
+        (True, False, sqlite3.SQLITE_IOERR),
+        (True, False, sqlite3.SQLITE_FULL),
+        (True, True, sqlite3.SQLITE_IOERR),
+        (False, False, sqlite3.SQLITE_FULL),
+        (False, True, sqlite3.SQLITE_IOERR),
+    ],
+)
+def test_every_statement_may_fail(
+    tmp_path: Path, once: bool, late: bool, code: int
+) -> None:
+    scenario = _sweep(tmp_path, once=once, late=late, code=code)
+
     assert scenario.acknowledged == {"notes": 6 * BATCH, "branch": 3 * BATCH}
+
+
+def _never(*_: object) -> bool:
+    return False
+
+
+def test_commit_that_is_taken_for_failed_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planted bug: an exception from COMMIT read as "it did not happen"."""
+    monkeypatch.setattr(SQLiteJournal, "_is_done", _never)
+
+    with pytest.raises(AssertionError):
+        _sweep(tmp_path, once=True, late=True, code=sqlite3.SQLITE_FULL)

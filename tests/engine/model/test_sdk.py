@@ -76,7 +76,7 @@ class Body(httpx2.AsyncByteStream):
                     await anyio.sleep_forever()
                 case Exception():
                     raise part
-                case float():
+                case float() | int():
                     await anyio.sleep(part)
                 case Pulse():
                     while True:

@@ -318,9 +318,11 @@ def test_a_limit_that_shrinks_explains_the_rejections_it_causes() -> None:
     assert not simulator.log[-1].scripted
 
 
-def test_a_limit_nobody_knows_is_refused_at_once() -> None:
+def test_names_nobody_knows_are_refused_at_once() -> None:
     with pytest.raises(SettingsError, match="images_max"):
         Simulator(faults="limit imgaes_max=20")
+    with pytest.raises(SettingsError, match="R8"):
+        Simulator(faults="rule R99 off")
 
 
 FAULTS = "429 every 5, cut 4 eof every 3, cut 40% reset every 7, slow events 1s every 4"

@@ -598,3 +598,18 @@ async def test_a_tool_runner_of_the_sdk_runs_to_its_end() -> None:
 
     assert last.content[-1].to_dict()["text"] == "It is 3."
     assert simulator.unscripted_rejections() == ()
+
+
+def test_the_transport_runs_under_trio() -> None:
+    async def talk() -> list[str]:
+        simulator = Simulator(Scripted(["Hi."] * 3), faults="cut 3 eof @2, stall @3")
+        client: Any = simulated_client(simulator, sleep=no_sleep)
+        first = await client.messages.create(**ASK)
+        seen = [first.stop_reason]
+        seen += [type((await streamed(client))[-1]).__name__ for _ in range(1)]
+        with pytest.raises(anthropic.APITimeoutError):
+            await client.messages.create(**ASK)
+        await client.close()
+        return seen
+
+    assert anyio.run(talk, backend="trio") == ["end_turn", "RemoteProtocolError"]
