@@ -118,7 +118,12 @@ def test_nothing_unfinished_or_banned_is_left(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
 
-    for word in ("TO" + "DO", "FIX" + "ME", "X" + "XX", "raise NotImplemented" + "Error"):
+    for word in (
+        "TO" + "DO",
+        "FIX" + "ME",
+        "X" + "XX",
+        "raise NotImplemented" + "Error",
+    ):
         assert word not in text
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -133,16 +138,17 @@ def test_every_module_class_and_public_function_says_what_it_is_for(path: Path) 
 
     assert ast.get_docstring(tree)
     for node in tree.body:
-        kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        if isinstance(node, kinds) and not hidden(node):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if not hidden(node):
             assert ast.get_docstring(node), node.name
             if isinstance(node, ast.ClassDef):
                 for member in node.body:
-                    functions = ast.FunctionDef | ast.AsyncFunctionDef
-                    if isinstance(member, functions) and not member.name.startswith(
-                        "_"
-                    ):
-                        assert ast.get_docstring(member), f"{node.name}.{member.name}"
+                    if not isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef):
+                        continue
+                    public = not member.name.startswith("_")
+                    said = f"{node.name}.{member.name}"
+                    assert not public or ast.get_docstring(member), said
 
 
 PUBLIC = (

@@ -13,7 +13,7 @@ Rules of this file:
 import contextlib
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import final
+from typing import Any, cast, final
 
 import anyio
 import attrs
@@ -441,8 +441,9 @@ def _verdict(order: SendRequest, reply: Reply) -> Event:
 
 
 def _refusal(reply: Reply) -> str:
-    details = reply.facts.get("stop_details")
-    if isinstance(details, dict):
+    told: Any = reply.facts.get("stop_details")
+    if isinstance(told, dict):
+        details = cast("dict[str, Any]", told)
         said = [str(details[k]) for k in ("category", "explanation") if details.get(k)]
         if said:
             return "the model declined: " + ": ".join(said)

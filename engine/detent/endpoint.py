@@ -91,10 +91,9 @@ def has_credentials() -> bool:
 
 
 def _simulated(timeout_seconds: float, idle_seconds: float) -> Endpoint:
+    from detent.model import SdkModel
     from detent.simulator import Simulator
     from detent.simulator.transport import simulated_client
-
-    from detent.model import SdkModel
 
     LOG.warning(
         "no credentials found: this conversation runs on the built-in simulator, and"

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import attrs
 
 from detent.driver import Driver
+from detent.errors import JournalCorruptError
 from detent.ports import Entry
 from detent_states import events as ev
 from detent_states.call import CallState, Closing
+from detent_states.errors import IllegalEventError
 from detent_states.faults import FaultKind
 from detent_states.replay import replay
 from detent_states.snapshot import Snapshot
@@ -32,11 +34,11 @@ class Loaded:
     keys: dict[str, int]
 
 
-def load(entries: Sequence[Entry]) -> Loaded | None:
+def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
     """Read a conversation; None if nothing was ever recorded.
 
     Raises:
-        IllegalEventError: The record is no history that the tables allow.
+        JournalCorruptError: The record is no history that the tables allow.
     """
     if not entries:
         return None
@@ -46,7 +48,14 @@ def load(entries: Sequence[Entry]) -> Loaded | None:
         for event in events
         if isinstance(event, ev.TurnOpened) and event.key is not None
     }
-    return Loaded(replay(events), keys)
+    try:
+        return Loaded(replay(events), keys)
+    except IllegalEventError as error:
+        raise JournalCorruptError(
+            where,
+            f"it records what cannot have happened ({error})",
+            "restore it from a backup; nothing was changed",
+        ) from error
 
 
 def recover(driver: Driver) -> None:

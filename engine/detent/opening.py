@@ -64,7 +64,7 @@ def start(
         JournalError: The journal cannot be read or written.
     """
     tools = tools_by_name(options["tools"] or ())
-    loaded = load(journal.entries())
+    loaded = load(journal.entries(), journal.name)
     profile = requested_profile(options, loaded.snapshot.profile if loaded else None)
     endpoint = choose_endpoint(
         options["client"],
@@ -114,7 +114,7 @@ def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profil
         if options[name] is not None
     }
     kept = {} if old is None else _settings_of(old)
-    merged = {
+    merged: dict[str, Any] = {
         "model": DEFAULT_MODEL,
         "max_tokens": DEFAULT_MAX_TOKENS,
         **kept,

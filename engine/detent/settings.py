@@ -148,9 +148,10 @@ def user_blocks(content: object) -> bytes:
                 _encoded("content", dict(cast("Mapping[str, Any]", block)))
                 for block in blocks
             )
+    given: object = content
     raise SettingsError(
         "content",
-        f"{type(content).__name__} is no user content",
+        f"{type(given).__name__} is no user content",
         "give text, or a non-empty list of content blocks",
     )
 

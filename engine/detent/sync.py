@@ -90,12 +90,12 @@ class Conversation:
         future = portal.start_task_soon(work)
         try:
             result: _T = future.result()
-            return result
         except BaseException:
             if not future.done():  # the caller's thread was interrupted, not the turn
                 portal.call(self._inner.interrupt)
                 future.exception()
             raise
+        return result
 
     # Turns.
 
@@ -224,7 +224,7 @@ class Conversation:
         """What the strict rules of the API say about the whole next request."""
         return self._inner.check()
 
-    def diagram(self, format: "Format" = "text") -> str:  # noqa: A002 - the public word
+    def diagram(self, format: "Format" = "text") -> str:
         """The turn machine, with the rows that this turn took."""
         return self._inner.diagram(format)
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, final
+from typing import Any, cast, final
 
 import attrs
 
@@ -44,7 +44,7 @@ class Usage:
         return self.input + self.cache_read + self.cache_write + self.output
 
     @classmethod
-    def read(cls, usage: object) -> "Usage":
+    def read(cls, usage: Any) -> "Usage":
         """Usage from the `usage` object of a reply; what is missing counts as 0.
 
         A compaction reply reports zeros at the top and its cost under `iterations`
@@ -52,19 +52,20 @@ class Usage:
         """
         if not isinstance(usage, dict):
             return cls()
+        told = cast("dict[str, Any]", usage)
         total = cls(
-            _count(usage.get("input_tokens")),
-            _count(usage.get("output_tokens")),
-            _count(usage.get("cache_read_input_tokens")),
-            _count(usage.get("cache_creation_input_tokens")),
+            _count(told.get("input_tokens")),
+            _count(told.get("output_tokens")),
+            _count(told.get("cache_read_input_tokens")),
+            _count(told.get("cache_creation_input_tokens")),
         )
-        iterations = usage.get("iterations")
+        iterations = told.get("iterations")
         if isinstance(iterations, list):
-            for one in iterations:
-                if isinstance(one, dict) and one.get("type") == "compaction":
-                    total += cls.read(
-                        {k: v for k, v in one.items() if k != "iterations"}
-                    )
+            for one in cast("list[Any]", iterations):
+                if isinstance(one, dict):
+                    part = cast("dict[str, Any]", one)
+                    if part.get("type") == "compaction":
+                        total += cls.read({**part, "iterations": None})
         return total
 
 
@@ -202,20 +203,10 @@ class Reply:
         """The calls of this reply that are ours to answer, in order."""
         if b'"tool_use"' not in self.content:
             return ()
-        broken = self.facts.get("broken")
-        raw: Mapping[str, str] = broken if isinstance(broken, dict) else {}
+        broken: Any = self.facts.get("broken")
+        raw = cast("dict[str, str]", broken) if isinstance(broken, dict) else {}
         return tuple(
-            ToolUse(
-                str(block["id"]),
-                str(block["name"]),
-                given
-                if isinstance(given := block.get("input"), dict)
-                and block["id"] not in raw
-                else None,
-                raw.get(str(block["id"]))
-                if isinstance(given, dict)
-                else json.dumps(given),
-            )
+            _tool_use(block, raw)
             for block in self.blocks
             if block.get("type") == "tool_use"
         )
@@ -224,3 +215,13 @@ class Reply:
     def digest(self) -> str:
         """SHA-256 of the sealed content, in hex."""
         return sha256(self.content).hexdigest()
+
+
+def _tool_use(block: Mapping[str, Any], broken: Mapping[str, str]) -> ToolUse:
+    """One call; its input is None where it was cut off, or is no object at all."""
+    id_, given = str(block["id"]), block.get("input")
+    if id_ in broken:
+        return ToolUse(id_, str(block["name"]), None, broken[id_])
+    if not isinstance(given, dict):
+        return ToolUse(id_, str(block["name"]), None, json.dumps(given))
+    return ToolUse(id_, str(block["name"]), cast("dict[str, Any]", given))

@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.engine.lab import Lab, lab
 
 from detent import (
     Closing,
@@ -19,7 +20,6 @@ from detent import (
     TurnState,
 )
 from detent.simulator import call, refuse, reply
-from tests.engine.lab import Lab, lab
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -186,8 +186,10 @@ async def test_an_interrupt_keeps_finished_work_and_closes_the_rest_truthfully(
 
         async with anyio.create_task_group() as group:
             group.start_soon(stop)
-            turn = await chat.send("Go")
+            await chat.send("Go")
 
+        turn = chat.turn
+        assert turn is not None
         assert turn.state is TurnState.FAILED
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.CANCELLED

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from tests.engine.lab import Lab, lab
 
 from detent import Closing, FaultKind, TurnState
 from detent.simulator import Scripted, Seeded, Simulator, call, run_in_thread
-from tests.engine.lab import Lab, lab
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -78,15 +79,14 @@ POINTS = [
 ]
 
 
-@pytest.mark.parametrize("point", POINTS)
-async def test_killed_anywhere_a_new_process_goes_on(lab: Lab, point: str) -> None:
+def kill_at(lab: Lab, ledger: Path, point: str) -> None:
+    """Run the child until it stands at that point, and kill it there."""
     lab.simulator = Simulator(
         Scripted(
             [call("act", what="once"), "Done."],
             then=Scripted(["Next."], then=Seeded(1)),
         )
     )
-    ledger = lab.folder / "ledger"
     with run_in_thread(lab.simulator) as server:
         process = subprocess.Popen(
             [
@@ -105,6 +105,12 @@ async def test_killed_anywhere_a_new_process_goes_on(lab: Lab, point: str) -> No
         with process:
             assert process.stdout.readline() == "now\n"
             os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_killed_anywhere_a_new_process_goes_on(lab: Lab, point: str) -> None:
+    ledger = lab.folder / "ledger"
+    kill_at(lab, ledger, point)
 
     lab.script("Carry on.", "Carry on.", "Carry on.", "Carry on.")
     effects = ledger.read_text().count("\n") if ledger.exists() else 0

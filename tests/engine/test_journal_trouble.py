@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.engine.lab import Lab, lab
 
 from detent import JournalError, JournalFullError, TurnState
 from detent.journal import MemoryStore
 from detent.ports import Entry, Journal, Listing
 from detent.simulator import call
 from detent_states.events import Event
-from tests.engine.lab import Lab, lab
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

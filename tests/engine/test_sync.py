@@ -9,11 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.engine.lab import Lab, lab
 
 from detent import Conversation as AsyncConversation
 from detent import ConversationClosedError, TextArrived, TurnEnded, TurnState, sync
 from detent.simulator import call
-from tests.engine.lab import Lab, lab
 
 __all__ = ["lab"]
 

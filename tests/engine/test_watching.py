@@ -2,11 +2,13 @@
 
 import anyio
 import pytest
+from tests.engine.lab import Lab, lab
 
 from detent import (
     CallMoved,
     Cursor,
     FaultKind,
+    Happening,
     Moved,
     SettingsError,
     TextArrived,
@@ -15,7 +17,6 @@ from detent import (
     Waiting,
 )
 from detent.simulator import call, reply
-from tests.engine.lab import Lab, lab
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -89,7 +90,7 @@ async def test_a_reader_comes_back_from_its_cursor(lab: Lab) -> None:
         start = chat.cursor
         whole = [h async for h in chat.stream("1")]
         part = whole[3].cursor
-        again = []
+        again: list[Happening] = []
         async for happening in chat.watch(part):
             again.append(happening)
             if isinstance(happening, TurnEnded):
@@ -106,7 +107,7 @@ async def test_a_reader_of_another_process_is_told_again_from_the_journal(
     async with lab.open() as chat:
         first = [h async for h in chat.stream("1")]
     async with lab.open() as chat:
-        told = []
+        told: list[Happening] = []
 
         async def read() -> None:
             async for happening in chat.watch(Cursor()):

@@ -9,6 +9,14 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.states.strategies import (
+    FAULTS,
+    PROFILE,
+    legal_events,
+    reply,
+    stale_events,
+    text,
+)
 
 from detent_states import events as ev
 from detent_states.call import Closing
@@ -29,14 +37,6 @@ from detent_states.rules import Context, check
 from detent_states.snapshot import Snapshot
 from detent_states.step import Step, begin, closed_result, fold, orders, step
 from detent_states.turn import TURN, TurnState
-from tests.states.strategies import (
-    FAULTS,
-    PROFILE,
-    legal_events,
-    reply,
-    stale_events,
-    text,
-)
 
 OPENED = ev.ConversationOpened(PROFILE)
 Stepper = Callable[[Snapshot, Event], Step]

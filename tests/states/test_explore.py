@@ -8,18 +8,19 @@ from collections.abc import Callable, Hashable, Iterator
 from functools import cache
 
 import pytest
+from tests.properties.test_step import only_commits_commit
+from tests.states.strategies import PROFILE, legal_events, stale_events
 
 from detent_states import events as ev
 from detent_states.call import CallState
 from detent_states.errors import IllegalEventError
 from detent_states.events import Event
-from detent_states.explore import Explored, ExplorationLimitError, explore
+from detent_states.explore import ExplorationLimitError, Explored, explore
 from detent_states.faults import FaultKind
 from detent_states.outcome import Outcome, outcome
 from detent_states.snapshot import Snapshot
 from detent_states.step import begin, orders, step
 from detent_states.turn import TURN
-from tests.states.strategies import PROFILE, legal_events, stale_events
 
 START = begin(ev.ConversationOpened(PROFILE))
 
@@ -52,8 +53,7 @@ def key(snapshot: Snapshot) -> Hashable:
 def worlds(snapshot: Snapshot) -> Iterator[Event]:
     """Everything that may happen, with one representative a class."""
     number = snapshot.turns * 100 + (snapshot.turn.attempt if snapshot.turn else 0)
-    for event in legal_events(snapshot, number):
-        yield event
+    yield from legal_events(snapshot, number)
     turn = snapshot.turn
     if turn is not None and turn.state in (
         "sent",
@@ -109,6 +109,23 @@ def test_the_exploration_is_large_and_takes_every_row() -> None:
 
     assert len(found.states) > 500
     assert rows == {(r.trigger, r.source, r.target) for r in TURN.transitions}
+
+
+def test_of_every_row_only_commits_change_history_ids_base_or_usage() -> None:
+    """Every row of the table, in every state that it can be taken from."""
+    taken: set[tuple[str, str, str]] = set()
+    for snapshot in graph().states.values():
+        for event in worlds(snapshot):
+            try:
+                made = step(snapshot, event)
+            except IllegalEventError:
+                continue
+            assert only_commits_commit([(snapshot, event, made)]), event
+            if made.move is not None:
+                move = made.move
+                taken.add((move.trigger, move.source, move.target))
+
+    assert taken == {(r.trigger, r.source, r.target) for r in TURN.transitions}
 
 
 def test_from_every_state_a_message_can_be_confirmed() -> None:

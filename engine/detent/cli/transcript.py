@@ -87,11 +87,15 @@ class Transcript:
                 return ""
 
     def note(self, text: str, ink: Ink = "dim", *, drawn: bool = False) -> str:
-        """Lines of our own, under whatever stands there; `drawn` ones are not broken."""
+        """Lines of our own, under whatever stands there; `drawn` ones are cut."""
         width = self._width()
         said = self._flow.end(width)
         for line in text.split("\n"):
-            broken = [line] if drawn else wrapped(line, width - len(INDENT))
+            room = width - len(INDENT)
+            if drawn:
+                broken = [clip(line, room, self._look.glyph("more"))]
+            else:
+                broken = wrapped(line, room)
             for piece in broken:
                 said += f"{INDENT}{self._look.ink(piece, ink)}\n"
         return said

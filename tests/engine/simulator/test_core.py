@@ -33,6 +33,8 @@ BODY: dict[str, Any] = {
     "messages": [{"role": "user", "content": "hello"}],
 }
 
+TOOLS = [{"name": "look", "input_schema": {"type": "object"}}]
+
 
 def post(
     simulator: Simulator,
@@ -226,6 +228,8 @@ def test_an_answer_is_cut_at_the_first_limit_it_meets() -> None:
         block = message["content"][0]["text"] if message["content"] else None
         return message["stop_reason"], message["stop_sequence"], block
 
+    assert stop(max_tokens=11)[0] == "end_turn"
+    assert stop(max_tokens=10)[0] == "max_tokens"
     assert stop(max_tokens=2) == ("max_tokens", None, "one two ")
     assert stop(max_tokens=0) == ("max_tokens", None, None)
     assert stop(stop_sequences=["three"])[:2] == ("stop_sequence", "three")
@@ -271,6 +275,7 @@ def test_diagnostics_tell_what_changed() -> None:
     assert ask(first, system="s", messages=grown)[1] is None
     for fields, reason in (
         ({"system": "t"}, "system_changed"),
+        ({"system": "s", "tools": TOOLS}, "tools_changed"),
         ({"system": "s", "model": "claude-sonnet-5"}, "model_changed"),
         ({"system": "s", "messages": grown[2:]}, "messages_changed"),
     ):

@@ -410,6 +410,22 @@ async def test_two_continues_at_once(shell: str) -> None:
     assert flying.value.error_code == "thread_continue_in_flight"
 
 
+async def test_a_continue_the_client_gave_up_is_over() -> None:
+    betas = ["message-threads-2026-08-12"]
+    simulator = scripted(*["Hi."] * 3, faults="slow headers 9s @2")
+    async with connected("transport", simulator, timeout=3) as client:
+        first = await client.beta.messages.create(
+            **ASK, thread={"type": "create"}, betas=betas
+        )
+        thread: Any = {"type": "continue", "previous_message_id": first.id}
+        with pytest.raises(anthropic.APITimeoutError):
+            await client.beta.messages.create(**ASK, thread=thread, betas=betas)
+        with pytest.raises(anthropic.BadRequestError) as again:
+            await client.beta.messages.create(**ASK, thread=thread, betas=betas)
+
+    assert again.value.error_code == "thread_already_continued"
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_a_summary_there_and_back_and_tampered_with(shell: str) -> None:
     betas = ["compact-2026-09-04"]

@@ -110,6 +110,24 @@ def test_the_tools_are_used_and_then_the_answer_is_given() -> None:
     assert "4 apples" in json.dumps(message["content"])
 
 
+def test_no_more_than_three_rounds_of_tools_are_asked_for() -> None:
+    used = {"type": "tool_use", "id": "toolu_1", "name": "read_file", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}
+    one: list[Any] = [
+        {"role": "assistant", "content": [used]},
+        {"role": "user", "content": [result]},
+    ]
+    begun = [{"role": "user", "content": "read it"}]
+
+    def calls(rounds: int) -> int:
+        request = {"messages": [*begun, *one * rounds], "tools": TOOLS}
+        answers = [Seeded(n).answer(request, random.Random(n)) for n in range(40)]
+        return sum(isinstance(p, Call) for answer in answers for p in answer.parts)
+
+    assert calls(2) > 0
+    assert calls(3) == 0
+
+
 @pytest.mark.parametrize(
     ("choice", "names"),
     [

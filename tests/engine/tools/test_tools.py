@@ -1,6 +1,7 @@
 """Whatever a tool does, its call gets exactly one legal result."""
 
 import json
+import threading
 from typing import Any
 
 import anyio
@@ -212,9 +213,12 @@ def star(*given: str) -> str:
     return ""
 
 
-def bare(thing) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001 - the point
-    """Bare."""
-    return str(thing)  # pyright: ignore[reportUnknownArgumentType]
+def untyped(thing: object) -> str:
+    """Untyped."""
+    return str(thing)
+
+
+del untyped.__annotations__["thing"]  # as if the author had left it out
 
 
 def only(given: str, /) -> str:
@@ -227,16 +231,19 @@ def fine(given: str) -> str:
     return given
 
 
-def strange(given: object()) -> str:  # type: ignore[valid-type]  # pyright: ignore
+def strange(given: int) -> str:
     """Strange."""
-    return ""
+    return str(given)
+
+
+strange.__annotations__["given"] = threading.Lock  # no schema has locks
 
 
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
         (star, "parameter *given takes whatever it is given"),
-        (bare, "parameter 'thing' has no type"),
+        (untyped, "parameter 'thing' has no type"),
         (only, "parameter 'given' is positional-only"),
         (strange, "no schema can be made from its signature"),
     ],
