@@ -54,7 +54,8 @@ class Conversation:
         self._endpoint: Endpoint | None = None
         self._store: Store | None = None
         self._owns_store = False
-        self._lock = anyio.Lock()
+        # Taken without yielding where nobody holds it: a turn need not wait a round.
+        self._lock = anyio.Lock(fast_acquire=True)
         self._feed = Feed()
         self._keys: dict[str, int] = {}
 
@@ -124,12 +125,7 @@ class Conversation:
             raise ConversationClosedError(self._name)
         self._store, self._owns_store = choose_store(self._options["store"])
         try:
-            journal = self._store.open(self._name)
-            try:
-                opened = start(self._store, journal, self._options, self._feed)
-            except BaseException:
-                journal.close()
-                raise
+            opened = start(self._store, self._name, self._options, self._feed)
         except BaseException:
             self._close_store()
             raise

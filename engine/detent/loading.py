@@ -10,7 +10,7 @@ import attrs
 
 from detent.driver import Driver
 from detent.errors import JournalCorruptError
-from detent.ports import Entry
+from detent.ports import Entries, Entry
 from detent_states import events as ev
 from detent_states.call import CallState, Closing
 from detent_states.errors import IllegalEventError
@@ -42,7 +42,10 @@ def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
     """
     if not entries:
         return None
-    events = [entry.event for entry in entries]
+    if isinstance(entries, Entries):
+        events = entries.events
+    else:
+        events = [entry.event for entry in entries]
     keys = {
         event.key: event.turn
         for event in events

@@ -1,6 +1,8 @@
 """What opening a conversation means: which store, which settings, which past."""
 
-from collections.abc import Mapping
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def choose_store(given: object) -> tuple[Store, bool]:
 
 
 def start(
-    store: Store, journal: Journal, options: Mapping[str, Any], feed: Feed
+    store: Store, name: str, options: Mapping[str, Any], feed: Feed
 ) -> tuple[Driver, Endpoint, dict[str, int]]:
     """A driver for what the journal holds, settled and ready for the next turn.
 
@@ -63,8 +65,40 @@ def start(
         SettingsError: A setting is unknown, of the wrong type or refused.
         JournalError: The journal cannot be read or written.
     """
+    with without_collection():
+        journal = store.open(name)
+        try:
+            loaded = load(journal.entries(), name)
+            return _started(store, journal, loaded, options, feed)
+        except BaseException:
+            journal.close()
+            raise
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Keep the garbage collector from sweeping in the middle of a load.
+
+    A load makes thousands of objects and no cycle, and each sweep looks at every object
+    of the process: it was measured to cost more than the load itself.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _started(
+    store: Store,
+    journal: Journal,
+    loaded: Loaded | None,
+    options: Mapping[str, Any],
+    feed: Feed,
+) -> tuple[Driver, Endpoint, dict[str, int]]:
     tools = tools_by_name(options["tools"] or ())
-    loaded = load(journal.entries(), journal.name)
     profile = requested_profile(options, loaded.snapshot.profile if loaded else None)
     endpoint = choose_endpoint(
         options["client"],

@@ -5,7 +5,7 @@ another transport, a journal in another database, a clock that a test turns by h
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, final
+from typing import Protocol, TypeAlias, final, overload
 
 import attrs
 
@@ -144,6 +144,47 @@ class Entry:
 
     sequence: int
     event: Event
+
+
+@final
+class Entries(Sequence[Entry]):
+    """Entries without gaps, each made when it is looked at.
+
+    A loaded conversation has thousands, and most readers want their events only.
+
+    Attributes:
+        events: The events, in order.
+        before: Sequence of the entry before the first.
+    """
+
+    __slots__ = ("before", "events")
+
+    def __init__(self, events: Sequence[Event], before: int = 0) -> None:
+        self.events = events
+        self.before = before
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self.events)))]
+        at = index + len(self.events) if index < 0 else index
+        return Entry(self.before + at + 1, self.events[index])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)  # pyright: ignore[reportUnknownArgumentType] - any sequence
+
+    __hash__ = None  # type: ignore[assignment] # as Python does for a class with __eq__
+
+    def __repr__(self) -> str:
+        return f"<{len(self.events)} entries after {self.before}>"
 
 
 class Journal(Protocol):

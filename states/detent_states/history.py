@@ -20,9 +20,14 @@ from detent_states.reply import Reply
 _USER = b'{"role":"user","content":['
 _ASSISTANT = b'{"role":"assistant","content":['
 _END = b"]}"
+_BETWEEN = _END + b"," + _ASSISTANT
 
 COMPACT_BETA = "compact-2026-09-04"
 """The beta that on-demand compaction needs, then and on every later request."""
+
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_ESCAPED = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def encode(value: object) -> bytes:
@@ -32,11 +37,10 @@ def encode(value: object) -> bytes:
         ValueError: NaN or infinity.
         TypeError: Not a JSON value.
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
-        return text.encode()
+        return _COMPACT.encode(value).encode()
     except UnicodeEncodeError:  # a lone surrogate: only an ASCII escape can carry it
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        return _ESCAPED.encode(value).encode()
 
 
 def user_message(blocks: bytes) -> bytes:
@@ -78,8 +82,12 @@ class Exchange:
     @classmethod
     def seal(cls, turn: int, user: bytes, reply: Reply) -> "Exchange":
         """Encode an exchange, once and for all."""
-        said = [m for m in (user_message(user), assistant_message(reply.content)) if m]
-        return cls(turn, b",".join(said), len(user), len(reply.content), reply.meta)
+        content = reply.content
+        if user and content:
+            wire = _USER + user + _BETWEEN + content + _END
+        else:
+            wire = user_message(user) or assistant_message(content)
+        return cls(turn, wire, len(user), len(content), reply.meta)
 
     @property
     def user(self) -> bytes:

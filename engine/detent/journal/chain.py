@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from detent.errors import JournalCorruptError, JournalVersionError
 from detent.journal.codec import KINDS, READERS, Row, decode
 from detent.journal.strict import CodecError
-from detent.ports import Entry
+from detent_states.events import Event
 
 SEQUENCE_BITS: Final = 32
 """An entry's key is its conversation's number and, in these bits, its sequence."""
@@ -83,30 +83,26 @@ def _padded(kind: str) -> bytes:
     return found
 
 
-def replay(
-    rows: Iterable[Loaded], previous: bytes, sequence: int
-) -> tuple[list[Entry], bytes]:
+def replay(rows: Iterable[Loaded], previous: bytes) -> tuple[list[Event], bytes]:
     """Decode entries and compute their chain, in one pass and as fast as it goes.
 
     Nothing that it returns may be used before the hash was compared with the stored
     one. One comparison at the end is enough: each hash covers the one before it.
 
     Args:
-        rows: The entries after `sequence`, in order.
+        rows: The entries, in order.
         previous: The hash they continue.
-        sequence: The sequence they continue.
 
     Returns:
-        The entries, and the hash of the last one.
+        Their events, and the hash of the last one.
 
     Raises:
         DamageError: An entry cannot be read; `diagnose` knows which and why.
     """
-    entries: list[Entry] = []
-    add, pack, forms, hash_of = entries.append, _FRAME.pack, _FORMS, sha256
+    events: list[Event] = []
+    add, pack, forms, hash_of = events.append, _FRAME.pack, _FORMS, sha256
     try:
         for epoch, kind, turn, attempt, meta, body, extra in rows:
-            sequence += 1
             padded, read = forms[kind]
             frame = pack(
                 previous,
@@ -119,11 +115,11 @@ def replay(
                 len(extra),
             )
             previous = hash_of(frame + meta + body + extra).digest()
-            add(Entry(sequence, read(turn, attempt, meta, body, extra)))
+            add(read(turn, attempt, meta, body, extra))
     except (CodecError, KeyError, StructError, TypeError) as error:
         # TypeError and StructError: a value of a type that no detent ever wrote.
         raise DamageError(str(error)) from error
-    return entries, previous
+    return events, previous
 
 
 def diagnose(
@@ -134,7 +130,7 @@ def diagnose(
     Args:
         rows: The same entries, with their keys and stored hashes.
         previous: As for `replay`.
-        sequence: As for `replay`.
+        sequence: The sequence they continue.
         where: The conversation.
 
     Raises:

@@ -20,7 +20,7 @@ from detent.journal.database import Database
 from detent.journal.records import Conversation, Record
 from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer, encoded, lost, place
-from detent.ports import Entry
+from detent.ports import Entries, Entry
 from detent_states.events import Event
 
 Clock: TypeAlias = Callable[[], float]
@@ -61,7 +61,7 @@ class SQLiteJournal:
             self._sequence = record.entries[-1].sequence
         self._hash = record.hash
         # The record was read and checked to open it: the first reader gets that.
-        self._loaded: list[Entry] | None = record.entries
+        self._loaded: Entries | None = record.entries
         self._certain = True
 
     @property

@@ -16,7 +16,8 @@ from detent.journal.chain import (
     replay,
 )
 from detent.journal.writer import place
-from detent.ports import Entry
+from detent.ports import Entries
+from detent_states.events import Event
 
 
 @final
@@ -54,7 +55,7 @@ class Record:
         hash: The hash of the last one; of the root where there is none.
     """
 
-    entries: list[Entry]
+    entries: Entries
     hash: bytes
 
 
@@ -187,9 +188,9 @@ def load(
         if stored is None:
             raise _damaged(conversation.name, f"entry {after} is missing")
         previous = stored
-    entries: list[Entry] = []
+    events: list[Event] = []
     for one, end in parts:
-        start = after + len(entries)
+        start = after + len(events)
         if start == one.begins and previous != one.root:
             raise _damaged(
                 conversation.name,
@@ -197,19 +198,19 @@ def load(
             )
         span = (one.base + start, one.base + end)
         try:
-            found, digest = replay(connection.execute(_LOAD, span), previous, start)
+            found, digest = replay(connection.execute(_LOAD, span), previous)
             _compare(connection, one, start + len(found), previous, digest)
         except DamageError as error:
             rows = connection.execute(_LOAD_ALL, span)
             diagnose(rows, previous, start, place(conversation.name))
             raise _damaged(conversation.name, "its hashes do not add up") from error
         previous = digest
-        entries = entries + found if entries else found
-        if one is not conversation and after + len(entries) != end:
+        events = events + found if events else found
+        if one is not conversation and after + len(events) != end:
             raise _damaged(
                 conversation.name, f"an entry it inherited from {one.name!r} is missing"
             )
-    return Record(entries, previous)
+    return Record(Entries(events, after), previous)
 
 
 def _compare(

@@ -74,7 +74,10 @@ class Writer:
             JournalError: The table refuses, because the handle was closed.
         """
         try:
-            self.state = WRITER.fire(self.state, trigger, None, None).target
+            # An append leaves the state as it is, a thousand times a second: its row is
+            # looked up. What moves the state is executed by the machine.
+            run = WRITER.choose if trigger == "append" else WRITER.fire
+            self.state = run(self.state, trigger, None, None).target
         except IllegalEventError as refused:
             if self.state == WriterState.LOST.value:
                 raise lost(self._where) from refused

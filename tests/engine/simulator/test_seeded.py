@@ -111,7 +111,7 @@ def test_the_tools_are_used_and_then_the_answer_is_given() -> None:
 
 
 def test_no_more_than_three_rounds_of_tools_are_asked_for() -> None:
-    used = {"type": "tool_use", "id": "toolu_1", "name": "read_file", "input": {}}
+    used: Any = {"type": "tool_use", "id": "toolu_1", "name": "read_file", "input": {}}
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}
     one: list[Any] = [
         {"role": "assistant", "content": [used]},

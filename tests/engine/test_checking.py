@@ -1,0 +1,70 @@
+"""The check before sending: it costs little, and decides what the rules decide."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detent.checking import plainly_legal
+from detent_states.rules import check
+
+KEYS = st.sampled_from(["type", "text", "tool_use_id", "content", "is_error", "extra"])
+VALUES = (
+    st.sampled_from(
+        ["text", "tool_result", "toolu_1", "toolu_2", "", " ", "Hello", "\ud800"]
+    )
+    | st.booleans()
+    | st.none()
+    | st.text(max_size=4)
+)
+BLOCKS = (
+    st.dictionaries(KEYS, VALUES, max_size=5)
+    | st.builds(lambda t: {"type": "text", "text": t}, VALUES)
+    | st.builds(
+        lambda i, c: {"type": "tool_result", "tool_use_id": i, "content": c},
+        VALUES,
+        VALUES,
+    )
+)
+CALLS = st.lists(st.sampled_from(["toolu_1", "toolu_2"]), unique=True, max_size=2)
+
+
+def rules_say(blocks: list[dict[str, Any]], calls: list[str]) -> bool:
+    asked = [{"type": "tool_use", "id": c, "name": "n", "input": {}} for c in calls]
+    before = [
+        {"role": "user", "content": "-"},
+        {"role": "assistant", "content": asked},
+    ]
+    messages = [*(before if calls else ()), {"role": "user", "content": blocks}]
+    body = {"model": "claude-sonnet-5-5", "max_tokens": 9, "messages": messages}
+    return next(check(body), None) is None
+
+
+@given(st.lists(BLOCKS, max_size=4), CALLS)
+def test_what_is_plainly_legal_is_legal(
+    blocks: list[dict[str, Any]], calls: list[str]
+) -> None:
+    if plainly_legal(blocks, calls):
+        assert rules_say(blocks, calls)
+
+
+@given(CALLS, st.lists(st.sampled_from(["Hello", "two words"]), max_size=2))
+def test_the_everyday_message_is_plainly_legal(
+    calls: list[str], texts: list[str]
+) -> None:
+    blocks: list[dict[str, Any]] = [
+        *({"type": "tool_result", "tool_use_id": c, "content": "r"} for c in calls),
+        *({"type": "text", "text": t} for t in texts),
+    ]
+    assert plainly_legal(blocks, calls) == bool(blocks)
+
+
+def test_what_a_rule_refuses_is_never_plain() -> None:
+    for bad in (
+        {"type": "text", "text": " "},
+        {"type": "text", "text": "x", "extra": 1},
+        {"type": "text", "text": "\ud800"},
+        {"type": "tool_result", "tool_use_id": "toolu_9", "content": "x"},
+    ):
+        assert not plainly_legal([bad], [])
+        assert not rules_say([bad], [])
