@@ -18,7 +18,7 @@ from detent.ports import Clock, Ids, Store
 from detent.settings import Limits, user_blocks
 from detent.stream import TurnStream, Watch
 from detent.tools import Tool
-from detent.turn import CallReport, Turn
+from detent.turn import Turn
 from detent_states import events as ev
 from detent_states.call import CallState
 from detent_states.errors import IllegalEventError
@@ -58,6 +58,7 @@ class Conversation:
         self._lock = anyio.Lock(fast_acquire=True)
         self._feed = Feed()
         self._keys: dict[str, int] = {}
+        self._streams = False  # as the turn was begun, so it goes on
 
     @classmethod
     def open(
@@ -185,7 +186,8 @@ class Conversation:
         """
         blocks = user_blocks(content)
         async with self._lock:
-            return await self._submit(blocks, key, stream=False)
+            self._streams = False
+            return await self._submit(blocks, key)
 
     def stream(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
@@ -203,7 +205,8 @@ class Conversation:
         async def work() -> Turn:
             async with self._lock:
                 watch.begin(self._feed.position)
-                return await self._submit(blocks, key, stream=True)
+                self._streams = True
+                return await self._submit(blocks, key)
 
         watch = TurnStream(self._feed, work, self.interrupt)
         return watch
@@ -226,7 +229,7 @@ class Conversation:
                 raise IllegalEventError(
                     TURN.name, turn.state, "retry", ("send",), "the turn is not done"
                 )
-            return await self._drive(stream=False)
+            return await self._drive()
 
     async def abandon(self) -> None:
         """Give up the failed turn: its text is dropped, its tool results are kept.
@@ -251,7 +254,7 @@ class Conversation:
         Finished work is kept, open calls are closed truthfully, the input stays
         staged. `send` and `stream` return the turn as `failed`.
         """
-        return self._open_driver().interrupt("interrupt() was called")
+        return self._open_driver().interrupt("the turn was interrupted")
 
     async def compact(self) -> Turn:
         """Replace the context by the server's summary of it, in a turn of its own.
@@ -263,7 +266,7 @@ class Conversation:
             ConversationClosedError, JournalError: As `send`.
         """
         async with self._lock:
-            return await self._submit(b"", None, stream=False)
+            return await self._submit(b"", None)
 
     async def approve(self, call: str) -> Turn:
         """Say yes to a call that waits, and go on once every call is decided.
@@ -275,9 +278,8 @@ class Conversation:
             IllegalEventError: No such call waits.
         """
         async with self._lock:
-            return await self._decide(
-                lambda turn: ev.CallApproved(turn, self._awaiting(call).id)
-            )
+            number = self._awaiting(call)
+            return await self._decide(ev.CallApproved(number, call))
 
     async def deny(self, call: str, reason: str = "the user said no") -> Turn:
         """Say no to a call that waits, and go on once every call is decided.
@@ -290,9 +292,8 @@ class Conversation:
             IllegalEventError: No such call waits.
         """
         async with self._lock:
-            return await self._decide(
-                lambda turn: ev.CallDenied(turn, self._awaiting(call).id, reason)
-            )
+            number = self._awaiting(call)
+            return await self._decide(ev.CallDenied(number, call, reason))
 
     # The past.
 
@@ -379,7 +380,7 @@ class Conversation:
 
     @property
     def live(self) -> bool:
-        """False if the simulator answers."""
+        """False if detent fell back on the simulator, for want of credentials."""
         return self._endpoint is not None and self._endpoint.live
 
     @property
@@ -425,7 +426,7 @@ class Conversation:
             raise ConversationClosedError(self._name)
         return self._driver
 
-    async def _submit(self, blocks: bytes, key: str | None, *, stream: bool) -> Turn:
+    async def _submit(self, blocks: bytes, key: str | None) -> Turn:
         """Open a turn and run it, unless its key says it ran already."""
         driver = self._open_driver()
         driver.flush()
@@ -437,7 +438,7 @@ class Conversation:
             if not last.abandoned:
                 if last.state == TurnState.FAILED:
                     driver.apply(ev.TurnRetried(last.number, asked=True))
-                return await self._drive(stream=stream)
+                return await self._drive()
         elif key is not None and snapshot.history.of_turn(self._keys.get(key, 0)):
             return Turn.confirmed(snapshot, self._keys[key])
         if not snapshot.resting:
@@ -447,11 +448,11 @@ class Conversation:
         driver.apply(ev.TurnOpened(number, blocks, key, purpose))
         if key is not None:
             self._keys[key] = number
-        return await self._drive(stream=stream)
+        return await self._drive()
 
-    async def _drive(self, *, stream: bool) -> Turn:
+    async def _drive(self) -> Turn:
         driver = self._open_driver()
-        await driver.run(stream=stream)
+        await driver.run(stream=self._streams)
         return self._rested(driver)
 
     def _rested(self, driver: Driver) -> Turn:
@@ -460,22 +461,21 @@ class Conversation:
         self._feed.publish(TurnEnded(self._feed.next(), turn))
         return turn
 
-    def _awaiting(self, call: str) -> CallReport:
+    def _awaiting(self, call: str) -> int:
+        """The turn in which that call waits for an approval."""
         turn = self.turn
         waiting = () if turn is None else turn.awaiting
-        for one in waiting:
-            if one.id == call:
-                return one
-        raise IllegalEventError("call", "none", call, tuple(c.id for c in waiting))
+        if turn is None or call not in [one.id for one in waiting]:
+            raise IllegalEventError("call", "none", call, tuple(c.id for c in waiting))
+        return turn.number
 
-    async def _decide(self, make: Any) -> Turn:
+    async def _decide(self, event: ev.CallApproved | ev.CallDenied) -> Turn:
         driver = self._open_driver()
         driver.flush()
-        number = 0 if driver.snapshot.turn is None else driver.snapshot.turn.number
-        driver.apply(make(number))
+        driver.apply(event)
         driver.flush()
         turn = driver.snapshot.turn
-        assert turn is not None
+        assert turn is not None, "a call of it was just decided"
         if any(c.state is CallState.PROPOSED for c in turn.open_calls):
             return self._rested(driver)
-        return await self._drive(stream=False)
+        return await self._drive()

@@ -211,7 +211,7 @@ class Driver:
         if turn is None or self.snapshot.resting:
             return
         if turn.state == TurnState.FAILED:
-            self.apply(ev.RetryCancelled(turn.number))
+            self.apply(ev.RetryCancelled(turn.number, Fault(kind, why)))
         else:
             flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
             fault = Fault(kind, why, outcome_unknown=flying)
@@ -258,13 +258,20 @@ class Driver:
                 FaultKind.BUDGET, f"the turn has sent its {allowed} requests already"
             )
         if purpose is Purpose.COMPACTION:
-            if turn.calls or not len(self.snapshot.history):
-                return Fault(
-                    FaultKind.LOCAL,
-                    "there is nothing to compact yet, or a call awaits its answer",
-                )
-            return None
+            return self._not_compactable(turn)
         return staged_fault(self.snapshot)
+
+    def _not_compactable(self, turn: Turn) -> Fault | None:
+        if turn.calls:
+            return Fault(
+                FaultKind.LOCAL,
+                "tool results wait to be sent, and a summary must not part them from"
+                " their calls: send a message first",
+            )
+        covered = self.snapshot.base.covers if self.snapshot.base else 0
+        if len(self.snapshot.history) == covered:
+            return Fault(FaultKind.LOCAL, "nothing was said since the last summary")
+        return None
 
     def request(self, *, stream: bool) -> Request:
         """The request of the current attempt, byte for byte as it is sent."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def start(
 
 
 @contextlib.contextmanager
-def without_collection() -> Iterator[None]:
+def without_collection() -> Generator[None]:
     """Keep the garbage collector from sweeping in the middle of a load.
 
     A load makes thousands of objects and no cycle, and each sweep looks at every object

@@ -139,6 +139,7 @@ def user_blocks(content: object) -> bytes:
     Raises:
         SettingsError: It is neither, or no JSON value.
     """
+    kind = type(content).__name__
     if isinstance(content, str):
         return _encoded("content", {"type": "text", "text": content})
     if isinstance(content, Sequence) and not isinstance(content, bytes | bytearray):
@@ -148,10 +149,9 @@ def user_blocks(content: object) -> bytes:
                 _encoded("content", dict(cast("Mapping[str, Any]", block)))
                 for block in blocks
             )
-    given: object = content
     raise SettingsError(
         "content",
-        f"{type(given).__name__} is no user content",
+        f"{kind} is no user content",
         "give text, or a non-empty list of content blocks",
     )
 

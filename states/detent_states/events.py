@@ -108,9 +108,15 @@ class RetryScheduled:
 @final
 @attrs.frozen
 class RetryCancelled:
-    """A scheduled retry will not come by itself any more; the turn rests in failed."""
+    """A scheduled retry will not come by itself any more; the turn rests in failed.
+
+    Attributes:
+        turn: The turn.
+        fault: Why, if something new stopped it; None if it rests for what it waited out.
+    """
 
     turn: int
+    fault: Fault | None = None
 
 
 @final

@@ -59,13 +59,16 @@ class Usage:
             _count(told.get("cache_read_input_tokens")),
             _count(told.get("cache_creation_input_tokens")),
         )
-        iterations = told.get("iterations")
-        if isinstance(iterations, list):
-            for one in cast("list[Any]", iterations):
-                if isinstance(one, dict):
-                    part = cast("dict[str, Any]", one)
-                    if part.get("type") == "compaction":
-                        total += cls.read({**part, "iterations": None})
+        match told.get("iterations"):
+            case [*parts]:
+                for part in parts:
+                    match part:
+                        case {"type": "compaction", **counts}:
+                            total += cls.read({**counts, "iterations": None})
+                        case _:
+                            pass
+            case _:
+                pass
         return total
 
 

@@ -173,7 +173,8 @@ def _apply(
         case ev.RetryScheduled():
             return _changed(snapshot, due=event.due), None
         case ev.RetryCancelled():
-            return _changed(snapshot, due=None), None
+            fault = event.fault or _turn(snapshot).fault
+            return _changed(snapshot, due=None, fault=fault), None
         case ev.CallApproved() | ev.CallDenied() | ev.CallStarted() | ev.CallClosed():
             return _call(snapshot, event, fire), None
         case _:

@@ -17,26 +17,42 @@ VALUES = (
     | st.none()
     | st.text(max_size=4)
 )
+
+
+def text_block(value: Any) -> dict[str, Any]:
+    return {"type": "text", "text": value}
+
+
+def result_block(id_: Any, content: Any) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": id_, "content": content}
+
+
+ANY_BLOCKS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    KEYS, VALUES, max_size=5
+)
 BLOCKS = (
-    st.dictionaries(KEYS, VALUES, max_size=5)
-    | st.builds(lambda t: {"type": "text", "text": t}, VALUES)
-    | st.builds(
-        lambda i, c: {"type": "tool_result", "tool_use_id": i, "content": c},
-        VALUES,
-        VALUES,
-    )
+    ANY_BLOCKS | st.builds(text_block, VALUES) | st.builds(result_block, VALUES, VALUES)
 )
 CALLS = st.lists(st.sampled_from(["toolu_1", "toolu_2"]), unique=True, max_size=2)
 
 
 def rules_say(blocks: list[dict[str, Any]], calls: list[str]) -> bool:
-    asked = [{"type": "tool_use", "id": c, "name": "n", "input": {}} for c in calls]
-    before = [
+    asked: list[dict[str, Any]] = [
+        {"type": "tool_use", "id": c, "name": "n", "input": {}} for c in calls
+    ]
+    before: list[dict[str, Any]] = [
         {"role": "user", "content": "-"},
         {"role": "assistant", "content": asked},
     ]
-    messages = [*(before if calls else ()), {"role": "user", "content": blocks}]
-    body = {"model": "claude-sonnet-5-5", "max_tokens": 9, "messages": messages}
+    messages: list[dict[str, Any]] = [
+        *(before if calls else ()),
+        {"role": "user", "content": blocks},
+    ]
+    body: dict[str, Any] = {
+        "model": "claude-sonnet-5-5",
+        "max_tokens": 9,
+        "messages": messages,
+    }
     return next(check(body), None) is None
 
 

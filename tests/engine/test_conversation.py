@@ -16,8 +16,10 @@ from detent import (
     Limits,
     RetryPolicy,
     SettingsError,
+    TurnEnded,
     TurnFailedError,
     TurnState,
+    Waiting,
 )
 from detent.simulator import call, refuse, reply
 
@@ -498,3 +500,47 @@ async def test_a_long_reply_is_streamed_even_by_send(lab: Lab) -> None:
         turn = await chat.send("Hello")
     assert turn.state is TurnState.CONFIRMED
     assert lab.bodies[0]["stream"] is True
+
+
+async def test_stopping_a_wait_is_told_as_stopped_and_keeps_the_input(lab: Lab) -> None:
+    lab.script("One.", faults="429 retry-after=60 @1")
+
+    async with lab.open(clock=None) as chat:
+        stream = chat.stream("1")
+        async for happening in stream:
+            if isinstance(happening, Waiting):
+                await chat.interrupt()
+        turn = await stream.turn()
+
+        assert turn.state is TurnState.FAILED
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.CANCELLED
+        again = await chat.retry()
+    assert again.text == "One."
+
+
+async def test_a_watched_turn_is_still_streamed_when_it_is_retried(lab: Lab) -> None:
+    lab.script("One.", faults='400 message="No." @1')
+    async with lab.open() as chat:
+        await chat.stream("1").turn()
+        cursor = chat.cursor
+        await chat.retry()
+        seen: list[str] = []
+        async for happening in chat.watch(cursor):
+            seen.append(type(happening).__name__)
+            if isinstance(happening, TurnEnded):
+                break
+    assert "TextArrived" in seen
+
+
+async def test_why_it_cannot_be_compacted_is_said(lab: Lab) -> None:
+    lab.script(call("hang", what="a"), "Two.")
+    async with lab.open() as chat:
+        empty = await chat.compact()
+        with anyio.move_on_after(0.05):
+            await chat.send("Go")
+        waiting = await chat.compact()
+    assert empty.fault is not None
+    assert "nothing was said" in empty.fault.message
+    assert waiting.fault is not None
+    assert "tool results wait" in waiting.fault.message

@@ -45,9 +45,10 @@ class Storyteller:
         """Answer one request; see `detent.simulator.Responder`."""
         from detent.simulator import call, reply
 
-        last = request["messages"][-1]["content"]
-        blocks = last if isinstance(last, list) else [{"type": "text", "text": last}]
-        results = [b for b in blocks if b.get("type") == "tool_result"]
+        blocks: list[dict[str, Any]] = list(request["messages"][-1]["content"])
+        results: list[Mapping[str, Any]] = [
+            b for b in blocks if b.get("type") == "tool_result"
+        ]
         if results:
             return reply(_retell(results))
         said = " ".join(str(b.get("text", "")) for b in blocks)
@@ -209,10 +210,12 @@ def _checked(simulator: "Simulator", recorded: Recorded, ledger: Path) -> Checks
     named = right = 0
     for exchange in log:
         body = exchange.body or {}
-        diagnostics: Any = body.get("diagnostics")
-        if isinstance(diagnostics, dict):
-            named += 1
-            right += diagnostics.get("previous_message_id") == last
+        match body.get("diagnostics"):
+            case {"previous_message_id": str() | None as previous}:
+                named += 1
+                right += previous == last
+            case _:
+                pass  # a compaction names none
         if exchange.message_id in confirmed:
             last = exchange.message_id
     refused = simulator.unscripted_rejections()

@@ -160,10 +160,11 @@ async def narrated(chat: Conversation, work: Callable[[], Awaitable[Turn]]) -> T
             if isinstance(happening, TurnEnded):
                 return
 
+    made: list[Turn] = []
     async with anyio.create_task_group() as group:
         group.start_soon(follow)
-        turn = await work()
-    return turn
+        made.append(await work())
+    return made[0]
 
 
 async def act(
