@@ -1,0 +1,200 @@
+"""Resuming, forking, rewinding, compacting and approving: the life of a conversation."""
+
+import json
+
+import pytest
+from tests.engine.lab import Lab, lab
+
+from detent import (
+    Closing,
+    FaultKind,
+    IllegalEventError,
+    RetryPolicy,
+    TurnState,
+)
+from detent.simulator import call, reply
+
+__all__ = ["lab"]
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_new_process_finds_the_confirmed_prefix_byte_for_byte(
+    lab: Lab,
+) -> None:
+    lab.script("One.", reply("Two.", call("look", path="a")), "Three.")
+    async with lab.open() as chat:
+        await chat.send("1")
+        await chat.send("2")
+        wires, usage, snapshot = chat.history.wires(), chat.usage, chat.snapshot
+    async with lab.open() as chat:
+        assert chat.history.wires() == wires
+        assert chat.usage == usage
+        assert chat.snapshot == snapshot
+        await chat.send("3")
+    assert lab.bodies[-1]["tools"] == lab.bodies[0]["tools"]
+
+
+async def test_settings_are_restored_and_only_what_is_given_changes(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Three.")
+    async with lab.open(
+        model="claude-opus-5",
+        system="Be brief.",
+        settings={"metadata": {"user_id": "u"}},
+    ) as chat:
+        await chat.send("1")
+    async with lab.open(tools=None) as chat:
+        await chat.send("2")
+    async with lab.open(tools=None, system="Be long.") as chat:
+        await chat.send("3")
+
+    first, second, third = lab.bodies
+    assert {**second, "messages": 0, "diagnostics": 0} == {
+        **first,
+        "messages": 0,
+        "diagnostics": 0,
+    }
+    assert third["system"] == "Be long."
+    assert third["model"] == "claude-opus-5"
+    assert third["metadata"] == {"user_id": "u"}
+
+
+async def test_a_fork_shares_the_past_and_nothing_else(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Other two.")
+    async with lab.open() as chat:
+        await chat.send("1")
+        async with chat.fork("b") as other:
+            await chat.send("2")
+            await other.send("other 2")
+            assert len(chat.history) == len(other.history) == 2
+            assert chat.history.wires()[0] == other.history.wires()[0]
+            assert chat.history.wires()[1] != other.history.wires()[1]
+    async with lab.open("b") as other:
+        assert "other 2" in json.dumps(other.messages)
+
+
+async def test_rewind_moves_the_head_and_deletes_nothing(lab: Lab) -> None:
+    lab.script("One.", reply(call("look", path="a")), "Two.", "New two.")
+    async with lab.open() as chat:
+        first = await chat.send("1")
+        await chat.send("2")
+        await chat.rewind()
+        assert len(chat.history) == 1
+        await chat.send("new 2")
+        with pytest.raises(IllegalEventError):
+            await chat.rewind(turns=5)
+    assert first.reply is not None
+    assert lab.previous_ids()[-1] == first.reply.message_id
+    assert "contents of a" not in json.dumps(lab.bodies[-1])
+    async with lab.open() as chat:
+        assert [e.turn for e in chat.history] == [1, 3]
+
+
+async def test_the_same_key_is_one_turn(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Three.", faults='400 message="No." body="bad" times 1')
+    async with lab.open() as chat:
+        one = await chat.send("1", key="k1")
+        assert await chat.send("1", key="k1") == one
+        two = await chat.send("2", key="k2")
+        again = await chat.send("1", key="k1")
+        assert (again.number, again.text) == (one.number, one.text)
+        failed = await chat.send("bad", key="k3")
+        assert failed.state is TurnState.FAILED
+        third = await chat.send("bad", key="k3")
+        assert third.state is TurnState.CONFIRMED
+        assert third.number == failed.number == two.number + 1
+    async with lab.open() as chat:
+        assert (await chat.send("2", key="k2")).text == "Two."
+    assert len(lab.bodies) == 4
+
+
+async def test_compaction_replaces_the_context_by_a_signed_summary(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Three.", "Four.")
+    async with lab.open() as chat:
+        await chat.send("1")
+        turn = await chat.compact()
+        assert turn.state is TurnState.CONFIRMED
+        assert [m.trigger for m in turn.path] == ["compact", "compacted"]
+        assert len(chat.history) == 1, "the old history stays readable"
+        await chat.send("2")
+    first = lab.bodies[-1]["messages"][0]
+    assert first["content"][0]["type"] == "compaction"
+    assert len(lab.bodies[-1]["messages"]) == 2
+    async with lab.open() as chat:
+        assert chat.snapshot.base is not None
+        await chat.send("3")
+        await chat.rewind(turns=2)
+        assert chat.snapshot.base is not None
+        await chat.rewind(turns=1)
+        assert chat.snapshot.base is None
+        await chat.send("anew")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "stall forever on compaction",
+        "529 forever on compaction",
+        "empty 200 forever on compaction",
+        "cut 50% eof forever on compaction",
+    ],
+)
+async def test_a_compaction_that_fails_for_good_costs_nothing(
+    lab: Lab, fault: str
+) -> None:
+    lab.script("One.", "Two.", faults=fault)
+    async with lab.open(retry=RetryPolicy(attempts_max=3), idle_timeout=0.05) as chat:
+        await chat.send("1")
+        before = chat.snapshot
+        turn = await chat.compact()
+        assert turn.state is TurnState.FAILED
+        assert turn.requests == 3
+        assert chat.snapshot.bases == before.bases
+        assert chat.history == before.history
+        assert chat.usage == before.usage
+        after = await chat.send("2")
+    assert after.text == "Two."
+
+
+async def test_nothing_to_compact_is_said_before_it_costs_anything(lab: Lab) -> None:
+    async with lab.open() as chat:
+        turn = await chat.compact()
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.LOCAL
+        await chat.send("1")
+    assert len(lab.bodies) == 1
+
+
+async def test_an_approval_waits_durably_and_runs_once(lab: Lab) -> None:
+    lab.script(reply(call("ask", what="a"), call("look", path="b")), "Done.")
+    async with lab.open() as chat:
+        turn = await chat.send("Go")
+        (waiting,) = turn.awaiting
+        assert lab.ran == ["look b"]
+    async with lab.open() as chat:
+        assert chat.turn is not None
+        assert chat.turn.awaiting[0].id == waiting.id
+        turn = await chat.approve(waiting.id)
+        with pytest.raises(IllegalEventError):
+            await chat.approve(waiting.id)
+    assert turn.state is TurnState.CONFIRMED
+    assert lab.ran == ["look b", "ask a"]
+
+
+async def test_a_denied_call_does_not_run_and_the_model_is_told(lab: Lab) -> None:
+    lab.script(call("ask", what="a"), "I see.")
+    async with lab.open() as chat:
+        turn = await chat.send("Go")
+        turn = await chat.deny(turn.awaiting[0].id, "not today")
+    assert lab.ran == []
+    assert turn.calls[0].closing is Closing.DENIED
+    assert b"Denied: not today" in turn.calls[0].result
+
+
+async def test_a_new_message_closes_a_call_that_waits_for_approval(lab: Lab) -> None:
+    lab.script(call("ask", what="a"), "Fine.")
+    async with lab.open() as chat:
+        await chat.send("Go")
+        turn = await chat.send("Never mind")
+    assert turn.state is TurnState.CONFIRMED
+    assert lab.ran == []
+    assert "Not executed" in json.dumps(lab.bodies[-1])
