@@ -124,6 +124,7 @@ class Conversation:
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise ConversationClosedError(self._name)
+        self._feed = Feed()
         self._store, self._owns_store = choose_store(self._options["store"])
         try:
             opened = start(self._store, self._name, self._options, self._feed)
@@ -330,7 +331,10 @@ class Conversation:
             )
         assert self._store is not None
         self._store.fork(self._name, name, driver.world.journal.sequence)
-        return Conversation(name, {**self._options, "store": self._store})
+        # A path is opened anew, so that the fork outlives the store of this one.
+        given = self._options["store"]
+        store = given if isinstance(given, str | Path) else self._store
+        return Conversation(name, {**self._options, "store": store})
 
     # Where it stands.
 

@@ -179,11 +179,15 @@ class Driver:
                 self.flush()
             except JournalError:
                 raise
-            except BaseException:
+            except BaseException as error:
                 # The fault is kept in memory if it cannot be saved now: what stops the
                 # turn must reach the caller, and the next flush saves the rest.
                 with contextlib.suppress(JournalError):
-                    self.stop(self._why or "the task was cancelled")
+                    if isinstance(error, Exception):
+                        said = f"{type(error).__name__}: {error}"
+                        self.stop(said, FaultKind.LOCAL)
+                    else:
+                        self.stop(self._why or "the task was cancelled")
                 raise
             finally:
                 self._scope = None
@@ -252,14 +256,19 @@ class Driver:
             self.apply(ev.RequestSent(turn.number, turn.attempt + 1))
 
     def _refused(self, turn: Turn, purpose: Purpose) -> Fault | None:
-        allowed = self.world.limits.requests_per_turn_max
-        if turn.attempt >= allowed:
+        if self._spent(turn):
+            allowed = self.world.limits.requests_per_turn_max
             return Fault(
-                FaultKind.BUDGET, f"the turn has sent its {allowed} requests already"
+                FaultKind.BUDGET,
+                f"the turn has sent its {allowed} requests; retry() grants as many more",
             )
         if purpose is Purpose.COMPACTION:
             return self._not_compactable(turn)
         return staged_fault(self.snapshot)
+
+    def _spent(self, turn: Turn) -> bool:
+        """True if the turn has sent what it may before somebody asks for more."""
+        return turn.attempt - turn.granted >= self.world.limits.requests_per_turn_max
 
     def _not_compactable(self, turn: Turn) -> Fault | None:
         if turn.calls:
@@ -309,7 +318,7 @@ class Driver:
         wait = self.world.policy.wait(
             command.fault, command.failures, self.world.ids.draw()
         )
-        if wait is None or turn.attempt >= self.world.limits.requests_per_turn_max:
+        if wait is None or self._spent(turn):
             if turn.due is not None:
                 self.apply(ev.RetryCancelled(turn.number))
             return False

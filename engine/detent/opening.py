@@ -38,7 +38,7 @@ def choose_store(given: object) -> tuple[Store, bool]:
     if given is None:
         from detent.journal import MemoryStore
 
-        return MemoryStore(), True
+        return MemoryStore(), False  # a fork may live on in it
     if isinstance(given, str | Path):
         from detent.journal import SQLiteStore
 

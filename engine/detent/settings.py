@@ -19,7 +19,7 @@ class Limits:
 
     Attributes:
         requests_per_turn_max: Requests one turn may send, retries included. Beyond
-            it the turn fails with a budget fault and can be retried by hand.
+            it the turn fails with a budget fault; `retry()` grants as many more.
         calls_parallel_max: Tool calls of one reply that run at the same time.
         stream_above_tokens: Replies that may be longer than this are streamed even
             by `send()`, as the SDK demands for long work.

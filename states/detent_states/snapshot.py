@@ -55,6 +55,8 @@ class Turn:
         content: The user's blocks, while they are staged; empty once confirmed.
         calls: The calls whose results the next request owes, in the order asked.
         attempt: Requests sent so far; the stamp of the one in flight.
+        granted: Requests sent before the caller last asked for more; the turn's budget
+            counts from there.
         failures: Attempts in a row that failed.
         fault: Why it failed, while it is failed.
         outcome: What the last confirmed reply asked for.
@@ -72,6 +74,7 @@ class Turn:
     content: bytes = b""
     calls: tuple[Call, ...] = ()
     attempt: int = 0
+    granted: int = 0
     failures: int = 0
     fault: Fault | None = None
     outcome: Outcome | None = None

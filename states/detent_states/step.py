@@ -230,7 +230,9 @@ def _noted(turn: Turn, event: Event) -> dict[str, Any]:
             failures = turn.failures + 1
             return {"fault": event.fault, "failures": failures, "due": None}
         case ev.TurnRetried():
-            return {"due": None, "failures": 0 if event.asked else turn.failures}
+            if event.asked:
+                return {"due": None, "failures": 0, "granted": turn.attempt}
+            return {"due": None}
         case _:
             return {}
 

@@ -223,6 +223,8 @@ async def test_a_turn_that_loops_runs_out_of_budget(lab: Lab) -> None:
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.BUDGET
         assert turn.requests == 3
+        more = await chat.retry()
+        assert more.requests == 6, "asking grants as many more"
         after = await chat.send("And now?")
     assert after.requests <= 3
 

@@ -105,6 +105,7 @@ def kill_at(lab: Lab, ledger: Path, point: str) -> None:
         with process:
             assert process.stdout.readline() == "now\n"
             os.kill(process.pid, signal.SIGKILL)
+    assert lab.simulator.unscripted_rejections() == ()
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -198,3 +198,45 @@ async def test_a_new_message_closes_a_call_that_waits_for_approval(lab: Lab) -> 
     assert turn.state is TurnState.CONFIRMED
     assert lab.ran == []
     assert "Not executed" in json.dumps(lab.bodies[-1])
+
+
+async def test_a_fork_outlives_the_conversation_it_came_from(lab: Lab) -> None:
+    lab.script("One.", "Two.")
+    for store in (lab.store, None):
+        async with lab.open("p", store=store) as chat:
+            await chat.send("1")
+            other = chat.fork("q")
+            await other.__aenter__()
+        assert (await other.send("2")).state is TurnState.CONFIRMED
+        await other.close()
+        lab.script("One.", "Two.")
+
+
+async def test_a_conversation_can_be_entered_again(lab: Lab) -> None:
+    lab.script("One.", "Two.")
+    chat = lab.open()
+    async with chat:
+        await chat.send("1")
+    async with chat:
+        assert [h async for h in chat.stream("2")]
+        assert len(chat.history) == 2
+
+
+async def test_a_port_that_breaks_its_word_fails_the_turn_and_is_told(lab: Lab) -> None:
+    class Broken:
+        async def send(self, request: object, report: object) -> None:
+            raise ZeroDivisionError("of all things")
+
+        async def aclose(self) -> None:
+            pass
+
+    async with lab.open(client=Broken()) as chat:
+        with pytest.raises(ZeroDivisionError):
+            await chat.send("1")
+        assert chat.turn is not None
+        assert chat.turn.fault is not None
+        assert chat.turn.fault.kind is FaultKind.LOCAL
+        assert "of all things" in chat.turn.fault.message
+    lab.script("One.")
+    async with lab.open() as chat:
+        assert (await chat.send("1")).text == "One."
