@@ -7,6 +7,7 @@ from detent_states.faults import Fault, FaultKind
 from detent_states.history import Purpose, betas, build
 from detent_states.rules import Context, Finding, check
 from detent_states.snapshot import Snapshot
+from detent_states.step import staged_if_stopped
 
 
 def staged_fault(snapshot: Snapshot) -> Fault | None:
@@ -85,10 +86,11 @@ _ANYTHING = b'{"type":"text","text":"-"}'
 def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     """Everything the strict rules have to say about the whole next request.
 
-    Where nothing is staged, some message stands in for the next one.
+    The next request is the one a message would make now: calls that are open would be
+    closed by it, and where nothing is staged, some words stand in for it.
     """
     turn = snapshot.turn
-    staged = turn.staged if turn is not None else b""
+    staged = staged_if_stopped(turn) if turn is not None else b""
     body = build(snapshot.profile, snapshot.history, snapshot.base, staged or _ANYTHING)
     names = betas(snapshot.profile, snapshot.base, Purpose.MESSAGE)
     context = Context(betas=frozenset(names), body_bytes=len(body))

@@ -45,20 +45,36 @@ STOP_REASONS: dict[str, Outcome] = {
 def outcome(reply: Reply) -> Outcome:
     """The outcome of a whole reply, for every stop reason and every content shape.
 
-    Contradictions are settled so that no call is left open and none runs by accident:
-    a `tool_use` stop without calls rests; calls under any other stop reason are closed
-    as not executed, except under `pause_turn`, where they are run like any others.
+    Contradictions are settled so that no call is left open, none runs by accident, and
+    nothing is sent that cannot be accepted: a `tool_use` stop without calls rests; a
+    pause that is not among server tools rests, because a request must not end on an
+    assistant's word; calls under any other stop reason are closed as not executed,
+    except under a pause, where they are run like any others.
     """
     known = STOP_REASONS.get(reply.stop_reason, Outcome.REST)
     if known is Outcome.CALLS and not reply.tool_uses:
         known = Outcome.REST
-    if known is Outcome.RESUME and reply.tool_uses:
-        return Outcome.CALLS
+    if known is Outcome.RESUME:
+        if reply.tool_uses:
+            return Outcome.CALLS
+        if not _ends_among_server_tools(reply):
+            known = Outcome.REST
     if known is Outcome.REST and not reply.content:
         return Outcome.EMPTY
-    if known is Outcome.RESUME and not reply.content:
-        return Outcome.EMPTY
     return known
+
+
+def _ends_among_server_tools(reply: Reply) -> bool:
+    """True if the last thing in a reply is the server's own tool, or its result."""
+    if not reply.content:
+        return False
+    last = str(reply.blocks[-1].get("type"))
+    done = {block.get("tool_use_id") for block in reply.blocks}
+    return last.endswith("_tool_result") or any(
+        block.get("type") in ("server_tool_use", "mcp_tool_use")
+        and block.get("id") not in done
+        for block in reply.blocks
+    )
 
 
 def unusable_summary(reply: Reply) -> str | None:

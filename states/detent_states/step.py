@@ -433,6 +433,11 @@ def _end(call: Call) -> Call:
             assert_never(call.state)
 
 
+def staged_if_stopped(turn: Turn) -> bytes:
+    """What a turn would stage if it were stopped now: every call with its result."""
+    return attrs.evolve(turn, calls=tuple(map(_end, turn.calls))).staged
+
+
 def _turn(snapshot: Snapshot) -> Turn:
     if snapshot.turn is None:
         raise CoreBugError("a turn was changed before the first was opened")

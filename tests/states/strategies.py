@@ -39,6 +39,16 @@ def call(id_: str, name: str = "look") -> dict[str, Any]:
     return {"type": "tool_use", "id": id_, "name": name, "input": {}}
 
 
+def search() -> dict[str, Any]:
+    """A server tool that the server has not finished."""
+    return {
+        "type": "server_tool_use",
+        "id": "srvtoolu_1",
+        "name": "web_search",
+        "input": {},
+    }
+
+
 def reply(number: int, stop: str, *blocks: dict[str, Any], **meta: Any) -> Reply:
     """A whole reply."""
     facts = {
@@ -88,6 +98,8 @@ def legal_events(snapshot: Snapshot, fresh: int) -> Iterator[Event]:
             for stop in STOPS:
                 yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, text()))
                 yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop))
+                searching = (text(), search())
+                yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, *searching))
                 two = (text(), call(f"toolu_{fresh}a"), call(f"toolu_{fresh}b"))
                 yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, *two))
             yield failing

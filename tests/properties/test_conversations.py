@@ -1,0 +1,256 @@
+"""Random conversations on the real engine, the real SDK and the strict simulator.
+
+Whatever is thrown at a conversation, in whatever order people use it: the next ordinary
+message is confirmed, a new process finds the same, and nothing illegal ever left.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.engine.lab import Lab
+
+from detent import Conversation, IllegalEventError, RetryPolicy, TurnState
+from detent.journal import MemoryStore
+from detent.ports import Entry, Journal, Listing, Store
+from detent.simulator import (
+    Answer,
+    Call,
+    Scripted,
+    Seeded,
+    Simulator,
+    Text,
+    parse_faults,
+)
+from detent_states.call import CallState
+
+FAULTS = (
+    "429 retry-after=1",
+    "429 retry-after=9999",
+    "529",
+    "500",
+    '400 message="No."',
+    "401",
+    "html 502",
+    "empty 200",
+    "truncated json",
+    "malformed json",
+    "reset",
+    "eof",
+    "cut 50% eof",
+    "cut 90% reset",
+    "cut 2 clean",
+    "cut 5 eof",
+    "cut 7 reset",
+    "error overloaded_error after 3",
+    "error invalid_request_error",
+)
+STOPS = (
+    None,
+    None,
+    None,
+    "max_tokens",
+    "refusal",
+    "pause_turn",
+    "model_context_window_exceeded",
+    "a_reason_of_tomorrow",
+)
+CALLS = (
+    (),
+    (),
+    (Call("look", {"path": "a"}),),
+    (Call("look", {"path": "a"}), Call("act", {"what": "b"})),
+    (Call("ask", {"what": "c"}),),
+    (Call("nobody", {}),),
+    (Call("look", {"wrong": 1}),),
+)
+MOVES = (
+    "send",
+    "stream",
+    "retry",
+    "abandon",
+    "compact",
+    "rewind",
+    "approve",
+    "deny",
+    "fork",
+    "reopen",
+    "cancel",
+)
+
+CHANCES = 12
+"""Enough messages to use up every scripted fault and refusal."""
+
+
+def an_answer(calls: tuple[Call, ...], stop: str | None) -> Answer:
+    """Some words, some calls, and a reason to stop."""
+    return Answer((Text("Well."), *calls), stop)
+
+
+answers = st.builds(an_answer, st.sampled_from(CALLS), st.sampled_from(STOPS))
+faults = st.lists(
+    st.tuples(st.sampled_from(FAULTS), st.integers(1, 12)), max_size=4
+).map(lambda found: ", ".join(f"{fault} @{at}" for fault, at in found))
+
+
+def opened(lab: Lab, name: str, store: Store | None = None) -> Conversation:
+    return lab.open(
+        name,
+        store=store or lab.store,
+        tools=lab.tools()[:3],
+        retry=RetryPolicy(attempts_max=3),
+        timeout=2.0,
+    )
+
+
+async def do(chat: Conversation, lab: Lab, move: str, number: int) -> None:
+    """One thing that somebody does; what is not legal here is refused, typed."""
+    waiting = chat.turn.awaiting if chat.turn is not None else ()
+    match move:
+        case "send":
+            await chat.send(f"message {number}")
+        case "stream":
+            async for _ in chat.stream(f"message {number}"):
+                pass
+        case "retry":
+            await chat.retry()
+        case "abandon":
+            await chat.abandon()
+        case "compact":
+            await chat.compact()
+        case "rewind":
+            await chat.rewind()
+        case "approve" if waiting:
+            await chat.approve(waiting[0].id)
+        case "deny" if waiting:
+            await chat.deny(waiting[0].id)
+        case "fork":
+            async with chat.fork(f"fork {number}") as other:
+                await other.send("elsewhere")
+        case "cancel":
+            with anyio.move_on_after(0):
+                await chat.send(f"message {number}")
+        case _:
+            pass
+
+
+async def play(lab: Lab, moves: list[str], store: Store | None = None) -> None:
+    """Play the moves, then hold the conversation to the promise."""
+    chat = await opened(lab, "a", store).__aenter__()
+    try:
+        for number, move in enumerate(moves):
+            before = chat.history.wires()
+            if move == "reopen":
+                snapshot = chat.snapshot
+                await chat.close()
+                chat = await opened(lab, "a", store).__aenter__()
+                assert chat.history == snapshot.history
+                assert chat.usage == snapshot.usage
+            try:
+                await do(chat, lab, move, number)
+            except IllegalEventError:
+                assert chat.history.wires() == before
+            if move != "rewind":
+                assert chat.history.wires()[: len(before)] == before
+            settled(chat)
+        turn = await chat.send("And now?")
+        for _ in range(CHANCES):
+            if turn.state is not TurnState.CONFIRMED:
+                turn = await chat.send("And now?")
+        assert turn.state is TurnState.CONFIRMED, f"stuck: {turn.fault}"
+        last = chat.snapshot
+    finally:
+        await chat.close()
+    async with opened(lab, "a", store) as chat:
+        assert chat.history == last.history
+        assert chat.check() == ()
+    assert lab.simulator.unscripted_rejections() == ()
+
+
+def settled(chat: Conversation) -> None:
+    """Between moves nothing is in flight, and every call that ran has its result."""
+    assert chat.unsaved == 0
+    turn = chat.snapshot.turn
+    if turn is not None:
+        assert turn.state in ("confirmed", "failed")
+        undecided = (CallState.PROPOSED, CallState.APPROVED, CallState.DENIED)
+        assert all(call.state in undecided for call in turn.open_calls)
+
+
+@given(
+    st.lists(st.sampled_from(MOVES), max_size=7), st.lists(answers, max_size=6), faults
+)
+@settings(max_examples=150)
+def test_whatever_happens_the_next_message_is_confirmed(
+    moves: list[str], script: list[Answer], fault: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        lab.simulator = Simulator(
+            Scripted(script, then=Seeded(0, tool_use=0.0)),
+            faults=parse_faults(fault) if fault else (),
+            clock=lab.clock.now,
+        )
+        anyio.run(play, lab, moves)
+
+
+class Forgetful:
+    """Planted: a store that loses the newest entry when it is closed and opened."""
+
+    def __init__(self) -> None:
+        self.stores = [MemoryStore()]
+
+    def open(self, name: str) -> Journal:
+        kept = self.stores[-1]
+        known = [listing.name for listing in kept.conversations()]
+        if name not in known:
+            return kept.open(name)
+        fresh = MemoryStore()
+        journal = fresh.open(name)
+        journal.append([entry.event for entry in kept.read(name)][:-1])
+        self.stores.append(fresh)
+        return journal
+
+    def read(self, name: str) -> Sequence[Entry]:
+        return self.stores[-1].read(name)
+
+    def fork(self, parent: str, name: str, sequence: int) -> None:
+        self.stores[-1].fork(parent, name, sequence)
+
+    def conversations(self) -> Sequence[Listing]:
+        return self.stores[-1].conversations()
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_check_finds_a_store_that_forgets(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.script("One.", "Two.", "Three.")
+
+    with pytest.raises(AssertionError):
+        anyio.run(play, lab, ["send", "reopen"], Forgetful())
+
+
+def test_the_check_finds_a_body_that_must_not_leave(tmp_path: Path) -> None:
+    """Planted: somebody sends a blank message past the engine."""
+    lab = Lab(tmp_path)
+    lab.script("One.", "Two.")
+
+    async def spoiled() -> None:
+        client = lab.client()
+        messages = [{"role": "user", "content": " "}]
+        with pytest.raises(Exception, match="non-whitespace"):
+            await client.messages.create(
+                model="claude-sonnet-5-5",
+                max_tokens=9,
+                messages=messages,  # type: ignore[arg-type] # a plain dict
+            )
+        await play(lab, ["send"])
+
+    with pytest.raises(AssertionError):
+        anyio.run(spoiled)
