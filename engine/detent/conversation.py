@@ -116,7 +116,9 @@ class Conversation:
             JournalError: The store cannot be read, or must not be.
         """
         if not isinstance(name, str) or not 0 < len(name) <= 200:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-            raise SettingsError("name", f"{name!r} is no name", "1 to 200 characters")
+            raise SettingsError(
+                "name", f"{name!r} is no name", "give 1 to 200 characters"
+            )
         options = dict(locals())
         del options["cls"], options["name"]
         return cls(name, options)

@@ -103,9 +103,11 @@ def _refuse(profile: Profile) -> None:
         "messages": [{"role": "user", "content": "Hello"}],
     }
     for finding in check(body, Context(betas=frozenset(profile.betas))):
+        setting = finding.path.split(".")[0]
+        told = finding.reason if finding.path == setting else finding.message
         raise SettingsError(
-            finding.path.split(".")[0] or "settings",
-            f"{finding.message} ({finding.rule})",
+            setting or "settings",
+            f"{told} ({finding.rule})",
             f"the API would refuse every request; see `detent check --explain {finding.rule}`",
         )
 

@@ -9,7 +9,7 @@ import anyio
 import httpx2
 import pytest
 
-from detent import Conversation, Tool, tool
+from detent import CallMoved, Conversation, Tool, tool
 from detent.simulator import Answer, Scripted, Seeded, Simulator, parse_faults
 from detent.simulator.transport import SimulatorTransport
 from detent.testing import SeededIds, VirtualClock
@@ -107,6 +107,27 @@ class Lab:
             for b in self.bodies
             if "diagnostics" in b
         ]
+
+
+async def cancelled_once_started(chat: Conversation, text: str) -> bool:
+    """Say something, and cancel the caller at the moment a tool starts."""
+    cursor = chat.cursor
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def follow() -> None:
+                async for happening in chat.watch(cursor):
+                    if (
+                        isinstance(happening, CallMoved)
+                        and happening.state == "started"
+                    ):
+                        scope.cancel()
+                        return
+
+            group.start_soon(follow)
+            await chat.send(text)
+            group.cancel_scope.cancel()
+    return scope.cancelled_caught
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.engine.lab import Lab, cancelled_once_started, lab
 
 from detent import (
     Closing,
@@ -206,9 +206,7 @@ async def test_an_interrupt_keeps_finished_work_and_closes_the_rest_truthfully(
 async def test_cancelling_the_caller_rolls_the_turn_back(lab: Lab) -> None:
     lab.script(call("hang", what="a"), "On we go.")
     async with lab.open() as chat:
-        with anyio.move_on_after(0.05) as scope:
-            await chat.send("Go")
-        assert scope.cancelled_caught
+        assert await cancelled_once_started(chat, "Go")
         assert chat.state is TurnState.FAILED
         again = await chat.retry()
 
@@ -355,8 +353,7 @@ async def test_why_it_cannot_be_compacted_is_said(lab: Lab) -> None:
     lab.script(call("hang", what="a"), "Two.")
     async with lab.open() as chat:
         empty = await chat.compact()
-        with anyio.move_on_after(0.05):
-            await chat.send("Go")
+        await cancelled_once_started(chat, "Go")
         waiting = await chat.compact()
     assert empty.fault is not None
     assert "nothing was said" in empty.fault.message

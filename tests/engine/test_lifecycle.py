@@ -1,6 +1,9 @@
 """Resuming, forking, rewinding, compacting and approving: the life of a conversation."""
 
 import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.engine.lab import Lab, lab
@@ -9,6 +12,9 @@ from detent import (
     Closing,
     FaultKind,
     IllegalEventError,
+    JournalCorruptError,
+    JournalError,
+    JournalVersionError,
     RetryPolicy,
     TurnState,
 )
@@ -142,7 +148,7 @@ async def test_a_compaction_that_fails_for_good_costs_nothing(
     lab: Lab, fault: str
 ) -> None:
     lab.script("One.", "Two.", faults=fault)
-    async with lab.open(retry=RetryPolicy(attempts_max=3), idle_timeout=0.05) as chat:
+    async with lab.open(retry=RetryPolicy(attempts_max=3)) as chat:
         await chat.send("1")
         before = chat.snapshot
         turn = await chat.compact()
@@ -240,3 +246,83 @@ async def test_a_port_that_breaks_its_word_fails_the_turn_and_is_told(lab: Lab) 
     lab.script("One.")
     async with lab.open() as chat:
         assert (await chat.send("1")).text == "One."
+
+
+GOOD = "good.db"
+
+
+def no_folder(folder: Path) -> Path:
+    return folder / "missing" / "chat.db"
+
+
+def a_folder(folder: Path) -> Path:
+    return folder
+
+
+def garbage(folder: Path) -> Path:
+    path = folder / "garbage.db"
+    path.write_bytes(b"this is no database" * 300)
+    return path
+
+
+def newer(folder: Path) -> Path:
+    return spoiled(folder, "PRAGMA user_version = 99")
+
+
+def damaged(folder: Path) -> Path:
+    return spoiled(folder, "UPDATE entry SET body = x'7b7d' WHERE kind = 'turn_opened'")
+
+
+def shortened(folder: Path) -> Path:
+    last = "(SELECT max(key) FROM entry)"
+    return spoiled(folder, f"DELETE FROM entry WHERE key = {last}")
+
+
+def spoiled(folder: Path, statement: str) -> Path:
+    path = folder / GOOD
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    return path
+
+
+def record(path: Path) -> object:
+    """What a file records; who asked last for the lease is not part of it."""
+    if not path.is_file():
+        return None
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("SELECT * FROM entry").fetchall()
+    except sqlite3.DatabaseError:
+        return path.read_bytes()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "says"),
+    [
+        (no_folder, JournalError, "check that its folder exists"),
+        (a_folder, JournalError, "is not a regular file"),
+        (garbage, JournalVersionError, "is no database at all"),
+        (newer, JournalVersionError, "use the detent that wrote it"),
+        (damaged, JournalCorruptError, "is not what its hash says"),
+        (shortened, JournalCorruptError, "journal was truncated"),
+    ],
+)
+async def test_a_store_that_must_not_be_used_is_refused_and_not_touched(
+    lab: Lab, make: Callable[[Path], Path], kind: type[JournalError], says: str
+) -> None:
+    lab.script("One.")
+    async with lab.open(store=lab.folder / GOOD) as chat:
+        await chat.send("1")
+    path = make(lab.folder)
+    before = record(path)
+
+    with pytest.raises(kind, match=says):
+        async with lab.open(store=path):
+            pass
+
+    assert record(path) == before
+    assert len(lab.bodies) == 1

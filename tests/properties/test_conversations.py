@@ -103,7 +103,6 @@ def opened(lab: Lab, name: str, store: Store | None = None) -> Conversation:
         store=store or lab.store,
         tools=lab.tools()[:3],
         retry=RetryPolicy(attempts_max=3),
-        timeout=2.0,
     )
 
 
