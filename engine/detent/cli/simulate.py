@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from detent.cli.main import SettingRefusedError
 from detent.simulator import (
     Limits,
     Responder,
@@ -68,7 +69,7 @@ def simulate(
             observe=lambda exchange: click.echo(exchange.line, err=True),
         )
     except (DetentError, UnicodeDecodeError) as problem:
-        raise click.ClickException(str(problem)) from problem
+        raise SettingRefusedError(str(problem)) from problem
     try:
         asyncio.run(_serve(simulator, port))
     except OSError as problem:

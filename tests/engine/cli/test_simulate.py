@@ -116,7 +116,7 @@ def test_bad_settings_are_refused_in_one_line(
 
     result = CliRunner().invoke(simulate, options)
 
-    assert result.exit_code == 1
-    assert result.output.startswith("Error: ")
+    assert result.exit_code == 2
+    assert result.output.startswith("detent: ")
     assert complaint in result.output
     assert len(result.output.splitlines()) == 1
