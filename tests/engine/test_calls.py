@@ -1,0 +1,170 @@
+"""Calls between the model and the world: approved, bounded, never mixed up."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from tests.engine.lab import Lab, lab
+
+from detent import CallMoved, Closing, FaultKind, Limits, ToolCall, TurnState, tool
+from detent.journal import SQLiteStore
+from detent.simulator import Answer, Call, call, reply
+from detent_states.events import CallClosed, CallStarted, Event
+
+__all__ = ["lab"]
+pytestmark = pytest.mark.anyio
+
+
+def events(lab: Lab) -> list[Event]:
+    """Everything the journal records."""
+    store = SQLiteStore(lab.store)
+    try:
+        return [entry.event for entry in store.read("a")]
+    finally:
+        store.close()
+
+
+def named(asked: ToolCall) -> bool:
+    return asked.name == "guarded"
+
+
+def never(_: ToolCall) -> bool:
+    return False
+
+
+async def later_yes(asked: ToolCall) -> bool:
+    await anyio.lowlevel.checkpoint()
+    return asked.input == {"what": "a"}
+
+
+def breaks(asked: ToolCall) -> bool:
+    raise KeyError(asked.name)
+
+
+@pytest.mark.parametrize(
+    ("approve", "closing", "says"),
+    [
+        (named, Closing.RESULT, "did a"),
+        (later_yes, Closing.RESULT, "did a"),
+        (never, Closing.DENIED, "Denied: the tool's approval said no"),
+        (breaks, Closing.DENIED, "the approval itself failed: 'guarded'"),
+    ],
+)
+async def test_a_predicate_decides_and_one_that_fails_says_no(
+    lab: Lab, approve: Callable[[ToolCall], Any], closing: Closing, says: str
+) -> None:
+    @tool(effect="ask", approve=approve)
+    async def guarded(what: str) -> str:
+        """Do something guarded."""
+        return f"did {what}"
+
+    lab.script(call("guarded", what="a"), "Fine.")
+    async with lab.open(tools=[guarded]) as chat:
+        turn = await chat.send("Go")
+
+    assert turn.state is TurnState.CONFIRMED
+    assert turn.calls[0].closing is closing
+    assert says in json.loads(turn.calls[0].result)["content"]
+
+
+async def test_no_more_calls_run_at_once_than_allowed_and_all_of_them_run(
+    lab: Lab,
+) -> None:
+    running = most = 0
+
+    @tool(effect="safe")
+    async def count(number: int) -> str:
+        """Count who runs."""
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        running -= 1
+        return str(number)
+
+    lab.script(reply(*[call("count", number=n) for n in range(7)]), "Done.")
+    async with lab.open(tools=[count], limits=Limits(calls_parallel_max=2)) as chat:
+        happenings = [h async for h in chat.stream("Go")]
+        turn = chat.turn
+
+    assert most == 2
+    assert turn is not None
+    said = [json.loads(c.result)["content"] for c in turn.calls]
+    assert said == [str(n) for n in range(7)], "results stand in the order of the calls"
+    started = [
+        h for h in happenings if isinstance(h, CallMoved) and h.state == "started"
+    ]
+    assert len(started) == 7
+
+
+async def test_two_calls_of_one_id_cannot_be_answered_so_they_are_asked_for_again(
+    lab: Lab,
+) -> None:
+    twice = Answer((Call("act", {"what": "a"}, "toolu_x"),) * 2)
+    lab.script(twice, "Fine.")
+    async with lab.open() as chat:
+        turn = await chat.send("Go")
+
+    assert lab.ran == []
+    assert turn.text == "Fine."
+    assert turn.requests == 2
+
+
+async def test_the_same_call_has_the_same_key_and_another_has_another(lab: Lab) -> None:
+    keys: list[str] = []
+
+    @tool
+    async def pay(amount: int, idempotency_key: str) -> str:
+        """Pay."""
+        keys.append(idempotency_key)
+        return "paid"
+
+    lab.script(reply(call("pay", amount=1), call("pay", amount=1)), "Done.")
+    async with lab.open(tools=[pay]) as chat:
+        turn = await chat.send("Go")
+    recorded = [e.key for e in events(lab) if isinstance(e, CallStarted)]
+
+    assert len(set(keys)) == 2
+    assert sorted(keys) == sorted(recorded)
+    assert turn.calls[0].name == "pay"
+
+
+async def test_a_huge_result_is_cut_for_the_model_and_kept_in_the_journal(
+    lab: Lab,
+) -> None:
+    @tool(effect="safe", max_output=100)
+    async def flood() -> str:
+        """Say far too much."""
+        return "x" * 5000
+
+    lab.script(call("flood"), "Much.")
+    async with lab.open(tools=[flood]) as chat:
+        await chat.send("Go")
+    outputs = [e.output for e in events(lab) if isinstance(e, CallClosed)]
+
+    assert len(json.dumps(lab.bodies[-1])) < 3000
+    assert outputs == [b"x" * 5000]
+
+
+async def test_a_retry_that_makes_no_sense_is_refused(lab: Lab) -> None:
+    from detent import IllegalEventError
+
+    lab.script("One.", faults='400 message="No." @2')
+    async with lab.open() as chat:
+        for impossible in (chat.retry, chat.abandon):
+            with pytest.raises(IllegalEventError):
+                await impossible()
+        await chat.send("1")
+        for impossible in (chat.retry, chat.abandon):
+            with pytest.raises(IllegalEventError):
+                await impossible()
+        failed = await chat.send("2")
+        assert failed.fault is not None
+        assert failed.fault.kind is FaultKind.INVALID
+        await chat.abandon()
+        with pytest.raises(IllegalEventError):
+            await chat.retry()
+        assert len(chat.history) == 1
