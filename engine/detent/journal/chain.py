@@ -26,13 +26,13 @@ SEQUENCE_MAX: Final = 2**SEQUENCE_BITS - 1
 KIND_BYTES_MAX: Final = 32
 """Longest kind; a kind is hashed padded to this."""
 
-Stored: TypeAlias = tuple[int, int, str, int, int, bytes, bytes, bytes, bytes]
-"""key, epoch, kind, turn, attempt, meta, body, extra, hash: an entry as it is stored."""
+Stored: TypeAlias = tuple[int, int, int, str, int, int, bytes, bytes, bytes, bytes]
+"""key, epoch, at_ms, kind, turn, attempt, meta, body, extra, hash: an entry as it is stored."""
 
-Loaded: TypeAlias = tuple[int, str, int, int, bytes, bytes, bytes]
+Loaded: TypeAlias = tuple[int, int, str, int, int, bytes, bytes, bytes]
 """The same without key and hash: what has to be read of an entry that is intact."""
 
-_FRAME = Struct(f">32s{KIND_BYTES_MAX}sQQQQQQ")
+_FRAME = Struct(f">32s{KIND_BYTES_MAX}sQQQQQQQ")
 _PADDED = {kind: kind.encode().ljust(KIND_BYTES_MAX, b"\0") for kind in KINDS}
 _FORMS = {kind: (_PADDED[kind], READERS[kind]) for kind in KINDS}
 
@@ -52,12 +52,13 @@ def genesis(name: str) -> bytes:
     return sha256(b"detent journal 1\0" + name.encode()).digest()
 
 
-def link(previous: bytes, epoch: int, row: Row) -> bytes:
+def link(previous: bytes, epoch: int, at_ms: int, row: Row) -> bytes:
     """The hash of an entry.
 
     Args:
         previous: The hash of the entry before it.
         epoch: The epoch of the writer that appends it.
+        at_ms: When it is appended, in milliseconds since the epoch of Unix.
         row: The entry.
     """
     kind, turn, attempt, meta, body, extra = row
@@ -65,6 +66,7 @@ def link(previous: bytes, epoch: int, row: Row) -> bytes:
         previous,
         _padded(kind),
         epoch,
+        at_ms,
         turn,
         attempt,
         len(meta),
@@ -102,12 +104,13 @@ def replay(rows: Iterable[Loaded], previous: bytes) -> tuple[list[Event], bytes]
     events: list[Event] = []
     add, pack, forms, hash_of = events.append, _FRAME.pack, _FORMS, sha256
     try:
-        for epoch, kind, turn, attempt, meta, body, extra in rows:
+        for epoch, at_ms, kind, turn, attempt, meta, body, extra in rows:
             padded, read = forms[kind]
             frame = pack(
                 previous,
                 padded,
                 epoch,
+                at_ms,
                 turn,
                 attempt,
                 len(meta),
@@ -137,7 +140,7 @@ def diagnose(
         JournalCorruptError: An entry is missing, or is not what its hash says.
         JournalVersionError: An entry is intact and of a kind nobody here knows.
     """
-    for key, epoch, kind, turn, attempt, meta, body, extra, stored in rows:
+    for key, epoch, at_ms, kind, turn, attempt, meta, body, extra, stored in rows:
         sequence += 1
         if key & SEQUENCE_MAX != sequence:
             problem = (
@@ -146,7 +149,7 @@ def diagnose(
             raise JournalCorruptError(where, problem, REMEDY)
         row = Row(kind, turn, attempt, meta, body, extra)
         try:
-            found = link(previous, epoch, row)
+            found = link(previous, epoch, at_ms, row)
         except (AttributeError, StructError, TypeError):
             found = b""
         if found != stored:

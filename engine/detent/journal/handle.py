@@ -27,8 +27,9 @@ Clock: TypeAlias = Callable[[], float]
 """Seconds since the epoch."""
 
 _INSERT = (
-    "INSERT INTO entry (key, epoch, kind, turn, attempt, meta, body, extra, hash)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO entry"
+    " (key, epoch, at_ms, kind, turn, attempt, meta, body, extra, hash)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -169,12 +170,14 @@ class SQLiteJournal:
         if self._sequence + len(rows) > SEQUENCE_MAX:
             raise JournalError(self._where, "has no more numbers", "fork it")
         epoch, digest = self._epoch, self._hash
+        at_ms = max(int(self._clock() * 1000), 0)
         stored: list[Stored] = []
         first = self._conversation.base + self._sequence + 1
         for key, row in enumerate(rows, first):
-            digest = link(digest, epoch, row)
+            digest = link(digest, epoch, at_ms, row)
             kind, turn, attempt, meta, body, extra = row
-            stored.append((key, epoch, kind, turn, attempt, meta, body, extra, digest))
+            told = (kind, turn, attempt, meta, body, extra)
+            stored.append((key, epoch, at_ms, *told, digest))
         return stored
 
     def _fence(self, connection: Connection) -> None:

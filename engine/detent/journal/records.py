@@ -227,12 +227,13 @@ def _compare(
 
 
 _LOAD = (
-    "SELECT epoch, kind, turn, attempt, meta, body, extra FROM entry"
+    "SELECT epoch, at_ms, kind, turn, attempt, meta, body, extra FROM entry"
     " WHERE key > ? AND key <= ? ORDER BY key"
 )
 
 _LOAD_ALL = (
-    "SELECT key, epoch, kind, turn, attempt, meta, body, extra, hash FROM entry"
+    "SELECT key, epoch, at_ms, kind, turn, attempt, meta, body, extra, hash"
+    " FROM entry"
     " WHERE key > ? AND key <= ? ORDER BY key"
 )
 

@@ -55,6 +55,7 @@ CREATE TABLE lease (
 CREATE TABLE entry (
   key INTEGER PRIMARY KEY,
   epoch INTEGER NOT NULL CHECK (epoch >= 1),
+  at_ms INTEGER NOT NULL CHECK (at_ms >= 0),
   kind TEXT NOT NULL CHECK (kind IN ({_KINDS})),
   turn INTEGER NOT NULL CHECK (turn >= 0),
   attempt INTEGER NOT NULL CHECK (attempt >= 0),
@@ -69,7 +70,9 @@ CREATE TABLE entry (
 ) STRICT""",
     """\
 CREATE VIEW journal AS
-  SELECT c.name AS conversation, e.sequence, e.epoch, e.kind, e.turn, e.attempt,
+  SELECT c.name AS conversation, e.sequence, e.epoch,
+    strftime('%Y-%m-%dT%H:%M:%fZ', e.at_ms / 1000.0, 'unixepoch') AS at,
+    e.kind, e.turn, e.attempt,
     CAST(e.meta AS TEXT) AS meta, CAST(e.body AS TEXT) AS body,
     CAST(e.extra AS TEXT) AS extra, lower(hex(e.hash)) AS hash
   FROM entry AS e JOIN conversation AS c ON c.id = e.conversation

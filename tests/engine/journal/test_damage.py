@@ -291,14 +291,14 @@ def test_intact_entry_with_wrong_facts_is_refused(
     """Somebody recomputed the hashes: the codec is strict by itself."""
     connection = sqlite3.connect(full, isolation_level=None)
     rows = connection.execute(
-        "SELECT epoch, kind, turn, attempt, meta, body, extra FROM entry"
+        "SELECT epoch, at_ms, kind, turn, attempt, meta, body, extra FROM entry"
         " WHERE conversation = 1 ORDER BY key"
     ).fetchall()
     previous = chain.genesis("notes")
-    for number, (epoch, *row) in enumerate(rows, 1):
+    for number, (epoch, at_ms, *row) in enumerate(rows, 1):
         if number == 4:
             row[3] = row[3].replace(b"529", b'"529"')
-        previous = chain.link(previous, epoch, codec.Row(*row))
+        previous = chain.link(previous, epoch, at_ms, codec.Row(*row))
         connection.execute(
             "UPDATE entry SET meta = ?, hash = ? WHERE key = ?",
             (row[3], previous, (1 << 32) + number),
@@ -323,10 +323,11 @@ def test_history_that_was_written_anew_is_not_the_one_that_was_recorded(
     ).fetchone()
     for number in range(6, 9):
         row = codec.encode(RequestSent(5, number))
-        previous = chain.link(previous, epoch, row)
+        previous = chain.link(previous, epoch, 0, row)
         connection.execute(
-            "INSERT INTO entry (key, epoch, kind, turn, attempt, meta, body, extra, hash)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entry"
+            " (key, epoch, at_ms, kind, turn, attempt, meta, body, extra, hash)"
+            " VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?)",
             ((1 << 32) + number, epoch, *row, previous),
         )
     connection.close()

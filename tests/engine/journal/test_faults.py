@@ -272,7 +272,7 @@ def test_failed_opening_gives_the_lease_back(
     faulty.open("notes").append(events)
     faulty.close()
     store = SQLiteStore(faulty.path, connect=made)
-    made.fail("SELECT epoch, kind", "before", _error(sqlite3.SQLITE_IOERR))
+    made.fail("SELECT epoch, at_ms", "before", _error(sqlite3.SQLITE_IOERR))
     with pytest.raises(JournalError):
         store.open("notes")
 

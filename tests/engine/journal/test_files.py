@@ -320,17 +320,19 @@ def test_database_file_is_opened_by_sqlite_alone(
 
 
 def test_entries_are_read_with_plain_sql(path: Path, events: tuple[Event, ...]) -> None:
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, clock=lambda: 1_000_000_000.5)
     store.open("notes").append(events)
     store.close()
     connection = sqlite3.connect(path)
     rows = connection.execute(
         "SELECT sequence, kind, turn, body FROM journal WHERE conversation = 'notes'"
     ).fetchall()
+    (at,) = connection.execute("SELECT at FROM journal WHERE sequence = 1").fetchone()
     connection.close()
 
     assert rows[1] == (2, "turn_opened", 1, '{"type":"text","text":"hello"}')
     assert len(rows) == len(events)
+    assert at == "2001-09-09T01:46:40.500Z"
 
 
 def test_even_a_bug_cannot_write_what_is_not_declared(path: Path) -> None:
@@ -339,14 +341,16 @@ def test_even_a_bug_cannot_write_what_is_not_declared(path: Path) -> None:
     store.close()
     connection = connect(path.as_uri())
     connection.execute("PRAGMA foreign_keys = ON")
-    row = ((1 << 32) + 2, 1, "request_sent", 1, 1, b"", b"", b"", bytes(32))
+    row = ((1 << 32) + 2, 1, 0, "request_sent", 1, 1, b"", b"", b"", bytes(32))
     insert = (
-        "INSERT INTO entry (key, epoch, kind, turn, attempt, meta, body, extra, hash)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO entry"
+        " (key, epoch, at_ms, kind, turn, attempt, meta, body, extra, hash)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     )
     for index, wrong in (
-        (0, (1 << 32) + 1), (0, 1 << 32), (0, (2 << 32) + 1), (1, 0), (2, "rewritten"),
-        (3, -1), (4, -1), (5, "text"), (6, "text"), (7, None), (8, b"short"),
+        (0, (1 << 32) + 1), (0, 1 << 32), (0, (2 << 32) + 1), (1, 0), (2, -1),
+        (3, "rewritten"), (4, -1), (5, -1), (6, "text"), (7, "text"), (8, None),
+        (9, b"short"),
     ):  # fmt: skip
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(insert, (*row[:index], wrong, *row[index + 1 :]))
