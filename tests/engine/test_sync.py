@@ -12,7 +12,16 @@ import pytest
 from tests.engine.lab import Lab, lab
 
 from detent import Conversation as AsyncConversation
-from detent import ConversationClosedError, TextArrived, TurnEnded, TurnState, sync
+from detent import (
+    ConversationClosedError,
+    Cursor,
+    IllegalEventError,
+    SettingsError,
+    TextArrived,
+    TurnEnded,
+    TurnState,
+    sync,
+)
 from detent.simulator import call
 
 __all__ = ["lab"]
@@ -110,3 +119,36 @@ def test_ctrl_c_stops_the_turn_and_the_conversation_goes_on(tmp_path: Path) -> N
         os.kill(process.pid, signal.SIGINT)
         assert process.stdout.read() == "stopped failed\nTwo.\n"
     assert process.returncode == 0
+
+
+def test_every_method_reaches_the_engine(lab: Lab) -> None:
+    lab.script(call("ask", what="a"), "Yes.", call("ask", what="b"), "No.", "Last.")
+    with opened(lab) as chat:
+        assert chat.turn is None
+        assert chat.unsaved == 0
+        waiting = chat.send("1")
+        assert chat.approve(waiting.awaiting[0].id).text == "Yes."
+        waiting = chat.send("2")
+        assert chat.deny(waiting.awaiting[0].id, "no").text == "No."
+        assert chat.compact().state is TurnState.CONFIRMED
+        assert chat.snapshot.base is not None
+        assert chat.usage == chat.snapshot.usage
+        assert chat.messages[0]["role"] == "user"
+        assert chat.profile.model
+        assert chat.live
+        assert chat.endpoint
+        assert "compacting" in chat.diagram()
+        assert not chat.interrupt()
+        with chat.stream("3") as stream:
+            assert stream.turn().text == "Last."
+        past = chat.watch(Cursor())
+        assert next(past).cursor <= chat.cursor
+        with pytest.raises(IllegalEventError):
+            chat.retry()
+        with pytest.raises(IllegalEventError):
+            chat.abandon()
+
+
+def test_an_error_of_the_engine_is_raised_as_it_is(lab: Lab) -> None:
+    with opened(lab) as chat, pytest.raises(SettingsError):
+        chat.send(7)  # type: ignore[arg-type] # the point
