@@ -438,23 +438,35 @@ class Conversation:
         driver.flush()
         snapshot = driver.snapshot
         last = snapshot.turn
-        if key is not None and last is not None and last.key == key:
-            if last.state == TurnState.CONFIRMED and snapshot.resting:
-                return self._rested(driver)
-            if not last.abandoned:
+        if key is not None:
+            if last is not None and last.key == key and not last.abandoned:
+                if snapshot.resting and last.state == TurnState.CONFIRMED:
+                    return self._rested(driver)
                 if last.state == TurnState.FAILED:
                     driver.apply(ev.TurnRetried(last.number, asked=True))
                 return await self._drive()
-        elif key is not None and snapshot.history.of_turn(self._keys.get(key, 0)):
-            return Turn.confirmed(snapshot, self._keys[key])
+            if snapshot.history.of_turn(self._keys.get(key, 0)):
+                return Turn.confirmed(snapshot, self._keys[key])
         if not snapshot.resting:
             driver.stop("another message came first")
         number = driver.snapshot.turns + 1
         purpose = Purpose.MESSAGE if blocks else Purpose.COMPACTION
         driver.apply(ev.TurnOpened(number, blocks, key, purpose))
-        if key is not None:
-            self._keys[key] = number
+        self._name_turn(number, key)
         return await self._drive()
+
+    def _name_turn(self, number: int, key: str | None) -> None:
+        """Remember which turn a key opened.
+
+        A turn that the journal could not take never was, and its number is given again:
+        the key that came with it, which is then the newest, names nothing any more.
+        """
+        newest = next(reversed(self._keys), None)
+        if newest is not None and self._keys[newest] == number:
+            del self._keys[newest]
+        if key is not None:
+            self._keys.pop(key, None)  # so that it is the newest again
+            self._keys[key] = number
 
     async def _drive(self) -> Turn:
         driver = self._open_driver()

@@ -191,3 +191,16 @@ async def test_an_input_that_could_not_be_saved_never_left(lab: Lab) -> None:
         assert chat.turn is None, "the input went back to the caller"
         store.fail_at = None
         assert (await chat.send("1")).text == "One."
+
+
+async def test_a_key_that_was_never_recorded_names_no_turn(lab: Lab) -> None:
+    store = FaultyStore()
+    lab.script("Yours.", "Mine.")
+    async with lab.open(store=store) as chat:
+        store.fail_at = 2
+        with pytest.raises(JournalFullError):
+            await chat.send("mine", key="mine")
+        yours = await chat.send("yours", key="yours")
+        mine = await chat.send("mine", key="mine")
+
+    assert (yours.text, mine.text) == ("Yours.", "Mine.")

@@ -326,3 +326,14 @@ async def test_a_store_that_must_not_be_used_is_refused_and_not_touched(
 
     assert record(path) == before
     assert len(lab.bodies) == 1
+
+
+async def test_a_key_whose_turn_was_rewound_opens_a_new_one(lab: Lab) -> None:
+    lab.script("One.", "One anew.")
+    async with lab.open() as chat:
+        await chat.send("1", key="k")
+        await chat.rewind()
+        again = await chat.send("1", key="k")
+
+    assert again.text == "One anew."
+    assert again.number == 2

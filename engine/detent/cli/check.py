@@ -1,7 +1,6 @@
 """`detent check`: what the Messages API would refuse in a transcript or a request."""
 
 import json
-import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, NoReturn, TypeGuard
@@ -9,6 +8,7 @@ from typing import NamedTuple, NoReturn, TypeGuard
 import attrs
 import click
 
+from detent.cli.terminal import one_line
 from detent_states.models import spec
 from detent_states.rules import RULES, Context, Finding, explain
 from detent_states.rules import check as findings
@@ -19,11 +19,6 @@ MODEL_DEFAULT = "claude-sonnet-5-5"
 _NOT_READABLE = 7
 _HELP = {rule.id: rule.help for rule in RULES}
 _RULE_IDS = tuple(_HELP)
-# C0, DEL, C1, the bidirectional overrides, and half characters: what a terminal could
-# act on, or what cannot be printed at all.
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 class _Unreadable(click.ClickException):
@@ -202,7 +197,7 @@ def _parsed(raw: bytes, shown: str) -> object:
         _fail(shown, f"not strict JSON: {error}", "save it as strict JSON")
     for name in sorted(twice):
         note = f"{shown}: note: the key {name!r} stands twice in one object"
-        click.echo(_safe(f"{note}; the last one was read"), err=True)
+        click.echo(one_line(f"{note}; the last one was read"), err=True)
     return value
 
 
@@ -211,13 +206,13 @@ def _no_constant(word: str) -> NoReturn:
 
 
 def _fail(shown: str, what: str, remedy: str) -> NoReturn:
-    raise _Unreadable(f"{_safe(shown)}: {_safe(what)}; {remedy}")
+    raise _Unreadable(f"{one_line(shown)}: {one_line(what)}; {remedy}")
 
 
 def _as_text(shown: str, finding: Finding) -> str:
     place = f"{finding.path}: " if finding.path else ""
     where = f" ({', '.join(finding.related)})" if _places(finding) else ""
-    line = _safe(f"{shown}: {place}{finding.rule} {finding.reason}{where}")
+    line = one_line(f"{shown}: {place}{finding.rule} {finding.reason}{where}")
     return f"{line}\n  help: {_HELP[finding.rule]}"
 
 
@@ -233,8 +228,3 @@ def _as_object(shown: str, finding: Finding) -> dict[str, object]:
         "message": finding.message,
         "help": _HELP[finding.rule],
     }
-
-
-def _safe(text: str) -> str:
-    """`text` without anything that a terminal would obey."""
-    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
