@@ -24,8 +24,8 @@ from detent.settings import make_profile, user_blocks
 from detent.tools import Tool, tool
 from detent_states import events as ev
 from detent_states.events import Event
-from detent_states.history import build
 from detent_states.reply import Reply
+from detent_states.request import build
 from detent_states.snapshot import Snapshot
 
 ECHO: Tool = tool(effect="safe")(echo)

@@ -21,18 +21,19 @@ from benchmarks.plan import Plan
 from benchmarks.references import make_client
 from benchmarks.report import Report, Span
 from benchmarks.server import InstantServer
-from detent import Conversation, conversation, driver
+from detent import Conversation, conversation, driver, sending
 from detent.journal import SQLiteStore
 from detent.model import SdkModel
 from detent.ports import Delta, Entry, Journal, Listing, Model, Store
 from detent_states.events import Event
-from detent_states.history import Request
 from detent_states.reply import Reply
+from detent_states.request import Request
 
 _MODEL = "request and reply: the model port, the SDK, the server"
 _DELTAS = "publishing the deltas"
 _COMMIT = "commits: the journal"
 _STEP = "the machine: step"
+_ROOM = "is there room"
 _CHECK = "checking what is staged"
 _BUILD = "building the request"
 _BLOCKS = "encoding the content"
@@ -41,8 +42,9 @@ _REST = "the rest: driver, feed, scheduler"
 
 _NAMES: tuple[tuple[ModuleType, str, str], ...] = (
     (driver, "step", _STEP),
-    (driver, "staged_fault", _CHECK),
-    (driver, "build", _BUILD),
+    (sending, "prepare", _ROOM),
+    (sending, "staged_fault", _CHECK),
+    (sending, "build", _BUILD),
     (driver, "narrate", _TELL),
     (conversation, "user_blocks", _BLOCKS),
 )
@@ -93,6 +95,10 @@ class _TimedModel:
         if published:
             self._ledger.add(_DELTAS, published)
         return reply
+
+    async def count(self, request: Request) -> int:
+        """Count it with the model behind this one."""
+        return await self._inner.count(request)
 
     async def aclose(self) -> None:
         """Close the model behind this one."""

@@ -27,6 +27,9 @@ from detent.happenings import (
     Cursor,
     Happening,
     Moved,
+    PrefixChanged,
+    RemedyTried,
+    Suspended,
     TextArrived,
     ThinkingArrived,
     TurnEnded,
@@ -36,8 +39,12 @@ from detent.settings import Limits
 from detent.stream import TurnStream, Watch
 from detent.tools import Tool, ToolCall, tool
 from detent.turn import CallReport, Turn
+from detent.world import CompactionDone, CompactionPlan
+from detent_states.budget import Price
 from detent_states.call import CallState, Closing
 from detent_states.faults import Fault, FaultKind, RetryPolicy
+from detent_states.remedy import Remedy
+from detent_states.room import CompactionPolicy
 from detent_states.turn import TurnState
 
 __all__ = [
@@ -46,6 +53,9 @@ __all__ = [
     "CallReport",
     "CallState",
     "Closing",
+    "CompactionDone",
+    "CompactionPlan",
+    "CompactionPolicy",
     "Conversation",
     "ConversationBusyError",
     "ConversationClosedError",
@@ -63,8 +73,13 @@ __all__ = [
     "LeaseLostError",
     "Limits",
     "Moved",
+    "PrefixChanged",
+    "Price",
+    "Remedy",
+    "RemedyTried",
     "RetryPolicy",
     "SettingsError",
+    "Suspended",
     "TextArrived",
     "ThinkingArrived",
     "Tool",

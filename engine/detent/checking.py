@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+from detent_states.closing import staged_if_stopped
 from detent_states.faults import Fault, FaultKind
-from detent_states.history import Purpose, betas, build
+from detent_states.profile import Purpose
+from detent_states.request import betas, build
 from detent_states.rules import Context, Finding, check
 from detent_states.snapshot import Snapshot
-from detent_states.step import staged_if_stopped
 
 
 def staged_fault(snapshot: Snapshot) -> Fault | None:
@@ -91,7 +92,9 @@ def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     """
     turn = snapshot.turn
     staged = staged_if_stopped(turn) if turn is not None else b""
-    body = build(snapshot.profile, snapshot.history, snapshot.base, staged or _ANYTHING)
-    names = betas(snapshot.profile, snapshot.base, Purpose.MESSAGE)
+    profile, view = snapshot.profile, snapshot.showing
+    staged = staged or _ANYTHING
+    body = build(profile, snapshot.history, snapshot.base, staged, view=view)
+    names = betas(profile, snapshot.base, Purpose.MESSAGE, view=view)
     context = Context(betas=frozenset(names), body_bytes=len(body))
     return tuple(check(json.loads(body), context))

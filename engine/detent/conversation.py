@@ -1,6 +1,5 @@
 """`Conversation`: the one noun that people use."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -8,33 +7,39 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import anyio
 
-from detent.checking import findings
 from detent.driver import Driver
-from detent.endpoint import Endpoint
-from detent.errors import ConversationClosedError, SettingsError
-from detent.happenings import Cursor, Feed, TurnEnded
-from detent.opening import choose_store, size_before, start
+from detent.endpoint import Endpoint, choose_endpoint
+from detent.errors import ConversationClosedError
+from detent.happenings import Feed, TurnEnded
+from detent.opening import (
+    PROFILE_OPTIONS,
+    choose_store,
+    named,
+    requested_profile,
+    size_before,
+    start,
+)
 from detent.ports import Clock, Ids, Store
 from detent.settings import Limits, user_blocks
-from detent.stream import TurnStream, Watch
+from detent.standing import Standing
+from detent.stream import TurnStream
 from detent.tools import Tool
 from detent.turn import Turn
+from detent.world import AfterCompaction, BeforeCompaction
 from detent_states import events as ev
 from detent_states.call import CallState
 from detent_states.errors import IllegalEventError
 from detent_states.faults import RetryPolicy
-from detent_states.history import History, Profile, Purpose
-from detent_states.reply import Usage
-from detent_states.rules import Finding
-from detent_states.snapshot import Snapshot
+from detent_states.profile import Cache, Purpose, Threads
+from detent_states.room import CompactionPolicy
 from detent_states.turn import TURN, TurnState
 
 if TYPE_CHECKING:
-    from detent.diagrams import Format
+    pass
 
 
 @final
-class Conversation:
+class Conversation(Standing):
     """A durable conversation with a model, and the loop that keeps it going.
 
     Use it as an async context manager::
@@ -73,12 +78,17 @@ class Conversation:
         betas: Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
         diagnostics: bool | None = None,
+        threads: Threads | str | None = None,
+        cache: Cache | str | None = None,
         client: object = None,
         base_url: str | None = None,
         timeout: float = 600.0,
         idle_timeout: float = 90.0,
         retry: RetryPolicy | None = None,
         limits: Limits | None = None,
+        compaction: CompactionPolicy | None = None,
+        before_compaction: BeforeCompaction | None = None,
+        after_compaction: AfterCompaction | None = None,
         clock: Clock | None = None,
         ids: Ids | None = None,
     ) -> "Conversation":
@@ -97,12 +107,17 @@ class Conversation:
             betas: Names for the `anthropic-beta` header.
             settings: Further body fields, as the API takes them (`thinking`, …).
             diagnostics: Send `diagnostics.previous_message_id` (default yes).
+            threads: Whether the server keeps a copy: `off` (default), `on`, `auto`.
+            cache: How long the prompt cache keeps: `off`, `5m` (default), `1h`.
             client: Any async client of the `anthropic` SDK, or a `Model` port.
             base_url: A compatible base URL, if no client is given.
             timeout: Longest one attempt may take, in seconds.
             idle_timeout: Longest silence within an attempt, in seconds.
             retry: How transient faults are waited out.
             limits: Bounds on one turn.
+            compaction: When the context is replaced by a summary of it.
+            before_compaction: Asked before; False for none, text for instructions.
+            after_compaction: Told what the summary says, once it is in force.
             clock: Time; the machine's own by default.
             ids: Identity and chance; the machine's own by default.
 
@@ -115,13 +130,9 @@ class Conversation:
             ConversationBusyError: Somebody alive writes this conversation.
             JournalError: The store cannot be read, or must not be.
         """
-        if not isinstance(name, str) or not 0 < len(name) <= 200:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-            raise SettingsError(
-                "name", f"{name!r} is no name", "give 1 to 200 characters"
-            )
         options = dict(locals())
         del options["cls"], options["name"]
-        return cls(name, options)
+        return cls(named(name), options)
 
     async def __aenter__(self) -> Self:
         if self._driver is not None:
@@ -271,6 +282,78 @@ class Conversation:
         async with self._lock:
             return await self._submit(b"", None)
 
+    async def configure(
+        self,
+        *,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        betas: Sequence[str] | None = None,
+        threads: Threads | str | None = None,
+        cache: Cache | str | None = None,
+        client: object = None,
+    ) -> None:
+        """Change settings of an open conversation; they hold from the next request on.
+
+        What is left out stays as it is. With `client`, requests go there from then on:
+        so a turn that waits for credentials is given new ones, and `retry()` goes on.
+
+        Args:
+            model: Model id.
+            max_tokens: Most tokens one reply may have.
+            settings: All further body fields, instead of those that were set.
+            betas: All beta names, instead of those that were set.
+            threads: As in `open`.
+            cache: As in `open`.
+            client: As in `open`; the one before is closed if it was opened here.
+
+        Raises:
+            SettingsError: A setting is unknown, of the wrong type or refused.
+            ConversationClosedError, JournalError: As `send`.
+        """
+        given = {n: v for n, v in locals().items() if n in PROFILE_OPTIONS}
+        async with self._lock:
+            driver = self._open_driver()
+            asked = {**dict.fromkeys(PROFILE_OPTIONS), **given}
+            profile = requested_profile(asked, driver.snapshot.profile)
+            if profile != driver.snapshot.profile:
+                driver.apply(ev.ProfileChanged(profile))
+                driver.flush()
+            if client is not None:
+                await self._go_to(driver, client)
+
+    async def _go_to(self, driver: Driver, client: object) -> None:
+        old = self._endpoint
+        options = self._options
+        self._endpoint = choose_endpoint(
+            client, None, options["timeout"], options["idle_timeout"]
+        )
+        driver.world.model = self._endpoint.model
+        if old is not None and old.owned:
+            await old.model.aclose()
+
+    async def pin(self, name: str, text: str) -> None:
+        """Have a text go along with every later summary, word for word.
+
+        A summary stands for what was said; what is pinned is said again behind it.
+
+        Args:
+            name: Its name; a pin of that name is replaced.
+            text: The text.
+        """
+        async with self._lock:
+            self._pinned(name, text)
+
+    async def unpin(self, name: str) -> None:
+        """Let go of a pinned text; later summaries go without it."""
+        async with self._lock:
+            self._pinned(name, None)
+
+    def _pinned(self, name: str, text: str | None) -> None:
+        driver = self._open_driver()
+        driver.apply(ev.Pinned(name, text))
+        driver.flush()
+
     async def approve(self, call: str) -> Turn:
         """Say yes to a call that waits, and go on once every call is decided.
 
@@ -338,99 +421,7 @@ class Conversation:
         store = given if isinstance(given, str | Path) else self._store
         return Conversation(name, {**self._options, "store": store})
 
-    # Where it stands.
-
-    @property
-    def name(self) -> str:
-        """Its name in the store."""
-        return self._name
-
-    @property
-    def state(self) -> TurnState | None:
-        """The state of the current turn, or of the last one; None before the first."""
-        state = self._open_driver().snapshot.state
-        return None if state is None else TurnState(state)
-
-    @property
-    def turn(self) -> Turn | None:
-        """The current turn, or the last one; None before the first."""
-        return Turn.current(self._open_driver().snapshot)
-
-    @property
-    def history(self) -> History:
-        """What was confirmed, sealed; summarised exchanges included."""
-        return self._open_driver().snapshot.history
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The history as a messages array, parsed anew; changing it changes nothing."""
-        found: list[dict[str, Any]] = []
-        for wire in self.history.wires():
-            found += json.loads(b"[" + wire + b"]")
-        return found
-
-    @property
-    def usage(self) -> Usage:
-        """What everything confirmed has cost, compactions included."""
-        return self._open_driver().snapshot.usage
-
-    @property
-    def profile(self) -> Profile:
-        """The settings in force."""
-        return self._open_driver().snapshot.profile
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """Everything the machine knows of this conversation, as one value."""
-        return self._open_driver().snapshot
-
-    @property
-    def live(self) -> bool:
-        """False if detent fell back on the simulator, for want of credentials."""
-        return self._endpoint is not None and self._endpoint.live
-
-    @property
-    def endpoint(self) -> str:
-        """Where requests go, in words."""
-        return "" if self._endpoint is None else self._endpoint.label
-
-    @property
-    def unsaved(self) -> int:
-        """How many events happened that the journal could not take yet."""
-        return self._open_driver().unsaved
-
-    @property
-    def cursor(self) -> Cursor:
-        """Where the happenings stand now."""
-        return self._feed.cursor
-
-    def watch(self, after: Cursor | None = None) -> Watch:
-        """Everything that happens after a cursor: `async for h in chat.watch(cursor)`.
-
-        What is no longer in memory comes from the journal, without the pieces of
-        replies. It ends when the conversation is closed.
-        """
-        return Watch(self._feed, self._open_driver().world.journal, after)
-
-    def check(self) -> tuple[Finding, ...]:
-        """What the strict rules of the API say about the whole next request."""
-        return findings(self._open_driver().snapshot)
-
-    def diagram(self, format: "Format" = "text") -> str:
-        """The turn machine, with the rows that this turn took."""
-        from detent.diagrams import render
-
-        turn = self._open_driver().snapshot.turn
-        if turn is None:
-            return render(TURN, format)
-        return render(TURN, format, path=turn.path, current=turn.state)
-
     # Inside.
-
-    def _open_driver(self) -> Driver:
-        if self._driver is None:
-            raise ConversationClosedError(self._name)
-        return self._driver
 
     async def _submit(self, blocks: bytes, key: str | None) -> Turn:
         """Open a turn and run it, unless its key says it ran already."""

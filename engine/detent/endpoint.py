@@ -49,7 +49,7 @@ def choose_endpoint(
             "base_url", "a client was given too", "set the base URL on the client"
         )
     if client is not None and not hasattr(client, "with_options"):
-        if callable(getattr(client, "send", None)):
+        if all(callable(getattr(client, name, None)) for name in ("send", "count")):
             given: Any = client
             return Endpoint(given, type(given).__name__, live=True, owned=False)
         raise SettingsError(

@@ -14,6 +14,8 @@ import attrs
 from detent.turn import Turn
 from detent_states.call import CallState, Closing
 from detent_states.faults import Fault
+from detent_states.prefix import PrefixChange
+from detent_states.remedy import Remedy
 
 
 @final
@@ -141,6 +143,58 @@ class Waiting:
 
 @final
 @attrs.frozen
+class RemedyTried:
+    """The next request of the turn will do something otherwise.
+
+    Attributes:
+        cursor: Where this stands.
+        turn: The turn.
+        remedy: Which remedy.
+        why: What it is meant to mend.
+    """
+
+    cursor: Cursor
+    turn: int
+    remedy: Remedy
+    why: str
+
+
+@final
+@attrs.frozen
+class Suspended:
+    """The failed turn waits for the world; `retry()` goes on with it.
+
+    Attributes:
+        cursor: Where this stands.
+        turn: The turn.
+        why: What it waits for.
+        until: When that is over, seconds since the epoch; None if nobody can know.
+    """
+
+    cursor: Cursor
+    turn: int
+    why: str
+    until: float | None
+
+
+@final
+@attrs.frozen
+class PrefixChanged:
+    """The request that is about to leave cannot be served from the prompt cache.
+
+    Attributes:
+        cursor: Where this stands.
+        turn: The turn.
+        change: Which byte is the first that changed, and why.
+    """
+
+    cursor: Cursor
+    turn: int
+    change: PrefixChange
+
+
+@final
+@attrs.frozen
 class TurnEnded:
     """The turn rests; the last happening of a stream."""
 
@@ -149,7 +203,16 @@ class TurnEnded:
 
 
 Happening: TypeAlias = (
-    Moved | BlockBegan | TextArrived | ThinkingArrived | CallMoved | Waiting | TurnEnded
+    Moved
+    | BlockBegan
+    | TextArrived
+    | ThinkingArrived
+    | CallMoved
+    | Waiting
+    | RemedyTried
+    | Suspended
+    | PrefixChanged
+    | TurnEnded
 )
 
 KEPT_MAX = 20_000

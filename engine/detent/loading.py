@@ -13,11 +13,11 @@ from detent.errors import JournalCorruptError
 from detent.ports import Entries, Entry
 from detent_states import events as ev
 from detent_states.call import CallState, Closing
+from detent_states.closing import UNKNOWN, closed_result
 from detent_states.errors import IllegalEventError
 from detent_states.faults import FaultKind
 from detent_states.replay import replay
 from detent_states.snapshot import Snapshot
-from detent_states.step import UNKNOWN, closed_result
 from detent_states.turn import TurnState
 
 

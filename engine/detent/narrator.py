@@ -5,6 +5,8 @@ from detent.happenings import (
     CallMoved,
     Feed,
     Moved,
+    RemedyTried,
+    Suspended,
     TextArrived,
     ThinkingArrived,
     Waiting,
@@ -61,6 +63,12 @@ def narrate(
                     turn.fault,
                 )
             )
+        case ev.RemedyChosen():
+            feed.publish(
+                RemedyTried(feed.at(entry), turn.number, event.remedy, event.why)
+            )
+        case ev.TurnSuspended():
+            feed.publish(Suspended(feed.at(entry), turn.number, event.why, event.until))
         case _:
             pass
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from detent.clock import SystemClock, SystemIds
-from detent.driver import Driver, World
+from detent.driver import Driver
 from detent.endpoint import Endpoint, choose_endpoint
 from detent.errors import SettingsError
 from detent.happenings import Feed
@@ -20,12 +20,25 @@ from detent.settings import (
     make_profile,
     tools_by_name,
 )
+from detent.world import World
+from detent_states.decide import Policies
 from detent_states.errors import IllegalEventError
 from detent_states.events import ConversationOpened, ProfileChanged
 from detent_states.faults import RetryPolicy
-from detent_states.history import Profile
-from detent_states.snapshot import Snapshot
-from detent_states.step import cuttable
+from detent_states.profile import Profile
+from detent_states.room import CompactionPolicy
+from detent_states.snapshot import Snapshot, cuttable
+
+
+def named(name: object) -> str:
+    """A conversation's name, if it is one.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    if isinstance(name, str) and 0 < len(name) <= 200:
+        return name
+    raise SettingsError("name", f"{name!r} is no name", "give 1 to 200 characters")
 
 
 def choose_store(given: object) -> tuple[Store, bool]:
@@ -116,8 +129,13 @@ def _started(
         clock=options["clock"] or SystemClock(),
         ids=options["ids"] or SystemIds(),
         tools=tools,
-        policy=options["retry"] or RetryPolicy(),
+        policies=Policies(
+            options["retry"] or RetryPolicy(),
+            options["compaction"] or CompactionPolicy(),
+        ),
         limits=options["limits"] or Limits(),
+        before_compaction=options["before_compaction"],
+        after_compaction=options["after_compaction"],
     )
     feed.begin(journal.sequence)
     driver = Driver(world, loaded.snapshot, feed)
@@ -128,6 +146,20 @@ def _started(
     return driver, endpoint, loaded.keys
 
 
+PROFILE_OPTIONS = (
+    "model",
+    "max_tokens",
+    "system",
+    "tools",
+    "betas",
+    "diagnostics",
+    "threads",
+    "cache",
+    "settings",
+)
+"""The options of `open` that become the profile, and are journaled."""
+
+
 def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profile:
     """The profile that the caller asks for, on top of the one that is journaled.
 
@@ -135,17 +167,7 @@ def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profil
         SettingsError: A setting is unknown, of the wrong type or refused.
     """
     asked: dict[str, Any] = {
-        name: options[name]
-        for name in (
-            "model",
-            "max_tokens",
-            "system",
-            "tools",
-            "betas",
-            "diagnostics",
-            "settings",
-        )
-        if options[name] is not None
+        name: options[name] for name in PROFILE_OPTIONS if options[name] is not None
     }
     kept = {} if old is None else _settings_of(old)
     merged: dict[str, Any] = {
@@ -167,6 +189,8 @@ def _settings_of(profile: Profile) -> dict[str, Any]:
         "max_tokens": body.pop("max_tokens"),
         "betas": profile.betas,
         "diagnostics": profile.diagnostics,
+        "threads": profile.threads,
+        "cache": profile.cache,
     }
     if "system" in body:
         kept["system"] = body.pop("system")
@@ -198,6 +222,6 @@ def size_before(snapshot: Snapshot, turns: int) -> int:
         if turns
         else len(snapshot.history)
     )
-    while not cuttable(snapshot, size):
+    while not cuttable(snapshot.history, size):
         size -= 1
     return size

@@ -12,8 +12,8 @@ import attrs
 from detent_states.errors import DetentError
 from detent_states.events import Event
 from detent_states.faults import Fault
-from detent_states.history import Request
 from detent_states.reply import Reply
+from detent_states.request import Request
 
 
 @final
@@ -100,6 +100,19 @@ class Model(Protocol):
 
         Raises:
             RequestFailedError: Anything but a whole reply, with the fault classified.
+        """
+        ...
+
+    async def count(self, request: Request) -> int:
+        """How many input tokens the server counts for a request, which it validates as
+        it would validate the message; free of charge, nothing is generated.
+
+        Args:
+            request: What would be sent: a message with the whole conversation. What
+                its body does not hold is not counted.
+
+        Raises:
+            RequestFailedError: Anything but a count, with the fault classified.
         """
         ...
 

@@ -1,14 +1,19 @@
 """The numbers a conversation runs by, and the checks on what a caller sets."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, final
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, TypeVar, cast, final
 
 import attrs
 
 from detent.errors import SettingsError
 from detent.tools.definition import Tool
+from detent_states.budget import Budget, Price
+from detent_states.encoding import encode
 from detent_states.faults import RetryPolicy
-from detent_states.history import Profile, encode
+from detent_states.profile import Cache, Profile, Threads
 from detent_states.rules import Context, check
 
 
@@ -18,16 +23,37 @@ class Limits:
     """Bounds on one turn; each has an effect, none is a hope.
 
     Attributes:
-        requests_per_turn_max: Requests one turn may send, retries included. Beyond
-            it the turn fails with a budget fault; `retry()` grants as many more.
+        requests_per_turn_max: Requests one turn may send, retries and trials included.
+            Beyond any bound the turn fails with a budget fault; `retry()` grants as
+            much again.
+        seconds_per_turn_max: Wall time of one turn. A wait that would go beyond it
+            suspends the turn instead.
+        tokens_per_turn_max: Tokens of the turn's confirmed replies and summaries.
+        dollars_per_turn_max: What those may cost; needs `price`.
+        price: What tokens cost.
         calls_parallel_max: Tool calls of one reply that run at the same time.
         stream_above_tokens: Replies that may be longer than this are streamed even
             by `send()`, as the SDK demands for long work.
     """
 
     requests_per_turn_max: int = 60
+    seconds_per_turn_max: float | None = None
+    tokens_per_turn_max: int | None = None
+    dollars_per_turn_max: float | None = None
+    price: Price | None = None
     calls_parallel_max: int = 8
     stream_above_tokens: int = 21_333
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The bounds that are counted."""
+        return Budget(
+            self.requests_per_turn_max,
+            self.seconds_per_turn_max,
+            self.tokens_per_turn_max,
+            self.dollars_per_turn_max,
+            self.price,
+        )
 
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
@@ -56,6 +82,8 @@ def make_profile(
     tools: Sequence[Tool] = (),
     betas: Sequence[str] = (),
     diagnostics: bool = True,
+    threads: str = Threads.OFF,
+    cache: str = Cache.SHORT,
     settings: Mapping[str, Any] | None = None,
     definitions: Sequence[Mapping[str, Any]] | None = None,
 ) -> Profile:
@@ -69,6 +97,10 @@ def make_profile(
     """
     if not isinstance(model, str) or not model:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         raise SettingsError("model", f"{model!r} is no model id", "give its name")
+    if type(max_tokens) is not int or max_tokens < 0:
+        raise SettingsError(
+            "max_tokens", f"{max_tokens!r} is no number of tokens", "give an integer"
+        )
     fields: list[tuple[str, bytes]] = []
     if system is not None and system != "":
         fields.append(("system", _encoded("system", system)))
@@ -82,9 +114,28 @@ def make_profile(
                 name, "it is set elsewhere", "use the argument of open() for it"
             )
         fields.append((name, _encoded(name, value)))
-    profile = Profile(model, max_tokens, tuple(fields), tuple(betas), diagnostics)
+    profile = Profile(
+        model,
+        max_tokens,
+        tuple(fields),
+        tuple(betas),
+        diagnostics,
+        _one_of("threads", threads, Threads),
+        _one_of("cache", cache, Cache),
+    )
     _refuse(profile)
     return profile
+
+
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def _one_of(name: str, value: str, of: type[_E]) -> _E:
+    try:
+        return of(value)
+    except ValueError:
+        known = ", ".join(repr(one.value) for one in of)
+        raise SettingsError(name, f"{value!r} is none", f"give {known}") from None
 
 
 def _encoded(name: str, value: object) -> bytes:
@@ -98,10 +149,8 @@ def _encoded(name: str, value: object) -> bytes:
 
 def _refuse(profile: Profile) -> None:
     """Refuse settings that would make every request a 400."""
-    body = {
-        **profile.as_body(),
-        "messages": [{"role": "user", "content": "Hello"}],
-    }
+    opening = profile.plain_opening + b'{"role":"user","content":"Hello"}]}'
+    body = json.loads(opening)
     for finding in check(body, Context(betas=frozenset(profile.betas))):
         setting = finding.path.split(".")[0]
         told = finding.reason if finding.path == setting else finding.message
@@ -148,7 +197,7 @@ def user_blocks(content: object) -> bytes:
         blocks = cast("Sequence[object]", content)
         if blocks and all(isinstance(block, Mapping) for block in blocks):
             return b",".join(
-                _encoded("content", dict(cast("Mapping[str, Any]", block)))
+                _encoded("content", unmarked(cast("Mapping[str, Any]", block)))
                 for block in blocks
             )
     raise SettingsError(
@@ -156,6 +205,15 @@ def user_blocks(content: object) -> bytes:
         f"{kind} is no user content",
         "give text, or a non-empty list of content blocks",
     )
+
+
+def unmarked(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A block without cache markers: they are placed by each request, and no history.
+
+    A marker that was kept with a message would count in every later request, and the
+    API takes four.
+    """
+    return {name: value for name, value in block.items() if name != "cache_control"}
 
 
 __all__ = [

@@ -17,7 +17,9 @@ from detent.happenings import Cursor, Happening
 from detent.stream import TurnStream as AsyncTurnStream
 from detent.stream import Watch
 from detent.turn import Turn
-from detent_states.history import History, Profile
+from detent_states.history import History
+from detent_states.prefix import PrefixChange
+from detent_states.profile import Profile
 from detent_states.reply import Usage
 from detent_states.rules import Finding
 from detent_states.snapshot import Snapshot
@@ -135,6 +137,22 @@ class Conversation:
         """Say no to a call that waits, and go on once every call is decided."""
         return self._run(lambda: self._inner.deny(call, reason))
 
+    def configure(self, **settings: Any) -> None:
+        """Change settings of an open conversation; they hold from the next request on.
+
+        Args:
+            **settings: The keyword arguments of `detent.Conversation.configure`.
+        """
+        self._run(lambda: self._inner.configure(**settings))
+
+    def pin(self, name: str, text: str) -> None:
+        """Have a text go along with every later summary, word for word."""
+        self._run(lambda: self._inner.pin(name, text))
+
+    def unpin(self, name: str) -> None:
+        """Let go of a pinned text; later summaries go without it."""
+        self._run(lambda: self._inner.unpin(name))
+
     # The past.
 
     def rewind(self, *, turns: int = 1) -> None:
@@ -210,6 +228,21 @@ class Conversation:
     def cursor(self) -> Cursor:
         """Where the happenings stand now."""
         return self._inner.cursor
+
+    @property
+    def lost(self) -> int:
+        """Replies that the server confirmed and nobody here ever saw."""
+        return self._inner.lost
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """The texts that go along with every summary, by name."""
+        return self._inner.pins
+
+    @property
+    def prefix_change(self) -> PrefixChange | None:
+        """What the next request would change of what the prompt cache holds."""
+        return self._inner.prefix_change
 
     def watch(self, after: Cursor | None = None) -> Iterator[Happening]:
         """Everything that happens after a cursor, until the conversation is closed."""

@@ -1,16 +1,17 @@
 """What a turn gives back: a value that says where it stands and what was done."""
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, cast, final
 
 import attrs
 
 from detent.errors import TurnFailedError
 from detent_states.call import CallState, Closing
 from detent_states.faults import Fault
-from detent_states.history import Purpose
+from detent_states.profile import Purpose
+from detent_states.remedy import Remedy
 from detent_states.reply import Reply, Usage
-from detent_states.snapshot import Call, Move, Snapshot
+from detent_states.snapshot import Call, Move, Snapshot, Suspension
 from detent_states.turn import TurnState
 
 
@@ -58,6 +59,9 @@ class Turn:
         fault: Why it failed; None if it did not.
         requests: How many requests it took, failed ones included.
         exchanges: How many confirmed exchanges the history has now.
+        remedies: What was done about faults and for want of room, in order.
+        suspended: What the turn waits for, if it waits for the world.
+        trials: Questions put to the server beside the requests; none had an effect.
     """
 
     number: int
@@ -70,6 +74,9 @@ class Turn:
     fault: Fault | None
     requests: int
     exchanges: int
+    remedies: tuple[Remedy, ...] = ()
+    suspended: Suspension | None = None
+    trials: int = 0
 
     @property
     def reply(self) -> Reply | None:
@@ -80,6 +87,21 @@ class Turn:
     def text(self) -> str:
         """The text of the last confirmed reply; empty if there is none."""
         return self.replies[-1].text if self.replies else ""
+
+    @property
+    def cache_miss(self) -> Mapping[str, Any] | None:
+        """Why the prompt cache could not serve the last reply, where the server said.
+
+        The object is the server's own (`cache_miss_reason`; Anthropic docs:
+        build-with-claude/cache-diagnosis): `type`, and what was missed, in tokens.
+        """
+        told: Any = self.replies[-1].facts.get("diagnostics") if self.replies else None
+        if not isinstance(told, dict):
+            return None
+        reason: Any = cast("dict[str, Any]", told).get("cache_miss_reason")
+        if not isinstance(reason, dict):
+            return None
+        return cast("dict[str, Any]", reason)
 
     @property
     def awaiting(self) -> tuple[CallReport, ...]:
@@ -115,6 +137,9 @@ class Turn:
             turn.fault,
             turn.attempt,
             len(snapshot.history),
+            turn.remedies,
+            turn.suspended,
+            turn.probes,
         )
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import TypeAlias, final
 import attrs
 
 from detent_states.faults import Fault
-from detent_states.history import Purpose
+from detent_states.profile import Purpose
 
 
 @final

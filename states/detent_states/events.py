@@ -11,8 +11,12 @@ import attrs
 
 from detent_states.call import Closing
 from detent_states.faults import Fault
-from detent_states.history import Profile, Purpose
+from detent_states.history import Method
+from detent_states.profile import Profile, Purpose
+from detent_states.remedy import Remedy
 from detent_states.reply import Reply
+from detent_states.request import Copy
+from detent_states.view import View
 
 
 @final
@@ -61,10 +65,17 @@ class TurnOpened:
 @final
 @attrs.frozen
 class RequestSent:
-    """A legal request for exactly the staged input is about to leave."""
+    """A legal request for exactly the staged input is about to leave.
+
+    Attributes:
+        turn: The turn.
+        attempt: Which request of it, from 1.
+        copy: What it has to do with the server's copy of the conversation.
+    """
 
     turn: int
     attempt: int
+    copy: Copy = Copy.NONE
 
 
 @final
@@ -199,20 +210,95 @@ class TurnContinued:
 @final
 @attrs.frozen
 class CompactionSent:
-    """A request for a summary is about to leave."""
+    """A request for a summary is about to leave.
+
+    Attributes:
+        turn: The turn.
+        attempt: Which request of it, from 1.
+        covers: How many exchanges the summary will stand for.
+        method: How it is made.
+    """
 
     turn: int
     attempt: int
+    covers: int
+    method: Method = Method.SIGNED
 
 
 @final
 @attrs.frozen
 class CompactionConfirmed:
-    """A whole, signed summary arrived for that attempt; `reply.content` is its block."""
+    """A whole, usable summary arrived for that attempt."""
 
     turn: int
     attempt: int
     reply: Reply
+
+
+@final
+@attrs.frozen
+class RemedyChosen:
+    """What the next request of a turn will do otherwise. Nothing is adopted yet.
+
+    Attributes:
+        turn: The turn.
+        remedy: Which rung of which ladder.
+        why: What it is meant to mend, in words.
+        view: How the history will be shown; None to leave that as it was.
+        max_tokens: Another limit for the reply; None to leave that as it was.
+    """
+
+    turn: int
+    remedy: Remedy
+    why: str
+    view: View | None = None
+    max_tokens: int | None = None
+
+
+@final
+@attrs.frozen
+class Probed:
+    """A question was put to the server that can have no effect on the conversation.
+
+    Attributes:
+        turn: The turn for which it was asked.
+        question: What was asked, in words.
+        passed: Whether the server took it.
+    """
+
+    turn: int
+    question: str
+    passed: bool
+
+
+@final
+@attrs.frozen
+class TurnSuspended:
+    """The failed turn waits for the world: credentials, credit, a model, a long wait.
+
+    Attributes:
+        turn: The turn.
+        why: What it waits for, in words.
+        until: When that is over, seconds since the epoch; None if nobody can know.
+    """
+
+    turn: int
+    why: str
+    until: float | None = None
+
+
+@final
+@attrs.frozen
+class Pinned:
+    """A text that goes along with every later summary, or one that does no longer.
+
+    Attributes:
+        name: Its name.
+        text: The text; None to let go of it.
+    """
+
+    name: str
+    text: str | None
 
 
 @final
@@ -253,6 +339,10 @@ Event: TypeAlias = (
     | TurnContinued
     | CompactionSent
     | CompactionConfirmed
+    | RemedyChosen
+    | Probed
+    | TurnSuspended
+    | Pinned
     | TurnAbandoned
     | Rewound
 )

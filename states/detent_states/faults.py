@@ -33,7 +33,9 @@ class FaultKind(StrEnum):
     REFUSAL = "refusal"
     """The model declined; the exchange is not history."""
     COMPACTION = "compaction"
-    """No usable summary came back; the old context stays."""
+    """A summary is not usable, or is not accepted any more; the history stays."""
+    CUT_OFF = "cut off"
+    """The reply hit its limit inside a call; nothing of it is history."""
     AUTH = "auth"
     """Credentials are missing, wrong or not allowed to do this."""
     BILLING = "billing"
@@ -245,22 +247,47 @@ BY_STATUS: Mapping[int, FaultKind] = {
 class for one that is not here. Of the others, those from 500 on are transient and the
 rest are invalid."""
 
+SUSPENDING: frozenset[FaultKind] = frozenset(
+    {FaultKind.AUTH, FaultKind.BILLING, FaultKind.MODEL_GONE}
+)
+"""What no remedy of ours can mend and no history is to blame for: the turn waits."""
+
+OPTIONAL_FIELDS: tuple[str, ...] = (
+    "diagnostics",
+    "container",
+    "thread",
+    "context_management",
+    "metadata",
+    "service_tier",
+    "cache_control",
+    "inference_geo",
+    "speed",
+    "fallbacks",
+)
+"""The fields a request can do without; each is left out once it is named."""
+
+_OPTIONAL = re.compile(rf"^({'|'.join(OPTIONAL_FIELDS)})\b")
+_BETA = re.compile(r"value\(s\) `([\w-]+)` for the `anthropic-beta` header")
+_MARKED = re.compile(
+    r"\bcache_control: Extra inputs are not permitted|blocks with cache_control"
+)
+
 # Hints of last resort, read only where status, type and code say nothing more.
 _BY_WORDING: tuple[tuple[re.Pattern[str], FaultKind], ...] = (
-    (re.compile(r"prompt is too long|exceed context limit"), FaultKind.TOO_LONG),
-    (re.compile(r"too many images"), FaultKind.TOO_LONG),
+    (
+        re.compile(r"prompt is too long|exceed context limit|^max_tokens: \d+ > \d+"),
+        FaultKind.TOO_LONG,
+    ),
+    (re.compile(r"too many images|PDF pages may be provided"), FaultKind.TOO_LONG),
     (
         re.compile(r"Invalid `(signature|data)` in|`thinking` or `redacted"),
         FaultKind.THINKING,
     ),
     (re.compile(r"Expected `thinking` or `redacted_thinking`"), FaultKind.THINKING),
     (re.compile(r"credit balance|API usage limits"), FaultKind.BILLING),
-    (
-        re.compile(
-            r"^(diagnostics|container|thread|context_management|metadata|service_tier)\b"
-        ),
-        FaultKind.OPTIONAL_FIELD,
-    ),
+    (_OPTIONAL, FaultKind.OPTIONAL_FIELD),
+    (_BETA, FaultKind.OPTIONAL_FIELD),
+    (_MARKED, FaultKind.OPTIONAL_FIELD),
 )
 
 _PATH = re.compile(r"^((?:messages|system|tools)\.\d+(?:\.[\w]+)*)")
@@ -309,6 +336,32 @@ def named_path(message: str) -> str | None:
     """The part of the request that a message names, or None."""
     match = _PATH.match(message)
     return match.group(1) if match else None
+
+
+def optional_field(message: str) -> str | None:
+    """The optional field that a message names; a beta as `anthropic-beta:NAME`."""
+    named = _OPTIONAL.match(message)
+    if named is not None:
+        return named[1]
+    beta = _BETA.search(message)
+    if beta is not None:
+        return f"anthropic-beta:{beta[1]}"
+    return "cache_control" if _MARKED.search(message) else None
+
+
+_LIMITS = (
+    re.compile(r"tokens > (\d+) maximum"),
+    re.compile(r"exceed context limit: \d+ \+ \d+ > (\d+)"),
+)
+
+
+def limit_in(message: str) -> int | None:
+    """The most tokens that a message about length speaks of; a hint, no contract."""
+    for pattern in _LIMITS:
+        found = pattern.search(message)
+        if found is not None and len(found[1]) < 12:
+            return int(found[1])
+    return None
 
 
 def _wording(message: str, kinds: set[FaultKind]) -> FaultKind | None:

@@ -12,7 +12,8 @@ import attrs
 from detent_states import events as ev
 from detent_states.errors import IllegalEventError
 from detent_states.events import Event
-from detent_states.history import Exchange, History, Purpose
+from detent_states.history import Exchange, History
+from detent_states.profile import Purpose
 from detent_states.reply import Spent
 from detent_states.snapshot import Snapshot
 from detent_states.step import begin, fold

@@ -38,6 +38,14 @@ class Usage:
             self.cache_write + other.cache_write,
         )
 
+    def __sub__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input - other.input,
+            self.output - other.output,
+            self.cache_read - other.cache_read,
+            self.cache_write - other.cache_write,
+        )
+
     @property
     def context(self) -> int:
         """Tokens in the window after this reply: everything read plus the reply."""

@@ -7,9 +7,15 @@ import attrs
 
 from detent_states.call import CallState, Closing
 from detent_states.faults import Fault
-from detent_states.history import Base, History, Profile, Purpose
-from detent_states.outcome import Outcome
+from detent_states.history import Base, History, Method
+from detent_states.outcome import Outcome, outcome
+from detent_states.profile import Profile, Purpose
+from detent_states.remedy import Remedy
 from detent_states.reply import Spent, ToolUse, Usage
+from detent_states.request import Copy
+from detent_states.shown import base_in_force
+from detent_states.thread import Thread
+from detent_states.view import EMPTY, View
 
 
 @final
@@ -44,6 +50,34 @@ class Move:
 
 @final
 @attrs.frozen
+class Compacting:
+    """A summary in the making, or one that was tried last.
+
+    Attributes:
+        covers: How many exchanges it is to stand for.
+        method: How it is made.
+    """
+
+    covers: int
+    method: Method
+
+
+@final
+@attrs.frozen
+class Suspension:
+    """What a failed turn waits for.
+
+    Attributes:
+        why: In words.
+        until: When that is over, seconds since the epoch; None if nobody can know.
+    """
+
+    why: str
+    until: float | None = None
+
+
+@final
+@attrs.frozen
 class Turn:
     """One user input until the reply that needs nothing more from us.
 
@@ -57,11 +91,24 @@ class Turn:
         attempt: Requests sent so far; the stamp of the one in flight.
         granted: Requests sent before the caller last asked for more; the turn's budget
             counts from there.
+        credited: What the turn had cost by then.
         failures: Attempts in a row that failed.
         fault: Why it failed, while it is failed.
         outcome: What the last confirmed reply asked for.
         due: When a scheduled retry comes, seconds since the epoch; None if none is.
         abandoned: Given up; only the answers live on.
+        remedies: Every remedy that was tried in this turn.
+        tried: Those since the last confirmation, or since the caller last asked.
+        trial: How the history is shown by way of trial; None for as it is in force.
+        max_tokens: The limit of the reply, where it is another than the profile's.
+        copy: What the last request had to do with the server's copy.
+        compacting: The summary that is being made, or that failed last.
+        compactions: Summaries asked for so far.
+        probes: Questions put to the server beside the requests.
+        ready: A remedy was chosen and waits for the retry.
+        answered: How the last question to the server was answered.
+        unknown: Attempts that may have been answered where nobody saw it.
+        suspended: What it waits for, if it waits for the world.
         usage: What this turn cost.
         path: The rows it took, in order.
         done: The calls whose results are confirmed, over the whole turn.
@@ -75,14 +122,32 @@ class Turn:
     calls: tuple[Call, ...] = ()
     attempt: int = 0
     granted: int = 0
+    credited: Usage = attrs.field(factory=Usage)
     failures: int = 0
     fault: Fault | None = None
     outcome: Outcome | None = None
     due: float | None = None
     abandoned: bool = False
+    remedies: tuple[Remedy, ...] = ()
+    tried: tuple[Remedy, ...] = ()
+    trial: View | None = None
+    max_tokens: int | None = None
+    copy: Copy = Copy.NONE
+    compacting: Compacting | None = None
+    compactions: int = 0
+    probes: int = 0
+    ready: bool = False
+    answered: bool | None = None
+    unknown: int = 0
+    suspended: Suspension | None = None
     usage: Usage = attrs.field(factory=Usage)
     path: tuple[Move, ...] = ()
     done: tuple[Call, ...] = ()
+
+    @property
+    def requests(self) -> int:
+        """What was sent since the caller last asked, questions included."""
+        return self.attempt + self.probes - self.granted
 
     @property
     def open_calls(self) -> tuple[Call, ...]:
@@ -107,6 +172,24 @@ class Turn:
 
 @final
 @attrs.frozen
+class Paid:
+    """What a confirmed request was made from: the same again is the same prefix.
+
+    Attributes:
+        profile: The settings.
+        view: How the history was shown.
+        base: The summary it began with.
+        size: How many exchanges followed from the history.
+    """
+
+    profile: Profile
+    view: View
+    base: Base | None
+    size: int
+
+
+@final
+@attrs.frozen
 class Snapshot:
     """A conversation at one moment.
 
@@ -117,6 +200,14 @@ class Snapshot:
         spent: What everything confirmed has cost; see `usage`.
         turn: The current turn, or the last one; None before the first.
         turns: Number of the last turn that was opened.
+        view: How the history is shown, as a confirmed request showed it.
+        thread: The server's copy.
+        window: The most tokens the server said it takes; None where it did not say.
+        futile: Summaries in a row that failed.
+        refused: Requests in a row that were refused for nothing we know.
+        lost: Replies that were confirmed at the server and never seen here.
+        pins: The texts that go along with every summary, by name.
+        paid: What the last confirmed request was made from.
     """
 
     profile: Profile
@@ -125,6 +216,14 @@ class Snapshot:
     spent: Spent = attrs.field(factory=Spent)
     turn: Turn | None = None
     turns: int = 0
+    view: View = EMPTY
+    thread: Thread = attrs.field(factory=Thread)
+    window: int | None = None
+    futile: int = 0
+    refused: int = 0
+    lost: int = 0
+    pins: tuple[tuple[str, str], ...] = ()
+    paid: Paid | None = None
 
     @property
     def usage(self) -> Usage:
@@ -133,8 +232,20 @@ class Snapshot:
 
     @property
     def base(self) -> Base | None:
-        """The summary in force."""
+        """The last summary; a view may ignore it."""
         return self.bases[-1] if self.bases else None
+
+    @property
+    def showing(self) -> View:
+        """How the next request shows the history: as tried, or as in force."""
+        turn = self.turn
+        return self.view if turn is None or turn.trial is None else turn.trial
+
+    @property
+    def covered(self) -> int:
+        """How many exchanges the summary that is shown stands for."""
+        base = base_in_force(self.showing, self.base)
+        return 0 if base is None else base.covers
 
     @property
     def state(self) -> str | None:
@@ -148,8 +259,20 @@ class Snapshot:
         if turn is None:
             return True
         if turn.state == "failed":
-            return turn.due is None
+            return turn.due is None and not turn.ready
         return turn.state == "confirmed" and not turn.open_calls and not owes(turn)
+
+
+def cuttable(history: History, size: int) -> bool:
+    """True if the history may end after `size` exchanges: no pair is split there."""
+    if size in (0, len(history)):
+        return True
+    if b'"tool_use"' not in history[size - 1].wire and b"pause_turn" not in (
+        history[size - 1].meta
+    ):
+        return True
+    reply = history[size - 1].reply
+    return not reply.tool_uses and outcome(reply) is not Outcome.RESUME
 
 
 def owes(turn: Turn) -> bool:

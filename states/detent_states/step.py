@@ -6,13 +6,13 @@ follows is a function of where the conversation stands, so a command that was lo
 asked for again by whoever looks at the snapshot next (`orders`).
 """
 
-from collections.abc import Callable
 from typing import Any, assert_never, final
 
 import attrs
 
 from detent_states import events as ev
-from detent_states.call import CALL, CallState, Closing
+from detent_states.call import CALL, CallState
+from detent_states.closing import ended
 from detent_states.commands import (
     Command,
     ConsiderRetry,
@@ -22,16 +22,23 @@ from detent_states.commands import (
     RunCalls,
     SendRequest,
 )
+from detent_states.commit import commit, learned
 from detent_states.errors import CoreBugError, IllegalEventError
 from detent_states.events import Event
-from detent_states.history import Base, Exchange, Purpose, encode
-from detent_states.machine import Effect, Table, Transition
-from detent_states.outcome import Outcome, outcome
-from detent_states.snapshot import Call, Move, Snapshot, Turn, owes
+from detent_states.machine import Effect, Table
+from detent_states.profile import Purpose
+from detent_states.snapshot import (
+    Call,
+    Compacting,
+    Move,
+    Snapshot,
+    Suspension,
+    Turn,
+    cuttable,
+    owes,
+)
+from detent_states.thread import Fire
 from detent_states.turn import TURN, TurnState
-
-Fire = Callable[[Table, str, str, object, object], Transition]
-"""How a row is executed: by the compiled machine, or looked up."""
 
 
 @final
@@ -161,7 +168,9 @@ def _apply(
         case ev.ConversationOpened():
             raise IllegalEventError("conversation", "open", "open", ("any but open",))
         case ev.ProfileChanged():
-            return attrs.evolve(snapshot, profile=event.profile), None
+            thread = snapshot.thread.lost(fire)
+            changed = attrs.evolve(snapshot, profile=event.profile, thread=thread)
+            return attrs.evolve(changed, window=None), None
         case ev.Forked():
             return snapshot, None
         case ev.TurnOpened():
@@ -169,16 +178,51 @@ def _apply(
         case ev.TurnAbandoned():
             return _abandon(snapshot, event), None
         case ev.Rewound():
-            return _rewind(snapshot, event), None
+            return _rewind(snapshot, event, fire), None
+        case ev.RemedyChosen() | ev.Probed() | ev.TurnSuspended() | ev.Pinned():
+            return _noted_beside(snapshot, event), None
         case ev.RetryScheduled():
             return _changed(snapshot, due=event.due), None
         case ev.RetryCancelled():
             fault = event.fault or _turn(snapshot).fault
-            return _changed(snapshot, due=None, fault=fault), None
+            return _changed(snapshot, due=None, ready=False, fault=fault), None
         case ev.CallApproved() | ev.CallDenied() | ev.CallStarted() | ev.CallClosed():
             return _call(snapshot, event, fire), None
         case _:
             return _move(snapshot, event, fire)
+
+
+def _noted_beside(
+    snapshot: Snapshot,
+    event: ev.RemedyChosen | ev.Probed | ev.TurnSuspended | ev.Pinned,
+) -> Snapshot:
+    """What is remembered without anything moving."""
+    if isinstance(event, ev.Pinned):
+        kept = tuple((n, text) for n, text in snapshot.pins if n != event.name)
+        new = () if event.text is None else ((event.name, event.text),)
+        return attrs.evolve(snapshot, pins=kept + new)
+    turn = _current(snapshot, event)
+    if turn.state not in (TurnState.PENDING, TurnState.FAILED) or turn.abandoned:
+        raise IllegalEventError(
+            TURN.name, turn.state, type(event).__name__, TURN.legal(turn.state)
+        )
+    match event:
+        case ev.RemedyChosen():
+            return _changed(
+                snapshot,
+                tried=(*turn.tried, event.remedy),
+                remedies=(*turn.remedies, event.remedy),
+                trial=turn.trial if event.view is None else event.view,
+                max_tokens=event.max_tokens or turn.max_tokens,
+                ready=turn.state == TurnState.FAILED,
+            )
+        case ev.Probed():
+            probes = turn.probes + 1
+            return _changed(snapshot, probes=probes, answered=event.passed)
+        case ev.TurnSuspended():
+            return _changed(snapshot, suspended=Suspension(event.why, event.until))
+        case _:
+            assert_never(event)
 
 
 _TRIGGERS: dict[type, str] = {
@@ -200,14 +244,16 @@ def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move 
     row = fire(TURN, turn.state, trigger, snapshot, event)
     move = Move(trigger, row.source, row.target)
     changes = _noted(turn, event)
+    if isinstance(event, ev.RequestSent | ev.ReplyConfirmed | ev.TurnFailed):
+        snapshot = learned(snapshot, turn, event, fire)
     match row.effect:
         case Effect.COMMIT:
-            snapshot, committed = _commit(snapshot, turn, event)
+            snapshot, committed = commit(snapshot, turn, event, fire)
             changes.update(committed)
         case Effect.ROLL_BACK | Effect.NONE:
             pass  # nothing was changed by trying, so there is nothing to take back
         case Effect.CLOSE_CALLS:
-            changes["calls"] = tuple(map(_end, turn.calls))
+            changes["calls"] = tuple(map(ended, turn.calls))
         case _:
             assert_never(row.effect)
     path = (*turn.path, move)
@@ -225,53 +271,40 @@ def _noted(turn: Turn, event: Event) -> dict[str, Any]:
                     f"attempt {event.attempt}",
                     (f"attempt {turn.attempt + 1}",),
                 )
-            return {"attempt": event.attempt, "fault": None}
+            noted: dict[str, Any] = {"attempt": event.attempt, "fault": None}
+            if isinstance(event, ev.RequestSent):
+                return {**noted, "copy": event.copy, "compacting": None}
+            return {
+                **noted,
+                "compacting": Compacting(event.covers, event.method),
+                "compactions": turn.compactions + 1,
+            }
         case ev.TurnFailed():
-            failures = turn.failures + 1
-            return {"fault": event.fault, "failures": failures, "due": None}
+            return {
+                "fault": event.fault,
+                "failures": turn.failures + 1,
+                "due": None,
+                "ready": False,
+                "unknown": turn.unknown + event.fault.outcome_unknown,
+            }
         case ev.TurnRetried():
-            if event.asked:
-                return {"due": None, "failures": 0, "granted": turn.attempt}
-            return {"due": None}
+            if not event.asked:
+                return {"due": None, "ready": False}
+            return {
+                "due": None,
+                "ready": False,
+                "answered": None,
+                "credited": turn.usage,
+                "failures": 0,
+                "granted": turn.attempt + turn.probes,
+                "tried": (),
+                "trial": None,
+                "max_tokens": None,
+                "compacting": None,
+                "suspended": None,
+            }
         case _:
             return {}
-
-
-def _commit(
-    snapshot: Snapshot, turn: Turn, event: Event
-) -> tuple[Snapshot, dict[str, Any]]:
-    """The commit: the only code that changes history, ids, base or usage.
-
-    Returns the snapshot with what was committed, and the fields of the turn that
-    change with it.
-    """
-    if isinstance(event, ev.ReplyConfirmed):
-        reply = event.reply
-        found = outcome(reply)
-        sealed = Exchange.seal(turn.number, turn.staged, reply)
-        committed = attrs.evolve(
-            snapshot,
-            history=snapshot.history.appended(sealed),
-            spent=snapshot.spent + reply.usage,
-        )
-        return committed, {
-            "content": b"",
-            "calls": tuple(_proposed(Call(use), found) for use in reply.tool_uses),
-            "outcome": found,
-            "failures": 0,
-            "usage": turn.usage + reply.usage,
-            "done": (*turn.done, *turn.calls),
-        }
-    if isinstance(event, ev.CompactionConfirmed):
-        reply = event.reply
-        base = Base(len(snapshot.history), reply.content, reply.message_id)
-        committed = attrs.evolve(
-            snapshot,
-            bases=(*snapshot.bases, base),
-            spent=snapshot.spent + reply.usage,
-        )
-        return committed, {"failures": 0, "usage": turn.usage + reply.usage}
-    raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
 
 
 def _open(snapshot: Snapshot, event: ev.TurnOpened) -> Snapshot:
@@ -304,10 +337,12 @@ def _abandon(snapshot: Snapshot, event: ev.TurnAbandoned) -> Snapshot:
         raise IllegalEventError(
             "conversation", turn.state, "abandon", TURN.legal(turn.state)
         )
-    return _changed(snapshot, content=b"", abandoned=True, due=None)
+    return _changed(
+        snapshot, content=b"", abandoned=True, due=None, ready=False, trial=None
+    )
 
 
-def _rewind(snapshot: Snapshot, event: ev.Rewound) -> Snapshot:
+def _rewind(snapshot: Snapshot, event: ev.Rewound, fire: Fire) -> Snapshot:
     size = event.size
     if not snapshot.resting or not 0 <= size <= len(snapshot.history):
         raise IllegalEventError(
@@ -318,7 +353,7 @@ def _rewind(snapshot: Snapshot, event: ev.Rewound) -> Snapshot:
             "no turn is going on",
         )
     history = snapshot.history.until(size)
-    if not cuttable(snapshot, size):
+    if not cuttable(snapshot.history, size):
         raise IllegalEventError(
             "conversation",
             str(snapshot.state),
@@ -328,19 +363,24 @@ def _rewind(snapshot: Snapshot, event: ev.Rewound) -> Snapshot:
         )
     bases = tuple(base for base in snapshot.bases if base.covers <= size)
     kept = () if size < len(snapshot.history) else _turn_calls(snapshot)
-    after = attrs.evolve(snapshot, history=history, bases=bases)
+    after = attrs.evolve(
+        snapshot,
+        history=history,
+        bases=bases,
+        view=snapshot.view.until(size),
+        thread=snapshot.thread.lost(fire),
+    )
     if snapshot.turn is None:
         return after
-    return _changed(after, calls=kept, content=b"", abandoned=True, due=None)
-
-
-def cuttable(snapshot: Snapshot, size: int) -> bool:
-    """True if the history may end after `size` exchanges: no pair is split there."""
-    if size in (0, len(snapshot.history)):
-        return True
-    found = outcome(snapshot.history[size - 1].reply)
-    settled = not snapshot.history[size - 1].reply.tool_uses
-    return settled and found is not Outcome.RESUME
+    return _changed(
+        after,
+        calls=kept,
+        content=b"",
+        abandoned=True,
+        due=None,
+        ready=False,
+        trial=None,
+    )
 
 
 def _turn_calls(snapshot: Snapshot) -> tuple[Call, ...]:
@@ -377,65 +417,6 @@ def _call(
     changed = attrs.evolve(changed, state=CallState(row.target))
     calls = tuple(changed if one is call else one for one in turn.calls)
     return _changed(snapshot, calls=calls)
-
-
-CUT_OFF = "Cut off, not executed: the reply ended inside this call."
-NOT_EXECUTED = "Not executed: the reply did not end as a call for tools."
-CANCELLED = "Not executed: the turn was stopped before this call started."
-UNKNOWN = (
-    "Interrupted, outcome unknown: this call started and its end was not seen."
-    " It may or may not have had its effect; check before repeating it."
-)
-
-
-def closed_result(call_id: str, text: str) -> bytes:
-    """The `tool_result` block of a call that has no result of its own."""
-    return encode(
-        {
-            "type": "tool_result",
-            "tool_use_id": call_id,
-            "content": text,
-            "is_error": True,
-        }
-    )
-
-
-def _closed(call: Call, closing: Closing, text: str) -> Call:
-    return attrs.evolve(
-        call,
-        state=CallState.CLOSED,
-        closing=closing,
-        result=closed_result(call.use.id, text),
-    )
-
-
-def _proposed(call: Call, found: Outcome) -> Call:
-    """A call as the commit finds it: closed at once where it must not run."""
-    if found in (Outcome.TRUNCATED, Outcome.OVERFLOW):
-        return _closed(call, Closing.CUT_OFF, CUT_OFF)
-    if found is not Outcome.CALLS:
-        return _closed(call, Closing.NOT_EXECUTED, NOT_EXECUTED)
-    return call
-
-
-def _end(call: Call) -> Call:
-    """A call as a stopped turn leaves it: closed with the truth about it."""
-    match call.state:
-        case CallState.CLOSED:
-            return call
-        case CallState.STARTED | CallState.UNKNOWN:
-            return _closed(call, Closing.UNKNOWN, UNKNOWN)
-        case CallState.DENIED:
-            return _closed(call, Closing.DENIED, f"Denied: {call.note}")
-        case CallState.PROPOSED | CallState.APPROVED:
-            return _closed(call, Closing.NOT_EXECUTED, CANCELLED)
-        case _:
-            assert_never(call.state)
-
-
-def staged_if_stopped(turn: Turn) -> bytes:
-    """What a turn would stage if it were stopped now: every call with its result."""
-    return attrs.evolve(turn, calls=tuple(map(_end, turn.calls))).staged
 
 
 def _turn(snapshot: Snapshot) -> Turn:

@@ -5,9 +5,19 @@ message-threads). It is never the truth: whatever happens to it, the conversatio
 rebuilt from its own journal. Only a confirmed reply moves it to `continuing`.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Final, TypeAlias, final
 
+import attrs
+
+from detent_states.errors import IllegalEventError
 from detent_states.machine import Role, State, Table, Transition
+from detent_states.profile import Threads
+from detent_states.request import Copy
+
+Fire: TypeAlias = Callable[[Table, str, str, object, object], Transition]
+"""How a row is executed: by the compiled machine, or looked up."""
 
 
 class ThreadState(StrEnum):
@@ -64,3 +74,97 @@ THREAD = Table(
         Transition("disable", _LOST, _OFF),
     ),
 )
+
+
+@final
+@attrs.frozen
+class Thread:
+    """What the server may still hold of one conversation.
+
+    Attributes:
+        state: Where the machine stands.
+        losses: Copies lost in a row, without one that was continued between them.
+        refused: The server said that it keeps no copy of such requests.
+    """
+
+    state: ThreadState = ThreadState.OFF
+    losses: int = 0
+    refused: bool = False
+
+    def sent(self, copy: Copy, fire: Fire) -> "Thread":
+        """What it is once a request has left.
+
+        Raises:
+            IllegalEventError: It continues a copy that nobody has.
+        """
+        if copy is Copy.CONTINUE and self.state != _ON:
+            raise IllegalEventError(
+                THREAD.name, self.state, "continue", THREAD.legal(self.state)
+            )
+        if copy is not Copy.CREATE:
+            return self
+        return self.lost(fire)._moved(
+            fire, "replay" if self.state in (_ON, _LOST) else "enable"
+        )
+
+    def confirmed(self, copy: Copy, fire: Fire, *, elsewhere: bool) -> "Thread":
+        """What it is once a reply was confirmed.
+
+        Args:
+            copy: What the request had to do with it.
+            fire: How a row is executed.
+            elsewhere: The reply was written by another model, which keeps no copy.
+        """
+        if copy is Copy.NONE:
+            return self.lost(fire)  # the server has not heard of this exchange
+        made = self._moved(fire, "confirm")
+        if copy is Copy.CONTINUE:
+            made = attrs.evolve(made, losses=0)
+        return made.lost(fire) if elsewhere else made
+
+    def failed(self, copy: Copy, fire: Fire, *, unsupported: bool) -> "Thread":
+        """What it is once the server refused a request for the copy's sake."""
+        if unsupported:
+            return attrs.evolve(self._moved(fire, "disable"), refused=True)
+        if copy is not Copy.CONTINUE:
+            return self
+        return attrs.evolve(self.lost(fire), losses=self.losses + 1)
+
+    def lost(self, fire: Fire) -> "Thread":
+        """What it is once the copy is no copy any more."""
+        if self.state != _ON:
+            return self
+        return self._moved(fire, "lose")
+
+    def _moved(self, fire: Fire, trigger: str) -> "Thread":
+        if self.state == _NEW and trigger == "enable":
+            return self
+        if self.state == _OFF and trigger == "disable":
+            return self
+        row = fire(THREAD, self.state, trigger, None, None)
+        return attrs.evolve(self, state=ThreadState(row.target))
+
+
+LOSSES_MAX: Final = 2
+"""Copies lost in a row after which `auto` gives up keeping one."""
+
+
+def choose_copy(
+    thread: Thread, wanted: Threads, *, on_trial: bool, unthreaded: bool
+) -> Copy:
+    """What the next request shall have to do with the server's copy.
+
+    Args:
+        thread: What the server may hold.
+        wanted: What the profile asks for.
+        on_trial: The history is shown otherwise than the server holds it.
+        unthreaded: This turn goes without.
+    """
+    if wanted is Threads.OFF or unthreaded:
+        return Copy.NONE
+    given_up = thread.refused or thread.losses >= LOSSES_MAX
+    if wanted is Threads.AUTO and given_up:
+        return Copy.NONE
+    if thread.state is ThreadState.CONTINUING and not on_trial:
+        return Copy.CONTINUE
+    return Copy.CREATE

@@ -10,12 +10,12 @@ A turn is one user input until the reply that needs nothing more from us. Rules:
 
 from enum import StrEnum
 
-from detent_states.events import Event, ReplyConfirmed, TurnRetried
+from detent_states.events import CompactionSent, Event, ReplyConfirmed, TurnRetried
 from detent_states.faults import FaultKind
-from detent_states.history import Purpose
 from detent_states.machine import Effect, Guard, Role, State, Table, Transition
 from detent_states.outcome import Outcome, outcome
-from detent_states.snapshot import Snapshot, owes
+from detent_states.profile import Purpose
+from detent_states.snapshot import Snapshot, cuttable, owes
 
 
 class TurnState(StrEnum):
@@ -58,14 +58,19 @@ def _remedy_left(snapshot: Snapshot, event: Event) -> bool:
     turn = snapshot.turn
     if turn is None or turn.abandoned or not isinstance(event, TurnRetried):
         return False
-    return event.asked or turn.due is not None
+    return event.asked or turn.due is not None or turn.ready
 
 
-def _compactable(snapshot: Snapshot, _: Event) -> bool:
-    # A summary stands for whole exchanges, so no call may be waiting for its answer.
-    turn = snapshot.turn
-    covered = snapshot.base.covers if snapshot.base else 0
-    return turn is not None and not turn.calls and len(snapshot.history) > covered
+def _compactable(snapshot: Snapshot, event: Event) -> bool:
+    # A summary stands for whole exchanges: it must not part a call from its answer.
+    turn, history = snapshot.turn, snapshot.history
+    if turn is None or not isinstance(event, CompactionSent):
+        return False
+    if not snapshot.covered < event.covers <= len(history):
+        return False
+    if event.covers < len(history):
+        return cuttable(history, event.covers)
+    return not turn.calls and turn.outcome is not Outcome.RESUME
 
 
 def _too_long(snapshot: Snapshot, event: Event) -> bool:
@@ -90,7 +95,7 @@ ANSWERED = Guard(
 )
 REMEDY_LEFT = Guard("remedy", "a remedy is left, or the caller asks", _remedy_left)
 COMPACTABLE = Guard(
-    "no open call", "no call is open and there is something new to cover", _compactable
+    "coverable", "it covers whole exchanges that no summary covers", _compactable
 )
 TOO_LONG = Guard("too long", "the fault was that the request is too long", _too_long)
 STAGED = Guard("staged", "input is staged", _staged)

@@ -154,11 +154,14 @@ async def test_a_stream_cut_anywhere_is_an_attempt_and_never_history(
 
 
 async def test_a_truncated_call_is_never_executed(lab: Lab) -> None:
-    lab.script(reply(call("act", what="it"), stop_reason="max_tokens"), "I see.")
+    cut = reply(call("act", what="it"), stop_reason="max_tokens")
+    lab.script(cut, cut, "I see.")
     async with lab.open() as chat:
         turn = await chat.send("Go")
 
     assert lab.ran == []
+    limits = [body["max_tokens"] for body in lab.bodies]
+    assert limits == [4096, 16384, 4096], "once more, with a higher limit"
     assert turn.calls[0].closing is Closing.CUT_OFF
     assert turn.state is TurnState.CONFIRMED
 
@@ -228,6 +231,7 @@ async def test_a_turn_that_loops_runs_out_of_budget(lab: Lab) -> None:
 
 
 async def test_blank_input_is_refused_before_it_costs_anything(lab: Lab) -> None:
+    lab.script("Hello.")
     async with lab.open() as chat:
         turn = await chat.send("   ")
         assert turn.fault is not None
@@ -270,6 +274,7 @@ async def test_unusable_settings_are_refused_when_opening(
 
 
 async def test_a_second_opener_is_refused_before_money_is_spent(lab: Lab) -> None:
+    lab.script("Hello.")
     async with lab.open() as chat:
         with pytest.raises(ConversationBusyError):
             async with lab.open():

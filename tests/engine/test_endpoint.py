@@ -10,7 +10,7 @@ from detent.endpoint import choose_endpoint, has_credentials
 from detent.journal import MemoryStore
 from detent.loading import load
 from detent_states import events as ev
-from detent_states.history import Profile
+from detent_states.profile import Profile
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ from detent.model import SdkModel
 from detent.ports import Delta, Store
 from detent.simulator import call, reply
 from detent_states.events import CallStarted, CompactionSent, Event, RequestSent
-from detent_states.history import Request
 from detent_states.reply import Reply
+from detent_states.request import Request
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -26,6 +26,9 @@ class Witness:
         self.inner = SdkModel(lab.client())
         self.store = store
         self.seen: list[Event] = []
+
+    async def count(self, request: Request) -> int:
+        return await self.inner.count(request)
 
     async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
         self.seen.append(self.store.read("a")[-1].event)
@@ -69,7 +72,10 @@ async def converse(
 def on_record(witness: Witness, ran: list[str]) -> bool:
     """The law, as a checker: each intent was on record when it was acted on."""
     sent = [RequestSent(1, 1), RequestSent(1, 2), RequestSent(1, 3)]
-    return witness.seen == [*sent, CompactionSent(2, 1)] and sorted(ran) == ["a", "b"]
+    return witness.seen == [*sent, CompactionSent(2, 1, 2)] and sorted(ran) == [
+        "a",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize("at_once", [1, 8])

@@ -59,7 +59,7 @@ async def test_settings_are_restored_and_only_what_is_given_changes(lab: Lab) ->
         "messages": 0,
         "diagnostics": 0,
     }
-    assert third["system"] == "Be long."
+    assert third["system"][0]["text"] == "Be long."
     assert third["model"] == "claude-opus-5"
     assert third["metadata"] == {"user_id": "u"}
 
@@ -147,13 +147,14 @@ async def test_compaction_replaces_the_context_by_a_signed_summary(lab: Lab) -> 
 async def test_a_compaction_that_fails_for_good_costs_nothing(
     lab: Lab, fault: str
 ) -> None:
-    lab.script("One.", "Two.", faults=fault)
+    told = 'stall forever body="Answer with the summary only"'
+    lab.script("One.", "Two.", faults=f"{fault}, {told}")
     async with lab.open(retry=RetryPolicy(attempts_max=3)) as chat:
         await chat.send("1")
         before = chat.snapshot
         turn = await chat.compact()
         assert turn.state is TurnState.FAILED
-        assert turn.requests == 3
+        assert turn.requests <= 6, "three each: by the server, and told"
         assert chat.snapshot.bases == before.bases
         assert chat.history == before.history
         assert chat.usage == before.usage
@@ -232,6 +233,9 @@ async def test_a_port_that_breaks_its_word_fails_the_turn_and_is_told(lab: Lab) 
     class Broken:
         async def send(self, request: object, report: object) -> None:
             raise ZeroDivisionError("of all things")
+
+        async def count(self, request: object) -> int:
+            return 1
 
         async def aclose(self) -> None:
             pass

@@ -6,13 +6,19 @@ from typing import Any
 
 from detent_states import events as ev
 from detent_states.call import CallState, Closing
+from detent_states.closing import closed_result
 from detent_states.commands import Rest
+from detent_states.encoding import encode
 from detent_states.events import Event
 from detent_states.faults import Fault, FaultKind
-from detent_states.history import Profile, Purpose, encode
+from detent_states.history import Method
+from detent_states.profile import Profile, Purpose
+from detent_states.remedy import Remedy
 from detent_states.reply import Reply
+from detent_states.request import Copy
 from detent_states.snapshot import Snapshot
-from detent_states.step import closed_result, orders
+from detent_states.step import orders
+from detent_states.view import Hide, Shrink, View
 
 PROFILE = Profile("claude-sonnet-5-5", 1024)
 
@@ -72,11 +78,13 @@ def summary(number: int) -> Reply:
 FAULTS = tuple(Fault(kind, f"a {kind.value} fault") for kind in FaultKind)
 
 
-def legal_events(snapshot: Snapshot, fresh: int) -> Iterator[Event]:
+def legal_events(
+    snapshot: Snapshot, fresh: int, *, threads: bool = True
+) -> Iterator[Event]:
     """Everything the world could report to a conversation that stands here.
 
     The environment of the machine: what a driver and a server may do next. `fresh`
-    makes ids that were not used before.
+    makes ids that were not used before; without `threads` the server keeps no copies.
     """
     turn = snapshot.turn
     if snapshot.resting:
@@ -85,6 +93,8 @@ def legal_events(snapshot: Snapshot, fresh: int) -> Iterator[Event]:
         yield ev.ProfileChanged(Profile("claude-opus-5", 512))
         yield ev.Rewound(len(snapshot.history))
         yield ev.Rewound(0)
+        yield ev.Pinned("task", "never forget")
+        yield ev.Pinned("task", None)
     if turn is None:
         return
     n, attempt = turn.number, turn.attempt
@@ -92,7 +102,11 @@ def legal_events(snapshot: Snapshot, fresh: int) -> Iterator[Event]:
     match turn.state:
         case "pending":
             yield ev.RequestSent(n, attempt + 1)
-            yield ev.CompactionSent(n, attempt + 1)
+            if threads:
+                yield ev.RequestSent(n, attempt + 1, Copy.CREATE)
+                yield ev.RequestSent(n, attempt + 1, Copy.CONTINUE)
+            yield from _summaries(snapshot, n, attempt)
+            yield ev.RemedyChosen(n, Remedy.SHRINK, "full", _view(snapshot))
             yield failing
         case "sent":
             for stop in STOPS:
@@ -112,7 +126,10 @@ def legal_events(snapshot: Snapshot, fresh: int) -> Iterator[Event]:
             yield ev.RetryScheduled(n, turn.failures, 1.0, 2.0)
             yield ev.RetryCancelled(n)
             yield ev.TurnAbandoned(n)
-            yield ev.CompactionSent(n, attempt + 1)
+            yield from _summaries(snapshot, n, attempt)
+            yield ev.RemedyChosen(n, Remedy.HIDE, "no room", _view(snapshot), 99)
+            yield ev.Probed(n, "a small request", passed=True)
+            yield ev.TurnSuspended(n, "credit", 3.0)
         case _:
             yield ev.TurnContinued(n)
             yield failing
@@ -124,6 +141,20 @@ def legal_events(snapshot: Snapshot, fresh: int) -> Iterator[Event]:
                     yield ev.CallDenied(n, id_, "no")
                 if one.state in (CallState.PROPOSED, CallState.APPROVED):
                     yield ev.CallStarted(n, id_, "key")
+
+
+def _summaries(snapshot: Snapshot, n: int, attempt: int) -> Iterator[Event]:
+    """Requests for a summary of everything, and of everything but the last."""
+    size = len(snapshot.history)
+    for covers in {size, max(size - 1, 0)}:
+        yield ev.CompactionSent(n, attempt + 1, covers)
+    yield ev.CompactionSent(n, attempt + 1, size, Method.TOLD)
+
+
+def _view(snapshot: Snapshot) -> View:
+    """A view that shows the first exchange otherwise, if there is one."""
+    size = min(len(snapshot.history), 1)
+    return snapshot.showing.adding(Hide(0, size, "gone"), Shrink(size, 64))
 
 
 def stale_events(snapshot: Snapshot) -> Iterator[Event]:

@@ -46,6 +46,8 @@ def key(snapshot: Snapshot) -> Hashable:
         turn.outcome,
         turn.due is not None,
         turn.abandoned,
+        turn.ready,
+        turn.trial is not None,
         turn.fault is not None and turn.fault.kind is FaultKind.TOO_LONG,
     )
 
@@ -53,7 +55,7 @@ def key(snapshot: Snapshot) -> Hashable:
 def worlds(snapshot: Snapshot) -> Iterator[Event]:
     """Everything that may happen, with one representative a class."""
     number = snapshot.turns * 100 + (snapshot.turn.attempt if snapshot.turn else 0)
-    yield from legal_events(snapshot, number)
+    yield from legal_events(snapshot, number, threads=False)
     turn = snapshot.turn
     if turn is not None and turn.state in (
         "sent",

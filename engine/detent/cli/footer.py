@@ -16,6 +16,9 @@ from detent.happenings import (
     CallMoved,
     Happening,
     Moved,
+    PrefixChanged,
+    RemedyTried,
+    Suspended,
     TextArrived,
     ThinkingArrived,
     TurnEnded,
@@ -121,6 +124,10 @@ class Progress:
                 return self._call_moved(happening, at)
             case Waiting():
                 return attrs.evolve(self, waiting=happening, fault=happening.fault)
+            case RemedyTried():
+                return attrs.evolve(self, doing=str(happening.remedy))
+            case Suspended() | PrefixChanged():
+                return self
             case TurnEnded():
                 return attrs.evolve(
                     self,

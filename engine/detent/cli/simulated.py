@@ -16,8 +16,8 @@ from detent.simulator.answers import Answer
 from detent.simulator.seeded import Seeded
 from detent.simulator.transport import SimulatorTransport
 from detent.simulator.wire import Json
-from detent_states.history import Request
 from detent_states.reply import Reply
+from detent_states.request import Request
 
 DELAY_SECONDS: Final = 0.15
 PACE_SECONDS: Final = 0.02
@@ -86,6 +86,11 @@ class SimulatedModel:
         """Send it to the simulator; see `detent.ports.Model`."""
         model, _ = self._made[-1]
         return await model.send(request, report)
+
+    async def count(self, request: Request) -> int:
+        """Have the simulator count it; see `detent.ports.Model`."""
+        model, _ = self._made[-1]
+        return await model.count(request)
 
     async def aclose(self) -> None:
         """Close every client that was made."""

@@ -23,7 +23,7 @@ from detent.happenings import (
 from detent.turn import CallReport, Turn
 from detent_states.call import CallState, Closing
 from detent_states.faults import FaultKind
-from detent_states.history import Purpose
+from detent_states.profile import Purpose
 
 SPEAKER = "claude"
 

@@ -39,7 +39,10 @@ from detent_states.events import (
     ConversationOpened,
     Event,
     Forked,
+    Pinned,
+    Probed,
     ProfileChanged,
+    RemedyChosen,
     ReplyConfirmed,
     RequestSent,
     RetryCancelled,
@@ -50,9 +53,13 @@ from detent_states.events import (
     TurnFailed,
     TurnOpened,
     TurnRetried,
+    TurnSuspended,
 )
-from detent_states.history import Purpose
+from detent_states.profile import Purpose
+from detent_states.remedy import Remedy
 from detent_states.reply import Reply
+from detent_states.request import Copy
+from detent_states.view import View
 
 FORMAT: Final = 1
 """Version of the kinds and their fields; changes with any of them."""
@@ -162,17 +169,65 @@ class _TurnFacts:
     purpose: Purpose
 
 
-def _sent(kind: str, made: type[RequestSent] | type[CompactionSent]) -> "Form":
-    def write(event: RequestSent | CompactionSent) -> Row:
-        turn = _number(kind, "turn", event.turn)
-        return Row(kind, turn, _number(kind, "attempt", event.attempt), b"", b"", b"")
+def _write_request_sent(event: RequestSent) -> Row:
+    kind, meta = "request_sent", b""
+    if event.copy is not Copy.NONE:
+        facts = {"copy": event.copy}
+        structure(kind, facts, _SentFacts)
+        meta = dump(facts)
+    turn = _number(kind, "turn", event.turn)
+    return Row(kind, turn, _number(kind, "attempt", event.attempt), meta, b"", b"")
 
-    def read(turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes) -> Event:
-        if meta or body or extra:
-            _unused(kind, 0, meta + body, extra)
-        return made(turn, attempt)
 
-    return Form(kind, made, write, read)
+def _read_request_sent(
+    turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes
+) -> Event:
+    if body or extra:
+        _unused("request_sent", 0, body, extra)
+    if not meta:
+        return RequestSent(turn, attempt)
+    facts = structure("request_sent", load("request_sent", meta), _SentFacts)
+    if facts.copy is Copy.NONE:
+        raise CodecError("request_sent", "$.copy", "is not written where there is none")
+    return RequestSent(turn, attempt, facts.copy)
+
+
+@attrs.frozen
+class _SentFacts:
+    copy: Copy
+
+
+def _write_remedy(event: RemedyChosen) -> Row:
+    kind = "remedy_chosen"
+    facts = {
+        "remedy": event.remedy,
+        "why": write_text(event.why),
+        "max_tokens": event.max_tokens,
+    }
+    structure(kind, facts, _RemedyFacts)
+    body = b"" if event.view is None else event.view.encoded()
+    return Row(kind, _number(kind, "turn", event.turn), 0, dump(facts), body, b"")
+
+
+def _read_remedy(
+    turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes
+) -> Event:
+    kind = "remedy_chosen"
+    if attempt or extra:
+        _unused(kind, attempt, b"", extra)
+    facts = structure(kind, load(kind, meta), _RemedyFacts)
+    try:
+        view = View.decoded(body) if body else None
+    except ValueError as error:
+        raise CodecError(kind, "$.view", str(error)) from None
+    return RemedyChosen(turn, facts.remedy, facts.why, view, facts.max_tokens)
+
+
+@attrs.frozen
+class _RemedyFacts:
+    remedy: Remedy
+    why: str
+    max_tokens: int | None
 
 
 def _confirmed(
@@ -326,7 +381,7 @@ FORMS: Final = (
     _profiled("profile_changed", ProfileChanged),
     _plain("forked", Forked),
     Form("turn_opened", TurnOpened, _write_turn_opened, _read_turn_opened),
-    _sent("request_sent", RequestSent),
+    Form("request_sent", RequestSent, _write_request_sent, _read_request_sent),
     _confirmed("reply_confirmed", ReplyConfirmed),
     _plain("turn_failed", TurnFailed),
     _plain("retry_scheduled", RetryScheduled),
@@ -337,8 +392,12 @@ FORMS: Final = (
     _plain("call_started", CallStarted),
     _plain("call_closed", CallClosed, body="result", extra="output"),
     _plain("turn_continued", TurnContinued),
-    _sent("compaction_sent", CompactionSent),
+    _plain("compaction_sent", CompactionSent),
     _confirmed("compaction_confirmed", CompactionConfirmed),
+    Form("remedy_chosen", RemedyChosen, _write_remedy, _read_remedy),
+    _plain("probed", Probed),
+    _plain("turn_suspended", TurnSuspended),
+    _plain("pinned", Pinned),
     _plain("turn_abandoned", TurnAbandoned),
     _plain("rewound", Rewound),
 )

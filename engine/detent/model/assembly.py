@@ -44,7 +44,7 @@ from detent.ports import (
     TextDelta,
     ThinkingDelta,
 )
-from detent_states.history import encode
+from detent_states.encoding import encode
 from detent_states.reply import Reply
 
 _KNOWN = frozenset(

@@ -9,7 +9,8 @@ When is the outcome unknown? Where a reply may exist that we cannot see:
 - always where it left and the answer was cut off, did not come, or was no whole reply;
 - not where the API itself answered with an error envelope, because then it knows that
   there is no reply; except for timeouts (408, 499, 504), which speak of waiting only;
-- for 5xx without an envelope always: a gateway answered and knows nothing.
+- for 2xx and 5xx without an envelope always: whoever answered does not say that there
+  is no reply.
 """
 
 import email.utils
@@ -54,6 +55,8 @@ class Means:
         inner: Ask the exception's cause first: this one only wraps it.
         secret: The exception may quote a header, so neither its text nor the exception
             itself goes any further.
+        errand: It comes of another request, made before this one could leave: where
+            that one had a bad moment, this one may pass later.
     """
 
     kind: FaultKind
@@ -61,6 +64,7 @@ class Means:
     message: str | None = None
     inner: bool = False
     secret: bool = False
+    errand: bool = False
 
 
 _CUT = Means(FaultKind.TRANSIENT, unknown=True)
@@ -81,7 +85,7 @@ EXCEPTIONS: Mapping[str, Means] = {
     "RetryableError": Means(FaultKind.TRANSIENT, unknown=True, inner=True),
     "CredentialsError": _LOGIN,
     "IdentityTokenFileError": _LOGIN,
-    "WorkloadIdentityError": _LOGIN,
+    "WorkloadIdentityError": Means(FaultKind.AUTH, errand=True),
     "MutuallyExclusiveAuthError": _LOGIN,
     "MissingDependencyError": _OURS,
     "ToolsetUsageError": _OURS,
@@ -146,21 +150,48 @@ def fault_of(error: Exception, now: float) -> Fault:
         error: What a call of the SDK, or reading its response, raised.
         now: Seconds since the epoch, for hints that are given as a date.
     """
-    response = getattr(error, "response", None)
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int) and response is not None:
-        body: object = getattr(error, "body", None)
-        return from_status(status, body, response.headers, now)
-    if "Could not resolve authentication method" in str(error):
-        return Fault(FaultKind.AUTH, CREDENTIALS)
     for one in _causes(error):
+        if "Could not resolve authentication method" in str(one):
+            return Fault(FaultKind.AUTH, CREDENTIALS)
+        answered = _answered(one, now)
+        if answered is not None:
+            return answered
         means = meaning(one)
         if not (means.inner and one.__cause__ is not None):
             break
     else:  # pragma: no cover - a chain of causes has an end
         means, one = meaning(error), error
-    said = means.message or f"{type(one).__name__}: {one}".rstrip(": ")
-    return Fault(means.kind, one_line(said, MESSAGE_MAX), outcome_unknown=means.unknown)
+    kind = means.kind
+    if means.errand and _had_a_bad_moment(one):
+        kind = FaultKind.TRANSIENT
+    said = means.message or _said(one)
+    return Fault(kind, one_line(said, MESSAGE_MAX), outcome_unknown=means.unknown)
+
+
+def _answered(error: BaseException, now: float) -> Fault | None:
+    """The fault of an exception that carries the server's answer."""
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    headers = getattr(response, "headers", None)
+    if not isinstance(status, int) or headers is None:
+        return None
+    fault = from_status(status, getattr(error, "body", None), headers, now)
+    if hasattr(error, "body"):
+        return fault
+    # Raised by a hook of the HTTP client, before anybody read the body.
+    return attrs.evolve(fault, message=one_line(_said(error), MESSAGE_MAX))
+
+
+def _had_a_bad_moment(error: BaseException) -> bool:
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return classify(status, None, None, "") is FaultKind.TRANSIENT
+    cause = error.__cause__
+    return cause is not None and meaning(cause).kind is FaultKind.TRANSIENT
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def tells_secrets(error: BaseException) -> bool:
@@ -207,7 +238,8 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
         or _text(_mapping(body).get("request_id")),
         retry_after=retry_after(headers, now),
         path=named_path(message),
-        outcome_unknown=timed_out or (status >= 500 and not enveloped),
+        outcome_unknown=timed_out
+        or (not enveloped and (status >= 500 or status < 300)),
         retry_refused=headers.get("x-should-retry") == "false",
     )
 

@@ -6,22 +6,21 @@ bytes that arrived.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Protocol, TypeAlias, cast, final
 from urllib.parse import urlsplit
 
 import anyio
-import attrs
 
-from detent.model.assembly import Assembly
-from detent.model.failures import fault_of, from_status, not_whole, tells_secrets
-from detent.model.sealing import NotWholeError, ServerSaidError, seal
+from detent.model.attempt import Attempt, Response, chunks_of, failed
+from detent.model.counting import count_body
+from detent.model.sealing import NotWholeError
 from detent.model.sse import Limits, Splitter
 from detent.ports import Delta, RequestFailedError
 from detent_states.faults import Fault, FaultKind
-from detent_states.history import Request
 from detent_states.reply import Reply
+from detent_states.request import Request
 
 CLOSE_SECONDS_MAX = 1.0
 """Longest wait for a connection to close; a cancelled turn waits no longer either."""
@@ -34,25 +33,19 @@ back to the pool."""
 IDLE_SLACK = 0.125
 """Share of the idle time by which a silence may be longer before it is noticed."""
 
+UPLOAD_BYTES_PER_SECOND_MIN = 64 * 1024
+"""A body is given a second to leave for each so many bytes, before silence counts: on a
+slow line a long conversation would otherwise be given up while it still leaves, over and
+over."""
+
 CONNECT_SECONDS_MAX = 5.0
 """Longest wait for a connection, in a client that is made here."""
 
+_MESSAGES = "/v1/messages"
+_COUNT = "/v1/messages/count_tokens"
+
 _REWRITE_BODY = frozenset({"AsyncAnthropicBedrock", "AsyncAnthropicVertex"})
 # These move parts of the body to the URL, so no sealed bytes can pass through them.
-
-
-class _Response(Protocol):
-    """What is used of the SDK's `httpx2.Response`."""
-
-    @property
-    def headers(self) -> Any: ...
-    @property
-    def is_closed(self) -> bool: ...
-    @property
-    def stream(self) -> Any: ...
-    def aiter_bytes(self) -> AsyncGenerator[bytes, None]: ...
-    def aiter_raw(self) -> AsyncGenerator[bytes, None]: ...
-    async def aclose(self) -> None: ...
 
 
 class SdkClient(Protocol):
@@ -68,7 +61,7 @@ class SdkClient(Protocol):
         ...
 
 
-_Send: TypeAlias = Callable[[bytes, dict[str, Any]], Any]
+_Send: TypeAlias = Callable[[str, bytes, dict[str, Any]], Any]
 
 
 @final
@@ -83,8 +76,10 @@ class SdkModel:
         base_url: Where a client that is made here sends to; https, or loopback.
         api_key: The key of a client that is made here; else the SDK looks for one.
         total_seconds: Longest duration of one attempt, from its start to its reply.
-        idle_seconds: Longest silence of a stream that has begun. Pings are no silence;
-            `total_seconds` bounds them.
+        idle_seconds: Longest silence of a streamed request: from when it is sent until
+            its headers, and between any two pieces. It is noticed up to an eighth
+            later. Pings are no silence; `total_seconds` bounds them, and alone bounds a
+            request that is not streamed.
         grace_seconds: How long the closing event of a reply that is whole without it
             is waited for. Pings do not prolong it.
         limits: How much one reply may be.
@@ -130,28 +125,34 @@ class SdkModel:
         Raises:
             RequestFailedError: Anything but a whole reply, with the fault classified.
         """
-        attempt = _Attempt(self._limits, self._now, report)
-        deadline = anyio.current_time() + self._total
-        response: _Response | None = None
-        undisturbed = False
-        with anyio.CancelScope(deadline=deadline) as scope:
-            try:
-                response = await self._post(request)
-                if attempt.begins_stream(response, request.stream):
-                    await self._read(attempt, response, scope)
-                else:
-                    await attempt.read_whole(response)
-                undisturbed = True
-            finally:
-                if response is not None and not (undisturbed and response.is_closed):
-                    await _close(response)
-        if scope.cancelled_caught:
-            attempt.late = (
-                f"nothing came for {self._idle:g} s"
-                if scope.deadline < deadline
-                else f"there was no reply within {self._total:g} s"
-            )
+        attempt = Attempt(self._limits, self._now, report)
+        await self._exchange(
+            attempt, _MESSAGES, request.body, request.betas, stream=request.stream
+        )
         return attempt.reply()
+
+    async def count(self, request: Request) -> int:
+        """How many input tokens the server counts for a request.
+
+        What is judged are the request's own bytes, without the members that have no
+        length (see `counting`). So of a request that continues a server's copy only
+        its own part is counted, and one for a summary is judged as if it were for a
+        reply: count the message that carries the whole conversation.
+
+        Exactly one HTTP request is made, and no redirect is followed. It is not
+        streamed, whatever the message is, so `total_seconds` alone bounds it.
+
+        Raises:
+            RequestFailedError: Anything but a count, with the fault classified.
+        """
+        try:
+            body = count_body(request.body)
+        except NotWholeError as error:
+            said = f"the body of the request cannot be counted: {error}"
+            raise RequestFailedError(Fault(FaultKind.LOCAL, said)) from None
+        attempt = Attempt(self._limits, self._now, _nobody)
+        await self._exchange(attempt, _COUNT, body, request.betas, stream=False)
+        return attempt.count()
 
     async def aclose(self) -> None:
         """Close the client, if it was made here."""
@@ -159,28 +160,99 @@ class SdkModel:
             client, self._client, self._send = self._client, None, None
             await client.close()
 
-    async def _post(self, request: Request) -> _Response:
-        try:
-            if self._send is None:
+    async def _exchange(
+        self,
+        attempt: Attempt,
+        path: str,
+        body: bytes,
+        betas: Sequence[str],
+        *,
+        stream: bool,
+    ) -> None:
+        """Make one HTTP request, and read its answer as long as it may take."""
+        send = self._ready()
+        begun = anyio.current_time()
+        deadline = begun + self._total
+        first, rearm_at = deadline, 0.0
+        if stream:
+            # One watch from the start: the wait for the headers is the first silence, and
+            # what follows soon is covered by the timer that is set already.
+            slack = self._idle * IDLE_SLACK
+            upload = len(body) // UPLOAD_BYTES_PER_SECOND_MIN
+            first = min(deadline, begun + self._idle + slack + upload)
+            rearm_at = 0.0 if upload else begun + slack
+        response: Response | None = None
+        undisturbed = False
+        with anyio.CancelScope(deadline=first) as scope:
+            try:
+                response = await self._post(send, path, body, betas)
+                if attempt.begins_stream(response, stream):
+                    await self._read(attempt, response, scope, deadline, rearm_at)
+                else:
+                    if stream:  # it was asked for, and has no pings to tell silence by
+                        scope.deadline = deadline
+                    await attempt.read_whole(response)
+                undisturbed = True
+            finally:
+                if response is not None and not (undisturbed and response.is_closed):
+                    await _close(response)
+        if scope.cancelled_caught:
+            attempt.late = self._ran_out(scope.deadline < deadline, response)
+
+    def _ran_out(self, silent: bool, response: Response | None) -> str:
+        """Which wait ran out, in words."""
+        if not silent:
+            return f"there was no whole answer within {self._total:g} s"
+        if response is None:
+            return f"no answer came for {self._idle:g} s after the request"
+        return f"the stream was silent for {self._idle:g} s"
+
+    def _ready(self) -> _Send:
+        # Before any clock runs: the first time, the SDK is imported here.
+        if self._send is None:
+            try:
                 self._send = self._bind()
-            options: dict[str, Any] = {"max_retries": 0, "follow_redirects": False}
-            if request.betas:
-                names = dict.fromkeys((*self._betas, *request.betas))
-                options["headers"] = {"anthropic-beta": ",".join(names)}
-            answer = await self._send(request.body, options)
+            except Exception as error:  # noqa: BLE001 # no type of the SDK crosses the port
+                failure = error
+            else:
+                return self._send
+            raise failed(failure, self._now())
+        return self._send
+
+    async def _post(
+        self, send: _Send, path: str, body: bytes, betas: Sequence[str]
+    ) -> Response:
+        options: dict[str, Any] = {"max_retries": 0, "follow_redirects": False}
+        if betas:
+            names = dict.fromkeys((*self._betas, *betas))
+            options["headers"] = {"anthropic-beta": ",".join(names)}
+        try:
+            return cast("Response", await send(path, body, options))
         except Exception as error:  # noqa: BLE001 # no type of the SDK crosses the port
             failure = error
-        else:
-            return cast("_Response", answer)
-        raise _failed(failure, self._now())
+        if getattr(failure, "status_code", None) == 401:
+            self._forget_token()
+        raise failed(failure, self._now())
+
+    def _forget_token(self) -> None:
+        # The SDK drops a token that was refused only where it would retry by itself.
+        # It never does here, and would send the same token until that expires.
+        cache = getattr(self._client, "_token_cache", None)
+        if cache is not None:
+            cache.invalidate()
 
     async def _read(
-        self, attempt: "_Attempt", response: _Response, scope: anyio.CancelScope
+        self,
+        attempt: Attempt,
+        response: Response,
+        scope: anyio.CancelScope,
+        deadline: float,
+        rearm_at: float,
     ) -> None:
-        deadline, now = scope.deadline, anyio.current_time
+        now = anyio.current_time
         splitter, assembly = Splitter(self._limits), attempt.assembly
-        endings, rearm_at = 0, 0.0
-        chunks = _chunks(response)
+        endings = 0
+        chunks = chunks_of(response)
         async with aclosing(chunks):
             while not assembly.finished and attempt.fault is None:
                 moment = now()
@@ -221,13 +293,13 @@ class SdkModel:
                 )
         own = {k.lower(): v for k, v in dict(client.default_headers).items()}
         betas = own.get("anthropic-beta")
-        if isinstance(betas, str):
-            self._betas = tuple(name.strip() for name in betas.split(",") if name)
+        names = betas.split(",") if isinstance(betas, str) else ()
+        self._betas = tuple(name.strip() for name in names if name)
         raw_stream = anthropic.AsyncStream[object]
 
-        async def send(body: bytes, options: dict[str, Any]) -> Any:
+        async def send(path: str, body: bytes, options: dict[str, Any]) -> Any:
             return await client.post(
-                "/v1/messages",
+                path,
                 cast_to=httpx2.Response,
                 content=body,
                 options=options,
@@ -235,10 +307,12 @@ class SdkModel:
                 stream_cls=raw_stream,
             )
 
-        async def send_through_middleware(body: bytes, options: dict[str, Any]) -> Any:
+        async def send_through_middleware(
+            path: str, body: bytes, options: dict[str, Any]
+        ) -> Any:
             # A middleware expects the SDK's own response, which costs more to make.
             answer = await client.post(
-                "/v1/messages",
+                path,
                 cast_to=object,
                 content=body,
                 options=options,
@@ -272,142 +346,11 @@ class SdkModel:
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-@final
-class _Attempt:
-    """What one request has brought so far, and what becomes of it.
-
-    Attributes:
-        assembly: The reply in the making, for a stream.
-        fault: Why there will be no reply, once that is certain.
-        late: Which wait ran out, if one did.
-    """
-
-    def __init__(
-        self,
-        limits: Limits,
-        now: Callable[[], float],
-        report: Callable[[Delta], None],
-    ) -> None:
-        self.assembly = Assembly(report)
-        self.fault: Fault | None = None
-        self.late: str | None = None
-        self._limits = limits
-        self._now = now
-        self._request_id: str | None = None
-        self._headers: Any = {}
-        self._body: bytes | None = None  # a whole body, where the answer is no stream
-        self._cut: Exception | None = None  # what ended the reading too early
-
-    def begins_stream(self, response: _Response, asked: bool) -> bool:
-        """Whether the answer is a stream of events."""
-        self._headers = response.headers
-        self._request_id = response.headers.get("request-id")
-        type_: str = response.headers.get("content-type") or ""
-        return type_.startswith("text/event-stream") or (asked and not type_)
-
-    async def next(self, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
-        """The next bytes; None at the end. An end that is none is kept, not raised."""
-        try:
-            return await chunks.__anext__()
-        except StopAsyncIteration:
-            return None
-        except Exception as error:  # noqa: BLE001 # no type of the SDK crosses the port
-            self._cut = error
-            return None
-
-    async def read_whole(self, response: _Response) -> None:
-        """Read a body that is no stream."""
-        parts: list[bytes] = []
-        size = 0
-        chunks = _chunks(response)
-        async with aclosing(chunks):
-            while (chunk := await self.next(chunks)) is not None:
-                parts.append(chunk)
-                size += len(chunk)
-                if size > self._limits.reply_bytes:
-                    self._refuse(f"it is larger than {self._limits.reply_bytes} bytes")
-                    return
-        if self._cut is None:
-            self._body = b"".join(parts)
-
-    def take(self, splitter: Splitter, chunk: bytes) -> None:
-        """Go on with these bytes of a stream."""
-        try:
-            self.assembly.take(splitter.feed(chunk))
-        except NotWholeError as error:
-            self._refuse(str(error))
-        except ServerSaidError as error:
-            self._failed_by_server(error)
-
-    def reply(self) -> Reply:
-        """The whole reply.
-
-        Raises:
-            RequestFailedError: There is none.
-        """
-        reply: Reply | None = None
-        if self.fault is None and self._body is not None:
-            reply = self._sealed(self._body)
-        elif self.fault is None and self.assembly.whole:
-            reply = self.assembly.reply(self._request_id)
-        if reply is not None:
-            return reply
-        if self.fault is not None:
-            raise RequestFailedError(self.fault)
-        if self.late is not None:
-            raise RequestFailedError(self._lost(self.late))
-        if self._cut is not None:
-            raise _failed(self._cut, self._now(), self._request_id)
-        raise RequestFailedError(
-            not_whole("the stream ended before the reply did", self._request_id)
-        )
-
-    def _sealed(self, body: bytes) -> Reply | None:
-        try:
-            return seal(body, self._request_id)
-        except NotWholeError as error:
-            self._refuse(str(error))
-        except ServerSaidError as error:
-            self._failed_by_server(error)
-        return None
-
-    def _refuse(self, message: str) -> None:
-        self.fault = not_whole(message, self._request_id)
-
-    def _failed_by_server(self, error: ServerSaidError) -> None:
-        self.fault = from_status(200, error.envelope, self._headers, self._now())
-
-    def _lost(self, message: str) -> Fault:
-        return Fault(
-            FaultKind.TRANSIENT,
-            message,
-            request_id=self._request_id,
-            outcome_unknown=True,
-        )
+def _nobody(_: Delta) -> None:
+    """Nobody watches a count."""
 
 
-def _failed(
-    error: Exception, now: float, request_id: str | None = None
-) -> RequestFailedError:
-    if isinstance(error, RequestFailedError):
-        return error
-    fault = fault_of(error, now)
-    if request_id is not None and fault.request_id is None:
-        fault = attrs.evolve(fault, request_id=request_id)
-    failed = RequestFailedError(fault)
-    # The cause is for whoever debugs; one that quotes a header is for nobody.
-    failed.__cause__ = None if tells_secrets(error) else error
-    return failed
-
-
-def _chunks(response: _Response) -> AsyncGenerator[bytes, None]:
-    # What is not encoded need not pass through a decoder.
-    if "content-encoding" in response.headers:
-        return response.aiter_bytes()
-    return response.aiter_raw()
-
-
-async def _close(response: _Response) -> None:
+async def _close(response: Response) -> None:
     # Shielded, so that a cancelled turn does not leak its connection; bounded, so
     # that a dead peer does not hold up the cancellation. A response that was cancelled
     # while it was read calls itself closed before its stream is: the stream is asked.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from json.scanner import make_scanner
 from typing import Any, NamedTuple, NoReturn, cast, final
 
-from detent_states.history import encode
+from detent_states.encoding import encode
 from detent_states.reply import Reply
 
 DEPTH_MAX = 100
@@ -158,6 +158,18 @@ def members(text: str, at: int = 0) -> tuple[dict[str, Member], int]:
         raise NotWholeError(reason(error)) from None
 
 
+def only_object(text: str) -> dict[str, Member]:
+    """The members of the one object that is `text`.
+
+    Raises:
+        NotWholeError: It is no strict JSON object, or something stands behind it.
+    """
+    found, end = members(text)
+    if _after_space(text, end) != len(text):
+        raise NotWholeError("there is something behind the JSON value")
+    return found
+
+
 def _members(text: str, at: int) -> tuple[dict[str, Member], int]:
     found: dict[str, Member] = {}
     if text[at : at + 1] != "{":
@@ -226,6 +238,32 @@ def checked_block(block: object, calls: set[str]) -> str | None:
     return None
 
 
+def opened(body: bytes) -> dict[str, Member]:
+    """The members of the one JSON object that a body is.
+
+    Args:
+        body: The body of a 200, decompressed.
+
+    Raises:
+        NotWholeError: The body is no strict JSON object, or nests too deep.
+        ServerSaidError: The body is an error envelope.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise NotWholeError(reason(error)) from None
+    try:
+        found = only_object(text)
+    except NotWholeError as error:
+        hint = described(text)
+        raise NotWholeError(f"{error}; {hint}" if hint else str(error)) from None
+    if _value(found, "type") == "error":
+        raise ServerSaidError({name: one.value for name, one in found.items()})
+    if not shallow(text, [one.value for one in found.values()]):
+        raise NotWholeError(f"the JSON nests deeper than {DEPTH_MAX}")
+    return found
+
+
 def seal(body: bytes, request_id: str | None) -> Reply:
     """The reply in a whole JSON body, its content sliced out byte for byte.
 
@@ -238,22 +276,7 @@ def seal(body: bytes, request_id: str | None) -> Reply:
         NotWholeError: The body is no whole message.
         ServerSaidError: The body is an error envelope.
     """
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise NotWholeError(reason(error)) from None
-    try:
-        found, end = members(text)
-    except NotWholeError as error:
-        hint = described(text)
-        raise NotWholeError(f"{error}; {hint}" if hint else str(error)) from None
-    if _after_space(text, end) != len(text):
-        raise NotWholeError("there is something behind the JSON value")
-    kind = _value(found, "type")
-    if kind == "error":
-        raise ServerSaidError({name: one.value for name, one in found.items()})
-    if not shallow(text, [one.value for one in found.values()]):
-        raise NotWholeError(f"the JSON nests deeper than {DEPTH_MAX}")
+    found = opened(body)
     _check_message(found)
     if request_id is None and isinstance(inner := _value(found, "request_id"), str):
         request_id = inner

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from detent_states.history import encode
+from detent_states.encoding import encode
 
 _BLOCKS = frozenset(
     {"text", "image", "document", "search_result", "tool_reference", "browser_state"}

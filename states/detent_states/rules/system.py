@@ -70,14 +70,16 @@ def _ends_on_own_words(turn: Turn) -> bool:
 
 
 def _unknown_tools(request: Request) -> Iterator[Finding]:
-    known = {tool.get("name") for _, tool in request.tools}
+    names = (tool.get("name") for _, tool in request.tools)
+    known: set[object] = {name for name in names if isinstance(name, str)}
     for message in request.messages:
         for block in message.blocks:
             if block.type not in ("tool_addition", "tool_removal"):
                 continue
             tool = block.value.get("tool")
             if member(tool, "type") == "tool_definition":
-                known.add(member(tool, "definition", "name"))
+                defined = member(tool, "definition", "name")
+                known |= {defined} if isinstance(defined, str) else set()
             name = member(tool, "name")
             named = member(tool, "type") == "tool_reference" and isinstance(name, str)
             if named and name not in known and not request.continues:

@@ -32,7 +32,7 @@ from detent.happenings import (
 from detent.turn import Turn
 from detent_states.call import CallState, Closing
 from detent_states.faults import Fault, FaultKind
-from detent_states.history import Purpose
+from detent_states.profile import Purpose
 from detent_states.reply import Usage
 from detent_states.turn import TurnState
 

@@ -23,7 +23,7 @@ from detent_states.events import (
     TurnOpened,
 )
 from detent_states.faults import Fault, FaultKind
-from detent_states.history import Profile
+from detent_states.profile import Profile
 from detent_states.reply import Reply
 
 EVENTS: tuple[Event, ...] = (

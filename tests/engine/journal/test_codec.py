@@ -28,8 +28,22 @@ from detent_states.events import (
     TurnOpened,
 )
 from detent_states.faults import Fault, FaultKind
-from detent_states.history import Profile, Purpose
+from detent_states.profile import Profile, Purpose
 from detent_states.reply import Reply
+from detent_states.request import Copy
+from detent_states.view import (
+    DropBeta,
+    DropBound,
+    DropField,
+    Flatten,
+    Hide,
+    IgnoreBase,
+    Shrink,
+    Side,
+    StripThinking,
+    Stub,
+    View,
+)
 
 GOLDEN = Path(__file__).with_name("golden_v1.json")
 CLASSES: tuple[type[Any], ...] = get_args(Event)
@@ -40,12 +54,38 @@ TEXT = st.text(st.characters(exclude_categories=())) | st.sampled_from(
 NUMBERS = st.floats() | st.integers(-(10**400), 10**400).filter(bool)
 
 
+_PLACES = st.integers(0, 2**40)
+_NOTES = st.text(st.characters(exclude_categories=["Cs"]))
+VIEWS = st.lists(
+    st.one_of(
+        st.builds(
+            Stub,
+            _PLACES,
+            st.sampled_from(Side),
+            _PLACES,
+            st.integers(-1, 99),
+            _NOTES,
+        ),
+        st.builds(Shrink, _PLACES, _PLACES),
+        st.builds(StripThinking, _PLACES),
+        st.builds(Flatten, _PLACES, _PLACES, _PLACES),
+        st.builds(Hide, _PLACES, _PLACES, _NOTES),
+        st.builds(IgnoreBase, _PLACES),
+        st.builds(DropField, _NOTES),
+        st.builds(DropBeta, _NOTES),
+        st.just(DropBound()),
+    ),
+    max_size=4,
+).map(lambda ops: View(tuple(ops)))
+
+
 def _strategy(asked: Any, name: str = "") -> st.SearchStrategy[Any]:
     """Anything a field of that type can hold."""
     if asked is int:
         column = name in ("turn", "attempt")
         return st.integers(0, NUMBER_MAX) if column else st.integers()
     simple: dict[Any, st.SearchStrategy[Any]] = {
+        View: VIEWS,
         str: TEXT,
         bytes: st.binary(),
         bool: st.booleans(),
@@ -124,6 +164,7 @@ def _samples() -> dict[str, Event]:
     )
     values: dict[Any, Any] = {int: 3, str: "text", bytes: b"bytes", bool: True}
     values |= {
+        View: View((Hide(0, 2, "gone"), Stub(3, Side.USER, 0, -1, "n\u00f6"))),
         float: 1.5,
         Fault: fault,
         Profile: profile,
@@ -143,6 +184,7 @@ def _samples() -> dict[str, Event]:
         found[form.kind] = form.made(**given_)
     found["turn_opened ordinary"] = TurnOpened(1, b"{}")
     found["turn_opened compaction"] = TurnOpened(1, b"", None, Purpose.COMPACTION)
+    found["request_sent continuing"] = RequestSent(1, 2, Copy.CONTINUE)
     found["retry_scheduled endless"] = RetryScheduled(1, 1, math.inf, math.nan)
     found["call_denied halves"] = CallDenied(1, "\ud83d\ude00", "\ud800")
     found["turn_failed bare"] = TurnFailed(1, 1, Fault(FaultKind.LOCAL, ""))

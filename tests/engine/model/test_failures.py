@@ -1,10 +1,5 @@
 """Faults: every exception of the SDK and its transport is known by name."""
 
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import anthropic
@@ -12,6 +7,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.engine.model.known import sdk_exceptions, transport_exceptions
 
 from detent.model.failures import (
     EXCEPTIONS,
@@ -27,37 +23,13 @@ NOW = 1_800_000_000.0
 REQUEST = httpx2.Request("POST", "https://api.test/v1/messages")
 
 
-def sdk_modules() -> Iterator[ModuleType]:
-    # Its tool modules are left out: they run tools, and no request passes them.
-    for found in pkgutil.walk_packages(anthropic.__path__, "anthropic."):
-        if ".types" in found.name or ".tools" in found.name:
-            continue
-        try:
-            yield importlib.import_module(found.name)
-        except (ImportError, anthropic.AnthropicError):  # an extra is not installed
-            continue
-
-
-def exceptions(module: ModuleType, owner: str) -> set[type[Exception]]:
-    return {
-        one
-        for _, one in inspect.getmembers(module, inspect.isclass)
-        if issubclass(one, Exception) and one.__module__.split(".")[0] == owner
-    }
-
-
 def unmapped(known: frozenset[str] | set[str]) -> set[str]:
     """The exception classes that are not known by name."""
-    found: set[type[Exception]] = set()
-    for module in sdk_modules():
-        found |= {
-            one
-            for one in exceptions(module, "anthropic")
-            if issubclass(one, anthropic.AnthropicError)
-        }
+    # Its tools are left out: no request passes them.
+    found = {one for one in sdk_exceptions() if ".tools" not in one.__module__}
     # A status has a class, and the status is what is read; see the tests of faults.
     found = {one for one in found if anthropic.APIStatusError not in one.__mro__[1:]}
-    found |= exceptions(httpx2, "httpx2")
+    found |= transport_exceptions()
     return {one.__name__ for one in found} - known
 
 
@@ -111,6 +83,37 @@ def test_wrapped_exception_means_what_its_cause_means() -> None:
     assert fault_of(wrapped(httpx2.ReadError("reset")), NOW).outcome_unknown
     closed = fault_of(wrapped(RuntimeError("the client has been closed")), NOW)
     assert closed.kind is FaultKind.LOCAL
+
+
+def test_answer_that_a_hook_refused_is_read_from_its_response() -> None:
+    """What `raise_for_status` in a hook of the HTTP client makes of an answer."""
+    request = httpx2.Request("POST", "https://api.test/v1/messages")
+    answer = httpx2.Response(401, headers={"request-id": "req_1"}, request=request)
+    with pytest.raises(httpx2.HTTPStatusError) as caught:
+        answer.raise_for_status()
+
+    fault = fault_of(wrapped(caught.value), NOW)
+
+    assert (fault.kind, fault.status) == (FaultKind.AUTH, 401)
+    assert fault.request_id == "req_1"
+    assert fault.message.startswith("HTTPStatusError: Client error '401")
+
+
+def test_success_that_the_sdk_does_not_understand_has_an_unknown_outcome() -> None:
+    response = httpx2.Response(200, request=REQUEST)
+    error = anthropic.APIResponseValidationError(response, {"id": 1})
+
+    fault = fault_of(error, NOW)
+
+    assert (fault.kind, fault.status) == (FaultKind.TRANSIENT, 200)
+    assert fault.outcome_unknown
+
+
+def test_exception_whose_answer_is_no_answer_is_read_as_any_other() -> None:
+    error = LookupError("of another library")
+    error.response = {"status_code": 401}  # type: ignore[attr-defined]
+
+    assert fault_of(error, NOW).kind is FaultKind.LOCAL
 
 
 def test_exception_that_may_quote_a_header_is_silenced() -> None:

@@ -10,8 +10,9 @@ import pytest
 from detent.model import SdkModel
 from detent.ports import RequestFailedError
 from detent_states.faults import FaultKind
-from detent_states.history import Purpose, Request
+from detent_states.profile import Purpose
 from detent_states.reply import Reply
+from detent_states.request import Request
 
 pytestmark = pytest.mark.anyio
 

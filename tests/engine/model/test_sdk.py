@@ -1,136 +1,41 @@
 """The model port at the wire: the SDK's real client over a scripted transport."""
 
-import asyncio
 import gzip
 import json
-import selectors
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import anthropic
 import anyio
 import httpx2
 import pytest
-import trio.testing
+from tests.engine.model.wire import (
+    BACKENDS,
+    BODY,
+    CLOSED,
+    COMMENT,
+    PING,
+    SSE,
+    START,
+    STOP,
+    WHOLE,
+    WORD,
+    Part,
+    Pulse,
+    Server,
+    Silence,
+    ask,
+    client,
+    ignore,
+)
 
 from detent.model import Limits, SdkModel
 from detent.ports import Delta, RequestFailedError, TextDelta
 from detent_states.faults import Fault, FaultKind
-from detent_states.history import Purpose, Request
 from detent_states.reply import Reply
 
 pytestmark = pytest.mark.anyio
-
-BODY = '{"model":"m","x":1.10,"stream":true,"é":"\\u00e9"}'.encode()
-WHOLE = (
-    b'{"id":"msg_1","type":"message","content":[ {"type":"text","text":"h\\u0069"} ],'
-    b'"stop_reason":"end_turn","usage":{"input_tokens":1}}'
-)
-START = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1",'
-    b'"type":"message","content":[],"stop_reason":null}}\n\n'
-    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
-    b'"content_block":{"type":"text","text":""}}\n\n'
-)
-WORD = (
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-    b'"delta":{"type":"text_delta","text":"hi"}}\n\n'
-)
-CLOSED = (
-    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
-    b'event: message_delta\ndata: {"type":"message_delta",'
-    b'"delta":{"stop_reason":"end_turn"}}\n\n'
-)
-STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-PING = b'event: ping\ndata: {"type":"ping"}\n\n'
-COMMENT = b": still here\n\n"
-SSE = "text/event-stream; charset=utf-8"
-
-
-class Silence(Exception):
-    """In a script: nothing comes any more."""
-
-
-class Pulse:
-    """In a script: these bytes, every so many seconds, for ever."""
-
-    def __init__(self, said: bytes, seconds: float) -> None:
-        self.said = said
-        self.seconds = seconds
-
-
-Part = bytes | float | Pulse | Exception  # a number: seconds of silence
-
-
-class Body(httpx2.AsyncByteStream):
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self.parts = parts
-        self.closed = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for part in self.parts:
-            match part:
-                case Silence():
-                    await anyio.sleep_forever()
-                case Exception():
-                    raise part
-                case float() | int():
-                    await anyio.sleep(part)
-                case Pulse():
-                    while True:
-                        await anyio.sleep(part.seconds)
-                        yield part.said
-                case _:
-                    yield part
-
-    async def aclose(self) -> None:
-        await anyio.lowlevel.checkpoint()  # closing may be cancelled, too
-        self.closed += 1
-
-
-class Server(httpx2.AsyncBaseTransport):
-    """Answers every request alike and remembers what came."""
-
-    def __init__(
-        self,
-        parts: Sequence[Part],
-        status: int = 200,
-        type_: str | None = SSE,
-        **headers: str,
-    ) -> None:
-        self.body = Body(parts)
-        self.status = status
-        self.headers = {name.replace("_", "-"): one for name, one in headers.items()}
-        self.headers |= {"content-type": type_} if type_ is not None else {}
-        self.requests: list[httpx2.Request] = []
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(request)
-        await request.aread()
-        if self.body.parts and self.status == 0:
-            assert isinstance(self.body.parts[0], Exception)
-            raise self.body.parts[0]
-        return httpx2.Response(self.status, headers=self.headers, stream=self.body)
-
-
-def client(server: Server, **options: Any) -> anthropic.AsyncAnthropic:
-    given: dict[str, Any] = {
-        "api_key": "sk-canary",
-        "base_url": "https://api.test/prefix",
-    }
-    return anthropic.AsyncAnthropic(
-        **(given | options), http_client=httpx2.AsyncClient(transport=server)
-    )
-
-
-def ask(stream: bool = True, betas: tuple[str, ...] = ()) -> Request:
-    return Request(1, 1, Purpose.MESSAGE, BODY, betas, stream)
-
-
-def ignore(_: Delta) -> None:
-    pass
 
 
 async def send(server: Server, stream: bool = True, **options: Any) -> Reply:
@@ -410,36 +315,6 @@ async def test_cancellation_passes_and_closes_the_response() -> None:
 
     assert scope.cancelled_caught
     assert server.body.closed
-
-
-class _Jump(selectors.DefaultSelector):
-    """Waits for nothing but other threads: time jumps to the next timer instead."""
-
-    skipped = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(timeout if timeout is None else min(timeout, 0.02))
-        if not ready and timeout:
-            self.skipped += timeout
-        return ready
-
-
-class _JumpingLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
-
-    def time(self) -> float:
-        return super().time() + self._jump.skipped
-
-
-BACKENDS: dict[str, Callable[[], tuple[str, dict[str, Any]]]] = {
-    "asyncio": lambda: ("asyncio", {"loop_factory": _JumpingLoop}),
-    "trio": lambda: (
-        "trio",
-        {"clock": trio.testing.MockClock(autojump_threshold=0.02)},
-    ),
-}
 
 
 class TestInVirtualTime:

@@ -1,0 +1,378 @@
+"""Requests: what has to be done before one, sending it, and what follows its failure.
+
+The core decides (`prepare`, `decide`); this file builds, sends, asks, waits, and reports.
+"""
+
+import logging
+from collections.abc import Awaitable
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, cast, final
+
+from detent.checking import staged_fault
+from detent.happenings import PrefixChanged
+from detent.narrator import narrate_delta
+from detent.ports import Delta, RequestFailedError
+from detent.world import CompactionDone, CompactionPlan, Verdict
+from detent_states import events as ev
+from detent_states.commands import SendRequest
+from detent_states.decide import (
+    cut_off,
+)
+from detent_states.events import Event
+from detent_states.faults import Fault, FaultKind
+from detent_states.history import Base, Method, told_block
+from detent_states.outcome import Outcome, outcome, unusable_summary
+from detent_states.prefix import prefix_change
+from detent_states.profile import Purpose
+from detent_states.remedy import Remedy
+from detent_states.reply import Reply
+from detent_states.request import Request, betas, build
+from detent_states.room import (
+    Choose,
+    Compact,
+    boundary,
+    context,
+    piece_bytes,
+    prepare,
+)
+from detent_states.shown import base_in_force
+from detent_states.snapshot import Compacting, Snapshot, Turn
+from detent_states.thread import choose_copy
+from detent_states.told import (
+    summary_text,
+    told_body,
+    too_large,
+    unusable_told,
+)
+from detent_states.turn import TurnState
+
+if TYPE_CHECKING:
+    from detent.driver import Driver
+
+LOG = logging.getLogger("detent")
+
+DEFINITE = frozenset(
+    {
+        FaultKind.INVALID,
+        FaultKind.BLOCK,
+        FaultKind.THINKING,
+        FaultKind.TOO_LONG,
+        FaultKind.OPTIONAL_FIELD,
+        FaultKind.THREAD,
+    }
+)
+"""What says no to the body itself: that body is not sent again."""
+
+
+@final
+class Sender:
+    """Sends the requests of one conversation."""
+
+    def __init__(self, driver: "Driver") -> None:
+        self._driver = driver
+        self._refused: set[bytes] = set()
+        self._granted = -1
+        self._began = 0.0
+        self._instructions: str | None = None
+
+    # Before a request.
+
+    async def prepare(self, purpose: Purpose) -> None:
+        """Do what has to be done before the next request, announce it, or fail."""
+        turn, limits = self._driver.turn, self._driver.world.limits
+        spent = limits.budget.spent(turn, self.seconds(turn))
+        if spent is not None:
+            said = f"{spent}; retry() grants as much again"
+            return self._fail(Fault(FaultKind.BUDGET, said))
+        if purpose is Purpose.COMPACTION:
+            return await self._prepare_summary(turn)
+        made = prepare(self._driver.snapshot, self._driver.world.policies.compaction)
+        if isinstance(made, Compact):
+            return await self.compact(made, asked=False)
+        if made is not None:
+            return self.choose(made)
+        fault = staged_fault(self._driver.snapshot)
+        if fault is not None:
+            return self._fail(fault)
+        self._guard_prefix()
+        snapshot = self._driver.snapshot
+        copy = choose_copy(
+            snapshot.thread,
+            snapshot.profile.threads,
+            on_trial=turn.trial is not None,
+            unthreaded=Remedy.UNTHREAD in turn.tried,
+        )
+        self._driver.apply(ev.RequestSent(turn.number, turn.attempt + 1, copy))
+        return None
+
+    def seconds(self, turn: Turn) -> float:
+        """How long the turn has been going on since it was begun, or asked again."""
+        now = self._driver.world.clock.now()
+        if (key := turn.number * 1_000_003 + turn.granted) != self._granted:
+            self._granted, self._began = key, now
+            self._refused.clear()  # who asks again has decided that it is worth it
+        return now - self._began
+
+    def _fail(self, fault: Fault) -> None:
+        turn = self._driver.turn
+        self._driver.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
+
+    def choose(self, made: Choose) -> None:
+        """Note what the next request will do otherwise."""
+        turn = self._driver.turn
+        self._driver.apply(
+            ev.RemedyChosen(
+                turn.number, made.remedy, made.why, made.view, made.max_tokens
+            )
+        )
+
+    def go_on(self, made: Choose) -> None:
+        """Choose a remedy for a turn that failed, and go on with it."""
+        self.choose(made)
+        self._driver.apply(ev.TurnRetried(self._driver.turn.number, asked=False))
+
+    def _guard_prefix(self) -> None:
+        """Tell what the request changes of what the cache holds, before it is sent."""
+        change = prefix_change(self._driver.snapshot)
+        if change is not None:
+            feed = self._driver.feed
+            feed.publish(PrefixChanged(feed.next(), self._driver.turn.number, change))
+
+    # Summaries.
+
+    async def _prepare_summary(self, turn: Turn) -> None:
+        """What a turn that only compacts does next."""
+        snapshot = self._driver.snapshot
+        if turn.calls:
+            said = (
+                "tool results wait to be sent, and a summary must not part them from"
+                " their calls: send a message first"
+            )
+            return self._fail(Fault(FaultKind.LOCAL, said))
+        covers = boundary(snapshot)
+        if covers <= snapshot.covered:
+            said = "nothing was said since the last summary"
+            return self._fail(Fault(FaultKind.LOCAL, said))
+        method = Method.TOLD if Remedy.SKIP in turn.tried else Method.SIGNED
+        return await self.compact(Compact(covers, method), asked=True)
+
+    async def compact(self, made: Compact, *, asked: bool) -> None:
+        """Ask for a summary, unless the caller's hook will not have it."""
+        driver = self._driver
+        plan = self._plan(made, asked)
+        verdict = await self._before(plan)
+        if verdict is False:
+            said = "the hook before the compaction said no"
+            if asked:
+                return self._fail(Fault(FaultKind.LOCAL, said))
+            if driver.turn.state == TurnState.FAILED:
+                return self.go_on(Choose(Remedy.SKIP, said))
+            return self.choose(Choose(Remedy.SKIP, said))
+        policy = driver.world.policies.compaction
+        told = verdict if isinstance(verdict, str) and verdict else None
+        self._instructions = told or policy.instructions
+        turn = driver.turn
+        if turn.state == TurnState.FAILED and not self._too_long(turn):
+            self.go_on(Choose(Remedy.COMPACT, str(turn.fault)))
+        driver.apply(
+            ev.CompactionSent(turn.number, turn.attempt + 1, made.covers, made.method)
+        )
+        return None
+
+    def _too_long(self, turn: Turn) -> bool:
+        return turn.fault is not None and turn.fault.kind is FaultKind.TOO_LONG
+
+    def _plan(self, made: Compact, asked: bool) -> CompactionPlan:
+        snapshot = self._driver.snapshot
+        return CompactionPlan(
+            self._driver.turn.number,
+            made.covers,
+            len(snapshot.history),
+            made.method,
+            context(snapshot),
+            asked,
+        )
+
+    async def _before(self, plan: CompactionPlan) -> Verdict:
+        hook = self._driver.world.before_compaction
+        if hook is None:
+            return None
+        self._driver.flush()
+        try:
+            verdict = hook(plan)
+            if isinstance(verdict, Awaitable):
+                verdict = await verdict
+        except Exception:  # a hook that fails must not cost the conversation its room
+            LOG.exception("the hook before a compaction failed; it goes on")
+            return None
+        return verdict
+
+    async def _after(self, before: Snapshot) -> None:
+        hook = self._driver.world.after_compaction
+        turn, base = before.turn, self._driver.snapshot.base
+        if hook is None or turn is None or turn.compacting is None or base is None:
+            return
+        self._driver.flush()
+        asked = turn.purpose is Purpose.COMPACTION
+        plan = CompactionPlan(
+            turn.number,
+            base.covers,
+            len(before.history),
+            base.method,
+            context(before),
+            asked,
+        )
+        size = before.history.bytes_of(before.covered, base.covers)
+        text = summary_text(base.block, base.method)
+        try:
+            told = hook(CompactionDone(plan, text, size, len(base.block)))
+            if told is not None:
+                await told
+        except Exception:  # the summary is in force whatever the hook thinks
+            LOG.exception("the hook after a compaction failed; the summary is in force")
+
+    # Requests.
+
+    def request(self, *, stream: bool) -> Request:
+        """The request of the current attempt, byte for byte as it is sent."""
+        snapshot, turn = self._driver.snapshot, self._driver.turn
+        if turn.state == TurnState.COMPACTING and turn.compacting is not None:
+            return self._summary_request(snapshot, turn, turn.compacting)
+        limit = self._driver.world.limits.stream_above_tokens
+        # What may take long is streamed, so that silence can be told from work.
+        stream = stream or (turn.max_tokens or snapshot.profile.max_tokens) > limit
+        body = build(
+            snapshot.profile,
+            snapshot.history,
+            snapshot.base,
+            turn.staged,
+            view=snapshot.showing,
+            copy=turn.copy,
+            max_tokens=turn.max_tokens,
+            stream=stream,
+        )
+        names = betas(
+            snapshot.profile,
+            snapshot.base,
+            Purpose.MESSAGE,
+            view=snapshot.showing,
+            copy=turn.copy,
+        )
+        purpose = Purpose.MESSAGE
+        return Request(turn.number, turn.attempt, purpose, body, names, stream)
+
+    def _summary_request(
+        self, snapshot: Snapshot, turn: Turn, made: Compacting
+    ) -> Request:
+        purpose = Purpose.COMPACTION
+        view = snapshot.showing
+        policy = self._driver.world.policies.compaction
+        if made.method is Method.TOLD:
+            base = base_in_force(view, snapshot.base)
+            so_far = summary_text(base.block, base.method) if base else ""
+            body = told_body(
+                snapshot.profile,
+                snapshot.history,
+                so_far,
+                snapshot.covered,
+                made.covers,
+                bytes_max=piece_bytes(snapshot, policy),
+                instructions=self._instructions,
+            )
+            names = snapshot.profile.betas
+            return Request(turn.number, turn.attempt, purpose, body, names, True)
+        body = build(
+            snapshot.profile,
+            snapshot.history.until(made.covers),
+            snapshot.base,
+            b"",
+            view=view.until(made.covers),
+            purpose=purpose,
+            instructions=self._instructions,
+            stream=True,
+        )
+        names = betas(snapshot.profile, snapshot.base, purpose, view=view)
+        return Request(turn.number, turn.attempt, purpose, body, names, True)
+
+    async def send(self, order: SendRequest, *, stream: bool) -> None:
+        """Send the request of the current attempt, and report how it ended."""
+        driver = self._driver
+
+        def report(delta: Delta) -> None:
+            narrate_delta(driver.feed, order.turn, order.attempt, delta)
+
+        request = self.request(stream=stream)
+        if self._refused and _digest(request.body) in self._refused:
+            said = "the service has refused this very request, so it is not sent again"
+            return self._fail(Fault(FaultKind.LOCAL, said))
+        try:
+            reply = await driver.world.model.send(request, report)
+        except RequestFailedError as error:
+            if error.fault.kind in DEFINITE:
+                self._refused.add(_digest(request.body))
+            driver.apply(ev.TurnFailed(order.turn, order.attempt, error.fault))
+            return None
+        before = driver.snapshot
+        driver.apply(self._verdict(order, reply))
+        if driver.snapshot.base is not before.base:
+            await self._after(before)
+        return None
+
+    def _verdict(self, order: SendRequest, reply: Reply) -> Event:
+        """What a whole reply is to the machine: confirmed, or a fault."""
+        if order.purpose is Purpose.COMPACTION:
+            problem = self._no_summary(reply)
+            if problem is None:
+                return ev.CompactionConfirmed(order.turn, order.attempt, reply)
+            fault = Fault(FaultKind.COMPACTION, problem, request_id=reply.request_id)
+            return ev.TurnFailed(order.turn, order.attempt, fault)
+        refused = _unacceptable(self._driver.snapshot, reply)
+        if refused is not None:
+            return ev.TurnFailed(order.turn, order.attempt, refused)
+        return ev.ReplyConfirmed(order.turn, order.attempt, reply)
+
+    def _no_summary(self, reply: Reply) -> str | None:
+        snapshot, made = self._driver.snapshot, self._driver.turn.compacting
+        if made is None:
+            return "no summary was asked for"
+        if made.method is Method.SIGNED:
+            problem, block = unusable_summary(reply), reply.content
+        else:
+            problem, block = unusable_told(reply), told_block(reply.text)
+        if problem is not None:
+            return problem
+        base: Base | None = base_in_force(snapshot.showing, snapshot.base)
+        covered = snapshot.history.bytes_of(snapshot.covered, made.covers)
+        covered += len(base.wire) if base is not None else 0
+        gain = self._driver.world.policies.compaction.gain_min
+        return too_large(len(block), covered, gain)
+
+
+def _digest(body: bytes) -> bytes:
+    return sha256(body).digest()
+
+
+def _unacceptable(snapshot: Snapshot, reply: Reply) -> Fault | None:
+    """Why a whole reply to a message must not be committed; None if it may be."""
+    found = outcome(reply)
+    if found is Outcome.REFUSED:
+        kind, said, status = FaultKind.REFUSAL, _refusal(reply), 200
+    elif len({use.id for use in reply.tool_uses}) < len(reply.tool_uses):
+        said = "the reply gives one id to two calls, so neither could be answered"
+        kind, status = FaultKind.TRANSIENT, None
+    elif cut_off(snapshot, found, bool(reply.tool_uses)):
+        said = "the reply hit its limit inside a call, which is not executed"
+        kind, status = FaultKind.CUT_OFF, 200
+    else:
+        return None
+    return Fault(kind, said, request_id=reply.request_id, status=status)
+
+
+def _refusal(reply: Reply) -> str:
+    told: Any = reply.facts.get("stop_details")
+    if isinstance(told, dict):
+        details = cast("dict[str, Any]", told)
+        said = [str(details[k]) for k in ("category", "explanation") if details.get(k)]
+        if said:
+            return "the model declined: " + ": ".join(said)
+    return "the model declined"

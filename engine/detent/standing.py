@@ -1,0 +1,136 @@
+"""Where a conversation stands: what can be read of it at any time, as values."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from detent.checking import findings
+from detent.driver import Driver
+from detent.endpoint import Endpoint
+from detent.errors import ConversationClosedError
+from detent.happenings import Cursor, Feed
+from detent.stream import Watch
+from detent.turn import Turn
+from detent_states.history import History
+from detent_states.prefix import PrefixChange, prefix_change
+from detent_states.profile import Profile
+from detent_states.reply import Usage
+from detent_states.rules import Finding
+from detent_states.snapshot import Snapshot
+from detent_states.turn import TURN, TurnState
+
+if TYPE_CHECKING:
+    from detent.diagrams import Format
+
+
+class Standing:
+    """What can be read of a conversation; the base of `Conversation`."""
+
+    _name: str
+    _driver: Driver | None
+    _endpoint: Endpoint | None
+    _feed: Feed
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+        return self._name
+
+    @property
+    def state(self) -> TurnState | None:
+        """The state of the current turn, or of the last one; None before the first."""
+        state = self._open_driver().snapshot.state
+        return None if state is None else TurnState(state)
+
+    @property
+    def turn(self) -> Turn | None:
+        """The current turn, or the last one; None before the first."""
+        return Turn.current(self._open_driver().snapshot)
+
+    @property
+    def history(self) -> History:
+        """What was confirmed, sealed; summarised exchanges included."""
+        return self._open_driver().snapshot.history
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The history as a messages array, parsed anew; changing it changes nothing."""
+        found: list[dict[str, Any]] = []
+        for wire in self.history.wires():
+            found += json.loads(b"[" + wire + b"]")
+        return found
+
+    @property
+    def usage(self) -> Usage:
+        """What everything confirmed has cost, compactions included."""
+        return self._open_driver().snapshot.usage
+
+    @property
+    def profile(self) -> Profile:
+        """The settings in force."""
+        return self._open_driver().snapshot.profile
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Everything the machine knows of this conversation, as one value."""
+        return self._open_driver().snapshot
+
+    @property
+    def live(self) -> bool:
+        """False if detent fell back on the simulator, for want of credentials."""
+        return self._endpoint is not None and self._endpoint.live
+
+    @property
+    def endpoint(self) -> str:
+        """Where requests go, in words."""
+        return "" if self._endpoint is None else self._endpoint.label
+
+    @property
+    def unsaved(self) -> int:
+        """How many events happened that the journal could not take yet."""
+        return self._open_driver().unsaved
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the happenings stand now."""
+        return self._feed.cursor
+
+    @property
+    def lost(self) -> int:
+        """Replies that the server confirmed and nobody here ever saw: paid, and gone."""
+        return self._open_driver().snapshot.lost
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """The texts that go along with every summary, by name."""
+        return dict(self._open_driver().snapshot.pins)
+
+    @property
+    def prefix_change(self) -> PrefixChange | None:
+        """What the next request would change of what the prompt cache holds."""
+        return prefix_change(self._open_driver().snapshot)
+
+    def watch(self, after: Cursor | None = None) -> Watch:
+        """Everything that happens after a cursor: `async for h in chat.watch(cursor)`.
+
+        What is no longer in memory comes from the journal, without the pieces of
+        replies. It ends when the conversation is closed.
+        """
+        return Watch(self._feed, self._open_driver().world.journal, after)
+
+    def check(self) -> tuple[Finding, ...]:
+        """What the strict rules of the API say about the whole next request."""
+        return findings(self._open_driver().snapshot)
+
+    def diagram(self, format: "Format" = "text") -> str:
+        """The turn machine, with the rows that this turn took."""
+        from detent.diagrams import render
+
+        turn = self._open_driver().snapshot.turn
+        if turn is None:
+            return render(TURN, format)
+        return render(TURN, format, path=turn.path, current=turn.state)
+
+    def _open_driver(self) -> Driver:
+        if self._driver is None:
+            raise ConversationClosedError(self._name)
+        return self._driver

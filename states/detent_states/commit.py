@@ -1,0 +1,151 @@
+"""The commit: the only code that changes history, ids, bases, views or usage.
+
+Only the rows of the turn's table that are marked *commit* come here, and they are pulled
+only by what the server confirmed.
+"""
+
+from typing import Any
+
+import attrs
+
+from detent_states import events as ev
+from detent_states.closing import proposed
+from detent_states.encoding import text_block
+from detent_states.errors import CoreBugError
+from detent_states.events import Event
+from detent_states.faults import FaultKind, limit_in
+from detent_states.history import Base, Exchange, Method, told_block
+from detent_states.models import spec
+from detent_states.outcome import outcome
+from detent_states.shown import base_in_force
+from detent_states.snapshot import Call, Paid, Snapshot, Turn
+from detent_states.thread import Fire
+from detent_states.turn import TurnState
+from detent_states.view import DropBound
+
+
+def commit(
+    snapshot: Snapshot, turn: Turn, event: Event, fire: Fire
+) -> tuple[Snapshot, dict[str, Any]]:
+    """What a confirmation changes.
+
+    Returns the snapshot with what was committed, and the fields of the turn that
+    change with it.
+    """
+    if isinstance(event, ev.ReplyConfirmed):
+        reply = event.reply
+        found = outcome(reply)
+        sealed = Exchange.seal(turn.number, turn.staged, reply)
+        view, base = snapshot.showing, base_in_force(snapshot.showing, snapshot.base)
+        first = 0 if base is None else base.covers
+        committed = attrs.evolve(
+            snapshot,
+            history=snapshot.history.appended(sealed),
+            spent=snapshot.spent + reply.usage,
+            view=view,
+            refused=0,
+            paid=Paid(snapshot.profile, view, base, len(snapshot.history) - first),
+        )
+        return committed, {
+            "trial": None,
+            "max_tokens": None,
+            "tried": (),
+            "unknown": 0,
+            "content": b"",
+            "calls": tuple(proposed(Call(use), found) for use in reply.tool_uses),
+            "outcome": found,
+            "failures": 0,
+            "usage": turn.usage + reply.usage,
+            "done": (*turn.done, *turn.calls),
+        }
+    if isinstance(event, ev.CompactionConfirmed):
+        reply, made = event.reply, turn.compacting
+        if made is None:
+            raise CoreBugError("a summary was confirmed that was never asked for")
+        signed = made.method is Method.SIGNED
+        base = Base(
+            made.covers,
+            reply.content if signed else told_block(reply.text),
+            reply.message_id,
+            made.method,
+            pinned_blocks(snapshot.pins),
+        )
+        view = snapshot.showing
+        if not signed and prefix_bound(snapshot.profile.model):
+            view = view.adding(DropBound())
+        committed = attrs.evolve(
+            snapshot,
+            bases=(*snapshot.bases, base),
+            spent=snapshot.spent + reply.usage,
+            view=view,
+            thread=snapshot.thread.lost(fire),
+            futile=0,
+        )
+        return committed, {
+            "failures": 0,
+            "trial": None,
+            "usage": turn.usage + reply.usage,
+        }
+    raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
+
+
+def prefix_bound(model: str) -> bool:
+    """True if a model's thinking is bound to everything that stands before it."""
+    known = spec(model)
+    return known is not None and known.prefix_binding is True
+
+
+def pinned_blocks(pins: tuple[tuple[str, str], ...]) -> bytes:
+    """The pinned texts, as blocks that go along with a summary."""
+    return b",".join(text_block(f"[Pinned: {name}]\n{text}") for name, text in pins)
+
+
+def learned(
+    snapshot: Snapshot,
+    turn: Turn,
+    event: ev.RequestSent | ev.ReplyConfirmed | ev.TurnFailed,
+    fire: Fire,
+) -> Snapshot:
+    """What a conversation learns from how a request went, beside its history.
+
+    Raises:
+        IllegalEventError: The request continues a copy that nobody has.
+    """
+    thread = snapshot.thread
+    match event:
+        case ev.RequestSent():
+            thread = thread.sent(event.copy, fire)
+        case ev.ReplyConfirmed():
+            # Another model wrote it (Anthropic docs: build-with-claude/
+            # refusals-and-fallback), and its turns are kept nowhere.
+            elsewhere = b'"fallback_message"' in event.reply.meta
+            thread = thread.confirmed(turn.copy, fire, elsewhere=elsewhere)
+        case ev.TurnFailed() if turn.state == TurnState.SENT:
+            fault = event.fault
+            if fault.kind is FaultKind.THREAD:
+                unsupported = fault.code == "thread_unsupported_request"
+                thread = thread.failed(turn.copy, fire, unsupported=unsupported)
+                if fault.code == "thread_already_continued" and turn.unknown:
+                    snapshot = attrs.evolve(snapshot, lost=snapshot.lost + 1)
+            elif fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
+                snapshot = attrs.evolve(snapshot, refused=snapshot.refused + 1)
+            elif fault.kind is FaultKind.REFUSAL:
+                thread = thread.lost(fire)  # it may hold the turn that was refused
+            snapshot = _told_of_length(snapshot, event)
+        case ev.TurnFailed() if turn.state == TurnState.COMPACTING:
+            snapshot = _told_of_length(snapshot, event)
+            if event.fault.kind not in (FaultKind.CANCELLED, FaultKind.INTERRUPTED):
+                snapshot = attrs.evolve(snapshot, futile=snapshot.futile + 1)
+        case ev.TurnFailed():
+            pass
+    if thread is snapshot.thread:
+        return snapshot
+    return attrs.evolve(snapshot, thread=thread)
+
+
+def _told_of_length(snapshot: Snapshot, event: ev.TurnFailed) -> Snapshot:
+    """The window, where the server says how long it is."""
+    if event.fault.kind is not FaultKind.TOO_LONG:
+        return snapshot
+    limit = limit_in(event.fault.message)
+    return snapshot if limit is None else attrs.evolve(snapshot, window=limit)

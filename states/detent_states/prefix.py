@@ -1,0 +1,85 @@
+"""The guard of the prompt cache: what the next request changes of what was paid for.
+
+The server reads again, at a tenth of the price, what begins with the same bytes as an
+earlier request (Anthropic docs: build-with-claude/prompt-caching). Requests are a pure
+function of the profile, the summary, the view and the history, so a request that is
+made of the same begins with the same. Where one is not, this tells which byte is the
+first that changed, before it is paid for.
+"""
+
+from typing import final
+
+import attrs
+
+from detent_states.shown import base_in_force, wires
+from detent_states.snapshot import Paid, Snapshot
+
+
+@final
+@attrs.frozen
+class PrefixChange:
+    """Where a request departs from the last confirmed one.
+
+    Attributes:
+        part: `settings`, or `messages`.
+        at: The first byte that is different, counted from the start of that part.
+        before: What stood there, a few bytes of it.
+        after: What stands there now.
+        tokens: At most how many tokens have to be read anew.
+        why: What changed, in words.
+    """
+
+    part: str
+    at: int
+    before: bytes
+    after: bytes
+    tokens: int
+    why: str
+
+
+def prefix_change(snapshot: Snapshot) -> PrefixChange | None:
+    """What the next request changes of the last one; None if it only adds to it."""
+    paid = snapshot.paid
+    if paid is None:
+        return None
+    view = snapshot.showing
+    base = base_in_force(view, snapshot.base)
+    same = paid.profile is snapshot.profile or paid.profile == snapshot.profile
+    if same and paid.view == view and paid.base == base:
+        return None
+    old, new = _opening(paid), snapshot.profile.opening(dropped=view.dropped)
+    rest = snapshot.history.bytes_of(snapshot.covered) // 2
+    if old != new:
+        at = _first_difference(old, new)
+        tokens = rest + (len(new) - at) // 2
+        return _change("settings", at, old, new, tokens, "the settings are others")
+    before = b",".join(wires(paid.view, snapshot.history, paid.base, b""))
+    after = b",".join(wires(view, snapshot.history, snapshot.base, b""))
+    if after.startswith(before):
+        return None
+    at = _first_difference(before, after)
+    why = "the history is shown otherwise"
+    if paid.base != base:
+        why = "a summary stands for the first part of the history"
+    return _change("messages", at, before, after, (len(after) - at) // 2, why)
+
+
+def _opening(paid: Paid) -> bytes:
+    return paid.profile.opening(dropped=paid.view.dropped)
+
+
+def _change(
+    part: str, at: int, old: bytes, new: bytes, tokens: int, why: str
+) -> PrefixChange:
+    return PrefixChange(part, at, old[at : at + 24], new[at : at + 24], tokens, why)
+
+
+def _first_difference(one: bytes, other: bytes) -> int:
+    low, high = 0, min(len(one), len(other))
+    while low < high:  # the first place where the beginnings are not the same
+        middle = (low + high + 1) // 2
+        if one[:middle] == other[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,405 @@
+"""How much room there is, and what is done when there is none: pure arithmetic.
+
+What the context holds is taken from the server's own count in the last confirmed reply;
+what was added since is bounded from its bytes. A count that cannot be true, because it is
+missing or larger than the bytes allow, is corrected by them.
+"""
+
+import json
+import re
+from typing import Any, Final, cast, final
+
+import attrs
+
+from detent_states.commit import prefix_bound
+from detent_states.history import Method, media_in
+from detent_states.models import spec
+from detent_states.outcome import Outcome
+from detent_states.remedy import ROOM, Remedy
+from detent_states.shown import wires
+from detent_states.snapshot import Snapshot, Turn, cuttable
+from detent_states.view import (
+    LEFT_OUT,
+    DropBound,
+    Flatten,
+    Hide,
+    Op,
+    Shrink,
+    Side,
+    Stub,
+    View,
+)
+
+WINDOW_UNKNOWN: Final = 200_000
+"""The window of a model that has no row: what every model has at least."""
+
+IMAGE_TOKENS_MAX: Final = 4_784
+"""The most tokens one image costs (Anthropic docs: build-with-claude/vision)."""
+
+REQUEST_BYTES_MAX: Final = 32 * 1024 * 1024
+"""The longest body the API takes (Anthropic docs: api/errors)."""
+
+OLD_RESULT_BYTES: Final = 1024
+"""What is kept of an old tool result when room has to be made."""
+
+RECORD_BYTES: Final = 512
+"""What is kept of a result in a written record."""
+
+SQUEEZED_BYTES: Final = 256
+"""What is kept of the results that are about to be sent, as a last resort."""
+
+MAX_TOKENS_MIN: Final = 256
+"""A reply is not clamped below this."""
+
+
+@final
+@attrs.frozen
+class CompactionPolicy:
+    """When the context is replaced by a summary of it.
+
+    Attributes:
+        auto: Compact before the window is full, without being asked.
+        at: Share of the window at which that is done, 0 to 1.
+        gain_min: Share by which a summary must be smaller than what it stands for.
+        per_turn_max: Most summaries one turn may ask for.
+        futile_max: Summaries that may fail in a row before none is asked for any more,
+            until the caller asks for one.
+        window: Tokens of the window; None for the model's own.
+        instructions: What a summary shall hold; None for the server's own prompt.
+    """
+
+    auto: bool = True
+    at: float = 0.8
+    gain_min: float = 0.1
+    per_turn_max: int = 8
+    futile_max: int = 3
+    window: int | None = None
+    instructions: str | None = None
+
+
+@final
+@attrs.frozen
+class Choose:
+    """Change how the next request is made, and send it.
+
+    Attributes:
+        remedy: Which rung this is.
+        why: What it is meant to mend.
+        view: How the history is shown; None for as before.
+        max_tokens: Another limit for the reply; None for as before.
+    """
+
+    remedy: Remedy
+    why: str
+    view: View | None = None
+    max_tokens: int | None = None
+
+
+@final
+@attrs.frozen
+class Compact:
+    """Ask for a summary.
+
+    Attributes:
+        covers: How many exchanges it will stand for.
+        method: How it is made.
+    """
+
+    covers: int
+    method: Method
+
+
+def window(snapshot: Snapshot, policy: CompactionPolicy) -> int:
+    """Tokens of the window: as set, as the server said, or as the model has."""
+    if policy.window is not None:
+        own = policy.window
+    else:
+        known = spec(snapshot.profile.model)
+        own = known.context_window if known is not None else WINDOW_UNKNOWN
+    return own if snapshot.window is None else min(own, snapshot.window)
+
+
+def bound(blocks: bytes) -> int:
+    """At most how many tokens some encoded blocks are.
+
+    A token of text is two bytes or more where text is ASCII, and rarely less than one
+    elsewhere; what is base64 is counted as what it encodes.
+    """
+    if not media_in(blocks):
+        return len(blocks) // 2 if blocks.isascii() else len(blocks)
+    total = 0
+    for block in cast("list[Any]", json.loads(b"[" + blocks + b"]")):
+        total += _bound_of(block)
+    return total
+
+
+def _bound_of(value: object) -> int:
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        if members.get("type") == "image":
+            return IMAGE_TOKENS_MAX
+        if members.get("type") == "document":
+            return len(json.dumps(value)) // 4
+        return sum(map(_bound_of, members.values())) + len(members)
+    if isinstance(value, list):
+        return sum(map(_bound_of, cast("list[object]", value)))
+    if isinstance(value, str):
+        return len(value.encode(errors="surrogatepass")) // (
+            2 if value.isascii() else 1
+        )
+    return 2
+
+
+def context(snapshot: Snapshot) -> int:
+    """At most how many tokens the context holds, without what is staged."""
+    history, covered = snapshot.history, snapshot.covered
+    base = snapshot.base if covered else None
+    around = len(snapshot.profile.plain_opening) + (len(base.wire) if base else 0)
+    size = history.bytes_of(covered) + around
+    head = history.head
+    if head is None or covered == len(history):
+        return size // 2
+    counted = head.reply.usage.context
+    # A token is at least a byte, so a larger count is no count of this.
+    return min(counted, size) if counted else size // 2
+
+
+def added(turn: Turn) -> int:
+    """At most how many tokens the staged message adds."""
+    return bound(turn.staged) if turn.staged else 0
+
+
+def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | None:
+    """What has to be done before the staged message can be sent; None: nothing.
+
+    Everything here is known before a request is paid for: a server tool that was never
+    finished, a body or a number of media beyond the API's limits, a window that is
+    full, or as good as full.
+    """
+    turn = snapshot.turn
+    if turn is None:
+        return None
+    closed = _close_server_tools(snapshot, turn)
+    if closed is not None:
+        return closed
+    crowded = _crowded(snapshot, turn)
+    if crowded is not None:
+        return room(snapshot, policy, crowded)
+    most = window(snapshot, policy)
+    known = spec(snapshot.profile.model)
+    asked = turn.max_tokens or snapshot.profile.max_tokens
+    trigger = int(min(most * policy.at, most - min(asked, most // 4)))
+    size = len(turn.staged) + len(snapshot.profile.plain_opening)
+    if snapshot.history.bytes_of(snapshot.covered) + size < trigger:
+        return None  # a token is at least a byte: it cannot be too much
+    held = context(snapshot)
+    if held >= most and not snapshot.showing.ops:
+        return room(snapshot, policy, f"the context holds {held} of {most} tokens")
+    if held + added(turn) < trigger:
+        return None
+    if known is not None and known.overflow_refused and Remedy.CLAMP not in turn.tried:
+        left = most - held - added(turn)
+        if MAX_TOKENS_MIN <= left < asked:
+            return Choose(Remedy.CLAMP, "input and reply must fit", max_tokens=left)
+    return _compact(snapshot, policy) if policy.auto else None
+
+
+def room(
+    snapshot: Snapshot, policy: CompactionPolicy, why: str
+) -> Choose | Compact | None:
+    """The next rung of the ladder of what is too long; None behind the last."""
+    turn = snapshot.turn
+    if turn is None:
+        return None
+    for rung in ROOM:
+        made: Choose | Compact | None = None
+        if rung is Remedy.COMPACT:
+            made = _compact(snapshot, policy)
+        elif rung is Remedy.TELL:
+            made = _tell(snapshot, turn, policy)
+        elif rung is Remedy.CLAMP:
+            made = _clamp(turn, why)
+        else:
+            made = _less(snapshot, turn, policy, rung, why)
+        if made is not None:
+            return made
+    return None
+
+
+def _crowded(snapshot: Snapshot, turn: Turn) -> str | None:
+    """Which limit over the whole request is passed, in words; None if none is."""
+    view = snapshot.showing
+    told = [op.until for op in view.ops if isinstance(op, Shrink | Hide)]
+    first = max([snapshot.covered, *told])
+    size = len(snapshot.history)
+    media = media_in(turn.staged) if first <= size else 0
+    media += snapshot.history.media_of(min(first, size))
+    known = spec(snapshot.profile.model)
+    most = known.images_max if known is not None else 600
+    if media > most:
+        return f"{media} images and documents are more than {most}"
+    total = snapshot.history.bytes_of(snapshot.covered) + len(turn.staged)
+    if total < REQUEST_BYTES_MAX * 31 // 32:
+        return None
+    shown = wires(view, snapshot.history, snapshot.base, turn.staged)
+    total = sum(map(len, shown)) + len(snapshot.profile.plain_opening) + 1024
+    if total > REQUEST_BYTES_MAX:
+        return f"{total} bytes are more than {REQUEST_BYTES_MAX}"
+    return None
+
+
+def boundary(snapshot: Snapshot) -> int:
+    """How many exchanges may be left behind: no pair is split, nothing open is lost."""
+    turn, history = snapshot.turn, snapshot.history
+    size = len(history)
+    if turn is not None and (turn.calls or turn.outcome is Outcome.RESUME):
+        size = history.end_of_turn(history[size - 1].turn - 1)
+    while size > 0 and size < len(history) and not cuttable(history, size):
+        size -= 1
+    return size
+
+
+def _compact(snapshot: Snapshot, policy: CompactionPolicy) -> Compact | None:
+    turn = snapshot.turn
+    covers = boundary(snapshot)
+    if (
+        turn is None
+        or covers <= snapshot.covered
+        or Remedy.SKIP in turn.tried
+        or snapshot.futile >= policy.futile_max
+        or turn.compactions >= policy.per_turn_max
+    ):
+        return None
+    if covers > 0 and snapshot.history[covers - 1].reply.usage.context > window(
+        snapshot, policy
+    ):
+        return None  # the server could not read what it is to summarise
+    return Compact(covers, Method.SIGNED)
+
+
+def _tell(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> Compact | None:
+    """The next piece to be summarised: as many exchanges as fit into one request."""
+    limit, covered, history = boundary(snapshot), snapshot.covered, snapshot.history
+    if (
+        limit <= covered
+        or turn.tried.count(Remedy.SKIP) > 1
+        or snapshot.futile >= policy.futile_max + 2
+        or turn.compactions >= policy.per_turn_max
+    ):
+        return None
+    fits = piece_bytes(snapshot, policy)
+    covers = covered
+    for size in range(covered + 1, limit + 1):
+        if not (size == limit or cuttable(history, size)):
+            continue
+        if covers > covered and history.bytes_of(covered, size) > fits:
+            break
+        covers = size
+    return Compact(covers, Method.TOLD)
+
+
+def piece_bytes(snapshot: Snapshot, policy: CompactionPolicy) -> int:
+    """How many bytes of a conversation one request for a told summary holds."""
+    return max(window(snapshot, policy), 512)
+
+
+_OVER: Final = re.compile(r"exceed context limit: (\d{1,12}) \+ \d+ > (\d{1,12})")
+_CAPPED: Final = re.compile(r"^max_tokens: \d+ > (\d{1,12})")
+
+
+def _clamp(turn: Turn, why: str) -> Choose | None:
+    said = turn.fault.message if turn.fault is not None else ""
+    over, capped = _OVER.search(said), _CAPPED.search(said)
+    if over is not None:
+        left = int(over[2]) - int(over[1])
+    elif capped is not None:
+        left = int(capped[1])
+    else:
+        return None
+    if Remedy.CLAMP in turn.tried or left < MAX_TOKENS_MIN:
+        return None
+    return Choose(Remedy.CLAMP, why, max_tokens=left)
+
+
+def _less(
+    snapshot: Snapshot, turn: Turn, policy: CompactionPolicy, rung: Remedy, why: str
+) -> Choose | None:
+    """A view that shows less, if this rung has one that was not tried."""
+    history, view = snapshot.history, snapshot.showing
+    size = len(history)
+    op: Op | None = None
+    if rung is Remedy.SHRINK:
+        op = Shrink(size, OLD_RESULT_BYTES)
+    elif rung is Remedy.HIDE:
+        return _hide(snapshot, policy, why)
+    elif rung is Remedy.FLATTEN and turn.calls:
+        op = Flatten(boundary(snapshot), size, RECORD_BYTES)
+    elif rung is Remedy.SQUEEZE:
+        op = Shrink(size + 1, SQUEEZED_BYTES)
+    if op is None or op in view.ops:
+        return None
+    made = view.adding(op, *unbound(snapshot))
+    if not _smaller(snapshot, turn, made):
+        return None
+    return Choose(rung, why, made)
+
+
+def unbound(snapshot: Snapshot) -> tuple[Op, ...]:
+    """What must go along with a changed history where thinking is bound to it."""
+    return (DropBound(),) if prefix_bound(snapshot.profile.model) else ()
+
+
+def _smaller(snapshot: Snapshot, turn: Turn, view: View) -> bool:
+    """True if a view makes the request smaller by at least a twentieth."""
+    before, after = (
+        sum(map(len, wires(one, snapshot.history, snapshot.base, turn.staged)))
+        for one in (snapshot.showing, view)
+    )
+    return after * 20 <= before * 19
+
+
+def _hide(snapshot: Snapshot, policy: CompactionPolicy, why: str) -> Choose | None:
+    """Leave out the oldest turns: first as few as must be, then all but this one."""
+    history, limit = snapshot.history, boundary(snapshot)
+    view, start = snapshot.showing, snapshot.covered
+    gone = max((op.until for op in view.ops if isinstance(op, Hide)), default=start)
+    if limit <= gone:
+        return None
+    until = limit
+    if gone == start:  # the first time: keep what certainly fits into half the window
+        keep = window(snapshot, policy) // 2
+        for size in range(limit, start, -1):
+            if size != limit and not cuttable(history, size):
+                continue
+            if history.bytes_of(size) > keep:
+                break
+            until = size
+    kept = tuple(op for op in view.ops if not isinstance(op, Hide))
+    made = View((*kept, Hide(start, until, LEFT_OUT))).adding(*unbound(snapshot))
+    return Choose(Remedy.HIDE, why, made)
+
+
+_SERVER_CALLS: Final = (b'"server_tool_use"', b'"mcp_tool_use"')
+
+
+def _close_server_tools(snapshot: Snapshot, turn: Turn) -> Choose | None:
+    """Leave out the server tools of a paused reply that something else now follows."""
+    head = snapshot.history.head
+    if head is None or not turn.content:
+        return None
+    if not any(name in head.wire for name in _SERVER_CALLS):
+        return None
+    blocks = cast("list[dict[str, Any]]", json.loads(b"[" + head.replayed + b"]"))
+    done = {block.get("tool_use_id") for block in blocks}
+    last = len(snapshot.history) - 1
+    ops: list[Op] = [
+        Stub(last, Side.REPLY, place, -1, "")
+        for place, block in enumerate(blocks)
+        if block.get("type") in ("server_tool_use", "mcp_tool_use")
+        and block.get("id") not in done
+    ]
+    view = snapshot.showing.adding(*ops)
+    if view is snapshot.showing:
+        return None
+    why = "a server tool of the last reply never ended"
+    return Choose(Remedy.CLOSE, why, view.adding(*unbound(snapshot)))

@@ -1,0 +1,128 @@
+"""Finding the part of a conversation that is refused, when the server names none.
+
+A search puts trials to the server, each a view of the same conversation, and narrows down
+what must be left out for it to pass. A trial has no effect: nothing of it is history, and
+only what it proves is proposed as a view. If even the conversation without its past is
+refused, the fault is not in the past: it is an outage, a setting, or the input, and
+nothing is changed.
+"""
+
+from enum import StrEnum
+from typing import final
+
+import attrs
+
+from detent_states.room import RECORD_BYTES, SQUEEZED_BYTES, boundary, unbound
+from detent_states.snapshot import Snapshot, cuttable
+from detent_states.view import REFUSED_PART, Flatten, Hide, Op, Shrink, View
+
+
+class Phase(StrEnum):
+    """What the next trial is to find out."""
+
+    ALONE = "without its past"
+    OPEN = "with the open turn as a record"
+    NARROW = "without the first part of its past"
+    ONLY = "without the suspected turn only"
+    STILL = "as it is"
+    OVER = "over"
+
+
+@final
+@attrs.frozen
+class Bisection:
+    """Where a search stands.
+
+    Attributes:
+        snapshot: The conversation; it stays as it is.
+        cuts: The places where the past may be parted, from its start to its end.
+        phase: What the next trial is to find out.
+        low: What is hidden up to this cut is still refused.
+        high: What is hidden up to this cut passes.
+        found: The view that passed and leaves out the least so far.
+    """
+
+    snapshot: Snapshot
+    cuts: tuple[int, ...]
+    phase: Phase = Phase.ALONE
+    low: int = 0
+    high: int = 0
+    found: View | None = None
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "Bisection":
+        """A search that has not begun."""
+        start, end = snapshot.covered, boundary(snapshot)
+        cuts = tuple(
+            size
+            for size in range(start, end + 1)
+            if size in (start, end) or cuttable(snapshot.history, size)
+        )
+        return cls(snapshot, cuts, low=0, high=len(cuts) - 1)
+
+    @property
+    def trial(self) -> View | None:
+        """The view to be put to the server next; None when the search is over."""
+        match self.phase:
+            case Phase.STILL:
+                return self.snapshot.showing
+            case Phase.ALONE:
+                return self._without(0, self.high)
+            case Phase.OPEN:
+                return self._recorded()
+            case Phase.NARROW:
+                return self._without(0, (self.low + self.high) // 2)
+            case Phase.ONLY:
+                return self._without(self.high - 1, self.high)
+            case Phase.OVER:
+                return None
+
+    def told(self, passed: bool) -> "Bisection":
+        """The search, once the trial was answered."""
+        match self.phase:
+            case Phase.STILL:
+                # An outage that ended in the middle of a search proves nothing.
+                found = None if passed else self.found
+                return attrs.evolve(self, phase=Phase.OVER, found=found)
+            case Phase.ALONE if passed and self.high > 0:
+                return self._narrowed(0, self.high, self.trial)
+            case Phase.ALONE:
+                calls = self.snapshot.turn is not None and self.snapshot.turn.calls
+                return self._at(Phase.OPEN if calls else Phase.OVER)
+            case Phase.OPEN:
+                if not passed:
+                    return self._at(Phase.OVER)
+                return attrs.evolve(self, phase=Phase.STILL, found=self.trial)
+            case Phase.NARROW:
+                middle = (self.low + self.high) // 2
+                if passed:
+                    return self._narrowed(self.low, middle, self.trial)
+                return self._narrowed(middle, self.high, self.found)
+            case Phase.ONLY:
+                found = self.trial if passed else self.found
+                return attrs.evolve(self, phase=Phase.STILL, found=found)
+            case Phase.OVER:
+                return self
+
+    def _at(self, phase: Phase) -> "Bisection":
+        return attrs.evolve(self, phase=phase)
+
+    def _narrowed(self, low: int, high: int, found: View | None) -> "Bisection":
+        phase = Phase.NARROW
+        if high - low <= 1:
+            # What is hidden alone is the same trial where it is the first part.
+            phase = Phase.ONLY if high > 1 else Phase.STILL
+        return attrs.evolve(self, low=low, high=high, phase=phase, found=found)
+
+    def _without(self, first: int, last: int) -> View:
+        start, until = self.cuts[first], self.cuts[last]
+        ops: tuple[Op, ...] = ()
+        if until > start:
+            ops = (Hide(start, until, REFUSED_PART), *unbound(self.snapshot))
+        return self.snapshot.showing.adding(*ops)
+
+    def _recorded(self) -> View:
+        size = len(self.snapshot.history)
+        flat = Flatten(self.cuts[-1], size, RECORD_BYTES)
+        least = Shrink(size + 1, SQUEEZED_BYTES)
+        return self._without(0, self.high).adding(flat, least)
