@@ -9,11 +9,18 @@ command.
     )
     async with serve(simulator) as server:
         ...  # ANTHROPIC_BASE_URL=server.base_url, any key
+        simulator.inject("529 @1-2")  # the next two requests
+        simulator.change(keys=frozenset())  # every credential is revoked
     assert not simulator.unscripted_rejections()
 
 The core (`Simulator`) is pure. There are two ways to reach it: `serve` and `run_in_thread`
 for a real loopback server, and `detent.simulator.transport` for clients in the same
 process; that module needs `httpx2` and is therefore imported by its own name.
+
+Beside the messages themselves it imitates server threads, compaction, signed thinking,
+tools that the service runs (`server_call`, `server_result`), and, as far as `usage` and
+`diagnostics` tell of it, the prompt cache. An answer may also say a `usage` that is not
+true (`Answer.usage`).
 
 What is imitated and where it is known from: https://platform.claude.com/docs/en/api, and
 the types of Anthropic's public Python SDK. The rules are `detent_states.rules`.
@@ -28,12 +35,17 @@ from detent.simulator.answers import (
     Responder,
     Scripted,
     ScriptUsedUpError,
+    ServerCall,
+    ServerResult,
     Text,
     Thinking,
+    UnlinkedResultError,
     call,
     refuse,
     reply,
     say_and_call,
+    server_call,
+    server_result,
     text,
     think,
 )
@@ -107,6 +119,8 @@ __all__ = [
     "Scripted",
     "Seeded",
     "Server",
+    "ServerCall",
+    "ServerResult",
     "Simulator",
     "Slow",
     "Span",
@@ -114,6 +128,7 @@ __all__ = [
     "Summariser",
     "Text",
     "Thinking",
+    "UnlinkedResultError",
     "When",
     "call",
     "parse_events",
@@ -124,6 +139,8 @@ __all__ = [
     "run_in_thread",
     "say_and_call",
     "serve",
+    "server_call",
+    "server_result",
     "stream_problems",
     "text",
     "think",

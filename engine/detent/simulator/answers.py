@@ -5,9 +5,10 @@ list; `detent.simulator.seeded.Seeded` makes them up. The simulator adds what on
 server knows: ids, signatures, usage, and the limits that cut an answer short.
 """
 
+import base64
 import random
 from collections.abc import Iterable
-from typing import Protocol, TypeAlias, assert_never, final
+from typing import Protocol, TypeAlias, final
 
 import attrs
 
@@ -63,6 +64,39 @@ class Call:
 
 @final
 @attrs.frozen
+class ServerCall:
+    """A `server_tool_use` block: the call of a tool that the service runs itself.
+
+    Attributes:
+        name: The tool: `web_search`, `web_fetch`, `code_execution`, …
+        input: Its arguments.
+        id: The `srvtoolu_…` id; None for a fresh one.
+    """
+
+    name: str
+    input: Json = attrs.field(factory=dict[str, object])
+    id: str | None = None
+
+
+@final
+@attrs.frozen
+class ServerResult:
+    """The result of a server tool's call, in the same turn of the assistant.
+
+    Attributes:
+        type: Of the block: `web_search_tool_result`, `code_execution_tool_result`, …
+        content: What it holds, as the API has it for this type.
+        id: Of the call; None for the first one without a result, in this answer or in
+            the paused turn that it goes on with.
+    """
+
+    type: str
+    content: object
+    id: str | None = None
+
+
+@final
+@attrs.frozen
 class Raw:
     """A block that is sent exactly as it is written here, legal or not.
 
@@ -73,7 +107,7 @@ class Raw:
     block: Json
 
 
-Part: TypeAlias = Text | Thinking | Redacted | Call | Raw
+Part: TypeAlias = Text | Thinking | Redacted | Call | ServerCall | ServerResult | Raw
 """One content block of an answer, before the server has added its share."""
 
 
@@ -84,14 +118,17 @@ class Answer:
 
     Attributes:
         parts: The content blocks, in order.
-        stop_reason: None to let the simulator say: `tool_use` if there is a call, else
-            `end_turn`, or `max_tokens`, `stop_sequence` or
-            `model_context_window_exceeded` where that limit is reached, in which case
-            the answer is cut there. A reason given here is sent as it is and nothing is
-            cut.
+        stop_reason: None to let the simulator say: `tool_use` if there is a call,
+            `pause_turn` if a server tool's call has no result yet, else `end_turn`, or
+            `max_tokens`, `stop_sequence` or `model_context_window_exceeded` where that
+            limit is reached, in which case the answer is cut there. A reason given here
+            is sent as it is and nothing is cut.
         stop_details: Sent along with the stop reason (a refusal has them).
         delay_seconds: How long the model takes before it begins.
         pace_seconds: How long it takes between two events of a stream.
+        usage: Members that replace those of the reply's own `usage`, true or not; one
+            that is None here is missing there. A stream has them at its start and at its
+            end, but `output_tokens` above 1 and `iterations` at its end only.
     """
 
     parts: tuple[Part, ...] = ()
@@ -99,6 +136,7 @@ class Answer:
     stop_details: Json | None = None
     delay_seconds: float = 0.0
     pace_seconds: float = 0.0
+    usage: Json | None = None
 
 
 class Responder(Protocol):
@@ -131,6 +169,16 @@ class ScriptUsedUpError(DetentError):
         return (
             f"the script has {self.answers} answer(s) and all of them were given;"
             " add answers, or name a Responder in `then`"
+        )
+
+
+class UnlinkedResultError(DetentError):
+    """An answer has the result of a server tool, but no call is open that it could be of."""
+
+    def __str__(self) -> str:
+        return (
+            "the answer holds the result of a server tool, but every server_tool_use of"
+            " this turn has its result; put a server_call before it, or give its id"
         )
 
 
@@ -210,6 +258,41 @@ def say_and_call(words: str, name: str, /, **arguments: object) -> Answer:
     return Answer((Text(words), Call(name, arguments)))
 
 
+def server_call(name: str, /, **arguments: object) -> Answer:
+    """An answer that calls a tool of the service; alone, it pauses the turn.
+
+    For an id of your own: `reply(ServerCall(name, arguments, "srvtoolu_1"))`.
+    """
+    return Answer((ServerCall(name, arguments),))
+
+
+def server_result(
+    *urls: str, error: str | None = None, id: str | None = None
+) -> Answer:
+    """The result of a web search, to be joined to an answer with `reply`.
+
+    For the results of other tools see `ServerResult`.
+
+    Args:
+        urls: The pages found; their titles are the URLs.
+        error: The `error_code` of a search that failed, in place of pages.
+        id: As in `ServerResult`.
+    """
+    content: object = [
+        {
+            "type": "web_search_result",
+            "url": url,
+            "title": url,
+            "encrypted_content": base64.b64encode(url.encode()).decode(),
+            "page_age": None,
+        }
+        for url in urls
+    ]
+    if error is not None:
+        content = {"type": "web_search_tool_result_error", "error_code": error}
+    return Answer((ServerResult("web_search_tool_result", content, id),))
+
+
 def refuse(category: str = "cyber", explanation: str = "I cannot help.") -> Answer:
     """A refusal by the classifiers: no content, and the details that name a category."""
     return Answer(
@@ -224,16 +307,19 @@ def reply(
     stop_reason: str | None = None,
     delay_seconds: float = 0.0,
     pace_seconds: float = 0.0,
+    usage: Json | None = None,
 ) -> Answer:
     """Join pieces to one answer: `reply(think("hm"), "Reading.", call("read", path="x"))`.
 
     Args:
         pieces: Answers, parts, or strings (text), in order.
-        stop_reason: As in `Answer`; else the last one a piece names.
+        stop_reason: As in `Answer`; else the first one a piece names.
         delay_seconds: As in `Answer`.
         pace_seconds: As in `Answer`.
+        usage: As in `Answer`; over those that the pieces have.
     """
     parts: list[Part] = []
+    told: dict[str, object] = {}
     details: Json | None = None
     for piece in pieces:
         match piece:
@@ -243,11 +329,13 @@ def reply(
                 parts.extend(piece.parts)
                 stop_reason = stop_reason or piece.stop_reason
                 details = details or piece.stop_details
-            case Text() | Thinking() | Redacted() | Call() | Raw():
-                parts.append(piece)
+                told.update(piece.usage or {})
             case _:
-                assert_never(piece)
-    return Answer(tuple(parts), stop_reason, details, delay_seconds, pace_seconds)
+                parts.append(piece)
+    told.update(usage or {})
+    return Answer(
+        tuple(parts), stop_reason, details, delay_seconds, pace_seconds, told or None
+    )
 
 
 def _answer(given: Answer | str) -> Answer:

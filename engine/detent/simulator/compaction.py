@@ -15,7 +15,8 @@ from typing import Final, Protocol, final, runtime_checkable
 import attrs
 
 from detent.simulator.answers import Answer, Text
-from detent.simulator.signing import Notary, Place
+from detent.simulator.cache import Tally
+from detent.simulator.signing import Notary, Place, is_thinking
 from detent.simulator.tokens import count_block, count_request, count_text
 from detent.simulator.wire import Json, as_array, as_object, blocks, integer, objects
 
@@ -103,17 +104,38 @@ def prepare(body: Json) -> Prepared:
     return Prepared(seen, tokens, tuple(applied), True, compact)
 
 
-def summary_of(
-    seen: Json, responder: object, rng: random.Random
-) -> tuple[str | None, str]:
-    """A summary of a conversation, or None and the stop reason of the failure."""
+@final
+@attrs.frozen
+class Summary:
+    """What a compaction came to.
+
+    Attributes:
+        words: The summary; None for a compaction that failed.
+        stop_reason: `compaction`, or why it failed.
+        usage: What the scripted answer says of the reply's `usage`; see `Answer`.
+    """
+
+    words: str | None
+    stop_reason: str = "compaction"
+    usage: Json | None = None
+
+    @property
+    def tokens(self) -> int:
+        """What it cost to write."""
+        return count_text(self.words or "")
+
+
+def summary_of(seen: Json, responder: object, rng: random.Random) -> Summary:
+    """A summary of a conversation, or why there is none."""
     answer = None
     if isinstance(responder, Summariser):
         answer = responder.summarise(seen, rng)
     if answer is None:
-        return _own_summary(seen), "compaction"
+        return Summary(_own_summary(seen))
     words = "".join(part.text for part in answer.parts if isinstance(part, Text))
-    return (words, "compaction") if words else (None, answer.stop_reason or "end_turn")
+    if words:
+        return Summary(words, usage=answer.usage)
+    return Summary(None, answer.stop_reason or "end_turn", answer.usage)
 
 
 def signed_block(
@@ -124,20 +146,9 @@ def signed_block(
     return {"type": "compaction", "content": summary, "signature": signature}
 
 
-def iteration(kind: str, input_tokens: int, output_tokens: int) -> Json:
+def iteration(kind: str, tally: Tally, output_tokens: int) -> Json:
     """One entry of `usage.iterations`."""
-    return {
-        "type": kind,
-        "input_tokens": input_tokens,
-        "output_tokens": output_tokens,
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
-    }
-
-
-def summary_tokens(summary: str | None) -> int:
-    """What a summary costs to write."""
-    return count_text(summary or "")
+    return {"type": kind, **tally.members, "output_tokens": output_tokens}
 
 
 def _own_summary(seen: Json) -> str:
@@ -171,12 +182,12 @@ def _without_thinking(seen: Json, edit: Json) -> tuple[Json, Json | None]:
     turns = [
         place
         for place, message in enumerate(messages)
-        if any(_is_thinking(block) for block in blocks(message.get("content")))
+        if any(is_thinking(block) for block in blocks(message.get("content")))
     ]
     cleared = turns[: max(0, len(turns) - integer(keep.get("value"), 1))]
     for place in cleared:
         content = blocks(messages[place].get("content"))
-        kept = [block for block in content if not _is_thinking(block)]
+        kept = [block for block in content if not is_thinking(block)]
         messages[place] = {**messages[place], "content": kept}
     if not cleared:
         return seen, None
@@ -219,7 +230,3 @@ def _cleared(message: Json, ids: frozenset[str]) -> Json:
         for block in blocks(message.get("content"))
     ]
     return {**message, "content": content}
-
-
-def _is_thinking(block: Json) -> bool:
-    return block.get("type") in ("thinking", "redacted_thinking")

@@ -7,16 +7,14 @@ requests and times give the same bytes.
 """
 
 import random
-import re
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Container
 from hashlib import blake2b
-from typing import Final, final
+from types import EllipsisType
+from typing import final
 
 import attrs
 
-from detent.errors import SettingsError
 from detent.simulator.answers import Responder
 from detent.simulator.catalogue import get_model, list_models
 from detent.simulator.fault_text import parse_faults
@@ -25,7 +23,6 @@ from detent.simulator.faults import (
     Empty,
     ExpireThreads,
     Html,
-    Kind,
     LimitChange,
     NoAnswer,
     RuleSwitch,
@@ -51,51 +48,15 @@ from detent.simulator.mangling import (
     replaces,
 )
 from detent.simulator.replies import fresh_id
-from detent.simulator.schedule import Circumstances, Faults
+from detent.simulator.responses import Responses
+from detent.simulator.schedule import Faults, check_names, check_rules
 from detent.simulator.seeded import Seeded
 from detent.simulator.service import Admitted, Regime, Reply, Service, Settings
 from detent.simulator.streaming import stream_chunks
 from detent.simulator.threads import continued_id
-from detent.simulator.wire import (
-    ApiRequest,
-    ApiResponse,
-    Chunk,
-    Json,
-    Refusal,
-    as_object,
-    dump,
-)
-from detent_states.rules import RULES, Limits
-
-_ROUTE: Final = re.compile(
-    r"(?:.*)/v1/(messages/count_tokens|messages|models)(?:/([^/]+))?/?"
-)
-_JSON: Final = ("content-type", "application/json")
-_REQUESTS_PER_MINUTE: Final = 4_000
-_TOKENS_PER_MINUTE: Final = 2_000_000
-
-
-@final
-@attrs.define
-class _Visit:
-    """One request on its way through."""
-
-    number: int
-    at: float
-    request: ApiRequest
-    path: str
-    endpoint: str
-    item: str | None
-    rng: random.Random
-    request_id: str
-    betas: frozenset[str] = frozenset()
-    body: Json | None = None
-    fault: Action | None = None
-    slow: tuple[Slow, ...] = ()
-    objection: Refusal | None = None
-    error: Refusal | None = None
-    scripted: bool = False
-    message_id: str | None = None
+from detent.simulator.visit import Visit, route
+from detent.simulator.wire import ApiRequest, ApiResponse, Chunk, Json, Refusal
+from detent_states.rules import Limits
 
 
 @final
@@ -109,7 +70,8 @@ class Simulator:
         seed: Of everything that would be random.
         faults: What goes wrong, as a script or as its text.
         strict: Apply the rules of the API. False, for benchmarks: only parse the body;
-            signatures do not bind, and tokens are a quarter of the body's bytes.
+            signatures do not bind, nothing is cached, and tokens are a quarter of the
+            body's bytes.
         limits: The numbers of the API, to be tightened.
         rules_off: Ids of rules that are not applied.
         keys: The credentials that are good; None for any that is not empty.
@@ -123,7 +85,8 @@ class Simulator:
 
     Raises:
         FaultScriptError: The text of the faults cannot be read.
-        SettingsError: A fault names a limit or a rule that does not exist.
+        SettingsError: A fault names a limit or a rule that does not exist, or
+            `rules_off` such a rule.
     """
 
     def __init__(
@@ -142,25 +105,21 @@ class Simulator:
         log_max: int | None = None,
         observe: Callable[[Exchange], None] | None = None,
     ) -> None:
-        script = parse_faults(faults) if isinstance(faults, str) else faults
-        _check_names(script)
-        self._strict = strict
-        self._keys = keys
         self._clock = clock
         self._observe = observe
         self._started = clock()
-        self._faults = Faults(script)
-        self._base = Regime(limits or Limits(), rules_off)
+        self._faults = Faults(_checked(faults))
+        check_rules(rules_off)
+        self._base = Regime(limits or Limits(), rules_off, (keys,))
         self._regime = self._base
         self._service = Service(
             model or Seeded(seed), Settings(strict, any_model, binds_thinking), seed
         )
         self._key = blake2b(b"detent.%d" % seed, digest_size=32).digest()
-        self._organization = random.Random(seed).randbytes(16).hex()
+        self._responses = Responses(seed, rates=strict)
         self._seen: Counter[bytes] = Counter()
         self._exchanges = 0
         self._messages = 0
-        self._minute = (0, 0)
         self._log: deque[Exchange] = deque(maxlen=log_max)
 
     @property
@@ -176,10 +135,69 @@ class Simulator:
     def unscripted_rejections(self) -> tuple[Exchange, ...]:
         """The requests that were illegal; for a correct client there are none.
 
-        A request counts if it was refused and no fault explains it, and also if a fault
-        answered it but it would have been refused anyway.
+        A request counts if it was refused and neither a fault nor a change explains it,
+        and also if a fault answered it but it would have been refused anyway.
         """
         return tuple(filter(is_unscripted_rejection, self._log))
+
+    def inject(self, faults: Script | str) -> None:
+        """Add faults while the simulator runs; they are asked after those it has.
+
+        They count from now: `@1` is the next request to POST /v1/messages, and the
+        seconds of `at` and `until` begin with this call.
+
+        Args:
+            faults: As a script or as its text.
+
+        Raises:
+            FaultScriptError: The text of the faults cannot be read; none was added.
+            SettingsError: A fault names a limit or a rule that does not exist; none was
+                added.
+        """
+        seconds = self._clock() - self._started
+        self._faults.add(_checked(faults), self._messages, seconds)
+
+    @property
+    def pending_faults(self) -> Script:
+        """The faults that a request to come can still meet, in order.
+
+        A fault leaves the list when it was met as often as it says, when its request
+        numbers have gone by, or when its time is over. One without such an end stays.
+        """
+        return self._faults.pending(self._messages, self._clock() - self._started)
+
+    def change(
+        self,
+        *,
+        limits: Limits | None = None,
+        rules_off: frozenset[str] | None = None,
+        keys: Container[str] | EllipsisType | None = ...,
+    ) -> None:
+        """Change, between two requests, what is in force; what is left out stays.
+
+        A request that is refused because of such a change counts as scripted: without
+        it, or with a credential that has been good at some time, it would have passed.
+
+        Args:
+            limits: The numbers of the API from now on.
+            rules_off: Ids of all the rules that are not applied from now on.
+            keys: The credentials that are good from now on; None for any that is not
+                empty. A set without a key revokes it, one with it restores it.
+
+        Raises:
+            SettingsError: `rules_off` names a rule that does not exist.
+        """
+        regime = self._regime
+        if limits is not None:
+            regime = attrs.evolve(regime, limits=limits)
+        if rules_off is not None:
+            check_rules(rules_off)
+            regime = attrs.evolve(regime, off=rules_off)
+        if not isinstance(keys, EllipsisType):
+            regime = attrs.evolve(regime, keys=(keys,))
+            if keys not in self._base.keys:
+                self._base = attrs.evolve(self._base, keys=(*self._base.keys, keys))
+        self._regime = regime
 
     def handle(self, request: ApiRequest) -> ApiResponse:
         """Answer one request.
@@ -193,19 +211,21 @@ class Simulator:
         """
         visit = self._visit(request)
         parsed = self._parsed(visit)
-        due = self._faults.due(self._circumstances(visit))
+        now = visit.circumstances(self._messages, self._started)
+        due = self._faults.due(now)
         self._apply(due, visit)
         outcome = self._outcome(visit, parsed)
         if visit.fault is not None and replaces(visit.fault):
             response = self._scripted(visit, visit.fault, outcome)
         elif isinstance(outcome, Refusal):
             visit.error = outcome
-            response = self._error(visit, outcome)
+            response = self._refused(visit, outcome)
         else:
             response = self._reply(visit, outcome)
         for action in visit.slow:
             response = mangle(response, action, visit.request_id)
-        exchange = _exchange(visit, response.status)
+        self._service.begin(visit.number, visit.at + response.delay_seconds)
+        exchange = visit.exchange(response.status)
         self._log.append(exchange)
         if self._observe is not None:
             self._observe(exchange)
@@ -214,69 +234,39 @@ class Simulator:
     def finish(self, response: ApiResponse) -> None:
         """Say that a response has left, whole or not; nothing happens the second time.
 
-        A server thread counts as in flight until then.
+        A server thread counts as in flight until then, and what the response leaves in
+        the prompt cache can be read then at the latest.
         """
         self._service.finish(response.number)
 
-    def _visit(self, request: ApiRequest) -> _Visit:
+    def _visit(self, request: ApiRequest) -> Visit:
         self._exchanges += 1
-        path = request.path.partition("?")[0]
-        found = _ROUTE.fullmatch(path)
-        endpoint, item = ("", None) if found is None else found.groups()
-        if item is not None and endpoint != "models":
-            endpoint = ""
+        endpoint, item = route(request)
         if endpoint == "messages" and request.method == "POST":
             self._messages += 1
         digest = blake2b(request.body, key=self._key, digest_size=16).digest()
         self._seen[digest] += 1
         # The occurrence makes a repeated body another sample, as it is in reality.
         rng = random.Random(int.from_bytes(digest) ^ (self._seen[digest] << 128))
-        visit = _Visit(
+        return Visit(
             self._exchanges,
             self._clock(),
             request,
-            path,
             endpoint,
             item,
             rng,
             fresh_id("req", rng),
+            beta_values(request),
         )
-        visit.betas = beta_values(request)
-        return visit
 
-    def _parsed(self, visit: _Visit) -> Json | Refusal | None:
-        if visit.endpoint not in ("messages", "messages/count_tokens"):
-            return None
-        if visit.request.size > self.request_bytes_max:
+    def _parsed(self, visit: Visit) -> Json | Refusal | None:
+        if not visit.has_body or visit.request.size > self.request_bytes_max:
             return None
         parsed = parse_body(visit.request)
         visit.body = None if isinstance(parsed, Refusal) else parsed
         return parsed
 
-    def _circumstances(self, visit: _Visit) -> Circumstances:
-        kinds: set[Kind] = set()
-        body = visit.body or {}
-        if visit.endpoint == "messages/count_tokens":
-            kinds.add("count_tokens")
-        elif visit.endpoint == "models":
-            kinds.add("models")
-        elif visit.endpoint == "messages":
-            kinds.add("messages")
-            kinds.add("stream" if body.get("stream") is True else "plain")
-            if as_object(body.get("compaction")) is not None:
-                kinds.add("compaction")
-            if continued_id(body) is not None:
-                kinds.add("thread")
-        model = body.get("model")
-        return Circumstances(
-            self._messages,
-            frozenset(kinds),
-            model if isinstance(model, str) else None,
-            visit.request.body,
-            visit.at - self._started,
-        )
-
-    def _apply(self, due: tuple[Action, ...], visit: _Visit) -> None:
+    def _apply(self, due: tuple[Action, ...], visit: Visit) -> None:
         for action in due:
             match action:
                 case Slow():
@@ -293,17 +283,26 @@ class Simulator:
                     visit.fault = action
 
     def _outcome(
-        self, visit: _Visit, parsed: Json | Refusal | None
+        self, visit: Visit, parsed: Json | Refusal | None
     ) -> Admitted | Json | Refusal:
         """What the API itself says: an error, an admitted body, or an answer."""
+        outcome = self._verdict(visit, parsed, self._regime)
+        if isinstance(outcome, Refusal):
+            visit.scripted = self._is_scripted(visit, parsed, outcome)
+        return outcome
+
+    def _verdict(
+        self, visit: Visit, parsed: Json | Refusal | None, regime: Regime
+    ) -> Admitted | Json | Refusal:
+        """The outcome under some rules, which need not be those in force."""
         request = visit.request
         if not visit.endpoint:
             return Refusal(404, "not_found_error", "Not found")
         if request.method != ("GET" if visit.endpoint == "models" else "POST"):
             return Refusal(405, "invalid_request_error", "Method Not Allowed")
         refusal = (
-            size_refusal(request, self.request_bytes_max)
-            or credential_refusal(request, self._keys)
+            size_refusal(request, regime.limits.request_bytes_max)
+            or credential_refusal(request, regime.keys)
             or version_refusal(request)
         )
         if refusal is not None:
@@ -317,34 +316,34 @@ class Simulator:
             if visit.item is not None:
                 return get_model(visit.item)
             return list_models(request.path.partition("?")[2])
-        judged = self._judged(visit, parsed, self._regime)
-        if isinstance(judged, Refusal):
-            visit.scripted = self._is_scripted(visit, parsed, judged)
-        return judged
-
-    def _judged(
-        self, visit: _Visit, body: Json, regime: Regime
-    ) -> Admitted | Json | Refusal:
-        request, betas = visit.request, visit.betas
         try:
             if visit.endpoint == "messages/count_tokens":
-                return self._service.admit_count(body, betas, request, regime)
-            return self._service.admit(body, betas, request, regime, visit.at)
+                return self._service.admit_count(parsed, visit.betas, request, regime)
+            return self._service.admit(parsed, visit.betas, request, regime, visit.at)
         except RecursionError:
             # The parser took it, but what is nested so deeply cannot be looked at.
             return nested_too_deeply()
 
-    def _is_scripted(self, visit: _Visit, body: Json, refusal: Refusal) -> bool:
-        """Whether only the script explains a refusal: without it there is none."""
+    def _is_scripted(
+        self, visit: Visit, parsed: Json | Refusal | None, refusal: Refusal
+    ) -> bool:
+        """Whether only what was scripted explains a refusal: without it there is none."""
         if refusal.code == "thread_not_found":
-            previous = continued_id(body) or ""
+            previous = continued_id(visit.body or {}) or ""
             return self._service.threads.was_forgotten_by_order(previous)
         if self._regime == self._base:
             return False
-        return not isinstance(self._judged(visit, body, self._base), Refusal)
+        if refusal.status == 413:
+            if visit.request.body_bytes is not None:
+                # Nobody read it, so its length is all there is to judge.
+                return not size_refusal(
+                    visit.request, self._base.limits.request_bytes_max
+                )
+            parsed = parse_body(visit.request) if visit.has_body else None
+        return not isinstance(self._verdict(visit, parsed, self._base), Refusal)
 
     def _scripted(
-        self, visit: _Visit, fault: Action, outcome: Admitted | Json | Refusal
+        self, visit: Visit, fault: Action, outcome: Admitted | Json | Refusal
     ) -> ApiResponse:
         if isinstance(outcome, Refusal) and not visit.scripted:
             visit.objection = outcome
@@ -352,7 +351,7 @@ class Simulator:
         match fault:
             case Status():
                 visit.error = refusal_of(fault)
-                return self._error(visit, visit.error, fault.headers)
+                return self._refused(visit, visit.error, fault.headers)
             case Html(status):
                 page = html_page(status)
                 visit.error = Refusal(status, "html", "a page instead of an answer")
@@ -366,16 +365,17 @@ class Simulator:
                 streamed = (visit.body or {}).get("stream") is True
                 kind = "text/event-stream" if streamed else "application/json"
                 headers = (("content-type", kind), ("content-length", "0"))
-                return ApiResponse(200, (*headers, *self._headers(visit)), ())
+                usual = self._responses.headers(visit.request_id, visit.counted_at)
+                return ApiResponse(200, (*headers, *usual), ())
             case NoAnswer():
                 visit.error = Refusal(0, fault.ending, "no answer at all")
                 return no_answer(fault)
             case _:
                 raise AssertionError(f"{fault} does not replace an answer")
 
-    def _reply(self, visit: _Visit, outcome: Admitted | Json) -> ApiResponse:
+    def _reply(self, visit: Visit, outcome: Admitted | Json) -> ApiResponse:
         if not isinstance(outcome, Admitted):
-            return self._whole(visit, outcome)
+            return self._responses.json(outcome, visit.request_id, visit.counted_at)
         reply: Reply | Refusal
         try:
             reply = self._service.reply(outcome, visit.rng, visit.number, visit.at)
@@ -383,18 +383,19 @@ class Simulator:
             reply = nested_too_deeply()
         if isinstance(reply, Refusal):
             visit.error = reply
-            return self._error(visit, reply)
+            return self._refused(visit, reply)
         visit.message_id = str(reply.message["id"])
         if outcome.body.get("stream") is True:
             headers = (
                 ("content-type", "text/event-stream; charset=utf-8"),
                 ("cache-control", "no-cache"),
-                *self._headers(visit),
+                *self._responses.headers(visit.request_id, visit.counted_at),
             )
             chunks = stream_chunks(reply.message, reply.pace_seconds)
             response = ApiResponse(200, headers, chunks)
         else:
-            response = self._whole(visit, reply.message)
+            at = visit.counted_at
+            response = self._responses.json(reply.message, visit.request_id, at)
         if reply.delay_seconds:
             response = attrs.evolve(response, delay_seconds=reply.delay_seconds)
         if visit.fault is not None:
@@ -402,93 +403,17 @@ class Simulator:
             response = mangle(response, visit.fault, visit.request_id)
         return response
 
-    def _whole(self, visit: _Visit, value: Json) -> ApiResponse:
-        return self._response(visit, 200, dump(value))
-
-    def _error(
+    def _refused(
         self,
-        visit: _Visit,
+        visit: Visit,
         refusal: Refusal,
         headers: tuple[tuple[str, str], ...] = (),
     ) -> ApiResponse:
-        body = dump(refusal.envelope(visit.request_id))
-        return self._response(visit, refusal.status, body, headers)
-
-    def _response(
-        self,
-        visit: _Visit,
-        status: int,
-        body: bytes,
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> ApiResponse:
-        size = ("content-length", str(len(body)))
-        given = frozenset(name for name, _ in headers)
-        usual = (each for each in self._headers(visit) if each[0] not in given)
-        lines = (_JSON, size, *usual, *headers)
-        return ApiResponse(status, lines, (Chunk(0.0, body),))
-
-    def _headers(self, visit: _Visit) -> tuple[tuple[str, str], ...]:
-        """The headers of every response; the rate limits only in strict mode."""
-        request_id = ("request-id", visit.request_id)
-        if visit.error is not None and visit.error.status in (401, 413):
-            return (request_id,)
-        organization = ("anthropic-organization-id", self._organization)
-        if not self._strict or visit.endpoint != "messages":
-            return request_id, organization
-        minute = int(visit.at // 60)
-        used = self._minute[1] + 1 if self._minute[0] == minute else 1
-        self._minute = (minute, used)
-        left = max(0, _REQUESTS_PER_MINUTE - used)
-        reset = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((minute + 1) * 60))
-        limits = (
-            ("requests", _REQUESTS_PER_MINUTE, left),
-            ("tokens", _TOKENS_PER_MINUTE, _TOKENS_PER_MINUTE),
-            ("input-tokens", _TOKENS_PER_MINUTE, _TOKENS_PER_MINUTE),
-            ("output-tokens", _TOKENS_PER_MINUTE, _TOKENS_PER_MINUTE),
-        )
-        prefix = "anthropic-ratelimit"
-        return (
-            request_id,
-            organization,
-            *((f"{prefix}-{kind}-limit", str(most)) for kind, most, _ in limits),
-            *((f"{prefix}-{kind}-remaining", str(rest)) for kind, _, rest in limits),
-            *((f"{prefix}-{kind}-reset", reset) for kind, _, _ in limits),
-        )
+        at = visit.counted_at
+        return self._responses.error(refusal, visit.request_id, at, headers)
 
 
-def _check_names(script: Script) -> None:
-    limits = sorted(field.name for field in attrs.fields(Limits))
-    rules = [rule.id for rule in RULES]
-    for fault in script:
-        match fault.action:
-            case LimitChange(name) if name not in limits:
-                kind, known = "limit", limits
-            case RuleSwitch(name) if name not in rules:
-                kind, known = "rule", rules
-            case _:
-                continue
-        raise SettingsError(
-            f"faults: {fault}",
-            f"there is no {kind} {name!r}",
-            f"name one of {', '.join(known)}",
-        )
-
-
-def _exchange(visit: _Visit, status: int) -> Exchange:
-    return Exchange(
-        visit.number,
-        visit.at,
-        visit.request.method,
-        visit.path,
-        visit.request.headers,
-        visit.request.body,
-        visit.body,
-        visit.betas,
-        status,
-        visit.error,
-        visit.scripted,
-        visit.objection,
-        None if visit.fault is None else str(visit.fault),
-        visit.message_id,
-        visit.request_id,
-    )
+def _checked(faults: Script | str) -> Script:
+    script = parse_faults(faults) if isinstance(faults, str) else faults
+    check_names(script)
+    return script

@@ -2,16 +2,18 @@
 
 A request with `diagnostics` leaves a fingerprint under its reply's id; a later one that
 names this id is compared with it, model first, then system, tools and messages
-(https://platform.claude.com/docs/en/build-with-claude/cache-diagnostics).
+(https://platform.claude.com/docs/en/build-with-claude/cache-diagnostics). What is the same
+here is the same to the cache of `cache.py`: where nothing differs, what was marked in the
+earlier request can be read in the later one.
 """
 
+from collections.abc import Sequence
 from typing import Final, final
 
 import attrs
 
-from detent.simulator.signing import digest_of, unmarked
-from detent.simulator.tokens import count_request
-from detent.simulator.wire import Json, as_object, objects
+from detent.simulator.cache import Section, chained, pieces, rendering
+from detent.simulator.wire import Json, as_object
 
 _KEPT_SECONDS: Final = 3600.0
 
@@ -19,11 +21,19 @@ _KEPT_SECONDS: Final = 3600.0
 @final
 @attrs.frozen
 class _Fingerprint:
+    """A request: digests of its parts, and how many tokens they have.
+
+    Of the messages it holds one digest of all pieces, and how many there are.
+    """
+
     at: float
     model: object
     system: bytes
     tools: bytes
-    messages: tuple[bytes, ...]
+    rendering: bytes
+    messages: bytes
+    count: int
+    tokens: dict[Section, int]
 
 
 @final
@@ -45,42 +55,62 @@ class Diagnoses:
         asked = as_object(body.get("diagnostics"))
         if asked is None:
             return None
-        mine = _fingerprint(whole, at)
+        mine, chain = _read(whole, at)
         self._kept[message_id] = mine
         previous = asked.get("previous_message_id")
         if not isinstance(previous, str):
             return None
-        reason = self._reason(previous, mine, whole, at)
+        reason = self._reason(previous, mine, chain, at)
         return None if reason is None else {"cache_miss_reason": reason}
 
     def _reason(
-        self, previous: str, mine: _Fingerprint, whole: Json, at: float
+        self, previous: str, mine: _Fingerprint, chain: Sequence[bytes], at: float
     ) -> Json | None:
         theirs = self._kept.get(previous)
         if theirs is None or at - theirs.at >= _KEPT_SECONDS:
             return {"type": "previous_message_not_found"}
         if theirs.model != mine.model:
-            return _missed("model_changed", whole)
+            return _missed("model_changed", theirs, "tools", "system", "messages")
         if theirs.system != mine.system:
-            return _missed("system_changed", whole)
+            # The cache has the tools before the system prompt, so they may differ too.
+            if theirs.tools == mine.tools:
+                return _missed("system_changed", theirs, "system", "messages")
+            return _missed("system_changed", theirs, "tools", "system", "messages")
         if theirs.tools != mine.tools:
-            return _missed("tools_changed", whole)
-        if mine.messages[: len(theirs.messages)] != theirs.messages:
-            return _missed("messages_changed", whole)
+            return _missed("tools_changed", theirs, "tools", "system", "messages")
+        if theirs.rendering != mine.rendering:
+            return {"type": "unavailable"}
+        if len(chain) <= theirs.count or chain[theirs.count] != theirs.messages:
+            return _missed("messages_changed", theirs, "messages")
         return None
 
 
-def _missed(kind: str, whole: Json) -> Json:
-    return {"type": kind, "cache_missed_input_tokens": count_request(whole)}
+def _missed(kind: str, theirs: _Fingerprint, *sections: Section) -> Json:
+    """A reason, with the earlier request's tokens from the section that differs on."""
+    missed = sum(theirs.tokens[section] for section in sections)
+    return {"type": kind, "cache_missed_input_tokens": missed}
 
 
-def _fingerprint(whole: Json, at: float) -> _Fingerprint:
-    return _Fingerprint(
+def _read(whole: Json, at: float) -> tuple[_Fingerprint, Sequence[bytes]]:
+    """A fingerprint, and the digests of the first 0, 1, 2 … pieces of the messages."""
+    parts = {"tools": b"", "system": b""}
+    tokens: dict[Section, int] = {"tools": 0, "system": 0, "messages": 0}
+    chain = [b""]
+    for piece in pieces(whole):
+        tokens[piece.section] += piece.tokens
+        content = piece.content.encode(errors="surrogatepass")
+        if piece.section == "messages":
+            chain.append(chained(chain[-1], content))
+        else:
+            parts[piece.section] = chained(parts[piece.section], content)
+    mine = _Fingerprint(
         at,
         (whole.get("model"), whole.get("speed")),
-        digest_of(unmarked(whole.get("system"))),
-        digest_of(unmarked(whole.get("tools"))),
-        tuple(
-            digest_of(unmarked(message)) for message in objects(whole.get("messages"))
-        ),
+        parts["system"],
+        parts["tools"],
+        rendering(whole),
+        chain[-1],
+        len(chain) - 1,
+        tokens,
     )
+    return mine, chain

@@ -325,7 +325,8 @@ class When:
     """The requests a fault applies to; every condition that is given must hold.
 
     Without request numbers, `every`, `times` and `forever` a fault applies once, to the
-    first request that meets the other conditions.
+    first request that meets the other conditions. Numbers and times count from the
+    simulator's start, those of an injected fault from its injection.
 
     Attributes:
         requests: Numbers among the requests to POST /v1/messages, counted from 1. The
@@ -336,7 +337,7 @@ class When:
         kind: Which class of requests.
         model: The `model` of the request.
         body: A text the body contains, compared as UTF-8.
-        at_seconds: From that time on, counted from the simulator's start.
+        at_seconds: From that time on, by the simulator's clock.
         until_seconds: Before that time.
     """
 

@@ -7,7 +7,7 @@ layers: the edge, the gateway, the parser, the endpoint
 
 import json
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Final, NoReturn
 
 from detent.simulator.wire import ApiRequest, Json, Refusal, as_object
@@ -92,13 +92,13 @@ def size_refusal(request: ApiRequest, bytes_max: int) -> Refusal | None:
 
 
 def credential_refusal(
-    request: ApiRequest, keys: Container[str] | None
+    request: ApiRequest, keys: Sequence[Container[str] | None]
 ) -> Refusal | None:
     """401 unless the request has a credential that is good.
 
     Args:
         request: Its `x-api-key` counts, else its `authorization: Bearer`.
-        keys: The good ones; None if any will do.
+        keys: Collections of good ones; None among them if any will do.
     """
     key, message = request.header("x-api-key"), "invalid x-api-key"
     if key is None:
@@ -109,7 +109,7 @@ def credential_refusal(
     if key is None:
         return Refusal(401, "authentication_error", "x-api-key header is required")
     key = key.strip()
-    if not key or (keys is not None and key not in keys):
+    if not key or not any(good is None or key in good for good in keys):
         return Refusal(401, "authentication_error", message)
     return None
 

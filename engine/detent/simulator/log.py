@@ -23,7 +23,8 @@ class Exchange:
         betas: The values of `anthropic-beta`.
         status: Of the answer; 0 if the connection ended before the headers.
         error: What was answered instead of a reply; None if the request was accepted.
-        scripted: The error, or what spoiled the reply, is the fault script's doing.
+        scripted: The error, or what spoiled the reply, is the doing of a fault or of
+            `Simulator.change`.
         objection: What the rules have against the request, where a scripted fault
             answered in their stead: a fault never hides an illegal request.
         fault: The text of the fault that replaced or spoiled the answer.

@@ -2,15 +2,27 @@
 
 import base64
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, assert_never, final
 
 import attrs
 
-from detent.simulator.answers import Answer, Call, Part, Raw, Redacted, Text, Thinking
-from detent.simulator.signing import Notary, Place
+from detent.simulator.answers import (
+    Answer,
+    Call,
+    Part,
+    Raw,
+    Redacted,
+    ServerCall,
+    ServerResult,
+    Text,
+    Thinking,
+    UnlinkedResultError,
+)
+from detent.simulator.cache import Tally
+from detent.simulator.signing import Notary, Place, Share, shares
 from detent.simulator.tokens import OVERHEAD_TOKENS, count_block, count_text
-from detent.simulator.wire import Json, as_array, as_object, integer
+from detent.simulator.wire import Json, as_array, as_object, integer, latest_turn
 from detent_states.models import ModelSpec
 
 # Measured on the older models; every later one leaves thoughts out unless asked.
@@ -39,7 +51,7 @@ class Prompt:
     """What a reply answers.
 
     Attributes:
-        body: The request as it was sent.
+        body: The request, with the conversation as the model sees it.
         model: Its row; None for a model without one.
         input_tokens: Its length.
         place: Where the reply will stand, if thinking is to be bound to it.
@@ -69,21 +81,15 @@ def shows_thinking(body: Json, model: ModelSpec | None) -> bool:
     return model is not None and model.name in _SHOWS_THINKING
 
 
-def usage(
-    input_tokens: int, output_tokens: int, *, read: int = 0, written: int = 0
-) -> dict[str, object]:
-    """A `usage` object; cached tokens are taken from the input tokens."""
-    return {
-        "input_tokens": input_tokens - read - written,
-        "output_tokens": output_tokens,
-        "cache_creation_input_tokens": written,
-        "cache_read_input_tokens": read,
-        "cache_creation": {
-            "ephemeral_5m_input_tokens": written,
-            "ephemeral_1h_input_tokens": 0,
-        },
-        "service_tier": "standard",
-    }
+def usage(tally: Tally, output_tokens: int) -> dict[str, object]:
+    """A `usage` object."""
+    return {**tally.members, "output_tokens": output_tokens, "service_tier": "standard"}
+
+
+def overridden(counted: Json, said: Json | None) -> Json:
+    """A `usage` object with the members that an answer sets or removes."""
+    merged = {**counted, **(said or {})}
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def message(
@@ -111,58 +117,100 @@ def build_message(
 
     Unless the answer names its stop reason it is cut where a limit is reached:
     `max_tokens`, a stop sequence, or the context window.
+
+    Raises:
+        UnlinkedResultError: There is no call that a server tool's result could be of.
     """
     body = prompt.body
     parts: Sequence[Part] = answer.parts
     reason, sequence = answer.stop_reason, None
     if reason is None:
         parts, reason, sequence = _limited(parts, prompt)
+    spent = sum(_tokens(part) for part in parts)
+    if not thinks(body, prompt.model):
+        parts = [part for part in parts if not isinstance(part, Thinking)]
+    message_id = fresh_id("msg", rng)
+    thoughts = sum(isinstance(part, Thinking | Redacted) for part in parts)
+    signed = shares(message_id, thoughts)
     content: list[Json] = []
     place = prompt.place
     for part in parts:
-        block = _block(part, prompt, place, rng)
-        if block is None:
-            continue
+        match part:
+            case Thinking() | Redacted():
+                block = _thought(part, prompt, place, next(signed), rng)
+            case ServerResult(kind, told, known):
+                call_id = known or _answered(prompt, content)
+                block = {"type": kind, "tool_use_id": call_id, "content": told}
+            case _:
+                block = _block(part, rng)
         content.append(block)
         place = place and place.after("assistant", block)
     if reason is None:
         called = any(block.get("type") == "tool_use" for block in content)
-        reason = "tool_use" if called else "end_turn"
-    built = message(fresh_id("msg", rng), body, content, reason)
+        paused = "pause_turn" if open_calls(content) else "end_turn"
+        reason = "tool_use" if called else paused
+    built = message(message_id, body, content, reason)
     built["stop_sequence"] = sequence
     built["stop_details"] = answer.stop_details
-    return built, sum(_tokens(part) for part in parts)
+    return built, spent
 
 
-def _block(
-    part: Part, prompt: Prompt, place: Place | None, rng: random.Random
-) -> Json | None:
+def open_calls(content: Iterable[Json]) -> list[str]:
+    """The ids of the server tools' calls that have no result yet, the first one first."""
+    found: list[str] = []
+    for block in content:
+        kind, answered = block.get("type"), block.get("tool_use_id")
+        if kind == "server_tool_use":
+            found.append(str(block.get("id")))
+        elif isinstance(answered, str) and answered in found and kind != "tool_result":
+            found.remove(answered)
+    return found
+
+
+def _answered(prompt: Prompt, content: Sequence[Json]) -> str:
+    """The id of the call that a result without one is of."""
+    found = open_calls([*latest_turn(prompt.body), *content])
+    if not found:
+        raise UnlinkedResultError
+    return found[0]
+
+
+def _thought(
+    part: Thinking | Redacted,
+    prompt: Prompt,
+    place: Place | None,
+    share: Share,
+    rng: random.Random,
+) -> Json:
+    model = str(prompt.body.get("model"))
+    shown = ""
+    if isinstance(part, Thinking) and shows_thinking(prompt.body, prompt.model):
+        shown = part.text
+    mark = prompt.notary.sign_thinking(shown, place, share, model, rng)
+    if isinstance(part, Redacted):
+        return {"type": "redacted_thinking", "data": mark}
+    return {"type": "thinking", "thinking": shown, "signature": mark}
+
+
+def _block(part: Text | Call | ServerCall | Raw, rng: random.Random) -> Json:
     match part:
         case Text(words):
             return {"type": "text", "text": words}
-        case Thinking(words):
-            if not thinks(prompt.body, prompt.model):
-                return None
-            shown = words if shows_thinking(prompt.body, prompt.model) else ""
-            model = str(prompt.body.get("model"))
-            signature = prompt.notary.sign_thinking(shown, place, model, rng)
-            return {"type": "thinking", "thinking": shown, "signature": signature}
-        case Redacted():
-            model = str(prompt.body.get("model"))
-            data = prompt.notary.sign_thinking("", place, model, rng)
-            return {"type": "redacted_thinking", "data": data}
         case Call(name, arguments, known):
-            return {
-                "type": "tool_use",
-                "id": known or fresh_id("toolu", rng),
-                "name": name,
-                "input": dict(arguments),
-                "caller": {"type": "direct"},
-            }
+            kind, prefix = "tool_use", "toolu"
+        case ServerCall(name, arguments, known):
+            kind, prefix = "server_tool_use", "srvtoolu"
         case Raw(block):
             return block
         case _:
             assert_never(part)
+    return {
+        "type": kind,
+        "id": known or fresh_id(prefix, rng),
+        "name": name,
+        "input": dict(arguments),
+        "caller": {"type": "direct"},
+    }
 
 
 def _limited(
@@ -214,8 +262,10 @@ def _tokens(part: Part) -> int:
             return count_text(words)
         case Redacted():
             return OVERHEAD_TOKENS
-        case Call(name, arguments):
+        case Call(name, arguments) | ServerCall(name, arguments):
             return count_block({"type": "tool_use", "name": name, "input": arguments})
+        case ServerResult(kind, told):
+            return count_block({"type": kind, "content": told})
         case Raw(block):
             return count_block(block)
         case _:
@@ -241,7 +291,7 @@ def _shortened(part: Part, room: int) -> Part | None:
                     break
                 whole[key] = value
             return Call(name, whole, known) if room else None
-        case Redacted() | Raw():
+        case Redacted() | ServerCall() | ServerResult() | Raw():
             return None
         case _:
             assert_never(part)

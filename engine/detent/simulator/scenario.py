@@ -25,6 +25,7 @@ _MEMBERS = frozenset(
         "stop_reason",
         "text",
         "thinking",
+        "usage",
     }
 )
 
@@ -54,8 +55,8 @@ def read_scenario(written: str, *, then: Responder | None = None) -> Scripted:
     Args:
         written: A JSON array of answers. An answer is a string, or an object with any of
             `thinking` (string), `text` (string), `calls` (array of `{"name", "input"}`),
-            `blocks` (array of blocks sent as they are), `stop_reason`, `delay_seconds`
-            and `pace_seconds`.
+            `blocks` (array of blocks sent as they are), `stop_reason`, `delay_seconds`,
+            `pace_seconds` and `usage` (object; a null removes a member).
         then: Who answers after the last one; see `Scripted`.
 
     Raises:
@@ -101,6 +102,7 @@ def _answer(value: object, where: str) -> Answer:
         None,
         _seconds(given, "delay_seconds", where),
         _seconds(given, "pace_seconds", where),
+        _object(given, "usage", where) if "usage" in given else None,
     )
 
 
@@ -116,6 +118,13 @@ def _string(given: Json, name: str, where: str) -> str:
     value = given[name]
     if not isinstance(value, str):
         raise ScenarioError(where, f"{name} is a string")
+    return value
+
+
+def _object(given: Json, name: str, where: str) -> Json:
+    value = as_object(given[name])
+    if value is None:
+        raise ScenarioError(where, f"{name} is an object")
     return value
 
 

@@ -1,9 +1,10 @@
 """Which faults of a script meet which request."""
 
-from typing import assert_never, final
+from typing import Final, assert_never, final
 
 import attrs
 
+from detent.errors import SettingsError
 from detent.simulator.faults import (
     Action,
     CutEvents,
@@ -23,6 +24,45 @@ from detent.simulator.faults import (
     Status,
     When,
 )
+from detent_states.rules import RULES, Limits
+
+_LIMITS: Final = tuple(sorted(field.name for field in attrs.fields(Limits)))
+_RULES: Final = tuple(rule.id for rule in RULES)
+
+
+def check_names(script: Script) -> None:
+    """See that every limit and every rule a script names exists.
+
+    Raises:
+        SettingsError: One does not; it names the fault and what there is.
+    """
+    for fault in script:
+        match fault.action:
+            case LimitChange(name) if name not in _LIMITS:
+                kind, known = "limit", _LIMITS
+            case RuleSwitch(name) if name not in _RULES:
+                kind, known = "rule", _RULES
+            case _:
+                continue
+        raise SettingsError(
+            f"faults: {fault}",
+            f"there is no {kind} {name!r}",
+            f"name one of {', '.join(known)}",
+        )
+
+
+def check_rules(ids: frozenset[str]) -> None:
+    """See that every one of these rules exists.
+
+    Raises:
+        SettingsError: One does not.
+    """
+    for name in sorted(ids.difference(_RULES)):
+        raise SettingsError(
+            "rules_off",
+            f"there is no rule {name!r}",
+            f"name one of {', '.join(_RULES)}",
+        )
 
 
 @final
@@ -64,17 +104,73 @@ def applies(when: When, now: Circumstances) -> bool:
 
 
 @final
+@attrs.define(eq=False)
+class _Planned:
+    """One fault in use: what it counts from, and how often it met a request."""
+
+    fault: Fault
+    number: int
+    seconds: float
+    matched: int = 0
+    fired: int = 0
+
+    def may_fire(self, now: Circumstances) -> bool:
+        when, limit = self.fault.when, self.fault.when.times_max
+        if limit is not None and self.fired >= limit:
+            return False
+        if isinstance(self.fault.action, CutEvents | ErrorEvent) and (
+            "stream" not in now.kinds
+        ):
+            return False
+        if self.number or self.seconds:
+            number, seconds = now.number - self.number, now.seconds - self.seconds
+            now = attrs.evolve(now, number=number, seconds=seconds)
+        return applies(when, now)
+
+    def is_over(self, number: int, seconds: float) -> bool:
+        """Whether no request after this one, from this time on, can meet it."""
+        when, limit = self.fault.when, self.fault.when.times_max
+        if limit is not None and self.fired >= limit:
+            return True
+        if when.until_seconds is not None and (
+            seconds - self.seconds >= when.until_seconds
+        ):
+            return True
+        # Requests to the other endpoints still have the number of the last message.
+        least = number - self.number + (when.kind not in ("count_tokens", "models"))
+        return bool(when.requests) and all(
+            span.last is not None and span.last < least for span in when.requests
+        )
+
+
+@final
 class Faults:
-    """A script in use: counts how often each fault applied.
+    """Scripts in use: which fault is due, and how often each one was.
 
     Args:
-        script: The faults.
+        script: The faults that are there from the start.
     """
 
     def __init__(self, script: Script) -> None:
-        self.script = script
-        self._matched = [0] * len(script)
-        self._fired = [0] * len(script)
+        self._planned = tuple(_Planned(fault, 0, 0.0) for fault in script)
+
+    def add(self, script: Script, number: int, seconds: float) -> None:
+        """Add faults, to be asked after those that are there.
+
+        Args:
+            script: The faults.
+            number: The number of the last request; theirs are counted from it.
+            seconds: Since the simulator's start; their times are counted from it.
+        """
+        left = (each for each in self._planned if not each.is_over(number, seconds))
+        added = (_Planned(fault, number, seconds) for fault in script)
+        self._planned = (*left, *added)
+
+    def pending(self, number: int, seconds: float) -> Script:
+        """The faults that a request after this one can still meet."""
+        return tuple(
+            each.fault for each in self._planned if not each.is_over(number, seconds)
+        )
 
     def due(self, now: Circumstances) -> tuple[Action, ...]:
         """The actions that apply to this request; each one counts as used.
@@ -84,27 +180,18 @@ class Faults:
         """
         due: list[Action] = []
         spoiled = False
-        for index, fault in enumerate(self.script):
-            spoils = _spoils(fault.action)
-            if (spoils and spoiled) or not self._may_fire(index, fault, now):
+        for planned in self._planned:
+            action, when = planned.fault.action, planned.fault.when
+            spoils = _spoils(action)
+            if (spoils and spoiled) or not planned.may_fire(now):
                 continue
-            self._matched[index] += 1
-            if fault.when.every is not None and self._matched[index] % fault.when.every:
+            planned.matched += 1
+            if when.every is not None and planned.matched % when.every:
                 continue
-            self._fired[index] += 1
+            planned.fired += 1
             spoiled = spoiled or spoils
-            due.append(fault.action)
+            due.append(action)
         return tuple(due)
-
-    def _may_fire(self, index: int, fault: Fault, now: Circumstances) -> bool:
-        limit = fault.when.times_max
-        if limit is not None and self._fired[index] >= limit:
-            return False
-        if isinstance(fault.action, CutEvents | ErrorEvent) and (
-            "stream" not in now.kinds
-        ):
-            return False
-        return applies(fault.when, now)
 
 
 def _spoils(action: Action) -> bool:

@@ -1,26 +1,40 @@
 """The messages endpoint: which bodies are admitted, and the reply to one that is."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Container, Sequence
 from typing import Final, final
 
 import attrs
 
-from detent.simulator.answers import Answer, Responder, ScriptUsedUpError
+from detent.simulator.answers import (
+    Answer,
+    Responder,
+    ScriptUsedUpError,
+    UnlinkedResultError,
+)
+from detent.simulator.cache import PromptCache, Tally, Writes
 from detent.simulator.catalogue import unknown_model
 from detent.simulator.compaction import (
     ON_DEMAND_BETA,
     THRESHOLD_BETA,
     Prepared,
+    Summary,
     iteration,
     prepare,
     signed_block,
     summary_of,
-    summary_tokens,
 )
 from detent.simulator.diagnosis import Diagnoses
 from detent.simulator.gate import invalid
-from detent.simulator.replies import Prompt, build_message, fresh_id, message, usage
+from detent.simulator.judge import BINDING_BETA, Judge
+from detent.simulator.replies import (
+    Prompt,
+    build_message,
+    fresh_id,
+    message,
+    overridden,
+    usage,
+)
 from detent.simulator.signing import Notary, Place, Places
 from detent.simulator.threads import (
     THREADS_BETA,
@@ -29,11 +43,10 @@ from detent.simulator.threads import (
     continued_id,
     unsupported,
 )
+from detent.simulator.tokens import count_request
 from detent.simulator.wire import ApiRequest, Json, Refusal, as_object
 from detent_states.models import ModelSpec, spec
 from detent_states.rules import Context, Limits, check
-
-BINDING_BETA: Final = "thinking-binding-controls-2026-08-01"
 
 _COUNTED: Final = frozenset(
     {
@@ -57,15 +70,18 @@ _COUNTED: Final = frozenset(
 @final
 @attrs.frozen
 class Regime:
-    """The rules in force.
+    """What is in force.
 
     Attributes:
         limits: The numbers.
         off: Ids of the rules that are not applied.
+        keys: Collections of credentials, of which one has to hold the request's; None
+            among them for any credential that is not empty.
     """
 
     limits: Limits = attrs.field(factory=Limits)
     off: frozenset[str] = frozenset()
+    keys: tuple[Container[str] | None, ...] = (None,)
 
 
 @final
@@ -121,74 +137,13 @@ class Reply:
         message: The message.
         delay_seconds: Before the headers.
         pace_seconds: Between two events.
+        writes: What it leaves in the prompt cache.
     """
 
     message: Json
     delay_seconds: float = 0.0
     pace_seconds: float = 0.0
-
-
-@final
-class Judge:
-    """The server's knowledge of its signatures, for one request (`rules.Verifier`)."""
-
-    def __init__(
-        self, notary: Notary, places: Places, whole: Json, betas: frozenset[str]
-    ) -> None:
-        self._notary = notary
-        self._places = places
-        self._model = str(whole.get("model"))
-        self._betas = betas
-        binding = as_object(
-            (as_object(whole.get("thinking")) or {}).get("block_binding")
-        )
-        self._wanted = (binding or {}).get("prefix_mismatch_behavior")
-        self.enforced = True
-        self.transformed: list[Json] = []
-
-    def thinking(
-        self, block: Mapping[str, object], *, path: str, body: Mapping[str, object]
-    ) -> str | None:
-        """Why this thinking block is refused; None if it is not."""
-        del body
-        member = "data" if block.get("type") == "redacted_thinking" else "signature"
-        invalid_mark = f"Invalid `{member}` in `{block.get('type')}` block"
-        match self._notary.thinking_problem(block, self._places.of(block), self._model):
-            case "tampered":
-                return invalid_mark
-            case "other model":
-                self._report("thinking_dropped", path, "model_binding_mismatch")
-            case "moved" if self._wanted == "drop_block":
-                self._report("thinking_dropped", path, "prefix_binding_mismatch")
-            case "moved" if self.enforced or self._wanted == "error":
-                return f"{invalid_mark}. {self._moved_advice()}"
-            case "moved":
-                kind = "thinking_mismatch_allowed"
-                self._report(kind, path, "prefix_binding_mismatch")
-            case _:
-                pass
-        return None
-
-    def compaction(self, block: Mapping[str, object]) -> tuple[str, str] | None:
-        """Why this summary is refused: code and reason; None if it is not."""
-        # Without a signature there is nothing to judge: the rules say where such a
-        # block may stand.
-        if block.get("signature") is None:
-            return None
-        return self._notary.compaction_problem(block)
-
-    def _moved_advice(self) -> str:
-        advice = (
-            "The block is bound to a different conversation. Remove the block, or set"
-            ' `thinking.block_binding.prefix_mismatch_behavior` to "drop_block".'
-        )
-        if BINDING_BETA not in self._betas:
-            advice += f" That setting requires the `{BINDING_BETA}` value in the"
-            advice += " `anthropic-beta` header."
-        return advice
-
-    def _report(self, kind: str, path: str, reason: str) -> None:
-        self.transformed.append({"type": kind, "path": path, "reason": reason})
+    writes: Writes = ()
 
 
 @final
@@ -206,6 +161,7 @@ class Service:
         self._settings = settings
         self._notary = Notary(seed)
         self._diagnoses = Diagnoses()
+        self._cache = PromptCache()
         self._open: dict[int, tuple[str | None, str | None]] = {}
         self.threads = Threads()
 
@@ -287,16 +243,19 @@ class Service:
     ) -> Reply | Refusal:
         """Answer an admitted body.
 
-        A reply on a thread counts as being written until `finish` is called.
+        A reply on a thread counts as being written until `finish` is called, and what it
+        leaves in the prompt cache cannot be read before `begin` or `finish` is.
         """
         body = admitted.body
         if as_object(body.get("compaction")) and ON_DEMAND_BETA in admitted.betas:
-            reply = self._summarised(admitted, rng)
+            reply = self._summarised(admitted, rng, at)
         else:
-            made = self._answered(admitted, rng)
+            made = self._answered(admitted, rng, at)
             if isinstance(made, Refusal):
                 return made
             reply = made
+        if reply.writes and reply.message["stop_reason"] != "refusal":
+            self._cache.write(number, reply.writes, at)
         message_id = str(reply.message["id"])
         if "diagnostics" in body:
             diagnosis = self._diagnoses.diagnose(body, admitted.whole, message_id, at)
@@ -310,8 +269,13 @@ class Service:
             self._open[number] = (admitted.continues, message_id)
         return reply
 
+    def begin(self, number: int, at: float) -> None:
+        """The response to exchange `number` begins to leave at that time."""
+        self._cache.begin(number, at)
+
     def finish(self, number: int) -> None:
         """The response to exchange `number` has left, whole or not."""
+        self._cache.finish(number)
         self.threads.finish(number, *self._open.pop(number, (None, None)))
 
     def _refusal(self, body: Json, context: Context, regime: Regime) -> Refusal | None:
@@ -361,78 +325,92 @@ class Service:
         prepared = prepare(whole) if edited else Prepared(whole, tokens)
         return Admitted(body, betas, whole, model, prepared, None, None, continues, ())
 
-    def _answered(self, admitted: Admitted, rng: random.Random) -> Reply | Refusal:
+    def _look(self, seen: Json, admitted: Admitted, at: float) -> tuple[Tally, Writes]:
+        """How a prompt, which may be the admitted one, meets the cache."""
         prepared = admitted.prepared
-        summary: str | None = None
+        tokens = prepared.tokens if seen is prepared.seen else count_request(seen)
+        if not self._settings.strict:
+            return Tally(tokens), ()
+        return self._cache.look(seen, admitted.model, tokens, at)
+
+    def _answered(
+        self, admitted: Admitted, rng: random.Random, at: float
+    ) -> Reply | Refusal:
+        prepared = admitted.prepared
+        tally, writes = self._look(prepared.seen, admitted, at)
+        iterations: list[Json] = []
         blocks: list[Json] = []
         place = admitted.place
         if prepared.compact is not None:
-            summary, _ = summary_of(prepared.seen, self._responder, rng)
-            block: Json = {"type": "compaction", "content": summary}
+            summary = summary_of(prepared.seen, self._responder, rng)
+            block: Json = {"type": "compaction", "content": summary.words}
             blocks.append(block)
-            place = place and self._notary.place_after_compaction(block, place)
+            iterations.append(iteration("compaction", tally, summary.tokens))
             if prepared.compact.get("pause_after_compaction") is True:
-                return Reply(_paused(admitted, block, rng))
-        if admitted.body.get("max_tokens") == 0:
-            answer = Answer((), "max_tokens")
-        else:
-            try:
-                answer = self._responder.answer(prepared.seen, rng)
-            except ScriptUsedUpError as problem:
-                return Refusal(500, "api_error", str(problem))
-        prompt = Prompt(
-            admitted.body, admitted.model, prepared.tokens, place, self._notary
-        )
-        built, output_tokens = build_message(answer, prompt, rng)
+                # A failed one pauses as well; its block has no content.
+                paused = attrs.evolve(summary, stop_reason="compaction")
+                built = _compacted(admitted, blocks, paused, iterations, rng)
+                return Reply(built, writes=writes)
+            place = place and self._notary.place_after_compaction(block, place)
+            if summary.words is not None:
+                onward: Json = {"role": "assistant", "content": blocks}
+                short: Json = {**prepared.seen, "messages": [onward]}
+                tally, more = self._look(short, admitted, at)
+                writes = (*writes, *more)
+        try:
+            answer = self._answer(admitted, rng)
+            prompt = Prompt(
+                prepared.seen, admitted.model, tally.total, place, self._notary
+            )
+            built, output_tokens = build_message(answer, prompt, rng)
+        except (ScriptUsedUpError, UnlinkedResultError) as problem:
+            return Refusal(500, "api_error", str(problem))
         if blocks:
             content = built["content"]
             assert isinstance(content, list), "build_message gives a list"
             built["content"] = [*blocks, *content]
-        counted = usage(prepared.tokens, output_tokens)
+        counted = usage(tally, output_tokens)
         if THRESHOLD_BETA in admitted.betas:
-            counted["iterations"] = _iterations(prepared, summary, output_tokens)
-        built["usage"] = counted
+            own = iteration("message", tally, output_tokens)
+            counted["iterations"] = [*iterations, own]
+        built["usage"] = overridden(counted, answer.usage)
         _report_beta(built, admitted)
-        return Reply(built, answer.delay_seconds, answer.pace_seconds)
+        return Reply(built, answer.delay_seconds, answer.pace_seconds, writes)
 
-    def _summarised(self, admitted: Admitted, rng: random.Random) -> Reply:
+    def _answer(self, admitted: Admitted, rng: random.Random) -> Answer:
+        if admitted.body.get("max_tokens") == 0:
+            return Answer((), "max_tokens")
+        return self._responder.answer(admitted.prepared.seen, rng)
+
+    def _summarised(self, admitted: Admitted, rng: random.Random, at: float) -> Reply:
         prepared = admitted.prepared
-        summary, reason = summary_of(prepared.seen, self._responder, rng)
-        spent = summary_tokens(summary)
-        most = admitted.body.get("max_tokens")
+        tally, writes = self._look(prepared.seen, admitted, at)
+        summary = summary_of(prepared.seen, self._responder, rng)
+        spent, most = summary.tokens, admitted.body.get("max_tokens")
         if isinstance(most, int) and spent > most:
-            summary, reason = None, "max_tokens"
+            summary = attrs.evolve(summary, words=None, stop_reason="max_tokens")
         content: list[Json] = []
-        if summary is not None:
+        if summary.words is not None:
             place = admitted.end or Places(admitted.whole, self._notary).end
-            content.append(signed_block(summary, place, self._notary, rng))
-        built = message(fresh_id("msg", rng), admitted.body, content, reason)
-        counted = usage(0, 0)
-        counted["iterations"] = [iteration("compaction", prepared.tokens, spent)]
-        built["usage"] = counted
-        _report_beta(built, admitted)
-        return Reply(built)
+            content.append(signed_block(summary.words, place, self._notary, rng))
+        told = iteration("compaction", tally, spent)
+        built = _compacted(admitted, content, summary, [told], rng)
+        return Reply(built, writes=writes)
 
 
-def _paused(admitted: Admitted, block: Json, rng: random.Random) -> Json:
-    built = message(fresh_id("msg", rng), admitted.body, [block], "compaction")
-    spent = summary_tokens(str(block.get("content")))
-    counted = usage(0, 0)
-    counted["iterations"] = [iteration("compaction", admitted.prepared.tokens, spent)]
-    built["usage"] = counted
+def _compacted(
+    admitted: Admitted,
+    content: Sequence[Json],
+    summary: Summary,
+    iterations: Sequence[Json],
+    rng: random.Random,
+) -> Json:
+    """A reply that is a compaction and nothing else: its cost is in the iterations."""
+    built = message(fresh_id("msg", rng), admitted.body, content, summary.stop_reason)
+    counted = {**usage(Tally(0), 0), "iterations": list(iterations)}
+    built["usage"] = overridden(counted, summary.usage)
     _report_beta(built, admitted)
     return built
-
-
-def _iterations(
-    prepared: Prepared, summary: str | None, output_tokens: int
-) -> list[Json]:
-    own = iteration("message", prepared.tokens, output_tokens)
-    if prepared.compact is None:
-        return [own]
-    spent = summary_tokens(summary)
-    first = iteration("compaction", prepared.tokens, spent)
-    return [first, {**own, "input_tokens": spent}]
 
 
 def _report_beta(built: dict[str, object], admitted: Admitted) -> None:

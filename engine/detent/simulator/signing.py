@@ -3,7 +3,8 @@
 A signature is opaque to clients. Here it is base64 of a few digests and a MAC over them,
 so that the simulator needs no memory of what it signed: a block is genuine if its MAC is
 right, unchanged if its digest is, and in its place if the digests of what stands before
-it are. What counts as "before it" follows
+it are. It also says which thinking block of which reply it was, so that it shows where a
+reply comes back without some of them. What counts as "before it" follows
 https://platform.claude.com/docs/en/build-with-claude/thinking-troubleshooting:
 the system prompt, the tools that are not deferred, and the earlier blocks; cache markers
 do not count, adjacent messages of one role are one, and thinking may be removed from the
@@ -15,6 +16,7 @@ import binascii
 import hmac
 import json
 import random
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final, final
 
@@ -28,6 +30,11 @@ _THINKING: Final = b"\x01"
 _COMPACTION: Final = b"\x02"
 _MAC_BYTES: Final = 16
 _NONCE_BYTES: Final = 9
+_REPLY_BYTES: Final = 8
+_COUNT_BYTES: Final = 2
+_THINKING_BYTES: Final = (
+    2 + 5 * _DIGEST_BYTES + _REPLY_BYTES + 2 * _COUNT_BYTES + _NONCE_BYTES
+)
 
 
 @final
@@ -47,7 +54,7 @@ class Place:
 
     def after(self, role: str, block: Json) -> "Place":
         """The place right after one more block."""
-        if _is_thinking(block):
+        if is_thinking(block):
             return attrs.evolve(self, previous=_digest(_mark(block)))
         told = {
             key: value
@@ -55,6 +62,22 @@ class Place:
             if key not in ("cache_control", "caller") and value is not None
         }
         return attrs.evolve(self, chain=_digest(self.chain, role, _canonical(told)))
+
+
+@final
+@attrs.frozen
+class Share:
+    """Which of the thinking blocks of a reply one is.
+
+    Attributes:
+        reply: Digest of the reply's id.
+        number: Among them, from 0.
+        count: Of all of them.
+    """
+
+    reply: bytes
+    number: int
+    count: int
 
 
 @final
@@ -69,13 +92,19 @@ class Notary:
         self._key = blake2b(b"detent.simulator.%d" % seed, digest_size=32).digest()
 
     def sign_thinking(
-        self, text: str, place: Place | None, model: str, rng: random.Random
+        self,
+        text: str,
+        place: Place | None,
+        share: Share,
+        model: str,
+        rng: random.Random,
     ) -> str:
         """Sign a thinking block.
 
         Args:
             text: Its text as the client gets it; empty where it is omitted.
             place: Where it stands, where the model binds thinking to its place.
+            share: Which one of its reply it is.
             model: Who thought it.
             rng: For the nonce that makes every signature another one.
         """
@@ -86,6 +115,9 @@ class Notary:
             _digest(model),
             _digest(text) if text else _NONE,
             bound.base + bound.chain + bound.previous,
+            share.reply,
+            share.number.to_bytes(_COUNT_BYTES),
+            share.count.to_bytes(_COUNT_BYTES),
             rng.randbytes(_NONCE_BYTES),
         )
         return self._sealed(b"".join(parts))
@@ -110,7 +142,7 @@ class Notary:
             None if it is as it was sent; `tampered`, `other model` or `moved`.
         """
         sealed = self._opened(_mark(block), _THINKING)
-        if sealed is None or len(sealed) != 2 + 5 * _DIGEST_BYTES + _NONCE_BYTES:
+        if sealed is None or len(sealed) != _THINKING_BYTES:
             return "tampered"
         model_digest, text, base, chain, previous = (
             sealed[2 + start * _DIGEST_BYTES : 2 + (start + 1) * _DIGEST_BYTES]
@@ -127,6 +159,22 @@ class Notary:
         linked = place.previous in (_NONE, previous)
         return (
             None if (base, chain) == (place.base, place.chain) and linked else "moved"
+        )
+
+    def share_of(self, block: Json, model: str) -> Share | None:
+        """Which one of its reply a thinking block is; None if this model never made it."""
+        sealed = self._opened(_mark(block), _THINKING)
+        if sealed is None or len(sealed) != _THINKING_BYTES:
+            return None
+        if sealed[2 : 2 + _DIGEST_BYTES] != _digest(model):
+            return None
+        reply = 2 + 5 * _DIGEST_BYTES
+        number = reply + _REPLY_BYTES
+        count = number + _COUNT_BYTES
+        return Share(
+            sealed[reply:number],
+            int.from_bytes(sealed[number:count]),
+            int.from_bytes(sealed[count : count + _COUNT_BYTES]),
         )
 
     def compaction_problem(self, block: Json) -> tuple[str, str] | None:
@@ -201,7 +249,7 @@ class Places:
                 if block.get("type") == "compaction":
                     place = notary.place_after_compaction(block, place)
                     continue
-                if _is_thinking(block):
+                if is_thinking(block):
                     self._places[id(block)] = place
                 place = place.after(role, block)
         self.end = place
@@ -216,6 +264,17 @@ class Places:
     def thinking(self) -> bool:
         """Whether there is any thinking block."""
         return bool(self._places)
+
+
+def shares(message_id: str, count: int) -> Iterator[Share]:
+    """The shares of the thinking blocks of a reply, in order."""
+    reply = _digest(message_id)[:_REPLY_BYTES]
+    return (Share(reply, number, count) for number in range(count))
+
+
+def is_thinking(block: Json) -> bool:
+    """Whether a block is one that is signed as thinking."""
+    return block.get("type") in ("thinking", "redacted_thinking")
 
 
 def digest_of(value: object) -> bytes:
@@ -244,10 +303,6 @@ def _base(body: Json) -> bytes:
         if tool.get("defer_loading") is not True
     ]
     return _digest(_canonical([system, tools]))
-
-
-def _is_thinking(block: Json) -> bool:
-    return block.get("type") in ("thinking", "redacted_thinking")
 
 
 def _mark(block: Json) -> str:

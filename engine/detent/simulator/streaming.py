@@ -55,7 +55,8 @@ def pieces(text: str) -> Iterator[str]:
 def _frames(message: Json) -> Iterator[bytes]:
     usage = dict(as_object(message["usage"]) or {})
     # The true output count comes at the end; the summary of a compaction is not in it.
-    usage["output_tokens"] = min(integer(usage.get("output_tokens")), 1)
+    if "output_tokens" in usage:
+        usage["output_tokens"] = min(integer(usage["output_tokens"]), 1)
     usage.pop("iterations", None)
     opening: dict[str, object] = {
         **message,

@@ -33,13 +33,17 @@ def count_json(value: object) -> int:
 def count_request(body: Json) -> int:
     """Input tokens of a request body: system, tools and messages."""
     total = sum(count_block(block) for block in blocks(body.get("system")))
-    for tool in objects(body.get("tools")):
-        total += OVERHEAD_TOKENS + count_json(_unmarked(tool))
+    total += sum(count_tool(tool) for tool in objects(body.get("tools")))
     for message in objects(body.get("messages")):
         total += OVERHEAD_TOKENS
         for block in blocks(message.get("content")):
             total += count_block(block)
     return total
+
+
+def count_tool(tool: Json) -> int:
+    """Tokens of one tool definition."""
+    return OVERHEAD_TOKENS + count_json(_unmarked(tool))
 
 
 def count_block(block: Json) -> int:

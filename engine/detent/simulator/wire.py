@@ -180,3 +180,16 @@ def blocks(content: object) -> tuple[Json, ...]:
     if isinstance(content, str):
         return ({"type": "text", "text": content},)
     return objects(content)
+
+
+def latest_turn(body: Json) -> tuple[Json, ...]:
+    """The blocks of the last assistant turn: one message, or several in a row."""
+    messages = objects(body.get("messages"))
+    end = len(messages)
+    while end and messages[end - 1].get("role") != "assistant":
+        end -= 1
+    start = end
+    while start and messages[start - 1].get("role") == "assistant":
+        start -= 1
+    turn = messages[start:end]
+    return tuple(block for each in turn for block in blocks(each.get("content")))

@@ -27,6 +27,8 @@ from detent.simulator import (
     reply,
     run_in_thread,
     serve,
+    server_call,
+    server_result,
 )
 from detent.simulator.transport import (
     SimulatorTransport,
@@ -164,6 +166,43 @@ async def test_thinking_there_and_back_and_tampered_with(shell: str) -> None:
         onward[1] = {"role": "assistant", "content": [thought, first.content[1]]}
         with pytest.raises(anthropic.BadRequestError, match="Invalid `signature`"):
             await client.messages.create(**{**ask, "messages": onward})
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_a_paused_turn_there_and_back(shell: str) -> None:
+    whole = reply(server_result("https://example.org/news"), "So.")
+    simulator = scripted(server_call("web_search", query="x"), whole)
+    ask = {**ASK, "tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    async with connected(shell, simulator) as client:
+        async with client.messages.stream(**ask) as stream:
+            paused = await stream.get_final_message()
+        back = {"role": "assistant", "content": paused.content}
+        last = await client.messages.create(
+            **{**ask, "messages": [*ASK["messages"], back]}
+        )
+
+    assert (paused.stop_reason, last.stop_reason) == ("pause_turn", "end_turn")
+    assert last.content[0].tool_use_id == paused.content[0].id
+    assert simulator.unscripted_rejections() == ()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_what_is_cached_is_read(shell: str) -> None:
+    simulator = scripted("Hi.", "Hi.")
+    ask = {**ASK, "system": "s" * 4_000, "cache_control": {"type": "ephemeral"}}
+    async with connected(shell, simulator) as client:
+        async with client.messages.stream(**ask) as stream:
+            first = await stream.get_final_message()
+        second = await client.messages.create(**ask)
+
+    written = first.usage.cache_creation_input_tokens
+    assert (written, first.usage.cache_creation.ephemeral_5m_input_tokens) == (
+        1_006,
+    ) * 2
+    assert (second.usage.cache_read_input_tokens, second.usage.input_tokens) == (
+        1_006,
+        0,
+    )
 
 
 @pytest.mark.parametrize("shell", SHELLS)

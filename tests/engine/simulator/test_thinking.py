@@ -257,3 +257,152 @@ def test_a_model_that_does_not_think_sends_no_thoughts() -> None:
     )
 
     assert [block["type"] for block in message["content"]] == ["text"]
+
+
+BOTH = pytest.mark.parametrize("model", [BOUND, FREE, "claude-haiku-4-5"])
+ON: dict[str, Any] = {"type": "enabled", "budget_tokens": 1_024}
+CANNOT_BE_MODIFIED = (
+    "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be"
+    " modified. These blocks must remain as they were in the original response."
+)
+
+
+def open_round(model: str) -> tuple[Simulator, list[Any], dict[str, Any]]:
+    """A tool round whose reply thought three times, and its result."""
+    thought = reply(think("a"), Redacted(), "Hm.", think("c"), call("look"))
+    simulator = Simulator(Scripted([thought, *["done"] * 9]))
+    fields = {"model": model, "thinking": ON if "haiku" in model else ADAPTIVE}
+    first = {"role": "user", "content": "one"}
+    status, message = send(simulator, [first], **fields)
+    assert status == 200
+    kinds = [block["type"] for block in message["content"]]
+    assert kinds == ["thinking", "redacted_thinking", "text", "thinking", "tool_use"]
+    result = {"type": "tool_result", "tool_use_id": message["content"][4]["id"]}
+    return simulator, [first, message["content"], [result]], fields
+
+
+def again(round_: list[Any], *kept: int) -> list[Any]:
+    """The round with only these blocks of its reply, in this order."""
+    first, content, results = round_
+    chosen = [content[place] for place in kept]
+    return [
+        first,
+        {"role": "assistant", "content": chosen},
+        {"role": "user", "content": results},
+    ]
+
+
+@BOTH
+def test_the_latest_thinking_comes_back_whole_or_not_at_all(model: str) -> None:
+    simulator, talked, fields = open_round(model)
+    adaptive = {**fields, "thinking": ADAPTIVE} if model != "claude-haiku-4-5" else {}
+
+    assert send(simulator, again(talked, 0, 1, 2, 3, 4), **fields)[0] == 200
+    # In manual mode the round has to start with thinking; in the others all of it may go.
+    assert (
+        send(simulator, again(talked, 2, 4), **{"model": model, **adaptive})[0] == 200
+    )
+    assert simulator.unscripted_rejections() == ()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("kept", "place"),
+    [
+        ((1, 2, 3, 4), 0),
+        ((0, 2, 3, 4), 2),
+        ((0, 1, 2, 4), 1),
+        ((0, 2, 4), 0),
+        ((1, 0, 2, 3, 4), 0),
+        ((0, 3, 2, 1, 4), 1),
+        ((0, 0, 1, 2, 3, 4), 1),
+    ],
+    ids=["first", "middle", "last", "two", "swapped", "crossed", "doubled"],
+)
+def test_the_latest_thinking_in_part_or_reordered_is_refused(
+    model: str, kept: tuple[int, ...], place: int
+) -> None:
+    simulator, talked, fields = open_round(model)
+
+    status, body = send(simulator, again(talked, *kept), **fields)
+
+    assert status == 400
+    said = f"messages.1.content.{place}: {CANNOT_BE_MODIFIED}"
+    assert body["error"]["message"] == said
+
+
+def test_that_the_latest_thinking_is_out_of_order_no_setting_excuses() -> None:
+    simulator, talked, fields = open_round(BOUND)
+    dropping = {**ADAPTIVE, "block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+    fields["thinking"] = dropping
+
+    moved = send(
+        simulator, again(talked, 0, 1, 2, 3, 4), CONTROLS, **fields, system="x"
+    )
+    status, body = send(simulator, again(talked, 1, 2, 3, 4), CONTROLS, **fields)
+
+    assert (moved[0], len(moved[1]["input_transformations"])) == (200, 3)
+    assert (status, CANNOT_BE_MODIFIED in body["error"]["message"]) == (400, True)
+
+
+def test_that_a_block_was_touched_is_said_first() -> None:
+    simulator, talked, fields = open_round(FREE)
+    first, content, results = talked
+    thought = {**content[3], "thinking": "x"}
+    touched = [first, [content[0], thought, content[4]], results]
+
+    status, body = send(simulator, again(touched, 0, 1, 2), **fields)
+
+    assert (status, body["error"]["message"]) == (
+        400,
+        "messages.1.content.1: Invalid `signature` in `thinking` block",
+    )
+
+
+def test_earlier_thinking_may_be_removed_in_part() -> None:
+    simulator, talked, fields = open_round(FREE)
+    whole = again(talked, 0, 1, 2, 3, 4)
+    _, message = send(simulator, whole, **fields)
+    onward = [
+        {"role": "assistant", "content": message["content"]},
+        {"role": "user", "content": "two"},
+    ]
+
+    assert send(simulator, [*again(talked, 1, 2, 4), *onward], **fields)[0] == 200
+
+
+def test_the_latest_turn_may_be_several_messages() -> None:
+    simulator, talked, fields = open_round(FREE)
+    first, content, results = talked
+
+    def parted(*cuts: list[Any]) -> int:
+        halves = [{"role": "assistant", "content": cut} for cut in cuts]
+        answer = {"role": "user", "content": results}
+        return send(simulator, [first, *halves, answer], **fields)[0]
+
+    assert parted(content[:2], content[2:]) == 200
+    assert parted(content[:1], content[2:]) == 400
+
+
+def test_another_models_thinking_may_be_there_in_part() -> None:
+    simulator, talked, _ = open_round(FREE)
+
+    assert send(simulator, again(talked, 1, 2, 4), model=BOUND)[0] == 200
+
+
+def test_thoughts_that_were_not_sent_are_not_missed() -> None:
+    thought = reply(think("a"), Redacted(), call("look"), think("never " * 400))
+    simulator = Simulator(Scripted([thought, "done"]))
+    first = {"role": "user", "content": "one"}
+    fields: dict[str, Any] = {"model": FREE, "thinking": {"type": "disabled"}}
+    _, message = send(simulator, [first], **fields, max_tokens=60)
+    assert [each["type"] for each in message["content"]][:1] == ["redacted_thinking"]
+    results = [
+        {"type": "tool_result", "tool_use_id": each["id"]}
+        for each in message["content"]
+        if each["type"] == "tool_use"
+    ]
+
+    whole = again([first, message["content"], results], *range(len(message["content"])))
+
+    assert send(simulator, whole, **fields)[0] == 200
