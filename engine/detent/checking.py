@@ -1,13 +1,14 @@
 """The checks a request passes here before it is allowed to cost anything."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from detent_states.closing import staged_if_stopped
 from detent_states.faults import Fault, FaultKind
 from detent_states.profile import Purpose
 from detent_states.request import betas, build
 from detent_states.rules import Context, Finding, check
+from detent_states.shown import wires
 from detent_states.snapshot import Snapshot
 
 
@@ -21,14 +22,16 @@ def staged_fault(snapshot: Snapshot) -> Fault | None:
     turn = snapshot.turn
     if turn is None or not turn.staged:
         return None
-    blocks = json.loads(b"[" + turn.staged + b"]")
-    if plainly_legal(blocks, [call.use.id for call in turn.calls]):
+    blocks = _shown(snapshot, turn.staged)
+    given = {block.get("tool_use_id") for block in blocks}
+    calls = [call.use for call in turn.calls if call.use.id in given]
+    if plainly_legal(blocks, [use.id for use in calls]):
         return None
     messages: list[dict[str, Any]] = []
-    if turn.calls:
+    if calls:
         asked: list[dict[str, Any]] = [
-            {"type": "tool_use", "id": c.use.id, "name": c.use.name, "input": {}}
-            for c in turn.calls
+            {"type": "tool_use", "id": use.id, "name": use.name, "input": {}}
+            for use in calls
         ]
         messages.append({"role": "user", "content": "-"})
         messages.append({"role": "assistant", "content": asked})
@@ -40,7 +43,7 @@ def staged_fault(snapshot: Snapshot) -> Fault | None:
     }
     context = Context(betas=frozenset(snapshot.profile.betas))
     for finding in check(body, context):
-        if turn.calls and finding.path.startswith("messages.1"):
+        if calls and finding.path.startswith("messages.1"):
             continue  # what the server said is not ours to refuse
         return Fault(
             FaultKind.LOCAL,
@@ -48,6 +51,15 @@ def staged_fault(snapshot: Snapshot) -> Fault | None:
             path=finding.path or None,
         )
     return None
+
+
+def _shown(snapshot: Snapshot, staged: bytes) -> list[dict[str, Any]]:
+    """The staged blocks as the request will show them."""
+    view, history = snapshot.showing, snapshot.history
+    if view.reach <= len(history):
+        return cast("list[dict[str, Any]]", json.loads(b"[" + staged + b"]"))
+    shown = wires(view, history, snapshot.base, staged)[-1]
+    return cast("list[dict[str, Any]]", json.loads(shown)["content"])
 
 
 _RESULT_KEYS = frozenset({"type", "tool_use_id", "content", "is_error"})

@@ -14,6 +14,7 @@ from detent.happenings import Feed, TurnEnded
 from detent.opening import (
     PROFILE_OPTIONS,
     choose_store,
+    in_place,
     named,
     requested_profile,
     size_before,
@@ -54,7 +55,7 @@ class Conversation(Standing):
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         """Not for callers: use `Conversation.open`."""
         self._name = name
-        self._options = options
+        self._options: Mapping[str, Any] = options
         self._driver: Driver | None = None
         self._endpoint: Endpoint | None = None
         self._store: Store | None = None
@@ -132,6 +133,7 @@ class Conversation(Standing):
         """
         options = dict(locals())
         del options["cls"], options["name"]
+        options["store"] = in_place(store)
         return cls(named(name), options)
 
     async def __aenter__(self) -> Self:
@@ -324,10 +326,10 @@ class Conversation(Standing):
 
     async def _go_to(self, driver: Driver, client: object) -> None:
         old = self._endpoint
-        options = self._options
-        self._endpoint = choose_endpoint(
-            client, None, options["timeout"], options["idle_timeout"]
-        )
+        timeout: float = self._options["timeout"]
+        idle: float = self._options["idle_timeout"]
+        self._options = {**self._options, "client": client, "base_url": None}
+        self._endpoint = choose_endpoint(client, None, timeout, idle)
         driver.world.model = self._endpoint.model
         if old is not None and old.owned:
             await old.model.aclose()
@@ -419,7 +421,8 @@ class Conversation(Standing):
         # A path is opened anew, so that the fork outlives the store of this one.
         given = self._options["store"]
         store = given if isinstance(given, str | Path) else self._store
-        return Conversation(name, {**self._options, "store": store})
+        options = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), "store": store}
+        return Conversation(name, {**options, "tools": self._options["tools"]})
 
     # Inside.
 

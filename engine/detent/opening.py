@@ -41,6 +41,13 @@ def named(name: object) -> str:
     raise SettingsError("name", f"{name!r} is no name", "give 1 to 200 characters")
 
 
+def in_place(store: object) -> object:
+    """A store's path as it is meant now, wherever the process goes later."""
+    if isinstance(store, str | Path) and str(store):
+        return Path(store).absolute()
+    return store
+
+
 def choose_store(given: object) -> tuple[Store, bool]:
     """The store for what the caller gave, and whether to close it afterwards.
 

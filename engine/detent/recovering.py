@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, final
 from detent.ports import RequestFailedError
 from detent.sending import DEFINITE, Sender
 from detent_states import events as ev
-from detent_states.decide import Ask, GiveUp, Search, Suspend, Wait, decide
+from detent_states.decide import (
+    Ask,
+    GiveUp,
+    Search,
+    Suspend,
+    Wait,
+    decide,
+    otherwise,
+)
 from detent_states.faults import Fault
 from detent_states.history import History
 from detent_states.profile import Purpose
@@ -17,14 +25,10 @@ from detent_states.request import Request, betas, build
 from detent_states.room import Choose, Compact
 from detent_states.search import Bisection
 from detent_states.snapshot import Snapshot, Turn
-from detent_states.view import EMPTY, View
+from detent_states.view import DropBeta, DropField, View
 
 if TYPE_CHECKING:
     from detent.driver import Driver
-
-NO_COUNT = frozenset({404, 405, 501})
-"""How a server says that it does not count."""
-
 
 @final
 class Recovery:
@@ -89,16 +93,8 @@ class Recovery:
         """Ask something small: does the server answer anybody at all?"""
         driver = self._driver
         driver.flush()
-        snapshot = driver.snapshot
-        small = build(
-            snapshot.profile,
-            History(),
-            None,
-            b'{"type":"text","text":"Say OK."}',
-            view=EMPTY,
-            max_tokens=self._least(snapshot),
-        )
-        passed = await self._passes(small, snapshot.profile.betas)
+        small = self._small()
+        passed = await self._passes(small.body, small.betas)
         driver.apply(ev.Probed(turn.number, "a small request", passed is True))
         return True
 
@@ -107,9 +103,8 @@ class Recovery:
         driver = self._driver
         search = Bisection.of(driver.snapshot)
         driver.flush()
-        # Counting is free, and a witness if it says no to what a message was refused
-        # for; else the trials are messages, with the shortest reply there is.
-        counted = await self._counts(driver.snapshot.showing) is False
+        # Counting is free; else the trials are messages, with the shortest reply there is.
+        counted = await self._is_witness(turn)
         while (view := search.trial) is not None:
             budget = driver.world.limits.budget
             if budget.spent(driver.turn, self._sender.seconds(driver.turn)) is not None:
@@ -123,10 +118,53 @@ class Recovery:
             )
             search = search.told(passed)
         if search.found is None:
-            return self._rest(driver.turn)
+            return await self._otherwise(driver.turn)
         why = "a part of the history is refused, as trials have shown"
         self._sender.go_on(Choose(Remedy.BISECT, why, search.found))
         return True
+
+    async def _otherwise(self, turn: Turn) -> bool:
+        """No part of the past is to blame: do without what stands around it.
+
+        It is proved like everything else: without it the request passes, and with it
+        the request is still refused. An outage that is over proves nothing.
+        """
+        assert turn.fault is not None, "only a turn that failed is searched"
+        for left in otherwise(self._driver.snapshot, turn.fault):
+            if left.view is None or not await self._proved(left.view, True):
+                continue
+            if not await self._proved(self._driver.snapshot.showing, False):
+                break
+            self._sender.go_on(left)
+            return True
+        return self._rest(self._driver.turn)
+
+    async def _proved(self, view: View, expected: bool) -> bool:
+        """Whether a trial comes out as expected."""
+        driver, turn = self._driver, self._driver.turn
+        driver.flush()
+        passed = await self._tries(view)
+        question = "it without what stands around it" if expected else "it as it is"
+        driver.apply(ev.Probed(turn.number, question, passed is True))
+        return passed is expected
+
+    def _small(self) -> Request:
+        """A question as short as can be, with the settings that were not refused."""
+        snapshot, turn = self._driver.snapshot, self._driver.turn
+        left_out = (
+            op for op in snapshot.showing.ops if isinstance(op, DropField | DropBeta)
+        )
+        view = View(tuple(left_out))
+        body = build(
+            snapshot.profile,
+            History(),
+            None,
+            b'{"type":"text","text":"Say OK."}',
+            view=view,
+            max_tokens=self._least(snapshot),
+        )
+        names = betas(snapshot.profile, None, Purpose.MESSAGE, view=view)
+        return Request(turn.number, turn.attempt, Purpose.MESSAGE, body, names)
 
     def _trial(self, view: View) -> Request:
         snapshot, turn = self._driver.snapshot, self._driver.turn
@@ -147,13 +185,28 @@ class Recovery:
         fixed = isinstance(thinking, dict) and "budget_tokens" in thinking
         return snapshot.profile.max_tokens if fixed else 1
 
+    async def _is_witness(self, turn: Turn) -> bool:
+        """Whether a count says no to what a message was refused for, and to that only:
+        it does for the same kind of reason, and not to everything."""
+        fault = await self._uncounted(self._trial(self._driver.snapshot.showing))
+        if fault is None or turn.fault is None or fault.kind is not turn.fault.kind:
+            return False
+        if self._judged(fault) is None:
+            return False
+        return await self._uncounted(self._small()) is None
+
     async def _counts(self, view: View) -> bool | None:
         """Whether the server counts a request, which it does only if it is legal."""
+        fault = await self._uncounted(self._trial(view))
+        return True if fault is None else self._judged(fault)
+
+    async def _uncounted(self, request: Request) -> Fault | None:
+        """Why the server does not count a request; None if it does."""
         try:
-            await self._driver.world.model.count(self._trial(view))
+            await self._driver.world.model.count(request)
         except RequestFailedError as error:
-            return self._judged(error.fault)
-        return True
+            return error.fault
+        return None
 
     async def _tries(self, view: View) -> bool | None:
         """Whether the server answers a request, with as little as can be asked for."""
@@ -171,6 +224,4 @@ class Recovery:
 
     def _judged(self, fault: Fault) -> bool | None:
         """False for a definite no to the body, None for what says nothing about it."""
-        if fault.kind in DEFINITE and fault.status not in NO_COUNT:
-            return False
-        return None
+        return False if fault.kind in DEFINITE else None

@@ -45,6 +45,7 @@ from detent_states.told import (
     unusable_told,
 )
 from detent_states.turn import TurnState
+from detent_states.view import COMPACT_BETA, THREADS_BETA
 
 if TYPE_CHECKING:
     from detent.driver import Driver
@@ -70,7 +71,7 @@ class Sender:
 
     def __init__(self, driver: "Driver") -> None:
         self._driver = driver
-        self._refused: set[bytes] = set()
+        self._refused: dict[bytes, Fault] = {}
         self._granted = -1
         self._began = 0.0
         self._instructions: str | None = None
@@ -99,8 +100,9 @@ class Sender:
         copy = choose_copy(
             snapshot.thread,
             snapshot.profile.threads,
-            on_trial=turn.trial is not None,
-            unthreaded=Remedy.UNTHREAD in turn.tried,
+            on_trial=turn.trial is not None or Remedy.REPLAY in turn.tried,
+            unthreaded=Remedy.UNTHREAD in turn.remedies
+            or THREADS_BETA in snapshot.showing.unnamed,
         )
         self._driver.apply(ev.RequestSent(turn.number, turn.attempt + 1, copy))
         return None
@@ -153,7 +155,9 @@ class Sender:
         if covers <= snapshot.covered:
             said = "nothing was said since the last summary"
             return self._fail(Fault(FaultKind.LOCAL, said))
-        method = Method.TOLD if Remedy.SKIP in turn.tried else Method.SIGNED
+        unsigned = COMPACT_BETA in snapshot.showing.unnamed
+        told = unsigned or Remedy.SKIP in turn.tried
+        method = Method.TOLD if told else Method.SIGNED
         return await self.compact(Compact(covers, method), asked=True)
 
     async def compact(self, made: Compact, *, asked: bool) -> None:
@@ -302,14 +306,15 @@ class Sender:
             narrate_delta(driver.feed, order.turn, order.attempt, delta)
 
         request = self.request(stream=stream)
-        if self._refused and _digest(request.body) in self._refused:
-            said = "the service has refused this very request, so it is not sent again"
-            return self._fail(Fault(FaultKind.LOCAL, said))
+        if self._refused:
+            known = self._refused.get(_digest(request.body))
+            if known is not None:  # it is not sent again; the ladder is climbed on
+                return self._fail(known)
         try:
             reply = await driver.world.model.send(request, report)
         except RequestFailedError as error:
             if error.fault.kind in DEFINITE:
-                self._refused.add(_digest(request.body))
+                self._refused[_digest(request.body)] = error.fault
             driver.apply(ev.TurnFailed(order.turn, order.attempt, error.fault))
             return None
         before = driver.snapshot

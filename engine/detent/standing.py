@@ -15,7 +15,7 @@ from detent_states.prefix import PrefixChange, prefix_change
 from detent_states.profile import Profile
 from detent_states.reply import Usage
 from detent_states.rules import Finding
-from detent_states.snapshot import Snapshot
+from detent_states.snapshot import Lost, Snapshot
 from detent_states.turn import TURN, TurnState
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Standing:
         return self._feed.cursor
 
     @property
-    def lost(self) -> int:
+    def lost(self) -> Lost:
         """Replies that the server confirmed and nobody here ever saw: paid, and gone."""
         return self._open_driver().snapshot.lost
 

@@ -22,7 +22,7 @@ from detent_states.prefix import PrefixChange
 from detent_states.profile import Profile
 from detent_states.reply import Usage
 from detent_states.rules import Finding
-from detent_states.snapshot import Snapshot
+from detent_states.snapshot import Lost, Snapshot
 from detent_states.turn import TurnState
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class Conversation:
         return self._inner.cursor
 
     @property
-    def lost(self) -> int:
+    def lost(self) -> Lost:
         """Replies that the server confirmed and nobody here ever saw."""
         return self._inner.lost
 

@@ -7,8 +7,10 @@ import attrs
 from detent_states.call import CallState, Closing
 from detent_states.encoding import encode
 from detent_states.outcome import Outcome
+from detent_states.replayed import mended
 from detent_states.snapshot import Call, Turn
 
+NOTHING_SAID: Final = "Closed without a word."
 CUT_OFF: Final = "Cut off, not executed: the reply ended inside this call."
 NOT_EXECUTED: Final = "Not executed: the reply did not end as a call for tools."
 CANCELLED: Final = "Not executed: the turn was stopped before this call started."
@@ -24,7 +26,7 @@ def closed_result(call_id: str, text: str) -> bytes:
         {
             "type": "tool_result",
             "tool_use_id": call_id,
-            "content": text,
+            "content": mended(text) if text.strip() else NOTHING_SAID,
             "is_error": True,
         }
     )

@@ -4,6 +4,7 @@ Only the rows of the turn's table that are marked *commit* come here, and they a
 only by what the server confirmed.
 """
 
+import json
 from typing import Any
 
 import attrs
@@ -16,9 +17,11 @@ from detent_states.events import Event
 from detent_states.faults import FaultKind, limit_in
 from detent_states.history import Base, Exchange, Method, told_block
 from detent_states.models import spec
-from detent_states.outcome import outcome
+from detent_states.outcome import only_summary, outcome
+from detent_states.reply import Reply
+from detent_states.shortened import told_result
 from detent_states.shown import base_in_force
-from detent_states.snapshot import Call, Paid, Snapshot, Turn
+from detent_states.snapshot import Call, Lost, Paid, Snapshot, Turn
 from detent_states.thread import Fire
 from detent_states.turn import TurnState
 from detent_states.view import DropBound
@@ -51,7 +54,7 @@ def commit(
             "max_tokens": None,
             "tried": (),
             "unknown": 0,
-            "content": b"",
+            "content": _said_again(turn) if only_summary(reply) else b"",
             "calls": tuple(proposed(Call(use), found) for use in reply.tool_uses),
             "outcome": found,
             "failures": 0,
@@ -71,7 +74,11 @@ def commit(
             pinned_blocks(snapshot.pins),
         )
         view = snapshot.showing
-        if not signed and prefix_bound(snapshot.profile.model):
+        # Thinking that is kept stays valid only where its turn follows a signed summary
+        # directly (Anthropic docs: build-with-claude/compaction-on-demand).
+        kept = made.covers < len(snapshot.history)
+        parted = not signed or (kept and bool(snapshot.pins))
+        if parted and prefix_bound(snapshot.profile.model):
             view = view.adding(DropBound())
         committed = attrs.evolve(
             snapshot,
@@ -89,6 +96,19 @@ def commit(
     raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
 
 
+def _said_again(turn: Turn) -> bytes:
+    """What was sent, as it can be said behind a summary: results without their calls."""
+    told = [
+        text_block(
+            f"[Record: {call.use.name} answered:]\n"
+            f"{told_result(json.loads(call.result))}"
+        )
+        for call in turn.calls
+        if call.result
+    ]
+    return b",".join([*told, turn.content] if turn.content else told)
+
+
 def prefix_bound(model: str) -> bool:
     """True if a model's thinking is bound to everything that stands before it."""
     known = spec(model)
@@ -98,6 +118,14 @@ def prefix_bound(model: str) -> bool:
 def pinned_blocks(pins: tuple[tuple[str, str], ...]) -> bytes:
     """The pinned texts, as blocks that go along with a summary."""
     return b",".join(text_block(f"[Pinned: {name}]\n{text}") for name, text in pins)
+
+
+def written_elsewhere(reply: Reply) -> bool:
+    """True if another model wrote a reply: such a turn is kept in no thread.
+
+    Source: Anthropic docs, build-with-claude/refusals-and-fallback.
+    """
+    return b'"fallback_message"' in reply.meta
 
 
 def learned(
@@ -116,9 +144,7 @@ def learned(
         case ev.RequestSent():
             thread = thread.sent(event.copy, fire)
         case ev.ReplyConfirmed():
-            # Another model wrote it (Anthropic docs: build-with-claude/
-            # refusals-and-fallback), and its turns are kept nowhere.
-            elsewhere = b'"fallback_message"' in event.reply.meta
+            elsewhere = written_elsewhere(event.reply)
             thread = thread.confirmed(turn.copy, fire, elsewhere=elsewhere)
         case ev.TurnFailed() if turn.state == TurnState.SENT:
             fault = event.fault
@@ -126,7 +152,7 @@ def learned(
                 unsupported = fault.code == "thread_unsupported_request"
                 thread = thread.failed(turn.copy, fire, unsupported=unsupported)
                 if fault.code == "thread_already_continued" and turn.unknown:
-                    snapshot = attrs.evolve(snapshot, lost=snapshot.lost + 1)
+                    snapshot = attrs.evolve(snapshot, lost=_lost_one_more(snapshot))
             elif fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
                 snapshot = attrs.evolve(snapshot, refused=snapshot.refused + 1)
             elif fault.kind is FaultKind.REFUSAL:
@@ -141,6 +167,14 @@ def learned(
     if thread is snapshot.thread:
         return snapshot
     return attrs.evolve(snapshot, thread=thread)
+
+
+def _lost_one_more(snapshot: Snapshot) -> Lost:
+    """A reply was confirmed at the server, was paid, and is nowhere to be had."""
+    head = snapshot.history.head
+    read = 0 if head is None else head.reply.usage.context
+    lost = snapshot.lost
+    return Lost(lost.replies + 1, lost.input_tokens + read)
 
 
 def _told_of_length(snapshot: Snapshot, event: ev.TurnFailed) -> Snapshot:

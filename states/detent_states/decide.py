@@ -10,7 +10,6 @@ from typing import Final, TypeAlias, final
 import attrs
 
 from detent_states.commit import prefix_bound
-from detent_states.encoding import parts
 from detent_states.faults import (
     SUSPENDING,
     Fault,
@@ -20,45 +19,38 @@ from detent_states.faults import (
 )
 from detent_states.history import Method
 from detent_states.outcome import Outcome
-from detent_states.profile import Purpose
+from detent_states.profile import Cache, Purpose
 from detent_states.remedy import Remedy
-from detent_states.replayed import mended
 from detent_states.request import Copy
 from detent_states.room import (
-    OLD_RESULT_BYTES,
     RECORD_BYTES,
     Choose,
     Compact,
     CompactionPolicy,
     boundary,
     room,
-    unbound,
 )
-from detent_states.shown import Place, locate, messages
 from detent_states.snapshot import Snapshot, Turn
+from detent_states.stubbing import STUBS_MAX as STUBS_MAX
+from detent_states.stubbing import changes, place_of, without_block, without_files
 from detent_states.view import (
-    REFUSED_PART,
+    BINDING_BETA,
+    COMPACT_BETA,
     DropBeta,
     DropBound,
     DropField,
     Flatten,
-    Hide,
     IgnoreBase,
     Op,
-    Shrink,
-    Side,
     StripThinking,
-    Stub,
 )
+from detent_states.wrapped import unwrapped
 
 SUSPECT_AFTER: Final = 4
 """Equal transient faults in a row after which the conversation itself is suspected."""
 
 SUMMARY_ATTEMPTS_MAX: Final = 3
 """Requests for one summary that may fail for a passing fault."""
-
-STUBS_MAX: Final = 4
-"""Blocks that are stubbed one by one before a whole part is left out."""
 
 RAISED_MAX: Final = 128_000
 """A reply that was cut off is not asked for with a higher limit than this."""
@@ -137,13 +129,19 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
     turn = snapshot.turn
     if turn is None or turn.fault is None or turn.abandoned:
         return GiveUp()
-    fault = turn.fault
+    fault = unwrapped(turn.fault)
     if fault.kind in SUSPENDING:
         return Suspend(fault.message)
     if fault.kind is FaultKind.TRANSIENT:
         return _wait(snapshot, turn, fault, policies, draw)
     if turn.compacting is not None:
         return _without_summary(turn, fault)
+    if fault.kind is FaultKind.INVALID:
+        gone = _without_reference(snapshot, turn, fault)
+        if gone is not None:
+            return gone
+    if _names_summary(snapshot, turn, fault):
+        return _ignore_base(snapshot, turn, fault, policies.compaction) or GiveUp()
     climb = _CLIMBS.get(fault.kind)
     if climb is None:
         return GiveUp()
@@ -159,18 +157,57 @@ def _wait(
     if turn.compacting is not None and turn.failures >= SUMMARY_ATTEMPTS_MAX:
         return _without_summary(turn, fault)
     wait = policies.retry.wait(fault, turn.failures, draw)
-    if wait is None:
-        return GiveUp()
     # A fault that stays while the server is well is this conversation's own. What has
     # no status is the network's, and says nothing about what was sent.
-    if fault.status is None or turn.failures < SUSPECT_AFTER or turn.compacting:
+    own = fault.status is not None and turn.failures >= SUSPECT_AFTER
+    if wait is None and own and turn.answered and not fault.retry_refused:
+        # The ladder has an end of its own; waiting for less than all of it is no end.
+        return _less(snapshot, policies, fault) or GiveUp()
+    if wait is None:
+        return GiveUp()
+    if not own or turn.compacting:
         return Wait(wait)
+    gone = _without_reference(snapshot, turn, fault)
+    if gone is not None:
+        return gone
     if turn.answered is None and len(snapshot.history) > snapshot.covered:
         return Ask()
     if turn.answered:
-        why = f"the server is well and answers this with {fault.status}"
-        return room(snapshot, policies.compaction, why) or Wait(wait)
+        return _less(snapshot, policies, fault) or Wait(wait)
     return Wait(wait)
+
+
+def _less(
+    snapshot: Snapshot, policies: Policies, fault: Fault
+) -> Choose | Compact | None:
+    why = f"the server is well and answers this with {fault.status}"
+    return room(snapshot, policies.compaction, why)
+
+
+def _names_summary(snapshot: Snapshot, turn: Turn, fault: Fault) -> bool:
+    """True if what is named is the summary that stands for the first exchanges."""
+    if not snapshot.covered or not fault.path or turn.copy is Copy.CONTINUE:
+        return False
+    part, _, place = fault.path.partition(".")
+    base = snapshot.base
+    return (
+        part == "messages" and base is not None and int(place.split(".")[0]) < base.size
+    )
+
+
+def _without_reference(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose | None:
+    """What the server held for us may be gone: do without, before more is suspected."""
+    if turn.copy is Copy.CONTINUE and Remedy.REPLAY not in turn.tried:
+        return Choose(Remedy.REPLAY, fault.message)
+    view, op = snapshot.showing, DropField("container")
+    held = snapshot.profile.setting("container")
+    if held is None or op in view.ops:
+        return None
+    if fault.kind is FaultKind.INVALID and fault.status not in (404, 410):
+        said = fault.message.lower()
+        if "container" not in said and str(held).lower() not in said:
+            return None
+    return Choose(Remedy.DROP_FIELD, fault.message, view.adding(op))
 
 
 def _without_summary(turn: Turn, fault: Fault) -> Decision:
@@ -199,7 +236,13 @@ def _drop_field(
         op = DropBeta(name.partition(":")[2])
     if op in snapshot.showing.ops:
         return None
-    return Choose(Remedy.DROP_FIELD, fault.message, snapshot.showing.adding(op))
+    view = snapshot.showing.adding(op)
+    base = snapshot.base
+    if op == DropBeta(COMPACT_BETA) and base and base.method is Method.SIGNED:
+        view = view.adding(IgnoreBase(base.covers))  # it must not travel without
+    if not changes(snapshot, turn, view):
+        return None  # what is named was never sent: another word for something else
+    return Choose(Remedy.DROP_FIELD, fault.message, view)
 
 
 def _rethread(
@@ -255,106 +298,65 @@ def _rethink(
 ) -> Decision | None:
     """Thinking is refused: the API's own control, else without, else as a record."""
     view, size = snapshot.showing, len(snapshot.history)
-    if prefix_bound(snapshot.profile.model) and not view.drops_bound:
+    controlled = BINDING_BETA not in view.unnamed and not view.drops_bound
+    if prefix_bound(snapshot.profile.model) and controlled:
         return Choose(Remedy.DROP_BOUND, fault.message, view.adding(DropBound()))
     closed = boundary(snapshot)
     stripped = view.adding(StripThinking(closed)) if closed else view
-    if closed == size and stripped is not view:
+    if closed == size and changes(snapshot, turn, stripped):
         return Choose(Remedy.STRIP, fault.message, stripped)
     if not turn.calls:
         return None
     # Thinking is never stripped inside an open tool turn: it is told as a whole.
     flat = stripped.adding(Flatten(closed, size, RECORD_BYTES * 8))
-    return Choose(Remedy.FLATTEN, fault.message, flat) if flat is not view else None
+    if not changes(snapshot, turn, flat):
+        return None
+    return Choose(Remedy.FLATTEN, fault.message, flat)
 
 
 def _search(
     snapshot: Snapshot, turn: Turn, fault: Fault, _: CompactionPolicy
 ) -> Decision | None:
-    del fault
-    if Remedy.BISECT in turn.tried or len(snapshot.history) == snapshot.covered:
+    gone = without_files(snapshot, fault)
+    if gone is not None:
+        return gone
+    # Once proves nothing: it may be an outage, a filter, or the words that were said;
+    # and that a copy cannot be continued says nothing about the conversation.
+    if snapshot.refused <= 1 + (Remedy.REPLAY in turn.tried):
         return None
-    # Once proves nothing: it may be an outage, a filter, or the words that were said.
-    return Search() if snapshot.refused > 1 else None
+    return None if Remedy.BISECT in turn.tried else Search()
+
+
+def otherwise(snapshot: Snapshot, fault: Fault) -> tuple[Choose, ...]:
+    """What is left where no part of the history is to blame: what we put around it.
+
+    The hints that the engine adds by itself, and the summary that stands for the first
+    part of the history, are no part of what anybody said.
+    """
+    view, profile = snapshot.showing, snapshot.profile
+    hints = ["diagnostics"] if profile.diagnostics else []
+    if profile.cache is not Cache.OFF:
+        hints.append("cache_control")
+    bare = view.adding(*map(DropField, hints))
+    left: list[Choose] = []
+    if bare is not view:
+        left.append(Choose(Remedy.DROP_FIELD, fault.message, bare))
+    if snapshot.covered:
+        shown = view.adding(IgnoreBase(snapshot.covered))
+        left.append(Choose(Remedy.IGNORE_BASE, fault.message, shown))
+    return tuple(left)
 
 
 def _stub(
     snapshot: Snapshot, turn: Turn, fault: Fault, policy: CompactionPolicy
 ) -> Decision | None:
-    """A block is named: a note in its place, or the part it stands in is left out."""
+    """A block is named: it is left out, unless nobody knows which it is."""
     if fault.path is None or not fault.path.startswith("messages."):
         return None if fault.path else _search(snapshot, turn, fault, policy)
-    place = _named(snapshot, turn, fault.path)
+    place = place_of(snapshot, turn, fault.path)
     if place is None:
         return _search(snapshot, turn, fault, policy)
-    staged = place.exchange >= len(snapshot.history)
-    results = len(turn.calls) if staged else 0
-    if staged and (place.block < 0 or place.block >= results):
-        return None  # the user's own words: he is told which
-    if turn.tried.count(Remedy.STUB) >= STUBS_MAX:
-        view = snapshot.showing.adding(Shrink(place.exchange + 1, OLD_RESULT_BYTES))
-        return _tried_once(snapshot, turn, Remedy.SHRINK, fault, view.ops)
-    op = _instead(snapshot, place, fault)
-    if op is None or op in snapshot.showing.ops:
-        return _leave_out(snapshot, turn, place, fault)
-    view = snapshot.showing.adding(op, *unbound(snapshot))
-    return Choose(Remedy.STUB, fault.message, view)
-
-
-def _named(snapshot: Snapshot, turn: Turn, path: str) -> Place | None:
-    sent = messages(snapshot.showing, snapshot.history, snapshot.base, turn.staged)
-    if turn.copy is Copy.CONTINUE:
-        sent = [m for m in sent if m.exchange >= len(snapshot.history)]
-    return locate(path, sent)
-
-
-def _instead(snapshot: Snapshot, place: Place, fault: Fault) -> Op | None:
-    """What stands in the place of a block that is named."""
-    note = f"[Left out: the service refuses this block ({_short(fault.message)}).]"
-    history = snapshot.history
-    if place.block < 0:
-        return None
-    if place.side is Side.USER:
-        return Stub(place.exchange, place.side, place.block, place.inner, note)
-    blocks = parts(history[place.exchange].replayed)
-    if place.block >= len(blocks):
-        return None
-    if b'tool_use"' in blocks[place.block] or b'_tool_result"' in blocks[place.block]:
-        # A call and its result go together, and so does whatever is around them.
-        return Flatten(place.exchange, place.exchange + 1, RECORD_BYTES * 8)
-    return Stub(place.exchange, place.side, place.block, -1, "")
-
-
-def _leave_out(
-    snapshot: Snapshot, turn: Turn, place: Place, fault: Fault
-) -> Decision | None:
-    """Leave out the whole turn in which a place stands; flatten the one going on."""
-    history, size = snapshot.history, len(snapshot.history)
-    closed = boundary(snapshot)
-    if place.exchange >= closed:
-        op: Op = Flatten(closed, size, RECORD_BYTES * 8)
-        made = snapshot.showing.adding(op, *unbound(snapshot))
-        return _tried_once(snapshot, turn, Remedy.FLATTEN, fault, made.ops)
-    number = history[place.exchange].turn
-    start = max(history.end_of_turn(number - 1), snapshot.covered)
-    until = min(history.end_of_turn(number), closed)
-    op = Hide(start, until, REFUSED_PART)
-    made = snapshot.showing.adding(op, *unbound(snapshot))
-    return _tried_once(snapshot, turn, Remedy.HIDE, fault, made.ops)
-
-
-def _tried_once(
-    snapshot: Snapshot, turn: Turn, remedy: Remedy, fault: Fault, ops: tuple[Op, ...]
-) -> Decision | None:
-    view = snapshot.showing.adding(*ops)
-    if view is snapshot.showing or remedy in turn.tried:
-        return None
-    return Choose(remedy, fault.message, view)
-
-
-def _short(message: str) -> str:
-    message = mended(message)
-    return message if len(message) <= 80 else message[:77] + "..."
+    return without_block(snapshot, turn, place, fault)
 
 
 _Climb: TypeAlias = Callable[

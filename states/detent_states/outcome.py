@@ -47,8 +47,8 @@ def outcome(reply: Reply) -> Outcome:
 
     Contradictions are settled so that no call is left open, none runs by accident, and
     nothing is sent that cannot be accepted: a `tool_use` stop without calls rests; a
-    pause that is not among server tools rests, because a request must not end on an
-    assistant's word; calls under any other stop reason are closed as not executed,
+    pause that is not among server tools, nor behind a summary, rests, because a request
+    must not end on an assistant's word; calls under any other stop reason are closed as not executed,
     except under a pause, where they are run like any others.
     """
     known = STOP_REASONS.get(reply.stop_reason, Outcome.REST)
@@ -57,11 +57,24 @@ def outcome(reply: Reply) -> Outcome:
     if known is Outcome.RESUME:
         if reply.tool_uses:
             return Outcome.CALLS
-        if not _ends_among_server_tools(reply):
+        if not (_ends_among_server_tools(reply) or only_summary(reply)):
             known = Outcome.REST
     if known is Outcome.REST and not reply.content:
         return Outcome.EMPTY
     return known
+
+
+def only_summary(reply: Reply) -> bool:
+    """True if the server summarised the context in the middle of a turn and paused.
+
+    It answers what is said after that (Anthropic docs: build-with-claude/compaction,
+    `pause_after_compaction`), so what was said is said again.
+    """
+    return (
+        reply.stop_reason == "compaction"
+        and bool(reply.blocks)
+        and all(block.get("type") == "compaction" for block in reply.blocks)
+    )
 
 
 def _ends_among_server_tools(reply: Reply) -> bool:

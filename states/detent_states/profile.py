@@ -42,6 +42,12 @@ _MARKS: Final[Mapping[Cache, Mapping[str, str]]] = {
     Cache.LONG: {"type": "ephemeral", "ttl": "1h"},
 }
 
+# At most so many markers in a request, and in one on a server thread (Anthropic docs:
+# build-with-claude/prompt-caching, build-with-claude/message-threads).
+_MARKS_MAX: Final = 4
+_MARKS_THREAD_MAX: Final = 3
+_SHARED: Final = ("tools", "system")
+
 # On-demand compaction does not combine with these (Anthropic docs:
 # build-with-claude/compaction-on-demand).
 _NOT_WITH_COMPACTION: Final = frozenset(
@@ -126,19 +132,23 @@ class Profile:
         One marker follows the end of the conversation (the API's own top-level one, so
         that no message ever changes for it); one stands behind what all conversations
         of this profile share. Whoever sets markers of his own keeps them, and of ours
-        only the first is added.
+        only the first is added, where there is room for one more.
         """
         fields = dict(self.settings)
         if self.cache is Cache.OFF or "cache_control" in dropped:
             return fields
         mark = dict(_MARKS[self.cache])
-        if any(b'"cache_control"' in value for value in fields.values()):
+        own = sum(map(_marks_in, map(fields.get, _SHARED)))
+        if own:
             mark = dict(_MARKS[Cache.SHORT])  # a longer one may not come after theirs
-        elif "system" in fields:
-            fields["system"] = _with_mark(json.loads(fields["system"]), mark)
-        elif "tools" in fields:
-            fields["tools"] = _with_mark(json.loads(fields["tools"]), mark)
-        fields.setdefault("cache_control", encode(mark))
+        elif "cache_control" in fields:
+            return fields
+        else:
+            shared = next((n for n in ("system", "tools") if n in fields), None)
+            if shared is not None:
+                fields[shared] = _with_mark(json.loads(fields[shared]), mark)
+        if own < (_MARKS_MAX if self.threads is Threads.OFF else _MARKS_THREAD_MAX):
+            fields.setdefault("cache_control", encode(mark))
         return fields
 
     def setting(self, name: str) -> Any:
@@ -155,6 +165,17 @@ class Profile:
             "max_tokens": self.max_tokens,
             **{name: json.loads(value) for name, value in self.settings},
         }
+
+
+def _marks_in(encoded: bytes | None) -> int:
+    """How many markers a system prompt or a list of tools has."""
+    if encoded is None or b'"cache_control"' not in encoded:
+        return 0
+    blocks: Any = json.loads(encoded)
+    if not isinstance(blocks, list):
+        return 0
+    marks = [one.get("cache_control") for one in cast("list[dict[str, Any]]", blocks)]
+    return len(marks) - marks.count(None)
 
 
 def _with_mark(value: object, mark: Mapping[str, str]) -> bytes:

@@ -63,7 +63,7 @@ SAYS: Final[Mapping[Remedy, str]] = {
     Remedy.BISECT: "the second time: find the part that is refused, by trials without effect",
     Remedy.RAISE: "ask once more with a higher limit for the reply",
     Remedy.CLOSE: "leave out the server tool that was never finished",
-    Remedy.SKIP: "go on without a summary",
+    Remedy.SKIP: "do without the summary that failed",
     Remedy.SUSPEND: "wait for the world to change; retry() goes on",
 }
 """Each remedy in words."""
@@ -87,7 +87,7 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
     FaultKind.BLOCK: (Remedy.STUB, Remedy.BISECT),
     FaultKind.THINKING: (Remedy.DROP_BOUND, Remedy.STRIP, Remedy.FLATTEN),
     FaultKind.INVALID: (Remedy.BISECT,),
-    FaultKind.COMPACTION: (Remedy.IGNORE_BASE,),
+    FaultKind.COMPACTION: (Remedy.IGNORE_BASE, Remedy.SKIP, Remedy.TELL),
     FaultKind.CUT_OFF: (Remedy.RAISE,),
     FaultKind.AUTH: (Remedy.SUSPEND,),
     FaultKind.BILLING: (Remedy.SUSPEND,),

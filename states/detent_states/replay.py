@@ -10,13 +10,17 @@ from collections.abc import Sequence
 import attrs
 
 from detent_states import events as ev
+from detent_states.commit import written_elsewhere
 from detent_states.errors import IllegalEventError
 from detent_states.events import Event
 from detent_states.history import Exchange, History
+from detent_states.machine import Table
 from detent_states.profile import Purpose
 from detent_states.reply import Spent
+from detent_states.request import Copy
 from detent_states.snapshot import Snapshot
 from detent_states.step import begin, fold
+from detent_states.thread import ThreadState
 
 
 def replay(events: Sequence[Event]) -> Snapshot:
@@ -84,11 +88,17 @@ def _taken(
     """
     sealed: list[Exchange] = []
     metas: list[bytes] = []
+    thread = snapshot.thread
     for _ in range(count - 1):
-        opened, _, confirmed = events[index : index + 3]
+        opened, sent, confirmed = events[index : index + 3]
         assert isinstance(opened, ev.TurnOpened)
+        assert isinstance(sent, ev.RequestSent)
         assert isinstance(confirmed, ev.ReplyConfirmed)
         reply = confirmed.reply
+        if sent.copy is not Copy.NONE or thread.state is not ThreadState.OFF:
+            thread = thread.sent(sent.copy, Table.choose)
+            elsewhere = written_elsewhere(reply)
+            thread = thread.confirmed(sent.copy, Table.choose, elsewhere=elsewhere)
         sealed.append(Exchange.seal(opened.turn, opened.content, reply))
         metas.append(reply.meta)
         index += 3
@@ -97,6 +107,7 @@ def _taken(
             snapshot,
             history=History((*snapshot.history, *sealed)),
             spent=Spent(snapshot.usage, metas),
+            thread=thread,
             turn=None,
             turns=snapshot.turns + len(sealed),
         )

@@ -7,18 +7,22 @@ function of the record, so it is the same bytes live, after a reload and in ever
 
 Each block type has a whitelist. A reply that is legal already, as nearly all are, comes
 back as the very bytes it was. A block of a type that nobody knows is left alone: what
-cannot be judged here is left to the server, and to the remedies.
+cannot be judged here is left to the server, and to the remedies. What is no text at all,
+a lone surrogate, travels in no block; thinking that was never signed is nothing at all.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from detent_states.encoding import encode, spans
 
 _PLAIN: Final = b'{"type":"text","text":"'
+
+_ANSWER: Final = frozenset({"type", "tool_use_id", "content"})
+_CITED: Final = frozenset({"type", "cited_text", "document_index", "document_title"})
 
 FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "text": frozenset({"type", "text", "citations"}),
@@ -26,15 +30,35 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "redacted_thinking": frozenset({"type", "data"}),
     "tool_use": frozenset({"type", "id", "name", "input", "caller", "toolset_name"}),
     "server_tool_use": frozenset({"type", "id", "name", "input", "caller"}),
+    "web_search_tool_result": _ANSWER | {"caller"},
+    "web_fetch_tool_result": _ANSWER | {"caller"},
+    "advisor_tool_result": _ANSWER,
+    "code_execution_tool_result": _ANSWER,
+    "bash_code_execution_tool_result": _ANSWER,
+    "text_editor_code_execution_tool_result": _ANSWER,
+    "tool_search_tool_result": _ANSWER,
     "mcp_tool_use": frozenset({"type", "id", "name", "input", "server_name"}),
+    "mcp_tool_result": _ANSWER | {"is_error"},
+    "mcp_tool_listing": frozenset({"type", "mcp_server_name", "tools"}),
+    "container_upload": frozenset({"type", "file_id"}),
     "compaction": frozenset(
         {"type", "content", "encrypted_content", "signature", "tool_changes"}
     ),
+    "fallback": frozenset({"type", "from", "to", "trigger"}),
 }
 """What each block type may carry in a request; other types pass as they are."""
 
+CITATIONS: Final[Mapping[str, frozenset[str]]] = {
+    "char_location": _CITED | {"start_char_index", "end_char_index"},
+    "page_location": _CITED | {"start_page_number", "end_page_number"},
+    "content_block_location": _CITED | {"start_block_index", "end_block_index"},
+}
+"""What these citations may carry in a request; an answer says more."""
+
 _ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_SERVER_ID: Final = re.compile(r"srvtoolu_[a-zA-Z0-9_]+")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_SPOILED: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def replay_form(content: bytes) -> bytes:
@@ -54,9 +78,10 @@ def replay_form(content: bytes) -> bytes:
     made: list[bytes] = []
     changed = False
     for block, (start, end) in zip(blocks, places, strict=True):
-        legal = _legal(block)
+        raw = text[start:end]
+        legal = _legal(block, escaped="\\u" in raw)
         if legal is block:
-            made.append(text[start:end].encode())
+            made.append(raw.encode())
             continue
         changed = True
         if legal is not None:
@@ -70,12 +95,15 @@ def plainly_legal(content: bytes) -> bool:
     A loaded conversation has thousands of these. It decides nothing that the whitelist
     would decide otherwise; a property test holds it to that.
     """
-    return not content or (
-        content.startswith(_PLAIN)
-        and content.count(b'":') == 2
-        and 0x20 < content[len(_PLAIN)] < 0x7F
-        and content[len(_PLAIN)] not in b'\\"'
-        and b"\\u" not in content
+    if not (content.startswith(_PLAIN) and content.endswith(b'"}')):
+        return not content
+    said = content[len(_PLAIN) : -2]
+    # A quote that opens something more is never behind a backslash.
+    return (
+        0x20 < (said or b" ")[0] < 0x7F
+        and said[0] not in b'\\"'
+        and said.count(b'"') == said.count(b'\\"')
+        and b"\\u" not in said
     )
 
 
@@ -87,13 +115,25 @@ def replay_id(id_: object) -> str:
     return "toolu_" + sha256(text.encode(errors="surrogatepass")).hexdigest()[:24]
 
 
-def _legal(block: dict[str, Any]) -> dict[str, Any] | None:
+def _server_id(id_: object) -> str:
+    """The same for a call of a server tool, whose ids have a form of their own."""
+    text = str(id_)
+    if _SERVER_ID.fullmatch(text):
+        return text
+    return "srvtoolu_" + sha256(text.encode(errors="surrogatepass")).hexdigest()[:24]
+
+
+def _legal(block: dict[str, Any], *, escaped: bool) -> dict[str, Any] | None:
     """The block itself if it is legal, a legal one in its place, or None for none."""
     type_ = block.get("type")
     if not isinstance(type_, str):
         return None
     repair = _REPAIRS.get(type_)
     found = block if repair is None else repair(block)
+    if found is not None and escaped and _torn(found):
+        if type_ in ("thinking", "redacted_thinking"):
+            return None  # a signature holds for what was signed, to the letter
+        found = cast("dict[str, Any]", mended_value(found))
     allowed = FIELDS.get(type_)
     if found is None or allowed is None or found.keys() <= allowed:
         return found
@@ -101,15 +141,31 @@ def _legal(block: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _text(block: dict[str, Any]) -> dict[str, Any] | None:
-    text = block.get("text")
+    text, cited = block.get("text"), block.get("citations")
     if not isinstance(text, str) or not text.strip():
         return None
     found = block
-    if _broken(text):
+    if _SPOILED.search(text):
         found = {**found, "text": mended(text)}
-    if "citations" in found and not isinstance(found["citations"], list):
+    if isinstance(cited, list):
+        given = cast("list[object]", cited)
+        kept = [_citation(one) for one in given]
+        if any(new is not old for new, old in zip(kept, given, strict=True)):
+            found = {**found, "citations": kept}
+    elif "citations" in found:
         found = {name: v for name, v in found.items() if name != "citations"}
     return found
+
+
+def _citation(given: object) -> object:
+    """A citation without what exists in answers only; itself if it has nothing of it."""
+    if not isinstance(given, dict):
+        return given
+    cited = cast("dict[str, object]", given)
+    allowed = CITATIONS.get(str(cited.get("type")))
+    if allowed is None or cited.keys() <= allowed:
+        return cited
+    return {name: value for name, value in cited.items() if name in allowed}
 
 
 def _call(block: dict[str, Any]) -> dict[str, Any]:
@@ -125,45 +181,87 @@ def _call(block: dict[str, Any]) -> dict[str, Any]:
         }
     if not isinstance(given, dict):
         found = {**found, "input": {}}
-    elif _broken(json.dumps(given, ensure_ascii=False)):
-        found = {**found, "input": _mended_value(cast("object", given))}
+    elif (whole := mended_value(cast("object", given))) != given:
+        found = {**found, "input": whole}
     if found.get("caller", "") is None or found.get("toolset_name", "") is None:
         found = {n: v for n, v in found.items() if v is not None}
     return found
+
+
+def _thought(block: dict[str, Any]) -> dict[str, Any] | None:
+    """Thinking, if it has its seal: a stream that lost it left what nobody takes."""
+    if not isinstance(block.get("thinking"), str) or not block.get("signature"):
+        return None
+    return block
+
+
+def _redacted(block: dict[str, Any]) -> dict[str, Any] | None:
+    return block if block.get("data") else None
 
 
 def _summary(block: dict[str, Any]) -> dict[str, Any] | None:
     return None if block.get("content") == "" else block
 
 
-_REPAIRS: Final[Mapping[str, Callable[[dict[str, Any]], dict[str, Any] | None]]] = {
-    "text": _text,
-    "tool_use": _call,
-    "server_tool_use": lambda block: (
-        block if isinstance(block.get("input"), dict) else {**block, "input": {}}
+def _served(block: dict[str, Any]) -> dict[str, Any]:
+    """A call of the server's own tool."""
+    found = _renamed(block, "id", _server_id)
+    return found if isinstance(found.get("input"), dict) else {**found, "input": {}}
+
+
+def _remote(block: dict[str, Any]) -> dict[str, Any]:
+    """A call of a tool that the server calls elsewhere."""
+    found = _renamed(block, "id", replay_id)
+    return found if isinstance(found.get("input"), dict) else {**found, "input": {}}
+
+
+def _renamed(
+    block: dict[str, Any], field: str, name: Callable[[object], str]
+) -> dict[str, Any]:
+    """The block with an id in its form; a call and its result are renamed alike."""
+    id_ = block.get(field)
+    return block if name(id_) == id_ else {**block, field: name(id_)}
+
+
+_Repair: TypeAlias = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+_REPAIRS: Final[Mapping[str, _Repair]] = {
+    **dict.fromkeys(
+        (name for name in FIELDS if name.endswith("_tool_result")),
+        lambda block: _renamed(block, "tool_use_id", _server_id),
     ),
+    "text": _text,
+    "thinking": _thought,
+    "redacted_thinking": _redacted,
+    "tool_use": _call,
+    "server_tool_use": _served,
+    "mcp_tool_use": _remote,
+    "mcp_tool_result": lambda block: _renamed(block, "tool_use_id", replay_id),
     "compaction": _summary,
 }
 
 
-def _broken(text: str) -> bool:
-    """True if a text cannot travel: a lone surrogate, or a NUL."""
-    return "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text)
+def _torn(value: object) -> bool:
+    """True if some text in a value is no text: it has a lone surrogate."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def mended(text: str) -> str:
     """A text with what cannot travel replaced, character for character."""
-    return "".join(
-        "\ufffd" if c == "\x00" or "\ud800" <= c <= "\udfff" else c for c in text
-    )
+    return _SPOILED.sub("\ufffd", text)
 
 
-def _mended_value(value: object) -> object:
+def mended_value(value: object) -> object:
+    """A JSON value with what cannot travel replaced in every text of it."""
     if isinstance(value, str):
         return mended(value)
     if isinstance(value, dict):
         pairs = cast("dict[str, object]", value).items()
-        return {mended(name): _mended_value(one) for name, one in pairs}
+        return {mended(name): mended_value(one) for name, one in pairs}
     if isinstance(value, list):
-        return [_mended_value(one) for one in cast("list[object]", value)]
+        return [mended_value(one) for one in cast("list[object]", value)]
     return value

@@ -12,6 +12,8 @@ from typing import Any, cast, final
 
 import attrs
 
+from detent_states.replayed import replay_id
+
 
 @final
 @attrs.frozen
@@ -229,10 +231,14 @@ class Reply:
 
 
 def _tool_use(block: Mapping[str, Any], broken: Mapping[str, str]) -> ToolUse:
-    """One call; its input is None where it was cut off, or is no object at all."""
-    id_, given = str(block["id"]), block.get("input")
-    if id_ in broken:
-        return ToolUse(id_, str(block["name"]), None, broken[id_])
+    """One call; its input is None where it was cut off, or is no object at all.
+
+    Its id is the one it is sent back with, because that is what its result answers.
+    """
+    id_, given = replay_id(block["id"]), block.get("input")
+    raw = broken.get(str(block["id"]))
+    if raw is not None:
+        return ToolUse(id_, str(block["name"]), None, raw)
     if not isinstance(given, dict):
         return ToolUse(id_, str(block["name"]), None, json.dumps(given))
     return ToolUse(id_, str(block["name"]), cast("dict[str, Any]", given))

@@ -1,24 +1,23 @@
 """The one builder that makes every request, by joining what is encoded already."""
 
 from enum import StrEnum
-from typing import Any, Final, final
+from typing import Any, final
 
 import attrs
 
-from detent_states.encoding import encode
+from detent_states.encoding import encode, text_block
 from detent_states.history import Base, History, Method, user_message
+from detent_states.models import spec
 from detent_states.profile import Profile, Purpose
-from detent_states.shown import base_in_force, wires
-from detent_states.view import EMPTY, View
-
-COMPACT_BETA: Final = "compact-2026-09-04"
-"""The beta that on-demand compaction needs, then and on every later request."""
-
-THREADS_BETA: Final = "message-threads-2026-08-12"
-"""The beta that server threads need."""
-
-BINDING_BETA: Final = "thinking-binding-controls-2026-08-01"
-"""The beta that the control over bound thinking needs."""
+from detent_states.shown import base_in_force, ends_openly, wires
+from detent_states.view import (
+    BINDING_BETA,
+    COMPACT_BETA,
+    EMPTY,
+    GO_ON,
+    THREADS_BETA,
+    View,
+)
 
 
 class Copy(StrEnum):
@@ -74,7 +73,8 @@ def build(
         history: The confirmed exchanges.
         base: The summary in force, standing for the first exchanges.
         staged: The new user message's blocks, comma-separated; empty to resume a
-            paused turn or to compact.
+            paused turn or to compact. A paused turn that a view shows without its pause
+            ends in a few words of ours, because no request may end in the assistant's.
         view: How the history is shown.
         copy: What it has to do with the server's copy.
         purpose: An ordinary request, or a request for a summary.
@@ -88,6 +88,12 @@ def build(
     else:
         messages = wires(view, history, base, staged)
     compacting = purpose is Purpose.COMPACTION
+    if (
+        view.ops
+        and messages
+        and not (staged or compacting or ends_openly(messages[-1]))
+    ):
+        messages.append(user_message(text_block(GO_ON)))
     tail = b"]"
     if profile.diagnostics and not compacting and "diagnostics" not in view.dropped:
         tail += b',"diagnostics":{"previous_message_id":%s}' % _previous(history)
@@ -100,7 +106,7 @@ def build(
             continued=continued,
             max_tokens=max_tokens,
             dropped=view.dropped,
-            thinking=_thinking(profile) if view.drops_bound else None,
+            thinking=_thinking(profile) if _drops_bound(profile, view) else None,
             instructions=instructions,
         )
     else:
@@ -130,7 +136,7 @@ def betas(
         needed.append(COMPACT_BETA)
     if copy is not Copy.NONE:
         needed.append(THREADS_BETA)
-    if view.drops_bound:
+    if _drops_bound(profile, view):
         needed.append(BINDING_BETA)
     return tuple(n for n in dict.fromkeys(needed) if n not in view.unnamed)
 
@@ -151,6 +157,12 @@ def _thread(copy: Copy, history: History) -> bytes:
     return b',"thread":{"type":"continue","previous_message_id":%s}' % _previous(
         history
     )
+
+
+def _drops_bound(profile: Profile, view: View) -> bool:
+    # Another model, whose thinking is not bound, may not know the control.
+    known = spec(profile.model)
+    return view.drops_bound and known is not None and known.prefix_binding is True
 
 
 def _thinking(profile: Profile) -> bytes:

@@ -5,36 +5,40 @@ what was added since is bounded from its bytes. A count that cannot be true, bec
 missing or larger than the bytes allow, is corrected by them.
 """
 
-import json
 import re
 from typing import Any, Final, cast, final
 
 import attrs
 
 from detent_states.commit import prefix_bound
-from detent_states.history import Method, media_in
+from detent_states.foreseen import (
+    MANY_IMAGES,
+    began_without_thinking,
+    media_most,
+    never_ended,
+    too_many_media,
+)
+from detent_states.history import Method, media_in, user_message
 from detent_states.models import spec
 from detent_states.outcome import Outcome
 from detent_states.remedy import ROOM, Remedy
 from detent_states.shown import wires
 from detent_states.snapshot import Snapshot, Turn, cuttable
+from detent_states.tokens import IMAGE_TOKENS_MAX as IMAGE_TOKENS_MAX
+from detent_states.tokens import bound as bound
 from detent_states.view import (
+    COMPACT_BETA,
     LEFT_OUT,
     DropBound,
     Flatten,
     Hide,
     Op,
     Shrink,
-    Side,
-    Stub,
     View,
 )
 
 WINDOW_UNKNOWN: Final = 200_000
 """The window of a model that has no row: what every model has at least."""
-
-IMAGE_TOKENS_MAX: Final = 4_784
-"""The most tokens one image costs (Anthropic docs: build-with-claude/vision)."""
 
 REQUEST_BYTES_MAX: Final = 32 * 1024 * 1024
 """The longest body the API takes (Anthropic docs: api/errors)."""
@@ -47,6 +51,9 @@ RECORD_BYTES: Final = 512
 
 SQUEEZED_BYTES: Final = 256
 """What is kept of the results that are about to be sent, as a last resort."""
+
+ALL_BYTES: Final = 1 << 31
+"""What is kept of a result where only media are left out: all of it."""
 
 MAX_TOKENS_MIN: Final = 256
 """A reply is not clamped below this."""
@@ -119,49 +126,19 @@ def window(snapshot: Snapshot, policy: CompactionPolicy) -> int:
     return own if snapshot.window is None else min(own, snapshot.window)
 
 
-def bound(blocks: bytes) -> int:
-    """At most how many tokens some encoded blocks are.
-
-    A token of text is two bytes or more where text is ASCII, and rarely less than one
-    elsewhere; what is base64 is counted as what it encodes.
-    """
-    if not media_in(blocks):
-        return len(blocks) // 2 if blocks.isascii() else len(blocks)
-    total = 0
-    for block in cast("list[Any]", json.loads(b"[" + blocks + b"]")):
-        total += _bound_of(block)
-    return total
-
-
-def _bound_of(value: object) -> int:
-    if isinstance(value, dict):
-        members = cast("dict[str, object]", value)
-        if members.get("type") == "image":
-            return IMAGE_TOKENS_MAX
-        if members.get("type") == "document":
-            return len(json.dumps(value)) // 4
-        return sum(map(_bound_of, members.values())) + len(members)
-    if isinstance(value, list):
-        return sum(map(_bound_of, cast("list[object]", value)))
-    if isinstance(value, str):
-        return len(value.encode(errors="surrogatepass")) // (
-            2 if value.isascii() else 1
-        )
-    return 2
-
-
 def context(snapshot: Snapshot) -> int:
     """At most how many tokens the context holds, without what is staged."""
     history, covered = snapshot.history, snapshot.covered
     base = snapshot.base if covered else None
     around = len(snapshot.profile.plain_opening) + (len(base.wire) if base else 0)
     size = history.bytes_of(covered) + around
+    # An image may be a name only; all else that is a token is at least a byte.
+    seen = history.media_of(covered) * IMAGE_TOKENS_MAX
     head = history.head
     if head is None or covered == len(history):
         return size // 2
     counted = head.reply.usage.context
-    # A token is at least a byte, so a larger count is no count of this.
-    return min(counted, size) if counted else size // 2
+    return min(counted, size + seen) if counted else size // 2 + seen
 
 
 def added(turn: Turn) -> int:
@@ -182,6 +159,12 @@ def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | 
     closed = _close_server_tools(snapshot, turn)
     if closed is not None:
         return closed
+    led = _lead_with_thinking(snapshot, turn)
+    if led is not None:
+        return led
+    fewer = _fewer_media(snapshot, turn)
+    if fewer is not None:
+        return fewer
     crowded = _crowded(snapshot, turn)
     if crowded is not None:
         return room(snapshot, policy, crowded)
@@ -190,8 +173,10 @@ def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | 
     asked = turn.max_tokens or snapshot.profile.max_tokens
     trigger = int(min(most * policy.at, most - min(asked, most // 4)))
     size = len(turn.staged) + len(snapshot.profile.plain_opening)
-    if snapshot.history.bytes_of(snapshot.covered) + size < trigger:
-        return None  # a token is at least a byte: it cannot be too much
+    size += snapshot.history.bytes_of(snapshot.covered)
+    media = media_in(turn.staged) + snapshot.history.media_of(snapshot.covered)
+    if size + media * IMAGE_TOKENS_MAX < trigger:
+        return None  # it cannot be too much
     held = context(snapshot)
     if held >= most and not snapshot.showing.ops:
         return room(snapshot, policy, f"the context holds {held} of {most} tokens")
@@ -201,7 +186,23 @@ def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | 
         left = most - held - added(turn)
         if MAX_TOKENS_MIN <= left < asked:
             return Choose(Remedy.CLAMP, "input and reply must fit", max_tokens=left)
-    return _compact(snapshot, policy) if policy.auto else None
+    if not policy.auto or not _worthwhile(snapshot, turn, policy):
+        return None
+    return _compact(snapshot, policy)
+
+
+def _worthwhile(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> bool:
+    """True if enough was said since the last summary to be worth another one.
+
+    Where the settings alone fill the window, or the message that is to be sent, no
+    summary makes room, and without this one would be made for every message.
+    """
+    history, covered = snapshot.history, snapshot.covered
+    base = snapshot.base if covered else None
+    said = history.bytes_of(covered, max(boundary(snapshot), covered))
+    around = len(snapshot.profile.plain_opening) + (len(base.wire) if base else 0)
+    whole = history.bytes_of(covered) + around + len(turn.staged)
+    return said >= whole * policy.gain_min
 
 
 def room(
@@ -218,26 +219,46 @@ def room(
         elif rung is Remedy.TELL:
             made = _tell(snapshot, turn, policy)
         elif rung is Remedy.CLAMP:
-            made = _clamp(turn, why)
+            made = _clamp(snapshot, turn, why)
         else:
             made = _less(snapshot, turn, policy, rung, why)
         if made is not None:
             return made
+    return _hide_the_open_turn(snapshot, turn, why)
+
+
+def _fewer_media(snapshot: Snapshot, turn: Turn) -> Choose | None:
+    """Put notes in the place of the oldest media, where all of them together are too
+    many, or too many for their size, though each was fine when it came."""
+    view, history = snapshot.showing, snapshot.history
+    many, size, covered = MANY_IMAGES, len(history), snapshot.covered
+    staged = media_in(turn.staged)
+    if history.media_of(covered) + staged <= many:
+        return None
+    why = too_many_media(
+        snapshot.profile.model, wires(view, history, snapshot.base, b"")
+    )
+    if why is None:
+        shown = wires(view, history, snapshot.base, turn.staged)
+        why = too_many_media(snapshot.profile.model, shown)
+        own = too_many_media(snapshot.profile.model, [user_message(turn.content)])
+        if why is None or own is not None:
+            return None  # what the user says at once is his to part
+    most = many if "many-image" in why else media_most(snapshot.profile.model)
+    until = covered
+    while until < size and history.media_of(until) + staged > most // 2:
+        until += 1
+    for end in (until, size, size + 1):
+        op = Shrink(end, ALL_BYTES)
+        if op not in view.ops and end > covered:
+            shown_so = view.adding(op, *unbound(snapshot))
+            return Choose(Remedy.SHRINK, why, shown_so)
     return None
 
 
 def _crowded(snapshot: Snapshot, turn: Turn) -> str | None:
-    """Which limit over the whole request is passed, in words; None if none is."""
+    """How the whole body passes the API's limit, in words; None if it does not."""
     view = snapshot.showing
-    told = [op.until for op in view.ops if isinstance(op, Shrink | Hide)]
-    first = max([snapshot.covered, *told])
-    size = len(snapshot.history)
-    media = media_in(turn.staged) if first <= size else 0
-    media += snapshot.history.media_of(min(first, size))
-    known = spec(snapshot.profile.model)
-    most = known.images_max if known is not None else 600
-    if media > most:
-        return f"{media} images and documents are more than {most}"
     total = snapshot.history.bytes_of(snapshot.covered) + len(turn.staged)
     if total < REQUEST_BYTES_MAX * 31 // 32:
         return None
@@ -266,6 +287,7 @@ def _compact(snapshot: Snapshot, policy: CompactionPolicy) -> Compact | None:
         turn is None
         or covers <= snapshot.covered
         or Remedy.SKIP in turn.tried
+        or COMPACT_BETA in snapshot.showing.unnamed
         or snapshot.futile >= policy.futile_max
         or turn.compactions >= policy.per_turn_max
     ):
@@ -307,7 +329,7 @@ _OVER: Final = re.compile(r"exceed context limit: (\d{1,12}) \+ \d+ > (\d{1,12})
 _CAPPED: Final = re.compile(r"^max_tokens: \d+ > (\d{1,12})")
 
 
-def _clamp(turn: Turn, why: str) -> Choose | None:
+def _clamp(snapshot: Snapshot, turn: Turn, why: str) -> Choose | None:
     said = turn.fault.message if turn.fault is not None else ""
     over, capped = _OVER.search(said), _CAPPED.search(said)
     if over is not None:
@@ -316,7 +338,8 @@ def _clamp(turn: Turn, why: str) -> Choose | None:
         left = int(capped[1])
     else:
         return None
-    if Remedy.CLAMP in turn.tried or left < MAX_TOKENS_MIN:
+    asked = turn.max_tokens or snapshot.profile.max_tokens
+    if Remedy.CLAMP in turn.tried or not MAX_TOKENS_MIN <= left < asked:
         return None
     return Choose(Remedy.CLAMP, why, max_tokens=left)
 
@@ -362,7 +385,8 @@ def _hide(snapshot: Snapshot, policy: CompactionPolicy, why: str) -> Choose | No
     """Leave out the oldest turns: first as few as must be, then all but this one."""
     history, limit = snapshot.history, boundary(snapshot)
     view, start = snapshot.showing, snapshot.covered
-    gone = max((op.until for op in view.ops if isinstance(op, Hide)), default=start)
+    hides = [op for op in view.ops if isinstance(op, Hide)]
+    gone = max([start, *(op.until for op in hides if op.start <= start)])
     if limit <= gone:
         return None
     until = limit
@@ -374,32 +398,49 @@ def _hide(snapshot: Snapshot, policy: CompactionPolicy, why: str) -> Choose | No
             if history.bytes_of(size) > keep:
                 break
             until = size
-    kept = tuple(op for op in view.ops if not isinstance(op, Hide))
+    kept = tuple(op for op in view.ops if not isinstance(op, Hide) or op.until > until)
     made = View((*kept, Hide(start, until, LEFT_OUT))).adding(*unbound(snapshot))
     return Choose(Remedy.HIDE, why, made)
 
 
-_SERVER_CALLS: Final = (b'"server_tool_use"', b'"mcp_tool_use"')
+def _hide_the_open_turn(snapshot: Snapshot, turn: Turn, why: str) -> Choose | None:
+    """The last resort: leave out the turn that is going on, too.
+
+    Its last answers stay, as a record: what was done is never kept back.
+    """
+    size, view = len(snapshot.history), snapshot.showing
+    gone = max((op.until for op in view.ops if isinstance(op, Hide)), default=0)
+    if not turn.calls or gone >= size:
+        return None
+    kept = tuple(op for op in view.ops if not isinstance(op, Hide))
+    made = View((*kept, Hide(snapshot.covered, size, LEFT_OUT)))
+    made = made.adding(*unbound(snapshot))
+    return Choose(Remedy.HIDE, why, made) if _smaller(snapshot, turn, made) else None
+
+
+def _lead_with_thinking(snapshot: Snapshot, turn: Turn) -> Choose | None:
+    """Show the open tool turn as a record, where it began without thinking and thinking
+    was switched on since: with a fixed budget it has to begin with some."""
+    mode = snapshot.profile.setting("thinking") if turn.calls else None
+    if not isinstance(mode, dict) or cast("dict[str, Any]", mode).get("type") != (
+        "enabled"
+    ):
+        return None
+    history, start = snapshot.history, boundary(snapshot)
+    if not began_without_thinking(snapshot.showing, history, start):
+        return None
+    flat = Flatten(start, len(history), RECORD_BYTES * 8)
+    why = "the open tool turn began without thinking, which is on now"
+    return Choose(
+        Remedy.FLATTEN, why, snapshot.showing.adding(flat, *unbound(snapshot))
+    )
 
 
 def _close_server_tools(snapshot: Snapshot, turn: Turn) -> Choose | None:
-    """Leave out the server tools of a paused reply that something else now follows."""
-    head = snapshot.history.head
-    if head is None or not turn.content:
-        return None
-    if not any(name in head.wire for name in _SERVER_CALLS):
-        return None
-    blocks = cast("list[dict[str, Any]]", json.loads(b"[" + head.replayed + b"]"))
-    done = {block.get("tool_use_id") for block in blocks}
-    last = len(snapshot.history) - 1
-    ops: list[Op] = [
-        Stub(last, Side.REPLY, place, -1, "")
-        for place, block in enumerate(blocks)
-        if block.get("type") in ("server_tool_use", "mcp_tool_use")
-        and block.get("id") not in done
-    ]
+    """Leave out the calls of server tools that never ended and that something follows."""
+    ops = never_ended(snapshot.history, followed=bool(turn.content))
     view = snapshot.showing.adding(*ops)
     if view is snapshot.showing:
         return None
-    why = "a server tool of the last reply never ended"
+    why = "a server tool never ended, and the conversation goes on"
     return Choose(Remedy.CLOSE, why, view.adding(*unbound(snapshot)))

@@ -14,7 +14,17 @@ import attrs
 
 from detent_states.room import RECORD_BYTES, SQUEEZED_BYTES, boundary, unbound
 from detent_states.snapshot import Snapshot, cuttable
-from detent_states.view import REFUSED_PART, Flatten, Hide, Op, Shrink, View
+from detent_states.view import (
+    REFUSED_PART,
+    Flatten,
+    Hide,
+    IgnoreBase,
+    Op,
+    Shrink,
+    Side,
+    Stub,
+    View,
+)
 
 
 class Phase(StrEnum):
@@ -22,6 +32,11 @@ class Phase(StrEnum):
 
     ALONE = "without its past"
     OPEN = "with the open turn as a record"
+    GONE = "without the open turn"
+    BARE = "without its summary"
+    LEAST = "without its summary and the open turn"
+    SHOWN = "with what its summary stood for"
+    PAST = "with its past again"
     NARROW = "without the first part of its past"
     ONLY = "without the suspected turn only"
     STILL = "as it is"
@@ -70,6 +85,10 @@ class Bisection:
                 return self._without(0, self.high)
             case Phase.OPEN:
                 return self._recorded()
+            case Phase.GONE | Phase.BARE | Phase.LEAST:
+                return self._unsaid()
+            case Phase.SHOWN | Phase.PAST:
+                return self._with_its_past()
             case Phase.NARROW:
                 return self._without(0, (self.low + self.high) // 2)
             case Phase.ONLY:
@@ -86,19 +105,23 @@ class Bisection:
                 return attrs.evolve(self, phase=Phase.OVER, found=found)
             case Phase.ALONE if passed and self.high > 0:
                 return self._narrowed(0, self.high, self.trial)
-            case Phase.ALONE:
-                calls = self.snapshot.turn is not None and self.snapshot.turn.calls
-                return self._at(Phase.OPEN if calls else Phase.OVER)
-            case Phase.OPEN:
+            case Phase.ALONE if passed:
+                return self._at(Phase.OVER)  # nothing was left out, and it passes
+            case Phase.ALONE | Phase.OPEN | Phase.GONE | Phase.BARE | Phase.LEAST:
                 if not passed:
-                    return self._at(Phase.OVER)
-                return attrs.evolve(self, phase=Phase.STILL, found=self.trial)
+                    return self._at(self._further())
+                then = Phase.PAST if self.high > 0 else Phase.STILL
+                if self.phase in (Phase.BARE, Phase.LEAST):
+                    then = Phase.SHOWN
+                return attrs.evolve(self, phase=then, found=self.trial)
+            case Phase.SHOWN if not passed:
+                return self._at(Phase.PAST if self.high > 0 else Phase.STILL)
             case Phase.NARROW:
                 middle = (self.low + self.high) // 2
                 if passed:
                     return self._narrowed(self.low, middle, self.trial)
                 return self._narrowed(middle, self.high, self.found)
-            case Phase.ONLY:
+            case Phase.ONLY | Phase.SHOWN | Phase.PAST:
                 found = self.trial if passed else self.found
                 return attrs.evolve(self, phase=Phase.STILL, found=found)
             case Phase.OVER:
@@ -126,3 +149,50 @@ class Bisection:
         flat = Flatten(self.cuts[-1], size, RECORD_BYTES)
         least = Shrink(size + 1, SQUEEZED_BYTES)
         return self._without(0, self.high).adding(flat, least)
+
+    def _further(self) -> Phase:
+        """What is left out next, where what was left out so far is not enough."""
+        turn = self.snapshot.turn
+        calls = turn is not None and bool(turn.calls)
+        levels = [Phase.ALONE]
+        levels += [Phase.OPEN, Phase.GONE] if calls else []
+        levels += [Phase.BARE] if self.snapshot.covered else []
+        levels += [Phase.LEAST] if calls and self.snapshot.covered else []
+        return [*levels, Phase.OVER][levels.index(self.phase) + 1]
+
+    def _unsaid(self) -> View:
+        """Neither the past nor, as the phase says, the summary and the open turn."""
+        size, start, until = len(self.snapshot.history), self.cuts[0], self.cuts[-1]
+        ops: list[Op] = []
+        if self.phase is not Phase.GONE:
+            ops.append(IgnoreBase(self.snapshot.covered))
+            start = 0
+        if self.phase is not Phase.BARE:
+            # Of the open turn nothing is told: not its calls, and not what they gave.
+            calls = self.snapshot.turn.calls if self.snapshot.turn is not None else ()
+            ops += [
+                Stub(size, Side.USER, place, -1, REFUSED_PART)
+                for place, _ in enumerate(calls)
+            ]
+            until = size
+        ops += [Hide(start, until, REFUSED_PART), *unbound(self.snapshot)]
+        return self.snapshot.showing.adding(*ops)
+
+    def _with_its_past(self) -> View:
+        """What passed, but the turns between summary and open turn are shown again, and
+        so are those that the summary stood for, as the phase says."""
+        assert self.found is not None, "something passed before this is asked"
+        start, until = self.cuts[0], self.cuts[-1]
+        known = self.snapshot.showing.ops
+        ops: list[Op] = []
+        for op in self.found.ops:
+            if op in known or not isinstance(op, Hide):
+                ops.append(op)
+                continue
+            before = start if self.phase is Phase.PAST else 0
+            sides = (
+                (op.start, min(op.until, before)),
+                (max(op.start, until), op.until),
+            )
+            ops += [Hide(a, b, op.note) for a, b in sides if a < b]
+        return View(tuple(ops))

@@ -5,7 +5,8 @@ Rules of this file:
 * The record is read and never changed; what no operation touches is sent as the very
   bytes that were sealed.
 * Whatever the operations are, no result is shown without its call: a result whose call
-  is not shown becomes a line of a written record.
+  is not shown becomes a line of a written record. A server's tool and its result are
+  shown together, or not at all.
 * No text is put into the assistant's mouth: what is told instead of something is told in
   a user message.
 """
@@ -25,7 +26,10 @@ from detent_states.history import (
     assistant_message,
     user_message,
 )
+from detent_states.shortened import cut_text, shrunk, told_result
 from detent_states.view import (
+    LEFT_OUT,
+    REFUSED_PART,
     Flatten,
     Hide,
     Shrink,
@@ -36,7 +40,8 @@ from detent_states.view import (
 )
 
 _THINKING: Final = frozenset({"thinking", "redacted_thinking"})
-_MEDIA: Final = frozenset({"image", "document"})
+_SERVER_CALLS: Final = frozenset({"server_tool_use", "mcp_tool_use"})
+_SERVED: Final = (b'"server_tool_use"', b'"mcp_tool_use"', b'_tool_result"')
 
 
 @final
@@ -89,7 +94,7 @@ def wires(
     start = 0 if base is None else base.covers
     found = [] if base is None else [base.wire]
     size = len(history)
-    reach = max(start, min(view.reach, size))
+    reach = _reach(view, history, start)
     if reach > start:
         found += _memoised(view, history, start, reach)
     found += history.wires(reach)
@@ -107,7 +112,7 @@ def messages(
     base = base_in_force(view, base)
     start = 0 if base is None else base.covers
     size = len(history)
-    reach = max(start, min(view.reach, size))
+    reach = _reach(view, history, start)
     found: list[Message] = []
     if base is not None:
         found += [Message(-1, Side.USER, (), base.wire)] * base.size
@@ -147,8 +152,10 @@ class Place:
     inner: int = -1
 
 
+_AT: Final = r"(\d{1,9})(?!\d)"  # no list is longer, and no message is to be trusted
 _PATH: Final = re.compile(
-    r"messages\.(\d+)(?:\.content\.(\d+)(?:(?:\.tool_result)?\.content\.(\d+))?)?"
+    rf"messages\.{_AT}(?:\.content\.{_AT}(?:(?:\.tool_result)?\.content\.{_AT})?)?",
+    re.ASCII,
 )
 
 
@@ -173,6 +180,40 @@ def locate(path: str, sent: Sequence[Message]) -> Place | None:
         block = message.pieces[block].source
         inner = -1 if block < 0 else inner
     return Place(message.exchange, message.side, block, inner)
+
+
+def ends_openly(wire: bytes) -> bool:
+    """True if messages may end a request: in the user's word, or among server tools."""
+    last = json.loads(b"[" + wire + b"]")[-1]
+    if last["role"] == "user":
+        return True
+    done = {block.get("tool_use_id") for block in last["content"]}
+    return str(last["content"][-1].get("type")).endswith("_tool_result") or any(
+        block.get("type") in _SERVER_CALLS and block.get("id") not in done
+        for block in last["content"]
+    )
+
+
+def _reach(view: View, history: History, start: int) -> int:
+    """The exchange after the last that has to be looked at.
+
+    Where a view ends between a call of a server's tool and its result, which comes with
+    a later reply of that turn, both are looked at.
+    """
+    reach = min(view.reach, len(history))
+    if reach <= start:
+        return start
+    turn = history[reach - 1].turn
+    opened: set[str] = set()
+    at = max(start, history.end_of_turn(turn - 1))
+    while at < reach or (opened and at < len(history) and history[at].turn == turn):
+        if _serves(history[at]):
+            for block in _replayed(history[at]):
+                if block.get("type") in _SERVER_CALLS:
+                    opened.add(str(block.get("id")))
+                opened.discard(str(block.get("tool_use_id")))
+        at += 1
+    return at
 
 
 def _memoised(view: View, history: History, start: int, reach: int) -> list[bytes]:
@@ -222,18 +263,19 @@ class _Rendering:
         """The messages of the exchanges from `start` to before `until`."""
         found: list[Message] = []
         told: Hide | None = None
+        parted = self._parted(start, until)
         for index in range(start, until):
             hide = self._hiding(index)
             if hide is not None:
                 if hide is not told:
-                    note = Piece(text_block(hide.note), -1)
-                    found.append(_message(index, Side.USER, [note]))
+                    note = Piece(text_block(hide.note.strip() or LEFT_OUT), -1)
+                    found.append(_message(-1, Side.USER, [note]))
                 told = hide
                 continue
             told = None
             exchange = self._history[index]
             user = self.user(index, parts(exchange.user)) if exchange.user_size else []
-            reply = self._reply(index, exchange)
+            reply = self._reply(index, exchange, parted.get(index))
             if user:
                 found.append(_message(index, Side.USER, user))
             if reply:
@@ -242,12 +284,13 @@ class _Rendering:
 
     def user(self, index: int, blocks: Sequence[bytes]) -> list[Piece]:
         """The user's blocks of one exchange, or of what is staged."""
-        asked = self._asked(index - 1)
+        asked, hidden = self._asked(index - 1), self._hiding(index - 1) is not None
         stubs = self._stubs.get((index, Side.USER), ())
         most = min(
             (op.bytes_max for op in self._shrinks if index < op.until), default=None
         )
         made: list[Piece] = []
+        results = 0
         for place, data in enumerate(blocks):
             block = json.loads(data)
             changed = block
@@ -256,11 +299,18 @@ class _Rendering:
                     changed = _stubbed(changed, stub)
             if most is not None:
                 changed = shrunk(changed, most)
-            if changed.get("type") == "tool_result" and not asked.get(
-                str(changed.get("tool_use_id")), False
-            ):
+            answers = changed.get("type") == "tool_result"
+            if answers and str(changed.get("tool_use_id")) not in asked:
+                answers = False
                 changed = self._record(index, changed)
-            made.append(Piece(data if changed is block else encode(changed), place))
+                for stub in stubs:
+                    if stub.block == place and stub.inner < 0 and hidden:
+                        # Neither the call nor its result is to be told.
+                        changed = _note(stub)
+            piece = Piece(data if changed is block else encode(changed), place)
+            # What is left of the results comes first, before what became a record.
+            made.insert(results if answers else len(made), piece)
+            results += answers
         return made
 
     def _hiding(self, index: int) -> Hide | None:
@@ -275,28 +325,74 @@ class _Rendering:
                 return op
         return None
 
-    def _asked(self, index: int) -> dict[str, bool]:
-        """The calls of an exchange, if it is shown with them."""
-        if index < self._start or self._flattening(index) or self._hiding(index):
-            return {}
-        return dict.fromkeys(_calls(self._history[index]), True)
+    def _asked(self, index: int) -> frozenset[str]:
+        """The calls of an exchange that it is shown with."""
+        if index < self._start or b'"tool_use"' not in self._history[index].wire:
+            return frozenset()
+        blocks = _replayed(self._history[index])
+        gone = self._dropped(index, blocks)
+        return frozenset(
+            str(block.get("id"))
+            for place, block in enumerate(blocks)
+            if block.get("type") == "tool_use" and place not in gone
+        )
 
-    def _reply(self, index: int, exchange: Exchange) -> list[Piece]:
-        blocks = parts(exchange.replayed)
+    def _dropped(self, index: int, blocks: Sequence[Mapping[str, Any]]) -> set[int]:
+        """The blocks of a reply that the operations leave out."""
+        hidden = self._hiding(index) is not None
+        unanswered = self._hiding(index + 1) is not None
         stubbed = {op.block for op in self._stubs.get((index, Side.REPLY), ())}
         flat = self._flattening(index) is not None
         strip = index < self._strips
-        made: list[Piece] = []
-        for place, data in enumerate(blocks):
-            type_ = str(json.loads(data).get("type"))
-            gone = (
-                place in stubbed
-                or (strip and type_ in _THINKING)
-                or (flat and type_ != "text")
-            )
-            if not gone:
-                made.append(Piece(data, place))
-        return made
+        return {
+            place
+            for place, type_ in enumerate(str(block.get("type")) for block in blocks)
+            if hidden
+            or place in stubbed
+            or (strip and type_ in _THINKING)
+            or (flat and type_ != "text")
+            or (unanswered and type_ == "tool_use")
+        }
+
+    def _parted(self, start: int, until: int) -> dict[int, set[int]]:
+        """What is left out of the replies among whose blocks are a server's tools.
+
+        A call whose result is left out goes with it, and a result with its call. So does
+        a call without its result yet, beside a call of ours that is left out: what is
+        answered to that one is no result any more, and only results may stand between.
+        """
+        gone: dict[int, set[int]] = {}
+        opened: dict[str, tuple[set[int], int]] = {}
+        for index in range(start, until):
+            if not _serves(self._history[index]):
+                continue
+            blocks = _replayed(self._history[index])
+            mine = gone[index] = self._dropped(index, blocks)
+            types = [str(block.get("type")) for block in blocks]
+            answered = {str(block.get("tool_use_id")) for block in blocks}
+            torn = any(types[place] == "tool_use" for place in mine)
+            for place, (type_, block) in enumerate(zip(types, blocks, strict=True)):
+                id_ = str(block.get("id"))
+                if type_ in _SERVER_CALLS:
+                    opened[id_] = mine, place
+                    if torn and id_ not in answered:
+                        mine.add(place)
+                elif type_.endswith("_tool_result"):
+                    call = opened.pop(str(block.get("tool_use_id")), (mine, place))
+                    if place in mine or call[1] in call[0]:
+                        mine.add(place)
+                        call[0].add(call[1])
+        return gone
+
+    def _reply(
+        self, index: int, exchange: Exchange, gone: set[int] | None
+    ) -> list[Piece]:
+        blocks = parts(exchange.replayed)
+        if gone is None:
+            gone = self._dropped(index, [json.loads(data) for data in blocks])
+        return [
+            Piece(data, place) for place, data in enumerate(blocks) if place not in gone
+        ]
 
     def _record(self, index: int, result: Mapping[str, Any]) -> dict[str, Any]:
         """A result whose call is not shown, as a line that tells both."""
@@ -313,15 +409,29 @@ class _Rendering:
         return {"type": "text", "text": text}
 
 
+def _replayed(exchange: Exchange) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(b"[" + exchange.replayed + b"]")
+    return found
+
+
+def _serves(exchange: Exchange) -> bool:
+    """True if a reply has a server's tool in it, or may have."""
+    return any(mark in exchange.wire for mark in _SERVED)
+
+
 def _calls(exchange: Exchange) -> dict[str, dict[str, Any]]:
     if b'"tool_use"' not in exchange.wire:
         return {}
-    blocks: list[dict[str, Any]] = json.loads(b"[" + exchange.replayed + b"]")
+    blocks = _replayed(exchange)
     return {str(b.get("id")): b for b in blocks if b.get("type") == "tool_use"}
 
 
+def _note(stub: Stub) -> dict[str, Any]:
+    return {"type": "text", "text": stub.note.strip() or REFUSED_PART}
+
+
 def _stubbed(block: dict[str, Any], stub: Stub) -> dict[str, Any]:
-    note = {"type": "text", "text": stub.note}
+    note = _note(stub)
     if block.get("type") != "tool_result":
         return note
     content = block.get("content")
@@ -330,63 +440,4 @@ def _stubbed(block: dict[str, Any], stub: Stub) -> dict[str, Any]:
         if stub.inner < len(inner):
             inner[stub.inner] = note
             return {**block, "content": inner}
-    return {**block, "content": stub.note}
-
-
-def shrunk(block: dict[str, Any], most: int) -> dict[str, Any]:
-    """A user's block with its results cut and its media told; itself if it is short."""
-    type_ = block.get("type")
-    if type_ in _MEDIA:
-        return {"type": "text", "text": f"[An earlier {type_} was left out here.]"}
-    if type_ != "tool_result":
-        return block
-    content = block.get("content")
-    if isinstance(content, str):
-        cut = cut_text(content, most)
-        return block if cut == content else {**block, "content": cut}
-    if not isinstance(content, list):
-        return block
-    inner = cast("list[dict[str, Any]]", content)
-    changed = [_shrunk_part(part, most) for part in inner]
-    if all(new is old for new, old in zip(changed, inner, strict=True)):
-        return block
-    return {**block, "content": changed}
-
-
-def _shrunk_part(part: dict[str, Any], most: int) -> dict[str, Any]:
-    if part.get("type") in _MEDIA:
-        return {
-            "type": "text",
-            "text": f"[An earlier {part['type']} was left out here.]",
-        }
-    text = part.get("text")
-    if not isinstance(text, str):
-        return part
-    cut = cut_text(text, most)
-    return part if cut == text else {**part, "text": cut}
-
-
-def cut_text(text: str, most: int) -> str:
-    """A text of at most about `most` bytes: its beginning and its end, and what is gone."""
-    size = len(text.encode(errors="surrogatepass"))
-    if size <= most + 64:
-        return text
-    keep = max(most, 16)
-    data = text.encode(errors="surrogatepass")
-    head = data[: keep * 2 // 3].decode(errors="ignore")
-    tail = data[size - keep // 3 :].decode(errors="ignore")
-    return f"{head}\n[… {size - keep} bytes were left out here …]\n{tail}"
-
-
-def told_result(result: Mapping[str, Any]) -> str:
-    """What a tool result says, as text."""
-    content = result.get("content")
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    said = [
-        str(part.get("text")) if part.get("type") == "text" else f"[{part.get('type')}]"
-        for part in cast("list[dict[str, Any]]", content)
-    ]
-    return "\n".join(said)
+    return {**block, "content": note["text"]}

@@ -172,6 +172,21 @@ class Turn:
 
 @final
 @attrs.frozen
+class Lost:
+    """Replies that were confirmed at the server and never seen here.
+
+    Attributes:
+        replies: How many.
+        input_tokens: At least how many tokens were read for them; what was written
+            nobody knows.
+    """
+
+    replies: int = 0
+    input_tokens: int = 0
+
+
+@final
+@attrs.frozen
 class Paid:
     """What a confirmed request was made from: the same again is the same prefix.
 
@@ -221,7 +236,7 @@ class Snapshot:
     window: int | None = None
     futile: int = 0
     refused: int = 0
-    lost: int = 0
+    lost: Lost = attrs.field(factory=Lost)
     pins: tuple[tuple[str, str], ...] = ()
     paid: Paid | None = None
 

@@ -26,7 +26,7 @@ from detent_states.commit import commit, learned
 from detent_states.errors import CoreBugError, IllegalEventError
 from detent_states.events import Event
 from detent_states.machine import Effect, Table
-from detent_states.profile import Purpose
+from detent_states.profile import Profile, Purpose
 from detent_states.snapshot import (
     Call,
     Compacting,
@@ -39,6 +39,7 @@ from detent_states.snapshot import (
 )
 from detent_states.thread import Fire
 from detent_states.turn import TURN, TurnState
+from detent_states.view import DropBeta, DropField, Op, View
 
 
 @final
@@ -168,9 +169,7 @@ def _apply(
         case ev.ConversationOpened():
             raise IllegalEventError("conversation", "open", "open", ("any but open",))
         case ev.ProfileChanged():
-            thread = snapshot.thread.lost(fire)
-            changed = attrs.evolve(snapshot, profile=event.profile, thread=thread)
-            return attrs.evolve(changed, window=None), None
+            return _reconfigured(snapshot, event.profile, fire), None
         case ev.Forked():
             return snapshot, None
         case ev.TurnOpened():
@@ -190,6 +189,31 @@ def _apply(
             return _call(snapshot, event, fire), None
         case _:
             return _move(snapshot, event, fire)
+
+
+def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:
+    """Under other settings: what was left out under the old ones is given a chance."""
+    old = snapshot.profile
+
+    def stands(op: Op) -> bool:
+        match op:
+            case DropField("diagnostics"):
+                return old.diagnostics == profile.diagnostics
+            case DropField("cache_control"):
+                return old.cache == profile.cache
+            case DropField():
+                return bool(old.setting(op.name) == profile.setting(op.name))
+            case DropBeta():
+                return old.betas == profile.betas
+            case _:
+                return True
+
+    ops = tuple(filter(stands, snapshot.view.ops))
+    view = snapshot.view if ops == snapshot.view.ops else View(ops)
+    thread = snapshot.thread.lost(fire)
+    return attrs.evolve(
+        snapshot, profile=profile, view=view, thread=thread, window=None
+    )
 
 
 def _noted_beside(

@@ -103,9 +103,10 @@ class Thread:
             )
         if copy is not Copy.CREATE:
             return self
-        return self.lost(fire)._moved(
-            fire, "replay" if self.state in (_ON, _LOST) else "enable"
-        )
+        left = self.lost(fire)
+        if left is not self:  # given up for a new one, without a word from the server
+            left = attrs.evolve(left, losses=left.losses + 1)
+        return left._moved(fire, "replay" if self.state in (_ON, _LOST) else "enable")
 
     def confirmed(self, copy: Copy, fire: Fire, *, elsewhere: bool) -> "Thread":
         """What it is once a reply was confirmed.

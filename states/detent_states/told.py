@@ -12,7 +12,7 @@ from detent_states.encoding import encode, text_block
 from detent_states.history import Exchange, History, Method, user_message
 from detent_states.profile import Profile
 from detent_states.reply import Reply
-from detent_states.shown import cut_text, told_result
+from detent_states.shortened import cut_text, told_result
 
 PROMPT: Final = (
     "Above is the record of a conversation between a user and you, up to some point."

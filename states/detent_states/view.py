@@ -24,9 +24,26 @@ LEFT_OUT: Final = (
 REFUSED_PART: Final = (
     "[A part of this conversation was left out here: the service refuses it.]"
 )
+GO_ON: Final = "[Go on.]"
 
-_INDEX: Final = (attrs.validators.instance_of(int), attrs.validators.ge(0))
-_INTEGER: Final = attrs.validators.instance_of(int)
+COMPACT_BETA: Final = "compact-2026-09-04"
+"""The beta that on-demand compaction needs, then and on every later request."""
+
+THREADS_BETA: Final = "message-threads-2026-08-12"
+"""The beta that server threads need."""
+
+BINDING_BETA: Final = "thinking-binding-controls-2026-08-01"
+"""The beta that the control over bound thinking needs."""
+
+
+def _whole(_: object, attribute: "attrs.Attribute[int]", value: object) -> None:
+    # True is an int, and is written otherwise than 1.
+    if type(value) is not int:
+        raise TypeError(f"{attribute.name} is a whole number, not {value!r}")
+
+
+_INTEGER: Final = _whole
+_INDEX: Final = (_whole, attrs.validators.ge(0))
 _TEXT: Final = attrs.validators.instance_of(str)
 
 
@@ -227,6 +244,8 @@ class View:
     @property
     def drops_bound(self) -> bool:
         """True if bound thinking is dropped by the server."""
+        if BINDING_BETA in self.unnamed:
+            return False
         return any(isinstance(op, DropBound) for op in self.ops)
 
     def ignores(self, covers: int) -> bool:
@@ -256,10 +275,10 @@ class View:
         Raises:
             ValueError: These bytes are no view.
         """
-        found: Any = json.loads(written)
         try:
+            found: Any = json.loads(written)
             ops = tuple(_read(one) for one in found)
-        except TypeError:
+        except (TypeError, RecursionError):
             raise ValueError("a view is a list of operations") from None
         view = cls(ops)
         if view.encoded() != written:
@@ -277,12 +296,14 @@ def _read(one: Any) -> Op:
 
 def _reach(op: Op) -> int:
     match op:
-        case Stub():
+        case Stub(side=Side.USER):
             return op.exchange + 1
-        case Shrink() | StripThinking() | Hide():
+        case Shrink() | StripThinking():
             return op.until
-        case Flatten():
-            return op.until + 1  # the answers to its last call are shown otherwise
+        case Stub():
+            return op.exchange + 2  # what answers a call is shown otherwise, too
+        case Flatten() | Hide():
+            return op.until + 1
         case IgnoreBase() | DropField() | DropBeta() | DropBound():
             return 0
 

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
+from detent.cli.hints import in_chat, miss_words, next_step
 from detent.cli.terminal import escape, one_line
 from detent.cli.transcript import counted
 from detent.errors import DetentError, SettingsError
+from detent.turn import Turn
 from detent_states.faults import Fault
 from detent_states.turn import TURN
 
@@ -39,10 +42,10 @@ def run_command(session: "Session", line: str) -> bool:
 
 
 def _help(session: "Session", rest: str) -> None:
-    lines = [f"/{command.usage:<18} {command.help}" for command in COMMANDS.values()]
+    lines = [f"/{command.usage:<20} {command.help}" for command in COMMANDS.values()]
     lines += [
-        f"/{'quit':<18} leave; so does Ctrl-D",
-        f"{'//TEXT':<19} say something that begins with a slash",
+        f"/{'quit':<20} leave; so does Ctrl-D",
+        f"{'//TEXT':<21} say something that begins with a slash",
     ]
     session.note("\n".join(lines))
 
@@ -65,6 +68,13 @@ def _state(session: "Session", rest: str) -> None:
         f"history   {counted(turn.exchanges, 'confirmed exchange')};"
         f" {counted(turn.requests, 'request')} in this turn",
     ]
+    if turn.remedies:
+        lines.append(f"tried     {_remedies(turn)}")
+    if missed := miss_words(turn):
+        lines.append(f"cache     missed: {missed}")
+    if chat.lost.replies:
+        replies = counted(chat.lost.replies, "reply", "replies")
+        lines.append(f"lost      {replies} that the server confirmed and nobody saw")
     if chat.unsaved:
         lines.append(
             f"unsaved   {counted(chat.unsaved, 'event')} the store could not take yet"
@@ -115,10 +125,38 @@ def _why(session: "Session", rest: str) -> None:
     lines.append(
         f"{'kept':<10} your message, {counted(turn.exchanges, 'confirmed exchange')}"
     )
+    if turn.remedies:
+        lines.append(f"{'tried':<10} {_remedies(turn)}")
+    if turn.trials:
+        asked = f"{counted(turn.trials, 'question')} to the server, without effect"
+        lines.append(f"{'trials':<10} {asked}")
     if fault.outcome_unknown:
         lines.append(f"{'outcome':<10} the server may have answered; nobody saw it")
-    lines.append(f"{'next':<10} /retry goes on with it, a new message drops it")
+    lines.append(f"{'next':<10} {next_step(turn)}")
+    lines.append(f"{'more':<10} /explain {fault.kind}")
     session.note("\n".join(lines))
+
+
+def _remedies(turn: Turn) -> str:
+    """What was tried in a turn, in order; what came twice in a row is said once."""
+    return ", ".join(remedy.value for remedy, _ in groupby(turn.remedies))
+
+
+def _explain(session: "Session", rest: str) -> None:
+    # Imported here: most chats never ask.
+    from detent.cli.explain import explained, listed, unknown
+    from detent.cli.meanings import meanings
+
+    look = attrs.evolve(session.screen.look, colour=False)
+    width = session.screen.width() - 2
+    if not rest:
+        session.note(listed(look, width).rstrip("\n"), drawn=True)
+        return
+    found = meanings(rest)
+    if not found:
+        session.note(one_line(unknown(rest)))
+        return
+    session.note(explained(found, look, width, in_chat).rstrip("\n"), drawn=True)
 
 
 def _facts(fault: Fault) -> list[tuple[str, object]]:
@@ -139,6 +177,26 @@ def _retry(session: "Session", rest: str) -> None:
 
 def _compact(session: "Session", rest: str) -> None:
     session.turn(session.chat.compact)
+
+
+def _configure(session: "Session", rest: str) -> None:
+    name, _, value = rest.partition(" ")
+    value = value.strip()
+    if name not in _SETTINGS or not value:
+        known = ", ".join(f"/configure {each}" for each in _SETTINGS.values())
+        raise SettingsError("/configure", "that sets nothing", f"say {known}")
+    given: Any = _number(value, 1) if name == "max_tokens" else value
+    chat = session.chat
+    session.call(lambda: chat.configure(**{name: given}))
+    session.note(f"from the next request on: {name} {one_line(value)}")
+
+
+_SETTINGS: Final[Mapping[str, str]] = {
+    "model": "model NAME",
+    "max_tokens": "max_tokens N",
+    "cache": "cache off|5m|1h",
+    "threads": "threads off|on|auto",
+}
 
 
 def _undo(session: "Session", rest: str) -> None:
@@ -226,10 +284,18 @@ COMMANDS: Final[Mapping[str, _Command]] = {
         _Command("diagram", "the turn machine, with the rows this turn took", _diagram),
         _Command("history [N]", "the last N confirmed exchanges", _history),
         _Command("why", "why the last turn failed, in full", _why),
+        _Command(
+            "explain [WHAT]", "what an error means, and what is done about it", _explain
+        ),
         _Command("retry", "go on with the turn that failed", _retry),
         _Command("undo [N]", "go back by N turns; nothing is deleted", _undo),
         _Command("fork NAME", "begin another conversation from here", _fork),
         _Command("compact", "replace the context by a summary of it", _compact),
+        _Command(
+            "configure NAME VALUE",
+            "change model, max_tokens, cache or threads",
+            _configure,
+        ),
         _Command("check", "test the next request against the API's rules", _check),
         _Command("approve ID", "let a call run that waits", _approve),
         _Command("deny ID [WHY]", "refuse a call that waits", _deny),

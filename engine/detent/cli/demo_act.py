@@ -16,12 +16,16 @@ from detent import (
     Conversation,
     Happening,
     Moved,
+    PrefixChanged,
+    RemedyTried,
     RetryPolicy,
+    Suspended,
     Turn,
     TurnEnded,
     Waiting,
     tool,
 )
+from detent.cli.hints import prefix_words, remedy_words
 from detent.tools import Tool
 from detent_states.machine import Role
 from detent_states.turn import TURN
@@ -67,6 +71,17 @@ def show(happening: Happening) -> None:
                 f"     turn {happening.turn}    call {happening.name}"
                 f" {happening.state.value}{ended}"
             )
+        case RemedyTried():
+            words = remedy_words(happening.remedy)
+            say(click.style(f"     turn {happening.turn}  · {words}", dim=True))
+        case Suspended():
+            say(
+                f"     turn {happening.turn}  suspended: {happening.why}; retry() goes on"
+                " with it"
+            )
+        case PrefixChanged():
+            if words := prefix_words(happening):
+                say(click.style(f"     turn {happening.turn}  · {words}", dim=True))
         case TurnEnded():
             if happening.turn.text and happening.turn.state.value == "confirmed":
                 say(f"     “{happening.turn.text}”")

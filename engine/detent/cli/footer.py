@@ -10,6 +10,7 @@ from typing import Final, TypeAlias, assert_never, final
 
 import attrs
 
+from detent.cli.hints import miss_words
 from detent.cli.terminal import Glyph, Ink, Look, cells, clip, one_line
 from detent.happenings import (
     BlockBegan,
@@ -26,6 +27,7 @@ from detent.happenings import (
 )
 from detent_states.call import CallState
 from detent_states.faults import Fault, FaultKind
+from detent_states.snapshot import Suspension
 
 SILENT_AFTER_SECONDS: Final = 5.0
 """Silence in a reply that is worth a word."""
@@ -84,6 +86,8 @@ class Progress:
         running: Calls that run now: id, name and when each started.
         ended: When the turn came to rest; None while it goes on.
         awaiting: Calls that wait for a person's yes.
+        suspended: What the turn waits for, if it waits for the world.
+        missed: Why the prompt cache could not serve it, in words.
     """
 
     state: str = ""
@@ -100,6 +104,8 @@ class Progress:
     running: tuple[tuple[str, str, float], ...] = ()
     ended: float | None = None
     awaiting: int = 0
+    suspended: Suspension | None = None
+    missed: str = ""
 
     def after(self, happening: Happening, at: float) -> "Progress":
         """What it is once this happened, at that time."""
@@ -126,7 +132,10 @@ class Progress:
                 return attrs.evolve(self, waiting=happening, fault=happening.fault)
             case RemedyTried():
                 return attrs.evolve(self, doing=str(happening.remedy))
-            case Suspended() | PrefixChanged():
+            case Suspended():
+                waits = Suspension(happening.why, happening.until)
+                return attrs.evolve(self, suspended=waits)
+            case PrefixChanged():
                 return self
             case TurnEnded():
                 return attrs.evolve(
@@ -138,6 +147,8 @@ class Progress:
                     running=(),
                     ended=at,
                     awaiting=len(happening.turn.awaiting),
+                    suspended=happening.turn.suspended,
+                    missed=miss_words(happening.turn),
                 )
             case _:
                 assert_never(happening)
@@ -148,7 +159,12 @@ class Progress:
             now = Progress(turn=moved.turn, began=at)
         wait = now.waiting.wait_seconds if now.waiting is not None else 0.0
         now = attrs.evolve(
-            now, state=moved.target, since=at, waiting=None, waited=now.waited + wait
+            now,
+            state=moved.target,
+            since=at,
+            waiting=None,
+            waited=now.waited + wait,
+            suspended=None,
         )
         match moved.target:
             case "sent" | "compacting":
@@ -228,13 +244,29 @@ def _state_line(progress: Progress, now: float, look: Look) -> Line:
             number = progress.awaiting
             calls = "a call awaits" if number == 1 else f"{number} calls await"
             words.append(f"{calls} your yes or no")
+        case "failed" if progress.fault is not None and progress.ended is None:
+            looking = f"looking for a remedy {duration(now - progress.since)}"
+            words += [brief(progress.fault), looking]
         case "failed" if progress.fault is not None:
-            words += [brief(progress.fault), "input kept", "/retry  /why"]
+            kept = _suspended(progress.suspended, now) or "input kept"
+            words += [brief(progress.fault), kept, "/retry  /why"]
         case _ if progress.ended is not None:
             words.append(duration(progress.ended - progress.began))
+            words += [f"cache missed: {progress.missed}"] if progress.missed else []
         case _:
             pass
     return (*_word(state, look), *_told(words, look))
+
+
+def _suspended(waits: Suspension | None, now: float) -> str:
+    if waits is None:
+        return ""
+    if waits.until is None:
+        return "suspended"
+    over = now >= waits.until
+    return (
+        "the wait is over" if over else f"suspended for {countdown(waits.until - now)}"
+    )
 
 
 def _retry_line(progress: Progress, waiting: Waiting, now: float, look: Look) -> Line:

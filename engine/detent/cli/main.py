@@ -46,6 +46,10 @@ COMMANDS: Final[Mapping[str, Lazy]] = MappingProxyType(
         "check": Lazy(
             "detent.cli.check:check", "Check a request against the rules of the API."
         ),
+        "explain": Lazy(
+            "detent.cli.explain:explain",
+            "Say what an error, a remedy or a state means, and what is done.",
+        ),
     }
 )
 """Every command, in the order `--help` lists them."""

@@ -17,12 +17,14 @@ import anyio
 import attrs
 
 from detent.cli.commands import run_command
-from detent.cli.footer import Progress, Standing, brief, footer
+from detent.cli.footer import Progress, Standing, footer
+from detent.cli.hints import next_step
 from detent.cli.screen import Screen, typed
 from detent.cli.terminal import Ink, Look, one_line
 from detent.cli.transcript import (
     Transcript,
     counted,
+    ending,
     shown_arguments,
     transition_line,
 )
@@ -202,6 +204,8 @@ class Session:
         self._failed = turn.state is TurnState.FAILED
         if not self._failed and turn.text:
             self.screen.answer(turn.text)
+        if self._failed and not self.asks:  # the transcript is for people
+            self.note(f"{ending(turn)}; next: {next_step(turn)}", "red")
         if turn.awaiting and not self.asks:
             for call in turn.awaiting:
                 self.note(f"{one_line(call.name)} {one_line(call.id)} awaits approval")
@@ -338,10 +342,7 @@ class Session:
             stands += f", {counted(len(chat.history), 'confirmed exchange')}"
         self.note(f"{one_line(chat.name)}: {stands}, in {one_line(self.where)}")
         if turn is not None and turn.fault is not None:
-            self.note(
-                f"turn {turn.number} failed ({brief(turn.fault)}); /retry goes on with"
-                " it, a new message drops it"
-            )
+            self.note(f"{ending(turn)}; next: {next_step(turn)}")
         if self.asks:
             self.note("/help lists the commands. Ctrl-C stops a turn, Ctrl-D leaves.")
 

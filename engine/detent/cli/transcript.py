@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast, final
 
 from detent.cli.footer import brief, duration
+from detent.cli.hints import afterwards, next_step, prefix_words, remedy_words
 from detent.cli.page import INDENT, Flow, wrapped
 from detent.cli.terminal import Ink, Look, clip, escape, one_line
 from detent.happenings import (
@@ -16,6 +17,9 @@ from detent.happenings import (
     CallMoved,
     Happening,
     Moved,
+    PrefixChanged,
+    RemedyTried,
+    Suspended,
     TextArrived,
     TurnEnded,
     Waiting,
@@ -65,6 +69,7 @@ class Transcript:
         self._failures: list[str] = []
         self._waited = 0.0
         self._began: dict[str, float] = {}
+        self._prefix = ""  # what was told of the prompt cache last
 
     def tell(self, happening: Happening, at: float) -> str:
         """What to print for a happening; empty for most."""
@@ -78,6 +83,11 @@ class Transcript:
             case Waiting():
                 self._waited += happening.wait_seconds
                 return ""
+            case RemedyTried():
+                words = remedy_words(happening.remedy)
+                return self.note(f"{self._look.glyph('dot')} {words}")
+            case PrefixChanged():
+                return self._prefix_changed(happening)
             case BlockBegan():
                 # A new block of text after another one is a new paragraph.
                 return self._flow.end(self._width()) if happening.index else ""
@@ -123,11 +133,20 @@ class Transcript:
                 return self._partial()
             case "confirmed":
                 return self._whole(moved)
+            case "pending" if moved.trigger == "compacted":
+                return self.note(_SMALLER)
             case "compacting":
                 self._shown = 0
                 return self.note("making a smaller context; the old one is in force")
             case _:
                 return ""
+
+    def _prefix_changed(self, changed: PrefixChanged) -> str:
+        words = prefix_words(changed)
+        if not words or words == self._prefix:
+            return ""  # an attempt that is made again changes the same
+        self._prefix = words
+        return self.note(f"{self._look.glyph('dot')} {words}")
 
     def _partial(self) -> str:
         if not self._shown:
@@ -139,7 +158,7 @@ class Transcript:
     def _whole(self, moved: Moved) -> str:
         said = ""
         if moved.trigger == "compacted":
-            said = self.note("the smaller context is in force; nothing was deleted")
+            said = self.note(_SMALLER)
         else:
             texts = self._replies(moved.turn)
             if not self._shown and self._confirmed < len(texts):
@@ -194,10 +213,12 @@ class Transcript:
         self._failures = []
         self._waited = 0.0
         self._began = {}
+        self._prefix = ""
         if turn.fault is not None:
             # A wait that is stopped keeps the fault that it was waiting out.
             stopped = self.stopped or turn.fault.kind is FaultKind.CANCELLED
-            ink: Ink = "dim" if stopped else "red"
+            ink: Ink = "red" if turn.suspended is None else "yellow"
+            ink = "dim" if stopped else ink
             said += partial + self.note(self._failed(turn, stopped=stopped), ink)
         self.stopped = False
         return said
@@ -216,28 +237,36 @@ class Transcript:
         if stopped:
             lines = [f"{look.glyph('retried')} interrupted.  {what}"]
         else:
-            name = f"turn {turn.number}" if spoken else "compaction"
-            lines = [
-                f"{look.glyph('failed')} {name} failed: {one_line(str(fault))}",
-                INDENT + what,
-            ]
+            lines = [f"{look.glyph('failed')} {ending(turn)}", INDENT + what]
         lines += [
             f'{INDENT}closed: {one_line(c.name)} {one_line(c.id)}: "{c.closing}"'
             for c in turn.calls
             if c.closing in _CLOSED_BY_US
         ]
-        if spoken:
-            lines.append(
-                f"{INDENT}next: /retry goes on with it, a new message drops it"
-            )
+        hint = afterwards(FaultKind.CANCELLED) if stopped else next_step(turn)
+        dropped = "; a new message drops this one" if spoken else ""
+        lines.append(f"{INDENT}next: {hint}{dropped}")
         return "\n".join(lines)
 
 
-def counted(number: int, thing: str) -> str:
-    """`no thing`, `1 thing`, `2 things`."""
-    return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
+def ending(turn: Turn) -> str:
+    """How a turn that failed came to rest, and why, on one line."""
+    spoken = turn.purpose is Purpose.MESSAGE
+    name = f"turn {turn.number}" if spoken else "compaction"
+    waits, fault = turn.suspended, turn.fault
+    if waits is None or fault is None:
+        return one_line(f"{name} failed: {fault}")
+    if waits.until is None:
+        return one_line(f"{name} suspended: {fault}")
+    return one_line(f"{name} suspended: {waits.why} ({brief(fault)})")
 
 
+def counted(number: int, thing: str, things: str = "") -> str:
+    """`no things`, `1 thing`, `2 things`."""
+    return f"{number or 'no'} {thing if number == 1 else things or thing + 's'}"
+
+
+_SMALLER: Final = "the smaller context is in force; nothing was deleted"
 _CLOSED_BY_US: Final = (Closing.UNKNOWN, Closing.NOT_EXECUTED, Closing.CUT_OFF)
 
 
@@ -281,6 +310,18 @@ def transition_line(happening: Happening, clock: str) -> str | None:
                 f" retry={happening.failures + 1}/{happening.attempts_max}"
                 f" in={happening.wait_seconds:.1f}s"
             )
+        case RemedyTried():
+            line = (
+                f"{clock} turn={happening.turn} remedy={happening.remedy}"
+                f" ({happening.why})"
+            )
+        case Suspended():
+            line = f"{clock} turn={happening.turn} suspended ({happening.why})"
+        case PrefixChanged():
+            words = prefix_words(happening)
+            if not words:
+                return None
+            line = f"{clock} turn={happening.turn} {words}"
         case CallMoved():
             line = (
                 f"{clock} turn={happening.turn} call={happening.call}"

@@ -288,6 +288,58 @@ def test_a_low_window_and_plain_have_no_footer(tmp_path: Path) -> None:
         assert "\x1b[1;" not in chat.raw
 
 
+def test_what_the_world_must_mend_suspends_the_turn_and_says_so(
+    tmp_path: Path,
+) -> None:
+    with Chat(tmp_path, "notes", "--faults", "402 @1, 529 retry-after=300 @2") as chat:
+        chat.say("hello there")
+        chat.expect("✕ turn 1 suspended: 402 billing_error")
+        chat.expect("next: restore the credit or raise the limit, then /retry;")
+        chat.expect("402 billing · suspended · /retry  /why")
+
+        chat.say("/retry")
+        chat.expect(
+            "✕ turn 1 suspended: the server asks to wait 300 s (529 overloaded)"
+        )
+        chat.expect("next: /retry after ")
+        chat.expect("suspended for ")
+        chat.expect(PROMPT)
+        chat.type("\x04")
+        assert chat.left() == 0
+    with Chat(tmp_path, "notes", "--sim") as chat:
+        chat.expect("turn 1 suspended: the server asks to wait 300 s")
+        chat.say("/retry")
+        chat.expect("✓ confirmed")
+
+
+def test_a_remedy_is_told_when_it_is_tried_and_settings_can_be_changed(
+    tmp_path: Path,
+) -> None:
+    fault = '400 message="diagnostics: Extra inputs are not permitted"'
+    with Chat(tmp_path, "--faults", fault) as chat:
+        chat.say("hello there")
+        chat.expect("· drop field: leave out the optional field that is named")
+        chat.expect("✓ confirmed")
+        for command, shown in (
+            ("/state", "tried     drop field"),
+            ("/inject 413", "from the next request on"),
+            ("and more", "making a smaller context"),
+            ("/explain 529", "1  wait"),
+            ("/explain", "The kinds of fault"),
+            ("/explain overladed", "near: overloaded_error"),
+            ("/configure model claude-opus-5", "next request on: model claude-opus-5"),
+            ("/configure max_tokens 9", "next request on: max_tokens 9"),
+            ("/configure max_tokens none", "detent: number"),
+            ("/configure cache sometimes", "detent: cache: 'sometimes' is none"),
+            ("/configure colour red", "detent: /configure: that sets nothing"),
+            ("once more", "✓ confirmed"),
+        ):
+            chat.say(command)
+            chat.expect(shown)
+        assert "claude-opus-5 │ turn 3" in chat.text
+        assert "Traceback" not in chat.text
+
+
 def test_a_call_is_asked_about_and_each_answer_holds(tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
@@ -327,6 +379,7 @@ def test_every_command_says_something(tmp_path: Path) -> None:
             ("/inject 400 times 1", "from the next request on"),
             ("hello there", "✕ turn 1 failed: 400"),
             ("/why", "request    req_"),
+            ("/why", "more       /explain invalid"),
             ("/retry", "✓ confirmed"),
             ("/history 1", "you    > hello there"),
             ("/check", "breaks no rule"),
@@ -365,6 +418,8 @@ def test_a_failed_last_turn_is_exit_code_1(tmp_path: Path) -> None:
     done = batch(tmp_path, "hello there\n", "--faults", "400")
 
     assert (done.returncode, done.stdout) == (1, b"")
+    assert b"turn 1 failed: 400 invalid_request_error: " in done.stderr
+    assert b"next: read the message; say something" in b" ".join(done.stderr.split())
     assert b"Traceback" not in done.stderr
 
 

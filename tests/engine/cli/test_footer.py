@@ -1,8 +1,10 @@
 """The footer follows from what happened and the clock, and from nothing else."""
 
+import json
 import re
 from collections.abc import Sequence
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,9 @@ from detent.happenings import (
     Cursor,
     Happening,
     Moved,
+    PrefixChanged,
+    RemedyTried,
+    Suspended,
     TextArrived,
     ThinkingArrived,
     TurnEnded,
@@ -32,8 +37,11 @@ from detent.happenings import (
 from detent.turn import Turn
 from detent_states.call import CallState, Closing
 from detent_states.faults import Fault, FaultKind
+from detent_states.prefix import PrefixChange
 from detent_states.profile import Purpose
-from detent_states.reply import Usage
+from detent_states.remedy import Remedy
+from detent_states.reply import Reply, Usage
+from detent_states.snapshot import Suspension
 from detent_states.turn import TurnState
 
 AT = Cursor()
@@ -156,6 +164,17 @@ def test_who_answers_comes_first() -> None:
     assert footer(Progress(), live, 0, LOOK, 80)[1].startswith("LIVE m │ turn 4")
 
 
+def rested(fault: Fault | None, waits: Suspension | None, missed: str) -> TurnEnded:
+    state = TurnState.CONFIRMED if fault is None else TurnState.FAILED
+    reason = {"cache_miss_reason": {"type": missed}}
+    replies = (Reply(b"", json.dumps({"diagnostics": reason}).encode()),)
+    turn = Turn(1, state, Purpose.MESSAGE, replies, (), Usage(), (), fault, 1, 0)
+    return TurnEnded(AT, attrs.evolve(turn, suspended=waits))
+
+
+FAULTS = st.builds(Fault, st.sampled_from(FaultKind), st.text())
+UNTIL = st.none() | st.floats(0, 999)
+
 HAPPENINGS = st.one_of(
     st.builds(
         moved,
@@ -186,7 +205,29 @@ HAPPENINGS = st.one_of(
     st.builds(
         ended,
         st.sampled_from([TurnState.CONFIRMED, TurnState.FAILED]),
-        st.none() | st.builds(Fault, st.sampled_from(FaultKind), st.text()),
+        st.none() | FAULTS,
+    ),
+    st.builds(
+        rested,
+        st.none() | FAULTS,
+        st.none() | st.builds(Suspension, st.text(), UNTIL),
+        st.text(),
+    ),
+    st.builds(RemedyTried, st.just(AT), st.just(1), st.sampled_from(Remedy), st.text()),
+    st.builds(Suspended, st.just(AT), st.just(1), st.text(), UNTIL),
+    st.builds(
+        PrefixChanged,
+        st.just(AT),
+        st.just(1),
+        st.builds(
+            PrefixChange,
+            st.text(),
+            st.integers(0),
+            st.binary(),
+            st.binary(),
+            st.integers(0),
+            st.text(),
+        ),
     ),
 )
 

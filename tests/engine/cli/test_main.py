@@ -32,7 +32,10 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["chat", "--help"]])
+@pytest.mark.parametrize(
+    "args",
+    [["--help"], ["--version"], ["chat", "--help"], ["explain"], ["explain", "529"]],
+)
 def test_help_imports_nothing_heavy(args: list[str]) -> None:
     done = python(WATCHED.format(args=args, heavy=HEAVY))
 

@@ -1,0 +1,469 @@
+"""`detent explain`: every word of the tables, every way an error is printed, any width."""
+
+import ast
+import inspect
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+import detent_states.call
+import detent_states.faults
+import detent_states.outcome
+import detent_states.rules
+from detent import diagrams
+from detent.cli.check import check
+from detent.cli.explain import explain, explained, listed
+from detent.cli.meanings import MACHINES, Course, Meaning, meanings, near
+from detent.cli.terminal import Look, cells
+from detent.cli.words import (
+    BESIDE,
+    BOUNDS,
+    CLOSINGS,
+    FOLLOWS,
+    KINDS,
+    OUTCOMES,
+    RULES_BY_WORDING,
+    SCRIPTS,
+)
+from detent.simulator import parse_faults
+from detent_states.call import Closing
+from detent_states.faults import (
+    BY_CODE,
+    BY_STATUS,
+    BY_TYPE,
+    FaultKind,
+    classify,
+)
+from detent_states.outcome import STOP_REASONS, Outcome
+from detent_states.remedy import AFTERWARDS, LADDERS, SAYS, Remedy
+from detent_states.rules import RULES
+
+LOOK = Look()
+TOO_LONG = "prompt is too long: 213462 tokens > 200000 maximum"
+UNANSWERED = (
+    "messages.3: `tool_use` ids were found without `tool_result` blocks immediately"
+    " after: toolu_1."
+)
+BODY: dict[str, object] = {
+    "type": "error",
+    "error": {"type": "invalid_request_error", "message": UNANSWERED},
+    "request_id": "req_1",
+}
+
+
+def run(*args: str, **more: Any) -> Result:
+    return CliRunner().invoke(explain, list(args), **more)
+
+
+def one(what: str) -> Meaning:
+    (found,) = meanings(what)
+    return found
+
+
+def kind_of(what: str) -> FaultKind:
+    course = one(what).course
+    assert course is not None
+    return course.kind
+
+
+# The words are the core's.
+
+
+def documented(module: ModuleType, name: str) -> dict[str, str]:
+    """What stands under each member of an enumeration, on one line."""
+    tree = ast.parse(inspect.getsource(module))
+    found: dict[str, str] = {}
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef) or node.name != name:
+            continue
+        for member, below in zip(node.body, node.body[1:], strict=False):
+            if not isinstance(member, ast.Assign) or not isinstance(below, ast.Expr):
+                continue
+            target, said = member.targets[0], below.value
+            assert isinstance(target, ast.Name)
+            assert isinstance(said, ast.Constant)
+            found[target.id] = " ".join(str(said.value).split())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "members", "module"),
+    [
+        (KINDS, FaultKind, detent_states.faults),
+        (OUTCOMES, Outcome, detent_states.outcome),
+        (CLOSINGS, Closing, detent_states.call),
+    ],
+)
+def test_a_word_is_told_as_the_core_declares_it(
+    words: Mapping[StrEnum, str], members: type[StrEnum], module: ModuleType
+) -> None:
+    told = {member.name: words[member] for member in members}
+
+    assert told == documented(module, members.__name__)
+
+
+def test_every_remedy_outcome_and_script_has_its_words() -> None:
+    beside = set(Remedy).difference(*LADDERS.values())
+
+    assert set(BOUNDS) == set(Remedy)
+    assert set(BESIDE) == beside
+    assert set(FOLLOWS) == set(Outcome)
+    for script in SCRIPTS.values():
+        assert parse_faults(script)
+
+
+def test_the_machines_are_those_that_are_drawn() -> None:
+    assert {table.name: table for table in MACHINES} == dict(diagrams.MACHINES)
+
+
+@pytest.mark.parametrize(("fragment", "rule"), RULES_BY_WORDING)
+def test_a_wording_is_one_of_the_rules(fragment: str, rule: str) -> None:
+    folder = Path(inspect.getfile(detent_states.rules)).parent
+    trees = [ast.parse(path.read_text("utf-8")) for path in folder.glob("*.py")]
+    texts = [
+        node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+    assert any(fragment in text for text in texts)
+    assert rule in {each.id for each in RULES}
+
+
+# Whatever is in a table is known.
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+def test_a_kind_has_its_ladder_and_what_comes_afterwards(kind: FaultKind) -> None:
+    course = next(m for m in meanings(kind.value) if m.sort == "kind").course
+
+    assert course is not None
+    assert tuple(rung.remedy for rung in course.rungs) == LADDERS[kind]
+    assert [rung.says for rung in course.rungs] == [SAYS[r] for r in LADDERS[kind]]
+    assert course.afterwards == AFTERWARDS[kind]
+    assert kind.name in {m.name.replace(" ", "_").upper() for m in meanings(kind.name)}
+
+
+@pytest.mark.parametrize("remedy", Remedy)
+def test_a_remedy_says_what_it_is_tried_for(remedy: Remedy) -> None:
+    found = next(m for m in meanings(remedy.value) if m.sort == "remedy")
+
+    facts = dict(found.facts)
+    for kind, rungs in LADDERS.items():
+        assert (kind.value in facts.get("tried for", "")) >= (remedy in rungs)
+    assert facts["bound"] == BOUNDS[remedy]
+
+
+@pytest.mark.parametrize("status", BY_STATUS)
+def test_a_status_is_known_by_itself(status: int) -> None:
+    found = one(str(status))
+
+    assert (found.sort, found.by) == ("status", "status")
+    assert kind_of(str(status)) is BY_STATUS[status]
+
+
+@pytest.mark.parametrize("type_", BY_TYPE)
+def test_a_type_is_known_by_itself(type_: str) -> None:
+    found = one(type_)
+
+    assert (found.sort, found.by) == ("error type", "type")
+    assert kind_of(type_) is BY_TYPE[type_]
+
+
+@pytest.mark.parametrize("code", BY_CODE)
+def test_a_code_is_known_by_itself_or_says_that_it_says_nothing(code: str) -> None:
+    found = one(code)
+
+    kind = BY_CODE[code]
+    assert found.sort == "error code"
+    if kind is None:
+        assert found.course is None
+        assert "no more than the status" in found.says
+    else:
+        assert (found.by, kind_of(code)) == ("code", kind)
+
+
+@pytest.mark.parametrize("reason", STOP_REASONS)
+def test_a_stop_reason_says_what_follows(reason: str) -> None:
+    found = next(m for m in meanings(reason) if m.sort == "stop reason")
+
+    assert found.says == OUTCOMES[STOP_REASONS[reason]]
+    assert dict(found.facts)["then"]
+
+
+@pytest.mark.parametrize("table", MACHINES, ids=lambda table: table.name)
+def test_every_state_and_trigger_has_all_its_rows(table: Any) -> None:
+    for state in table.states:
+        found = [m for m in meanings(state.name) if m.sort == "state"]
+        rows = [row for m in found for row in m.rows]
+        for row in table.transitions:
+            assert (row in rows) >= (state.name in (row.source, row.target))
+    for trigger in table.triggers():
+        rows = [row for m in meanings(trigger) for row in m.rows]
+        assert {r for r in table.transitions if r.trigger == trigger} <= set(rows)
+
+
+@pytest.mark.parametrize("rule", [rule.id for rule in RULES])
+def test_a_rule_is_told_as_check_tells_it(rule: str) -> None:
+    told = CliRunner().invoke(check, ["--explain", rule])
+
+    assert run(rule.lower()).stdout == told.stdout
+
+
+def test_a_word_with_two_meanings_has_both() -> None:
+    assert [m.sort for m in meanings("compaction")] == ["kind", "stop reason"]
+    assert [m.sort for m in meanings("thread")] == ["kind", "machine"]
+    assert [m.sort for m in meanings("cut off")] == ["kind", "closing of a call"]
+
+
+@pytest.mark.parametrize("what", ["too_long", "TOO_LONG", "Too-Long", " too  long "])
+def test_a_word_may_be_spelt_as_people_spell(what: str) -> None:
+    assert kind_of(what) is FaultKind.TOO_LONG
+
+
+# Messages.
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "by"),
+    [
+        (TOO_LONG, FaultKind.TOO_LONG, "wording"),
+        (f"400 {TOO_LONG}", FaultKind.TOO_LONG, "wording"),
+        (UNANSWERED, FaultKind.BLOCK, "wording"),
+        (
+            "metadata: Extra inputs are not permitted",
+            FaultKind.OPTIONAL_FIELD,
+            "wording",
+        ),
+        ("metadata", FaultKind.OPTIONAL_FIELD, "wording"),
+        ("429 You have reached your API usage limits", FaultKind.BILLING, "wording"),
+        ("404 not_found_error: model: claude-0", FaultKind.MODEL_GONE, "wording"),
+        ("529 overloaded_error: Overloaded (req_01ab)", FaultKind.TRANSIENT, "status"),
+        ("HTTP/1.1 503 Service Unavailable", FaultKind.TRANSIENT, "status"),
+        ("HTTP 418", FaultKind.INVALID, "status"),
+        ("409 skill_name_taken", FaultKind.TRANSIENT, "status"),
+        ("400 thread_not_found", FaultKind.THREAD, "code"),
+        ("overloaded_error: Overloaded", FaultKind.TRANSIENT, "type"),
+        ("400 billing_error: no", FaultKind.BILLING, "type"),
+        (json.dumps(BODY), FaultKind.BLOCK, "wording"),
+        (f"API Error: 400 {json.dumps(BODY)}", FaultKind.BLOCK, "wording"),
+        (f"BadRequestError: Error code: 400 - {BODY}", FaultKind.BLOCK, "wording"),
+        (
+            '429 {"error": {"type": "rate_limit_error", "message": "no", "details":'
+            ' {"error_code": "enforced_spend_limit_reached"}}}',
+            FaultKind.BILLING,
+            "code",
+        ),
+        (
+            "✕ turn 2 failed: 529 overloaded_error: x (req_1)",
+            FaultKind.TRANSIENT,
+            "status",
+        ),
+        ("turn 2 suspended: 401 authentication_error: x", FaultKind.AUTH, "status"),
+        ("budget: the turn has sent its 60 requests", FaultKind.BUDGET, "detent"),
+        ("transient: RemoteProtocolError: closed", FaultKind.TRANSIENT, "detent"),
+    ],
+)
+def test_an_error_is_read_however_it_was_printed(
+    what: str, kind: FaultKind, by: str
+) -> None:
+    assert (kind_of(what), one(what).by) == (kind, by)
+
+
+def test_a_message_leads_to_the_rule_that_it_is_about() -> None:
+    assert dict(one(UNANSWERED).facts)["rule"].startswith("R8: ")
+    assert dict(one(TOO_LONG).facts)["rule"].startswith("R31: ")
+    assert "messages.3" in one(UNANSWERED).evidence
+
+
+def test_a_message_that_says_nothing_is_not_guessed_at() -> None:
+    found = one("the hamster left its wheel")
+
+    assert found.course is None
+    facts = dict(found.facts)
+    assert facts["with a 400"].startswith("invalid: ")
+    assert facts["with no status"].startswith("transient: ")
+
+
+@given(
+    st.none() | st.sampled_from([*BY_STATUS, 200, 307, 418, 599]),
+    st.none() | st.sampled_from(sorted(BY_TYPE)),
+    st.none() | st.sampled_from(sorted(BY_CODE)),
+    st.sampled_from(
+        ["", TOO_LONG, UNANSWERED, "model: x", "credit balance", "no idea"]
+    ),
+)
+def test_a_whole_error_has_the_kind_that_the_engine_gives_it(
+    status: int | None, type_: str | None, code: str | None, message: str
+) -> None:
+    if status is None:
+        return  # then the engine knows that nothing came, and a text does not
+    words = [str(each) for each in (status, type_, code) if each is not None]
+    what = " ".join(words) + (f": {message}" if message else "")
+
+    course = one(what).course
+
+    assert course is not None
+    assert course.kind is classify(status, type_, code, message)
+
+
+@given(st.text(max_size=60), st.integers(20, 130), st.booleans())
+def test_any_text_is_explained_or_unknown_and_obeyed_by_nobody(
+    what: str, width: int, colour: bool
+) -> None:
+    found = meanings(what)
+
+    told = explained(found, Look(colour=colour), width)
+
+    told = told.replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
+    assert not set(told) & {"\x1b", "\x07", "\r", "\u202e"}
+    assert isinstance(near(what), tuple)
+
+
+# What is printed.
+
+
+@pytest.mark.parametrize("width", [30, 40, 80, 130])
+def test_everything_fits_the_window(width: int) -> None:
+    words = ["529", "too long", "failed", "pause_turn", "max_tokens", UNANSWERED]
+    texts = [explained(meanings(word), LOOK, width) for word in words]
+
+    for text in [*texts, listed(LOOK, width)]:
+        for line in text.splitlines():
+            copied = "detent chat --faults" in line
+            assert copied or cells(line) <= width or " " not in line.strip(), line
+
+
+def test_an_explanation_says_everything_in_order() -> None:
+    out = run("529", env={"COLUMNS": "100"}).stdout
+
+    places = [
+        out.index(part)
+        for part in (
+            "529 (status)",
+            "taken for  transient: ",
+            "known by   its status",
+            "rung by rung",
+            "1  wait",
+            "8 failures in a row",
+            "2  probe",
+            "3  make room",
+            "60 requests a turn",
+            "history ends at the last confirmed exchange, input still staged",
+            "retry() later, or send() something else",
+            "detent chat --faults 529",
+        )
+    ]
+    assert places == sorted(places)
+    assert "\x1b" not in out
+
+
+def test_colour_is_for_terminals_or_on_demand() -> None:
+    assert "\x1b[1m" in run("529", env={"FORCE_COLOR": "1"}).stdout
+    assert "\x1b" not in run("529").stdout
+
+
+def test_without_a_word_every_kind_is_listed() -> None:
+    out = run().stdout
+
+    for kind in FaultKind:
+        assert f"  {kind.value} " in out
+    assert "detent explain WHAT says more" in out
+
+
+def test_words_need_no_quotes_and_standard_input_is_read() -> None:
+    assert run("too", "long").stdout == run("too long").stdout
+    assert run("-", input=f"{UNANSWERED}\n").stdout == run(UNANSWERED).stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "alike"),
+    [
+        ("overladed", "overloaded_error"),
+        ("to long", "too long"),
+        ("pauseturn", "pause_turn"),
+        ("R99", "R9"),
+    ],
+)
+def test_an_unknown_word_is_one_line_with_what_is_near(what: str, alike: str) -> None:
+    result = run(what)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"detent: nothing is known by {what!r}: looked for a status")
+    assert alike in line.partition("near: ")[2].split(", ")
+
+
+def test_nothing_near_points_to_the_list() -> None:
+    assert "detent explain lists the kinds" in run("qqqqqqqq").stderr
+
+
+def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = json.loads(run("529", "--json").stdout)
+
+    assert told["what"] == "529"
+    [found] = told["meanings"]
+    assert (found["is"], found["name"], found["by"]) == ("status", "529", "status")
+    fault = found["fault"]
+    assert fault["kind"] == "transient"
+    assert [rung["remedy"] for rung in fault["rungs"]] == ["wait", "probe", "make room"]
+    assert set(fault) >= {"says", "bounds", "kept", "afterwards", "suspends", "script"}
+    assert json.loads(run("--json", "402").stdout)["meanings"][0]["fault"]["suspends"]
+    [state] = json.loads(run("--json", "pending").stdout)["meanings"]
+    assert {"send", "retry"} <= {row["trigger"] for row in state["rows"]}
+    kinds = json.loads(run("--json").stdout)["kinds"]
+    assert [each["kind"] for each in kinds] == list(FaultKind)
+
+
+def test_json_of_what_is_unknown_has_what_is_near() -> None:
+    result = run("overladed", "--json")
+
+    told = json.loads(result.stdout)
+    assert result.exit_code == 2
+    assert (told["meanings"], told["near"]) == ([], ["overloaded_error"])
+
+
+@pytest.mark.parametrize("what", [*map(str, BY_STATUS), *BY_TYPE, TOO_LONG, UNANSWERED])
+def test_what_to_try_is_a_script_that_can_be_run(what: str) -> None:
+    course = one(what).course
+
+    assert course is not None
+    if course.script is None:
+        assert Course.of(course.kind).script is None
+        return
+    lines = explained(meanings(what), LOOK, 100).splitlines()
+    line = next(line for line in lines if "try it" in line)
+    command = line.partition("try it")[2]
+    assert shlex.split(command) == ["detent", "chat", "--faults", course.script]
+    assert parse_faults(course.script)
+
+
+def test_neither_the_sdk_nor_its_transport_is_imported() -> None:
+    program = (
+        "import sys; from detent.cli import main\n"
+        "try: main(['explain', '529'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('anthropic', 'httpx2', 'rich', 'pydantic', 'detent')\n"
+        "print([m for m in sys.modules if m.split('.')[0] in heavy[:4]])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,290 @@
+"""What follows a failure: waiting, searching, suspending, and what each may cost."""
+
+from typing import Any
+
+import pytest
+from tests.engine.lab import Lab, lab
+
+from detent import (
+    Conversation,
+    FaultKind,
+    Limits,
+    PrefixChanged,
+    Price,
+    Remedy,
+    RemedyTried,
+    RetryPolicy,
+    SettingsError,
+    Suspended,
+    TurnState,
+)
+from detent.simulator import Scripted, Simulator, call, reply, text
+from detent_states.view import Hide, View
+
+__all__ = ["lab"]
+pytestmark = pytest.mark.anyio
+
+
+MORE = ["And more."] * 12
+"""What is left to say, also where trials have used some of it up."""
+
+
+async def confirmed(chat: Conversation, *said: str) -> None:
+    """Say some things, each of which must be confirmed."""
+    for words in said:
+        assert (await chat.send(words)).state is TurnState.CONFIRMED, words
+
+
+async def test_a_hint_beyond_the_budget_suspends_and_says_until_when(lab: Lab) -> None:
+    lab.script("One.", faults="429 retry-after=3600 @1")
+    async with lab.open() as chat:
+        told = [h async for h in chat.stream("1") if isinstance(h, Suspended)]
+        turn = chat.turn
+        assert turn is not None
+        assert turn.state is TurnState.FAILED
+        assert turn.suspended is not None
+        assert turn.suspended.until == lab.clock.now() + 3600
+        assert [one.why for one in told] == ["the server asks to wait 3600 s"]
+        assert lab.clock.slept == []
+    async with lab.open() as chat:
+        assert chat.turn is not None
+        assert chat.turn.suspended == turn.suspended, "a reload says the same"
+        assert (await chat.retry()).text == "One."
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("401", FaultKind.AUTH),
+        ("403", FaultKind.AUTH),
+        ("402", FaultKind.BILLING),
+        ('400 message="Your credit balance is too low"', FaultKind.BILLING),
+        ("429 code=enforced_spend_limit_reached", FaultKind.BILLING),
+        ('404 type=not_found_error message="model: gone"', FaultKind.MODEL_GONE),
+    ],
+)
+async def test_what_the_world_must_mend_suspends_and_is_not_asked_again(
+    lab: Lab, fault: str, kind: FaultKind
+) -> None:
+    lab.script("One.", "Two.", faults=f"{fault} @2")
+    async with lab.open() as chat:
+        await confirmed(chat, "1")
+        turn = await chat.send("2")
+        assert turn.fault is not None
+        assert turn.fault.kind is kind
+        assert turn.suspended is not None
+        assert turn.requests == 1
+        assert (await chat.retry()).text == "Two."
+        assert len(chat.history) == 2
+
+
+async def test_new_credentials_go_on_with_the_same_turn(lab: Lab) -> None:
+    good = Simulator(Scripted(["Two."]), clock=lab.clock.now)
+    lab.script("One.", faults="401 @2+")
+    async with lab.open() as chat:
+        await confirmed(chat, "1")
+        turn = await chat.send("2")
+        assert turn.suspended is not None
+        bad, lab.simulator = lab.simulator, good
+        await chat.configure(client=lab.client())
+        again = await chat.retry()
+        assert (again.number, again.text) == (turn.number, "Two.")
+    assert len(bad.log) == 2
+
+
+async def test_a_successor_takes_over_with_the_history_as_it_was(lab: Lab) -> None:
+    lab.script("One.", "Two.", faults='404 message="model: x" @2')
+    async with lab.open(model="claude-sonnet-5") as chat:
+        await confirmed(chat, "1")
+        before = chat.history.wires()
+        assert (await chat.send("2")).suspended is not None
+        await chat.configure(model="claude-opus-5")
+        assert (await chat.retry()).text == "Two."
+        assert chat.history.wires()[:1] == before
+    async with lab.open(model=None) as chat:
+        assert chat.profile.model == "claude-opus-5", "it is journaled"
+    assert [b["model"] for b in lab.bodies] == [
+        "claude-sonnet-5",
+        "claude-sonnet-5",
+        "claude-opus-5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (Limits(tokens_per_turn_max=10), "of its 10 tokens"),
+        (
+            Limits(dollars_per_turn_max=1e-6, price=Price(input=3, output=15)),
+            "of its $1e-06",
+        ),
+        (Limits(requests_per_turn_max=1), "has sent its 1 requests"),
+    ],
+)
+async def test_a_turn_stops_at_its_budget_and_goes_on_when_asked(
+    lab: Lab, limits: Limits, says: str
+) -> None:
+    lab.script(call("look", path="x"), "Done.")
+    async with lab.open(limits=limits) as chat:
+        turn = await chat.send("1")
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.BUDGET
+        assert says in turn.fault.message
+        assert lab.ran == ["look x"], "what was done stays done"
+        assert (await chat.retry()).text == "Done."
+    assert lab.ran == ["look x"]
+
+
+async def test_a_wait_beyond_the_wall_time_of_a_turn_suspends_it(lab: Lab) -> None:
+    lab.script("One.", faults="529 @1-5")
+    async with lab.open(limits=Limits(seconds_per_turn_max=3)) as chat:
+        turn = await chat.send("1")
+        assert turn.state is TurnState.FAILED
+        assert turn.suspended is not None
+        assert sum(lab.clock.slept) < 3
+        again = await chat.retry()
+        while again.state is TurnState.FAILED:
+            again = await chat.retry()
+        assert again.text == "One."
+
+
+async def test_an_unknown_400_repairs_nothing_the_first_time(lab: Lab) -> None:
+    lab.script("One.", "Two.", faults='400 message="No." @2')
+    async with lab.open() as chat:
+        await confirmed(chat, "1")
+        turn = await chat.send("2")
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.INVALID
+        assert (turn.requests, turn.trials, turn.remedies) == (1, 0, ())
+        assert chat.snapshot.view == View()
+        await confirmed(chat, "2")
+
+
+@pytest.mark.parametrize("culprit", range(6))
+async def test_the_part_that_is_refused_is_found_and_nothing_else_is_hidden(
+    lab: Lab, culprit: int
+) -> None:
+    said = [f"number {n}" for n in range(6)]
+    said[culprit] = "number P"
+    lab.script(
+        *[f"Answer {n}." for n in range(6)],
+        *MORE,
+        faults='400 message="No." @7+ body="number P" forever',
+    )
+    async with lab.open() as chat:
+        await confirmed(chat, *said)
+        before = chat.history.wires()
+        assert (await chat.send("6")).state is TurnState.FAILED, "once proves nothing"
+        turn = await chat.send("7")
+        assert turn.state is TurnState.CONFIRMED
+        assert turn.remedies == (Remedy.BISECT,)
+        assert turn.trials <= 6
+        hidden = [op for op in chat.snapshot.view.ops if isinstance(op, Hide)]
+        assert [(op.start, op.until) for op in hidden] == [(culprit, culprit + 1)]
+        assert chat.history.wires()[:6] == before, "the record stays as it is"
+        view = chat.snapshot.view
+    async with lab.open() as chat:
+        assert chat.snapshot.view == view
+        assert (await chat.send("8")).requests == 1
+
+
+async def test_nothing_is_hidden_because_of_an_outage(lab: Lab) -> None:
+    lab.script("One.", "Two.", *MORE, faults='400 message="No." @3-12')
+    async with lab.open() as chat:
+        await confirmed(chat, "1", "2")
+        for number in range(3):
+            turn = await chat.send(f"outage {number}")
+            assert turn.state is TurnState.FAILED
+            assert Remedy.BISECT not in turn.remedies
+        while (await chat.send("is it over?")).state is TurnState.FAILED:
+            pass
+        assert chat.snapshot.view == View()
+        assert len(chat.history) == 3
+
+
+async def test_an_optional_field_is_left_out_once_it_is_named_and_stays_out(
+    lab: Lab,
+) -> None:
+    lab.script(
+        "One.",
+        "Two.",
+        "Three.",
+        faults='400 message="metadata: not today" @2 body="user_id"',
+    )
+    async with lab.open(settings={"metadata": {"user_id": "u"}}) as chat:
+        await confirmed(chat, "1")
+        told = [h async for h in chat.stream("2") if isinstance(h, RemedyTried)]
+        assert [h.remedy for h in told] == [Remedy.DROP_FIELD]
+        await confirmed(chat, "3")
+    async with lab.open() as chat:
+        await confirmed(chat, "4")
+    assert ["metadata" in b for b in lab.bodies] == [True, True, False, False, False]
+
+
+async def test_the_guard_tells_which_byte_changed_before_it_is_paid_for(
+    lab: Lab,
+) -> None:
+    lab.script("One.", "Two.", "Three.", "Four.")
+    async with lab.open(system="Be brief.") as chat:
+        await confirmed(chat, "1", "2")
+        assert chat.prefix_change is None
+        assert not [h async for h in chat.stream("3") if isinstance(h, PrefixChanged)]
+    async with lab.open(system="Be brief!") as chat:
+        change = chat.prefix_change
+        assert change is not None
+        assert change.part == "settings"
+        assert (change.before[:1], change.after[:1]) == (b".", b"!")
+        told = [h async for h in chat.stream("4") if isinstance(h, PrefixChanged)]
+        assert [h.change for h in told] == [change]
+        assert chat.prefix_change is None, "it was paid"
+
+
+async def test_a_reply_cut_off_in_a_call_is_asked_for_once_more_with_more_room(
+    lab: Lab,
+) -> None:
+    cut = reply(call("act", what="it"), stop_reason="max_tokens")
+    lab.script(cut, call("act", what="it"), "Done.")
+    async with lab.open() as chat:
+        turn = await chat.send("Go")
+        assert turn.text == "Done."
+        assert turn.remedies == (Remedy.RAISE,)
+    assert lab.ran == ["act it"]
+    assert [b["max_tokens"] for b in lab.bodies] == [4096, 16384, 4096]
+
+
+async def test_a_fault_that_stays_while_the_server_is_well_is_the_conversations_own(
+    lab: Lab,
+) -> None:
+    big = "x" * 8_000
+    lab.script(
+        call("look", path=big), "One.", *MORE, faults=f'500 @3+ body="{big}" forever'
+    )
+    async with lab.open(retry=RetryPolicy(attempts_max=10)) as chat:
+        await confirmed(chat, "1")
+        turn = await chat.send("2")
+        assert turn.state is TurnState.CONFIRMED
+        assert turn.trials == 1
+        assert set(turn.remedies) & {Remedy.COMPACT, Remedy.TELL, Remedy.HIDE}
+
+
+async def test_configure_refuses_what_open_would(lab: Lab) -> None:
+    async with lab.open() as chat:
+        before = chat.profile
+        for bad in ({"threads": "maybe"}, {"cache": "2h"}, {"settings": {"top_k": 1}}):
+            given: dict[str, Any] = bad
+            with pytest.raises(SettingsError):
+                await chat.configure(**given)
+        assert chat.profile == before
+
+
+async def test_a_search_that_is_interrupted_leaves_everything_as_it_was(
+    lab: Lab,
+) -> None:
+    lab.script(
+        text("One."), text("Two."), *MORE, faults='400 message="No." @3-4, stall @5-9'
+    )
+    async with lab.open(timeout=0.05, retry=RetryPolicy(attempts_max=1)) as chat:
+        await confirmed(chat, "1", "2")
+        for said in ("3", "4"):
+            assert (await chat.send(said)).state is TurnState.FAILED
+        assert chat.snapshot.view == View()
