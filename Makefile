@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit bench diagrams clean
+.PHONY: demo test lint types unit gauntlet fuzz bench diagrams clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,12 @@ types: .venv/installed
 
 unit: .venv/installed
 	$(BIN)/pytest
+
+gauntlet: .venv/installed      ## how conversations broke elsewhere, one line a class
+	GAUNTLET_BOTH_LOOPS=1 $(BIN)/python -m tests.gauntlet
+
+fuzz: .venv/installed          ## ten thousand scripts of faults and moves, drawn from a seed
+	$(BIN)/python -m tests.gauntlet.fuzz --scripts 10000
 
 bench: .venv/installed         ## ratios within one run; never a gate
 	$(BIN)/python -m benchmarks

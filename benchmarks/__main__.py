@@ -9,7 +9,16 @@ from pathlib import Path
 
 import click
 
-from benchmarks import crowd, memory, resume, spans, storage, turns
+from benchmarks import (
+    crowd,
+    memory,
+    recovery,
+    resume,
+    spans,
+    steady,
+    storage,
+    turns,
+)
 from benchmarks.plan import FULL, QUICK, SMOKE, Plan
 from benchmarks.report import Report
 from benchmarks.server import InstantServer
@@ -25,6 +34,14 @@ async def _memory(plan: Plan, _: InstantServer, folder: Path) -> Report:
     return memory.measure(plan, folder)
 
 
+async def _recovery(_: Plan, __: InstantServer, ___: Path) -> Report:
+    return await recovery.measure()
+
+
+async def _steady(plan: Plan, _: InstantServer, folder: Path) -> Report:
+    return await steady.measure(plan.steady_turns, folder)
+
+
 MEASURES: dict[str, Measure] = {
     "turns": turns.measure,
     "crowd": crowd.measure,
@@ -32,6 +49,8 @@ MEASURES: dict[str, Measure] = {
     "resume": _resume,
     "memory": _memory,
     "spans": spans.measure,
+    "recovery": _recovery,
+    "steady": _steady,
 }
 """Every measure by the name that `--only` takes."""
 

@@ -25,6 +25,7 @@ class Plan:
         memory_size: Messages of each conversation that is held in memory.
         memory_count: How many are held.
         span_turns: Turns that are taken apart.
+        steady_turns: Turns of the conversation in a small window.
     """
 
     sizes: tuple[int, ...] = (0, 100, 1_000, 5_000)
@@ -41,6 +42,7 @@ class Plan:
     memory_size: int = 1_000
     memory_count: int = 50
     span_turns: int = 100
+    steady_turns: int = 400
 
 
 FULL = Plan()
@@ -56,6 +58,7 @@ QUICK = Plan(
     resume_rounds=2,
     memory_count=20,
     span_turns=40,
+    steady_turns=120,
 )
 
 SMOKE = Plan(
@@ -73,5 +76,6 @@ SMOKE = Plan(
     memory_size=2,
     memory_count=2,
     span_turns=2,
+    steady_turns=24,
 )
 """Every arm once, to see that it runs. Its numbers mean nothing."""

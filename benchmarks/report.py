@@ -11,7 +11,7 @@ import attrs
 
 from benchmarks.timing import Samples
 
-Unit = Literal["ms", "bytes", "turns/s", "MB", "µs"]
+Unit = Literal["ms", "bytes", "turns/s", "MB", "µs", "count"]
 
 
 @final
@@ -233,6 +233,8 @@ def _value(value: float, unit: Unit) -> str:
             return f"{value:.2f} {unit}"
         case "bytes" | "turns/s" | "µs":
             return f"{value:,.0f} {unit}"
+        case "count":
+            return f"{value:,.0f}"
 
 
 def _noise_table(noise: Sequence[Noise]) -> str:

@@ -3,10 +3,16 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from detent.ports import Delta, Model, RequestFailedError
+from detent_states.faults import Fault, FaultKind
+from detent_states.reply import Reply
+from detent_states.request import Request
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,7 +70,7 @@ def test_every_row_is_a_positive_value_and_says_what_it_is_held_against(
     _, written = run
 
     for row in written["rows"]:
-        assert row["ours"] > 0 or row["unit"] in ("bytes", "MB"), row
+        assert row["ours"] > 0 or row["unit"] in ("bytes", "MB", "count"), row
         assert row["against"], row
         assert (row["target"] is None) == (row["met"] is None) or not row["reference"]
 
@@ -76,3 +82,91 @@ def test_spans_add_up_to_the_whole_turn(run: tuple[str, dict[str, Any]]) -> None
     for spans in written["spans"].values():
         *parts, whole = spans
         assert sum(part["micros"] for part in parts) == pytest.approx(whole["micros"])
+
+
+class Port:
+    """Planted: a port that is not what it should be."""
+
+    def __init__(self, inner: Model) -> None:
+        self.inner = inner
+
+    async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
+        return await self.inner.send(request, report)
+
+    async def count(self, request: Request) -> int:
+        return await self.inner.count(request)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+class Impatient(Port):
+    """It sends what was refused three times more before it says so."""
+
+    async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
+        for _ in range(3):
+            try:
+                return await self.inner.send(request, report)
+            except RequestFailedError:
+                pass
+        return await self.inner.send(request, report)
+
+
+class Sulking(Port):
+    """It fails for good in the middle of the conversation."""
+
+    sent = 0
+
+    async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
+        self.sent += 1
+        if self.sent > 9:
+            raise RequestFailedError(Fault(FaultKind.REFUSAL, "Enough."))
+        return await self.inner.send(request, report)
+
+
+class Careless(Port):
+    """It leaves out an answer that is owed."""
+
+    async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
+        body = request.body.replace(b'"tool_result"', b'"tool_told"')
+        other = Request(
+            *(request.turn, request.attempt, request.purpose, body, request.betas),
+            stream=request.stream,
+        )
+        return await self.inner.send(other, report)
+
+
+@pytest.fixture
+def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmarks are no part of what is installed."""
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("bug", "says"), [(Impatient, "where its ladder allows"), (Sulking, "stuck")]
+)
+@pytest.mark.usefixtures("_at_root")
+async def test_a_recovery_that_costs_too_much_or_never_comes_is_caught(
+    bug: Callable[[Model], Model], says: str
+) -> None:
+    from benchmarks import recovery
+
+    with pytest.raises(AssertionError, match=says):
+        await recovery.measure(bug)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("bug", "says"), [(Sulking, "is stuck"), (Careless, "was refused")]
+)
+@pytest.mark.usefixtures("_at_root")
+async def test_a_long_conversation_that_stumbles_is_caught(
+    tmp_path: Path, bug: Callable[[Model], Model], says: str
+) -> None:
+    from benchmarks import steady
+
+    with pytest.raises(AssertionError, match=says):
+        await steady.measure(24, tmp_path, bug)

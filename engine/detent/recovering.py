@@ -30,6 +30,7 @@ from detent_states.view import DropBeta, DropField, View
 if TYPE_CHECKING:
     from detent.driver import Driver
 
+
 @final
 class Recovery:
     """What follows the failures of one conversation."""

@@ -14,10 +14,11 @@ from detent_states.closing import proposed
 from detent_states.encoding import text_block
 from detent_states.errors import CoreBugError
 from detent_states.events import Event
-from detent_states.faults import FaultKind, limit_in
+from detent_states.faults import FaultKind, cap_in, length_in, limit_in
 from detent_states.history import Base, Exchange, Method, told_block
 from detent_states.models import spec
 from detent_states.outcome import only_summary, outcome
+from detent_states.replayed import mended, replay_form
 from detent_states.reply import Reply
 from detent_states.shortened import told_result
 from detent_states.shown import base_in_force
@@ -68,7 +69,7 @@ def commit(
         signed = made.method is Method.SIGNED
         base = Base(
             made.covers,
-            reply.content if signed else told_block(reply.text),
+            replay_form(reply.content) if signed else told_block(reply.text),
             reply.message_id,
             made.method,
             pinned_blocks(snapshot.pins),
@@ -117,7 +118,9 @@ def prefix_bound(model: str) -> bool:
 
 def pinned_blocks(pins: tuple[tuple[str, str], ...]) -> bytes:
     """The pinned texts, as blocks that go along with a summary."""
-    return b",".join(text_block(f"[Pinned: {name}]\n{text}") for name, text in pins)
+    return b",".join(
+        text_block(mended(f"[Pinned: {name}]\n{text}")) for name, text in pins
+    )
 
 
 def written_elsewhere(reply: Reply) -> bool:
@@ -178,8 +181,19 @@ def _lost_one_more(snapshot: Snapshot) -> Lost:
 
 
 def _told_of_length(snapshot: Snapshot, event: ev.TurnFailed) -> Snapshot:
-    """The window, where the server says how long it is."""
+    """What the server says of its limits, and of the length of what it refused."""
     if event.fault.kind is not FaultKind.TOO_LONG:
         return snapshot
-    limit = limit_in(event.fault.message)
-    return snapshot if limit is None else attrs.evolve(snapshot, window=limit)
+    said = event.fault.message
+    limit, cap, length = limit_in(said), cap_in(said), length_in(said)
+    if limit is not None:
+        snapshot = attrs.evolve(snapshot, window=limit)
+    if cap is not None:
+        snapshot = attrs.evolve(snapshot, capped=cap)
+    turn = snapshot.turn
+    if length is not None and turn is not None and turn.state == TurnState.SENT:
+        sent = snapshot.history.bytes_of(snapshot.covered) + len(turn.staged)
+        sent += len(snapshot.profile.plain_opening)
+        density = min(length / sent, 1.0)
+        snapshot = attrs.evolve(snapshot, density=max(snapshot.density, density))
+    return snapshot

@@ -29,6 +29,7 @@ from detent_states.room import (
     CompactionPolicy,
     boundary,
     room,
+    unbound,
 )
 from detent_states.snapshot import Snapshot, Turn
 from detent_states.stubbing import STUBS_MAX as STUBS_MAX
@@ -131,7 +132,7 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
         return GiveUp()
     fault = unwrapped(turn.fault)
     if fault.kind in SUSPENDING:
-        return Suspend(fault.message)
+        return _not_now(turn, fault, Suspend(fault.message))
     if fault.kind is FaultKind.TRANSIENT:
         return _wait(snapshot, turn, fault, policies, draw)
     if turn.compacting is not None:
@@ -153,7 +154,8 @@ def _wait(
 ) -> Decision:
     hint = fault.retry_after
     if hint is not None and hint > policies.retry.hint_max_seconds:
-        return Suspend(f"the server asks to wait {hint:g} s", hint)
+        said = f"the server asks to wait {hint:g} s"
+        return _not_now(turn, fault, Suspend(said, hint))
     if turn.compacting is not None and turn.failures >= SUMMARY_ATTEMPTS_MAX:
         return _without_summary(turn, fault)
     wait = policies.retry.wait(fault, turn.failures, draw)
@@ -210,6 +212,15 @@ def _without_reference(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose |
     return Choose(Remedy.DROP_FIELD, fault.message, view.adding(op))
 
 
+def _not_now(turn: Turn, fault: Fault, suspend: Suspend) -> Decision:
+    """Wait for the world, unless it is only a summary that cannot be had: an account
+    may be allowed to talk and not to have talk summarised."""
+    if turn.compacting is None:
+        return suspend
+    skipped = _without_summary(turn, fault)
+    return skipped if isinstance(skipped, Choose) else suspend
+
+
 def _without_summary(turn: Turn, fault: Fault) -> Decision:
     """What follows a summary that failed: another way, or none at all."""
     if fault.kind in (FaultKind.CANCELLED, FaultKind.INTERRUPTED, FaultKind.BUDGET):
@@ -239,7 +250,8 @@ def _drop_field(
     view = snapshot.showing.adding(op)
     base = snapshot.base
     if op == DropBeta(COMPACT_BETA) and base and base.method is Method.SIGNED:
-        view = view.adding(IgnoreBase(base.covers))  # it must not travel without
+        # It must not travel without.
+        view = view.adding(IgnoreBase(base.covers), *unbound(snapshot))
     if not changes(snapshot, turn, view):
         return None  # what is named was never sent: another word for something else
     return Choose(Remedy.DROP_FIELD, fault.message, view)
@@ -267,7 +279,8 @@ def _ignore_base(
 ) -> Decision | None:
     if not snapshot.covered:
         return None
-    view = snapshot.showing.adding(IgnoreBase(snapshot.covered))
+    bound = unbound(snapshot)  # what was thought behind the summary is bound to it
+    view = snapshot.showing.adding(IgnoreBase(snapshot.covered), *bound)
     return Choose(Remedy.IGNORE_BASE, fault.message, view)
 
 
@@ -342,7 +355,7 @@ def otherwise(snapshot: Snapshot, fault: Fault) -> tuple[Choose, ...]:
     if bare is not view:
         left.append(Choose(Remedy.DROP_FIELD, fault.message, bare))
     if snapshot.covered:
-        shown = view.adding(IgnoreBase(snapshot.covered))
+        shown = view.adding(IgnoreBase(snapshot.covered), *unbound(snapshot))
         left.append(Choose(Remedy.IGNORE_BASE, fault.message, shown))
     return tuple(left)
 

@@ -364,6 +364,22 @@ def limit_in(message: str) -> int | None:
     return None
 
 
+_CAPPED = re.compile(r"^max_tokens: \d+ > (\d{1,12})")
+_LENGTH = re.compile(r"prompt is too long: (\d{1,12}) tokens")
+
+
+def cap_in(message: str) -> int | None:
+    """The longest reply that a message about length speaks of; a hint, no contract."""
+    found = _CAPPED.search(message)
+    return None if found is None else int(found[1])
+
+
+def length_in(message: str) -> int | None:
+    """The length of the request that a message speaks of; a hint, no contract."""
+    found = _LENGTH.search(message)
+    return None if found is None else int(found[1])
+
+
 def _wording(message: str, kinds: set[FaultKind]) -> FaultKind | None:
     for pattern, kind in _BY_WORDING:
         if kind in kinds and pattern.search(message):

@@ -15,7 +15,7 @@ from typing import final
 import attrs
 
 from detent_states.encoding import text_block
-from detent_states.replayed import replay_form
+from detent_states.replayed import mended, replay_form
 from detent_states.reply import Reply
 
 _USER = b'{"role":"user","content":['
@@ -240,4 +240,4 @@ class Base:
 
 def told_block(summary: str) -> bytes:
     """The block that tells a summary which the server did not sign."""
-    return text_block(f"[Summary of the conversation so far]\n{summary}")
+    return text_block(mended(f"[Summary of the conversation so far]\n{summary}"))

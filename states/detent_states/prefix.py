@@ -7,12 +7,16 @@ made of the same begins with the same. Where one is not, this tells which byte i
 first that changed, before it is paid for.
 """
 
-from typing import final
+from typing import Final, final
 
 import attrs
 
+from detent_states.history import History
+from detent_states.profile import Profile
+from detent_states.request import build
 from detent_states.shown import base_in_force, wires
 from detent_states.snapshot import Paid, Snapshot
+from detent_states.view import View
 
 
 @final
@@ -47,14 +51,16 @@ def prefix_change(snapshot: Snapshot) -> PrefixChange | None:
     same = paid.profile is snapshot.profile or paid.profile == snapshot.profile
     if same and paid.view == view and paid.base == base:
         return None
-    old, new = _opening(paid), snapshot.profile.opening(dropped=view.dropped)
+    old = _opening(paid.profile, paid.view)
+    new = _opening(snapshot.profile, view)
     rest = snapshot.history.bytes_of(snapshot.covered) // 2
     if old != new:
         at = _first_difference(old, new)
         tokens = rest + (len(new) - at) // 2
         return _change("settings", at, old, new, tokens, "the settings are others")
-    before = b",".join(wires(paid.view, snapshot.history, paid.base, b""))
-    after = b",".join(wires(view, snapshot.history, snapshot.base, b""))
+    before = b",".join(_sent(paid, snapshot.history))
+    staged = snapshot.turn.staged if snapshot.turn is not None else b""
+    after = b",".join(wires(view, snapshot.history, snapshot.base, staged))
     if after.startswith(before):
         return None
     at = _first_difference(before, after)
@@ -64,8 +70,21 @@ def prefix_change(snapshot: Snapshot) -> PrefixChange | None:
     return _change("messages", at, before, after, (len(after) - at) // 2, why)
 
 
-def _opening(paid: Paid) -> bytes:
-    return paid.profile.opening(dropped=paid.view.dropped)
+_MESSAGES: Final = b'"messages":['
+
+
+def _opening(profile: Profile, view: View) -> bytes:
+    """A request up to its messages, as `build` writes it."""
+    empty = build(profile, History(), None, b"", view=view)
+    return empty[: empty.rindex(_MESSAGES) + len(_MESSAGES)]
+
+
+def _sent(paid: Paid, history: History) -> list[bytes]:
+    """The messages of the last confirmed request, as far as the history still goes."""
+    covers = 0 if paid.base is None else paid.base.covers
+    size = min(covers + paid.size, len(history))
+    said = history[size].user if size < len(history) else b""
+    return wires(paid.view, history.until(size), paid.base, said)
 
 
 def _change(

@@ -80,13 +80,32 @@ ROOM: Final = (
 """The ladder of what is too long. The last three need no server."""
 
 LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
-    FaultKind.TRANSIENT: (Remedy.WAIT, Remedy.PROBE, Remedy.MAKE_ROOM),
-    FaultKind.OPTIONAL_FIELD: (Remedy.DROP_FIELD,),
+    FaultKind.TRANSIENT: (
+        Remedy.WAIT,
+        Remedy.REPLAY,
+        Remedy.DROP_FIELD,
+        Remedy.PROBE,
+        Remedy.MAKE_ROOM,
+    ),
+    FaultKind.OPTIONAL_FIELD: (Remedy.DROP_FIELD, Remedy.REPLAY, Remedy.UNTHREAD),
     FaultKind.THREAD: (Remedy.REPLAY, Remedy.UNTHREAD),
     FaultKind.TOO_LONG: ROOM,
-    FaultKind.BLOCK: (Remedy.STUB, Remedy.BISECT),
+    FaultKind.BLOCK: (
+        Remedy.STUB,
+        Remedy.FLATTEN,
+        Remedy.HIDE,
+        Remedy.SHRINK,
+        Remedy.IGNORE_BASE,
+        Remedy.BISECT,
+    ),
     FaultKind.THINKING: (Remedy.DROP_BOUND, Remedy.STRIP, Remedy.FLATTEN),
-    FaultKind.INVALID: (Remedy.BISECT,),
+    FaultKind.INVALID: (
+        Remedy.REPLAY,
+        Remedy.DROP_FIELD,
+        Remedy.STUB,
+        Remedy.BISECT,
+        Remedy.IGNORE_BASE,
+    ),
     FaultKind.COMPACTION: (Remedy.IGNORE_BASE, Remedy.SKIP, Remedy.TELL),
     FaultKind.CUT_OFF: (Remedy.RAISE,),
     FaultKind.AUTH: (Remedy.SUSPEND,),
@@ -98,7 +117,10 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
     FaultKind.CANCELLED: (),
     FaultKind.INTERRUPTED: (),
 }
-"""The ladder of each kind; a test holds that every kind has one."""
+"""The ladder of each kind; a test holds that every kind has one.
+
+A rung that has nothing to work on is passed over: without a server thread there is
+nothing to replay, without a summary none to ignore."""
 
 AFTERWARDS: Final[Mapping[FaultKind, str]] = {
     FaultKind.TRANSIENT: "retry() later, or send() something else",

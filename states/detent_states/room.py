@@ -131,14 +131,27 @@ def context(snapshot: Snapshot) -> int:
     history, covered = snapshot.history, snapshot.covered
     base = snapshot.base if covered else None
     around = len(snapshot.profile.plain_opening) + (len(base.wire) if base else 0)
-    size = history.bytes_of(covered) + around
-    # An image may be a name only; all else that is a token is at least a byte.
-    seen = history.media_of(covered) * IMAGE_TOKENS_MAX
     head = history.head
     if head is None or covered == len(history):
-        return size // 2
-    counted = head.reply.usage.context
-    return min(counted, size + seen) if counted else size // 2 + seen
+        return (history.bytes_of(covered) + around) // 2
+    return _until(snapshot, len(history))
+
+
+def _until(snapshot: Snapshot, covers: int) -> int:
+    """At most how many tokens the context held after so many exchanges.
+
+    That is the server's count, if it can be one of so many bytes. An image may be a name
+    only, and all else that is a token is at least a byte: a larger count is none. One
+    that is smaller than what the server said when it refused such a length is none.
+    """
+    history, covered = snapshot.history, snapshot.covered
+    base = snapshot.base if covered else None
+    size = history.bytes_of(covered, covers) + len(snapshot.profile.plain_opening)
+    size += len(base.wire) if base else 0
+    seen = history.media_of(covered, covers) * IMAGE_TOKENS_MAX
+    counted = history[covers - 1].reply.usage.context
+    believed = counted if 0 < counted <= size + seen else size // 2 + seen
+    return max(believed, int(size * snapshot.density))
 
 
 def added(turn: Turn) -> int:
@@ -171,6 +184,9 @@ def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | 
     most = window(snapshot, policy)
     known = spec(snapshot.profile.model)
     asked = turn.max_tokens or snapshot.profile.max_tokens
+    capped = snapshot.capped
+    if capped is not None and capped < asked and Remedy.CLAMP not in turn.tried:
+        return Choose(Remedy.CLAMP, "no longer reply is given", max_tokens=capped)
     trigger = int(min(most * policy.at, most - min(asked, most // 4)))
     size = len(turn.staged) + len(snapshot.profile.plain_opening)
     size += snapshot.history.bytes_of(snapshot.covered)
@@ -275,9 +291,11 @@ def boundary(snapshot: Snapshot) -> int:
     size = len(history)
     if turn is not None and (turn.calls or turn.outcome is Outcome.RESUME):
         size = history.end_of_turn(history[size - 1].turn - 1)
-    while size > 0 and size < len(history) and not cuttable(history, size):
+    # What a summary stands for is behind us, wherever it ends.
+    covered = snapshot.covered
+    while covered < size < len(history) and not cuttable(history, size):
         size -= 1
-    return size
+    return max(size, covered)
 
 
 def _compact(snapshot: Snapshot, policy: CompactionPolicy) -> Compact | None:
@@ -292,9 +310,7 @@ def _compact(snapshot: Snapshot, policy: CompactionPolicy) -> Compact | None:
         or turn.compactions >= policy.per_turn_max
     ):
         return None
-    if covers > 0 and snapshot.history[covers - 1].reply.usage.context > window(
-        snapshot, policy
-    ):
+    if _until(snapshot, covers) > window(snapshot, policy):
         return None  # the server could not read what it is to summarise
     return Compact(covers, Method.SIGNED)
 

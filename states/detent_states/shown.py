@@ -102,7 +102,7 @@ def wires(
         if view.reach > size:
             staged = _staged(view, history, start, staged)
         found.append(user_message(staged))
-    return [one for one in found if one]
+    return found
 
 
 def messages(
@@ -174,11 +174,13 @@ def locate(path: str, sent: Sequence[Message]) -> Place | None:
         return None
     block = int(found[2]) if found[2] is not None else -1
     inner = int(found[3]) if found[3] is not None else -1
-    if block >= 0 and message.pieces is not None:
-        if block >= len(message.pieces):
+    if block >= 0:
+        blocks: list[object] = json.loads(message.wire)["content"]
+        if block >= len(blocks):
             return None
-        block = message.pieces[block].source
-        inner = -1 if block < 0 else inner
+        if message.pieces is not None:
+            block = message.pieces[block].source
+            inner = -1 if block < 0 else inner
     return Place(message.exchange, message.side, block, inner)
 
 

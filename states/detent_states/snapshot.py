@@ -218,6 +218,8 @@ class Snapshot:
         view: How the history is shown, as a confirmed request showed it.
         thread: The server's copy.
         window: The most tokens the server said it takes; None where it did not say.
+        capped: The longest reply the server said it gives; None where it did not say.
+        density: At least how many tokens a byte is, as a refused length has shown.
         futile: Summaries in a row that failed.
         refused: Requests in a row that were refused for nothing we know.
         lost: Replies that were confirmed at the server and never seen here.
@@ -234,6 +236,8 @@ class Snapshot:
     view: View = EMPTY
     thread: Thread = attrs.field(factory=Thread)
     window: int | None = None
+    capped: int | None = None
+    density: float = 0.0
     futile: int = 0
     refused: int = 0
     lost: Lost = attrs.field(factory=Lost)

@@ -212,7 +212,7 @@ def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:
     view = snapshot.view if ops == snapshot.view.ops else View(ops)
     thread = snapshot.thread.lost(fire)
     return attrs.evolve(
-        snapshot, profile=profile, view=view, thread=thread, window=None
+        snapshot, profile=profile, view=view, thread=thread, window=None, capped=None
     )
 
 

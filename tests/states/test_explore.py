@@ -7,19 +7,30 @@ states are told apart by everything that decides what may happen next, and not b
 from collections.abc import Callable, Hashable, Iterator
 from functools import cache
 
+import attrs
 import pytest
 from tests.properties.test_step import only_commits_commit
-from tests.states.strategies import PROFILE, legal_events, stale_events
+from tests.states.strategies import (
+    PROFILE,
+    call,
+    legal_events,
+    reply,
+    search,
+    stale_events,
+    text,
+)
 
 from detent_states import events as ev
 from detent_states.call import CallState
 from detent_states.errors import IllegalEventError
 from detent_states.events import Event
 from detent_states.explore import ExplorationLimitError, Explored, explore
-from detent_states.faults import FaultKind
+from detent_states.faults import Fault, FaultKind
 from detent_states.outcome import Outcome, outcome
+from detent_states.request import Copy
 from detent_states.snapshot import Snapshot
 from detent_states.step import begin, orders, step
+from detent_states.thread import LOSSES_MAX, ThreadState
 from detent_states.turn import TURN
 
 START = begin(ev.ConversationOpened(PROFILE))
@@ -63,8 +74,6 @@ def worlds(snapshot: Snapshot) -> Iterator[Event]:
         "compacting",
         "confirmed",
     ):
-        from detent_states.faults import Fault
-
         for kind in (FaultKind.TOO_LONG, FaultKind.TRANSIENT):
             yield ev.TurnFailed(turn.number, turn.attempt, Fault(kind, "fault"))
     yield from stale_events(snapshot)
@@ -178,8 +187,6 @@ def test_the_pairing_check_finds_an_open_call_that_is_sent() -> None:
         yield from moves(snapshot)
         turn = snapshot.turn
         if turn is not None and turn.state == "confirmed" and turn.open_calls:
-            import attrs
-
             yield (
                 "answer",
                 attrs.evolve(snapshot, turn=attrs.evolve(turn, state="pending")),
@@ -202,3 +209,125 @@ def test_the_machine_always_orders_something_or_waits_for_what_it_ordered() -> N
 def test_a_key_that_tells_too_much_apart_is_said() -> None:
     with pytest.raises(ExplorationLimitError, match="coarser key"):
         explore(0, lambda n: [("next", n + 1)], lambda n: n, limit=100)
+
+
+# The same with the server's copies: fewer kinds of replies, and every fate of a copy.
+
+
+def copies_key(snapshot: Snapshot) -> Hashable:
+    """What decides the future of a conversation and of its copy at the server."""
+    turn, thread = snapshot.turn, snapshot.thread
+    copy = thread.state, min(thread.losses, LOSSES_MAX), thread.refused
+    if turn is None:
+        return copy, None
+    flying = turn.copy if turn.state == "sent" else None
+    return (
+        copy,
+        turn.state,
+        flying,
+        bool(turn.staged),
+        bool(turn.calls),
+        bool(turn.open_calls),
+        turn.outcome,
+        turn.abandoned,
+        turn.due is not None or turn.ready,
+        snapshot.covered == len(snapshot.history),
+    )
+
+
+def copies_worlds(snapshot: Snapshot) -> Iterator[Event]:
+    """Everything that may happen to a copy, and enough of everything else."""
+    turn = snapshot.turn
+    number = snapshot.turns * 100 + (turn.attempt if turn else 0)
+    if turn is None or turn.state != "sent":
+        yield from legal_events(snapshot, number)
+        return
+    n, attempt = turn.number, turn.attempt
+    elsewhere = {"iterations": [{"type": "fallback_message"}]}
+    yield ev.ReplyConfirmed(n, attempt, reply(number, "end_turn", text()))
+    yield ev.ReplyConfirmed(
+        n, attempt, reply(number, "end_turn", text(), usage=elsewhere)
+    )
+    yield ev.ReplyConfirmed(n, attempt, reply(number, "pause_turn", search()))
+    called = reply(number, "tool_use", call(f"toolu_{number}"))
+    yield ev.ReplyConfirmed(n, attempt, called)
+    for code in ("thread_not_found", "thread_unsupported_request"):
+        yield ev.TurnFailed(n, attempt, Fault(FaultKind.THREAD, "gone", code=code))
+    for kind in (FaultKind.TRANSIENT, FaultKind.REFUSAL, FaultKind.TOO_LONG):
+        yield ev.TurnFailed(n, attempt, Fault(kind, "fault"))
+
+
+def copies_moves(snapshot: Snapshot) -> Iterator[tuple[str, Snapshot]]:
+    """The labelled moves; refused events are no moves."""
+    for event in copies_worlds(snapshot):
+        try:
+            made = step(snapshot, event)
+        except IllegalEventError:
+            continue
+        if not made.dropped:
+            label = made.move.trigger if made.move else type(event).__name__
+            yield label, made.snapshot
+
+
+@cache
+def copies_graph() -> Explored[Snapshot]:
+    """The whole graph of conversations with copies, once."""
+    return explore(START, copies_moves, copies_key, limit=20_000)
+
+
+def continues_what_is_held(snapshot: Snapshot) -> bool:
+    """A request that continues is in flight only where a copy was confirmed."""
+    turn = snapshot.turn
+    if turn is None or turn.state != "sent" or turn.copy is not Copy.CONTINUE:
+        return True
+    return snapshot.thread.state is ThreadState.CONTINUING
+
+
+def keeps_a_copy(snapshot: Snapshot) -> bool:
+    """A message was confirmed, and the server holds what can be continued."""
+    return rests(snapshot) and snapshot.thread.state is ThreadState.CONTINUING
+
+
+def test_with_copies_nothing_is_continued_that_nobody_holds() -> None:
+    found = copies_graph()
+
+    assert len(found.states) > 300
+    assert {one.thread.state for one in found.states.values()} == set(ThreadState)
+    assert found.violations(continues_what_is_held) == ()
+    assert found.violations(closed) == ()
+
+
+def test_with_copies_a_message_can_be_confirmed_and_a_copy_be_had() -> None:
+    found = copies_graph()
+
+    assert [found.path(k) for k in found.stuck(rests)[:1]] == []
+    assert [found.path(k) for k in found.stuck(keeps_a_copy)[:1]] == []
+
+
+def test_whatever_becomes_of_a_copy_changes_no_history() -> None:
+    for snapshot in copies_graph().states.values():
+        for event in copies_worlds(snapshot):
+            try:
+                made = step(snapshot, event)
+            except IllegalEventError:
+                continue
+            assert only_commits_commit([(snapshot, event, made)]), event
+
+
+def test_the_check_sees_a_client_that_continues_what_it_only_asked_for() -> None:
+    """Planted: it takes a copy for kept because it asked the server to keep one."""
+
+    def hasty(snapshot: Snapshot) -> Iterator[tuple[str, Snapshot]]:
+        yield from copies_moves(snapshot)
+        turn = snapshot.turn
+        asked = snapshot.thread.state is ThreadState.NEW
+        if turn is not None and turn.state == "pending" and turn.staged and asked:
+            sent = attrs.evolve(turn, state="sent", copy=Copy.CONTINUE)
+            yield "send", attrs.evolve(snapshot, turn=sent)
+
+    def checked(snapshot: Snapshot) -> Iterator[tuple[str, Snapshot]]:
+        return hasty(snapshot) if continues_what_is_held(snapshot) else iter(())
+
+    found = explore(START, checked, copies_key, limit=20_000)
+
+    assert found.violations(continues_what_is_held)

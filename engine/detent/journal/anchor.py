@@ -62,6 +62,14 @@ class HeadFile:
             return None
         return Anchor(sequence, digest)
 
+    def everything(self) -> list[tuple[int, Anchor]]:
+        """Every anchor that can be read, each with its conversation."""
+        if self._descriptor is None:
+            return []
+        slots = os.fstat(self._descriptor).st_size // _SIZE
+        found = ((number, self.read(number)) for number in range(1, slots))
+        return [(number, anchor) for number, anchor in found if anchor is not None]
+
     def write(
         self, conversation: int, name: bytes, sequence: int, hash_: bytes
     ) -> bool:
@@ -131,7 +139,7 @@ def open_head(
             used = os.fstat(descriptor).st_size > _SIZE
             if used:
                 if _whole(found) and not accept_loss:
-                    _refuse_foreign(path)
+                    refuse_foreign(path)
                 what = "another store's" if _whole(found) else "damaged"
                 notices.append(f"head file {path} was {what}; it was begun anew")
             if writable:
@@ -143,23 +151,18 @@ def open_head(
     return HeadFile(descriptor, writable=writable), tuple(notices)
 
 
-def refuse_left_over(path: str) -> None:
-    """Refuse to begin a store where a head file says that there was one.
-
-    Raises:
-        JournalCorruptError: The head file knows conversations.
-    """
+def is_used(path: str) -> bool:
+    """True if there is a head file, and it knows conversations."""
     try:
         descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     except OSError:
-        return
+        return False
     try:
         header = _pread(descriptor, _SIZE, 0)
         used = os.fstat(descriptor).st_size > _SIZE
     finally:
         os.close(descriptor)
-    if used and _whole(header):
-        _refuse_foreign(path)
+    return used and _whole(header)
 
 
 def check(
@@ -195,7 +198,12 @@ def check(
         )
 
 
-def _refuse_foreign(path: str) -> NoReturn:
+def refuse_foreign(path: str) -> NoReturn:
+    """Refuse a head file that is used, and not by the database beside it.
+
+    Raises:
+        JournalCorruptError: Always.
+    """
     raise JournalCorruptError(
         path,
         "journal was truncated: this head file knows conversations of a store that is"

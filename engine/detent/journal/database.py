@@ -6,9 +6,15 @@ Rules of this file:
   belong to the process: closing any other descriptor of the file would silently drop
   SQLite's, and another process could then remove the write-ahead log under us.
 * A connection is not used in a forked child, which would share the file's locks.
-* Nothing is written to a file before it is known to be a store of this version.
+  A second connection of SQLite's own shares these locks, and `_close` makes one.
+* Nothing is written to a file before it is known to be a store of this version, and,
+  where a write-ahead log was left beside it, to hold every entry that was noted.
+* A store that was refused is left as it is, its log included. SQLite reads a log up to
+  the first frame that is damaged and then writes over the rest, which may be all that
+  there is of some entries.
 """
 
+import atexit
 import os
 import sqlite3
 import stat
@@ -21,9 +27,9 @@ from threading import RLock
 from typing import Final, Literal, TypeAlias, final
 from weakref import WeakValueDictionary
 
-from detent.errors import JournalError, JournalVersionError
-from detent.journal import schema
-from detent.journal.anchor import HeadFile, open_head, refuse_left_over
+from detent.errors import JournalCorruptError, JournalError, JournalVersionError
+from detent.journal import records, schema
+from detent.journal.anchor import HeadFile, is_used, open_head, refuse_foreign
 from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer
 
@@ -37,6 +43,7 @@ BUSY_SECONDS: Final = 5.0
 """How long a statement waits for another process to finish writing."""
 
 _SQLITE_MIN: Final = (3, 37, 0)  # STRICT tables
+_DATABASE_MIN: Final = 512  # bytes, one page; SQLite takes a file of one for empty
 _SWITCHES_MAX: Final = 250
 _SWITCH_SECONDS: Final = 0.02
 
@@ -111,15 +118,20 @@ class Database:
         self._users = 0
         self._key = _key(path)
         self._broken = False
+        self._refused = False
         self._log = f"{path}-wal"
         self._log_key: tuple[int, int] | None = None
+        # By a process that lives, or by one that was killed.
+        self._left = os.path.exists(self._log)
         self.connection = self._fresh()
         try:
             self._prepare(accept_loss)
+            if self._left and self.head is not None and not accept_loss:
+                records.demand(self.connection, self.head.everything(), path)
             self._log_key = _identity(self._log)
         except BaseException:
-            with suppress(*SQLiteTrouble):
-                self.connection.close()
+            self._refused = True
+            self._close()
             raise
 
     @classmethod
@@ -141,6 +153,8 @@ class Database:
             real = _checked_path(path)
             found = _open.get(_key(real)) if os.path.exists(real) else None
             if found is None:
+                if not accept_loss:
+                    _refuse_widowed(real)
                 _make_file(real)
                 _probe(real)
                 try:
@@ -167,10 +181,8 @@ class Database:
             if self._users:
                 return
             _open.pop(self._key, None)
-            with suppress(*SQLiteTrouble):
-                self.connection.close()
-            if self.head is not None:
-                self.head.close()
+            atexit.unregister(self._end)
+            self._close()
 
     def __enter__(self) -> Connection:
         """Use the connection, alone until `__exit__`.
@@ -189,8 +201,14 @@ class Database:
             raise
         return self.connection
 
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
+    def __exit__(
+        self, _: object, error: BaseException | None, traceback: object
+    ) -> None:
+        try:
+            if isinstance(error, JournalCorruptError):
+                self._refuse()
+        finally:
+            self.lock.release()
 
     def lost_its_log(self) -> bool:
         """True if the write-ahead log is not the file any more that is written to.
@@ -221,8 +239,7 @@ class Database:
             JournalError: The file cannot be opened any more, or is another one.
         """
         self._broken = True
-        with suppress(*SQLiteTrouble):
-            self.connection.close()
+        self._put_down(self.connection, refused=self._refused)
         if not os.path.exists(self.where) or _key(self.where) != self._key:
             raise JournalError(
                 self.where,
@@ -235,9 +252,33 @@ class Database:
             # A statement that reads makes SQLite open its log.
             self.connection.execute("SELECT id FROM store").fetchone()
         except SQLiteTrouble as error:
-            raise translate(error, self.where) from error
+            translated = translate(error, self.where)
+            if isinstance(translated, JournalCorruptError):
+                self._refuse()
+            raise translated from error
         self._log_key = _identity(self._log)
         self._broken = False
+
+    def _refuse(self) -> None:
+        """Leave the log where it is from now on."""
+        if not self._refused:
+            self._refused = True
+            # Python closes what is still open when it ends, and would not ask.
+            atexit.register(self._end)
+
+    def _end(self) -> None:
+        if self._pid == os.getpid():
+            self._close()
+
+    def _close(self) -> None:
+        self._put_down(self.connection, refused=self._refused)
+        if self.head is not None:
+            self.head.close()
+
+    def _put_down(self, connection: Connection, *, refused: bool) -> None:
+        # An empty log is one that SQLite made just now, unless it was there before.
+        keep_log = refused and (self._left or _size(self._log) > 0)
+        _close(connection, self.where, keep_log=keep_log)
 
     def _fresh(self) -> Connection:
         connection = self._connect(_uri(self.where, "mode=rw"))
@@ -246,16 +287,17 @@ class Database:
                 connection.execute(setting)
             connection.execute(_SYNCHRONOUS[self._synchronous])
         except BaseException:
-            with suppress(*SQLiteTrouble):
-                connection.close()
+            self._put_down(connection, refused=True)
             raise
         return connection
 
     def _prepare(self, accept_loss: bool) -> None:
         head_path = f"{self.where}-head"
         fresh = self._named(schema.is_new)
-        if fresh and not accept_loss:
-            refuse_left_over(head_path)
+        if fresh and not accept_loss and is_used(head_path):
+            fresh = self._named(schema.is_new)  # another process may have made both
+            if fresh:
+                refuse_foreign(head_path)
         self._demand_wal()
         if fresh:
             self._create()
@@ -351,8 +393,52 @@ def _key(path: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
 def _uri(path: str, query: str) -> str:
     return f"{Path(path).as_uri()}?{query}"
+
+
+def _close(connection: Connection, path: str, *, keep_log: bool) -> None:
+    """Close a connection, and see to it that the log stays, if that is asked for.
+
+    SQLite writes the log back into the database and removes it when the last connection
+    is closed that can write. One that only reads does neither, and while it is there the
+    other one is not the last.
+    """
+    guard: Connection | None = None
+    with suppress(*SQLiteTrouble):
+        if keep_log:
+            guard = connect(_uri(path, "mode=ro"))
+            guard.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    for one in (connection, guard):
+        with suppress(*SQLiteTrouble):
+            if one is not None:
+                one.close()
+
+
+def _refuse_widowed(path: str) -> None:
+    """Refuse a log or a head file whose database is gone or empty, and touch nothing:
+    SQLite removes the log of an empty database as soon as it looks at it."""
+    if _size(path) >= _DATABASE_MIN:
+        return
+    logged, used = _size(f"{path}-wal") > 0, is_used(f"{path}-head")
+    if _size(path) >= _DATABASE_MIN:  # another process has made them all since
+        return
+    if used:
+        refuse_foreign(f"{path}-head")
+    if logged:
+        raise JournalCorruptError(
+            path,
+            "the database is empty or gone, and its log is still there",
+            "put the database back beside it; if it was removed on purpose, remove"
+            f" {path}-wal too or open the store with accept_loss=True",
+        )
 
 
 def _make_file(path: str) -> None:
@@ -388,6 +474,10 @@ def _probe(path: str) -> None:
         finally:
             connection.close()
     except SQLiteTrouble as error:
+        # Somebody is writing a log back into it, or was killed doing that: read without
+        # its log it makes no sense, and that says nothing. The real connection will tell.
+        if _size(f"{path}-wal"):
+            return
         raise translate(error, path) from error
     if application or version or found is not None:
         schema.refuse(application, version, path)

@@ -1,11 +1,14 @@
 """What is read from a store: conversations, and entries in the order of their chain."""
 
+from collections.abc import Iterable
+from contextlib import closing
 from sqlite3 import Connection
 from typing import final
 
 import attrs
 
 from detent.errors import JournalCorruptError, UnknownConversationError
+from detent.journal.anchor import Anchor, check
 from detent.journal.chain import (
     REMEDY,
     SEQUENCE_BITS,
@@ -84,11 +87,7 @@ def known(connection: Connection, name: str) -> Conversation:
 
 
 def _of_id(connection: Connection, number: int, name: str) -> Conversation:
-    found = connection.execute(
-        "SELECT id, name, parent, fork_sequence, fork_hash FROM conversation"
-        " WHERE id = ?",
-        (number,),
-    ).fetchone()
+    found = connection.execute(_BY_ID, (number,)).fetchone()
     if found is None:
         raise _damaged(name, "the conversation it was forked off is missing")
     return _made(found, None)
@@ -158,10 +157,55 @@ def stored_hash(
         if sequence == owner.begins:
             return owner.root
         owner = _of_id(connection, owner.parent, conversation.name)
-    found = connection.execute(
-        "SELECT hash FROM entry WHERE key = ?", (owner.base + sequence,)
-    ).fetchone()
+    found = connection.execute(_HASH, (owner.base + sequence,)).fetchone()
     return None if found is None else found[0]
+
+
+def ends_with(
+    connection: Connection, conversation: Conversation, record: Record
+) -> bool:
+    """True if a record that was loaded is still all there is."""
+    if not record.entries:
+        return False
+    end = record.entries[-1].sequence
+    if last(connection, conversation) != end:
+        return False
+    return stored_hash(connection, conversation, end) == record.hash
+
+
+def demand(
+    connection: Connection, anchors: Iterable[tuple[int, Anchor]], where: str
+) -> None:
+    """See that every conversation has the entry that was noted as its last.
+
+    Args:
+        connection: The store's; it is left in a transaction where this raises.
+        anchors: Conversations by number, each with what was noted before this asks.
+        where: The store, for errors.
+
+    Raises:
+        JournalCorruptError: An entry that was noted is missing, or another one.
+    """
+    connection.execute("BEGIN")  # one for all takes less than half the time
+    for number, noted in anchors:
+        key = (number << SEQUENCE_BITS) + noted.sequence
+        found = connection.execute(_HASH, (key,)).fetchone()
+        if found is not None and found[0] == noted.hash:
+            continue
+        row = connection.execute(_BY_ID, (number,)).fetchone()
+        if row is None:
+            raise JournalCorruptError(
+                where,
+                f"journal was truncated: the head file knows conversation {number}, the"
+                " record does not",
+                "restore the store from a backup, or open it with accept_loss=True to"
+                " go on from what is left; nothing was changed",
+            )
+        # A fork without an entry of its own; or a record that was cut, and this says so.
+        one = _made(row, None)
+        digest = stored_hash(connection, one, noted.sequence)
+        check(noted, last(connection, one), digest, place(one.name))
+    connection.execute("COMMIT")
 
 
 def load(
@@ -198,11 +242,13 @@ def load(
             )
         span = (one.base + start, one.base + end)
         try:
-            found, digest = replay(connection.execute(_LOAD, span), previous)
+            # Closed, or a traceback would keep it, and it the connection, from closing.
+            with closing(connection.execute(_LOAD, span)) as rows:
+                found, digest = replay(rows, previous)
             _compare(connection, one, start + len(found), previous, digest)
         except DamageError as error:
-            rows = connection.execute(_LOAD_ALL, span)
-            diagnose(rows, previous, start, place(conversation.name))
+            with closing(connection.execute(_LOAD_ALL, span)) as all_:
+                diagnose(all_, previous, start, place(conversation.name))
             raise _damaged(conversation.name, "its hashes do not add up") from error
         previous = digest
         events = events + found if events else found
@@ -219,12 +265,16 @@ def _compare(
     """Compare a computed hash with the stored one, where there are entries at all."""
     if digest == root:
         return
-    found = connection.execute(
-        "SELECT hash FROM entry WHERE key = ?", (one.base + sequence,)
-    ).fetchone()
+    found = connection.execute(_HASH, (one.base + sequence,)).fetchone()
     if found is None or found[0] != digest:
         raise DamageError
 
+
+_BY_ID = (
+    "SELECT id, name, parent, fork_sequence, fork_hash FROM conversation WHERE id = ?"
+)
+
+_HASH = "SELECT hash FROM entry WHERE key = ?"
 
 _LOAD = (
     "SELECT epoch, at_ms, kind, turn, attempt, meta, body, extra FROM entry"

@@ -47,8 +47,10 @@ class SQLiteStore:
     Raises:
         JournalVersionError: The file is a newer detent's, somebody else's database, or
             none. It was not touched.
-        JournalCorruptError: The file is damaged, or the `-head` file knows a store that
-            is gone.
+        JournalCorruptError: The file is damaged; or the `-head` file knows a store that
+            is gone; or a process that is living or was killed left a `-wal`, and some
+            conversation is shorter than the `-head` file says. What is refused is left
+            as it is, down to the bytes of the three files.
         JournalError: The file cannot be used: no permission, no WAL on its file system,
             open in this process with another `synchronous`, opened before a fork.
     """
@@ -88,12 +90,19 @@ class SQLiteStore:
         """
         checked_name(name)
         with self._use(place(name)) as connection:
+            # Read before anything is written: what is refused here stays as it is.
+            old = records.find(connection, name)
+            record = None if old is None else self._load(connection, old)
             conversation, epoch = transact(
                 connection, lambda connection: self._take(connection, name)
             )
             writer = Writer(place(name))
             try:
-                record = self._load(connection, conversation)
+                # From here on nobody else appends; up to here somebody may have.
+                if record is None or not records.ends_with(
+                    connection, conversation, record
+                ):
+                    record = self._load(connection, conversation)
                 writer.fire("acquire")
                 journal = SQLiteJournal(
                     self._database, conversation, epoch, writer, record, self._clock

@@ -358,8 +358,8 @@ def test_an_explanation_says_everything_in_order() -> None:
             "rung by rung",
             "1  wait",
             "8 failures in a row",
-            "2  probe",
-            "3  make room",
+            "4  probe",
+            "5  make room",
             "60 requests a turn",
             "history ends at the last confirmed exchange, input still staged",
             "retry() later, or send() something else",
@@ -418,7 +418,13 @@ def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["is"], found["name"], found["by"]) == ("status", "529", "status")
     fault = found["fault"]
     assert fault["kind"] == "transient"
-    assert [rung["remedy"] for rung in fault["rungs"]] == ["wait", "probe", "make room"]
+    assert [rung["remedy"] for rung in fault["rungs"]] == [
+        "wait",
+        "replay",
+        "drop field",
+        "probe",
+        "make room",
+    ]
     assert set(fault) >= {"says", "bounds", "kept", "afterwards", "suspends", "script"}
     assert json.loads(run("--json", "402").stdout)["meanings"][0]["fault"]["suspends"]
     [state] = json.loads(run("--json", "pending").stdout)["meanings"]

@@ -206,12 +206,10 @@ def test_log_of_an_earlier_time_is_refused(
         pytest.fail("the child closed its store")
     shutil.copy(f"{path}-old", f"{path}-wal")
 
-    store = SQLiteStore(path)
-    with pytest.raises(JournalCorruptError, match="anchor says 8, record ends at 4"):
-        store.read("notes")
-    with pytest.raises(JournalCorruptError, match="truncated"):
-        store.open("notes")
-    store.close()
+    for _ in range(2):
+        with pytest.raises(JournalCorruptError, match="anchor says 8, record ends at"):
+            SQLiteStore(path)
+    assert Path(f"{path}-wal").read_bytes() == Path(f"{path}-old").read_bytes()
 
 
 _CHANGES = {

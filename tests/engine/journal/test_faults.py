@@ -199,6 +199,30 @@ def test_disk_error_that_the_checkpoint_repeats_is_unknown(
     assert raised.value.outcome_unknown
 
 
+def test_store_that_is_found_damaged_in_the_middle_keeps_its_log(
+    faulty: SQLiteStore, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = faulty.open("notes")
+    journal.append([RequestSent(1, 1)])
+    made.fail("COMMIT", "before", _error(sqlite3.SQLITE_IOERR))
+    monkeypatch.setattr(
+        Faulty,
+        "plan",
+        [("SELECT id FROM store", "before", _error(sqlite3.SQLITE_CORRUPT))],
+        raising=False,
+    )
+
+    with pytest.raises(JournalError) as raised:
+        journal.append([RequestSent(1, 2)])
+    assert raised.value.outcome_unknown
+    faulty.close()
+
+    assert os.stat(f"{faulty.path}-wal").st_size > 0
+    store = SQLiteStore(faulty.path)
+    assert _events(store) == [RequestSent(1, 1)]
+    store.close()
+
+
 @pytest.mark.parametrize("statement", ["BEGIN", "SELECT 1 FROM lease", "COMMIT"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_interrupt_goes_on_and_memory_agrees_with_the_record(
@@ -266,13 +290,18 @@ def test_store_that_another_connection_writes_to_is_busy_and_later_works(
     assert journal.sequence == 1
 
 
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT epoch, at_ms", "INSERT OR REPLACE INTO lease", "SELECT key FROM entry"],
+    ids=["before it was taken", "taking it", "after it was taken"],
+)
 def test_failed_opening_gives_the_lease_back(
-    faulty: SQLiteStore, made: Made, events: tuple[Event, ...]
+    faulty: SQLiteStore, made: Made, events: tuple[Event, ...], statement: str
 ) -> None:
     faulty.open("notes").append(events)
     faulty.close()
     store = SQLiteStore(faulty.path, connect=made)
-    made.fail("SELECT epoch, at_ms", "before", _error(sqlite3.SQLITE_IOERR))
+    made.fail(statement, "before", _error(sqlite3.SQLITE_IOERR))
     with pytest.raises(JournalError):
         store.open("notes")
 

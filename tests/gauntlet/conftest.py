@@ -1,0 +1,45 @@
+"""The course that every scenario of the gauntlet runs."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.gauntlet.course import Course
+
+_WELL: Final = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note whether a scenario came to its end, for the fixture to see."""
+    report = yield
+    if report.when == "call":
+        item.stash[_WELL] = report.passed
+    return report
+
+
+LOOPS: Final = (
+    ("asyncio", "trio") if os.environ.get("GAUNTLET_BOTH_LOOPS") else ("asyncio",)
+)
+"""One event loop in an ordinary run, both in `make gauntlet`: the loop decides nothing
+here but how tasks are scheduled, and the tests of the engine run on both."""
+
+
+@pytest.fixture(params=LOOPS)
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The event loop of a scenario."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture
+def course(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Course]:
+    """A world for one scenario; the scenario has to finish it."""
+    world = Course(tmp_path)
+    yield world
+    if request.node.stash.get(_WELL, True):
+        assert world.finished, "the scenario never called `course.finish`"

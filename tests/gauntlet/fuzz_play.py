@@ -1,0 +1,484 @@
+"""Playing a script, and what must hold while and after it is played.
+
+After every move: the turn rests in a declared state and nothing is unsaved; the history
+is what was there before and, byte for byte, the replies that the clerk saw whole since
+then, no more and no less; no call was carried out twice, or for a reply that never came
+whole; a turn kept to its budget; and a turn that failed had a reason to.
+
+After the moves what does not last stops. Then the next ordinary message is confirmed
+within `SENDS_MAX` sends (the second is for a refusal that is searched for only when it
+comes twice); its request says the confirmed bytes; the same record, opened elsewhere,
+gives the same snapshot and sends the same bytes; each result in the history tells the
+truth about how often its call was carried out; and no request was refused that the
+engine could have known to be illegal.
+
+What it can know is what a body says by itself and what the server signed, which is every
+rule but two: how long a conversation is (R31), which only the server counts, and what the
+server still holds of a thread (the codes `thread_*`), which it may lose at any time. So a
+request that continues a thread is held to the rules by itself, without what the thread
+holds. A refusal that only a changed limit or a rule switched on explains is the script's
+own doing.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, final
+
+import anyio
+import attrs
+from tests.gauntlet.course import check_history
+from tests.gauntlet.fuzz_script import CUTS_SHORT, END_SECONDS, Move, Play, Verb
+from tests.gauntlet.fuzz_world import IMAGE, LONG_TEXT, World, Wrap, is_told, over
+from tests.gauntlet.record import WholeReply, cut_request
+
+from detent import Conversation, FaultKind, IllegalEventError, TurnState
+from detent.journal import MemoryStore
+from detent.simulator import Exchange, Simulator
+from detent.simulator.transport import SimulatorTransport
+from detent_states.call import CallState
+from detent_states.rules import Context, check
+from detent_states.snapshot import Snapshot
+
+NEXT: Final = "And now?"
+
+SENDS_MAX: Final = 2
+"""Ordinary messages within which one is confirmed, once the faults have stopped."""
+
+REQUESTS_MAX: Final = 60
+"""Most requests of one turn: what `Limits` grants."""
+
+_UNDECIDED: Final = (CallState.PROPOSED, CallState.APPROVED, CallState.DENIED)
+_NEVER_RAN: Final = ("Not executed", "Denied", "Cut off", "There is no tool")
+
+
+_DRIVING: Final = frozenset(
+    {
+        *(Verb.SEND, Verb.STREAM, Verb.LONG, Verb.IMAGE, Verb.COMPACT, Verb.RETRY),
+        *(Verb.STOP, Verb.HALT, Verb.CANCEL, Verb.BRANCH, Verb.REWIND, Verb.ABANDON),
+    }
+)
+"""The verbs that bring a turn to rest, however it stood."""
+
+
+class BrokenPromiseError(AssertionError):
+    """Something that must hold does not.
+
+    Attributes:
+        what: Which promise, in a few words that are the same for the same promise.
+    """
+
+    def __init__(self, what: str, told: object = "") -> None:
+        super().__init__(f"{what}: {told}" if told else what)
+        self.what = what
+
+
+def hold(promise: object, what: str, told: object = "") -> None:
+    """See that something holds.
+
+    Raises:
+        BrokenPromiseError: It does not.
+    """
+    if not promise:
+        raise BrokenPromiseError(what, told)
+
+
+@final
+class Player:
+    """One script, being played.
+
+    Attributes:
+        world: Its world.
+        confirmed: How many exchanges were seen to be right, and their bytes.
+    """
+
+    def __init__(self, play: Play, folder: Path, wrap: Wrap | None = None) -> None:
+        self.play = play
+        self.world = World(play, folder, wrap)
+        self.confirmed: tuple[bytes, ...] = ()
+        self._heard = 0
+        self._asked = 0
+        self._name = "a"
+        self._forks = 0
+
+    async def run(self) -> None:
+        """Play the moves, let the faults stop, and ask everything."""
+        world = self.world
+        await world.chat.__aenter__()
+        try:
+            for number, move in enumerate(self.play.moves):
+                await self._move(move, number)
+            await self._end()
+        finally:
+            world.trap.clear()
+            await world.close()
+
+    # Moves.
+
+    async def _move(self, move: Move, number: int) -> None:
+        world, chat = self.world, self.world.chat
+        seen, moods = len(world.simulator.log), world.model.moods
+        before = chat.snapshot
+        try:
+            if move.verb in CUTS_SHORT:
+                await self._cut_short(move, number)
+            else:
+                await self._done(move, number)
+        except IllegalEventError:
+            hold(chat.snapshot == before, "what is illegal changes nothing", move)
+            return
+        finally:
+            world.trap.clear()
+        if move.verb is Verb.REWIND:
+            size = len(world.chat.history)
+            hold(size <= len(self.confirmed), "a rewind adds nothing")
+            self.confirmed = self.confirmed[:size]
+        sprung = move.verb in CUTS_SHORT and world.trap.sprung
+        self._check_rests(move, cut_short=sprung)
+        self._check_history(at_most=1 if sprung else 0)
+        self._check_effects()
+        calm = not sprung and moods == world.model.moods
+        if calm and move.verb not in (Verb.RETRY, Verb.ABANDON, Verb.REWIND):
+            self._check_reason(world.simulator.log[seen:], move)
+
+    async def _done(self, move: Move, number: int) -> None:
+        chat, said = self.world.chat, f"Tell me about {move.word}, part {number}."
+        waiting = chat.turn.awaiting if chat.turn is not None else ()
+        match move.verb:
+            case Verb.SEND:
+                await chat.send(said)
+            case Verb.STREAM:
+                await chat.stream(said).turn()
+            case Verb.LONG:
+                await chat.send(f"{said} {LONG_TEXT}")
+            case Verb.IMAGE:
+                await chat.send([IMAGE, {"type": "text", "text": said}])
+            case Verb.APPROVE if waiting:
+                await chat.approve(waiting[0].id)
+            case Verb.DENY if waiting:
+                await chat.deny(waiting[0].id)
+            case Verb.RETRY:
+                await chat.retry()
+            case Verb.ABANDON:
+                await chat.abandon()
+            case Verb.COMPACT:
+                await chat.compact()
+            case Verb.REWIND:
+                await chat.rewind()
+            case Verb.FORK | Verb.BRANCH:
+                await self._fork(said, stay=move.verb is Verb.BRANCH)
+            case Verb.REOPEN:
+                await self._reopen(self.world.store)
+            case Verb.PIN:
+                await chat.pin("what matters", said)
+            case Verb.WAIT:
+                await self.world.clock.sleep(float(move.word))
+            case _:
+                await self._configure(move)
+
+    async def _configure(self, move: Move) -> None:
+        chat = self.world.chat
+        match move.verb:
+            case Verb.MODEL:
+                await chat.configure(model=move.word)
+            case Verb.THREADS:
+                await chat.configure(threads=move.word)
+            case Verb.CACHE:
+                await chat.configure(cache=move.word)
+            case Verb.TOKENS:
+                await chat.configure(max_tokens=int(move.word))
+            case _:
+                pass
+
+    async def _cut_short(self, move: Move, number: int) -> None:
+        """A message that is stopped, cancelled, or outlived by the record alone."""
+        world, chat = self.world, self.world.chat
+        said = f"Tell me about {move.word}, part {number}."
+        left: list[Path | Any] = []
+        with anyio.CancelScope() as scope:
+
+            async def die() -> None:
+                left.append(world.copied())
+                scope.cancel()
+
+            async def cancel() -> None:
+                scope.cancel()
+
+            match move.verb:
+                case Verb.CRASH:
+                    world.trap.lay(move.at, die)
+                case Verb.CANCEL:
+                    world.trap.lay(move.at, cancel)
+                case _:
+                    world.trap.lay(move.at, chat.interrupt)
+            if move.verb is Verb.HALT:
+                await chat.stream(said).turn()
+            else:
+                await chat.send(said)
+        if left:
+            await self._reopen(left[0], same=False)
+
+    async def _reopen(self, store: "Path | Any", *, same: bool = True) -> None:
+        """Go on as the next process does, from what is recorded there."""
+        world, before = self.world, self.world.chat.snapshot
+        await world.chat.close()
+        world.store = store
+        world.chat = world.again(self._name)
+        await world.chat.__aenter__()
+        if same:
+            found = world.chat.snapshot
+            hold(found == before, "a reload gives the same conversation", "reopened")
+
+    async def _fork(self, said: str, *, stay: bool) -> None:
+        world, parent = self.world, self.world.chat
+        before = parent.snapshot
+        self._forks += 1
+        name = f"{self._name}.{self._forks}"
+        child = parent.fork(name)
+        await child.__aenter__()
+        try:
+            at = child.snapshot
+            hold(at.history == before.history, "a fork begins as its parent stands")
+            hold(at.profile == before.profile, "a fork has its parent's settings")
+            if stay:
+                await parent.close()
+                world.chat, self._name, child = child, name, parent
+                await world.chat.send(said)
+                return
+            mine = self.confirmed
+            world.chat = child
+            await child.send(said)
+            self._check_history(at_most=0)
+            world.chat, self.confirmed = parent, mine
+            hold(parent.snapshot == before, "a fork leaves its parent as it was")
+        finally:
+            await child.close()
+
+    # After every move.
+
+    def _check_rests(self, move: Move, *, cut_short: bool) -> None:
+        chat = self.world.chat
+        hold(chat.unsaved == 0, "nothing is unsaved", move)
+        turn = chat.snapshot.turn
+        if turn is None:
+            return
+        hold(turn.state in ("confirmed", "failed"), "a turn rests", turn.state)
+        hold(
+            all(call.state in _UNDECIDED for call in turn.open_calls),
+            "a call that was begun has its end",
+            move,
+        )
+        waits = any(call.state is CallState.PROPOSED for call in turn.open_calls)
+        if move.verb in _DRIVING:  # others leave it as it was, also as a crash left it
+            hold(chat.snapshot.resting or waits, "a turn rests", move)
+        spent = turn.requests
+        hold(spent <= REQUESTS_MAX, "a turn keeps to its budget", spent)
+        if cut_short and turn.fault is not None and not turn.abandoned:
+            hold(turn.due is None, "a stopped turn waits for nothing", move)
+
+    def _check_history(self, *, at_most: int) -> None:
+        """The history is what was there, and what was confirmed since.
+
+        Args:
+            at_most: How many of the newest replies nobody need have heard.
+        """
+        world, history = self.world, self.world.chat.history
+        wires = tuple(one.wire for one in history)
+        known = len(self.confirmed)
+        kept = wires[:known] == self.confirmed
+        hold(kept, "what was confirmed stays as it was", f"{len(wires)} of {known}")
+        new = world.replies(self._heard)
+        self._heard = len(world.clerk.replies)
+        held = [one.message_id for one in history][known:]
+        must = [r for r in new[: len(new) - at_most] if not _may_be_cut_off(r)]
+        told = f"{held} where {[(r.request, r.message_id) for r in new]} came whole"
+        missing = [r.message_id for r in must if r.message_id not in held]
+        hold(not missing, "a whole reply is history", told)
+        found = [r for r in new if r.message_id in held]
+        hold(
+            [r.message_id for r in found] == held,
+            "only whole replies are history",
+            told,
+        )
+        reach = world.chat.snapshot.view.reach
+        for place, (stored, reply) in enumerate(
+            zip(list(history)[known:], found, strict=True), start=known
+        ):
+            if place < reach:  # its message was shown shorter than it is kept
+                reply = attrs.evolve(reply, user=stored.user)
+            try:
+                check_history(type(history)((stored,)), (reply,))
+            except AssertionError as error:
+                raise BrokenPromiseError(
+                    "history is the bytes that travelled", error
+                ) from error
+        self.confirmed = wires
+
+    def _check_effects(self) -> None:
+        """No call was carried out twice, or without a whole reply that asked for it."""
+        twice = [mark for mark, count in self.world.ledger.items() if count > 1]
+        hold(not twice, "a call is carried out once", twice)
+        asked = {
+            _mark(block)
+            for reply in self.world.clerk.replies
+            if reply.confirms
+            for block in reply.blocks
+            if block["type"] == "tool_use"
+        }
+        unasked = set(self.world.ledger) - asked
+        hold(not unasked, "only what a whole reply asks for is carried out", unasked)
+
+    def _check_reason(self, log: Sequence[Exchange], move: Move) -> None:
+        """A turn that failed met something that made it fail."""
+        turn = self.world.chat.turn
+        fault = None if turn is None else turn.fault
+        if fault is None or fault.kind is FaultKind.CANCELLED:
+            return
+        if move.verb is Verb.COMPACT and fault.kind in (
+            FaultKind.LOCAL,
+            FaultKind.COMPACTION,
+        ):
+            return
+        unheard = self.world.unheard  # what came too late is nobody's error
+        met = any(
+            one.error is not None or one.scripted or one.message_id in unheard
+            for one in log
+        )
+        asked = move.verb in (
+            *(Verb.SEND, Verb.STREAM, Verb.LONG, Verb.IMAGE, Verb.COMPACT),
+            *(Verb.APPROVE, Verb.DENY, Verb.BRANCH),
+        )
+        hold(met or not asked or not log, "a turn fails for a reason", fault)
+
+    # The end.
+
+    async def _end(self) -> None:
+        world = self.world
+        world.model.calm = True
+        if world.simulator.pending_faults:
+            elapsed = world.clock.now() - world.began
+            await world.clock.sleep(max(END_SECONDS - elapsed, 0.0))
+        chat, rested = world.chat, world.chat.snapshot
+        copy, start = world.in_memory(), len(world.simulator.log)
+        await self._next_turn()
+        self._check_next(chat, rested, world.simulator.log[start:])
+        hold(chat.check() == (), "the next request is legal", chat.check())
+        self._check_effects()
+        self._check_truth(chat)
+        await self._check_copy(copy, rested, world.simulator.log[start].raw)
+        await self._reopen(world.store)
+        self._check_refusals()
+
+    async def _next_turn(self) -> None:
+        for _ in range(SENDS_MAX):
+            turn = await self.world.chat.send(NEXT)
+            self._check_rests(Move(Verb.SEND), cut_short=False)
+            self._check_history(at_most=0)
+            if turn.state is TurnState.CONFIRMED:
+                return
+        stuck = self.world.chat.snapshot.turn
+        assert stuck is not None, "a turn was just run"
+        raise BrokenPromiseError("the next message is confirmed", stuck.fault)
+
+    def _check_next(
+        self, chat: Conversation, rested: Snapshot, log: Sequence[Exchange]
+    ) -> None:
+        """The next message went out behind the bytes that were confirmed before it."""
+        ordinary = [one for one in log if _is_message(one)]
+        first = ordinary[0]
+        sent, _ = cut_request(first.raw)
+        if _continues(first.body or {}):
+            hold(sent == b"", "a continued thread is sent what is new", sent[:200])
+            return
+        after = chat.snapshot
+        start = max(rested.view.reach, after.view.reach, rested.covered, after.covered)
+        size = len(rested.history)
+        kept = b",".join(rested.history.wires(min(start, size)))
+        hold(sent.endswith(kept), "the confirmed bytes are sent", first.number)
+        if not start:
+            hold(sent == kept, "nothing else is sent", first.number)
+
+    async def _check_copy(
+        self, copy: MemoryStore, rested: Snapshot, sent: bytes
+    ) -> None:
+        """The same record, opened elsewhere, is the same and says the same."""
+        elsewhere = Simulator(strict=False)  # what was sent is all that is asked
+        client = over(SimulatorTransport(elsewhere, sleep=self.world.clock.sleep))
+        again = self.world.again(self._name, copy, client)
+        async with again:
+            found = again.snapshot
+            hold(found == rested, "a reload gives the same conversation", "copied")
+            await again.send(NEXT)
+        await client.close()
+        hold(elsewhere.log[0].raw == sent, "a reload sends the same bytes")
+
+    def _check_truth(self, chat: Conversation) -> None:
+        """What the history says of each call is what its tool's ledger says."""
+        uses: dict[str, str] = {}
+        for message in chat.messages:
+            for block in message["content"]:
+                if block["type"] == "tool_use":
+                    uses[block["id"]] = _mark(block)
+                elif block["type"] == "tool_result":
+                    mark = uses.pop(block["tool_use_id"], None)
+                    hold(mark is not None, "a result has its call", block)
+                    self._check_result(block, mark or "")
+        hold(not uses, "a call has its result", uses)
+
+    def _check_result(self, block: dict[str, Any], mark: str) -> None:
+        ran = self.world.ledger[mark]
+        told = json.dumps(block.get("content", ""), ensure_ascii=False)
+        if told.strip('"').startswith(_NEVER_RAN):
+            hold(ran == 0, "what is said not to have run did not run", told)
+        elif "outcome unknown" not in told:
+            hold(ran == 1 and mark in told, "a result is of a call that ran", told)
+
+    def _check_refusals(self) -> None:
+        bad = [
+            one.line
+            for one in self.world.simulator.unscripted_rejections()
+            if _is_knowable(one)
+        ]
+        hold(not bad, "no request is refused that was known to be illegal", bad)
+
+
+def _mark(use: Mapping[str, Any]) -> str:
+    """The mark of a call; empty where its input was cut off."""
+    given: Mapping[str, Any] = use["input"] or {}
+    return str(given.get("mark", ""))
+
+
+def _continues(body: Mapping[str, object]) -> bool:
+    """Whether a request goes on with a thread that the server holds."""
+    thread: Any = body.get("thread")
+    return thread is not None and thread["type"] == "continue"
+
+
+def _is_message(one: Exchange) -> bool:
+    """Whether a request is for a reply, and neither for a summary nor a trial."""
+    body = one.body or {}
+    if not one.path.endswith("/v1/messages") or "compaction" in body:
+        return False
+    if body.get("max_tokens") == 1:
+        return False
+    _, user = cut_request(one.raw)
+    probe = WholeReply(one.number, "", "", False, False, user, (), None, b"")
+    return not is_told(probe)
+
+
+def _may_be_cut_off(reply: WholeReply) -> bool:
+    """A reply that hit its limit inside a call is asked for again, longer."""
+    calls = any(block["type"] == "tool_use" for block in reply.blocks)
+    return reply.stop_reason == "max_tokens" and calls
+
+
+def _is_knowable(one: Exchange) -> bool:
+    """Whether the engine could have known that a request would be refused."""
+    # What is too large was not even parsed.
+    body, refusal = one.body or json.loads(one.raw), one.objection or one.error
+    if _continues(body):
+        context = Context(betas=one.betas, body_bytes=len(one.raw))
+        return any(True for _ in check(body, context))
+    counted = re.compile("prompt is too long|exceed context limit")
+    return refusal is not None and not counted.search(refusal.message)

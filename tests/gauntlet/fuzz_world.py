@@ -1,0 +1,395 @@
+"""The world in which a script of the fuzzer is played.
+
+The real SDK, the strict simulator with the clerk beside it, a store in memory or in a
+file, a clock that never waits. Two things are made for the fuzzer:
+
+- every call of the model carries a mark that no other call has, and its tool writes the
+  mark down; so it can be told of each call how often it was carried out;
+- a trap lies at points that are counted while a move is played: before and behind each
+  request, at every piece of a reply, around the effect of each tool, and in each wait.
+  What springs it there cuts the move short.
+"""
+
+import random
+import struct
+import subprocess
+from base64 import b64encode
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Final, final
+
+import anthropic
+import anyio.lowlevel
+import attrs
+import httpx2
+from tests.gauntlet.fuzz_script import Play, stopping
+from tests.gauntlet.record import Clerk, WholeReply
+
+from detent import Conversation, RetryPolicy, tool
+from detent.journal import MemoryStore, SQLiteStore
+from detent.model import SdkModel
+from detent.ports import Model, Store
+from detent.simulator import Answer, Call, Redacted, Seeded, Simulator, Text, refuse
+from detent.simulator.transport import SimulatorTransport
+from detent.simulator.wire import Json
+from detent.testing import SeededIds, VirtualClock
+
+Wrap = Callable[[Model], Model]
+"""Puts something between the engine and the port: a planted bug."""
+
+LONG_TEXT: Final = "It was long and it went on and on, as such things do. " * 110
+OLD_RESULT: Final = "A line of a file that says very little about anything. " * 60
+
+
+def png(side: int = 600) -> str:
+    """A picture's beginning, which is all that anybody looks at, as base64."""
+    head = struct.pack(">II", side, side)
+    return b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + head + b"\x08" * 60).decode()
+
+
+IMAGE: Final = {
+    "type": "image",
+    "source": {"type": "base64", "media_type": "image/png", "data": png()},
+}
+
+
+@final
+class Trap:
+    """Something that happens at the n-th point of a move.
+
+    Attributes:
+        sprung: Whether it has happened.
+    """
+
+    def __init__(self) -> None:
+        self.sprung = False
+        self._left = 0
+        self._spring: Callable[[], Awaitable[object]] | None = None
+
+    def lay(self, at: int, spring: Callable[[], Awaitable[object]]) -> None:
+        """Do that at the n-th point from here."""
+        self.sprung, self._left, self._spring = False, at, spring
+
+    def clear(self) -> None:
+        """Take it away."""
+        self._spring = None
+
+    async def point(self) -> None:
+        """A point: a place where a cancellation comes, and where it may come from."""
+        if self._spring is None:
+            return
+        self._left -= 1
+        if self._left <= 0:
+            spring, self._spring, self.sprung = self._spring, None, True
+            await spring()
+        await anyio.lowlevel.checkpoint()
+
+
+@final
+class TrapClock:
+    """The virtual clock, with a point in each sleep."""
+
+    def __init__(self, clock: VirtualClock, trap: Trap) -> None:
+        self._clock = clock
+        self._trap = trap
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.now()
+
+    async def sleep(self, seconds: float) -> None:
+        """Jump ahead."""
+        await self._trap.point()
+        await self._clock.sleep(seconds)
+
+
+@final
+class _Trapped(httpx2.AsyncBaseTransport):
+    """A transport with points before, behind and within each answer."""
+
+    def __init__(self, inner: SimulatorTransport, world: "World") -> None:
+        self._inner = inner
+        self._world = world
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        trap, clerk = self._world.trap, self._world.clerk
+        await trap.point()
+        known = len(clerk.replies)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except httpx2.TimeoutException:
+            # The headers came too late: a whole reply, and nobody was there any more.
+            self._world.unheard.update(r.message_id for r in clerk.replies[known:])
+            raise
+        await trap.point()
+        body = response.stream
+        assert isinstance(body, httpx2.AsyncByteStream)
+        return httpx2.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=_TrappedBody(body, trap),
+            extensions=response.extensions,
+            request=request,
+        )
+
+
+@final
+class _TrappedBody(httpx2.AsyncByteStream):
+    def __init__(self, inner: httpx2.AsyncByteStream, trap: Trap) -> None:
+        self._inner = inner
+        self._trap = trap
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            await self._trap.point()
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@final
+class Marking:
+    """The model of a script: made up from its seed, in a mood, its calls marked.
+
+    Attributes:
+        calm: Plain words to everything from now on.
+        moods: How often it did what a good model does not.
+    """
+
+    def __init__(self, seed: int, *, moody: bool) -> None:
+        self._seeded = Seeded(seed, tool_use=0.6)
+        self._moody = moody
+        self._marks = 0
+        self.calm = False
+        self.moods = 0
+
+    def answer(self, request: Json, rng: random.Random, /) -> Answer:
+        """See `Responder.answer`."""
+        if self.calm or request.get("max_tokens") == 1:
+            return Answer((Text("Very well."),))
+        made = self._seeded.answer(request, rng)
+        if self._moody and "tools" in request and rng.random() < 0.3:
+            self.moods += 1
+            made = self._in_a_mood(made, rng)
+        parts = tuple(self._marked(p) if isinstance(p, Call) else p for p in made.parts)
+        return attrs.evolve(made, parts=parts)
+
+    def _in_a_mood(self, made: Answer, rng: random.Random) -> Answer:
+        match rng.randrange(6):
+            case 0:
+                return refuse()
+            case 1:
+                return attrs.evolve(made, stop_reason="max_tokens")
+            case 2:
+                return attrs.evolve(made, stop_reason="model_context_window_exceeded")
+            case 3:
+                return attrs.evolve(made, stop_reason="a_reason_of_tomorrow")
+            case 4:
+                return Answer((), "end_turn")
+            case _:
+                return attrs.evolve(made, parts=(Redacted(), *made.parts))
+
+    def _marked(self, call: Call) -> Call:
+        self._marks += 1
+        return attrs.evolve(call, input={**call.input, "mark": f"m{self._marks}."})
+
+
+# The tools, declared once: making their schemas costs more than most scripts do.
+
+_HERE: Final[ContextVar["World"]] = ContextVar("world")
+
+
+async def _done(mark: str) -> None:
+    world = _HERE.get()
+    await world.trap.point()
+    world.ledger[mark] += 1
+    await world.trap.point()
+
+
+@tool(effect="safe")
+async def look(what: str, mark: str) -> str:
+    """Look at something."""
+    await _done(mark)
+    return f"{what} {mark} {OLD_RESULT}"
+
+
+@tool(effect="once")
+async def act(what: str, mark: str) -> str:
+    """Do something that counts."""
+    await _done(mark)
+    return f"did {what} {mark}"
+
+
+@tool(effect="ask")
+async def ask(what: str, mark: str) -> str:
+    """Do something a person decides."""
+    await _done(mark)
+    return f"did {what} {mark}"
+
+
+@tool(effect="once")
+async def fail(what: str, mark: str) -> str:
+    """Try something that goes wrong."""
+    await _done(mark)
+    raise RuntimeError(f"no {what} {mark}")
+
+
+@tool(effect="safe")
+async def draw(what: str, mark: str) -> list[Any]:
+    """Draw something."""
+    await _done(mark)
+    return [{"type": "text", "text": f"{what} {mark}"}, IMAGE]
+
+
+TOOLS: Final = (look, act, ask, fail, draw)
+
+
+@final
+class World:
+    """Everything around one conversation.
+
+    Attributes:
+        ledger: How often each mark was carried out.
+        unheard: Ids of the whole replies that certainly nobody read.
+        chat: The conversation, open.
+    """
+
+    def __init__(self, play: Play, folder: Path, wrap: Wrap | None = None) -> None:
+        _HERE.set(self)  # of this task, and of all that it begins
+        self.setting = play.setting
+        self.folder = folder
+        self.clock = VirtualClock()
+        self.began = self.clock.now()
+        self.trap = Trap()
+        self.ledger: Counter[str] = Counter()
+        self.unheard: set[str] = set()
+        self.model = Marking(play.setting.seed, moody=play.setting.moody)
+        self.simulator = Simulator(
+            self.model,
+            seed=play.setting.seed,
+            faults=stopping(play.faults),
+            rules_off=frozenset(filter(None, play.setting.off.split("+"))),
+            clock=self.clock.now,
+        )
+        self.clerk = Clerk(self.simulator)
+        self._wrap = wrap
+        self._client: anthropic.AsyncAnthropic | None = None
+        self._stores = 0
+        self.store: Path | Store = MemoryStore()
+        if play.setting.store == "sqlite":
+            self.store = folder / "chat.db"
+        self.chat = self._opened(
+            "a",
+            self.store,
+            model=play.setting.model,
+            threads=play.setting.threads,
+            cache=play.setting.cache,
+            system="You are somebody who helps.",
+        )
+
+    def client(self) -> object:
+        """The SDK over the trapped transport, or a port around it."""
+        if self._client is None:
+            inner = SimulatorTransport(self.clerk.handed_out, sleep=self.clock.sleep)
+            self._client = over(_Trapped(inner, self))
+        if self._wrap is None:
+            return self._client
+        return self._wrap(SdkModel(self._client, now=self.clock.now))
+
+    def _opened(
+        self, name: str, store: "Path | Store", client: object = None, **options: Any
+    ) -> Conversation:
+        return Conversation.open(
+            name,
+            store=store,
+            client=client or self.client(),
+            clock=TrapClock(self.clock, self.trap),
+            ids=SeededIds(self.setting.seed),
+            tools=TOOLS,
+            retry=RetryPolicy(attempts_max=self.setting.attempts),
+            **options,
+        )
+
+    def again(
+        self, name: str, store: "Path | Store | None" = None, client: object = None
+    ) -> Conversation:
+        """The conversation as a next process opens it."""
+        return self._opened(name, store or self.store, client)
+
+    async def close(self) -> None:
+        """Leave nothing open."""
+        await self.chat.close()
+        if self._client is not None:
+            await self._client.close()
+
+    # Stores.
+
+    def in_memory(self) -> MemoryStore:
+        """What the record says now, in a store of its own."""
+        if isinstance(self.store, Path):
+            store: Store = SQLiteStore(self.store)
+            try:
+                return _in_memory(store)
+            finally:
+                store.close()
+        return _in_memory(self.store)
+
+    def copied(self) -> "Path | Store":
+        """The record as a process that dies now leaves it.
+
+        A file is copied by another process: this one would lose its locks on it.
+        """
+        if not isinstance(self.store, Path):
+            return self.in_memory()
+        self._stores += 1
+        folder = self.folder / f"copy {self._stores}"
+        folder.mkdir()
+        files = [
+            str(one)
+            for one in self.store.parent.glob(f"{self.store.name}*")
+            if not one.name.endswith("-shm")
+        ]
+        subprocess.run(["cp", "-p", *files, str(folder)], check=True)
+        return folder / self.store.name
+
+    # What happened, as everybody but the engine saw it.
+
+    @property
+    def sent(self) -> int:
+        """How many requests were sent to POST /v1/messages."""
+        log = self.simulator.log
+        return sum(one.path.endswith("/v1/messages") for one in log)
+
+    def replies(self, start: int = 0) -> Sequence[WholeReply]:
+        """The whole replies of messages, from that number on, that are to be history."""
+        return [
+            one
+            for one in self.clerk.replies[start:]
+            if one.confirms and not is_told(one) and one.message_id not in self.unheard
+        ]
+
+
+def is_told(reply: WholeReply) -> bool:
+    """Whether it answers a request for a summary that was put as a message."""
+    opening = b'{"type":"text","text":"['
+    named = (b"Record]\\n", b"Summary of what came before]\\n")
+    return any(reply.user.startswith(opening + name) for name in named)
+
+
+def over(transport: httpx2.AsyncBaseTransport) -> anthropic.AsyncAnthropic:
+    """The real SDK, as it comes, over a transport."""
+    return anthropic.AsyncAnthropic(
+        api_key="test", http_client=httpx2.AsyncClient(transport=transport)
+    )
+
+
+def _in_memory(store: Store) -> MemoryStore:
+    fresh = MemoryStore()
+    for listing in store.conversations():
+        journal = fresh.open(listing.name)
+        journal.append([entry.event for entry in store.read(listing.name)])
+        journal.close()
+    return fresh

@@ -1,0 +1,126 @@
+"""Real processes that are really killed, for classes about crashes and two writers.
+
+    def test_killed(course: Course) -> None:
+        course.script(call("act", what="a"), "Done.")
+        kill_at(course, "after act", "first")     # SIGKILL, the effect is done
+        ...                                       # open the conversation here, finish it
+
+The points are in `victim.py`. The child talks to the course's own simulator over
+loopback, so its requests are in the same log and its replies in the same record.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, final
+
+from tests.gauntlet.course import Course
+
+from detent.simulator import run_in_thread
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+@final
+class Victim:
+    """A child process, and what it says."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self.heard: list[str] = []
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    def hear(self) -> str:
+        """Its next line; empty if it is gone."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().rstrip("\n")
+        self.heard.append(line)
+        return line
+
+    def until(self, line: str) -> None:
+        """Listen until it says that line.
+
+        Raises:
+            AssertionError: It ended without having said it.
+        """
+        while (said := self.hear()) != line:
+            assert said, f"the child ended without saying {line!r}: {self.heard}"
+
+    def go(self) -> None:
+        """Let it go on from where it stands."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it without a chance to say a word, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+
+
+@contextmanager
+def victims(course: Course) -> "Generator[Victims]":
+    """The course's simulator on loopback; children that are left are killed."""
+    with run_in_thread(course.clerk.handed_out) as server:
+        found = Victims(course, server.base_url)
+        try:
+            yield found
+        finally:
+            found.end()
+
+
+@final
+class Victims:
+    """Starts children that converse on a course's store."""
+
+    def __init__(self, course: Course, url: str) -> None:
+        self._course = course
+        self._url = url
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self, point: str, *messages: str, **more: Any) -> Victim:
+        """Start a child; `more` is further fields of its `Spec`."""
+        spec = {
+            "url": self._url,
+            "store": str(self._course.store),
+            "ledger": str(self._course.ledger),
+            "point": point,
+            "messages": messages,
+            **more,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.gauntlet.victim", json.dumps(spec)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._processes.append(process)
+        return Victim(process)
+
+    def end(self) -> None:
+        """Kill every child that is left."""
+        for process in self._processes:
+            process.kill()
+            with process:
+                pass
+
+
+def kill_at(course: Course, point: str, *messages: str, **more: Any) -> None:
+    """Run a child until it stands at that point, and kill it there."""
+    with victims(course) as children:
+        child = children.start(point, *messages, **more)
+        child.until("now")
+        child.kill()

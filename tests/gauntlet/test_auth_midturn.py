@@ -1,0 +1,166 @@
+"""A turn whose credentials are refused waits as it stands, for as long as it takes, and the
+same turn goes on with new ones: nothing is said again, nothing runs twice.
+
+Sessions were lost, or went round in retries, when a token expired or a key was rotated
+in the middle of a turn:
+
+- https://github.com/anthropics/claude-code/issues/15007
+- https://github.com/meawoppl/agent-portal/pull/1693
+- https://github.com/NousResearch/hermes-agent/pull/82081
+"""
+
+import anthropic
+import httpx2
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course
+
+from detent import FaultKind, Tool, Turn, tool
+from detent.simulator import call
+from detent.simulator.transport import SimulatorTransport
+
+pytestmark = pytest.mark.anyio
+
+
+def client(course: Course, key: str) -> anthropic.AsyncAnthropic:
+    """The real SDK with that key."""
+    handed = course.clerk.handed_out
+    transport = SimulatorTransport(handed, sleep=course.clock.sleep)
+    return anthropic.AsyncAnthropic(
+        api_key=key, http_client=httpx2.AsyncClient(transport=transport)
+    )
+
+
+def waits(turn: Turn) -> None:
+    """Hold a turn to waiting for credentials, of which it was told once."""
+    assert turn.fault is not None
+    assert turn.fault.kind is FaultKind.AUTH
+    assert turn.suspended is not None
+    assert turn.suspended.until is None, "nobody can know until when"
+
+
+REFUSALS = {
+    "a key": "401",
+    "a right": "403",
+    "a page of a gateway": "html 403",
+    "a page that wants a login": "html 401",
+    "a proxy": "407",
+    "in a stream": "error authentication_error after 2",
+    "a right, in a stream": "error permission_error after 2",
+    "a hold": '400 code=organization_on_hold message="on hold"',
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_the_same_turn_goes_on_once_it_has_new_credentials(
+    course: Course, refusal: str
+) -> None:
+    fault = REFUSALS[refusal]
+    answers = ["Never heard."] if fault.startswith("error") else []
+    course.script(call("act", what="a"), *answers, "Done.", faults=f"{fault} @2")
+    async with course.open() as chat:
+        turn = await chat.stream("Go").turn()
+        waits(turn)
+        assert turn.requests == 2, "it is asked once"
+        assert course.clock.slept == [], "and nothing waits for a clock"
+        await chat.configure(client=client(course, "new"))
+        turn = await chat.retry()
+        assert (turn.number, turn.text, turn.requests) == (1, "Done.", 3)
+        asked = [one.raw for one in course.requests[1:]]
+        assert asked[0] == asked[1], "the question is the very same"
+        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+
+
+def rotates(course: Course) -> Tool:
+    """A tool in whose time the key is replaced by another."""
+
+    @tool
+    async def rotate(what: str) -> str:
+        """Do something that takes longer than a key lasts."""
+        course.note(f"rotate {what}")
+        course.simulator.change(keys={"new"})
+        return "done"
+
+    return rotate
+
+
+async def test_a_key_that_is_revoked_in_a_turn_is_replaced_and_the_turn_goes_on(
+    course: Course,
+) -> None:
+    course.script(
+        call("rotate", what="a"), call("act", what="b"), "Done.", keys={"old"}
+    )
+    tools = [*course.tools(), rotates(course)]
+    async with course.open(client=client(course, "old"), tools=tools) as chat:
+        waits(await chat.send("Go"))
+        for _ in range(3):  # whoever is impatient costs a request and nothing else
+            waits(await chat.retry())
+        held = chat.history.wires()
+        await chat.configure(client=client(course, "new"))
+        turn = await chat.retry()
+        assert (turn.number, turn.text, turn.requests) == (1, "Done.", 7)
+        assert chat.history.wires()[: len(held)] == held
+        course.simulator.change(keys={"new", "test"})  # that of the next process
+        ran = {"rotate a": 1, "act b": 1}
+        await course.finish(chat, ended=CONFIRMED, effects=ran, budget=7)
+
+
+async def test_the_next_process_goes_on_with_its_own_credentials(
+    course: Course,
+) -> None:
+    course.script(call("rotate", what="a"), "Done.", keys={"old"})
+    tools = [*course.tools(), rotates(course)]
+    async with course.open(client=client(course, "old"), tools=tools) as chat:
+        waits(await chat.send("Go"))
+        before = chat.snapshot
+    course.simulator.change(keys={"test"})
+    async with course.open(tools=tools) as chat:
+        assert chat.snapshot == before, "it waits as it did"
+        turn = await chat.retry()
+        assert (turn.number, turn.text) == (1, "Done.")
+        await course.finish(chat, ended=CONFIRMED, effects={"rotate a": 1}, budget=3)
+
+
+async def test_another_message_takes_the_results_along(course: Course) -> None:
+    course.script(call("act", what="a"), "Two.", faults="401 @2")
+    async with course.open() as chat:
+        waits(await chat.send("1"))
+        turn = await chat.send("2")
+        assert (turn.number, turn.text) == (2, "Two.")
+        assert [block["type"] for block in course.said(3)] == ["tool_result", "text"]
+        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+
+
+async def test_no_credentials_at_all_are_told_before_anything_is_sent(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    course.script("One.")
+    handed = course.clerk.handed_out
+    nobody = anthropic.AsyncAnthropic(
+        api_key=None,
+        http_client=httpx2.AsyncClient(
+            transport=SimulatorTransport(handed, sleep=course.clock.sleep)
+        ),
+    )
+    async with course.open(client=nobody) as chat:
+        waits(await chat.send("1"))
+        assert course.requests == ()
+        await chat.configure(client=course.client())
+        turn = await chat.retry()
+        assert (turn.number, turn.text) == (1, "One.")
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+
+
+async def test_a_summary_that_is_refused_for_its_credentials_changes_nothing(
+    course: Course,
+) -> None:
+    course.script("One.", "Two.", faults="401 on compaction")
+    async with course.open() as chat:
+        await chat.send("1")
+        waits(await chat.compact())
+        turn = await chat.retry()
+        assert turn.state is CONFIRMED
+        await course.finish(
+            chat, ended=CONFIRMED, effects={}, budget=3, history=(1,), summary=3
+        )

@@ -1,0 +1,240 @@
+"""A summary is made beside the conversation and put in its place in one step, once it is
+whole, signed, not empty and shorter. Whatever else becomes of it, the old context is in
+force, the next message is answered, and another summary can be asked for.
+
+Overloads, time-outs, refusals and empty answers to the request for a summary replaced the
+history by nothing, or left a session that could neither go on nor be summarised again:
+
+- https://github.com/anthropics/claude-code/issues/2423
+- https://github.com/NousResearch/hermes-agent/issues/79391
+- https://github.com/open-gsd/gsd-pi/issues/109
+"""
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, for_ever
+from tests.gauntlet.processes import kill_at
+
+from detent import CompactionPolicy, Conversation, FaultKind
+from detent.simulator import Answer, text
+from detent_states.history import Method
+
+pytestmark = pytest.mark.anyio
+
+SAID = [f"Word {number}: " + "and so on, " * 30 for number in range(4)]
+TIGHT = CompactionPolicy(window=1200)
+"""So tight that four exchanges call for a summary, though the service has room."""
+
+UNWRITTEN = 'body="[Record]"'
+"""The condition for a request that asks for a summary in words."""
+
+BROKEN: dict[str, str] = {
+    "overloaded": "529 times 10 on compaction",
+    "overloaded, then silent": "529 times 2 on compaction, stall times 9 on compaction",
+    "gone": "404 forever on compaction",
+    "refused": '400 message="compaction: not for you" forever on compaction',
+    "unavailable": "400 code=compaction_unavailable forever on compaction",
+    "cut": "cut 2 eof forever on compaction",
+    "no body": "empty 200 forever on compaction",
+    "no JSON": "malformed json forever on compaction",
+    "a page": "html 502 forever on compaction",
+    "an error in the stream": "error api_error after 1 forever on compaction",
+}
+UNUSABLE: dict[str, Answer] = {
+    "empty": Answer(),
+    "declined": Answer((), "refusal"),
+    "cut off": Answer((), "max_tokens"),
+    "blank": text(" \n"),
+    "longer": text("on and on " * 800),
+}
+
+
+async def talk(chat: Conversation) -> None:
+    """Say all of it."""
+    for one in SAID:
+        await chat.send(one)
+
+
+def sent(course: Course) -> list[dict[str, Any]]:
+    """The messages of the last request."""
+    body: Any = course.requests[-1].body
+    return list(body["messages"])
+
+
+@pytest.mark.parametrize(
+    ("told", "ends"),
+    [
+        ("529 forever", FaultKind.TRANSIENT),
+        ("404 forever", FaultKind.INVALID),
+        ("cut 4 eof forever", FaultKind.TRANSIENT),
+    ],
+)
+@pytest.mark.parametrize("how", [*BROKEN, *UNUSABLE])
+async def test_a_summary_that_cannot_be_had_leaves_everything_as_it_was(
+    course: Course, how: str, told: str, ends: FaultKind
+) -> None:
+    """Neither the service's own summary nor one in words is to be had."""
+    signed = BROKEN.get(how)
+    course.script(
+        *SAID,
+        faults=", ".join(filter(None, [signed, f"{told} {UNWRITTEN}"])),
+        summaries=[UNUSABLE[how]] if how in UNUSABLE else [],
+    )
+    async with course.open() as chat:
+        await talk(chat)
+        turn = await chat.compact()
+        assert turn.requests <= 6, "three of each at most"
+        assert chat.snapshot.base is None
+        await course.finish(chat, ended=ends, effects={}, budget=10)
+
+
+@pytest.mark.parametrize("how", [*BROKEN, *UNUSABLE])
+async def test_where_the_service_has_no_summary_one_in_words_is_made(
+    course: Course, how: str
+) -> None:
+    course.script(
+        *SAID,
+        "All of it, in short.",
+        faults=BROKEN.get(how, ""),
+        summaries=[UNUSABLE[how]] if how in UNUSABLE else [],
+    )
+    async with course.open() as chat:
+        await talk(chat)
+        await chat.compact()
+        base = chat.snapshot.base
+        assert base is not None
+        assert (base.covers, base.method) == (4, Method.TOLD)
+        assert len(chat.history) == 4, "what it stands for is still there"
+        last = len(course.requests)
+        await course.finish(
+            chat,
+            ended=CONFIRMED,
+            effects={},
+            budget=8,
+            unheard=[last],
+            verbatim=False,
+        )
+    assert "All of it, in short." in json.dumps(sent(course)[0])
+
+
+@pytest.mark.parametrize("how", [*BROKEN, *UNUSABLE])
+async def test_a_summary_that_fails_by_the_way_does_not_cost_the_message(
+    course: Course, how: str
+) -> None:
+    """Nobody asked for it; there is room without it, and the message is sent in full."""
+    signed = BROKEN.get(how)
+    course.script(
+        *SAID,
+        "Here you are.",
+        faults=", ".join(filter(None, [signed, f"529 forever {UNWRITTEN}"])),
+        summaries=[UNUSABLE[how]] * 9 if how in UNUSABLE else [],
+    )
+    async with course.open(compaction=TIGHT) as chat:
+        await talk(chat)
+        turn = await chat.send("Please.")
+        assert turn.text == "Here you are."
+        assert "compaction" in {
+            key for one in course.requests for key in one.body or {}
+        }
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=20, patience=4)
+
+
+@asyncio_only
+@pytest.mark.parametrize(
+    ("point", "swapped"),
+    [
+        ("before CompactionSent", False),
+        ("after CompactionSent", False),
+        ("before CompactionConfirmed", False),
+        ("after CompactionConfirmed", True),
+        ("after RequestSent 4", True),
+    ],
+)
+async def test_killed_around_the_swap_one_of_the_two_contexts_is_in_force(
+    course: Course, point: str, swapped: bool
+) -> None:
+    course.script("One.", "Two.", faults="413 @3")
+    kill_at(course, point, "one", "two", "three")
+    async with course.open() as chat:
+        assert (chat.snapshot.base is not None) is swapped
+        await course.finish(
+            chat,
+            ended=FaultKind.INTERRUPTED,
+            effects={},
+            budget=5,
+            summary=4 if swapped else None,
+        )
+
+
+@pytest.mark.parametrize("events", [0, 1, 3])
+async def test_a_summary_that_is_stopped_locks_nothing(
+    course: Course, events: int
+) -> None:
+    course.script(*SAID, faults=f"cut {events} stall on compaction")
+    async with course.open(client=course.client(sleep=for_ever)) as chat:
+        await talk(chat)
+        await stopped(chat)
+        assert len(course.requests) == 5
+        await course.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=5)
+
+
+async def stopped(chat: Conversation) -> None:
+    """Ask for a summary and stop that as soon as it is asked for."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(chat.compact)
+        cursor = chat.cursor
+        async for happening in chat.watch(cursor):
+            if getattr(happening, "target", "") == "compacting":
+                break
+        await anyio.wait_all_tasks_blocked()
+        await chat.interrupt()
+
+
+async def test_a_summary_can_be_asked_for_again_however_often_it_failed(
+    course: Course,
+) -> None:
+    course.script(*SAID, faults=f"529 times 12 on compaction, 529 times 12 {UNWRITTEN}")
+    async with course.open() as chat:
+        await talk(chat)
+        for _ in range(4):
+            failed = await chat.compact()
+            assert failed.fault is not None
+        turn = await chat.compact()
+        assert turn.state is CONFIRMED
+        await course.finish(
+            chat,
+            ended=CONFIRMED,
+            effects={},
+            budget=4 + 24 + 1,
+            summary=len(course.requests),
+        )
+
+
+async def test_a_summary_without_credentials_waits_and_takes_no_message_with_it(
+    course: Course,
+) -> None:
+    course.script(*SAID, faults=f"401 forever on compaction, 401 forever {UNWRITTEN}")
+    async with course.open() as chat:
+        await talk(chat)
+        turn = await chat.compact()
+        assert turn.suspended is not None
+        assert chat.snapshot.base is None
+        await course.finish(chat, ended=FaultKind.AUTH, effects={}, budget=6)
+
+
+async def test_behind_a_summary_the_old_context_can_be_gone_back_to(
+    course: Course,
+) -> None:
+    course.script(*SAID)
+    async with course.open() as chat:
+        await talk(chat)
+        await chat.compact()
+        assert chat.snapshot.base is not None
+        await chat.rewind(turns=1)
+        assert chat.snapshot.base is None
+        await course.finish(
+            chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 2, 3]
+        )

@@ -1,0 +1,174 @@
+"""Making room comes to an end: a summary that wins nothing is not used, a few of those in
+a row are the last ones, and where no summary can help none is made. Then something
+stronger is done, or the turn fails with a reason.
+
+Conversations were summarised again and again, at every message and without an end,
+because the instructions alone were over the mark, because the summary was as long as what
+it stood for, or because nobody remembered that it had not helped the last time:
+
+- https://github.com/anomalyco/opencode/issues/27924
+- https://github.com/docker/docker-agent/pull/2235
+- https://github.com/anthropics/claude-code/issues/89281
+"""
+
+from typing import Any
+
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course
+
+from detent import CompactionPolicy, Conversation, FaultKind
+from detent.simulator import Answer, text
+
+pytestmark = pytest.mark.anyio
+
+TURNS = 12
+LINE = "and so on, " * 30
+LONG = text("on and on " * 800)
+"""A summary that is longer than anything that was said."""
+
+TIGHT = CompactionPolicy(window=1400)
+FAILED_MAX = 5
+"""Summaries that may fail in a row: three of the service's, two more in words."""
+
+
+def summaries(course: Course) -> list[int]:
+    """The requests for summaries of either kind."""
+    return [
+        number
+        for number, one in enumerate(course.requests, start=1)
+        if "compaction" in (one.body or {}) or "[Record]" in one.raw.decode()
+    ]
+
+
+def answered(course: Course) -> list[int]:
+    """Those of them in words that were answered."""
+    return [
+        number
+        for number in summaries(course)
+        if "compaction" not in (course.requests[number - 1].body or {})
+        and course.requests[number - 1].status == 200
+    ]
+
+
+async def leave(course: Course, chat: Conversation, **more: Any) -> None:
+    """The end of every scenario here."""
+    given: dict[str, Any] = {"ended": CONFIRMED, "patience": 1, **more}
+    await course.finish(
+        chat,
+        effects={},
+        budget=TURNS + 10,
+        unheard=answered(course),
+        verbatim=False,
+        **given,
+    )
+
+
+@pytest.mark.parametrize("processes", [1, TURNS], ids=["one process", "many"])
+@pytest.mark.parametrize("summary", [LONG, Answer(), text(" ")], ids=["long", "", " "])
+async def test_summaries_that_win_nothing_are_soon_not_asked_for_any_more(
+    course: Course, summary: Answer, processes: int
+) -> None:
+    """Not in this turn, not in the next, and not in the next process either."""
+    course.script(
+        *[f"Yes, {turn}. {LINE}" for turn in range(TURNS)],
+        summaries=[summary] * 20,
+        faults='529 forever body="[Record]"',
+    )
+    said = 0
+    while said < TURNS:
+        async with course.open(compaction=TIGHT) as chat:
+            for _ in range(TURNS // processes):
+                turn = await chat.send(f"Well, {said}. {LINE}")
+                assert turn.state is CONFIRMED
+                said += 1
+    assert 3 <= len(summaries(course)) <= FAILED_MAX + 2, "a few were tried"
+    assert all(one < TURNS + 4 for one in summaries(course)), "and early"
+    async with course.open(compaction=TIGHT) as chat:
+        await leave(course, chat)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.82, 0.95])
+async def test_instructions_that_fill_the_window_are_no_reason_for_a_summary(
+    course: Course, share: float
+) -> None:
+    """A summary of next to nothing makes no room; there has to be something to win."""
+    window = 4000
+    course.script(*[f"Yes, {turn}." for turn in range(TURNS)])
+    async with course.open(
+        system="rule " * int(window * share * 0.8),
+        compaction=CompactionPolicy(window=window),
+    ) as chat:
+        for turn in range(TURNS):
+            await chat.send(f"Well, {turn}.")
+        assert len(summaries(course)) <= 1
+        await leave(course, chat)
+
+
+async def test_instructions_that_do_not_fit_at_all_fail_with_a_reason(
+    course: Course,
+) -> None:
+    course.script(
+        "One.",
+        "Two.",
+        "Three.",
+        faults="limit context_window=900 @3+",
+    )
+    async with course.open(system="rule " * 1000) as chat:
+        await chat.send("1")
+        await chat.send("2")
+        turn = await chat.send("3")
+        assert turn.requests <= 8
+        course.simulator.inject("limit context_window=100000 @1+")
+        await leave(course, chat, ended=FaultKind.TOO_LONG)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+async def test_one_turn_asks_for_so_many_summaries_and_no_more(
+    course: Course, most: int
+) -> None:
+    """Then the oldest turns are left out instead."""
+    course.script(
+        *[f"Yes, {turn}. {LINE}" for turn in range(TURNS)],
+        faults=f"limit context_window=800 @{TURNS + 1}+, 400 forever on compaction",
+    )
+    async with course.open(compaction=CompactionPolicy(per_turn_max=most)) as chat:
+        for number in range(TURNS):
+            await chat.send(f"Well, {number}. {LINE}")
+        turn = await chat.send("And now?")
+        assert turn.state is CONFIRMED
+        assert len(summaries(course)) == most
+        await leave(course, chat)
+
+
+async def test_a_growing_conversation_is_summarised_once_in_a_while(
+    course: Course,
+) -> None:
+    course.script(*[f"Yes, {turn}. {LINE}" for turn in range(TURNS)])
+    async with course.open(compaction=TIGHT) as chat:
+        for turn in range(TURNS):
+            await chat.send(f"Well, {turn}. {LINE}")
+        assert 1 <= len(summaries(course)) <= TURNS // 2
+        await leave(course, chat, patience=2)
+
+
+async def test_whoever_asks_for_a_summary_is_given_another_try(course: Course) -> None:
+    course.script(
+        *[f"Yes, {turn}. {LINE}" for turn in range(TURNS)],
+        summaries=[LONG] * 5 + ["In short."],
+        faults='529 times 20 body="[Record]"',
+    )
+    async with course.open(compaction=TIGHT) as chat:
+        for turn in range(TURNS):
+            await chat.send(f"Well, {turn}. {LINE}")
+        before = len(summaries(course))
+        while (await chat.compact()).fault is not None:
+            pass
+        assert len(summaries(course)) > before
+        assert chat.snapshot.futile == 0
+        await course.finish(
+            chat,
+            ended=CONFIRMED,
+            effects={},
+            budget=TURNS + 30,
+            summary=len(course.requests),
+        )

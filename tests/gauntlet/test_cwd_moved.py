@@ -1,0 +1,99 @@
+"""A conversation is known by its name in its store; where the store lies, and from where
+it is opened, are no part of what it is.
+
+Sessions that were filed under the path of their project were gone when the folder was
+renamed, or could not be resumed from anywhere else:
+
+- https://github.com/anthropics/claude-code/issues/81603
+- https://github.com/anomalyco/opencode/issues/33909
+- https://github.com/anthropics/claude-code/issues/86713
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course
+
+from detent import JournalError
+from detent.journal import SQLiteStore
+from detent.simulator import call
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_renamed_folder_takes_its_conversations_along(course: Course) -> None:
+    root = course.folder
+    course.folder = root / "project"
+    course.folder.mkdir()
+    course.script("One.", call("act", what="a"), "Two.")
+    async with course.open("talk") as chat:
+        await chat.send("1")
+        await chat.send("2")
+        wires = chat.history.wires()
+    course.folder = course.folder.rename(root / "another name")
+    store = SQLiteStore(course.store)
+    assert [one.name for one in store.conversations()] == ["talk"]
+    store.close()
+    async with course.open("talk") as chat:
+        assert chat.history.wires() == wires
+        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+    assert b"project" not in course.store.read_bytes()
+
+
+async def test_from_wherever_it_is_opened_it_is_the_same(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course.script("One.", "Two.")
+    monkeypatch.chdir(course.folder)
+    async with course.open(store=Path("chat.db")) as chat:
+        await chat.send("1")
+    elsewhere = course.folder / "else" / "where"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    async with course.open(store="../../chat.db") as chat:
+        await chat.send("2")
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+
+
+async def test_what_is_open_keeps_its_place_when_the_caller_goes_elsewhere(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path means the folder in which it was given, then and later: for a
+    fork, and for a conversation that is entered again."""
+    course.script("One.", "Two.", "Three.")
+    monkeypatch.chdir(course.folder)
+    elsewhere = course.folder / "elsewhere"
+    elsewhere.mkdir()
+    chat = course.open(store="chat.db")
+    async with chat:
+        await chat.send("1")
+        monkeypatch.chdir(elsewhere)
+        async with chat.fork("child") as child:
+            assert len(child.history) == 1, "the fork lost its past"
+            await child.send("2, in the child")
+    async with chat:
+        assert len(chat.history) == 1, "the conversation lost its past"
+        await chat.send("2")
+        assert list(elsewhere.iterdir()) == []
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3, history=[1, 3])
+
+
+async def test_a_folder_that_moves_under_an_open_conversation_stops_it_unharmed(
+    course: Course,
+) -> None:
+    root = course.folder
+    course.folder = root / "project"
+    course.folder.mkdir()
+    course.script("One.", call("act", what="a"), "Two.")
+    chat = await course.open().__aenter__()
+    await chat.send("1")
+    course.folder = course.folder.rename(root / "moved")
+    with pytest.raises(JournalError):
+        await chat.send("2", key="2")
+    assert len(course.requests) == 1, "what is not on record does not leave"
+    with suppress(JournalError):
+        await chat.close()
+    async with course.open() as chat:
+        await chat.send("2", key="2")
+        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)

@@ -1,0 +1,109 @@
+"""One input is one turn, however often it is handed in: the caller's key names the turn,
+and an answer that got lost is looked up, not asked for by a second turn.
+
+A time-out whose request had landed, a click that came twice or a message that was
+delivered again became two turns, with everything in them done twice:
+
+- https://github.com/anthropics/anthropic-sdk-java/issues/370
+- https://github.com/AltimateAI/altimate-code/issues/1222
+- https://github.com/OpenHands/OpenHands/issues/9595
+"""
+
+import anyio
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
+from tests.gauntlet.processes import kill_at
+
+from detent import Turn
+from detent.simulator import call
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_same_key_from_two_tabs_is_one_turn(course: Course) -> None:
+    course.script(call("act", what="a"), "Done.")
+    async with course.open() as chat:
+        turns: list[Turn] = []
+
+        async def tab() -> None:
+            turns.append(await chat.send("Go", key="click"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(tab)
+            group.start_soon(tab)
+        assert turns[0] == turns[1]
+        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+
+
+async def test_a_caller_that_gave_up_and_comes_again_gets_one_turn(
+    course: Course,
+) -> None:
+    """The reply is made and nobody waits for it any more; then the same comes again."""
+    late: list[anyio.CancelScope] = []
+
+    async def slow(_: float) -> None:
+        late[-1].cancel()
+        await anyio.sleep_forever()
+
+    course.script("Too late for anybody.", "Done.", faults="slow headers 6s @1")
+    async with course.open(client=course.client(sleep=slow)) as chat:
+        with anyio.CancelScope() as scope:
+            late.append(scope)
+            await chat.send("Go", key="k")
+        assert scope.cancelled_caught
+        turn = await chat.send("Go", key="k")
+        assert (turn.number, turn.text) == (1, "Done.")
+        assert course.said(1) == course.said(2)
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2, unheard=[1])
+
+
+async def test_a_confirmed_turn_is_given_again_without_a_request(
+    course: Course,
+) -> None:
+    course.script(call("act", what="a"), "Done.", "Other.")
+    async with course.open() as chat:
+        first = await chat.send("Go", key="k")
+        await chat.send("Other", key="o")
+    async with course.open() as chat:
+        again = await chat.send("Go", key="k")
+        assert (again.number, again.text) == (first.number, "Done.")
+        assert len(course.requests) == 3
+        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+
+
+@asyncio_only
+@pytest.mark.parametrize(
+    ("point", "requests"),
+    [
+        ("after TurnOpened", 1),
+        ("before ReplyConfirmed", 2),
+        ("after ReplyConfirmed", 1),
+    ],
+)
+async def test_delivered_again_after_a_crash_it_is_the_same_turn(
+    course: Course, point: str, requests: int
+) -> None:
+    course.script("One.", "One, said again.")
+    kill_at(course, point, "first")
+    async with course.open() as chat:
+        turn = await chat.send("first", key="first")
+        assert turn.state is CONFIRMED
+        assert turn.number == 1
+        assert len(course.requests) == requests
+        await course.finish(
+            chat,
+            ended=CONFIRMED,
+            effects={},
+            budget=requests,
+            unheard=[1] if requests == 2 else (),
+        )
+
+
+async def test_the_same_words_without_a_key_are_said_twice(course: Course) -> None:
+    """The other side: nobody may guess that equal words are one input."""
+    course.script("One.", "Two.")
+    async with course.open() as chat:
+        await chat.send("Again")
+        await chat.send("Again")
+        assert len(chat.history) == 2
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)

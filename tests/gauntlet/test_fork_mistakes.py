@@ -1,0 +1,114 @@
+"""A fork is a parent and a place in its confirmed past: it takes nothing that is still
+moving, copies nothing, and what happens in it never reaches the parent.
+
+Forks took running calls along and ran them twice, took the summary without what it stood
+for, or shared rows with the parent so that editing one changed the other:
+
+- https://github.com/openai/codex/issues/21025
+- https://github.com/anthropics/claude-code/issues/63446
+- https://github.com/anomalyco/opencode/pull/43994
+"""
+
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course
+
+from detent import FaultKind, IllegalEventError
+from detent.simulator import call
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_fork_while_a_tool_runs_is_refused_and_disturbs_nothing(
+    course: Course,
+) -> None:
+    course.script("One.", call("hang", what="a"))
+    async with course.open() as chat:
+        await chat.send("1")
+
+        async def fork() -> None:
+            with pytest.raises(IllegalEventError):
+                chat.fork("b")
+            await chat.interrupt()
+
+        await course.while_it_hangs(chat, "Go", fork)
+        await course.finish(
+            chat, ended=FaultKind.CANCELLED, effects={"hang a": 1}, budget=2
+        )
+
+
+async def test_what_the_child_does_never_reaches_the_parent(course: Course) -> None:
+    course.script("One.", "Two.", call("act", what="child"), "In the child.", "Three.")
+    async with course.open() as chat:
+        await chat.send("1")
+        await chat.send("2")
+        child = await chat.fork("child").__aenter__()
+        before = chat.snapshot
+        await child.rewind()
+        await child.send("2, in the child")
+        assert chat.snapshot == before
+        await chat.send("3")
+        await course.finish(
+            child,
+            ended=CONFIRMED,
+            effects={"act child": 1},
+            budget=5,
+            history=[1, 3, 4],
+        )
+        await course.finish(
+            chat,
+            ended=CONFIRMED,
+            effects={"act child": 1},
+            budget=9,
+            history=[1, 2, 5],
+        )
+
+
+async def test_a_fork_after_a_compaction_takes_the_summary_and_what_it_stands_for(
+    course: Course,
+) -> None:
+    course.script("One.", "Two.", "In the child.", "In the parent.")
+    async with course.open() as chat:
+        await chat.send("1")
+        await chat.compact()
+        await chat.send("2")
+        child = await chat.fork("child").__aenter__()
+        assert child.history == chat.history
+        assert child.snapshot.base == chat.snapshot.base
+        await child.send("3")
+        await chat.send("3")
+        await course.finish(
+            child,
+            ended=CONFIRMED,
+            effects={},
+            budget=5,
+            history=[1, 3, 4],
+            summary=2,
+        )
+        await course.finish(
+            chat,
+            ended=CONFIRMED,
+            effects={},
+            budget=9,
+            history=[1, 3, 5],
+            summary=2,
+        )
+
+
+async def test_a_call_that_waits_in_the_parent_waits_in_the_parent_alone(
+    course: Course,
+) -> None:
+    course.script("One.", call("ask", what="a"), "Done.")
+    async with course.open() as chat:
+        await chat.send("1")
+        turn = await chat.send("2")
+        with pytest.raises(IllegalEventError):
+            chat.fork("child")
+        await chat.deny(turn.awaiting[0].id)
+        child = await chat.fork("child").__aenter__()
+        assert child.turn is None or not child.turn.awaiting
+        await course.finish(
+            child, ended=CONFIRMED, effects={}, budget=3, history=[1, 2, 3]
+        )
+        await course.finish(
+            chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 2, 3]
+        )

@@ -1,0 +1,75 @@
+"""What was shown is not history: a stream that breaks is an attempt, whatever of it was
+on the screen, and the next attempt starts from where the last reply was confirmed.
+
+A client that stores the pieces it has seen sends half a reply back as if it were whole,
+with half a call in it, or with a signature that was cut:
+
+- https://github.com/anomalyco/opencode/issues/26170
+- https://github.com/earendil-works/pi/issues/5538
+- https://github.com/SamSaffron/term-llm/pull/955
+"""
+
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course
+
+from detent import FaultKind, RetryPolicy, TextArrived
+from detent.simulator import call, reply, think
+
+pytestmark = pytest.mark.anyio
+
+ENDINGS = (
+    "error overloaded_error after 6",
+    "cut 6 clean",
+    "cut 6 eof",
+    "cut 6 reset",
+    "cut 60% eof",
+    "malformed json",
+)
+LONG = "This is a reply of some length, of which a part will be on the screen. " * 4
+
+
+@pytest.mark.parametrize("fault", ENDINGS)
+async def test_two_deltas_and_a_break_are_an_attempt(
+    course: Course, fault: str
+) -> None:
+    course.script("One.", LONG, "Two.", faults=f"{fault} @2")
+    async with course.open() as chat:
+        await chat.stream("1").turn()
+        before = chat.history.wires()
+        stream = chat.stream("2")
+        shown = [h.text async for h in stream if isinstance(h, TextArrived)]
+        turn = await stream.turn()
+        assert len(shown) > 2
+        assert chat.history.wires()[:1] == before
+        assert turn.text == "Two."
+        assert turn.requests == 2
+        assert course.said(2) == course.said(3)
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+    assert "on the screen" not in str(course.requests[-1].body)
+
+
+@pytest.mark.parametrize("fault", ENDINGS)
+async def test_a_break_that_stays_leaves_the_history_as_it_was(
+    course: Course, fault: str
+) -> None:
+    course.script("One.", LONG, LONG, faults=f"{fault} @2-3")
+    async with course.open(retry=RetryPolicy(attempts_max=2)) as chat:
+        await chat.stream("1").turn()
+        await chat.stream("2").turn()
+        assert len(chat.history) == 1
+        await course.finish(chat, ended=FaultKind.TRANSIENT, effects={}, budget=3)
+
+
+@pytest.mark.parametrize("events", range(1, 15))
+async def test_half_a_thought_and_half_a_call_are_neither_kept_nor_run(
+    course: Course, events: int
+) -> None:
+    whole = reply(think("I should act."), "Now.", call("act", what="it"))
+    course.script(whole, whole, "Done.", faults=f"cut {events} reset @1")
+    async with course.open(
+        max_tokens=4096, settings={"thinking": {"type": "adaptive"}}
+    ) as chat:
+        turn = await chat.stream("Go").turn()
+        assert turn.state is CONFIRMED
+        assert turn.requests == 3
+        await course.finish(chat, ended=CONFIRMED, effects={"act it": 1}, budget=3)

@@ -1,0 +1,112 @@
+"""A reply is whole when its blocks are closed and its stop reason was given. If only the
+event that says so is missing, it is taken, after a bounded wait that pings do not extend,
+and marked; if anything else is missing, it is an attempt.
+
+Some gateways never send the last event. A client that throws such replies away pays for
+every turn twice and finishes none; one that takes whatever ended keeps half replies:
+
+- https://github.com/tombii/better-ccflare/pull/307
+- https://github.com/esengine/DeepSeek-Reasonix/pull/8756
+- https://github.com/anomalyco/opencode/issues/38747
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx2
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course
+
+from detent.model import SdkModel
+from detent.simulator import call, reply
+from detent.simulator.transport import SimulatorTransport
+
+pytestmark = pytest.mark.anyio
+
+GRACE_SECONDS = 0.05
+ENDINGS = ("clean", "eof", "reset", "stall")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_a_reply_that_lacks_only_its_last_event_is_taken_once(
+    course: Course, ending: str
+) -> None:
+    course.script("Done.", "Two.", faults=f"cut 6 {ending} @1")
+    async with course.open() as chat:
+        turn = await chat.stream("1").turn()
+        assert turn.text == "Done."
+        assert turn.requests == 1, "it is not paid for again"
+        assert turn.reply is not None
+        assert turn.reply.inferred
+        await chat.stream("2").turn()
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_a_reply_that_lacks_its_stop_reason_is_an_attempt(
+    course: Course, ending: str
+) -> None:
+    course.script("Done.", "Done again.", faults=f"cut 5 {ending} @1")
+    async with course.open() as chat:
+        turn = await chat.stream("1").turn()
+        assert turn.text == "Done again."
+        assert turn.requests == 2
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+
+
+async def test_the_same_is_decided_when_the_file_is_loaded(course: Course) -> None:
+    course.script(
+        reply("Well.", call("act", what="a")), "Done.", faults="cut 14 eof @1"
+    )
+    async with course.open() as chat:
+        turn = await chat.stream("1").turn()
+        marks = [one.inferred for one in turn.replies]
+    async with course.open() as chat:
+        assert [one.reply.inferred for one in chat.history] == marks
+        await course.finish(
+            chat, ended=CONFIRMED, effects={"act a": 1}, budget=turn.requests
+        )
+
+
+class Alive(httpx2.AsyncBaseTransport):
+    """A gateway that swallows the last event and says for ever that it is alive."""
+
+    def __init__(self, course: Course) -> None:
+        handed = course.clerk.handed_out
+        self.inner = SimulatorTransport(handed, sleep=course.clock.sleep)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self.inner.handle_async_request(request)
+        inner: Any = response.stream
+
+        class Body(httpx2.AsyncByteStream):
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                async with aclosing(aiter(inner)) as pieces:
+                    async for piece in pieces:
+                        while b"message_stop" in piece:
+                            yield b'event: ping\ndata: {"type":"ping"}\n\n'
+                            await anyio.lowlevel.checkpoint()
+                        yield piece
+
+            async def aclose(self) -> None:
+                await inner.aclose()
+
+        response.stream = Body()
+        return response
+
+
+async def test_pings_do_not_extend_the_wait_for_the_last_event(course: Course) -> None:
+    course.script("Done.")
+    client = course.client().with_options(
+        http_client=httpx2.AsyncClient(transport=Alive(course))
+    )
+    port = SdkModel(client, grace_seconds=GRACE_SECONDS)
+    async with course.open(client=port) as chat:
+        turn = await chat.stream("1").turn()
+        assert turn.requests == 1
+        assert turn.reply is not None
+        assert turn.reply.inferred
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)

@@ -1,0 +1,92 @@
+"""A request begins with the very bytes that the one before it began with, whoever sends
+it: what was cached is found again by the next turn and by the next process.
+
+Resumed sessions wrote the same history with other spaces, another order of members or
+other ids, and paid for the whole prompt again, once for every resume:
+
+- https://github.com/anthropics/claude-code/issues/86299
+- https://github.com/anthropics/claude-code/issues/87137
+- https://github.com/multica-ai/multica/issues/6008
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
+from tests.gauntlet.processes import kill_at
+from tests.gauntlet.record import cut_request
+
+from detent.simulator import Exchange, call, reply, think
+
+pytestmark = pytest.mark.anyio
+
+SET: dict[str, Any] = {
+    "system": [
+        {"type": "text", "text": "Ünïcode.", "cache_control": {"type": "ephemeral"}}
+    ],
+    "settings": {"thinking": {"type": "adaptive"}, "metadata": {"user_id": "u"}},
+}
+
+
+def opening(request: Exchange) -> bytes:
+    """A request up to its messages."""
+    return request.raw[: request.raw.index(b'"messages":')]
+
+
+def check_prefixes(course: Course) -> None:
+    """Each request holds the one before it, as far as that had to be repeated."""
+    requests = course.requests
+    for before, after in pairwise(requests):
+        assert opening(before) == opening(after)
+        earlier, _ = cut_request(before.raw)
+        later, _ = cut_request(after.raw)
+        assert later.startswith(earlier)
+
+
+async def test_the_prefix_is_the_same_before_and_after_every_resume(
+    course: Course,
+) -> None:
+    course.script(
+        reply(think("Hm."), "One.", call("look", path="ä/\u2028")),
+        "Two.",
+        reply(think("Hm."), "Three."),
+        "Four.",
+        faults="529 @2, cut 3 eof @4",
+    )
+    async with course.open(**SET) as chat:
+        await chat.stream("1").turn()
+        replies = list(chat.history)
+    for text in ("2", "3"):
+        async with course.open() as chat:
+            await chat.stream(text).turn()
+            replies = list(chat.history)
+    async with course.open() as chat:
+        await course.finish(
+            chat, ended=CONFIRMED, effects={"look ä/\u2028": 1}, budget=6
+        )
+    check_prefixes(course)
+    # What the service itself says about its cache.
+    missed = [one.reply.facts.get("diagnostics") for one in replies]
+    assert missed == [None] * len(missed)
+
+
+@asyncio_only
+async def test_the_prefix_is_the_same_after_a_crash(course: Course) -> None:
+    course.script("One.", call("look", path="a"), "Two.")
+    kill_at(course, "after CallClosed", "1", "2")
+    async with course.open() as chat:
+        await chat.send("3")
+        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
+    check_prefixes(course)
+
+
+async def test_the_check_sees_a_prefix_that_moved(course: Course) -> None:
+    """The planted bug: a system prompt that tells the time."""
+    for prompt in ("It is noon.", "It is one past noon."):
+        async with course.open(system=prompt) as chat:
+            await chat.send("Hello")
+    with pytest.raises(AssertionError):
+        check_prefixes(course)
+    async with course.open() as chat:
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)

@@ -1,0 +1,94 @@
+"""A conversation belongs to a writer that can be shown to live; what a dead one left
+behind, a lease, a number that is used again or a turn that was running, blocks nobody.
+
+Sessions stayed locked by processes that were long gone, or busy with a turn that nobody
+ran any more, and stopping and resetting queued behind what they were to stop:
+
+- https://github.com/anthropics/claude-code/issues/5524
+- https://github.com/github/copilot-cli/issues/4805
+- https://github.com/openclaw/openclaw/issues/79525
+"""
+
+import os
+
+import anyio
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
+from tests.gauntlet.processes import kill_at
+
+from detent import ConversationBusyError, FaultKind
+from detent.journal import SQLiteStore
+from detent.journal.owner import Owner
+from detent.simulator import call
+
+pytestmark = pytest.mark.anyio
+
+
+@asyncio_only
+@pytest.mark.parametrize(
+    ("point", "effects"),
+    [
+        ("after TurnOpened", {"act a": 1}),  # nothing had left: the next one is asked
+        ("after CallStarted", {}),
+        ("after act", {"act a": 1}),
+    ],
+)
+async def test_a_killed_owner_is_succeeded_at_once_whatever_was_running(
+    course: Course, point: str, effects: dict[str, int]
+) -> None:
+    course.script(call("act", what="a"), "Done.")
+    kill_at(course, point, "first")
+    async with course.open() as chat:
+        assert chat.snapshot.turn is not None
+        turn = await chat.send("second")
+        assert turn.state is CONFIRMED
+        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=3)
+    assert course.clock.slept == [], "nobody was waited for"
+
+
+async def test_a_number_that_is_used_again_is_not_the_owner(course: Course) -> None:
+    """The process with that number lives, and began at another time than the owner."""
+    course.script("One.")
+    async with course.open() as chat:
+        await chat.send("1")
+    here = Owner.current()
+    dead = Owner(here.host, os.getppid(), "1", here.boot)
+    left = SQLiteStore(course.store, owner=dead)
+    left.open("a")
+    async with course.open() as chat:
+        left.close()
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+
+
+async def test_an_owner_that_lives_is_named_and_not_robbed(course: Course) -> None:
+    course.script("One.")
+    async with course.open() as chat:
+        await chat.send("1")
+        with pytest.raises(ConversationBusyError, match=f"process {os.getpid()}"):
+            async with course.open():
+                pass
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+
+
+async def test_stopping_never_queues_behind_what_it_stops(course: Course) -> None:
+    course.script(call("hang", what="a"))
+    async with course.open() as chat:
+        async with anyio.create_task_group() as group:
+            group.start_soon(chat.send, "Go")
+            await course.begun.wait()
+            group.start_soon(chat.send, "Queued behind it")
+            await anyio.wait_all_tasks_blocked()
+            assert await chat.interrupt()
+        assert chat.turn is not None
+        assert (chat.turn.number, chat.turn.state) == (2, CONFIRMED)
+        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
+
+
+async def test_closing_never_queues_behind_what_hangs(course: Course) -> None:
+    course.script(call("hang", what="a"))
+    async with course.open() as chat:
+        await course.while_it_hangs(chat, "Go", chat.close)
+    async with course.open() as chat:
+        await course.finish(
+            chat, ended=FaultKind.CANCELLED, effects={"hang a": 1}, budget=1
+        )

@@ -1,0 +1,78 @@
+"""The tools that were offered are part of the record; one that is not there any more is
+answered as such, call by call, and the conversation goes on without it.
+
+A tool server that died, or a resume that forgot to bring the tools back, ended sessions
+with errors instead of results, or had a call made again whose first one had landed:
+
+- https://github.com/intent-hq/intent/issues/871
+- https://github.com/NousResearch/hermes-agent/issues/88661
+- https://github.com/QwenLM/qwen-code/issues/8433
+"""
+
+import anyio
+import pytest
+from tests.gauntlet.course import CONFIRMED, Course
+
+from detent import Closing, tool
+from detent.simulator import call, reply
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_tool_that_did_not_come_back_is_answered_and_stays_offered(
+    course: Course,
+) -> None:
+    course.script(
+        call("act", what="a"),
+        "One.",
+        reply(call("act", what="b"), call("nobody")),
+        "Two.",
+    )
+    async with course.open() as chat:
+        await chat.send("1")
+    async with course.open(tools=None) as chat:
+        turn = await chat.send("2")
+        assert [one.closing for one in turn.calls] == [Closing.ERROR] * 2
+        first, last = course.requests[0].body, course.requests[-1].body
+        assert first is not None
+        assert last is not None
+        assert first["tools"] == last["tools"]
+        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=4)
+
+
+async def test_a_tool_that_comes_back_is_there_again(course: Course) -> None:
+    course.script(
+        "One.", call("act", what="b"), "Two.", call("act", what="c"), "Three."
+    )
+    async with course.open() as chat:
+        await chat.send("1")
+    async with course.open(tools=None) as chat:
+        await chat.send("2")
+    async with course.open() as chat:
+        await chat.send("3")
+        await course.finish(chat, ended=CONFIRMED, effects={"act c": 1}, budget=5)
+
+
+async def test_a_call_that_timed_out_is_not_made_again_by_anybody_but_the_model(
+    course: Course,
+) -> None:
+    """The first call may have landed; that it is made again is the model's decision."""
+    late = True
+
+    @tool(timeout=0.3)
+    async def remote(what: str) -> str:
+        """Ask a server that has just died."""
+        nonlocal late
+        course.note(f"remote {what}")
+        if late:
+            late = False
+            await anyio.sleep_forever()
+        return f"did {what}"
+
+    course.script(call("remote", what="a"), call("remote", what="a"), "Done.")
+    async with course.open(tools=[remote]) as chat:
+        turn = await chat.send("Go")
+        assert [one.closing for one in turn.calls] == [Closing.UNKNOWN, Closing.RESULT]
+        await course.finish(chat, ended=CONFIRMED, effects={"remote a": 2}, budget=3)
+    (told,) = course.said(2)
+    assert "outcome unknown" in told["content"]

@@ -1,0 +1,382 @@
+"""The ladders as the driver climbs them, without a driver: decisions, one after another.
+
+What `detent.sending` and `detent.recovering` do about a turn is done here in the same
+order, with `step` and the decisions of the core, against a service that is a function.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias, final
+
+import attrs
+from tests.states.talks import Talk
+
+from detent_states import events as ev
+from detent_states.budget import Budget
+from detent_states.commands import (
+    ConsiderRetry,
+    ContinueTurn,
+    Prepare,
+    Rest,
+    SendRequest,
+)
+from detent_states.decide import (
+    Ask,
+    Decision,
+    GiveUp,
+    Policies,
+    Search,
+    Suspend,
+    Wait,
+    decide,
+    otherwise,
+)
+from detent_states.encoding import encode
+from detent_states.events import Event
+from detent_states.faults import Fault, FaultKind
+from detent_states.history import Method
+from detent_states.prefix import prefix_change
+from detent_states.profile import Purpose
+from detent_states.remedy import Remedy
+from detent_states.reply import Reply
+from detent_states.request import Copy, betas, build
+from detent_states.room import Choose, Compact, boundary, piece_bytes, prepare
+from detent_states.search import Bisection
+from detent_states.shown import base_in_force
+from detent_states.snapshot import Snapshot, Turn
+from detent_states.step import orders, step
+from detent_states.thread import choose_copy
+from detent_states.told import summary_text, told_body
+from detent_states.turn import TurnState
+from detent_states.view import COMPACT_BETA, THREADS_BETA, View
+
+DEFINITE = frozenset(
+    {
+        FaultKind.INVALID,
+        FaultKind.BLOCK,
+        FaultKind.THINKING,
+        FaultKind.TOO_LONG,
+        FaultKind.OPTIONAL_FIELD,
+        FaultKind.THREAD,
+    }
+)
+"""What says no to the request itself."""
+
+
+@final
+@attrs.frozen
+class Sent:
+    """One request, as the service sees it.
+
+    Attributes:
+        what: `message`, `summary`, `told`, `small` or `trial`.
+        body: Its bytes.
+        names: Its beta names.
+    """
+
+    what: str
+    body: bytes
+    names: tuple[str, ...]
+
+
+Service: TypeAlias = Callable[[Sent], Fault | None]
+"""What refuses a request, or None to answer it."""
+
+
+@final
+class Climb:
+    """One turn that is being climbed out of, or not."""
+
+    def __init__(
+        self, talk: Talk, service: Service, policies: Policies | None = None
+    ) -> None:
+        self.talk = talk
+        self.before = talk.snapshot
+        self.service = service
+        self.policies = policies or Policies()
+        self.budget = Budget()
+        self.decisions: list[Decision] = []
+        self.sent: list[Sent] = []
+        self.refused: dict[Sent, Fault] = {}
+        self.again: list[Decision] = []
+        self.without: frozenset[Remedy] = frozenset()
+        self.decides: Callable[[], Decision] = self._decided
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where the conversation stands."""
+        return self.talk.snapshot
+
+    @property
+    def turn(self) -> Turn:
+        """The turn that is being climbed out of."""
+        return self.talk.turn
+
+    def do(self, event: Event) -> None:
+        """What happens, through the machine."""
+        self.talk.snapshot = step(self.talk.snapshot, event).snapshot
+
+    def run(self, most: int = 500) -> "Climb":
+        """Do what the machine orders until the turn rests."""
+        for _ in range(most):
+            if not self._perform():
+                return self
+        raise AssertionError(f"no end after {most} orders: {self.told[-12:]}")
+
+    @property
+    def told(self) -> list[str]:
+        """The decisions, by name."""
+        return [
+            f"{type(one).__name__}"
+            + (f" {one.remedy}" if isinstance(one, Choose) else "")
+            + (f" {one.method}" if isinstance(one, Compact) else "")
+            for one in self.decisions
+        ]
+
+    def _perform(self) -> bool:
+        (command,) = orders(self.snapshot) or (Rest(),)
+        match command:
+            case Prepare():
+                self._prepare(command.purpose)
+            case SendRequest():
+                self.sends(command)
+            case ContinueTurn():
+                self.do(ev.TurnContinued(command.turn))
+            case ConsiderRetry():
+                return self.considers()
+            case _:
+                return False
+        return True
+
+    # As `detent.sending` does it.
+
+    def _prepare(self, purpose: Purpose) -> None:
+        turn = self.turn
+        if self.budget.spent(turn, 0.0) is not None:
+            self._fail(Fault(FaultKind.BUDGET, "spent"))
+            return
+        if purpose is Purpose.COMPACTION:
+            covers = boundary(self.snapshot)
+            if turn.calls or covers <= self.snapshot.covered:
+                self._fail(Fault(FaultKind.LOCAL, "nothing to summarise"))
+                return
+            unsigned = COMPACT_BETA in self.snapshot.showing.unnamed
+            told = unsigned or Remedy.SKIP in turn.tried
+            method = Method.TOLD if told else Method.SIGNED
+            self._compact(Compact(covers, method))
+            return
+        made = prepare(self.snapshot, self.policies.compaction)
+        if isinstance(made, Compact):
+            self._compact(made)
+        elif made is not None:
+            self._choose(made)
+        else:
+            prefix_change(self.snapshot)
+            self.do(ev.RequestSent(turn.number, turn.attempt + 1, self._copy()))
+
+    def _copy(self) -> Copy:
+        turn = self.turn
+        return choose_copy(
+            self.snapshot.thread,
+            self.snapshot.profile.threads,
+            on_trial=turn.trial is not None or Remedy.REPLAY in turn.tried,
+            unthreaded=Remedy.UNTHREAD in turn.remedies
+            or THREADS_BETA in self.snapshot.showing.unnamed,
+        )
+
+    def _fail(self, fault: Fault) -> None:
+        self.do(ev.TurnFailed(self.turn.number, self.turn.attempt, fault))
+
+    def _choose(self, made: Choose) -> None:
+        self.talk.chooses(made)
+
+    def _go_on(self, made: Choose) -> None:
+        self._choose(made)
+        self.do(ev.TurnRetried(self.turn.number, asked=False))
+        changing = made.view is not None or made.max_tokens is not None
+        if changing and self._message(self._copy()) in self.refused:
+            self.again.append(made)
+
+    def _compact(self, made: Compact) -> None:
+        turn = self.turn
+        too_long = turn.fault is not None and turn.fault.kind is FaultKind.TOO_LONG
+        if turn.state == TurnState.FAILED and not too_long:
+            self._go_on(Choose(Remedy.COMPACT, "no room"))
+        self.do(
+            ev.CompactionSent(turn.number, turn.attempt + 1, made.covers, made.method)
+        )
+
+    def _message(self, copy: Copy) -> Sent:
+        snapshot, turn = self.snapshot, self.turn
+        body = build(
+            snapshot.profile,
+            snapshot.history,
+            snapshot.base,
+            turn.staged,
+            view=snapshot.showing,
+            copy=copy,
+            max_tokens=turn.max_tokens,
+        )
+        names = betas(
+            snapshot.profile,
+            snapshot.base,
+            Purpose.MESSAGE,
+            view=snapshot.showing,
+            copy=copy,
+        )
+        return Sent("message", body, names)
+
+    def _summary(self) -> Sent:
+        snapshot, made = self.snapshot, self.turn.compacting
+        assert made is not None
+        view, history = snapshot.showing, snapshot.history
+        if made.method is Method.TOLD:
+            base = base_in_force(view, snapshot.base)
+            body = told_body(
+                snapshot.profile,
+                history,
+                summary_text(base.block, base.method) if base else "",
+                snapshot.covered,
+                made.covers,
+                bytes_max=piece_bytes(snapshot, self.policies.compaction),
+            )
+            return Sent("told", body, snapshot.profile.betas)
+        body = build(
+            snapshot.profile,
+            history.until(made.covers),
+            snapshot.base,
+            b"",
+            view=view.until(made.covers),
+            purpose=Purpose.COMPACTION,
+        )
+        names = betas(snapshot.profile, snapshot.base, Purpose.COMPACTION, view=view)
+        return Sent("summary", body, names)
+
+    def sends(self, order: SendRequest | None = None) -> None:
+        """Send what was announced, and report how that ended."""
+        order = order or next(
+            one for one in orders(self.snapshot) if isinstance(one, SendRequest)
+        )
+        summary = order.purpose is Purpose.COMPACTION
+        request = self._summary() if summary else self._message(self.turn.copy)
+        known = self.refused.get(request)
+        if known is not None:
+            self._fail(known)
+            return
+        fault = self._asks(request)
+        if fault is not None:
+            if fault.kind in DEFINITE:
+                self.refused[request] = fault
+            self._fail(fault)
+        elif summary:
+            told = request.what == "told"
+            block = {"type": "text", "text": "In short."}
+            if not told:
+                block = {"type": "compaction", "content": "In short."}
+            stop = "end_turn" if told else "compaction"
+            facts = {"id": "msg_s", "stop_reason": stop}
+            reply = Reply(encode(block), encode(facts))
+            self.do(ev.CompactionConfirmed(order.turn, order.attempt, reply))
+        else:
+            self.talk.replies("end_turn", {"type": "text", "text": "At last."})
+
+    def _asks(self, request: Sent) -> Fault | None:
+        self.sent.append(request)
+        return self.service(request)
+
+    # As `detent.recovering` does it.
+
+    def considers(self) -> bool:
+        """Do what the ladder of the fault says; False to rest in failed."""
+        turn = self.turn
+        decision = self.decides()
+        if self.budget.spent(turn, 0.0) is not None:
+            decision = GiveUp()
+        self.decisions.append(decision)
+        match decision:
+            case Wait():
+                number, failures = turn.number, turn.failures
+                self.do(ev.RetryScheduled(number, failures, decision.seconds, 1.0))
+                self.do(ev.TurnRetried(number, asked=False))
+                return True
+            case Choose():
+                self._go_on(decision)
+                return True
+            case Compact():
+                self._compact(decision)
+                return True
+            case Ask():
+                small = Sent("small", b"small", ())
+                passed = self._asks(small) is None
+                self.do(ev.Probed(turn.number, "a small request", passed))
+                return True
+            case Search():
+                return self._search(turn)
+            case Suspend():
+                if turn.suspended is None:
+                    self.do(ev.TurnSuspended(turn.number, decision.why, None))
+                return self._rest(turn)
+            case GiveUp():
+                return self._rest(turn)
+
+    def _decided(self) -> Decision:
+        made = decide(self.snapshot, self.policies, 0.5)
+        match made:
+            case Choose() if made.remedy in self.without:
+                return GiveUp()
+            case Compact() if Remedy.COMPACT in self.without:
+                return GiveUp()
+            case _:
+                return made
+
+    def _rest(self, turn: Turn) -> bool:
+        if turn.due is not None or turn.ready:
+            self.do(ev.RetryCancelled(turn.number))
+        return False
+
+    def _trial(self, view: View) -> bool | None:
+        snapshot, turn = self.snapshot, self.turn
+        body = build(
+            snapshot.profile,
+            snapshot.history,
+            snapshot.base,
+            turn.staged,
+            view=view,
+            max_tokens=1,
+        )
+        names = betas(snapshot.profile, snapshot.base, Purpose.MESSAGE, view=view)
+        fault = self._asks(Sent("trial", body, names))
+        if fault is None:
+            return True
+        return False if fault.kind in DEFINITE else None
+
+    def _search(self, turn: Turn) -> bool:
+        search = Bisection.of(self.snapshot)
+        while (view := search.trial) is not None:
+            if self.budget.spent(self.turn, 0.0) is not None:
+                return self._rest(self.turn)
+            passed = self._trial(view)
+            if passed is None:
+                return self._rest(self.turn)
+            self.do(ev.Probed(turn.number, f"{search.phase}", passed))
+            search = search.told(passed)
+        if search.found is not None:
+            self._go_on(Choose(Remedy.BISECT, "as trials have shown", search.found))
+            return True
+        return self._otherwise()
+
+    def _otherwise(self) -> bool:
+        turn = self.turn
+        assert turn.fault is not None
+        for left in otherwise(self.snapshot, turn.fault):
+            if left.view is None or not self._proved(left.view, expected=True):
+                continue
+            if not self._proved(self.snapshot.showing, expected=False):
+                break
+            self._go_on(left)
+            return True
+        return self._rest(self.turn)
+
+    def _proved(self, view: View, *, expected: bool) -> bool:
+        passed = self._trial(view)
+        self.do(ev.Probed(self.turn.number, "it otherwise", passed is True))
+        return passed is expected

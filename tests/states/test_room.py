@@ -1,0 +1,397 @@
+"""How much room there is, and that it is made: any history, under any window."""
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.states.climbs import Climb, Sent, Service
+from tests.states.strategies import text
+from tests.states.talks import (
+    IMAGE,
+    LINKED,
+    LONG,
+    PAPER,
+    PARTS,
+    PROFILE,
+    Block,
+    Talk,
+    body_of,
+    plain,
+    says_more,
+    seeds,
+    talk_of,
+    talks,
+    tools,
+    view_of,
+    with_turn,
+)
+
+from detent.simulator.tokens import count_block, count_request
+from detent_states import events as ev
+from detent_states.encoding import encode
+from detent_states.faults import Fault, FaultKind
+from detent_states.history import Method
+from detent_states.models import spec
+from detent_states.profile import Profile
+from detent_states.remedy import Remedy
+from detent_states.room import (
+    IMAGE_TOKENS_MAX,
+    WINDOW_UNKNOWN,
+    Choose,
+    Compact,
+    CompactionPolicy,
+    added,
+    bound,
+    boundary,
+    context,
+    prepare,
+    room,
+    window,
+)
+from detent_states.snapshot import Snapshot, cuttable
+from detent_states.step import begin
+from detent_states.view import EMPTY, View
+
+POLICY = CompactionPolicy()
+
+# The arithmetic.
+
+words = st.text(max_size=40) | st.sampled_from(["a", "", LONG, "é" * 50, "\x01\x02"])
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words
+values: st.SearchStrategy[Any] = st.recursive(
+    leaves.filter(lambda one: one not in (float("inf"), float("-inf"))),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+named: Block = {"type": "document", "source": {"type": "url", "url": "u"}}
+scanned: Block = {
+    "type": "document",
+    "source": {
+        "type": "base64",
+        "media_type": "application/pdf",
+        "data": "JVBERi0" * 99,
+    },
+}
+quoted: Block = {
+    "type": "document",
+    "source": {"type": "content", "content": [text("a"), IMAGE, text(LONG)]},
+}
+media = st.sampled_from([IMAGE, LINKED, PAPER, named, scanned, quoted])
+flat = words.map(text)
+
+
+def calls_with(given: Any) -> Block:
+    """A call with that input."""
+    return {"type": "tool_use", "id": "a", "name": "b", "input": given}
+
+
+def gives(inner: Any) -> Block:
+    """A result with that content."""
+    return {"type": "tool_result", "tool_use_id": "a", "content": inner}
+
+
+def unknown(value: Any) -> Block:
+    """A block of tomorrow."""
+    return {"type": "hologram", "made": value}
+
+
+block: st.SearchStrategy[Block] = st.one_of(
+    flat,
+    media,
+    st.dictionaries(words, values, max_size=3).map(calls_with),
+    (words | st.lists(flat | media, max_size=4)).map(gives),
+    values.map(unknown),
+)
+
+
+@given(st.lists(block, min_size=1, max_size=5))
+@settings(max_examples=200)
+def test_the_bound_is_no_less_than_what_is_counted(blocks: list[Any]) -> None:
+    counted = sum(count_block(one) for one in blocks)
+
+    assert bound(b",".join(map(encode, blocks))) >= counted
+
+
+def test_the_check_sees_a_bound_that_forgets_names_and_links() -> None:
+    """Planted: the first version of it, which counted values and bytes only."""
+
+    def careless(value: Any) -> int:
+        match value:
+            case {"type": "document"}:
+                return len(json.dumps(value)) // 4
+            case {**members}:
+                return sum(map(careless, members.values())) + len(members)
+            case _:
+                return len(str(value)) // 2
+
+    for bad in ({"type": "hologram", "made": {"x" * 99: 1}}, named):
+        assert (
+            careless(bad)
+            < count_block(bad)
+            <= bound(encode(bad) + b"," + encode(IMAGE))
+        )
+
+
+@given(talks)
+@settings(max_examples=60)
+def test_context_and_staged_message_are_no_less_than_what_is_counted(
+    talk: Talk,
+) -> None:
+    """Where the server reported nothing, so that everything is told from the bytes."""
+    snapshot = talk.snapshot
+    silent = attrs.evolve(
+        snapshot,
+        history=type(snapshot.history)(
+            [attrs.evolve(one, meta=b'{"id":"msg_1"}') for one in snapshot.history]
+        ),
+    )
+    whole = json.loads(body_of(silent, EMPTY))
+    assert silent.turn is not None
+    if silent.history.wires() and all(w.isascii() for w in silent.history.wires()):
+        assert context(silent) + added(silent.turn) >= count_request(whole)
+
+
+def test_a_count_is_believed_unless_it_cannot_be_true() -> None:
+    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
+    (only,) = talk.snapshot.history
+
+    def holding(tokens: int) -> int:
+        meta = encode({"id": "msg_1", "usage": {"input_tokens": tokens}})
+        past = type(talk.snapshot.history)([attrs.evolve(only, meta=meta)])
+        return context(attrs.evolve(talk.snapshot, history=past))
+
+    around = len(PROFILE.plain_opening) + len(only.wire)
+    assert holding(40) == 40
+    assert holding(around) == around
+    assert holding(around + 1) == holding(10**9) == holding(0) == around // 2
+
+
+def test_an_image_that_is_only_named_may_be_more_tokens_than_bytes() -> None:
+    talk = talk_of([(PARTS.index(plain), 2)], (0, 0))
+    (only,) = talk.snapshot.history
+    meta = encode({"id": "msg_1", "usage": {"input_tokens": 3_000}})
+    past = type(talk.snapshot.history)([attrs.evolve(only, meta=meta)])
+
+    assert context(attrs.evolve(talk.snapshot, history=past)) == 3_000
+    assert len(encode(LINKED)) < IMAGE_TOKENS_MAX
+
+
+def test_the_window_is_the_smallest_that_anybody_told_of() -> None:
+    small = Profile("claude-haiku-4-5", 64)
+    snapshot = begin(ev.ConversationOpened(small))
+    unknown = begin(ev.ConversationOpened(Profile("claude-of-tomorrow", 64)))
+    known = spec(small.model)
+
+    assert known is not None
+    assert window(snapshot, POLICY) == known.context_window
+    assert window(unknown, POLICY) == WINDOW_UNKNOWN
+    assert window(snapshot, CompactionPolicy(window=9)) == 9
+    assert window(attrs.evolve(snapshot, window=7), POLICY) == 7
+    assert window(attrs.evolve(snapshot, window=7), CompactionPolicy(window=9)) == 7
+    assert window(attrs.evolve(snapshot, window=10**9), POLICY) == known.context_window
+
+
+# What is done before a request.
+
+
+def counted(talk: Talk, tokens: int) -> Snapshot:
+    """The talk, as if the server had counted so many tokens in every reply."""
+    snapshot = talk.snapshot
+    past = [
+        attrs.evolve(
+            one,
+            meta=encode({**json.loads(one.meta), "usage": {"input_tokens": tokens}}),
+        )
+        for one in snapshot.history
+    ]
+    return attrs.evolve(snapshot, history=type(snapshot.history)(past))
+
+
+def answered(talk: Talk, made: Choose | Compact, fails: bool) -> None:
+    """What happens to what was prepared: it is chosen, or a summary comes or does not."""
+    if isinstance(made, Choose):
+        talk.chooses(made)
+        return
+    turn = talk.turn
+    size, covers = len(talk.snapshot.history), made.covers
+    assert made.covers <= boundary(talk.snapshot)
+    assert size == covers or cuttable(talk.snapshot.history, covers)
+    number, attempt = turn.number, turn.attempt + 1
+    talk.do(ev.CompactionSent(number, attempt, covers, made.method))
+    climb = Climb(talk, lambda _: Fault(FaultKind.COMPACTION, "no") if fails else None)
+    climb.sends()
+    if fails:
+        assert climb.considers()
+
+
+@given(
+    talks,
+    seeds,
+    st.integers(0, 2000),
+    st.integers(16, 4000),
+    st.booleans(),
+    st.booleans(),
+)
+@settings(max_examples=120)
+def test_preparing_comes_to_an_end(
+    talk: Talk,
+    given_: list[tuple[int, ...]],
+    tokens: int,
+    most: int,
+    fails: bool,
+    auto: bool,
+) -> None:
+    """Whatever it asks for and however that ends, soon it asks for nothing more."""
+    talk.snapshot = counted(talk, tokens)
+    talk.snapshot = attrs.evolve(talk.snapshot, view=view_of(talk.snapshot, given_))
+    policy = CompactionPolicy(auto=auto, window=most)
+    steps = 0
+    while (made := prepare(talk.snapshot, policy)) is not None:
+        answered(talk, made, fails)
+        steps += 1
+        assert steps <= STEPS_MAX, made
+
+
+STEPS_MAX = 16
+"""Most things that are done before one request."""
+
+
+@given(talks, st.integers(0, 2000), st.integers(16, 4000))
+@settings(max_examples=60)
+def test_no_summary_parts_a_call_from_its_result(
+    talk: Talk, tokens: int, most: int
+) -> None:
+    snapshot = counted(talk, tokens)
+    policy = CompactionPolicy(window=most)
+    for made in (prepare(snapshot, policy), room(snapshot, policy, "full")):
+        if isinstance(made, Compact):
+            turn = snapshot.turn
+            assert turn is not None
+            assert made.covers <= boundary(snapshot)
+            talk.snapshot = snapshot
+            talk.do(ev.CompactionSent(turn.number, turn.attempt + 1, made.covers))
+
+
+def full(turn: dict[str, Any], **changes: Any) -> Snapshot:
+    """A conversation whose window is full, with a turn that has some past."""
+    talk = talk_of([(PARTS.index(plain), 4)] * 4, (0, 0))
+    snapshot = attrs.evolve(counted(talk, 900), window=1000, **changes)
+    return with_turn(snapshot, **turn)
+
+
+def test_a_full_window_is_summarised_before_it_is_sent() -> None:
+    made = prepare(full({}), POLICY)
+
+    assert made == Compact(4, Method.SIGNED)
+    assert prepare(full({}), CompactionPolicy(auto=False)) is None
+
+
+@pytest.mark.parametrize(
+    ("turn", "changes"),
+    [
+        ({"compactions": POLICY.per_turn_max}, {}),
+        ({"tried": (Remedy.SKIP,)}, {}),
+        ({}, {"futile": POLICY.futile_max}),
+        ({}, {"futile": POLICY.futile_max + 1}),
+    ],
+)
+def test_no_summary_is_asked_for_beyond_its_bounds(
+    turn: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    assert not isinstance(prepare(full(turn, **changes), POLICY), Compact)
+
+
+def test_a_summary_whose_request_would_not_fit_is_not_asked_of_the_server() -> None:
+    made = room(attrs.evolve(full({}), window=500), POLICY, "full")
+    told = room(
+        attrs.evolve(full({"tried": (Remedy.SHRINK,)}), window=500), POLICY, "full"
+    )
+
+    assert isinstance(told, Compact)
+    assert told.method is Method.TOLD
+    assert made is not None
+
+
+# The ladder, to its end.
+
+
+def least(snapshot: Snapshot) -> int:
+    """The smallest window into which the next request can be made to fit.
+
+    What was said last stays as it is, and so do the settings and the last summary; a
+    result becomes a short record with its call, and a note stands for all the rest.
+    """
+    turn = snapshot.turn
+    assert turn is not None
+    said = json.loads(b"[" + turn.content + b"]")
+    kept: Block = {**snapshot.profile.as_body()}
+    kept["messages"] = [{"role": "user", "content": said}] if said else []
+    if snapshot.base is not None:
+        kept["messages"] += json.loads(b"[" + snapshot.base.wire + b"]")
+    paused = 0
+    if not turn.staged:  # a paused turn goes back as it came
+        end = boundary(snapshot)
+        paused = sum(len(one.wire) for one in list(snapshot.history)[end:])
+    return count_request(kept) + 420 * len(turn.calls) + paused + 120
+
+
+def narrow(most: int) -> Service:
+    """A service with a window of so many tokens."""
+
+    def service(sent: Sent) -> Fault | None:
+        length = count_request(json.loads(sent.body)) if sent.what != "small" else 0
+        if length <= most:
+            return None
+        said = f"prompt is too long: {length} tokens > {most} maximum"
+        return Fault(FaultKind.TOO_LONG, said, status=400)
+
+    return service
+
+
+@given(talks, st.integers(0, 3000))
+@settings(max_examples=100)
+def test_every_history_is_brought_under_every_window(talk: Talk, more: int) -> None:
+    climb = Climb(talk, narrow(least(talk.snapshot) + more)).run()
+
+    assert climb.turn.state == "confirmed", (climb.told, climb.turn.fault)
+
+
+@given(talks, st.integers(0, 3000))
+@settings(max_examples=60)
+def test_it_is_brought_there_without_any_summary(talk: Talk, more: int) -> None:
+    """The last rungs need no server."""
+    service = narrow(least(talk.snapshot) + more)
+
+    def without(sent: Sent) -> Fault | None:
+        if sent.what in ("summary", "told"):
+            return Fault(FaultKind.COMPACTION, "the summary is empty")
+        return service(sent)
+
+    climb = Climb(talk, without).run()
+
+    assert climb.turn.state == "confirmed", (climb.told, climb.turn.fault)
+
+
+def test_the_check_sees_a_ladder_without_its_last_rungs() -> None:
+    """Planted: a client that can shorten, and cannot leave out."""
+    talk = talk_of([(PARTS.index(tools), 1), (PARTS.index(plain), 4)] * 3, (0, 0))
+    climb = Climb(talk, narrow(least(talk.snapshot)))
+    climb.without = frozenset({Remedy.HIDE, Remedy.COMPACT, Remedy.TELL})
+    climb.run()
+
+    assert climb.turn.state == "failed"
+
+
+def test_what_was_said_last_is_never_cut() -> None:
+    talk = Talk()
+    says_more(talk, 4)
+    climb = Climb(talk, narrow(30)).run()
+
+    assert climb.turn.state == "failed"
+    assert View(climb.snapshot.showing.ops) == climb.snapshot.showing
+    assert climb.told[-1] == "GiveUp"

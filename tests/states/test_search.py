@@ -1,0 +1,281 @@
+"""A search finds exactly the turn that is refused, and never hides one for an outage."""
+
+from collections.abc import Callable
+from math import ceil, log2
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.states.strategies import text
+from tests.states.talks import Block, Talk, body_of, findings, talks
+
+from detent_states.history import Method
+from detent_states.remedy import Remedy
+from detent_states.search import Bisection, Phase
+from detent_states.snapshot import Snapshot
+from detent_states.view import View
+
+TURNS_MAX = 14
+EXTRA = 4
+"""Trials beside the halvings: alone, only that turn, as it is, and one to spare."""
+
+Passes = Callable[[int, bytes], bool]
+"""Whether the service takes a body; the number says which trial it is, from 0."""
+
+
+def word(turn: int) -> str:
+    """What only that turn says."""
+    return f"[turn-{turn}]"
+
+
+def past(turns: int, *, calls: bool = False) -> Talk:
+    """So many turns, each known by its word; every third one uses a tool."""
+    talk = Talk()
+    for number in range(turns):
+        said: list[Block] = [text(word(number))]
+        if calls and number % 3 == 0:
+            talk.opens(*said)
+            talk.sends()
+            talk.calls(number)
+            talk.closes(number)
+            talk.goes_on()
+            talk.sends()
+            talk.replies("end_turn", text("Done."))
+        else:
+            talk.says(*said)
+    return talk
+
+
+def with_words(talk: Talk) -> Snapshot:
+    """Something is said and is to be sent."""
+    talk.opens(text("[staged]"))
+    return talk.snapshot
+
+
+def with_calls(talk: Talk) -> Snapshot:
+    """A tool turn is open, and what its calls gave is to be sent."""
+    talk.opens(text("[asked]"))
+    talk.sends()
+    talk.replies(
+        "tool_use",
+        text("[open]"),
+        {"type": "tool_use", "id": "toolu_open", "name": "look", "input": {}},
+    )
+    talk.closes(0)
+    talk.goes_on()
+    return talk.snapshot
+
+
+def searched(
+    snapshot: Snapshot, passes: Passes, *, trusting: bool = False
+) -> tuple[View | None, int]:
+    """What a search finds, and how many trials it took."""
+    search, trials = Bisection.of(snapshot), 0
+    while (view := search.trial) is not None:
+        if trusting and search.phase is Phase.STILL:
+            break
+        passed = passes(trials, body_of(snapshot, view))
+        search, trials = search.told(passed), trials + 1
+        assert trials < 99, "a search has an end"
+    return search.found, trials
+
+
+def without(*words: str) -> Passes:
+    """A service that refuses whatever holds one of some words."""
+    return lambda _, body: not any(word.encode() in body for word in words)
+
+
+def hidden(snapshot: Snapshot, view: View, turns: int) -> list[int]:
+    """The turns whose words are not sent under a view."""
+    body = body_of(snapshot, view)
+    return [n for n in range(turns) if word(n).encode() not in body]
+
+
+def trials_max(turns: int) -> int:
+    """The most trials for so many turns."""
+    return ceil(log2(max(turns, 1))) + EXTRA
+
+
+@pytest.mark.parametrize("calls", [False, True])
+@pytest.mark.parametrize("turns", range(1, TURNS_MAX + 1))
+def test_one_turn_that_is_refused_is_found_exactly(turns: int, calls: bool) -> None:
+    snapshot = with_words(past(turns, calls=calls))
+    for culprit in range(turns):
+        found, trials = searched(snapshot, without(word(culprit)))
+        assert found is not None
+        assert hidden(snapshot, found, turns) == [culprit]
+        assert trials <= trials_max(turns)
+        assert findings(snapshot, found) == []
+
+
+@pytest.mark.parametrize("turns", range(2, TURNS_MAX + 1, 3))
+def test_of_two_turns_that_are_refused_both_are_hidden_and_nothing_later(
+    turns: int,
+) -> None:
+    snapshot = with_words(past(turns))
+    for first in range(turns):
+        for second in range(first + 1, turns):
+            passes = without(word(first), word(second))
+            found, trials = searched(snapshot, passes)
+            assert found is not None
+            assert hidden(snapshot, found, turns) == list(range(second + 1))
+            assert passes(0, body_of(snapshot, found))
+            assert trials <= trials_max(turns)
+
+
+@pytest.mark.parametrize("turns", range(TURNS_MAX + 1))
+@pytest.mark.parametrize("culprit", ["[open]", "toolu_open", '"tool_result"'])
+def test_a_refused_part_of_the_open_turn_costs_no_turn_of_the_past(
+    turns: int, culprit: str
+) -> None:
+    snapshot = with_calls(past(turns))
+    passes = without(culprit)
+    found, trials = searched(snapshot, passes)
+
+    assert found is not None
+    assert hidden(snapshot, found, turns) == []
+    assert passes(0, body_of(snapshot, found))
+    assert findings(snapshot, found) == []
+    assert trials <= EXTRA + 1
+
+
+@pytest.mark.parametrize("turns", range(1, TURNS_MAX + 1))
+def test_a_refused_turn_is_found_beside_an_open_one(turns: int) -> None:
+    snapshot = with_calls(past(turns))
+    for culprit in range(turns):
+        found, trials = searched(snapshot, without(word(culprit)))
+        assert found is not None
+        assert hidden(snapshot, found, turns) == [culprit]
+        assert b"[open]" in body_of(snapshot, found)
+        assert trials <= trials_max(turns)
+
+
+@pytest.mark.parametrize("turns", range(TURNS_MAX + 1))
+def test_for_the_words_that_were_said_last_nothing_is_hidden(turns: int) -> None:
+    found, trials = searched(with_words(past(turns)), without("[staged]"))
+
+    assert found is None
+    assert trials <= EXTRA
+
+
+def outages(turns: int) -> list[Snapshot]:
+    """Conversations with so many turns, and a request of either kind."""
+    return [with_words(past(turns)), with_calls(past(turns))]
+
+
+@pytest.mark.parametrize("turns", range(TURNS_MAX + 1))
+def test_nothing_is_hidden_for_an_outage(turns: int) -> None:
+    for snapshot in outages(turns):
+        found, trials = searched(snapshot, lambda _, __: False)
+        assert found is None
+        assert trials <= EXTRA
+
+
+def both(one: Passes, other: Passes) -> Passes:
+    """A service that refuses what either of two refuses."""
+    return lambda number, body: one(number, body) and other(number, body)
+
+
+def ends_at(trial: int) -> Passes:
+    """An outage that is over when that trial is made."""
+    return lambda number, _: number >= trial
+
+
+@pytest.mark.parametrize("turns", range(TURNS_MAX + 1))
+def test_nothing_is_hidden_for_an_outage_that_ends_at_any_trial(turns: int) -> None:
+    for snapshot in outages(turns):
+        for trial in range(trials_max(turns) + 2):
+            found, _ = searched(snapshot, ends_at(trial))
+            assert found is None, trial
+
+
+@pytest.mark.parametrize("turns", [3, 8])
+def test_where_an_outage_ends_a_culprit_is_not_guessed(turns: int) -> None:
+    """What is found is proved by trials: it passes where the whole is refused."""
+    snapshot = with_words(past(turns))
+    for culprit in range(turns):
+        for trial in range(trials_max(turns)):
+            found, _ = searched(snapshot, both(without(word(culprit)), ends_at(trial)))
+            if found is not None:
+                assert culprit in hidden(snapshot, found, turns)
+
+
+def test_the_check_sees_a_search_that_never_looks_back() -> None:
+    """Planted: it believes the trial that passed, though the outage ended with it."""
+    hides = [
+        trial
+        for turns in (1, 5)
+        for snapshot in outages(turns)
+        for trial in range(4)
+        if searched(snapshot, ends_at(trial), trusting=True)[0] is not None
+    ]
+
+    assert hides
+
+
+# A summary, and what stands behind it.
+
+
+def behind_a_summary(turns: int, *, open_: bool) -> Snapshot:
+    """Turns that a summary stands for, and as many behind it."""
+    talk = past(turns)
+    talk.opens(text("Sum it up."))
+    assert talk.summarises(Method.SIGNED)
+    talk.sends()
+    talk.replies("end_turn", text("On."))
+    for number in range(turns, 2 * turns):
+        talk.says(text(word(number)))
+    return with_calls(talk) if open_ else with_words(talk)
+
+
+@pytest.mark.parametrize("turns", range(1, 8))
+@pytest.mark.parametrize("open_", [False, True])
+def test_behind_a_summary_a_turn_is_found_as_well(turns: int, open_: bool) -> None:
+    snapshot = behind_a_summary(turns, open_=open_)
+    for culprit in range(turns, 2 * turns):
+        found, trials = searched(snapshot, without(word(culprit)))
+        assert found is not None
+        assert hidden(snapshot, found, 2 * turns) == [*range(turns), culprit]
+        assert b'"compaction"' in body_of(snapshot, found)
+        assert trials <= trials_max(turns + 1)
+
+
+@pytest.mark.parametrize("turns", range(1, 8))
+@pytest.mark.parametrize("open_", [False, True])
+def test_a_summary_that_is_refused_is_done_without(turns: int, open_: bool) -> None:
+    snapshot = behind_a_summary(turns, open_=open_)
+    found, trials = searched(snapshot, without('"compaction"'))
+
+    assert found is not None
+    assert hidden(snapshot, found, 2 * turns) == []
+    assert findings(snapshot, found) == []
+    assert trials <= EXTRA + 2
+
+
+@given(
+    talks,
+    st.sets(st.integers(0, 40), max_size=3),
+    st.lists(st.booleans(), max_size=12),
+)
+@settings(max_examples=100)
+def test_whatever_is_answered_a_search_ends_and_what_it_finds_has_passed(
+    talk: Talk, culprits: set[int], answers: list[bool]
+) -> None:
+    """Also where the answers make no sense."""
+    snapshot = talk.snapshot
+    passed: list[bytes] = []
+
+    def service(number: int, body: bytes) -> bool:
+        found = not any(b"#%d " % one in body for one in culprits)
+        found = answers[number] if number < len(answers) else found
+        if found:
+            passed.append(body)
+        return found
+
+    found, trials = searched(snapshot, service)
+    assert trials <= trials_max(len(snapshot.history)) + EXTRA
+    assert found is None or body_of(snapshot, found) in passed
+    assert found is None or findings(snapshot, found) == []
+    assert attrs.evolve(snapshot) == snapshot
+    assert Remedy.BISECT not in (snapshot.turn.tried if snapshot.turn else ())
