@@ -279,9 +279,11 @@ class Conversation(Standing):
         it fails, nothing has changed. The old history stays readable either way.
 
         Raises:
+            IllegalEventError: A call waits for approval, or a message for its answer.
             ConversationClosedError, JournalError: As `send`.
         """
         async with self._lock:
+            self._demand_nothing_owed()
             return await self._submit(b"", None)
 
     async def configure(

@@ -307,14 +307,14 @@ class Sender:
 
         request = self.request(stream=stream)
         if self._refused:
-            known = self._refused.get(_digest(request.body))
+            known = self._refused.get(_digest(request))
             if known is not None:  # it is not sent again; the ladder is climbed on
                 return self._fail(known)
         try:
             reply = await driver.world.model.send(request, report)
         except RequestFailedError as error:
             if error.fault.kind in DEFINITE:
-                self._refused[_digest(request.body)] = error.fault
+                self._refused[_digest(request)] = error.fault
             driver.apply(ev.TurnFailed(order.turn, order.attempt, error.fault))
             return None
         before = driver.snapshot
@@ -353,8 +353,10 @@ class Sender:
         return too_large(len(block), covered, gain)
 
 
-def _digest(body: bytes) -> bytes:
-    return sha256(body).digest()
+def _digest(request: Request) -> bytes:
+    """What tells one request from another: its body, and the names in its header."""
+    names = ",".join(request.betas).encode()
+    return sha256(names + b"\0" + request.body).digest()
 
 
 def _unacceptable(snapshot: Snapshot, reply: Reply) -> Fault | None:

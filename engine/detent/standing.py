@@ -10,6 +10,7 @@ from detent.errors import ConversationClosedError
 from detent.happenings import Cursor, Feed
 from detent.stream import Watch
 from detent.turn import Turn
+from detent_states.errors import IllegalEventError
 from detent_states.history import History
 from detent_states.prefix import PrefixChange, prefix_change
 from detent_states.profile import Profile
@@ -129,6 +130,20 @@ class Standing:
         if turn is None:
             return render(TURN, format)
         return render(TURN, format, path=turn.path, current=turn.state)
+
+    def _demand_nothing_owed(self) -> None:
+        """A summary must take no decision from anybody, and no words."""
+        snapshot = self._open_driver().snapshot
+        turn = snapshot.turn
+        if turn is None or turn.abandoned:
+            return
+        if not snapshot.resting:
+            legal, why = ("approve", "deny", "send"), "no call waits to be decided"
+        elif turn.state == TurnState.FAILED and turn.content:
+            legal, why = ("retry", "abandon", "send"), "what was said is answered"
+        else:
+            return
+        raise IllegalEventError(TURN.name, turn.state, "compact", legal, why)
 
     def _open_driver(self) -> Driver:
         if self._driver is None:

@@ -20,7 +20,7 @@ from detent_states.faults import (
 from detent_states.history import Method
 from detent_states.outcome import Outcome
 from detent_states.profile import Cache, Purpose
-from detent_states.remedy import Remedy
+from detent_states.remedy import LADDERS, Remedy
 from detent_states.request import Copy
 from detent_states.room import (
     RECORD_BYTES,
@@ -213,9 +213,9 @@ def _without_reference(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose |
 
 
 def _not_now(turn: Turn, fault: Fault, suspend: Suspend) -> Decision:
-    """Wait for the world, unless it is only a summary that cannot be had: an account
-    may be allowed to talk and not to have talk summarised."""
-    if turn.compacting is None:
+    """Wait for the world, unless it is only a summary that cannot be had and nobody has
+    asked for: an account may be allowed to talk and not to have talk summarised."""
+    if turn.compacting is None or turn.purpose is Purpose.COMPACTION:
         return suspend
     skipped = _without_summary(turn, fault)
     return skipped if isinstance(skipped, Choose) else suspend
@@ -223,8 +223,8 @@ def _not_now(turn: Turn, fault: Fault, suspend: Suspend) -> Decision:
 
 def _without_summary(turn: Turn, fault: Fault) -> Decision:
     """What follows a summary that failed: another way, or none at all."""
-    if fault.kind in (FaultKind.CANCELLED, FaultKind.INTERRUPTED, FaultKind.BUDGET):
-        return GiveUp()
+    if not LADDERS[fault.kind]:
+        return GiveUp()  # that says nothing about the summary
     told = turn.compacting is not None and turn.compacting.method is Method.TOLD
     if turn.purpose is Purpose.COMPACTION and told:
         return GiveUp()

@@ -214,8 +214,7 @@ class Play:
 def lasting(fault: Fault) -> bool:
     """Whether a fault may stay for ever: a conversation can go on in spite of it.
 
-    A word that somebody said is refused, or is what a server stumbles over which is
-    well otherwise: what holds it can be left out. A summary, a
+    A refusal of a word that somebody said: what holds it can be left out. A summary, a
     count of tokens, a server thread: each can be done without. So can room, of which
     there is always enough for a message, and so can a rule that is obeyed.
     """
@@ -230,11 +229,7 @@ def lasting(fault: Fault) -> bool:
     meant = classify(said.status, said.type, said.code, said.message)
     if when.kind == "thread":
         return meant is FaultKind.THREAD
-    if when.body is None or action.headers:
-        return False
-    return meant is FaultKind.INVALID or (
-        meant is FaultKind.TRANSIENT and action.status >= 500
-    )
+    return when.body is not None and meant is FaultKind.INVALID
 
 
 def stopping(script: Script) -> Script:

@@ -68,7 +68,7 @@ def in_words(course: Course) -> list[int]:
 
 @pytest.mark.parametrize(
     "refusal",
-    ["413", '400 message="prompt is too long: 5000 tokens > 4000 maximum"'],
+    ["413", '400 message="prompt is too long: 213462 tokens > 200000 maximum"'],
     ids=["bytes", "tokens"],
 )
 async def test_too_long_in_the_middle_of_calls_is_mended_by_one_summary(

@@ -48,6 +48,7 @@ from detent_states.faults import (
     RetryPolicy,
     named_path,
 )
+from detent_states.history import Method
 from detent_states.outcome import Outcome
 from detent_states.profile import Threads
 from detent_states.remedy import LADDERS, ROOM, Remedy
@@ -491,3 +492,14 @@ def test_there_is_a_decision_for_every_fault_wherever_a_turn_stands(
             )  # it is one of them, and nothing is raised
             if isinstance(made, Search):
                 assert failed.refused > 0
+
+
+@pytest.mark.parametrize("kind", [k for k in FaultKind if not LADDERS[k]])
+def test_what_is_no_word_about_a_summary_costs_none(kind: FaultKind) -> None:
+    """A turn that is stopped, or refused here, once a summary was confirmed."""
+    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
+    assert talk.summarises(Method.SIGNED)
+    talk.fails(Fault(kind, "x"))
+
+    assert talk.turn.compacting is not None
+    assert decide(talk.snapshot, Policies(), 0.5) == GiveUp()

@@ -182,15 +182,17 @@ def test_no_request_leaves_with_an_open_call() -> None:
 
 def test_the_pairing_check_finds_an_open_call_that_is_sent() -> None:
     """Planted: a turn that goes on while a call is open."""
+    planted: list[Snapshot] = []
 
     def hasty(snapshot: Snapshot) -> Iterator[tuple[str, Snapshot]]:
+        if planted:
+            return  # one is enough, and it is among the nearest
         yield from moves(snapshot)
         turn = snapshot.turn
         if turn is not None and turn.state == "confirmed" and turn.open_calls:
-            yield (
-                "answer",
-                attrs.evolve(snapshot, turn=attrs.evolve(turn, state="pending")),
-            )
+            hurried = attrs.evolve(turn, state="pending")
+            planted.append(attrs.evolve(snapshot, turn=hurried))
+            yield "answer", planted[0]
 
     found = explore(START, hasty, key, limit=60_000)
 

@@ -92,28 +92,47 @@ def _fitted(
     A block that the rules refuse would make every later request a 400: a note stands in
     its place, and tells the model and the author of the tool what was wrong with it.
     """
-    left, cut = bytes_max, False
+    left, skipped, cut = bytes_max, 0, False
     found: list[dict[str, Any]] = []
     for block in blocks:
-        one = block
-        if block["type"] == "text":
-            raw = str(block.get("text")).encode()
-            if len(raw) > left:
-                one = {"type": "text", "text": _cut(raw, max(left, 64))}
-                cut = True
-            left -= min(len(raw), left)
-        elif block["type"] not in ("image", "document"):
-            raw = encode(block)
-            if len(raw) > left:
-                one = {"type": "text", "text": _cut(raw, max(left, 64))}
-                cut = True
-            left -= min(len(raw), left)
-        found.append(one)
+        raw = _counted(block)
+        if raw is None:
+            found.append(block)
+        elif left <= 0:
+            skipped += 1
+        elif len(raw) > left:
+            found.append({"type": "text", "text": _cut(raw, max(left, 64))})
+            left, cut = 0, True
+        else:
+            found.append(block)
+            left -= len(raw) + _AROUND
+    if skipped:
+        note = f"[… {skipped} more blocks of this result left out …]"
+        found.append({"type": "text", "text": note})
+        cut = True
     for place, reason in _refused(call_id, found).items():
         kind = found[place]["type"]
         note = f"[Left out: the tool's {kind} block cannot be sent: {reason}]"
         found[place] = {"type": "text", "text": note}
     return found, encode(blocks) if cut else b""
+
+
+_AROUND = 32
+"""About what a block costs beside what it says."""
+
+
+def _counted(block: dict[str, Any]) -> bytes | None:
+    """What counts towards the length of a result; None for media, which have limits of
+    their own."""
+    if block["type"] == "text":
+        return str(block.get("text")).encode()
+    source = block.get("source")
+    kind = source.get("type") if isinstance(source, dict) else None
+    if block["type"] == "image" or (
+        block["type"] == "document" and kind not in ("text", "content")
+    ):
+        return None
+    return encode(block)
 
 
 def _refused(call_id: str, blocks: list[dict[str, Any]]) -> dict[int, str]:

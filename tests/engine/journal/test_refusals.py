@@ -159,7 +159,7 @@ def _verdicts(
 def test_damaged_log_is_whole_or_refused_and_kept(
     states: list[Path], damage: Callable[[int], Damage]
 ) -> None:
-    verdicts = _verdicts(states, "chat.db-wal", damage, 60)
+    verdicts = _verdicts(states, "chat.db-wal", damage, 40)
 
     assert set(verdicts) == {"whole", "refused"}
     assert verdicts.count("refused") > 100
@@ -174,7 +174,7 @@ def test_damaged_database_with_its_log_beside_it_is_whole_or_refused_and_kept(
     for state in states[1:]:
         raw = (state / "chat.db").read_bytes()
         used = [offset for offset in range(len(raw)) if raw[offset]]
-        flips = [16, 18, 19, 24, 28, *used[:: len(used) // 60]]
+        flips = [16, 18, 19, 24, 28, *used[:: len(used) // 50]]
         cuts = (0, 1, 100, 511, 512, 4096, len(raw) // 2, len(raw) - 1)
         verdicts += [
             _verdict(state, "chat.db", damage, _contents)
@@ -226,5 +226,5 @@ def test_without_the_demand_one_conversation_would_write_over_another(
 ) -> None:
     monkeypatch.setattr(records, "demand", _demand_nothing)
 
-    found = _verdicts(states[:2], "chat.db-wal", _flip, 40)
+    found = _verdicts(states[:2], "chat.db-wal", _flip, 20)
     assert set(found) & {"made worse", "lost"}
