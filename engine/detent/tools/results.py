@@ -126,8 +126,11 @@ def _counted(block: dict[str, Any]) -> bytes | None:
     their own."""
     if block["type"] == "text":
         return str(block.get("text")).encode()
-    source = block.get("source")
-    kind = source.get("type") if isinstance(source, dict) else None
+    match block.get("source"):
+        case {"type": str() as kind}:
+            pass
+        case _:
+            kind = ""
     if block["type"] == "image" or (
         block["type"] == "document" and kind not in ("text", "content")
     ):
