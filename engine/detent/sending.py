@@ -15,9 +15,7 @@ from detent.ports import Delta, RequestFailedError
 from detent.world import CompactionDone, CompactionPlan, Verdict
 from detent_states import events as ev
 from detent_states.commands import SendRequest
-from detent_states.decide import (
-    cut_off,
-)
+from detent_states.decide import cut_off
 from detent_states.events import Event
 from detent_states.faults import Fault, FaultKind
 from detent_states.history import Base, Method, told_block
@@ -72,7 +70,7 @@ class Sender:
     def __init__(self, driver: "Driver") -> None:
         self._driver = driver
         self._refused: dict[bytes, Fault] = {}
-        self._granted = -1
+        self._grant = (0, 0)  # the turn, and what it had sent when last asked
         self._began = 0.0
         self._instructions: str | None = None
 
@@ -110,8 +108,8 @@ class Sender:
     def seconds(self, turn: Turn) -> float:
         """How long the turn has been going on since it was begun, or asked again."""
         now = self._driver.world.clock.now()
-        if (key := turn.number * 1_000_003 + turn.granted) != self._granted:
-            self._granted, self._began = key, now
+        if (grant := (turn.number, turn.granted)) != self._grant:
+            self._grant, self._began = grant, now
             self._refused.clear()  # who asks again has decided that it is worth it
         return now - self._began
 

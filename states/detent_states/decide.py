@@ -18,6 +18,7 @@ from detent_states.faults import (
     optional_field,
 )
 from detent_states.history import Method
+from detent_states.models import spec
 from detent_states.outcome import Outcome
 from detent_states.profile import Cache, Purpose
 from detent_states.remedy import LADDERS, Remedy
@@ -295,8 +296,6 @@ def _raise(
 
 def raised(snapshot: Snapshot, turn: Turn) -> int | None:
     """A higher limit for a reply that was cut off in a call; None if none is left."""
-    from detent_states.models import spec
-
     if Remedy.RAISE in turn.tried:
         return None
     known = spec(snapshot.profile.model)

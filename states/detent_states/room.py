@@ -11,6 +11,7 @@ from typing import Any, Final, cast, final
 import attrs
 
 from detent_states.commit import prefix_bound
+from detent_states.faults import cap_in
 from detent_states.foreseen import (
     MANY_IMAGES,
     began_without_thinking,
@@ -342,16 +343,15 @@ def piece_bytes(snapshot: Snapshot, policy: CompactionPolicy) -> int:
 
 
 _OVER: Final = re.compile(r"exceed context limit: (\d{1,12}) \+ \d+ > (\d{1,12})")
-_CAPPED: Final = re.compile(r"^max_tokens: \d+ > (\d{1,12})")
 
 
 def _clamp(snapshot: Snapshot, turn: Turn, why: str) -> Choose | None:
     said = turn.fault.message if turn.fault is not None else ""
-    over, capped = _OVER.search(said), _CAPPED.search(said)
+    over, capped = _OVER.search(said), cap_in(said)
     if over is not None:
         left = int(over[2]) - int(over[1])
     elif capped is not None:
-        left = int(capped[1])
+        left = capped
     else:
         return None
     asked = turn.max_tokens or snapshot.profile.max_tokens

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 
 SYSTEM = "You are a gardener. Never water the cactus."
 PINNED = "The user wants exactly three tulips, in this order: red, white, red."
-TODO = "[x] dig\n[ ] plant\n[ ] water"
+TASKS = "[x] dig\n[ ] plant\n[ ] water"
 TASK = "Now plant them, please."
 TALK = ["Tulips: " + "and more tulips " * 40, "Roses: " + "and more roses " * 40]
 PLANTS = reply(
@@ -94,7 +94,7 @@ async def test_in_the_middle_of_a_turn_everything_alive_is_carried_over(
     )
     async with opened(course) as chat:
         await chat.pin("order", PINNED)
-        await chat.pin("todo", TODO)
+        await chat.pin("tasks", TASKS)
         for one in TALK:
             await chat.send(one)
         turn = await chat.send(TASK)
@@ -104,7 +104,7 @@ async def test_in_the_middle_of_a_turn_everything_alive_is_carried_over(
             assert after[name] == before[name]
         told = json.dumps(after["messages"])
         assert json.dumps(PINNED)[1:-1] in told
-        assert json.dumps(TODO)[1:-1] in told
+        assert json.dumps(TASKS)[1:-1] in told
         assert "and more tulips" not in told, "the summary stands for it"
         task, calls, given = after["messages"][-3:]
         assert texts(task) == [TASK]
