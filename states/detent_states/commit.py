@@ -92,6 +92,7 @@ def commit(
         return committed, {
             "failures": 0,
             "trial": None,
+            "compacting": None,
             "usage": turn.usage + reply.usage,
         }
     raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
