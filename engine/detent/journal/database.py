@@ -467,10 +467,12 @@ def _probe(path: str) -> None:
     try:
         connection = connect(_uri(path, "mode=ro&immutable=1"))
         try:
-            application, version = schema.identity(connection)
-            # A store's first commits may still stand in its log alone: then this is an
-            # empty database, and the real connection will tell.
-            found = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+            with schema.reading(connection):
+                application, version = schema.identity(connection)
+                # A store's first commits may still stand in its log alone: then this
+                # is an empty database, and the real connection will tell.
+                tables = "SELECT 1 FROM sqlite_schema LIMIT 1"
+                found = connection.execute(tables).fetchone()
         finally:
             connection.close()
     except SQLiteTrouble as error:

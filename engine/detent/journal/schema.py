@@ -5,6 +5,8 @@ index, trigger and view in it are what is written here. A newer store, somebody 
 database or one with a trigger slipped in is refused before anything is written.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from sqlite3 import Connection
 from typing import Final
 
@@ -98,8 +100,10 @@ def is_new(connection: Connection) -> bool:
         sqlite3.Error: It cannot be read.
     """
     where = "the file"
-    application, version = identity(connection)
-    found = dict(connection.execute(_SCHEMA).fetchall())
+    # In one transaction: what another process makes meanwhile is seen whole or not.
+    with reading(connection):
+        application, version = identity(connection)
+        found = dict(connection.execute(_SCHEMA).fetchall())
     if not (application or version or found):
         return True
     refuse(application, version, where)
@@ -117,6 +121,20 @@ def is_new(connection: Connection) -> bool:
             "use a file that only detent writes to; this one was not touched",
         )
     return False
+
+
+@contextmanager
+def reading(connection: Connection) -> Iterator[None]:
+    """See one state of the database in several statements; a transaction that the
+    caller began is used as it is."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def identity(connection: Connection) -> tuple[int, int]:
