@@ -6,8 +6,10 @@ conversation without `await`. Everything here is documented where it is defined.
 
 from detent.conversation import Conversation
 from detent.errors import (
+    ApprovalError,
     ConversationBusyError,
     ConversationClosedError,
+    CorrectableToolError,
     DefinitionError,
     DetentError,
     IllegalEventError,
@@ -17,6 +19,7 @@ from detent.errors import (
     JournalVersionError,
     LeaseLostError,
     SettingsError,
+    TerminalToolError,
     ToolDefinitionError,
     TurnFailedError,
     UnknownConversationError,
@@ -29,6 +32,7 @@ from detent.happenings import (
     Moved,
     PrefixChanged,
     RemedyTried,
+    Steered,
     Suspended,
     TextArrived,
     ThinkingArrived,
@@ -37,7 +41,7 @@ from detent.happenings import (
 )
 from detent.settings import Limits
 from detent.stream import TurnStream, Watch
-from detent.tools import Tool, ToolCall, tool
+from detent.tools import Reconciled, Tool, ToolCall, tool
 from detent.turn import CallReport, Turn
 from detent.world import CompactionDone, CompactionPlan
 from detent_states.budget import Price
@@ -48,6 +52,7 @@ from detent_states.room import CompactionPolicy
 from detent_states.turn import TurnState
 
 __all__ = [
+    "ApprovalError",
     "BlockBegan",
     "CallMoved",
     "CallReport",
@@ -59,6 +64,7 @@ __all__ = [
     "Conversation",
     "ConversationBusyError",
     "ConversationClosedError",
+    "CorrectableToolError",
     "Cursor",
     "DefinitionError",
     "DetentError",
@@ -75,11 +81,14 @@ __all__ = [
     "Moved",
     "PrefixChanged",
     "Price",
+    "Reconciled",
     "Remedy",
     "RemedyTried",
     "RetryPolicy",
     "SettingsError",
+    "Steered",
     "Suspended",
+    "TerminalToolError",
     "TextArrived",
     "ThinkingArrived",
     "Tool",

@@ -5,6 +5,7 @@ cannot live in a scope that the watcher would have to keep open across its own a
 """
 
 import asyncio
+import contextvars
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,7 +22,8 @@ def spawn(work: Callable[[], Awaitable[None]]) -> None:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        sys.modules["trio"].lowlevel.spawn_system_task(run)
+        context = contextvars.copy_context()  # a task of asyncio's has a copy too
+        sys.modules["trio"].lowlevel.spawn_system_task(run, context=context)
         return
     task = loop.create_task(run())
     _RUNNING.add(task)

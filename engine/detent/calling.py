@@ -7,15 +7,20 @@ import anyio
 
 from detent.errors import JournalError
 from detent.tools import Tool, ToolCall
-from detent.tools.execution import Ending, run_tool, unusable
+from detent.tools.execution import Ending, Run, reconcile, unusable
 from detent_states import events as ev
 from detent_states.call import CallState, Closing
-from detent_states.closing import closed_result
+from detent_states.calls import repeats, started
+from detent_states.closing import UNKNOWN, closed_result
+from detent_states.encoding import encode
+from detent_states.faults import Fault, FaultKind
+from detent_states.share import result_bytes
 from detent_states.snapshot import Call
-from detent_states.turn import TurnState
 
 if TYPE_CHECKING:
     from detent.driver import Driver
+
+EXPIRED = "nobody answered in time"
 
 
 @final
@@ -25,23 +30,19 @@ class Caller:
     def __init__(self, driver: "Driver") -> None:
         self._driver = driver
         self._error: JournalError | None = None
+        self._stops = ""
 
     async def run(self) -> None:
-        """Run every call that may run; each gets exactly one ending."""
+        """Run every call that may run; each gets exactly one ending.
+
+        What a person has to decide about is left to wait.
+        """
+        self._stops = ""
         ready: list[Call] = []
         for call in self._driver.turn.open_calls:
-            tool = self._driver.world.tools.get(call.use.name)
-            ending = unusable(call.use, tool)
-            if call.state is CallState.DENIED:
-                ending = _denied(call)
-            elif ending is None and tool and call.state is CallState.PROPOSED:
-                ending, may_run = await self._decide(tool, call)
-                if ending is None and not may_run:
-                    continue  # a person decides, later
-            if ending is not None:
-                self._close(call, ending)
-            else:
-                ready.append(call)
+            may_run = await self._ready(call, len(ready))
+            if may_run is not None:
+                ready.append(may_run)
         at_once = self._driver.world.limits.calls_parallel_max
         for call in ready[:at_once]:
             self._start(call)
@@ -53,28 +54,144 @@ class Caller:
         error, self._error = self._error, None
         if error is not None:
             raise error
+        if self._stops:
+            turn = self._driver.turn
+            fault = Fault(FaultKind.TOOL, self._stops)
+            self._driver.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
 
-    async def _decide(self, tool: Tool, call: Call) -> tuple[Ending | None, bool]:
-        """Whether a call may run now: its refusal, or yes, or not yet."""
-        if tool.approve is None:
-            return None, tool.effect != "ask"
-        self._driver.flush()
+    async def _ready(self, call: Call, before: int) -> Call | None:
+        """The call if it may start now, with so many before it; else it was closed, or a
+        person is asked."""
         use = call.use
-        try:
-            answer = tool.approve(ToolCall(use.id, use.name, use.input or {}))
-            if not isinstance(answer, bool):
-                answer = await answer
-        except Exception as error:  # noqa: BLE001 - a predicate that fails says no
-            answer, why = False, f"the approval itself failed: {error}"
+        tool = self._driver.world.tools.get(use.name)
+        match call.state:
+            case CallState.ASKED:
+                return None
+            case CallState.UNKNOWN:
+                again = tool is not None and tool.effect == "safe" and call.safe
+                if again:
+                    return call
+                await self._settle(call)
+                return None
+            case CallState.DENIED:
+                ending: Ending | None = _denied(call)
+            case _:
+                ending = unusable(use, tool) or self._guarded(call, before)
+        if ending is not None:
+            self._close(call, ending)
+            return None
+        if tool is None:
+            return None
+        if call.state is CallState.APPROVED:
+            return None if self._asked_anew(tool, call) else call
+        return await self._decided(tool, call)
+
+    def _guarded(self, call: Call, before: int) -> Ending | None:
+        """The ending of a call that the limits of the turn keep from running."""
+        turn, limits = self._driver.turn, self._driver.world.limits
+        most, same = limits.calls_per_turn_max, limits.repeats_max
+        if most is not None and started(turn) + before >= most:
+            text = f"Not executed: this turn has run the {most} calls that it may run."
+        elif same is not None and (found := repeats(turn, call.use)) >= same:
+            text = (
+                f"Not executed: this very call had this very result {found} times in a"
+                " row. Do something else, or say what is missing."
+            )
         else:
-            why = "the tool's approval said no"
-        turn = self._driver.turn.number
+            return None
+        return Ending(Closing.NOT_EXECUTED, closed_result(call.use.id, text))
+
+    # Who decides.
+
+    async def _decided(self, tool: Tool, call: Call) -> Call | None:
+        """The call, if a rule says yes or nobody has to be asked."""
+        use, turn = call.use, self._driver.turn.number
+        answer: bool | None = None if tool.effect == "ask" else True
+        why = "the tool's approval said no"
+        if tool.approve is not None:
+            self._driver.flush()
+            try:
+                said = tool.approve(ToolCall(use.id, use.name, use.input or {}))
+                answer = said if said is None or isinstance(said, bool) else await said
+            except Exception as error:  # noqa: BLE001 - a rule that fails says no
+                answer, why = False, f"the approval itself failed: {error}"
+        elif answer:
+            return call
+        if answer is None:
+            self._ask(tool, call)
+            return None
         if answer:
-            self._driver.apply(ev.CallApproved(turn, use.id))
-            return None, True
+            self._driver.apply(ev.CallApproved(turn, use.id, self.digest(call)))
+            return self._driver.turn.call(use.id)
         self._driver.apply(ev.CallDenied(turn, use.id, why))
-        found = self._driver.turn.call(use.id)
-        return _denied(found or call), False
+        self._close(call, _denied(self._driver.turn.call(use.id) or call))
+        return None
+
+    def _ask(self, tool: Tool, call: Call) -> None:
+        """Put the question to a person; it is durable, and about exactly this call."""
+        seconds = tool.approval_seconds
+        now = self._driver.world.clock.now()
+        self._driver.apply(
+            ev.CallAsked(
+                self._driver.turn.number,
+                call.use.id,
+                self.digest(call),
+                None if seconds is None else now + seconds,
+            )
+        )
+
+    def _asked_anew(self, tool: Tool, call: Call) -> bool:
+        """Ask again where what would run is not what was said yes to."""
+        if self.digest(call) == call.digest:
+            return False
+        self._ask(tool, call)
+        return True
+
+    def ask_anew(self, call: Call) -> bool:
+        """Put a question anew that is not the one any more that was put; True if so."""
+        tool = self._driver.world.tools.get(call.use.name)
+        return tool is not None and self._asked_anew(tool, call)
+
+    def expire(self) -> None:
+        """Say no to what nobody answered in time."""
+        turn = self._driver.snapshot.turn
+        if turn is None or not turn.open_calls:
+            return
+        now = self._driver.world.clock.now()
+        for call in turn.open_calls:
+            if call.state is CallState.ASKED and _is_over(call, now):
+                self._driver.apply(ev.CallDenied(turn.number, call.use.id, EXPIRED))
+
+    def digest(self, call: Call) -> str:
+        """What exactly would run: the tool as it is declared, the arguments, the place."""
+        use = call.use
+        tool = self._driver.world.tools.get(use.name)
+        schema = None if tool is None else tool.definition.get("input_schema")
+        parts = [self.call_key(use.id), use.name, use.input, schema]
+        parts.append(None if tool is None else tool.effect)
+        return sha256(encode(parts)).hexdigest()[:32]
+
+    # How it ends.
+
+    async def settle(self) -> None:
+        """Find out how the calls ended whose end was not seen, as far as can be."""
+        turn = self._driver.snapshot.turn
+        for call in () if turn is None else turn.open_calls:
+            if call.state is CallState.UNKNOWN:
+                await self._settle(call)
+
+    async def _settle(self, call: Call) -> None:
+        tool = self._driver.world.tools.get(call.use.name)
+        if tool is None:
+            unknown = Ending(Closing.UNKNOWN, closed_result(call.use.id, UNKNOWN))
+            return self._close(call, unknown)
+        self._driver.flush()
+        found = await reconcile(tool, call.use, call.key, self._bytes_max())
+        return self._close(call, found)
+
+    def _bytes_max(self) -> int:
+        policy = self._driver.world.policies.compaction
+        return result_bytes(self._driver.snapshot, policy)
 
     async def _run_one(
         self, call: Call, limiter: anyio.CapacityLimiter, started: bool
@@ -84,9 +201,7 @@ class Caller:
                 if not started:
                     self._start(call)
                     self._driver.flush()
-                key = self.call_key(call.use.id)
-                tool = self._driver.world.tools[call.use.name]
-                self._close(call, await run_tool(tool, call.use, key))
+                await self._to_its_end(call)
                 if self._driver.turn.open_calls:
                     self._driver.flush()  # the last one is saved with what follows it
             except JournalError as error:
@@ -94,11 +209,29 @@ class Caller:
                 # effects: they end first, then the error is told.
                 self._error = error
 
+    async def _to_its_end(self, call: Call) -> None:
+        key = call.key or self.call_key(call.use.id)
+        tool = self._driver.world.tools[call.use.name]
+        run = Run(tool, call.use, key, self._bytes_max())
+        try:
+            ending = await run.wait()
+        except BaseException:
+            if run.ending is not None:  # it came to its end while it was being stopped
+                self._close(call, run.ending)
+            raise
+        if ending.closing is Closing.UNKNOWN and tool.reconcile is not None:
+            self._driver.apply(ev.CallLost(self._driver.turn.number, call.use.id))
+            self._driver.flush()
+            found = await reconcile(tool, call.use, key, self._bytes_max())
+            ending = ending if found.closing is Closing.UNKNOWN else found
+        self._stops = self._stops or ending.stops
+        self._close(call, ending)
+
     def _start(self, call: Call) -> None:
-        turn = self._driver.turn.number
-        self._driver.apply(
-            ev.CallStarted(turn, call.use.id, self.call_key(call.use.id))
-        )
+        turn, use = self._driver.turn.number, call.use
+        safe = self._driver.world.tools[use.name].effect == "safe"
+        key = call.key or self.call_key(use.id)
+        self._driver.apply(ev.CallStarted(turn, use.id, key, safe))
 
     def _close(self, call: Call, ending: Ending) -> None:
         turn = self._driver.turn.number
@@ -113,12 +246,9 @@ class Caller:
         text = f"{self._driver.world.journal.name}\0{self._driver.turn.number}\0{id_}"
         return sha256(text.encode(errors="replace")).hexdigest()[:32]
 
-    def awaits_approval(self) -> bool:
-        """True if the turn waits for somebody to decide about a call."""
-        turn = self._driver.turn
-        return turn.state == TurnState.CONFIRMED and any(
-            call.state is CallState.PROPOSED for call in turn.open_calls
-        )
+
+def _is_over(call: Call, now: float) -> bool:
+    return call.expires is not None and now >= call.expires
 
 
 def _denied(call: Call) -> Ending:

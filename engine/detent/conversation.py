@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import Any, Self, final
 
 import anyio
 
+from detent.approving import Approving
 from detent.driver import Driver
 from detent.endpoint import Endpoint, choose_endpoint
 from detent.errors import ConversationClosedError
@@ -22,25 +23,21 @@ from detent.opening import (
 )
 from detent.ports import Clock, Ids, Store
 from detent.settings import Limits, user_blocks
-from detent.standing import Standing
 from detent.stream import TurnStream
 from detent.tools import Tool
 from detent.turn import Turn
 from detent.world import AfterCompaction, BeforeCompaction
 from detent_states import events as ev
-from detent_states.call import CallState
 from detent_states.errors import IllegalEventError
 from detent_states.faults import RetryPolicy
 from detent_states.profile import Cache, Purpose, Threads
 from detent_states.room import CompactionPolicy
+from detent_states.snapshot import unheard
 from detent_states.turn import TURN, TurnState
-
-if TYPE_CHECKING:
-    pass
 
 
 @final
-class Conversation(Standing):
+class Conversation(Approving):
     """A durable conversation with a model, and the loop that keeps it going.
 
     Use it as an async context manager::
@@ -241,7 +238,7 @@ class Conversation(Standing):
                 raise IllegalEventError("turn", "none", "retry", ("send",))
             if turn.state == TurnState.FAILED:
                 driver.apply(ev.TurnRetried(turn.number, asked=True))
-            elif driver.snapshot.resting:
+            elif driver.snapshot.resting and not unheard(driver.snapshot):
                 raise IllegalEventError(
                     TURN.name, turn.state, "retry", ("send",), "the turn is not done"
                 )
@@ -358,33 +355,6 @@ class Conversation(Standing):
         driver.apply(ev.Pinned(name, text))
         driver.flush()
 
-    async def approve(self, call: str) -> Turn:
-        """Say yes to a call that waits, and go on once every call is decided.
-
-        Args:
-            call: The `tool_use` id; see `Turn.awaiting`.
-
-        Raises:
-            IllegalEventError: No such call waits.
-        """
-        async with self._lock:
-            number = self._awaiting(call)
-            return await self._decide(ev.CallApproved(number, call))
-
-    async def deny(self, call: str, reason: str = "the user said no") -> Turn:
-        """Say no to a call that waits, and go on once every call is decided.
-
-        Args:
-            call: The `tool_use` id; see `Turn.awaiting`.
-            reason: What the model is told.
-
-        Raises:
-            IllegalEventError: No such call waits.
-        """
-        async with self._lock:
-            number = self._awaiting(call)
-            return await self._decide(ev.CallDenied(number, call, reason))
-
     # The past.
 
     async def rewind(self, *, turns: int = 1) -> None:
@@ -444,6 +414,7 @@ class Conversation(Standing):
             if snapshot.history.of_turn(self._keys.get(key, 0)):
                 return Turn.confirmed(snapshot, self._keys[key])
         if not snapshot.resting:
+            await driver.settle()
             driver.stop("another message came first")
         number = driver.snapshot.turns + 1
         purpose = Purpose.MESSAGE if blocks else Purpose.COMPACTION
@@ -474,22 +445,3 @@ class Conversation(Standing):
         assert turn is not None, "a turn was just run"
         self._feed.publish(TurnEnded(self._feed.next(), turn))
         return turn
-
-    def _awaiting(self, call: str) -> int:
-        """The turn in which that call waits for an approval."""
-        turn = self.turn
-        waiting = () if turn is None else turn.awaiting
-        if turn is None or call not in [one.id for one in waiting]:
-            raise IllegalEventError("call", "none", call, tuple(c.id for c in waiting))
-        return turn.number
-
-    async def _decide(self, event: ev.CallApproved | ev.CallDenied) -> Turn:
-        driver = self._open_driver()
-        driver.flush()
-        driver.apply(event)
-        driver.flush()
-        turn = driver.snapshot.turn
-        assert turn is not None, "a call of it was just decided"
-        if any(c.state is CallState.PROPOSED for c in turn.open_calls):
-            return self._rested(driver)
-        return await self._drive()

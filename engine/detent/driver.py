@@ -36,7 +36,7 @@ from detent_states.commands import (
 from detent_states.events import Event
 from detent_states.faults import Fault, FaultKind
 from detent_states.request import Request
-from detent_states.snapshot import Snapshot, Turn
+from detent_states.snapshot import Call, Snapshot, Turn
 from detent_states.step import Step, orders, step
 from detent_states.turn import TurnState
 
@@ -146,6 +146,7 @@ class Driver:
         with anyio.CancelScope() as scope:
             self._scope = scope
             try:
+                self.expire()
                 while await self._perform(stream=stream):
                     pass
                 self.flush()
@@ -205,7 +206,6 @@ class Driver:
                 await self._sender.send(command, stream=stream)
             case RunCalls():
                 await self._caller.run()
-                return not self._caller.awaits_approval()
             case ContinueTurn():
                 self.apply(ev.TurnContinued(command.turn))
             case ConsiderRetry():
@@ -213,6 +213,18 @@ class Driver:
             case Rest():
                 return False
         return True
+
+    def expire(self) -> None:
+        """Say no to the questions that nobody answered in time."""
+        self._caller.expire()
+
+    def ask_anew(self, call: Call) -> bool:
+        """Put a question anew that is not the one any more that was put; True if so."""
+        return self._caller.ask_anew(call)
+
+    async def settle(self) -> None:
+        """Find out how the calls ended whose end was not seen, as far as can be."""
+        await self._caller.settle()
 
     @property
     def turn(self) -> Turn:

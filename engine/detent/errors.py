@@ -47,6 +47,60 @@ class ToolDefinitionError(DetentError):
         return f"tool {self.tool!r}: {self.problem}; {self.remedy}"
 
 
+class CorrectableToolError(DetentError):
+    """Raised by a tool: the call failed, and the model is told how, to do better.
+
+    Any other exception is told the same way, with its type's name before it.
+
+    Attributes:
+        message: What the model is told, word for word.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class TerminalToolError(DetentError):
+    """Raised by a tool: the call failed, and the turn cannot go on.
+
+    The call is closed with the message as its result, the other calls of the reply come
+    to their ends, and the turn rests in `failed` with a fault of kind `tool`.
+
+    Attributes:
+        message: What the model is told once the conversation goes on.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ApprovalError(DetentError):
+    """An answer that does not count: the question was another one, or is over.
+
+    Attributes:
+        call: The `tool_use` id.
+        problem: Why it does not count.
+        remedy: What to do now.
+    """
+
+    def __init__(self, call: str, problem: str, remedy: str) -> None:
+        super().__init__(call, problem, remedy)
+        self.call = call
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"call {self.call}: {self.problem}; {self.remedy}"
+
+
 class ConversationClosedError(DetentError):
     """The conversation was closed; nothing was sent and nothing was lost.
 
@@ -133,9 +187,11 @@ class TurnFailedError(DetentError):
 
 
 __all__ = [
+    "ApprovalError",
     "ConversationBusyError",
     "ConversationClosedError",
     "CoreBugError",
+    "CorrectableToolError",
     "DefinitionError",
     "DetentError",
     "IllegalEventError",
@@ -145,6 +201,7 @@ __all__ = [
     "JournalVersionError",
     "LeaseLostError",
     "SettingsError",
+    "TerminalToolError",
     "ToolDefinitionError",
     "TurnFailedError",
     "UnknownConversationError",

@@ -179,6 +179,22 @@ class Suspended:
 
 @final
 @attrs.frozen
+class Steered:
+    """Something was said while the turn ran; the next request says it, if it may.
+
+    Attributes:
+        cursor: Where this stands.
+        turn: The turn in which it was said.
+        waiting: How many messages wait now.
+    """
+
+    cursor: Cursor
+    turn: int
+    waiting: int
+
+
+@final
+@attrs.frozen
 class PrefixChanged:
     """The request that is about to leave cannot be served from the prompt cache.
 
@@ -211,6 +227,7 @@ Happening: TypeAlias = (
     | Waiting
     | RemedyTried
     | Suspended
+    | Steered
     | PrefixChanged
     | TurnEnded
 )

@@ -27,7 +27,7 @@ class Loaded:
 
     Attributes:
         snapshot: Where the conversation stands.
-        keys: The turn that each idempotency key opened last.
+        keys: The turn that each idempotency key opened last, or was said in.
     """
 
     snapshot: Snapshot
@@ -49,7 +49,7 @@ def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
     keys = {
         event.key: event.turn
         for event in events
-        if isinstance(event, ev.TurnOpened) and event.key is not None
+        if isinstance(event, ev.TurnOpened | ev.Steered) and event.key is not None
     }
     try:
         return Loaded(replay(events), keys)
@@ -64,9 +64,10 @@ def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
 def recover(driver: Driver) -> None:
     """Settle what the last process left open, and say so in the journal.
 
-    A request that was in flight failed with an unknown outcome. A call that was
-    started is closed as unknown and never run again. A scheduled retry does not come
-    by itself. Calls that nothing was done about wait as they did.
+    A request that was in flight failed with an unknown outcome. A call that was started
+    is lost: its end was not seen. Where nothing can be found out about it, and it may
+    not be repeated, it is closed as unknown at once. A scheduled retry does not come by
+    itself. Calls that nothing was done about wait as they did.
     """
     turn = driver.snapshot.turn
     if turn is None:
@@ -74,7 +75,13 @@ def recover(driver: Driver) -> None:
     state = TurnState(turn.state)
     if state is TurnState.CONFIRMED:
         for call in turn.open_calls:
-            if call.state in (CallState.STARTED, CallState.UNKNOWN):
+            if call.state is CallState.STARTED:
+                driver.apply(ev.CallLost(turn.number, call.use.id))
+            elif call.state is not CallState.UNKNOWN:
+                continue
+            tool = driver.world.tools.get(call.use.name)
+            again = call.safe and tool is not None and tool.effect == "safe"
+            if not again and (tool is None or tool.reconcile is None):
                 result = closed_result(call.use.id, UNKNOWN)
                 driver.apply(
                     ev.CallClosed(turn.number, call.use.id, Closing.UNKNOWN, result)

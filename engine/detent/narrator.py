@@ -6,6 +6,7 @@ from detent.happenings import (
     Feed,
     Moved,
     RemedyTried,
+    Steered,
     Suspended,
     TextArrived,
     ThinkingArrived,
@@ -40,7 +41,14 @@ def narrate(
             )
         )
     match event:
-        case ev.CallStarted() | ev.CallApproved() | ev.CallDenied() | ev.CallClosed():
+        case (
+            ev.CallAsked()
+            | ev.CallApproved()
+            | ev.CallDenied()
+            | ev.CallStarted()
+            | ev.CallLost()
+            | ev.CallClosed()
+        ):
             call = turn.call(event.call)
             if call is not None:
                 feed.publish(_moved(feed, entry, turn, call))
@@ -67,6 +75,9 @@ def narrate(
             feed.publish(
                 RemedyTried(feed.at(entry), turn.number, event.remedy, event.why)
             )
+        case ev.Steered():
+            waiting = len(made.snapshot.said)
+            feed.publish(Steered(feed.at(entry), turn.number, waiting))
         case ev.TurnSuspended():
             feed.publish(Suspended(feed.at(entry), turn.number, event.why, event.until))
         case _:

@@ -32,6 +32,11 @@ class Limits:
         dollars_per_turn_max: What those may cost; needs `price`.
         price: What tokens cost.
         calls_parallel_max: Tool calls of one reply that run at the same time.
+        calls_per_turn_max: Tool calls that one turn may run; those beyond are answered
+            as not executed. None for as many as its requests ask for.
+        repeats_max: How often in a row the very same call may have the very same result
+            in one turn; then it is not run once, and the model is told so. None to
+            let it.
         stream_above_tokens: Replies that may be longer than this are streamed even
             by `send()`, as the SDK demands for long work.
     """
@@ -42,6 +47,8 @@ class Limits:
     dollars_per_turn_max: float | None = None
     price: Price | None = None
     calls_parallel_max: int = 8
+    calls_per_turn_max: int | None = None
+    repeats_max: int | None = 5
     stream_above_tokens: int = 21_333
 
     @cached_property

@@ -129,13 +129,19 @@ class Conversation:
         """Replace the context by the server's summary of it, in a turn of its own."""
         return self._run(self._inner.compact)
 
-    def approve(self, call: str) -> Turn:
+    def approve(self, call: str, *, digest: str | None = None) -> Turn:
         """Say yes to a call that waits, and go on once every call is decided."""
-        return self._run(lambda: self._inner.approve(call))
+        return self._run(lambda: self._inner.approve(call, digest=digest))
 
     def deny(self, call: str, reason: str = "the user said no") -> Turn:
         """Say no to a call that waits, and go on once every call is decided."""
         return self._run(lambda: self._inner.deny(call, reason))
+
+    def steer(
+        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
+    ) -> bool:
+        """Say something into the turn that runs, from any thread; True if one runs."""
+        return self._run(lambda: self._inner.steer(content, key=key))
 
     def configure(self, **settings: Any) -> None:
         """Change settings of an open conversation; they hold from the next request on.

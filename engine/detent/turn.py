@@ -27,6 +27,8 @@ class CallReport:
         state: Where the call stands.
         closing: How it was closed; None while it is open.
         result: Its `tool_result` block as JSON; empty while it is open.
+        digest: What exactly a person is asked about, for `approve`; else empty.
+        expires: Until when an answer counts, seconds since the epoch; None for always.
     """
 
     id: str
@@ -35,12 +37,23 @@ class CallReport:
     state: CallState
     closing: Closing | None
     result: bytes
+    digest: str = ""
+    expires: float | None = None
 
     @classmethod
     def of(cls, call: Call) -> "CallReport":
         """The report of one call."""
         use = call.use
-        return cls(use.id, use.name, use.input, call.state, call.closing, call.result)
+        return cls(
+            use.id,
+            use.name,
+            use.input,
+            call.state,
+            call.closing,
+            call.result,
+            call.digest,
+            call.expires,
+        )
 
 
 @final
@@ -108,7 +121,7 @@ class Turn:
         """The calls that wait for `approve()` or `deny()`."""
         if self.state is not TurnState.CONFIRMED:
             return ()
-        return tuple(c for c in self.calls if c.state is CallState.PROPOSED)
+        return tuple(c for c in self.calls if c.state is CallState.ASKED)
 
     def raise_for_failure(self) -> "Turn":
         """This turn, if it did not fail.

@@ -59,7 +59,7 @@ def ended(call: Call) -> Call:
             return _closed(call, Closing.UNKNOWN, UNKNOWN)
         case CallState.DENIED:
             return _closed(call, Closing.DENIED, f"Denied: {call.note}")
-        case CallState.PROPOSED | CallState.APPROVED:
+        case CallState.PROPOSED | CallState.ASKED | CallState.APPROVED:
             return _closed(call, Closing.NOT_EXECUTED, CANCELLED)
         case _:
             assert_never(call.state)

@@ -49,6 +49,7 @@ def commit(
             view=view,
             refused=0,
             paid=Paid(snapshot.profile, view, base, len(snapshot.history) - first),
+            said=snapshot.said[turn.taken :],
         )
         return committed, {
             "trial": None,
@@ -56,6 +57,7 @@ def commit(
             "tried": (),
             "unknown": 0,
             "content": _said_again(turn) if only_summary(reply) else b"",
+            "taken": 0,
             "calls": tuple(proposed(Call(use), found) for use in reply.tool_uses),
             "outcome": found,
             "failures": 0,

@@ -146,11 +146,52 @@ class TurnRetried:
 
 @final
 @attrs.frozen
-class CallApproved:
-    """Somebody said yes to one call."""
+class Steered:
+    """Something was said that the next request will say, if it may.
+
+    Attributes:
+        turn: The turn in which it was said; 0 before the first.
+        content: The user's blocks as JSON, comma-separated.
+        key: The caller's idempotency key, if one was given.
+    """
+
+    turn: int
+    content: bytes
+    key: str | None = None
+
+
+@final
+@attrs.frozen
+class CallAsked:
+    """A person was asked about one call.
+
+    Attributes:
+        turn: The turn.
+        call: The `tool_use` id.
+        digest: What exactly is asked about: tool, arguments and place.
+        expires: Until when an answer counts, seconds since the epoch; None for always.
+    """
 
     turn: int
     call: str
+    digest: str
+    expires: float | None = None
+
+
+@final
+@attrs.frozen
+class CallApproved:
+    """Somebody said yes to one call.
+
+    Attributes:
+        turn: The turn.
+        call: The `tool_use` id.
+        digest: What exactly was said yes to: as the question said it.
+    """
+
+    turn: int
+    call: str
+    digest: str
 
 
 @final
@@ -172,11 +213,22 @@ class CallStarted:
         turn: The turn.
         call: The `tool_use` id.
         key: The idempotency key the tool is given, stable over every attempt.
+        safe: The tool only reads: started again, nothing happens twice.
     """
 
     turn: int
     call: str
     key: str
+    safe: bool = False
+
+
+@final
+@attrs.frozen
+class CallLost:
+    """A call was started, and nobody saw its end."""
+
+    turn: int
+    call: str
 
 
 @final
@@ -332,9 +384,12 @@ Event: TypeAlias = (
     | RetryScheduled
     | RetryCancelled
     | TurnRetried
+    | Steered
+    | CallAsked
     | CallApproved
     | CallDenied
     | CallStarted
+    | CallLost
     | CallClosed
     | TurnContinued
     | CompactionSent

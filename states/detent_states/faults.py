@@ -42,6 +42,8 @@ class FaultKind(StrEnum):
     """Credit or a spend limit."""
     MODEL_GONE = "model gone"
     """The model is unknown or retired."""
+    TOOL = "tool"
+    """A tool said that the turn cannot go on."""
     LOCAL = "local"
     """detent refused its own request before sending it."""
     BUDGET = "budget"
@@ -251,6 +253,14 @@ SUSPENDING: frozenset[FaultKind] = frozenset(
     {FaultKind.AUTH, FaultKind.BILLING, FaultKind.MODEL_GONE}
 )
 """What no remedy of ours can mend and no history is to blame for: the turn waits."""
+
+STOPPED: frozenset[FaultKind] = SUSPENDING | {
+    FaultKind.CANCELLED,
+    FaultKind.INTERRUPTED,
+    FaultKind.BUDGET,
+    FaultKind.TOOL,
+}
+"""What ends a turn without a word against what it said."""
 
 OPTIONAL_FIELDS: tuple[str, ...] = (
     "diagnostics",

@@ -55,7 +55,7 @@ def _tail(snapshot: Snapshot, events: Sequence[Event], start: int) -> Snapshot:
 def _plain_turns(snapshot: Snapshot, events: Sequence[Event], index: int) -> int:
     """How many plain turns follow, each known to be settled by the turn after it."""
     turn = snapshot.turn
-    if not snapshot.resting or (turn is not None and turn.calls):
+    if not snapshot.resting or snapshot.said or (turn is not None and turn.calls):
         return 0
     count, number = 0, snapshot.turns
     while index + 3 < len(events):

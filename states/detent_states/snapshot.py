@@ -29,6 +29,10 @@ class Call:
         closing: How it was closed, once it is.
         result: Its one `tool_result` block as JSON, once it is closed.
         note: Why it was denied, where it was.
+        digest: What exactly a person was asked about, or said yes to.
+        expires: Until when an answer counts, seconds since the epoch; None for always.
+        key: The idempotency key it was started with.
+        safe: It was started as one that only reads.
     """
 
     use: ToolUse
@@ -36,6 +40,10 @@ class Call:
     closing: Closing | None = None
     result: bytes = b""
     note: str = ""
+    digest: str = ""
+    expires: float | None = None
+    key: str = ""
+    safe: bool = False
 
 
 @final
@@ -87,6 +95,7 @@ class Turn:
         purpose: What the turn is for.
         key: The caller's idempotency key.
         content: The user's blocks, while they are staged; empty once confirmed.
+        taken: How many of the conversation's waiting messages are among them.
         calls: The calls whose results the next request owes, in the order asked.
         attempt: Requests sent so far; the stamp of the one in flight.
         granted: Requests sent before the caller last asked for more; the turn's budget
@@ -119,6 +128,7 @@ class Turn:
     purpose: Purpose = Purpose.MESSAGE
     key: str | None = None
     content: bytes = b""
+    taken: int = 0
     calls: tuple[Call, ...] = ()
     attempt: int = 0
     granted: int = 0
@@ -225,6 +235,7 @@ class Snapshot:
         lost: Replies that were confirmed at the server and never seen here.
         pins: The texts that go along with every summary, by name.
         paid: What the last confirmed request was made from.
+        said: What was said while a turn ran and is not confirmed yet, oldest first.
     """
 
     profile: Profile
@@ -243,6 +254,7 @@ class Snapshot:
     lost: Lost = attrs.field(factory=Lost)
     pins: tuple[tuple[str, str], ...] = ()
     paid: Paid | None = None
+    said: tuple[bytes, ...] = ()
 
     @property
     def usage(self) -> Usage:
@@ -292,6 +304,18 @@ def cuttable(history: History, size: int) -> bool:
         return True
     reply = history[size - 1].reply
     return not reply.tool_uses and outcome(reply) is not Outcome.RESUME
+
+
+def unheard(snapshot: Snapshot) -> bool:
+    """True if a turn is done and something was said that it has not answered yet."""
+    turn = snapshot.turn
+    return (
+        turn is not None
+        and turn.state == "confirmed"
+        and turn.purpose is Purpose.MESSAGE
+        and bool(snapshot.said)
+        and not owes(turn)
+    )
 
 
 def owes(turn: Turn) -> bool:

@@ -11,7 +11,8 @@ from typing import Any, assert_never, final
 import attrs
 
 from detent_states import events as ev
-from detent_states.call import CALL, CallState
+from detent_states.call import CallState
+from detent_states.calls import moved_calls
 from detent_states.closing import ended
 from detent_states.commands import (
     Command,
@@ -36,7 +37,9 @@ from detent_states.snapshot import (
     Turn,
     cuttable,
     owes,
+    unheard,
 )
+from detent_states.steering import still_waiting, with_said
 from detent_states.thread import Fire
 from detent_states.turn import TURN, TurnState
 from detent_states.view import DropBeta, DropField, Op, View
@@ -110,7 +113,7 @@ def orders(snapshot: Snapshot) -> tuple[Command, ...]:
         case TurnState.COMPACTING:
             return (SendRequest(turn.number, turn.attempt, Purpose.COMPACTION),)
         case TurnState.CONFIRMED:
-            return _orders_of_confirmed(turn)
+            return _orders_of_confirmed(turn, more=unheard(snapshot))
         case TurnState.FAILED:
             if turn.abandoned or turn.fault is None:
                 return (Rest(),)
@@ -119,15 +122,20 @@ def orders(snapshot: Snapshot) -> tuple[Command, ...]:
             assert_never(state)
 
 
-def _orders_of_confirmed(turn: Turn) -> tuple[Command, ...]:
+def _orders_of_confirmed(turn: Turn, *, more: bool) -> tuple[Command, ...]:
     if not owes(turn):
-        return (Rest(),)
-    todo = (CallState.PROPOSED, CallState.APPROVED, CallState.DENIED)
+        return (ContinueTurn(turn.number),) if more else (Rest(),)
+    todo = (
+        CallState.PROPOSED,
+        CallState.APPROVED,
+        CallState.DENIED,
+        CallState.UNKNOWN,
+    )
     waiting = tuple(c.use.id for c in turn.calls if c.state in todo)
     if waiting:
         return (RunCalls(turn.number, waiting),)
     if turn.open_calls:
-        return ()  # their ends will be reported
+        return ()  # their ends will be reported, or a person decides
     return (ContinueTurn(turn.number),)
 
 
@@ -142,6 +150,7 @@ def _stale(snapshot: Snapshot, event: Event) -> bool:
             | ev.RetryScheduled()
             | ev.RetryCancelled()
             | ev.CallClosed()
+            | ev.CallLost()
         ):
             if turn is None or event.turn != turn.number:
                 return True
@@ -156,6 +165,9 @@ def _stale(snapshot: Snapshot, event: Event) -> bool:
         case ev.CallClosed():
             call = turn.call(event.call)
             return call is None or call.state is CallState.CLOSED
+        case ev.CallLost():
+            call = turn.call(event.call)
+            return call is None or call.state is not CallState.STARTED
         case ev.RetryScheduled() | ev.RetryCancelled():
             return turn.state != TurnState.FAILED or turn.abandoned
         case _:
@@ -178,6 +190,8 @@ def _apply(
             return _abandon(snapshot, event), None
         case ev.Rewound():
             return _rewind(snapshot, event, fire), None
+        case ev.Steered():
+            return _steered(snapshot, event), None
         case ev.RemedyChosen() | ev.Probed() | ev.TurnSuspended() | ev.Pinned():
             return _noted_beside(snapshot, event), None
         case ev.RetryScheduled():
@@ -185,8 +199,16 @@ def _apply(
         case ev.RetryCancelled():
             fault = event.fault or _turn(snapshot).fault
             return _changed(snapshot, due=None, ready=False, fault=fault), None
-        case ev.CallApproved() | ev.CallDenied() | ev.CallStarted() | ev.CallClosed():
-            return _call(snapshot, event, fire), None
+        case (
+            ev.CallAsked()
+            | ev.CallApproved()
+            | ev.CallDenied()
+            | ev.CallStarted()
+            | ev.CallLost()
+            | ev.CallClosed()
+        ):
+            calls = moved_calls(_current(snapshot, event), event, fire)
+            return _changed(snapshot, calls=calls), None
         case _:
             return _move(snapshot, event, fire)
 
@@ -267,7 +289,7 @@ def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move 
     trigger = _TRIGGERS[type(event)]
     row = fire(TURN, turn.state, trigger, snapshot, event)
     move = Move(trigger, row.source, row.target)
-    changes = _noted(turn, event)
+    changes = _noted(turn, event, snapshot.said)
     if isinstance(event, ev.RequestSent | ev.ReplyConfirmed | ev.TurnFailed):
         snapshot = learned(snapshot, turn, event, fire)
     match row.effect:
@@ -284,7 +306,19 @@ def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move 
     return _changed(snapshot, state=row.target, path=path, **changes), move
 
 
-def _noted(turn: Turn, event: Event) -> dict[str, Any]:
+def _steered(snapshot: Snapshot, event: ev.Steered) -> Snapshot:
+    """Something was said: it waits for the next request that may say it."""
+    if event.turn != snapshot.turns or not event.content:
+        raise IllegalEventError(
+            "conversation",
+            f"turn {snapshot.turns}",
+            f"say something in turn {event.turn}",
+            (f"say something in turn {snapshot.turns}",),
+        )
+    return attrs.evolve(snapshot, said=(*snapshot.said, event.content))
+
+
+def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
     """What the turn itself remembers of an event that moves it: fields of `Turn`."""
     match event:
         case ev.RequestSent() | ev.CompactionSent():
@@ -311,10 +345,13 @@ def _noted(turn: Turn, event: Event) -> dict[str, Any]:
                 "ready": False,
                 "unknown": turn.unknown + event.fault.outcome_unknown,
             }
+        case ev.TurnContinued():
+            return with_said(turn, said)
         case ev.TurnRetried():
             if not event.asked:
                 return {"due": None, "ready": False}
             return {
+                **with_said(turn, said),
                 "due": None,
                 "ready": False,
                 "answered": None,
@@ -344,15 +381,19 @@ def _open(snapshot: Snapshot, event: ev.TurnOpened) -> Snapshot:
         )
     # Answers are facts and outlive the turn that they belong to.
     answers = () if last is None else last.calls
+    said = snapshot.said if last is None else still_waiting(snapshot, last)
+    goes = said if event.purpose is Purpose.MESSAGE else ()
+    content = (event.content,) if event.content else ()
     turn = Turn(
         number=event.turn,
         state=TURN.initial,
         purpose=event.purpose,
         key=event.key,
-        content=event.content,
+        content=b",".join((*goes, *content)),
+        taken=len(goes),
         calls=answers,
     )
-    return attrs.evolve(snapshot, turn=turn, turns=event.turn)
+    return attrs.evolve(snapshot, turn=turn, turns=event.turn, said=said)
 
 
 def _abandon(snapshot: Snapshot, event: ev.TurnAbandoned) -> Snapshot:
@@ -361,8 +402,9 @@ def _abandon(snapshot: Snapshot, event: ev.TurnAbandoned) -> Snapshot:
         raise IllegalEventError(
             "conversation", turn.state, "abandon", TURN.legal(turn.state)
         )
+    left = attrs.evolve(snapshot, said=snapshot.said[turn.taken :])
     return _changed(
-        snapshot, content=b"", abandoned=True, due=None, ready=False, trial=None
+        left, content=b"", taken=0, abandoned=True, due=None, ready=False, trial=None
     )
 
 
@@ -400,6 +442,7 @@ def _rewind(snapshot: Snapshot, event: ev.Rewound, fire: Fire) -> Snapshot:
         after,
         calls=kept,
         content=b"",
+        taken=0,
         abandoned=True,
         due=None,
         ready=False,
@@ -409,38 +452,6 @@ def _rewind(snapshot: Snapshot, event: ev.Rewound, fire: Fire) -> Snapshot:
 
 def _turn_calls(snapshot: Snapshot) -> tuple[Call, ...]:
     return () if snapshot.turn is None else snapshot.turn.calls
-
-
-def _call(
-    snapshot: Snapshot,
-    event: ev.CallApproved | ev.CallDenied | ev.CallStarted | ev.CallClosed,
-    fire: Fire,
-) -> Snapshot:
-    turn = _current(snapshot, event)
-    call = turn.call(event.call)
-    if call is None or turn.state != TurnState.CONFIRMED:
-        raise IllegalEventError(
-            CALL.name,
-            turn.state,
-            f"{type(event).__name__} {event.call}",
-            tuple(one.use.id for one in turn.open_calls),
-        )
-    match event:
-        case ev.CallApproved():
-            trigger, changed = "approve", call
-        case ev.CallDenied():
-            trigger, changed = "deny", attrs.evolve(call, note=event.reason)
-        case ev.CallStarted():
-            trigger, changed = "start", call
-        case ev.CallClosed():
-            trigger = "close"
-            changed = attrs.evolve(call, closing=event.closing, result=event.result)
-        case _:
-            assert_never(event)
-    row = fire(CALL, call.state, trigger, call, event)
-    changed = attrs.evolve(changed, state=CallState(row.target))
-    calls = tuple(changed if one is call else one for one in turn.calls)
-    return _changed(snapshot, calls=calls)
 
 
 def _turn(snapshot: Snapshot) -> Turn:

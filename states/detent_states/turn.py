@@ -15,7 +15,7 @@ from detent_states.faults import FaultKind
 from detent_states.machine import Effect, Guard, Role, State, Table, Transition
 from detent_states.outcome import Outcome, outcome
 from detent_states.profile import Purpose
-from detent_states.snapshot import Snapshot, cuttable, owes
+from detent_states.snapshot import Snapshot, cuttable, owes, unheard
 
 
 class TurnState(StrEnum):
@@ -41,7 +41,9 @@ def _owes(snapshot: Snapshot, _: Event) -> bool:
 
 def _answered(snapshot: Snapshot, _: Event) -> bool:
     turn = snapshot.turn
-    return turn is not None and owes(turn) and not turn.open_calls
+    if turn is None or turn.open_calls:
+        return False
+    return owes(turn) or unheard(snapshot)
 
 
 def _sendable(snapshot: Snapshot, _: Event) -> bool:
@@ -91,7 +93,9 @@ SENDABLE = Guard("legal", "there is staged input, or a paused turn", _sendable)
 ACCEPTED = Guard("whole", "the reply is whole and not refused", _accepted)
 OWES = Guard("owes", "the turn still owes answers", _owes)
 ANSWERED = Guard(
-    "answered", "every open call is closed, or the server paused", _answered
+    "answered",
+    "every open call is closed, the server paused, or more was said",
+    _answered,
 )
 REMEDY_LEFT = Guard("remedy", "a remedy is left, or the caller asks", _remedy_left)
 COMPACTABLE = Guard(

@@ -49,7 +49,7 @@ SENDS_MAX: Final = 2
 REQUESTS_MAX: Final = 60
 """Most requests of one turn: what `Limits` grants."""
 
-_UNDECIDED: Final = (CallState.PROPOSED, CallState.APPROVED, CallState.DENIED)
+_UNDECIDED: Final = frozenset(CallState) - {CallState.STARTED, CallState.CLOSED}
 _NEVER_RAN: Final = ("Not executed", "Denied", "Cut off", "There is no tool")
 
 
@@ -269,7 +269,7 @@ class Player:
             "a call that was begun has its end",
             move,
         )
-        waits = any(call.state is CallState.PROPOSED for call in turn.open_calls)
+        waits = any(call.state is CallState.ASKED for call in turn.open_calls)
         if move.verb in _DRIVING:  # others leave it as it was, also as a crash left it
             hold(chat.snapshot.resting or waits, "a turn rests", move)
         spent = turn.requests

@@ -16,7 +16,7 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.media import document, words
 
-from detent import Tool, tool
+from detent import Limits, Tool, tool
 from detent.journal import SQLiteStore
 from detent.simulator import call, reply
 from detent_states.events import CallClosed
@@ -147,7 +147,9 @@ async def test_results_that_add_up_over_many_steps_make_room_for_each_other(
         "Long.",
         faults=f"limit context_window={window} @2+",
     )
-    async with course.open(tools=[listing(course, LINE * 10_000)]) as chat:
+    patient = Limits(repeats_max=None)
+    tools = [listing(course, LINE * 10_000)]
+    async with course.open(tools=tools, limits=patient) as chat:
         await chat.send("Hi")
         turn = await chat.send("List it twelve times")
         assert turn.state is CONFIRMED

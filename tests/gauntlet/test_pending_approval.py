@@ -45,8 +45,8 @@ async def test_killed_with_a_question_open_it_is_asked_again_and_answered_once(
 ) -> None:
     course.script(reply(call("ask", what="a"), call("act", what="b")), "Fine.")
     with victims(course) as children:
-        child = children.start("", "first", "never said")
-        child.until("turn confirmed")
+        child = children.start("before TurnFailed", "first", "never said")
+        child.until("now")  # the question is still open, and is about to be closed
         child.kill()
     effects = {**effects, "act b": 1}
     async with course.open() as chat:

@@ -176,7 +176,7 @@ def settled(chat: Conversation) -> None:
     turn = chat.snapshot.turn
     if turn is not None:
         assert turn.state in ("confirmed", "failed")
-        undecided = (CallState.PROPOSED, CallState.APPROVED, CallState.DENIED)
+        undecided = (CallState.ASKED, CallState.APPROVED, CallState.DENIED)
         assert all(call.state in undecided for call in turn.open_calls)
 
 

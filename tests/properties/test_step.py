@@ -34,6 +34,7 @@ from detent_states.events import Event
 from detent_states.history import Exchange, History
 from detent_states.machine import Effect
 from detent_states.outcome import Outcome
+from detent_states.profile import Purpose
 from detent_states.replay import replay
 from detent_states.request import build
 from detent_states.rules import Context, check
@@ -194,7 +195,9 @@ def _obeyed(snapshot: Snapshot) -> Event:
         return ev.TurnOpened(snapshot.turns + 1, encode(text("next")))
     n, attempt = turn.number, turn.attempt
     match orders(snapshot):
-        case (Prepare(),) if turn.staged or turn.outcome is Outcome.RESUME:
+        case (Prepare(Purpose.MESSAGE),) if (
+            turn.staged or turn.outcome is Outcome.RESUME
+        ):
             return ev.RequestSent(n, attempt + 1)
         case (SendRequest(),) if turn.state == TurnState.SENT:
             return ev.ReplyConfirmed(n, attempt, reply(7, "end_turn", text()))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from detent_states import events as ev
-from detent_states.call import CallState, Closing
+from detent_states.call import Closing
 from detent_states.closing import closed_result
 from detent_states.commands import Rest
 from detent_states.encoding import encode
@@ -45,11 +45,11 @@ def call(id_: str, name: str = "look") -> dict[str, Any]:
     return {"type": "tool_use", "id": id_, "name": name, "input": {}}
 
 
-def search() -> dict[str, Any]:
+def search(number: int = 1) -> dict[str, Any]:
     """A server tool that the server has not finished."""
     return {
         "type": "server_tool_use",
-        "id": "srvtoolu_1",
+        "id": f"srvtoolu_{number}",
         "name": "web_search",
         "input": {},
     }
@@ -95,6 +95,8 @@ def legal_events(
         yield ev.Rewound(0)
         yield ev.Pinned("task", "never forget")
         yield ev.Pinned("task", None)
+    if not snapshot.said:
+        yield ev.Steered(snapshot.turns, encode(text(f"and {fresh}")))
     if turn is None:
         return
     n, attempt = turn.number, turn.attempt
@@ -112,7 +114,7 @@ def legal_events(
             for stop in STOPS:
                 yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, text()))
                 yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop))
-                searching = (text(), search())
+                searching = (text(), search(fresh))
                 yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, *searching))
                 two = (text(), call(f"toolu_{fresh}a"), call(f"toolu_{fresh}b"))
                 yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, *two))
@@ -136,11 +138,12 @@ def legal_events(
             for one in turn.open_calls:
                 id_ = one.use.id
                 yield ev.CallClosed(n, id_, Closing.RESULT, closed_result(id_, "x"))
-                if one.state is CallState.PROPOSED:
-                    yield ev.CallApproved(n, id_)
-                    yield ev.CallDenied(n, id_, "no")
-                if one.state in (CallState.PROPOSED, CallState.APPROVED):
-                    yield ev.CallStarted(n, id_, "key")
+                yield ev.CallAsked(n, id_, "this", 9.0)
+                yield ev.CallApproved(n, id_, one.digest)
+                yield ev.CallApproved(n, id_, "that")
+                yield ev.CallDenied(n, id_, "no")
+                yield ev.CallStarted(n, id_, "key", safe=id_.endswith("a"))
+                yield ev.CallLost(n, id_)
 
 
 def _summaries(snapshot: Snapshot, n: int, attempt: int) -> Iterator[Event]:

@@ -53,6 +53,7 @@ def key(snapshot: Snapshot) -> Hashable:
         turn.state,
         turn.purpose,
         bool(turn.content),
+        (len(snapshot.said), turn.taken),
         tuple((call.state, call.closing) for call in turn.calls),
         turn.outcome,
         turn.due is not None,
@@ -203,7 +204,7 @@ def test_the_machine_always_orders_something_or_waits_for_what_it_ordered() -> N
     for snapshot in graph().states.values():
         turn = snapshot.turn
         waiting = turn is not None and any(
-            c.state in (CallState.STARTED, CallState.UNKNOWN) for c in turn.open_calls
+            c.state in (CallState.STARTED, CallState.ASKED) for c in turn.open_calls
         )
         assert orders(snapshot) or waiting
 

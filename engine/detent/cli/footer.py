@@ -19,6 +19,7 @@ from detent.happenings import (
     Moved,
     PrefixChanged,
     RemedyTried,
+    Steered,
     Suspended,
     TextArrived,
     ThinkingArrived,
@@ -135,7 +136,7 @@ class Progress:
             case Suspended():
                 waits = Suspension(happening.why, happening.until)
                 return attrs.evolve(self, suspended=waits)
-            case PrefixChanged():
+            case PrefixChanged() | Steered():
                 return self
             case TurnEnded():
                 return attrs.evolve(

@@ -19,6 +19,7 @@ from detent.happenings import (
     Moved,
     PrefixChanged,
     RemedyTried,
+    Steered,
     Suspended,
     TextArrived,
     TurnEnded,
@@ -322,6 +323,8 @@ def transition_line(happening: Happening, clock: str) -> str | None:
             if not words:
                 return None
             line = f"{clock} turn={happening.turn} {words}"
+        case Steered():
+            line = f"{clock} turn={happening.turn} said waiting={happening.waiting}"
         case CallMoved():
             line = (
                 f"{clock} turn={happening.turn} call={happening.call}"

@@ -42,6 +42,7 @@ KINDS: Final[Mapping[FaultKind, str]] = {
     FaultKind.AUTH: "Credentials are missing, wrong or not allowed to do this.",
     FaultKind.BILLING: "Credit or a spend limit.",
     FaultKind.MODEL_GONE: "The model is unknown or retired.",
+    FaultKind.TOOL: "A tool said that the turn cannot go on.",
     FaultKind.LOCAL: "detent refused its own request before sending it.",
     FaultKind.BUDGET: "The turn used up what it was allowed.",
     FaultKind.CANCELLED: "The caller stopped the turn.",

@@ -301,7 +301,7 @@ class Database:
         self._demand_wal()
         if fresh:
             self._create()
-        (store_id,) = self.connection.execute("SELECT id FROM store").fetchone()
+        store_id = schema.store_id(self.connection, self.where)
         known = self.connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone()
         lacking = known is not None and not os.path.exists(head_path)
         self.head, notices = open_head(head_path, store_id, accept_loss=accept_loss)

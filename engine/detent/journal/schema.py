@@ -5,12 +5,12 @@ index, trigger and view in it are what is written here. A newer store, somebody 
 database or one with a trigger slipped in is refused before anything is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from sqlite3 import Connection
 from typing import Final
 
-from detent.errors import JournalVersionError
+from detent.errors import JournalCorruptError, JournalVersionError
 from detent.journal.chain import SEQUENCE_BITS, SEQUENCE_MAX
 from detent.journal.codec import FORMAT, KINDS
 from detent_states.writer import WriterState
@@ -124,7 +124,7 @@ def is_new(connection: Connection) -> bool:
 
 
 @contextmanager
-def reading(connection: Connection) -> Iterator[None]:
+def reading(connection: Connection) -> Generator[None]:
     """See one state of the database in several statements; a transaction that the
     caller began is used as it is."""
     if connection.in_transaction:
@@ -142,6 +142,21 @@ def identity(connection: Connection) -> tuple[int, int]:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(application), int(version)
+
+
+def store_id(connection: Connection, where: str) -> bytes:
+    """What tells this store from every other, since it was made.
+
+    Raises:
+        JournalCorruptError: It is no id any more.
+    """
+    match connection.execute("SELECT id FROM store").fetchone():
+        case (bytes() as found,) if len(found) == 16:
+            return found
+        case _:
+            raise JournalCorruptError(
+                where, "its own id is damaged", "restore it from a backup"
+            )
 
 
 def refuse(application: int, version: int, where: str) -> None:

@@ -1,7 +1,7 @@
 """Function tools: what the model may call, and what the engine may do with a call."""
 
-from detent.tools.definition import Tool, ToolCall, tool
+from detent.tools.definition import Reconciled, Tool, ToolCall, tool
 from detent.tools.execution import run_tool
 from detent.tools.results import fit_result
 
-__all__ = ["Tool", "ToolCall", "fit_result", "run_tool", "tool"]
+__all__ = ["Reconciled", "Tool", "ToolCall", "fit_result", "run_tool", "tool"]

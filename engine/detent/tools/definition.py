@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
 from typing import Any, Literal, TypeAlias, cast, final, overload
 
 import attrs
@@ -16,6 +17,16 @@ Effect: TypeAlias = Literal["once", "safe", "ask"]
 only, may be repeated. `ask`: a person decides before each call.
 """
 
+
+class Reconciled(StrEnum):
+    """What a tool's `reconcile` answers where it has no result to give."""
+
+    NOT_DONE = "not done"
+    """The call never had its effect."""
+    UNKNOWN = "unknown"
+    """Nobody can tell."""
+
+
 KEY_PARAMETER = "idempotency_key"
 """A tool with a parameter of this name is given the call's stable key in it."""
 
@@ -23,7 +34,7 @@ KEY_PARAMETER = "idempotency_key"
 @final
 @attrs.frozen
 class ToolCall:
-    """A call as a tool's `approve` predicate sees it.
+    """A call as a tool's `approve` sees it.
 
     Attributes:
         id: The `tool_use` id.
@@ -36,8 +47,15 @@ class ToolCall:
     input: Mapping[str, Any]
 
 
-Approve: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool]]
-"""Says yes or no to one call."""
+Approve: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool | None] | None]
+"""Says yes or no to one call, or None: a person decides, and the question is durable."""
+
+Reconcile: TypeAlias = Callable[[str], object | Awaitable[object]]
+"""Finds out by its key how a call ended whose end was not seen.
+
+It returns the call's result, or a `Reconciled`, and may raise `CorrectableToolError`
+where the call failed. It must have no effect of its own.
+"""
 
 
 @final
@@ -54,6 +72,9 @@ class Tool:
         timeout_seconds: How long one call may run.
         output_bytes_max: Longest result that is sent; the whole output is journaled.
         approve: Says yes or no before each call; None to run without asking.
+        approval_seconds: How long a person has to answer; None for as long as it takes.
+        grace_seconds: How long a call that was stopped may take to come to an end.
+        reconcile: Finds out how a call ended whose end was not seen.
         takes_key: The function has an `idempotency_key` parameter.
         is_async: The function is a coroutine function; others run in a thread.
     """
@@ -66,6 +87,9 @@ class Tool:
     timeout_seconds: float = 30.0
     output_bytes_max: int = 64 * 1024
     approve: Approve | None = None
+    approval_seconds: float | None = None
+    grace_seconds: float = 1.0
+    reconcile: Reconcile | None = None
     takes_key: bool = False
     is_async: bool = False
 
@@ -85,6 +109,9 @@ def tool(
     timeout: float = 30.0,
     max_output: int | str = "64 KiB",
     approve: Approve | None = None,
+    approval_timeout: float | None = None,
+    grace: float = 1.0,
+    reconcile: Reconcile | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
@@ -98,6 +125,9 @@ def tool(
     timeout: float = 30.0,
     max_output: int | str = "64 KiB",
     approve: Approve | None = None,
+    approval_timeout: float | None = None,
+    grace: float = 1.0,
+    reconcile: Reconcile | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
@@ -111,7 +141,12 @@ def tool(
         effect: "once" (default), "safe" or "ask"; see `Effect`.
         timeout: Seconds one call may run.
         max_output: Longest result that is sent, as bytes or like "64 KiB".
-        approve: Says yes or no before each call; may be async.
+        approve: Says yes or no before each call, or None to have a person asked; may
+            be async.
+        approval_timeout: Seconds a person has to answer; no limit by default.
+        grace: Seconds a call that is stopped may take to come to an end. One that takes
+            longer is left to itself, and told as one whose end was not seen.
+        reconcile: Finds out by a call's key how it ended, if that was not seen.
         name: Name for the model; the function's by default.
         description: What it does; from the docstring by default.
 
@@ -123,7 +158,11 @@ def tool(
         if isinstance(given, Tool):
             return given
         label = name or str(getattr(given, "__name__", given))
-        _check_options(label, effect, timeout)
+        _check_options(label, effect)
+        _check_seconds(label, "timeout", timeout)
+        _check_seconds(label, "grace", grace)
+        if approval_timeout is not None:
+            _check_seconds(label, "approval_timeout", approval_timeout)
         _check_signature(label, given)
         return _declared(
             given,
@@ -133,6 +172,9 @@ def tool(
             timeout_seconds=float(timeout),
             output_bytes_max=_bytes(label, max_output),
             approve=approve,
+            approval_seconds=approval_timeout,
+            grace_seconds=float(grace),
+            reconcile=reconcile,
         )
 
     return declare if function is None else declare(function)
@@ -141,7 +183,7 @@ def tool(
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-def _check_options(label: str, effect: str, timeout: object) -> None:
+def _check_options(label: str, effect: str) -> None:
     if not _NAME.fullmatch(label):
         raise ToolDefinitionError(
             label,
@@ -152,12 +194,21 @@ def _check_options(label: str, effect: str, timeout: object) -> None:
         raise ToolDefinitionError(
             label, f"effect {effect!r} is unknown", "use 'once', 'safe' or 'ask'"
         )
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
-        raise ToolDefinitionError(label, "timeout is no number", "give it in seconds")
-    if not 0 < timeout <= 86_400:
+
+
+def _check_seconds(label: str, option: str, seconds: object) -> None:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise ToolDefinitionError(label, f"{option} is no number", "give it in seconds")
+    if not 0 < seconds <= _SECONDS_MAX[option]:
         raise ToolDefinitionError(
-            label, f"timeout {timeout} s is out of range", "give 0 to 86400 seconds"
+            label,
+            f"{option} {seconds} s is out of range",
+            f"give more than 0, and at most {_SECONDS_MAX[option]} seconds",
         )
+
+
+_SECONDS_MAX = {"timeout": 86_400, "grace": 60, "approval_timeout": 365 * 86_400}
+"""The longest that each may be: a bound that is too long is none."""
 
 
 def _check_signature(label: str, function: Callable[..., Any]) -> None:

@@ -2,16 +2,26 @@
 
 import functools
 import json
-from typing import Any
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import Any, final
 
 import anyio
 import anyio.to_thread
 import attrs
 
-from detent.tools.definition import KEY_PARAMETER, Tool
+from detent.background import spawn
+from detent.errors import CorrectableToolError, TerminalToolError
+from detent.tools.definition import KEY_PARAMETER, Reconciled, Tool
 from detent.tools.results import fit_result
 from detent_states.call import Closing
+from detent_states.closing import UNKNOWN, closed_result
 from detent_states.reply import ToolUse
+
+NOT_DONE = (
+    "Not executed: this call was interrupted before it had any effect, as was found out"
+    " afterwards."
+)
 
 
 @attrs.frozen
@@ -22,11 +32,13 @@ class Ending:
         closing: Which truth its result tells.
         result: The `tool_result` block as JSON.
         output: The whole output where the result had to be cut.
+        stops: Why the turn cannot go on, where the tool said so; else empty.
     """
 
     closing: Closing
     result: bytes
     output: bytes = b""
+    stops: str = ""
 
 
 def unusable(use: ToolUse, tool: Tool | None) -> Ending | None:
@@ -44,34 +56,145 @@ def unusable(use: ToolUse, tool: Tool | None) -> Ending | None:
     return None
 
 
+@final
+class Run:
+    """One run of a tool, in a task of its own: whoever waits for it can leave.
+
+    So a tool that does not listen when it is cancelled holds nobody up longer than its
+    grace time: it is left to itself, and its call is told as one whose end was not seen.
+
+    Args:
+        tool: The tool.
+        use: The call; `use.input` is an object.
+        key: The call's idempotency key, given to tools that take one.
+        bytes_max: Longest result, if that is less than the tool's own.
+    """
+
+    def __init__(
+        self, tool: Tool, use: ToolUse, key: str, bytes_max: int | None = None
+    ) -> None:
+        self._tool = tool
+        self._use = use
+        own = tool.output_bytes_max
+        self._bytes_max = own if bytes_max is None else min(own, bytes_max)
+        self._given: dict[str, Any] = dict(use.input or {})
+        if tool.takes_key:
+            self._given[KEY_PARAMETER] = key
+        self._scope = anyio.CancelScope()
+        self._done = anyio.Event()
+        self._raised: BaseException | None = None
+        self.ending: Ending | None = None
+        """How it ended, as far as that was seen."""
+
+    async def wait(self) -> Ending:
+        """Run it within its time; whatever happens becomes its one result.
+
+        Only what is not meant to be caught passes through, and cancellation. `ending` then says what was seen nevertheless:
+        a tool that finishes within its grace time has finished.
+        """
+        spawn(self._work)
+        try:
+            with anyio.move_on_after(self._tool.timeout_seconds):
+                await self._done.wait()
+        finally:
+            if not self._done.is_set():
+                await self._stop()
+        if self._raised is not None:
+            raise self._raised
+        if self.ending is None:
+            self.ending = _timed_out(self._tool, self._use)
+        return self.ending
+
+    async def _work(self) -> None:
+        try:
+            with self._scope:
+                self.ending = await self._attempt()
+        except anyio.get_cancelled_exc_class():
+            raise  # the loop itself is being closed
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._raised = error
+        finally:
+            self._done.set()
+
+    async def _attempt(self) -> Ending | None:
+        tool, use = self._tool, self._use
+        try:
+            if tool.is_async:
+                value = await tool.validated(self._given)
+            else:
+                value = await anyio.to_thread.run_sync(
+                    functools.partial(tool.validated, self._given),
+                    abandon_on_cancel=True,
+                )
+            result, output = fit_result(use.id, value, bytes_max=self._bytes_max)
+        except TerminalToolError as error:
+            return attrs.evolve(_error(use, str(error)), stops=f"{tool.name}: {error}")
+        except CorrectableToolError as error:
+            return _error(use, str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure is a result
+            if self._scope.cancel_called:
+                return None  # it failed because it was stopped: nobody knows how far
+            return _error(use, _explain(tool, error))
+        return Ending(Closing.RESULT, result, output)
+
+    async def _stop(self) -> None:
+        """Cancel it, and give it its grace time to come to an end."""
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self._tool.grace_seconds):
+                await self._done.wait()
+
+
 async def run_tool(tool: Tool, use: ToolUse, key: str) -> Ending:
     """Run one call within its time; whatever happens becomes its one result.
-
-    Only cancellation passes through, because then the end was not seen.
 
     Args:
         tool: The tool.
         use: The call; `use.input` is an object.
         key: The call's idempotency key, given to tools that take one.
     """
-    given: dict[str, Any] = dict(use.input or {})
-    if tool.takes_key:
-        given[KEY_PARAMETER] = key
-    value: object = None
-    with anyio.move_on_after(tool.timeout_seconds) as scope:
-        try:
-            if tool.is_async:
-                value = await tool.validated(given)
-            else:
-                value = await anyio.to_thread.run_sync(
-                    functools.partial(tool.validated, given), abandon_on_cancel=True
-                )
-        except Exception as error:  # noqa: BLE001 - a tool's failure is its result
-            return _error(use, _explain(tool, error))
-    if scope.cancelled_caught:
-        return _timed_out(tool, use)
-    result, output = fit_result(use.id, value, bytes_max=tool.output_bytes_max)
+    return await Run(tool, use, key).wait()
+
+
+async def reconcile(
+    tool: Tool, use: ToolUse, key: str, bytes_max: int | None = None
+) -> Ending:
+    """Find out how a call ended whose end was not seen, as far as its tool can tell.
+
+    Args:
+        tool: The tool; without `reconcile` the outcome stays unknown.
+        use: The call.
+        key: The key it was started with.
+        bytes_max: Longest result, if that is less than the tool's own.
+    """
+    unknown = Ending(Closing.UNKNOWN, closed_result(use.id, UNKNOWN))
+    if tool.reconcile is None:
+        return unknown
+    value: object = Reconciled.UNKNOWN
+    try:
+        with anyio.move_on_after(tool.timeout_seconds):
+            value = await _called(tool.reconcile, key)
+    except CorrectableToolError as error:
+        return _error(use, str(error))
+    except Exception:  # noqa: BLE001 - who cannot tell has not told
+        return unknown
+    if value is Reconciled.NOT_DONE:
+        return Ending(Closing.NOT_EXECUTED, closed_result(use.id, NOT_DONE))
+    if value is Reconciled.UNKNOWN:
+        return unknown
+    own = tool.output_bytes_max
+    most = own if bytes_max is None else min(own, bytes_max)
+    result, output = fit_result(use.id, value, bytes_max=most)
     return Ending(Closing.RESULT, result, output)
+
+
+async def _called(asked: Callable[[str], Any], key: str) -> object:
+    """What a function says that may be async; one that is not runs in a thread."""
+    if iscoroutinefunction(asked):
+        return await asked(key)
+    return await anyio.to_thread.run_sync(
+        functools.partial(asked, key), abandon_on_cancel=True
+    )
 
 
 def _timed_out(tool: Tool, use: ToolUse) -> Ending:
@@ -87,7 +210,7 @@ def _timed_out(tool: Tool, use: ToolUse) -> Ending:
     return Ending(Closing.UNKNOWN, result)
 
 
-def _explain(tool: Tool, error: Exception) -> str:
+def _explain(tool: Tool, error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, ValueError) and cause is not None:
         # The SDK hides what was wrong with the arguments in the cause; the model

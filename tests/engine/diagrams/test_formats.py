@@ -75,11 +75,11 @@ def test_dot_quotes_what_it_is_given() -> None:
 
 
 def test_dot_marks_final_states_taken_rows_and_the_current_state() -> None:
-    drawing = render(CALL, "dot", path=[CALL.transitions[0]], current="approved")
+    drawing = render(CALL, "dot", path=[CALL.transitions[0]], current="asked")
 
     assert re.findall(r'"(\w+)" \[.*peripheries=2', drawing) == ["closed"]
-    assert re.findall(r'"(\w+)" \[.*penwidth=4', drawing) == ["approved"]
-    assert re.findall(r'-> "(\w+)" \[.*penwidth=2.6', drawing) == ["approved"]
+    assert re.findall(r'"(\w+)" \[.*penwidth=4', drawing) == ["asked"]
+    assert re.findall(r'-> "(\w+)" \[.*penwidth=2.6', drawing) == ["asked"]
 
 
 def test_dark_theme_changes_colours_only() -> None:

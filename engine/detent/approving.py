@@ -1,0 +1,143 @@
+"""What people decide about calls, and what they say while a turn runs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from detent.driver import Driver
+from detent.errors import ApprovalError
+from detent.settings import user_blocks
+from detent.standing import Standing
+from detent.turn import Turn
+from detent_states import events as ev
+from detent_states.call import CallState
+from detent_states.errors import IllegalEventError
+from detent_states.snapshot import Call
+
+
+class Approving(Standing, ABC):
+    """What a person has a say in; a base of `Conversation`."""
+
+    _lock: anyio.Lock
+    _keys: dict[str, int]
+
+    @abstractmethod
+    async def _drive(self) -> Turn:
+        """Run the turn until it rests."""
+
+    @abstractmethod
+    def _rested(self, driver: Driver) -> Turn:
+        """The turn as it rests now."""
+
+    async def approve(self, call: str, *, digest: str | None = None) -> Turn:
+        """Say yes to a call that waits, and go on once every call is decided.
+
+        The yes is for exactly the call that the question was about, and is used up when
+        it starts. A message that is sent instead closes the call as not executed.
+
+        Args:
+            call: The `tool_use` id; see `Turn.awaiting`.
+            digest: What was looked at (`CallReport.digest`), if the call may have
+                changed since: an answer to another question does not count.
+
+        Raises:
+            IllegalEventError: No such call waits; it may have been decided already.
+            ApprovalError: The question was another one, or is over; nothing ran.
+        """
+        async with self._lock:
+            number, waiting = self._awaiting(call)
+            self._demand_same(waiting, digest)
+            return await self._decide(ev.CallApproved(number, call, waiting.digest))
+
+    async def deny(self, call: str, reason: str = "the user said no") -> Turn:
+        """Say no to a call that waits, and go on once every call is decided.
+
+        Args:
+            call: The `tool_use` id; see `Turn.awaiting`.
+            reason: What the model is told.
+
+        Raises:
+            IllegalEventError: No such call waits.
+        """
+        async with self._lock:
+            number, _ = self._awaiting(call)
+            return await self._decide(ev.CallDenied(number, call, reason))
+
+    async def steer(
+        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
+    ) -> bool:
+        """Say something into the turn that runs; it is durable when this returns.
+
+        It is said once, in order, with the next request that may say it: behind the
+        results of the calls that run, or once the reply is there. A turn that is stopped
+        keeps it for the next one; one that the server refuses for good takes it along
+        when it is given up.
+
+        Args:
+            content: Text, or content blocks as the API takes them.
+            key: Idempotency key: what was said with the same key before is not said
+                again.
+
+        Returns:
+            True if a turn runs; if none does, the next one begins with it, and `retry()`
+            sends it at once.
+
+        Raises:
+            SettingsError: `content` is no user content.
+            ConversationClosedError: The conversation is closed.
+            JournalError: The journal failed; nothing was said.
+        """
+        blocks = user_blocks(content)
+        driver = self._open_driver()
+        if key is None or key not in self._keys:
+            number = driver.snapshot.turns
+            driver.flush()
+            driver.apply(ev.Steered(number, blocks, key))
+            driver.flush()
+            if key is not None:
+                self._keys[key] = number
+        return driver.running
+
+    def _awaiting(self, call: str) -> tuple[int, Call]:
+        """The turn in which that call waits for an answer, and the call."""
+        turn = self._open_driver().snapshot.turn
+        waiting = () if turn is None else turn.open_calls
+        asked = [one for one in waiting if one.state is CallState.ASKED]
+        for one in asked:
+            if turn is not None and one.use.id == call:
+                return turn.number, one
+        legal = tuple(one.use.id for one in asked)
+        raise IllegalEventError("call", "none", f"decide about {call}", legal)
+
+    def _demand_same(self, call: Call, digest: str | None) -> None:
+        """Let a yes count only for the question that was asked, while it is asked."""
+        driver = self._open_driver()
+        id_ = call.use.id
+        driver.expire()
+        driver.flush()
+        turn = driver.turn
+        found = turn.call(id_)
+        if found is None or found.state is not CallState.ASKED:
+            raise ApprovalError(
+                id_,
+                "the time to answer is over; it was denied, and nothing ran",
+                "retry() tells the model so, send() says something else",
+            )
+        if driver.ask_anew(call) or (digest is not None and digest != call.digest):
+            driver.flush()
+            raise ApprovalError(
+                id_,
+                "it is not the call any more that was looked at; nothing ran",
+                "look at Turn.awaiting again, then approve() or deny()",
+            )
+
+    async def _decide(self, event: ev.CallApproved | ev.CallDenied) -> Turn:
+        driver = self._open_driver()
+        driver.flush()
+        driver.apply(event)
+        driver.flush()
+        if any(c.state is CallState.ASKED for c in driver.turn.open_calls):
+            return self._rested(driver)
+        return await self._drive()

@@ -1,0 +1,93 @@
+"""What happens to one call: the only place where a call moves."""
+
+from typing import assert_never
+
+import attrs
+
+from detent_states import events as ev
+from detent_states.call import CALL, CallState, Closing
+from detent_states.encoding import encode
+from detent_states.errors import IllegalEventError
+from detent_states.reply import ToolUse
+from detent_states.snapshot import Call, Turn
+from detent_states.thread import Fire
+from detent_states.turn import TurnState
+
+
+def moved_calls(
+    turn: Turn,
+    event: ev.CallAsked
+    | ev.CallApproved
+    | ev.CallDenied
+    | ev.CallStarted
+    | ev.CallLost
+    | ev.CallClosed,
+    fire: Fire,
+) -> tuple[Call, ...]:
+    """The calls of a turn after what happened to one of them.
+
+    Raises:
+        IllegalEventError: That is not legal where the call, or its turn, stands.
+    """
+    call = turn.call(event.call)
+    if call is None or turn.state != TurnState.CONFIRMED:
+        raise IllegalEventError(
+            CALL.name,
+            turn.state,
+            f"{type(event).__name__} {event.call}",
+            tuple(one.use.id for one in turn.open_calls),
+        )
+    match event:
+        case ev.CallAsked():
+            trigger = "ask"
+            changed = attrs.evolve(call, digest=event.digest, expires=event.expires)
+        case ev.CallApproved():
+            trigger = "approve"
+            changed = attrs.evolve(call, digest=event.digest, expires=None)
+        case ev.CallDenied():
+            trigger, changed = "deny", attrs.evolve(call, note=event.reason)
+        case ev.CallStarted():
+            trigger = "start"
+            changed = attrs.evolve(call, key=event.key, safe=event.safe)
+        case ev.CallLost():
+            trigger, changed = "lose", call
+        case ev.CallClosed():
+            trigger = "close"
+            changed = attrs.evolve(call, closing=event.closing, result=event.result)
+        case _:
+            assert_never(event)
+    row = fire(CALL, call.state, trigger, call, event)
+    changed = attrs.evolve(changed, state=CallState(row.target))
+    return tuple(changed if one is call else one for one in turn.calls)
+
+
+def started(turn: Turn) -> int:
+    """How many calls of a turn were run, or may have been."""
+    ran = (Closing.RESULT, Closing.ERROR, Closing.UNKNOWN)
+    return sum(
+        call.closing in ran or call.state in (CallState.STARTED, CallState.UNKNOWN)
+        for call in (*turn.done, *turn.calls)
+    )
+
+
+def repeats(turn: Turn, use: ToolUse) -> int:
+    """How often in a row the same call had the same result in a turn, up to now.
+
+    Where it was not run in between, the model was told so, and it counts anew: what is
+    asked for again and again may be a matter of waiting.
+    """
+    count, last = 0, None
+    for call in reversed(turn.done):
+        if call.use.name != use.name or call.use.input != use.input:
+            continue
+        found = (call.closing, _said(call))
+        last = last or found
+        if found != last or call.closing not in (Closing.RESULT, Closing.ERROR):
+            break
+        count += 1
+    return count
+
+
+def _said(call: Call) -> bytes:
+    """What a result says, without the id of the call that it answers."""
+    return call.result.replace(encode(call.use.id), b"", 1)

@@ -1,0 +1,34 @@
+"""What is said while a turn runs: it waits, and goes along at the next legal place.
+
+It leaves the queue only by a commit, so a request that failed has delivered nothing.
+"""
+
+from typing import Any
+
+from detent_states.faults import STOPPED
+from detent_states.outcome import Outcome
+from detent_states.profile import Purpose
+from detent_states.snapshot import Snapshot, Turn
+
+
+def with_said(turn: Turn, said: tuple[bytes, ...]) -> dict[str, Any]:
+    """What waits goes along, behind what is staged already: fields of `Turn`."""
+    if turn.purpose is not Purpose.MESSAGE or turn.outcome is Outcome.RESUME:
+        return {}  # what the server paused goes back exactly as it is
+    waiting = said[turn.taken :]
+    if not waiting:
+        return {}
+    parts = (turn.content, *waiting) if turn.content else waiting
+    return {"content": b",".join(parts), "taken": len(said)}
+
+
+def still_waiting(snapshot: Snapshot, last: Turn) -> tuple[bytes, ...]:
+    """What waits once a turn is given up that had taken some of it along.
+
+    It waits on where the turn was only stopped. Otherwise it is given up with the rest
+    of what the turn said: it may be what was refused, and what cannot be said must not
+    be in the way of everything that is said later.
+    """
+    if last.fault is None or last.fault.kind in STOPPED:
+        return snapshot.said
+    return snapshot.said[last.taken :]

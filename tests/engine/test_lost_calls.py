@@ -1,0 +1,288 @@
+"""Calls whose end nobody saw: found out about where possible, and never made up."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.engine.lab import Lab, lab
+
+from detent import (
+    CallState,
+    Closing,
+    Conversation,
+    CorrectableToolError,
+    FaultKind,
+    Limits,
+    Reconciled,
+    TerminalToolError,
+    Tool,
+    TurnState,
+    tool,
+)
+from detent.journal import SQLiteStore
+from detent.simulator import call, reply
+from detent_states.events import CallClosed, CallStarted, ConversationOpened, Event
+
+__all__ = ["lab"]
+pytestmark = pytest.mark.anyio
+
+
+def recorded(lab: Lab, name: str = "a") -> list[Event]:
+    """Everything the journal records of a conversation."""
+    store = SQLiteStore(lab.store)
+    try:
+        return [entry.event for entry in store.read(name)]
+    finally:
+        store.close()
+
+
+async def killed_in_the_call(lab: Lab, tools: list[Tool], **options: Any) -> str:
+    """A conversation as a process leaves it that is killed while its call runs.
+
+    It is the record of a whole turn, cut behind the start of its first call.
+    """
+    async with lab.open("whole", tools=tools, **options) as chat:
+        await chat.send("Go")
+    events = recorded(lab, "whole")
+    cut = next(i for i, e in enumerate(events) if isinstance(e, CallStarted))
+    store = SQLiteStore(lab.store)
+    journal = store.open("cut")
+    assert isinstance(events[0], ConversationOpened)
+    journal.append(events[: cut + 1])
+    store.close()
+    lab.ran.clear()
+    return "cut"
+
+
+def payment(lab: Lab, reconcile: Callable[[str], Any] | None) -> Tool:
+    @tool(effect="once", reconcile=reconcile)
+    async def pay(amount: int, idempotency_key: str) -> str:
+        """Pay."""
+        lab.ran.append(f"pay {amount} {idempotency_key}")
+        return "paid"
+
+    return pay
+
+
+def says(chat: Conversation) -> str:
+    turn = chat.turn
+    assert turn is not None
+    return str(json.loads(turn.calls[0].result)["content"])
+
+
+async def test_what_is_found_out_is_the_result_and_the_call_does_not_run_again(
+    lab: Lab,
+) -> None:
+    keys: list[str] = []
+
+    async def ask_the_bank(key: str) -> str:
+        keys.append(key)
+        return "paid before"
+
+    pay = payment(lab, ask_the_bank)
+    lab.script(call("pay", amount=1), "Paid.", "Good.")
+    name = await killed_in_the_call(lab, [pay])
+    async with lab.open(name, tools=[pay]) as chat:
+        assert chat.turn is not None
+        assert chat.turn.calls[0].state is CallState.UNKNOWN
+        turn = await chat.retry()
+
+        assert turn.state is TurnState.CONFIRMED
+        assert says(chat) == "paid before"
+        assert turn.calls[0].closing is Closing.RESULT
+    assert lab.ran == []
+    started = [e.key for e in recorded(lab, name) if isinstance(e, CallStarted)]
+    assert keys == started
+
+
+def never_was(_: str) -> Reconciled:
+    return Reconciled.NOT_DONE
+
+
+def cannot_tell(_: str) -> Reconciled:
+    return Reconciled.UNKNOWN
+
+
+def is_down(_: str) -> str:
+    raise ConnectionError("the bank is closed")
+
+
+def was_refused(_: str) -> str:
+    raise CorrectableToolError("no such account")
+
+
+@pytest.mark.parametrize(
+    ("reconcile", "closing", "told"),
+    [
+        (never_was, Closing.NOT_EXECUTED, "Not executed"),
+        (cannot_tell, Closing.UNKNOWN, "outcome unknown"),
+        (is_down, Closing.UNKNOWN, "outcome unknown"),
+        (was_refused, Closing.ERROR, "no such account"),
+        (None, Closing.UNKNOWN, "outcome unknown"),
+    ],
+)
+@pytest.mark.parametrize("go_on", ["retry", "send"])
+async def test_the_model_is_told_what_is_known_and_no_more(
+    lab: Lab,
+    reconcile: Callable[[str], Any] | None,
+    closing: Closing,
+    told: str,
+    go_on: str,
+) -> None:
+    pay = payment(lab, reconcile)
+    lab.script(call("pay", amount=1), "Paid.", "Good.")
+    name = await killed_in_the_call(lab, [pay])
+    async with lab.open(name, tools=[pay]) as chat:
+        turn = await (chat.retry() if go_on == "retry" else chat.send("And now?"))
+
+        assert turn.state is TurnState.CONFIRMED
+    closed = [e for e in recorded(lab, name) if isinstance(e, CallClosed)]
+    assert lab.ran == []
+    assert told in json.dumps(lab.bodies[-1])
+    assert [e.closing for e in closed] == [closing]
+
+
+async def test_a_call_that_only_reads_is_made_again_after_a_crash(lab: Lab) -> None:
+    lab.script(call("look", path="a"), "Seen.", "Seen again.")
+    name = await killed_in_the_call(lab, lab.tools())
+    async with lab.open(name) as chat:
+        turn = await chat.retry()
+
+        assert turn.state is TurnState.CONFIRMED
+        assert says(chat) == "contents of a"
+    assert lab.ran == ["look a"]
+
+
+async def test_a_call_that_is_safe_now_and_was_not_then_is_not_made_again(
+    lab: Lab,
+) -> None:
+    @tool(effect="once")
+    async def look(path: str) -> str:
+        """Look at something."""
+        return path
+
+    lab.script(call("look", path="a"), "Seen.", "I see.")
+    name = await killed_in_the_call(lab, [look])
+    async with lab.open(name) as chat:
+        await chat.retry()
+
+        assert "outcome unknown" in says(chat)
+    assert lab.ran == []
+
+
+async def test_a_call_past_its_time_is_asked_about_too(lab: Lab) -> None:
+    @tool(timeout=0.01, reconcile=lambda key: f"done as {len(key)}")
+    async def slow() -> str:
+        """Be slow."""
+        import anyio
+
+        await anyio.sleep_forever()
+        return ""
+
+    lab.script(call("slow"), "Good.")
+    async with lab.open(tools=[slow]) as chat:
+        turn = await chat.send("Go")
+
+        assert turn.calls[0].closing is Closing.RESULT
+        assert says(chat) == "done as 32"
+
+
+async def test_a_correctable_failure_is_told_word_for_word(lab: Lab) -> None:
+    @tool
+    async def pay(amount: int) -> str:
+        """Pay."""
+        raise CorrectableToolError(f"{amount} is more than the limit of 5")
+
+    lab.script(call("pay", amount=9), "Less then.")
+    async with lab.open(tools=[pay]) as chat:
+        turn = await chat.send("Go")
+
+        assert says(chat) == "9 is more than the limit of 5"
+        assert turn.calls[0].closing is Closing.ERROR
+        assert turn.text == "Less then."
+
+
+async def test_a_terminal_failure_stops_the_turn_once_its_calls_have_ended(
+    lab: Lab,
+) -> None:
+    @tool
+    async def log_in() -> str:
+        """Log in."""
+        raise TerminalToolError("the account is locked")
+
+    tools = [*lab.tools(), log_in]
+    lab.script(reply(call("log_in"), call("act", what="a")), "I see.")
+    async with lab.open(tools=tools) as chat:
+        turn = await chat.send("Go")
+
+        assert turn.state is TurnState.FAILED
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.TOOL
+        assert "the account is locked" in turn.fault.message
+        assert [c.closing for c in turn.calls] == [Closing.ERROR, Closing.RESULT]
+        assert len(lab.bodies) == 1
+
+        again = await chat.retry()
+        assert again.text == "I see."
+        assert "the account is locked" in json.dumps(lab.bodies[-1])
+
+
+async def test_the_same_call_with_the_same_result_is_not_made_for_ever(
+    lab: Lab,
+) -> None:
+    lab.script(*[call("look", path="a")] * 5, "Enough.")  # told once, then let again
+    async with lab.open(limits=Limits(repeats_max=3)) as chat:
+        turn = await chat.send("Go")
+
+        assert turn.text == "Enough."
+        assert lab.ran == ["look a"] * 4
+        assert turn.calls[3].closing is Closing.NOT_EXECUTED
+        assert "3 times in a row" in json.loads(turn.calls[3].result)["content"]
+
+
+async def test_the_same_call_with_another_result_each_time_goes_on(lab: Lab) -> None:
+    @tool(effect="safe")
+    async def poll() -> str:
+        """Ask whether it is done."""
+        lab.ran.append("poll")
+        return f"{len(lab.ran)} of 6"
+
+    lab.script(*[call("poll")] * 6, "Done.")
+    async with lab.open(tools=[poll], limits=Limits(repeats_max=2)) as chat:
+        await chat.send("Go")
+
+    assert len(lab.ran) == 6
+
+
+async def test_a_turn_runs_no_more_calls_than_it_may(lab: Lab) -> None:
+    answers = [call("act", what=str(n)) for n in range(4)]
+    lab.script(reply(*answers[:3]), answers[3], "Enough.")
+    async with lab.open(limits=Limits(calls_per_turn_max=2)) as chat:
+        turn = await chat.send("Go")
+
+        assert sorted(lab.ran) == ["act 0", "act 1"]
+        assert [c.closing for c in turn.calls] == [Closing.RESULT] * 2 + [
+            Closing.NOT_EXECUTED
+        ] * 2
+
+
+async def test_a_result_takes_no_more_than_its_share_of_the_room_that_is_left(
+    lab: Lab,
+) -> None:
+    @tool(effect="safe")
+    async def flood() -> str:
+        """Say far too much."""
+        return "x" * 60_000
+
+    lab.script(reply(call("flood"), call("flood")), "Much.")
+    from detent import CompactionPolicy
+
+    policy = CompactionPolicy(window=12_000)
+    async with lab.open(tools=[flood], compaction=policy, max_tokens=500) as chat:
+        turn = await chat.send("Go")
+
+        assert turn.state is TurnState.CONFIRMED
+        assert all(len(c.result) < 7_000 for c in turn.calls)
+    outputs = [e.output for e in recorded(lab) if isinstance(e, CallClosed)]
+    assert outputs == [b"x" * 60_000] * 2

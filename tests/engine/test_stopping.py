@@ -1,0 +1,264 @@
+"""Stopping always works, keeps what was finished, and says what nobody saw."""
+
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anthropic
+import anyio
+import httpx2
+import pytest
+from tests.engine.lab import Lab, lab
+
+from detent import (
+    CallMoved,
+    Closing,
+    Conversation,
+    Cursor,
+    FaultKind,
+    Moved,
+    Tool,
+    TurnState,
+    tool,
+)
+from detent.clock import SystemClock
+from detent.simulator import call
+from detent.simulator.transport import SimulatorTransport
+
+__all__ = ["lab"]
+pytestmark = pytest.mark.anyio
+
+GUARD_SECONDS = 30
+"""Far longer than anything here takes: a hang fails instead of hanging."""
+
+
+class Deaf:
+    """A tool that does not listen when it is cancelled, until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = anyio.Event()
+        self.let_go = anyio.Event()
+        self.over = anyio.Event()
+
+    def tool(self, **options: Any) -> Tool:
+        @tool(grace=0.01, **options)
+        async def deaf() -> str:
+            """Hear nothing."""
+            self.begun.set()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self.let_go.wait()
+                return "done after all"
+            finally:
+                self.over.set()
+
+        return deaf
+
+
+async def by_interrupt(chat: Conversation, _: anyio.CancelScope) -> None:
+    await chat.interrupt()
+
+
+async def by_cancelling(_: Conversation, scope: anyio.CancelScope) -> None:
+    scope.cancel()
+
+
+async def by_closing(chat: Conversation, _: anyio.CancelScope) -> None:
+    await chat.close()
+
+
+@pytest.mark.parametrize("stop", [by_interrupt, by_cancelling, by_closing])
+async def test_a_tool_that_does_not_listen_holds_nobody_up(
+    lab: Lab, stop: Callable[[Conversation, anyio.CancelScope], Awaitable[None]]
+) -> None:
+    deaf = Deaf()
+    lab.script(call("deaf"), "Good.")
+    with anyio.fail_after(GUARD_SECONDS):
+        async with lab.open(tools=[deaf.tool()]) as chat:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(chat.send, "Go")
+                    await deaf.begun.wait()
+                    await stop(chat, scope)
+        async with lab.open(tools=[deaf.tool()]) as chat:
+            assert chat.turn is not None
+            assert chat.turn.state is TurnState.FAILED
+            assert [c.closing for c in chat.turn.calls] == [Closing.UNKNOWN]
+            before = chat.snapshot
+            deaf.let_go.set()  # its end comes too late, and changes nothing
+            await deaf.over.wait()
+            assert chat.snapshot is before
+            turn = await chat.send("And now?")
+
+            assert turn.text == "Good."
+            assert "outcome unknown" in json.dumps(lab.bodies[-1])
+
+
+async def test_past_its_time_too_and_the_turn_goes_on(lab: Lab) -> None:
+    deaf = Deaf()
+    lab.script(call("deaf"), "Good.")
+    with anyio.fail_after(GUARD_SECONDS):
+        async with lab.open(tools=[deaf.tool(timeout=0.01)]) as chat:
+            turn = await chat.send("Go")
+            deaf.let_go.set()
+
+            assert turn.text == "Good."
+            assert turn.calls[0].closing is Closing.UNKNOWN
+
+
+async def test_a_thread_that_goes_on_holds_nobody_up(lab: Lab) -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    @tool
+    def plod() -> str:
+        """Work in a thread."""
+        begun.set()
+        let_go.wait(GUARD_SECONDS)
+        return "done"
+
+    lab.script(call("plod"), "Good.")
+    try:
+        with anyio.fail_after(GUARD_SECONDS):
+            async with lab.open(tools=[plod]) as chat:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(chat.send, "Go")
+                    await anyio.to_thread.run_sync(begun.wait, GUARD_SECONDS)
+                    await chat.interrupt()
+                assert chat.turn is not None
+                assert chat.turn.calls[0].closing is Closing.UNKNOWN
+                turn = await chat.send("And now?")
+
+                assert turn.text == "Good."
+    finally:
+        let_go.set()
+
+
+async def test_what_comes_to_its_end_in_its_grace_time_has_come_to_its_end(
+    lab: Lab,
+) -> None:
+    """The effect was there: to call it unknown would be less than what is known."""
+    begun = anyio.Event()
+
+    @tool
+    async def finish() -> str:
+        """Finish what was begun."""
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            lab.ran.append("finished")
+            return "finished"  # noqa: B012 - that is what such tools do
+
+    lab.script(call("finish"), "Good.")
+    with anyio.fail_after(GUARD_SECONDS):
+        async with lab.open(tools=[finish]) as chat:
+            async with anyio.create_task_group() as group:
+                group.start_soon(chat.send, "Go")
+                await begun.wait()
+                await chat.interrupt()
+            assert chat.turn is not None
+            assert chat.turn.fault is not None
+            assert chat.turn.fault.kind is FaultKind.CANCELLED
+            assert chat.turn.calls[0].closing is Closing.RESULT
+        async with lab.open(tools=[finish]) as chat:
+            assert chat.turn is not None
+            assert chat.turn.calls[0].closing is Closing.RESULT
+            await chat.retry()
+
+            assert "finished" in json.dumps(lab.bodies[-1])
+    assert lab.ran == ["finished"]
+
+
+async def test_a_tool_that_fails_because_it_is_stopped_has_an_unknown_outcome(
+    lab: Lab,
+) -> None:
+    begun = anyio.Event()
+
+    @tool
+    async def break_down() -> str:
+        """Break down when stopped."""
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        except BaseException as error:
+            raise RuntimeError("rolled back, or not") from error
+        return ""
+
+    lab.script(call("break_down"), "Good.")
+    with anyio.fail_after(GUARD_SECONDS):
+        async with lab.open(tools=[break_down]) as chat:
+            async with anyio.create_task_group() as group:
+                group.start_soon(chat.send, "Go")
+                await begun.wait()
+                await chat.interrupt()
+            assert chat.turn is not None
+            assert chat.turn.calls[0].closing is Closing.UNKNOWN
+
+
+STATES = ("pending", "sent", "failed", "confirmed", "compacting")
+ENGINE_SECONDS = 0.1
+
+KEPT_THERE = {
+    "sent": "slow headers 30s @1",
+    "failed": "529 @1",
+    "compacting": "slow headers 30s @2",
+}
+"""What keeps a turn in a state until it is stopped there."""
+
+
+async def never(_: object) -> None:
+    """A hook that keeps a turn in `pending`."""
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_in_every_state_it_costs_the_engine_less_than_a_tenth_of_a_second(
+    lab: Lab, state: str
+) -> None:
+    """In processor time, which a busy machine does not change: from the order to stop
+    until the turn rests."""
+    compacts = state in ("pending", "compacting")
+    answers = [call("hang", what="x")] if state == "confirmed" else ["One."]
+    lab.script(*answers, "Good.", "Good.", faults=KEPT_THERE.get(state, ""))
+    transport = SimulatorTransport(lab.simulator, sleep=anyio.sleep)
+    client = anthropic.AsyncAnthropic(
+        api_key="test", http_client=httpx2.AsyncClient(transport=transport)
+    )
+    hook = never if state == "pending" else None
+    options: dict[str, Any] = {"client": client, "clock": SystemClock()}
+    async with lab.open(before_compaction=hook, **options) as chat:
+        if compacts:
+            await chat.send("Hello")
+        cursor, began = chat.cursor, 0.0
+        with anyio.fail_after(GUARD_SECONDS):
+            async with anyio.create_task_group() as group:
+                if compacts:
+                    group.start_soon(chat.compact)
+                else:
+                    group.start_soon(chat.send, "Go")
+                if state != "pending":
+                    await once_there(chat, cursor, state)
+                await anyio.wait_all_tasks_blocked()
+                assert chat.state == state
+                began = time.thread_time()
+                assert await chat.interrupt()
+        spent = time.thread_time() - began
+
+        assert chat.state is TurnState.FAILED
+        assert spent < ENGINE_SECONDS
+        turn = await chat.send("And now?")
+        assert turn.state is TurnState.CONFIRMED
+
+
+async def once_there(chat: Conversation, cursor: Cursor, state: str) -> None:
+    """Return once the turn stands in a state in which something keeps it."""
+    async for happening in chat.watch(cursor):
+        match happening:
+            case CallMoved() if state == "confirmed" and happening.state == "started":
+                return
+            case Moved() if state != "confirmed" and happening.target == state:
+                return
+            case _:
+                pass
