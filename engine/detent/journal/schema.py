@@ -5,7 +5,7 @@ index, trigger and view in it are what is written here. A newer store, somebody 
 database or one with a trigger slipped in is refused before anything is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from sqlite3 import Connection
 from typing import Final
@@ -124,7 +124,7 @@ def is_new(connection: Connection) -> bool:
 
 
 @contextmanager
-def reading(connection: Connection) -> Iterator[None]:
+def reading(connection: Connection) -> Generator[None]:
     """See one state of the database in several statements; a transaction that the
     caller began is used as it is."""
     if connection.in_transaction:
@@ -134,7 +134,16 @@ def reading(connection: Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite ends some that fail by itself
+            connection.execute("ROLLBACK")
+
+
+def header(connection: Connection) -> tuple[int, int] | None:
+    """The application id and the version of a database; None for an empty one."""
+    with reading(connection):
+        found = identity(connection)
+        tables = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    return found if any(found) or tables is not None else None
 
 
 def identity(connection: Connection) -> tuple[int, int]:
