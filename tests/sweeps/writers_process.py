@@ -27,7 +27,7 @@ from tests.sweeps.writers_history import (
 )
 
 from detent.errors import JournalError, LeaseLostError
-from detent.journal import SQLiteStore, lease, sqlite
+from detent.journal import SQLiteStore, database, lease, sqlite
 from detent.journal.handle import SQLiteJournal
 from detent.journal.owner import Owner
 
@@ -339,6 +339,9 @@ class Warden:
         ear, mouth = os.pipe()
 
         def work() -> None:
+            # Nor does it wait long for one that was stopped while it opened the store.
+            setattr(database, "_SWITCHES_MAX", 1)  # noqa: B010 - for type checkers
+            setattr(database, "connect", impatient)  # noqa: B010 - the same
             self._course.plant()
             Worker(self._folder, number, self._course.seed, mouth).run(share)
 
