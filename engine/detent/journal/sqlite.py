@@ -13,6 +13,7 @@ from detent.journal import anchor, lease, records
 from detent.journal.anchor import Anchor, name_digest
 from detent.journal.database import Connect, Database, Synchronous, connect
 from detent.journal.handle import Clock, SQLiteJournal, transact
+from detent.journal.listing import listings
 from detent.journal.owner import Owner, is_gone
 from detent.journal.records import Conversation, Record
 from detent.journal.trouble import SQLiteTrouble, translate
@@ -162,21 +163,7 @@ class SQLiteStore:
             JournalError: The store cannot be read.
         """
         with self._use(self.path) as connection:
-            return [
-                Listing(
-                    name,
-                    entries,
-                    parent,
-                    str(holder)
-                    if state == "held"
-                    and not self._gone(number, epoch, holder, expires)
-                    else None,
-                    epoch,
-                )
-                for number, name, parent, entries, state, epoch, holder, expires in (
-                    lease.listed(connection)
-                )
-            ]
+            return listings(connection, self._gone)
 
     def close(self) -> None:
         """Close every handle and give back the file. Idempotent."""
