@@ -1,7 +1,9 @@
 """What a store holds, in a list: read in one statement, or from a file nobody opened.
 
 `glance` is for looking only. It opens the file for reading, makes nothing beside it,
-takes no lease and leaves the log of a process that was killed as it is.
+takes no lease and leaves the log of a process that was killed as it is. Only where
+another process closes the store at that very moment, an empty log may be left behind,
+which the next opening removes.
 """
 
 import os
