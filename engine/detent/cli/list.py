@@ -91,7 +91,7 @@ def listed(found: Sequence[Listing], look: Look, width: int, now: float) -> str:
         now: Seconds since the epoch.
     """
     if not found:
-        return "There is no conversation yet; detent chat begins one.\n"
+        return "No conversation yet; detent chat begins one.\n"
     names = [one_line(one.name) for one in found]
     columns = [
         [str(one.turns) for one in found],

@@ -2,8 +2,8 @@
 
 `glance` is for looking only. It opens the file for reading, makes nothing beside it,
 takes no lease and leaves the log of a process that was killed as it is. Only where
-another process closes the store at that very moment, an empty log may be left behind,
-which the next opening removes.
+another process closes the store at that very moment, its log may be left behind, which
+the next opening takes in.
 """
 
 import os
