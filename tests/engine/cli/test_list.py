@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.cli.test_chat import PROMPT, Chat, batch, environment
+from tests.engine.cli.test_main import HEAVY, WATCHED, python
 
 from detent.cli.list import HEADS, ago, listed
 from detent.cli.terminal import Look, cells
@@ -140,6 +141,15 @@ def test_what_is_no_store_is_one_line(tmp_path: Path, name: str, said: bytes) ->
     assert said in done.stderr
     assert done.stderr.count(b"\n") == 1
     assert os.listdir(tmp_path) == ["text"]
+
+
+def test_a_look_imports_nothing_heavy(tmp_path: Path) -> None:
+    SQLiteStore(tmp_path / "chat.db").close()
+    args = ["list", "--store", str(tmp_path / "chat.db")]
+
+    done = python(WATCHED.format(args=args, heavy=HEAVY))
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # As a text.
