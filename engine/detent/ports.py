@@ -242,6 +242,11 @@ class Listing:
         parent: The conversation it was forked off, if it was.
         holder: Who writes it now, in words; None if nobody does.
         epoch: The fencing token of the newest writer.
+        turns: The number of its last turn, inherited ones included; 0 for none.
+        used: When something was last appended to it, in seconds since the epoch; None
+            if nothing was, as in a fork that is new.
+        left: Who took it and is gone without giving it back, in words: whoever opens it
+            next takes it over. None if nobody did.
     """
 
     name: str
@@ -249,6 +254,9 @@ class Listing:
     parent: str | None = None
     holder: str | None = None
     epoch: int = 0
+    turns: int = 0
+    used: float | None = None
+    left: str | None = None
 
 
 class Store(Protocol):

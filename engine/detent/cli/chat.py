@@ -50,7 +50,9 @@ class Options:
 
 @click.command(epilog="The prompt's own commands are listed by /help.")
 @click.argument("name", required=False)
-@click.option("-c", "--continue", "last", is_flag=True, help="The newest conversation.")
+@click.option(
+    "-c", "--continue", "last", is_flag=True, help="The last used conversation."
+)
 @click.option(
     "--store",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -215,12 +217,14 @@ def _open_store(options: Options) -> "SQLiteStore":
 
 
 def _name(store: "SQLiteStore", *, last: bool) -> str:
-    """The newest conversation, or a name for a new one."""
-    known = [one.name for one in store.conversations()]
+    """The conversation that was last used, or a name for a new one."""
+    from detent.journal.listing import last_used_first
+
+    known = [one.name for one in last_used_first(store.conversations())]
     if last:
         if not known:
             raise click.UsageError("there is no conversation to go on with yet")
-        return known[-1]
+        return known[0]
     stamp = time.strftime("%Y%m%d-%H%M%S")
     number = 1
     while (name := stamp if number == 1 else f"{stamp}-{number}") in known:

@@ -35,6 +35,10 @@ COMMANDS: Final[Mapping[str, Lazy]] = MappingProxyType(
         "chat": Lazy(
             "detent.cli.chat:chat", "Talk in a conversation that nothing can break."
         ),
+        "list": Lazy(
+            "detent.cli.list:list_",
+            "List the conversations of a store, the last used first.",
+        ),
         "simulate": Lazy(
             "detent.cli.simulate:simulate",
             "Run a strict local Messages API; any client, any key.",

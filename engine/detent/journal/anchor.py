@@ -135,7 +135,12 @@ def open_head(
         return None, (f"{problem}: a truncated journal would not be noticed",)
     try:
         found = _pread(descriptor, _SIZE, 0)
-        if found != header:
+        if len(found) < _SIZE:
+            # New, or being made by another process at this moment: what that one writes
+            # is the same, and what it has written behind it has to stay.
+            if writable:
+                _pwrite(descriptor, header, 0)
+        elif found != header:
             used = os.fstat(descriptor).st_size > _SIZE
             if used:
                 if _whole(found) and not accept_loss:

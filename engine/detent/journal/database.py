@@ -44,6 +44,7 @@ BUSY_SECONDS: Final = 5.0
 
 _SQLITE_MIN: Final = (3, 37, 0)  # STRICT tables
 _DATABASE_MIN: Final = 512  # bytes, one page; SQLite takes a file of one for empty
+_PROBES: Final = 5
 _SWITCHES_MAX: Final = 250
 _SWITCH_SECONDS: Final = 0.02
 
@@ -464,25 +465,24 @@ def _probe(path: str) -> None:
     """Refuse a file that is not ours without leaving a trace on it or beside it."""
     if os.stat(path).st_size == 0:
         return
-    try:
-        connection = connect(_uri(path, "mode=ro&immutable=1"))
+    for left in reversed(range(_PROBES)):
         try:
-            with schema.reading(connection):
-                application, version = schema.identity(connection)
-                # A store's first commits may still stand in its log alone: then this
-                # is an empty database, and the real connection will tell.
-                tables = "SELECT 1 FROM sqlite_schema LIMIT 1"
-                found = connection.execute(tables).fetchone()
-        finally:
-            connection.close()
-    except SQLiteTrouble as error:
-        # Somebody is writing a log back into it, or was killed doing that: read without
-        # its log it makes no sense, and that says nothing. The real connection will tell.
-        if _size(f"{path}-wal"):
-            return
-        raise translate(error, path) from error
-    if application or version or found is not None:
-        schema.refuse(application, version, path)
+            connection = connect(_uri(path, "mode=ro&immutable=1"))
+            try:
+                found = schema.header(connection)
+            finally:
+                connection.close()
+            # A store's first commits may still stand in its log alone: then this is an
+            # empty database, and the real connection will tell.
+            return None if found is None else schema.refuse(*found, path)
+        except SQLiteTrouble as error:
+            # Somebody is writing a log back into it, or was killed doing that: read
+            # without it this makes no sense, and the real connection will tell. Without
+            # a log somebody has just finished that, or it is damaged: look again.
+            if _size(f"{path}-wal"):
+                return
+            if not left:
+                raise translate(error, path) from error
 
 
 def _library_notices() -> tuple[str, ...]:

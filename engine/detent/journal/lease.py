@@ -92,22 +92,3 @@ def release(connection: Connection, conversation: int, epoch: int) -> None:
         "UPDATE lease SET state = 'free' WHERE conversation = ? AND epoch = ?",
         (conversation, epoch),
     )
-
-
-def listed(
-    connection: Connection,
-) -> list[tuple[int, str, str | None, int, str, int, Owner, float]]:
-    """Every conversation, oldest first: number, name, parent, entries, and its lease as
-    state, epoch, holder, expiry."""
-    rows = connection.execute(
-        "SELECT c.id, c.name, p.name,"
-        " coalesce((SELECT e.sequence FROM entry AS e"
-        "   WHERE e.key > (c.id << 32) AND e.key < ((c.id + 1) << 32)"
-        "   ORDER BY e.key DESC LIMIT 1), c.fork_sequence, 0),"
-        " coalesce(l.state, 'free'), coalesce(l.epoch, 0), coalesce(l.host, ''),"
-        " coalesce(l.pid, 0), coalesce(l.started, ''), coalesce(l.boot, ''),"
-        " coalesce(l.expires, 0.0)"
-        " FROM conversation AS c LEFT JOIN conversation AS p ON p.id = c.parent"
-        " LEFT JOIN lease AS l ON l.conversation = c.id ORDER BY c.id"
-    )
-    return [(*row[:6], Owner(*row[6:10]), row[10]) for row in rows]

@@ -5,9 +5,10 @@ are kept as the rows they would be on disk, so what cannot be stored there is re
 here as well, and what is read back was decoded.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from threading import RLock
-from typing import final
+from typing import TypeAlias, final
 from weakref import ReferenceType, ref
 
 import attrs
@@ -17,6 +18,9 @@ from detent.journal.codec import Row, decode
 from detent.journal.writer import Writer, checked_name, encoded, place
 from detent.ports import Entry, Listing
 from detent_states.events import Event
+
+Clock: TypeAlias = Callable[[], float]
+"""Seconds since the epoch."""
 
 
 @final
@@ -29,6 +33,7 @@ class _Record:
     inherited: int = 0
     rows: list[Row] = attrs.field(factory=list[Row])
     epoch: int = 0
+    used: float | None = None
     holder: "ReferenceType[MemoryJournal] | None" = None
 
     @property
@@ -39,6 +44,11 @@ class _Record:
     def busy(self) -> bool:
         journal = self.holder() if self.holder is not None else None
         return journal is not None and journal.held
+
+    @property
+    def turns(self) -> int:
+        numbers = (row.turn for row in reversed(self.until(self.sequence)))
+        return next((number for number in numbers if number), 0)
 
     def until(self, sequence: int) -> list[Row]:
         above = [] if self.parent is None else self.parent.until(self.inherited)
@@ -57,8 +67,9 @@ class _Record:
 class MemoryJournal:
     """The record of one conversation, as long as its store lives. See `Journal`."""
 
-    def __init__(self, record: _Record, lock: RLock) -> None:
+    def __init__(self, record: _Record, lock: RLock, clock: Clock) -> None:
         self._record = record
+        self._clock = clock
         self._lock = lock
         self._writer = Writer(place(record.name))
         self._writer.fire("acquire")
@@ -93,6 +104,8 @@ class MemoryJournal:
         with self._lock:
             self._writer.fire("append")
             self._record.rows.extend(rows)
+            if rows:
+                self._record.used = self._clock()
 
     def entries(self, after: int = 0) -> Sequence[Entry]:
         """What is recorded after that sequence, a fork's inherited entries included.
@@ -117,9 +130,13 @@ class MemoryStore:
     """Journals in memory, for tests and for conversations nobody has to find again.
 
     Leases hold between the handles of one store. Everything is gone with the store.
+
+    Args:
+        clock: Seconds since the epoch; says when a conversation was last used.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Clock = time.time) -> None:
+        self._clock = clock
         self._records: dict[str, _Record] = {}
         self._lock = RLock()
         self._closed = False
@@ -138,7 +155,7 @@ class MemoryStore:
                 raise ConversationBusyError(
                     place(name), "this process writes it already", "close that handle"
                 )
-            journal = MemoryJournal(record, self._lock)
+            journal = MemoryJournal(record, self._lock, self._clock)
             record.epoch += 1
             record.holder = ref(journal)
             self._records[name] = record
@@ -190,6 +207,8 @@ class MemoryStore:
                     record.parent.name if record.parent is not None else None,
                     "this process" if record.busy else None,
                     record.epoch,
+                    turns=record.turns,
+                    used=record.used,
                 )
                 for record in self._records.values()
             ]

@@ -134,7 +134,16 @@ def reading(connection: Connection) -> Generator[None]:
     try:
         yield
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite ends some that fail by itself
+            connection.execute("ROLLBACK")
+
+
+def header(connection: Connection) -> tuple[int, int] | None:
+    """The application id and the version of a database; None for an empty one."""
+    with reading(connection):
+        found = identity(connection)
+        tables = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    return found if any(found) or tables is not None else None
 
 
 def identity(connection: Connection) -> tuple[int, int]:

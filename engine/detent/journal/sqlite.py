@@ -10,9 +10,10 @@ from weakref import WeakSet
 
 from detent.errors import JournalCorruptError, JournalError
 from detent.journal import anchor, lease, records
-from detent.journal.anchor import name_digest
+from detent.journal.anchor import Anchor, name_digest
 from detent.journal.database import Connect, Database, Synchronous, connect
 from detent.journal.handle import Clock, SQLiteJournal, transact
+from detent.journal.listing import listings
 from detent.journal.owner import Owner, is_gone
 from detent.journal.records import Conversation, Record
 from detent.journal.trouble import SQLiteTrouble, translate
@@ -103,6 +104,7 @@ class SQLiteStore:
                     connection, conversation, record
                 ):
                     record = self._load(connection, conversation)
+                self._note_end(conversation, record)
                 writer.fire("acquire")
                 journal = SQLiteJournal(
                     self._database, conversation, epoch, writer, record, self._clock
@@ -161,21 +163,7 @@ class SQLiteStore:
             JournalError: The store cannot be read.
         """
         with self._use(self.path) as connection:
-            return [
-                Listing(
-                    name,
-                    entries,
-                    parent,
-                    str(holder)
-                    if state == "held"
-                    and not self._gone(number, epoch, holder, expires)
-                    else None,
-                    epoch,
-                )
-                for number, name, parent, entries, state, epoch, holder, expires in (
-                    lease.listed(connection)
-                )
-            ]
+            return listings(connection, self._gone)
 
     def close(self) -> None:
         """Close every handle and give back the file. Idempotent."""
@@ -235,9 +223,16 @@ class SQLiteStore:
         if not self._accept_loss and noted is not None:
             found = records.stored_hash(connection, conversation, noted.sequence)
             anchor.check(noted, sequence, found, place(conversation.name))
-        if sequence and (noted is None or noted.sequence != sequence):
-            self._note(conversation, sequence, record.hash)
         return record
+
+    def _note_end(self, conversation: Conversation, record: Record) -> None:
+        # Only by who holds the lease: a note of somebody else's could be late, and take
+        # the place of one for an entry that was appended since.
+        head = self._database.head
+        if head is not None and record.entries:
+            sequence = record.entries[-1].sequence
+            if head.read(conversation.id) != Anchor(sequence, record.hash):
+                self._note(conversation, sequence, record.hash)
 
     def _note(self, conversation: Conversation, sequence: int, digest: bytes) -> None:
         head = self._database.head

@@ -52,13 +52,15 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 class Chat:
-    """A chat on a pseudo-terminal.
+    """A chat, or another command, on a pseudo-terminal.
 
     Args:
         home: Home and state folder.
-        args: Arguments of `detent chat`.
+        args: Arguments of the command.
         environ: More environment.
         rows: Height of the window.
+        columns: Its width.
+        command: The command.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class Chat:
         *args: str,
         environ: Mapping[str, str] | None = None,
         rows: int = 30,
+        columns: int = 100,
+        command: str = "chat",
     ) -> None:
         self.master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (rows, 100))
+        termios.tcsetwinsize(slave, (rows, columns))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "detent", "chat", *args],
+            [sys.executable, "-m", "detent", command, *args],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -437,8 +441,11 @@ def test_a_call_nobody_can_approve_is_exit_code_3(tmp_path: Path) -> None:
     assert b"awaits approval" in done.stderr
 
 
-def test_the_newest_conversation_is_gone_on_with(tmp_path: Path) -> None:
-    assert batch(tmp_path, "hello there\nand again\n", "notes").returncode == 0
+def test_the_last_used_conversation_is_gone_on_with(tmp_path: Path) -> None:
+    """Not the newest: that is what somebody looked into once, in between."""
+    assert batch(tmp_path, "hello there\n", "notes").returncode == 0
+    assert batch(tmp_path, "hello there\n", "newer").returncode == 0
+    assert batch(tmp_path, "and again\n", "notes").returncode == 0
 
     with Chat(tmp_path, "-c") as chat:
         chat.expect("notes: 2 turns, 2 confirmed exchanges")

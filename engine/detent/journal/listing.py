@@ -1,0 +1,160 @@
+"""What a store holds, in a list: read in one statement, or from a file nobody opened.
+
+`glance` is for looking only. It opens the file for reading, makes nothing beside it,
+takes no lease and leaves the log of a process that was killed as it is. Only where
+another process closes the store at that very moment, its log may be left behind, which
+the next opening takes in.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Final, TypeAlias
+
+from detent.errors import JournalError, JournalVersionError
+from detent.journal import schema
+from detent.journal.chain import SEQUENCE_BITS, SEQUENCE_MAX
+from detent.journal.owner import Owner, is_gone
+from detent.journal.trouble import SQLiteTrouble, translate
+from detent.ports import Listing
+
+Gone: TypeAlias = Callable[[int, int, Owner, float], bool]
+"""Whether the holder of (conversation, epoch, who, until when) writes no more."""
+
+_LOOKS: Final = 5
+_BUSY_SECONDS: Final = 5.0
+
+# The last entry of each is found from the end of its range of keys.
+_RANGE = "e.key > (c.id << 32) AND e.key < ((c.id + 1) << 32)"
+
+_LIST: Final = (
+    "SELECT c.id, c.name, c.parent, p.name, c.fork_sequence,"
+    f" (SELECT e.sequence FROM entry AS e WHERE {_RANGE} ORDER BY e.key DESC LIMIT 1),"
+    f" (SELECT e.at_ms FROM entry AS e WHERE {_RANGE} ORDER BY e.key DESC LIMIT 1),"
+    " coalesce(l.state, 'free'), coalesce(l.epoch, 0), coalesce(l.host, ''),"
+    " coalesce(l.pid, 0), coalesce(l.started, ''), coalesce(l.boot, ''),"
+    " coalesce(l.expires, 0.0)"
+    " FROM conversation AS c LEFT JOIN conversation AS p ON p.id = c.parent"
+    " LEFT JOIN lease AS l ON l.conversation = c.id ORDER BY c.id"
+)
+
+_TURN: Final = (
+    "SELECT turn FROM entry WHERE key > ? AND key <= ? AND turn > 0"
+    " ORDER BY key DESC LIMIT 1"
+)
+
+
+def listings(connection: Connection, gone: Gone) -> list[Listing]:
+    """Every conversation, oldest first.
+
+    Args:
+        connection: The store's.
+        gone: Asked for each lease that is held.
+    """
+    found: list[Listing] = []
+    with schema.reading(connection):
+        rows = connection.execute(_LIST).fetchall()
+        forks = {row[0]: (row[2], row[4]) for row in rows}
+        for number, name, _, parent, begins, end, at_ms, state, epoch, *lease in rows:
+            holder, expires = Owner(*lease[:4]), lease[4]
+            held = state == "held"
+            dead = held and gone(number, epoch, holder, expires)
+            found.append(
+                Listing(
+                    name,
+                    (begins or 0) if end is None else end,
+                    parent,
+                    str(holder) if held and not dead else None,
+                    epoch,
+                    turns=_turns(connection, number, forks),
+                    used=None if at_ms is None else at_ms / 1000,
+                    left=str(holder) if dead else None,
+                )
+            )
+    return found
+
+
+def _turns(
+    connection: Connection, number: int, forks: dict[int, tuple[int | None, int | None]]
+) -> int:
+    """The number of a conversation's last turn, which may be one it inherited."""
+    end = SEQUENCE_MAX
+    while True:
+        base = number << SEQUENCE_BITS
+        found = connection.execute(_TURN, (base, base + end)).fetchone()
+        if found is not None:
+            return int(found[0])
+        parent, begins = forks.get(number, (None, None))
+        if parent is None or begins is None or parent >= number:
+            return 0
+        number, end = parent, min(end, begins)
+
+
+def glance(
+    path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
+) -> Sequence[Listing]:
+    """Every conversation of a store that this process does not have open, oldest first.
+    Nothing is changed, made or held, so it works on what cannot be written to.
+
+    Raises:
+        JournalVersionError: The file is a newer detent's, somebody else's database, or
+            none.
+        JournalError: There is no file, or it cannot be read.
+    """
+    where = os.fspath(path)
+    real = os.path.realpath(where)
+    if not os.path.isfile(real):
+        raise JournalError(
+            where,
+            "there is no store",
+            "detent chat --store makes one, or give its path",
+        )
+    here = Owner.current()
+
+    def gone(_: int, epoch: int, holder: Owner, expires: float) -> bool:
+        return is_gone(holder, here, clock() >= expires)
+
+    for left in reversed(range(_LOOKS)):
+        logged = os.path.exists(f"{real}-wal")
+        try:
+            found = _read(real, gone, logged=logged)
+        except JournalVersionError as error:
+            raise JournalVersionError(where, error.problem, error.remedy) from error
+        except SQLiteTrouble as error:
+            if not left:
+                raise translate(error, where) from error
+        else:
+            # Without a log it was read without a lock: somebody may have begun one.
+            if logged or not os.path.exists(f"{real}-wal"):
+                return found
+    raise JournalError(where, "another process keeps changing it", "try again")
+
+
+def last_used_first(found: Sequence[Listing]) -> list[Listing]:
+    """The same, by when each was last appended to; what never was stands at the end,
+    the newest of it first."""
+    by = {one.name: (one.used or 0.0, place) for place, one in enumerate(found)}
+    return sorted(found, key=lambda one: by[one.name], reverse=True)
+
+
+def _read(path: str, gone: Gone, *, logged: bool) -> list[Listing]:
+    # With a lock if there is a log. Without one there is no need for the files that a
+    # lock would leave beside it.
+    query = "mode=ro" if logged else "mode=ro&immutable=1"
+    with (
+        closing(
+            sqlite3.connect(
+                f"{Path(path).as_uri()}?{query}",
+                uri=True,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+            )
+        ) as connection,
+        schema.reading(connection),
+    ):
+        new = schema.is_new(connection)
+        return [] if new else listings(connection, gone)
