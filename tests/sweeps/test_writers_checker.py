@@ -15,6 +15,7 @@ from tests.sweeps.writers_history import (
     operations,
     problems,
     recorded,
+    whole,
 )
 
 from detent.journal import SQLiteStore
@@ -59,6 +60,14 @@ def words(lines: Said, entries: list[Line]) -> set[str]:
 
 def test_what_is_right_is_passed() -> None:
     assert words(history(), record()) == set()
+
+
+def test_a_line_that_a_kill_cut_off_tells_nothing_and_spoils_no_other() -> None:
+    lines = [json.dumps(line) for line in history()]
+    for cut in range(1, len(lines[5])):
+        text = "\n\n".join([*lines[:5], lines[5][:cut], *lines[6:], ""])
+
+        assert whole(text) == (lines[:5] + lines[6:], 1)
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -84,7 +84,9 @@ class History:
 
     def _write(self, sort: str, **more: Any) -> None:
         line = {"p": self._process, "op": self._op, "type": sort, **more}
-        os.write(self._file, (json.dumps(line) + "\n").encode())  # one write: one line
+        # One write, with an end before it as well: a kill may leave a part of a line
+        # where it crosses a page, and that must not spoil the next one.
+        os.write(self._file, f"\n{json.dumps(line)}\n".encode())
         if self._wake is not None:
             done = sort == "ok" and self._do == "append"
             os.write(self._wake, ACKNOWLEDGED if done else b".")
@@ -118,6 +120,22 @@ class Op:
     end: int = 0
     told: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     error: str = ""
+
+
+def whole(text: str) -> tuple[list[str], int]:
+    """The lines of a history, and how many were cut off by a kill: what such a line
+    would have told was not told."""
+    lines = [line for line in text.split("\n") if line]
+    kept = [line for line in lines if _is_json(line)]
+    return kept, len(lines) - len(kept)
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def operations(lines: Sequence[str]) -> list[Op]:

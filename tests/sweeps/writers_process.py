@@ -24,6 +24,7 @@ from tests.sweeps.writers_history import (
     operations,
     problems,
     recorded,
+    whole,
 )
 
 from detent.errors import JournalError, LeaseLostError
@@ -394,7 +395,7 @@ class Warden:
 
 def verdict(folder: Path) -> Outcome:
     """What the checker says of a folder's history and record."""
-    lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    lines, cut = whole((folder / "history.jsonl").read_text(encoding="utf-8"))
     ops = operations(lines)
     record, wrong = recorded(folder / "chat.db")
     appends = [op for op in ops if op.do == "append"]
@@ -403,6 +404,7 @@ def verdict(folder: Path) -> Outcome:
         "processes": len({op.process for op in ops}),
         "operations": len(ops),
         "acknowledged appends": sum(op.ended == "ok" for op in appends),
+        "lines cut off": cut,
         "in doubt": sum(op.ended in ("", "info") for op in appends),
         "leases taken": len(taken),
         "late appends refused": sum(op.error == "LeaseLostError" for op in ops),
@@ -419,5 +421,7 @@ def play(folder: Path, course: Course) -> Outcome:
     warden = Warden(folder, course)
     warden.run()
     found = verdict(folder)
+    if found.counts["lines cut off"] > warden.killed:
+        found.found.append("error: more lines are cut off than processes were killed")
     found.counts |= {"killed": warden.killed, "stopped": warden.paused}
     return found
