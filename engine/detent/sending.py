@@ -17,7 +17,7 @@ from detent_states import events as ev
 from detent_states.commands import SendRequest
 from detent_states.decide import cut_off
 from detent_states.events import Event
-from detent_states.faults import Fault, FaultKind
+from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.history import Base, Method, told_block
 from detent_states.outcome import Outcome, outcome, unusable_summary
 from detent_states.prefix import prefix_change
@@ -49,18 +49,6 @@ if TYPE_CHECKING:
     from detent.driver import Driver
 
 LOG = logging.getLogger("detent")
-
-DEFINITE = frozenset(
-    {
-        FaultKind.INVALID,
-        FaultKind.BLOCK,
-        FaultKind.THINKING,
-        FaultKind.TOO_LONG,
-        FaultKind.OPTIONAL_FIELD,
-        FaultKind.THREAD,
-    }
-)
-"""What says no to the body itself: that body is not sent again."""
 
 
 @final

@@ -25,7 +25,7 @@ from detent_states.shown import base_in_force
 from detent_states.snapshot import Call, Lost, Paid, Snapshot, Turn
 from detent_states.thread import Fire
 from detent_states.turn import TurnState
-from detent_states.view import DropBound
+from detent_states.view import DropBound, IgnoreBase
 
 
 def commit(
@@ -48,6 +48,7 @@ def commit(
             spent=snapshot.spent + reply.usage,
             view=view,
             refused=0,
+            failing=0,
             paid=Paid(snapshot.profile, view, base, len(snapshot.history) - first),
         )
         return committed, {
@@ -74,7 +75,8 @@ def commit(
             made.method,
             pinned_blocks(snapshot.pins),
         )
-        view = snapshot.showing
+        # The summary that was ignored is another one, however much both stand for.
+        view = snapshot.showing.leaving(IgnoreBase(made.covers))
         # Thinking that is kept stays valid only where its turn follows a signed summary
         # directly (Anthropic docs: build-with-claude/compaction-on-demand).
         kept = made.covers < len(snapshot.history)
@@ -159,6 +161,8 @@ def learned(
                     snapshot = attrs.evolve(snapshot, lost=_lost_one_more(snapshot))
             elif fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
                 snapshot = attrs.evolve(snapshot, refused=snapshot.refused + 1)
+            elif fault.kind is FaultKind.TRANSIENT and fault.status is not None:
+                snapshot = attrs.evolve(snapshot, failing=snapshot.failing + 1)
             elif fault.kind is FaultKind.REFUSAL:
                 thread = thread.lost(fire)  # it may hold the turn that was refused
             snapshot = _told_of_length(snapshot, event)

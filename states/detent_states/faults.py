@@ -252,6 +252,18 @@ SUSPENDING: frozenset[FaultKind] = frozenset(
 )
 """What no remedy of ours can mend and no history is to blame for: the turn waits."""
 
+DEFINITE: frozenset[FaultKind] = frozenset(
+    {
+        FaultKind.INVALID,
+        FaultKind.BLOCK,
+        FaultKind.THINKING,
+        FaultKind.TOO_LONG,
+        FaultKind.OPTIONAL_FIELD,
+        FaultKind.THREAD,
+    }
+)
+"""What says no to the body itself: that body is not sent again."""
+
 OPTIONAL_FIELDS: tuple[str, ...] = (
     "diagnostics",
     "container",
@@ -387,6 +399,9 @@ def _wording(message: str, kinds: set[FaultKind]) -> FaultKind | None:
     return None
 
 
+_DOUBLED_MAX = 64
+
+
 @final
 @attrs.frozen
 class RetryPolicy:
@@ -419,9 +434,9 @@ class RetryPolicy:
             return None
         if failures >= self.attempts_max:
             return None
-        backoff = min(
-            self.first_wait_seconds * 2.0 ** (failures - 1), self.wait_max_seconds
-        )
+        # Whoever waits for ever doubles no further than a number can be doubled.
+        doubled = 2.0 ** min(failures - 1, _DOUBLED_MAX)
+        backoff = min(self.first_wait_seconds * doubled, self.wait_max_seconds)
         backoff *= 1 - self.jitter * draw
         hint = fault.retry_after or 0.0
         if hint > self.hint_max_seconds:

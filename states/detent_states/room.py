@@ -25,8 +25,7 @@ from detent_states.outcome import Outcome
 from detent_states.remedy import ROOM, Remedy
 from detent_states.shown import wires
 from detent_states.snapshot import Snapshot, Turn, cuttable
-from detent_states.tokens import IMAGE_TOKENS_MAX as IMAGE_TOKENS_MAX
-from detent_states.tokens import bound as bound
+from detent_states.tokens import IMAGE_TOKENS_MAX, bound
 from detent_states.view import (
     COMPACT_BETA,
     LEFT_OUT,
@@ -241,7 +240,7 @@ def room(
             made = _less(snapshot, turn, policy, rung, why)
         if made is not None:
             return made
-    return _hide_the_open_turn(snapshot, turn, why)
+    return None
 
 
 def _fewer_media(snapshot: Snapshot, turn: Turn) -> Choose | None:
@@ -307,6 +306,7 @@ def _compact(snapshot: Snapshot, policy: CompactionPolicy) -> Compact | None:
         or covers <= snapshot.covered
         or Remedy.SKIP in turn.tried
         or COMPACT_BETA in snapshot.showing.unnamed
+        or snapshot.showing.ignores(covers)  # one like it was made, and refused
         or snapshot.futile >= policy.futile_max
         or turn.compactions >= policy.per_turn_max
     ):
@@ -371,6 +371,8 @@ def _less(
         op = Shrink(size, OLD_RESULT_BYTES)
     elif rung is Remedy.HIDE:
         return _hide(snapshot, policy, why)
+    elif rung is Remedy.HIDE_TURN:
+        return _hide_the_open_turn(snapshot, turn, why)
     elif rung is Remedy.FLATTEN and turn.calls:
         op = Flatten(boundary(snapshot), size, RECORD_BYTES)
     elif rung is Remedy.SQUEEZE:
@@ -431,7 +433,9 @@ def _hide_the_open_turn(snapshot: Snapshot, turn: Turn, why: str) -> Choose | No
     kept = tuple(op for op in view.ops if not isinstance(op, Hide))
     made = View((*kept, Hide(snapshot.covered, size, LEFT_OUT)))
     made = made.adding(*unbound(snapshot))
-    return Choose(Remedy.HIDE, why, made) if _smaller(snapshot, turn, made) else None
+    if not _smaller(snapshot, turn, made):
+        return None
+    return Choose(Remedy.HIDE_TURN, why, made)
 
 
 def _lead_with_thinking(snapshot: Snapshot, turn: Turn) -> Choose | None:

@@ -28,11 +28,10 @@ from detent_states.decide import (
     Suspend,
     Wait,
     decide,
-    otherwise,
 )
 from detent_states.encoding import encode
 from detent_states.events import Event
-from detent_states.faults import Fault, FaultKind
+from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.history import Method
 from detent_states.prefix import prefix_change
 from detent_states.profile import Purpose
@@ -48,18 +47,6 @@ from detent_states.thread import choose_copy
 from detent_states.told import summary_text, told_body
 from detent_states.turn import TurnState
 from detent_states.view import COMPACT_BETA, THREADS_BETA, View
-
-DEFINITE = frozenset(
-    {
-        FaultKind.INVALID,
-        FaultKind.BLOCK,
-        FaultKind.THINKING,
-        FaultKind.TOO_LONG,
-        FaultKind.OPTIONAL_FIELD,
-        FaultKind.THREAD,
-    }
-)
-"""What says no to the request itself."""
 
 
 @final

@@ -38,13 +38,11 @@ from detent_states.models import spec
 from detent_states.profile import Profile
 from detent_states.remedy import Remedy
 from detent_states.room import (
-    IMAGE_TOKENS_MAX,
     WINDOW_UNKNOWN,
     Choose,
     Compact,
     CompactionPolicy,
     added,
-    bound,
     boundary,
     context,
     prepare,
@@ -53,6 +51,7 @@ from detent_states.room import (
 )
 from detent_states.snapshot import Snapshot, cuttable
 from detent_states.step import begin
+from detent_states.tokens import IMAGE_TOKENS_MAX, bound
 from detent_states.view import EMPTY, View
 
 POLICY = CompactionPolicy()
