@@ -149,7 +149,8 @@ class Sender:
     async def compact(self, made: Compact, *, asked: bool) -> None:
         """Ask for a summary, unless the caller's hook will not have it."""
         driver = self._driver
-        plan = self._plan(made, asked)
+        snapshot, turn = driver.snapshot, driver.turn
+        plan = _plan(snapshot, turn, made.covers, made.method, asked)
         verdict = await self._before(plan)
         if verdict is False:
             said = "the hook before the compaction said no"
@@ -172,17 +173,6 @@ class Sender:
     def _too_long(self, turn: Turn) -> bool:
         return turn.fault is not None and turn.fault.kind is FaultKind.TOO_LONG
 
-    def _plan(self, made: Compact, asked: bool) -> CompactionPlan:
-        snapshot = self._driver.snapshot
-        return CompactionPlan(
-            self._driver.turn.number,
-            made.covers,
-            len(snapshot.history),
-            made.method,
-            context(snapshot),
-            asked,
-        )
-
     async def _before(self, plan: CompactionPlan) -> Verdict:
         hook = self._driver.world.before_compaction
         if hook is None:
@@ -204,14 +194,7 @@ class Sender:
             return
         self._driver.flush()
         asked = turn.purpose is Purpose.COMPACTION
-        plan = CompactionPlan(
-            turn.number,
-            base.covers,
-            len(before.history),
-            base.method,
-            context(before),
-            asked,
-        )
+        plan = _plan(before, turn, base.covers, base.method, asked)
         size = before.history.bytes_of(before.covered, base.covers)
         text = summary_text(base.block, base.method)
         try:
@@ -337,6 +320,14 @@ class Sender:
         covered += len(base.wire) if base is not None else 0
         gain = self._driver.world.policies.compaction.gain_min
         return too_large(len(block), covered, gain)
+
+
+def _plan(
+    snapshot: Snapshot, turn: Turn, covers: int, method: Method, asked: bool
+) -> CompactionPlan:
+    """A summary as the hooks are told of it."""
+    of, tokens = len(snapshot.history), context(snapshot)
+    return CompactionPlan(turn.number, covers, of, method, tokens, asked)
 
 
 def _digest(request: Request) -> bytes:

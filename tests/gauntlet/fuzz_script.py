@@ -246,7 +246,9 @@ def sends_max(play: "Play") -> int:
     server always fails at is suspected first, and only then found to be refused, too.
     """
     fails = any(
-        lasting(fault) and isinstance(fault.action, Status) and _fails(fault.action.status)
+        lasting(fault)
+        and isinstance(fault.action, Status)
+        and _fails(fault.action.status)
         for fault in play.faults
     )
     return 3 if fails else 2
