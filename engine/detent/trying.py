@@ -35,14 +35,15 @@ class Trials:
     def __init__(self, driver: "Driver", sender: Sender) -> None:
         self._driver = driver
         self._sender = sender
+        self._counted = 0  # the turn in which a count told what was found
 
-    async def small(self) -> bool:
+    async def small(self, shown: Snapshot | None = None) -> bool:
         """Whether the server answers something small; nothing is recorded of it.
 
         What it names in the small request is left out of it: a server that says what it
         does not like is well.
         """
-        shown = self._driver.snapshot
+        shown = shown or self._driver.snapshot
         while True:
             self._driver.flush()
             fault = await self._sent(self._small(shown))
@@ -55,8 +56,10 @@ class Trials:
         """What passes, where the request as it is does not; None if nothing is found,
         or nothing can be concluded."""
         snapshot = self._driver.snapshot
-        fault = self._searched
-        again = Remedy.BISECT in self._driver.turn.tried
+        fault, turn = self._searched, self._driver.turn
+        again = Remedy.BISECT in turn.tried
+        if again and turn.number != self._counted:
+            return None  # what trials have shown, they would show again
         if again or fault.kind is FaultKind.TRANSIENT:
             snapshot = anew(snapshot, self._driver.world.policies)
         self._driver.flush()
@@ -66,6 +69,7 @@ class Trials:
         search = await self._narrowed(Bisection.of(snapshot), counted=counted)
         if search is None:
             return None
+        self._counted = turn.number if counted else 0
         if search.found is not None:
             return Choose(Remedy.BISECT, _FOUND, search.found)
         return await self._otherwise(search.snapshot)
@@ -106,12 +110,12 @@ class Trials:
         where the server is well, and still fails at it."""
         if fault is None or fault.kind is not FaultKind.TRANSIENT or not fault.status:
             return None
-        if not await self._well():
+        if not await self._well(shown):
             return None
         return verdict(fault, await self._answer(shown, counted=False))
 
-    async def _well(self) -> bool:
-        passed = await self.small()
+    async def _well(self, shown: Snapshot) -> bool:
+        passed = await self.small(shown)
         self._tell("a small request", passed)
         return passed
 
@@ -131,7 +135,7 @@ class Trials:
     async def _both(self, snapshot: Snapshot) -> Choose | None:
         """What passes without both a part of the past and what stands around it."""
         bare = next((o.view for o in otherwise(snapshot, self._searched)), None)
-        if bare is None or not await self._well():
+        if bare is None or not await self._well(under(snapshot, bare)):
             return None
         first = Bisection.of(under(snapshot, bare))
         search = await self._narrowed(first, counted=False)

@@ -337,7 +337,9 @@ class Climb:
     def _search(self, turn: Turn) -> bool:
         snapshot = self.snapshot
         assert turn.fault is not None
-        if Remedy.BISECT in turn.tried or turn.fault.kind is FaultKind.TRANSIENT:
+        if Remedy.BISECT in turn.tried:
+            return self._rest(turn)  # nothing was counted
+        if turn.fault.kind is FaultKind.TRANSIENT:
             snapshot = anew(snapshot, self.policies)
         search = Bisection.of(snapshot)
         while (view := search.trial) is not None:
