@@ -6,10 +6,10 @@ then, no more and no less; no call was carried out twice, or for a reply that ne
 whole; a turn kept to its budget; and a turn that failed had a reason to.
 
 After the moves what does not last stops. Then the next ordinary message is confirmed
-within `sends_max` sends; its request says the confirmed bytes; the same record, opened elsewhere,
-gives the same snapshot and sends the same bytes; each result in the history tells the
-truth about how often its call was carried out; and no request was refused that the
-engine could have known to be illegal.
+within `sends_max` sends; its request says the confirmed bytes; the same record, opened
+elsewhere, gives the same snapshot and sends the same bytes; each result in the history
+tells the truth about how often its call was carried out; and no request was refused that
+the engine could have known to be illegal.
 
 What it can know is what a body says by itself and what the server signed, which is every
 rule but two: how long a conversation is (R31), which only the server counts, and what the

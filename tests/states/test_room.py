@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.states.climbs import Climb, Sent, Service
+from tests.states.showings import seeds, view_of
 from tests.states.strategies import text
 from tests.states.talks import (
     IMAGE,
@@ -21,11 +22,9 @@ from tests.states.talks import (
     body_of,
     plain,
     says_more,
-    seeds,
     talk_of,
     talks,
     tools,
-    view_of,
     with_turn,
 )
 
