@@ -45,7 +45,8 @@ class Remedy(StrEnum):
 
 SAYS: Final[Mapping[Remedy, str]] = {
     Remedy.WAIT: "wait (the server's hint, else a growing backoff) and send it again",
-    Remedy.PROBE: "ask the server something small, to tell its outage from our fault",
+    Remedy.PROBE: "ask the server something small, and then this again, to tell its outage"
+    " from our fault",
     Remedy.DROP_FIELD: "leave out the optional field that is named",
     Remedy.REPLAY: "send the whole conversation again as a new server thread",
     Remedy.UNTHREAD: "send the whole conversation without a server thread",

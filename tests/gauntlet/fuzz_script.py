@@ -215,9 +215,9 @@ def lasting(fault: Fault) -> bool:
     """Whether a fault may stay for ever: a conversation can go on in spite of it.
 
     A refusal of a word that somebody said, or a server that always fails at it while it
-    answers everything else: what holds the word can be left out. A summary, a
-    count of tokens, a server thread: each can be done without. So can room, of which
-    there is always enough for a message, and so can a rule that is obeyed.
+    answers everything else: what holds the word can be left out. A summary, a count of
+    tokens, a server thread: each can be done without. So can room, of which there is
+    always enough for a message, and so can a rule that is obeyed.
     """
     action, when = fault.action, fault.when
     if isinstance(action, RuleSwitch | LimitChange | ExpireThreads):
@@ -232,11 +232,15 @@ def lasting(fault: Fault) -> bool:
         return meant is FaultKind.THREAD
     if when.body is None or when.kind != "messages":
         return False
-    return meant is FaultKind.INVALID or _fails(said.status)
+    return meant is FaultKind.INVALID or _fails(fault)
 
 
-def _fails(status: int) -> bool:
-    return status >= 500
+def _fails(fault: Fault) -> bool:
+    """Whether the server fails, and does not say for how long."""
+    action = fault.action
+    if not isinstance(action, Status) or action.status < 500 or action.code:
+        return False
+    return not any(name.startswith("retry-after") for name, _ in action.headers)
 
 
 def sends_max(play: "Play") -> int:
@@ -245,12 +249,7 @@ def sends_max(play: "Play") -> int:
     The second is for a refusal that is searched for only when it comes twice. What the
     server always fails at is suspected first, and only then found to be refused, too.
     """
-    fails = any(
-        lasting(fault)
-        and isinstance(fault.action, Status)
-        and _fails(fault.action.status)
-        for fault in play.faults
-    )
+    fails = any(lasting(fault) and _fails(fault) for fault in play.faults)
     return 3 if fails else 2
 
 
