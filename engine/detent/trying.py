@@ -69,7 +69,6 @@ class Trials:
         search = await self._narrowed(Bisection.of(snapshot), counted=counted)
         if search is None:
             return None
-        self._counted = turn.number if counted else 0
         if search.found is not None:
             return Choose(Remedy.BISECT, _FOUND, search.found)
         return await self._otherwise(search.snapshot)
@@ -103,6 +102,7 @@ class Trials:
                 search, counted = Bisection.of(search.snapshot), False
             else:
                 search = search.beside(other)
+        self._counted = driver.turn.number if counted else 0
         return search
 
     async def _stays(self, shown: Snapshot, fault: Fault | None) -> bool | None:

@@ -187,6 +187,8 @@ def _suspected(
     gone = _without_reference(snapshot, turn, fault)
     if gone is not None:
         return gone
+    if turn.answered is None and fault.retry_after and wait is not None:
+        return waiting  # it said when, and nobody is to ask before
     if turn.answered is None and len(snapshot.history):
         return Ask()
     if not turn.answered:

@@ -123,6 +123,19 @@ def test_what_fails_again_and_again_is_asked_about_in_whatever_turn(
     assert isinstance(decide(talk.snapshot, ONE_TRY, 0.5), Compact)
 
 
+def test_a_hint_is_kept_before_anything_is_asked() -> None:
+    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
+    hinted = Fault(K.TRANSIENT, "m", status=429, retry_after=5.0)
+    for number in range(1, 9):
+        talk.sends()
+        talk.fails(hinted)
+        made = decide(talk.snapshot, Policies(), 0.5)
+        assert isinstance(made, Wait if number < 8 else Ask)
+        if number < 8:
+            talk.do(ev.RetryScheduled(talk.turn.number, number, 5.0, 1.0))
+            talk.do(ev.TurnRetried(talk.turn.number, asked=False))
+
+
 def test_what_was_confirmed_since_is_no_reason_to_suspect() -> None:
     talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
     for _ in range(3):
