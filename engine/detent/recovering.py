@@ -3,29 +3,14 @@
 What is decided is decided by the core (`decide`); this file does it, and reports.
 """
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
-from detent.ports import RequestFailedError
-from detent.sending import DEFINITE, Sender
+from detent.sending import Sender
+from detent.trying import Trials
 from detent_states import events as ev
-from detent_states.decide import (
-    Ask,
-    GiveUp,
-    Search,
-    Suspend,
-    Wait,
-    decide,
-    otherwise,
-)
-from detent_states.faults import Fault
-from detent_states.history import History
-from detent_states.profile import Purpose
-from detent_states.remedy import Remedy
-from detent_states.request import Request, betas, build
+from detent_states.decide import Ask, GiveUp, Search, Suspend, Wait, decide
 from detent_states.room import Choose, Compact
-from detent_states.search import Bisection
-from detent_states.snapshot import Snapshot, Turn
-from detent_states.view import DropBeta, DropField, View
+from detent_states.snapshot import Turn
 
 if TYPE_CHECKING:
     from detent.driver import Driver
@@ -38,6 +23,7 @@ class Recovery:
     def __init__(self, driver: "Driver", sender: Sender) -> None:
         self._driver = driver
         self._sender = sender
+        self._trials = Trials(driver, sender)
 
     async def consider(self) -> bool:
         """Do what the ladder of the fault says; False to rest in failed."""
@@ -92,137 +78,14 @@ class Recovery:
 
     async def _ask(self, turn: Turn) -> bool:
         """Ask something small: does the server answer anybody at all?"""
-        driver = self._driver
-        driver.flush()
-        small = self._small()
-        passed = await self._passes(small.body, small.betas)
-        driver.apply(ev.Probed(turn.number, "a small request", passed is True))
+        passed = await self._trials.small()
+        self._driver.apply(ev.Probed(turn.number, "a small request", passed))
         return True
 
     async def _search(self, turn: Turn) -> bool:
         """Find the part that is refused, and propose to leave it out."""
-        driver = self._driver
-        search = Bisection.of(driver.snapshot)
-        driver.flush()
-        # Counting is free; else the trials are messages, with the shortest reply there is.
-        counted = await self._is_witness(turn)
-        while (view := search.trial) is not None:
-            budget = driver.world.limits.budget
-            if budget.spent(driver.turn, self._sender.seconds(driver.turn)) is not None:
-                return self._rest(driver.turn)
-            driver.flush()
-            passed = await (self._counts(view) if counted else self._tries(view))
-            if passed is None:
-                return self._rest(driver.turn)  # nothing is concluded from an outage
-            driver.apply(
-                ev.Probed(turn.number, f"the conversation {search.phase}", passed)
-            )
-            search = search.told(passed)
-        if search.found is None:
-            return await self._otherwise(driver.turn)
-        why = "a part of the history is refused, as trials have shown"
-        self._sender.go_on(Choose(Remedy.BISECT, why, search.found))
+        found = await self._trials.search()
+        if found is None:
+            return self._rest(self._driver.turn)
+        self._sender.go_on(found)
         return True
-
-    async def _otherwise(self, turn: Turn) -> bool:
-        """No part of the past is to blame: do without what stands around it.
-
-        It is proved like everything else: without it the request passes, and with it
-        the request is still refused. An outage that is over proves nothing.
-        """
-        assert turn.fault is not None, "only a turn that failed is searched"
-        for left in otherwise(self._driver.snapshot, turn.fault):
-            if left.view is None or not await self._proved(left.view, True):
-                continue
-            if not await self._proved(self._driver.snapshot.showing, False):
-                break
-            self._sender.go_on(left)
-            return True
-        return self._rest(self._driver.turn)
-
-    async def _proved(self, view: View, expected: bool) -> bool:
-        """Whether a trial comes out as expected."""
-        driver, turn = self._driver, self._driver.turn
-        driver.flush()
-        passed = await self._tries(view)
-        question = "it without what stands around it" if expected else "it as it is"
-        driver.apply(ev.Probed(turn.number, question, passed is True))
-        return passed is expected
-
-    def _small(self) -> Request:
-        """A question as short as can be, with the settings that were not refused."""
-        snapshot, turn = self._driver.snapshot, self._driver.turn
-        left_out = (
-            op for op in snapshot.showing.ops if isinstance(op, DropField | DropBeta)
-        )
-        view = View(tuple(left_out))
-        body = build(
-            snapshot.profile,
-            History(),
-            None,
-            b'{"type":"text","text":"Say OK."}',
-            view=view,
-            max_tokens=self._least(snapshot),
-        )
-        names = betas(snapshot.profile, None, Purpose.MESSAGE, view=view)
-        return Request(turn.number, turn.attempt, Purpose.MESSAGE, body, names)
-
-    def _trial(self, view: View) -> Request:
-        snapshot, turn = self._driver.snapshot, self._driver.turn
-        body = build(
-            snapshot.profile,
-            snapshot.history,
-            snapshot.base,
-            turn.staged,
-            view=view,
-            max_tokens=self._least(snapshot),
-        )
-        names = betas(snapshot.profile, snapshot.base, Purpose.MESSAGE, view=view)
-        return Request(turn.number, turn.attempt, Purpose.MESSAGE, body, names)
-
-    def _least(self, snapshot: Snapshot) -> int:
-        """The shortest reply that the settings allow to ask for."""
-        thinking: Any = snapshot.profile.setting("thinking")
-        fixed = isinstance(thinking, dict) and "budget_tokens" in thinking
-        return snapshot.profile.max_tokens if fixed else 1
-
-    async def _is_witness(self, turn: Turn) -> bool:
-        """Whether a count says no to what a message was refused for, and to that only:
-        it does for the same kind of reason, and not to everything."""
-        fault = await self._uncounted(self._trial(self._driver.snapshot.showing))
-        if fault is None or turn.fault is None or fault.kind is not turn.fault.kind:
-            return False
-        if self._judged(fault) is None:
-            return False
-        return await self._uncounted(self._small()) is None
-
-    async def _counts(self, view: View) -> bool | None:
-        """Whether the server counts a request, which it does only if it is legal."""
-        fault = await self._uncounted(self._trial(view))
-        return True if fault is None else self._judged(fault)
-
-    async def _uncounted(self, request: Request) -> Fault | None:
-        """Why the server does not count a request; None if it does."""
-        try:
-            await self._driver.world.model.count(request)
-        except RequestFailedError as error:
-            return error.fault
-        return None
-
-    async def _tries(self, view: View) -> bool | None:
-        """Whether the server answers a request, with as little as can be asked for."""
-        request = self._trial(view)
-        return await self._passes(request.body, request.betas)
-
-    async def _passes(self, body: bytes, names: tuple[str, ...]) -> bool | None:
-        turn = self._driver.turn
-        request = Request(turn.number, turn.attempt, Purpose.MESSAGE, body, names)
-        try:
-            await self._driver.world.model.send(request, lambda _: None)
-        except RequestFailedError as error:
-            return self._judged(error.fault)
-        return True
-
-    def _judged(self, fault: Fault) -> bool | None:
-        """False for a definite no to the body, None for what says nothing about it."""
-        return False if fault.kind in DEFINITE else None

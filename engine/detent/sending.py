@@ -17,7 +17,7 @@ from detent_states import events as ev
 from detent_states.commands import SendRequest
 from detent_states.decide import cut_off
 from detent_states.events import Event
-from detent_states.faults import Fault, FaultKind
+from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.history import Base, Method, told_block
 from detent_states.outcome import Outcome, outcome, unusable_summary
 from detent_states.prefix import prefix_change
@@ -49,18 +49,6 @@ if TYPE_CHECKING:
     from detent.driver import Driver
 
 LOG = logging.getLogger("detent")
-
-DEFINITE = frozenset(
-    {
-        FaultKind.INVALID,
-        FaultKind.BLOCK,
-        FaultKind.THINKING,
-        FaultKind.TOO_LONG,
-        FaultKind.OPTIONAL_FIELD,
-        FaultKind.THREAD,
-    }
-)
-"""What says no to the body itself: that body is not sent again."""
 
 
 @final
@@ -161,7 +149,8 @@ class Sender:
     async def compact(self, made: Compact, *, asked: bool) -> None:
         """Ask for a summary, unless the caller's hook will not have it."""
         driver = self._driver
-        plan = self._plan(made, asked)
+        snapshot, turn = driver.snapshot, driver.turn
+        plan = _plan(snapshot, turn, made.covers, made.method, asked)
         verdict = await self._before(plan)
         if verdict is False:
             said = "the hook before the compaction said no"
@@ -184,17 +173,6 @@ class Sender:
     def _too_long(self, turn: Turn) -> bool:
         return turn.fault is not None and turn.fault.kind is FaultKind.TOO_LONG
 
-    def _plan(self, made: Compact, asked: bool) -> CompactionPlan:
-        snapshot = self._driver.snapshot
-        return CompactionPlan(
-            self._driver.turn.number,
-            made.covers,
-            len(snapshot.history),
-            made.method,
-            context(snapshot),
-            asked,
-        )
-
     async def _before(self, plan: CompactionPlan) -> Verdict:
         hook = self._driver.world.before_compaction
         if hook is None:
@@ -216,14 +194,7 @@ class Sender:
             return
         self._driver.flush()
         asked = turn.purpose is Purpose.COMPACTION
-        plan = CompactionPlan(
-            turn.number,
-            base.covers,
-            len(before.history),
-            base.method,
-            context(before),
-            asked,
-        )
+        plan = _plan(before, turn, base.covers, base.method, asked)
         size = before.history.bytes_of(before.covered, base.covers)
         text = summary_text(base.block, base.method)
         try:
@@ -349,6 +320,14 @@ class Sender:
         covered += len(base.wire) if base is not None else 0
         gain = self._driver.world.policies.compaction.gain_min
         return too_large(len(block), covered, gain)
+
+
+def _plan(
+    snapshot: Snapshot, turn: Turn, covers: int, method: Method, asked: bool
+) -> CompactionPlan:
+    """A summary as the hooks are told of it."""
+    of, tokens = len(snapshot.history), context(snapshot)
+    return CompactionPlan(turn.number, covers, of, method, tokens, asked)
 
 
 def _digest(request: Request) -> bytes:

@@ -22,10 +22,10 @@ from detent_states.replayed import mended, replay_form
 from detent_states.reply import Reply
 from detent_states.shortened import told_result
 from detent_states.shown import base_in_force
-from detent_states.snapshot import Call, Lost, Paid, Snapshot, Turn
+from detent_states.snapshot import Call, Compacting, Lost, Paid, Snapshot, Turn
 from detent_states.thread import Fire
 from detent_states.turn import TurnState
-from detent_states.view import DropBound
+from detent_states.view import DropBound, IgnoreBase, View
 
 
 def commit(
@@ -48,6 +48,7 @@ def commit(
             spent=snapshot.spent + reply.usage,
             view=view,
             refused=0,
+            failing=0,
             paid=Paid(snapshot.profile, view, base, len(snapshot.history) - first),
             said=snapshot.said[turn.taken :],
         )
@@ -76,18 +77,11 @@ def commit(
             made.method,
             pinned_blocks(snapshot.pins),
         )
-        view = snapshot.showing
-        # Thinking that is kept stays valid only where its turn follows a signed summary
-        # directly (Anthropic docs: build-with-claude/compaction-on-demand).
-        kept = made.covers < len(snapshot.history)
-        parted = not signed or (kept and bool(snapshot.pins))
-        if parted and prefix_bound(snapshot.profile.model):
-            view = view.adding(DropBound())
         committed = attrs.evolve(
             snapshot,
             bases=(*snapshot.bases, base),
             spent=snapshot.spent + reply.usage,
-            view=view,
+            view=_view_behind(snapshot, made),
             thread=snapshot.thread.lost(fire),
             futile=0,
         )
@@ -98,6 +92,19 @@ def commit(
             "usage": turn.usage + reply.usage,
         }
     raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
+
+
+def _view_behind(snapshot: Snapshot, made: Compacting) -> View:
+    """How the history is shown behind a summary that is in force from now on."""
+    # The summary that was ignored is another one, however much both stand for.
+    view = snapshot.showing.leaving(IgnoreBase(made.covers))
+    # Thinking that is kept stays valid only where its turn follows a signed summary
+    # directly (Anthropic docs: build-with-claude/compaction-on-demand).
+    kept = made.covers < len(snapshot.history)
+    parted = made.method is not Method.SIGNED or (kept and bool(snapshot.pins))
+    if parted and prefix_bound(snapshot.profile.model):
+        return view.adding(DropBound())
+    return view
 
 
 def _said_again(turn: Turn) -> bytes:
@@ -161,6 +168,8 @@ def learned(
                     snapshot = attrs.evolve(snapshot, lost=_lost_one_more(snapshot))
             elif fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
                 snapshot = attrs.evolve(snapshot, refused=snapshot.refused + 1)
+            elif fault.kind is FaultKind.TRANSIENT and fault.status is not None:
+                snapshot = attrs.evolve(snapshot, failing=snapshot.failing + 1)
             elif fault.kind is FaultKind.REFUSAL:
                 thread = thread.lost(fire)  # it may hold the turn that was refused
             snapshot = _told_of_length(snapshot, event)

@@ -20,7 +20,7 @@ from detent_states.faults import (
 from detent_states.history import Method
 from detent_states.models import spec
 from detent_states.outcome import Outcome
-from detent_states.profile import Cache, Purpose
+from detent_states.profile import Purpose
 from detent_states.remedy import LADDERS, Remedy
 from detent_states.request import Copy
 from detent_states.room import (
@@ -33,7 +33,6 @@ from detent_states.room import (
     unbound,
 )
 from detent_states.snapshot import Snapshot, Turn
-from detent_states.stubbing import STUBS_MAX as STUBS_MAX
 from detent_states.stubbing import changes, place_of, without_block, without_files
 from detent_states.view import (
     BINDING_BETA,
@@ -49,7 +48,11 @@ from detent_states.view import (
 from detent_states.wrapped import unwrapped
 
 SUSPECT_AFTER: Final = 4
-"""Equal transient faults in a row after which the conversation itself is suspected."""
+"""Transient faults in a row, in whatever turns, after which the conversation itself is
+suspected."""
+
+SUSPECT_AFTER_NO: Final = 2
+"""The same where the server says not to retry, and so that it will fail again."""
 
 SUMMARY_ATTEMPTS_MAX: Final = 3
 """Requests for one summary that may fail for a passing fault."""
@@ -157,27 +160,46 @@ def _wait(
     if hint is not None and hint > policies.retry.hint_max_seconds:
         said = f"the server asks to wait {hint:g} s"
         return _not_now(turn, fault, Suspend(said, hint))
-    if turn.compacting is not None and turn.failures >= SUMMARY_ATTEMPTS_MAX:
-        return _without_summary(turn, fault)
     wait = policies.retry.wait(fault, turn.failures, draw)
+    if turn.compacting is not None:
+        if turn.failures >= SUMMARY_ATTEMPTS_MAX:
+            return _without_summary(turn, fault)
+        return _not_now(turn, fault, GiveUp()) if wait is None else Wait(wait)
     # A fault that stays while the server is well is this conversation's own. What has
-    # no status is the network's, and says nothing about what was sent.
-    own = fault.status is not None and turn.failures >= SUSPECT_AFTER
-    if wait is None and own and turn.answered and not fault.retry_refused:
-        # The ladder has an end of its own; waiting for less than all of it is no end.
-        return _less(snapshot, policies, fault) or GiveUp()
-    if wait is None:
-        return GiveUp()
-    if not own or turn.compacting:
-        return Wait(wait)
+    # no status is the network's, and says nothing about what was sent. Who says not to
+    # retry says that it will stay.
+    often = SUSPECT_AFTER_NO if fault.retry_refused else SUSPECT_AFTER
+    if fault.status is not None and snapshot.failing >= often:
+        return _suspected(snapshot, turn, fault, policies, wait)
+    return GiveUp() if wait is None else Wait(wait)
+
+
+def _suspected(
+    snapshot: Snapshot,
+    turn: Turn,
+    fault: Fault,
+    policies: Policies,
+    wait: float | None,
+) -> Decision:
+    """Nothing is mended because of an outage: first the server must answer somebody,
+    and still fail at this."""
+    waiting = GiveUp() if wait is None else Wait(wait)
     gone = _without_reference(snapshot, turn, fault)
     if gone is not None:
         return gone
-    if turn.answered is None and len(snapshot.history) > snapshot.covered:
+    if turn.answered is None and fault.retry_after and wait is not None:
+        return waiting  # it said when, and nobody is to ask before
+    if turn.answered is None and len(snapshot.history):
         return Ask()
-    if turn.answered:
-        return _less(snapshot, policies, fault) or Wait(wait)
-    return Wait(wait)
+    if not turn.answered:
+        return waiting
+    if Remedy.PROBE not in turn.tried:
+        return Choose(Remedy.PROBE, "the server answers what is small: this once more")
+    less = _less(snapshot, policies, fault)
+    if less is not None or wait is not None:
+        # The ladder has an end of its own; waiting for less than all of it is no end.
+        return less or waiting
+    return waiting if Remedy.BISECT in turn.tried else Search()
 
 
 def _less(
@@ -213,13 +235,13 @@ def _without_reference(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose |
     return Choose(Remedy.DROP_FIELD, fault.message, view.adding(op))
 
 
-def _not_now(turn: Turn, fault: Fault, suspend: Suspend) -> Decision:
+def _not_now(turn: Turn, fault: Fault, rest: Suspend | GiveUp) -> Decision:
     """Wait for the world, unless it is only a summary that cannot be had and nobody has
     asked for: an account may be allowed to talk and not to have talk summarised."""
     if turn.compacting is None or turn.purpose is Purpose.COMPACTION:
-        return suspend
+        return rest
     skipped = _without_summary(turn, fault)
-    return skipped if isinstance(skipped, Choose) else suspend
+    return skipped if isinstance(skipped, Choose) else rest
 
 
 def _without_summary(turn: Turn, fault: Fault) -> Decision:
@@ -336,27 +358,8 @@ def _search(
     # and that a copy cannot be continued says nothing about the conversation.
     if snapshot.refused <= 1 + (Remedy.REPLAY in turn.tried):
         return None
-    return None if Remedy.BISECT in turn.tried else Search()
-
-
-def otherwise(snapshot: Snapshot, fault: Fault) -> tuple[Choose, ...]:
-    """What is left where no part of the history is to blame: what we put around it.
-
-    The hints that the engine adds by itself, and the summary that stands for the first
-    part of the history, are no part of what anybody said.
-    """
-    view, profile = snapshot.showing, snapshot.profile
-    hints = ["diagnostics"] if profile.diagnostics else []
-    if profile.cache is not Cache.OFF:
-        hints.append("cache_control")
-    bare = view.adding(*map(DropField, hints))
-    left: list[Choose] = []
-    if bare is not view:
-        left.append(Choose(Remedy.DROP_FIELD, fault.message, bare))
-    if snapshot.covered:
-        shown = view.adding(IgnoreBase(snapshot.covered), *unbound(snapshot))
-        left.append(Choose(Remedy.IGNORE_BASE, fault.message, shown))
-    return tuple(left)
+    # The second time it is not told by counts: one may refuse it for what is its own.
+    return None if turn.tried.count(Remedy.BISECT) > 1 else Search()
 
 
 def _stub(

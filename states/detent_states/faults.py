@@ -262,6 +262,18 @@ STOPPED: frozenset[FaultKind] = SUSPENDING | {
 }
 """What ends a turn without a word against what it said."""
 
+DEFINITE: frozenset[FaultKind] = frozenset(
+    {
+        FaultKind.INVALID,
+        FaultKind.BLOCK,
+        FaultKind.THINKING,
+        FaultKind.TOO_LONG,
+        FaultKind.OPTIONAL_FIELD,
+        FaultKind.THREAD,
+    }
+)
+"""What says no to the body itself: that body is not sent again."""
+
 OPTIONAL_FIELDS: tuple[str, ...] = (
     "diagnostics",
     "container",
@@ -397,6 +409,9 @@ def _wording(message: str, kinds: set[FaultKind]) -> FaultKind | None:
     return None
 
 
+_DOUBLED_MAX = 64
+
+
 @final
 @attrs.frozen
 class RetryPolicy:
@@ -429,9 +444,9 @@ class RetryPolicy:
             return None
         if failures >= self.attempts_max:
             return None
-        backoff = min(
-            self.first_wait_seconds * 2.0 ** (failures - 1), self.wait_max_seconds
-        )
+        # Whoever waits for ever doubles no further than a number can be doubled.
+        doubled = 2.0 ** min(failures - 1, _DOUBLED_MAX)
+        backoff = min(self.first_wait_seconds * doubled, self.wait_max_seconds)
         backoff *= 1 - self.jitter * draw
         hint = fault.retry_after or 0.0
         if hint > self.hint_max_seconds:

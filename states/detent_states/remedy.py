@@ -28,6 +28,7 @@ class Remedy(StrEnum):
     COMPACT = "compact"
     TELL = "tell"
     HIDE = "hide"
+    HIDE_TURN = "hide turn"
     FLATTEN = "flatten"
     SQUEEZE = "squeeze"
     STUB = "stub"
@@ -44,7 +45,8 @@ class Remedy(StrEnum):
 
 SAYS: Final[Mapping[Remedy, str]] = {
     Remedy.WAIT: "wait (the server's hint, else a growing backoff) and send it again",
-    Remedy.PROBE: "ask the server something small, to tell its outage from our fault",
+    Remedy.PROBE: "ask the server something small, and then this again, to tell its outage"
+    " from our fault",
     Remedy.DROP_FIELD: "leave out the optional field that is named",
     Remedy.REPLAY: "send the whole conversation again as a new server thread",
     Remedy.UNTHREAD: "send the whole conversation without a server thread",
@@ -53,6 +55,7 @@ SAYS: Final[Mapping[Remedy, str]] = {
     Remedy.COMPACT: "replace the context by the server's own summary of it",
     Remedy.TELL: "have the conversation summarised in pieces that fit",
     Remedy.HIDE: "leave out the oldest turns and say so in their place",
+    Remedy.HIDE_TURN: "leave out the open turn, too, all but its last answers",
     Remedy.FLATTEN: "show the open tool turn as a written record",
     Remedy.SQUEEZE: "shorten the results that are about to be sent, too",
     Remedy.STUB: "put a note in the place of the block that is named",
@@ -76,8 +79,9 @@ ROOM: Final = (
     Remedy.HIDE,
     Remedy.FLATTEN,
     Remedy.SQUEEZE,
+    Remedy.HIDE_TURN,
 )
-"""The ladder of what is too long. The last three need no server."""
+"""The ladder of what is too long. The last four need no server."""
 
 LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
     FaultKind.TRANSIENT: (
@@ -86,6 +90,7 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
         Remedy.DROP_FIELD,
         Remedy.PROBE,
         Remedy.MAKE_ROOM,
+        Remedy.BISECT,
     ),
     FaultKind.OPTIONAL_FIELD: (Remedy.DROP_FIELD, Remedy.REPLAY, Remedy.UNTHREAD),
     FaultKind.THREAD: (Remedy.REPLAY, Remedy.UNTHREAD),

@@ -25,8 +25,7 @@ from detent_states.outcome import Outcome
 from detent_states.remedy import ROOM, Remedy
 from detent_states.shown import wires
 from detent_states.snapshot import Snapshot, Turn, cuttable
-from detent_states.tokens import IMAGE_TOKENS_MAX as IMAGE_TOKENS_MAX
-from detent_states.tokens import bound as bound
+from detent_states.tokens import IMAGE_TOKENS_MAX, bound
 from detent_states.view import (
     COMPACT_BETA,
     LEFT_OUT,
@@ -130,12 +129,15 @@ def window(snapshot: Snapshot, policy: CompactionPolicy) -> int:
 def context(snapshot: Snapshot) -> int:
     """At most how many tokens the context holds, without what is staged."""
     history, covered = snapshot.history, snapshot.covered
-    base = snapshot.base if covered else None
-    around = len(snapshot.profile.plain_opening) + (len(base.wire) if base else 0)
-    head = history.head
-    if head is None or covered == len(history):
-        return (history.bytes_of(covered) + around) // 2
+    if history.head is None or covered == len(history):
+        return (history.bytes_of(covered) + _around(snapshot)) // 2
     return _until(snapshot, len(history))
+
+
+def _around(snapshot: Snapshot) -> int:
+    """How many bytes stand before the history: the settings and the summary."""
+    base = snapshot.base if snapshot.covered else None
+    return len(snapshot.profile.plain_opening) + (len(base.wire) if base else 0)
 
 
 def _until(snapshot: Snapshot, covers: int) -> int:
@@ -146,9 +148,7 @@ def _until(snapshot: Snapshot, covers: int) -> int:
     that is smaller than what the server said when it refused such a length is none.
     """
     history, covered = snapshot.history, snapshot.covered
-    base = snapshot.base if covered else None
-    size = history.bytes_of(covered, covers) + len(snapshot.profile.plain_opening)
-    size += len(base.wire) if base else 0
+    size = history.bytes_of(covered, covers) + _around(snapshot)
     seen = history.media_of(covered, covers) * IMAGE_TOKENS_MAX
     counted = history[covers - 1].reply.usage.context
     believed = counted if 0 < counted <= size + seen else size // 2 + seen
@@ -182,6 +182,9 @@ def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | 
     crowded = _crowded(snapshot, turn)
     if crowded is not None:
         return room(snapshot, policy, crowded)
+    piece = _next_piece(snapshot, turn, policy)
+    if piece is not None:
+        return piece
     most = window(snapshot, policy)
     known = spec(snapshot.profile.model)
     asked = turn.max_tokens or snapshot.profile.max_tokens
@@ -215,10 +218,8 @@ def _worthwhile(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> boo
     summary makes room, and without this one would be made for every message.
     """
     history, covered = snapshot.history, snapshot.covered
-    base = snapshot.base if covered else None
     said = history.bytes_of(covered, max(boundary(snapshot), covered))
-    around = len(snapshot.profile.plain_opening) + (len(base.wire) if base else 0)
-    whole = history.bytes_of(covered) + around + len(turn.staged)
+    whole = history.bytes_of(covered) + _around(snapshot) + len(turn.staged)
     return said >= whole * policy.gain_min
 
 
@@ -241,7 +242,7 @@ def room(
             made = _less(snapshot, turn, policy, rung, why)
         if made is not None:
             return made
-    return _hide_the_open_turn(snapshot, turn, why)
+    return None
 
 
 def _fewer_media(snapshot: Snapshot, turn: Turn) -> Choose | None:
@@ -307,6 +308,7 @@ def _compact(snapshot: Snapshot, policy: CompactionPolicy) -> Compact | None:
         or covers <= snapshot.covered
         or Remedy.SKIP in turn.tried
         or COMPACT_BETA in snapshot.showing.unnamed
+        or snapshot.showing.ignores(covers)  # one like it was made, and refused
         or snapshot.futile >= policy.futile_max
         or turn.compactions >= policy.per_turn_max
     ):
@@ -335,6 +337,22 @@ def _tell(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> Compact |
             break
         covers = size
     return Compact(covers, Method.TOLD)
+
+
+def _next_piece(
+    snapshot: Snapshot, turn: Turn, policy: CompactionPolicy
+) -> Compact | None:
+    """The next piece of a told summary, where what is left behind the last is too long
+    by what the server said of a length: it need not say so once a piece."""
+    base = snapshot.base
+    told = base is not None and base.method is Method.TOLD and snapshot.covered > 0
+    if not told or not turn.path or turn.path[-1].trigger != "compacted":
+        return None
+    shown = wires(snapshot.showing, snapshot.history, base, turn.staged)
+    size = sum(map(len, shown)) + len(snapshot.profile.plain_opening)
+    if size * snapshot.density <= window(snapshot, policy):
+        return None
+    return _tell(snapshot, turn, policy)
 
 
 def piece_bytes(snapshot: Snapshot, policy: CompactionPolicy) -> int:
@@ -371,6 +389,8 @@ def _less(
         op = Shrink(size, OLD_RESULT_BYTES)
     elif rung is Remedy.HIDE:
         return _hide(snapshot, policy, why)
+    elif rung is Remedy.HIDE_TURN:
+        return _hide_the_open_turn(snapshot, turn, why)
     elif rung is Remedy.FLATTEN and turn.calls:
         op = Flatten(boundary(snapshot), size, RECORD_BYTES)
     elif rung is Remedy.SQUEEZE:
@@ -431,7 +451,9 @@ def _hide_the_open_turn(snapshot: Snapshot, turn: Turn, why: str) -> Choose | No
     kept = tuple(op for op in view.ops if not isinstance(op, Hide))
     made = View((*kept, Hide(snapshot.covered, size, LEFT_OUT)))
     made = made.adding(*unbound(snapshot))
-    return Choose(Remedy.HIDE, why, made) if _smaller(snapshot, turn, made) else None
+    if not _smaller(snapshot, turn, made):
+        return None
+    return Choose(Remedy.HIDE_TURN, why, made)
 
 
 def _lead_with_thinking(snapshot: Snapshot, turn: Turn) -> Choose | None:

@@ -43,6 +43,12 @@ class Phase(StrEnum):
     OVER = "over"
 
 
+def under(snapshot: Snapshot, view: View) -> Snapshot:
+    """A conversation as it would be shown under a view."""
+    assert snapshot.turn is not None, "only what a turn sends is shown"
+    return attrs.evolve(snapshot, turn=attrs.evolve(snapshot.turn, trial=view))
+
+
 @final
 @attrs.frozen
 class Bisection:
@@ -126,6 +132,14 @@ class Bisection:
                 return attrs.evolve(self, phase=Phase.STILL, found=found)
             case Phase.OVER:
                 return self
+
+    def beside(self, view: View) -> "Bisection":
+        """The search from its start, with what the trial had to be shown without for
+        another reason than the one that is searched for."""
+        assert self.trial is not None, "it was just made"
+        known = self.trial.ops
+        ops = [op for op in view.ops if op not in known]
+        return Bisection.of(under(self.snapshot, self.snapshot.showing.adding(*ops)))
 
     def _at(self, phase: Phase) -> "Bisection":
         return attrs.evolve(self, phase=phase)

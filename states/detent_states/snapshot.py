@@ -232,6 +232,7 @@ class Snapshot:
         density: At least how many tokens a byte is, as a refused length has shown.
         futile: Summaries in a row that failed.
         refused: Requests in a row that were refused for nothing we know.
+        failing: Requests in a row that the server failed at, as a status said.
         lost: Replies that were confirmed at the server and never seen here.
         pins: The texts that go along with every summary, by name.
         paid: What the last confirmed request was made from.
@@ -251,6 +252,7 @@ class Snapshot:
     density: float = 0.0
     futile: int = 0
     refused: int = 0
+    failing: int = 0
     lost: Lost = attrs.field(factory=Lost)
     pins: tuple[tuple[str, str], ...] = ()
     paid: Paid | None = None

@@ -259,6 +259,12 @@ class View:
         new = tuple(op for op in ops if op not in self.ops)
         return View((*self.ops, *new)) if new else self
 
+    def leaving(self, op: Op) -> "View":
+        """This view without an operation."""
+        if op not in self.ops:
+            return self
+        return View(tuple(one for one in self.ops if one != op))
+
     def until(self, size: int) -> "View":
         """This view of a history that was cut back to `size` exchanges."""
         kept = tuple(cut for op in self.ops if (cut := _cut(op, size)) is not None)

@@ -288,3 +288,119 @@ async def test_a_search_that_is_interrupted_leaves_everything_as_it_was(
         for said in ("3", "4"):
             assert (await chat.send(said)).state is TurnState.FAILED
         assert chat.snapshot.view == View()
+
+
+# What lasts, and hangs on what was said.
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3, 8])
+@pytest.mark.parametrize("fault", ["503", "500 x-should-retry=false", "529"])
+@pytest.mark.parametrize("culprit", [0, 2])
+async def test_what_the_server_always_fails_at_is_done_without(
+    lab: Lab, culprit: int, fault: str, attempts: int
+) -> None:
+    said = [f"number {n}" for n in range(3)]
+    said[culprit] = "number P"
+    faults = f'{fault} @4+ body="number P" forever'
+    lab.script(*[f"Answer {n}." for n in range(3)], *MORE, faults=faults)
+    async with lab.open(retry=RetryPolicy(attempts_max=attempts)) as chat:
+        await confirmed(chat, *said)
+        before = chat.history.wires()
+        for _ in range(4):  # as often as it is suspected after, one attempt a message
+            if (await chat.send("And now?")).state is TurnState.CONFIRMED:
+                break
+        assert chat.history.wires()[:3] == before, "the record stays as it is"
+        await confirmed(chat, "And on?")
+
+
+@pytest.mark.parametrize("attempts", [1, 3, 8])
+async def test_arguments_that_the_server_always_fails_at_are_told_to_nobody(
+    lab: Lab, attempts: int
+) -> None:
+    """No record of a call helps where its words are what the server fails at."""
+    lab.script(
+        *("One.", call("look", path="poison")),
+        *MORE,
+        faults="500 @3+ body=poison forever",
+    )
+    async with lab.open(retry=RetryPolicy(attempts_max=attempts)) as chat:
+        await confirmed(chat, "1")
+        turn = await chat.send("2")
+        for _ in range(4):
+            if turn.state is TurnState.CONFIRMED:
+                break
+            turn = await chat.send("And now?")
+        assert turn.state is TurnState.CONFIRMED
+        assert Remedy.BISECT in turn.remedies
+        assert b"One." in lab.simulator.log[-1].raw, "the past is not to blame"
+        await confirmed(chat, "And on?")
+    assert lab.ran == ["look poison"], "what was done stays done"
+
+
+async def test_a_summary_that_the_server_always_fails_at_is_done_without(
+    lab: Lab,
+) -> None:
+    """It stands for everything, and there is nothing else that could be left out."""
+    lab.script("One.", "Two.", *MORE, faults='500 @4+ body="Summary of" forever')
+    async with lab.open() as chat:
+        await confirmed(chat, "1", "2")
+        await chat.compact()
+        turn = await chat.send("3")
+        assert turn.state is TurnState.CONFIRMED
+        assert b'"Two."' in lab.simulator.log[-1].raw, "what it stood for is shown"
+        await confirmed(chat, "And on?")
+
+
+async def test_what_passes_while_the_server_is_asked_is_no_reason_to_mend(
+    lab: Lab,
+) -> None:
+    """The server fails four times and is well when it is asked: it is sent again."""
+    lab.script("One.", "Two.", *MORE, faults="503 @3-6")
+    async with lab.open() as chat:
+        await confirmed(chat, "1", "2")
+        turn = await chat.send("3")
+        assert turn.state is TurnState.CONFIRMED
+        assert turn.remedies == (Remedy.PROBE,)
+        assert chat.snapshot.view == View()
+        assert not chat.snapshot.bases
+
+
+# Two reasons at once.
+
+BOUND = '400 message="No." @7+ body="number P" forever'
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "limit cache_markers_max=0 @8+",
+        "limit cache_markers_max=1 on count_tokens",
+        '400 message="No." @7+ body=cache_control forever',
+        '400 message="No." body="number 1" forever on count_tokens',
+        '400 message="No." forever on count_tokens',
+        '503 @7+ body="number 4" forever',
+        '500 x-should-retry=false @7+ body="number 4" forever',
+    ],
+)
+@pytest.mark.parametrize("culprit", [0, 5])
+@pytest.mark.parametrize("first", [True, False])
+async def test_what_is_refused_for_two_reasons_is_done_without_both(
+    lab: Lab, culprit: int, other: str, first: bool
+) -> None:
+    said = [f"number {n}" for n in range(6)]
+    said[culprit] = "number P"
+    faults = [BOUND, other] if first else [other, BOUND]
+    answers = [f"Answer {n}." for n in range(6)]
+    lab.script(*answers, *MORE, *MORE, faults=", ".join(faults))
+    async with lab.open(cache="5m") as chat:
+        await confirmed(chat, *said)
+        before = chat.history.wires()
+        for _ in range(3):
+            if (await chat.send("And now?")).state is TurnState.CONFIRMED:
+                break
+        assert chat.history.wires()[:6] == before
+        await confirmed(chat, "And on?", "And on?")
+        if "count_tokens" in other:
+            hidden = [op for op in chat.snapshot.view.ops if isinstance(op, Hide)]
+            spans = [(op.start, op.until) for op in hidden]
+            assert spans == [(culprit, culprit + 1)], "and without nothing else"

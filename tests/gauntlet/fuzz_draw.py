@@ -174,7 +174,11 @@ def _for_ever(rng: random.Random, said: Sequence[str]) -> Fault:
     """A fault that may last."""
     when = _only_some(rng, When(forever=True))
     body = rng.choice(list(said))
-    match rng.randrange(3):
+    match rng.randrange(4):
+        case 3:
+            hints = (("x-should-retry", "false"),) if rng.random() < 0.3 else ()
+            failing: Action = Status(rng.choice((500, 502, 503, 529)), hints)
+            return Fault(failing, attrs.evolve(when, body=body))
         case 0:
             message = rng.choice(("No.", "Output blocked by content filtering policy"))
             action: Action = Status(rng.choice((400, 422)), message=message)

@@ -6,11 +6,10 @@ then, no more and no less; no call was carried out twice, or for a reply that ne
 whole; a turn kept to its budget; and a turn that failed had a reason to.
 
 After the moves what does not last stops. Then the next ordinary message is confirmed
-within `SENDS_MAX` sends (the second is for a refusal that is searched for only when it
-comes twice); its request says the confirmed bytes; the same record, opened elsewhere,
-gives the same snapshot and sends the same bytes; each result in the history tells the
-truth about how often its call was carried out; and no request was refused that the
-engine could have known to be illegal.
+within `sends_max` sends; its request says the confirmed bytes; the same record, opened
+elsewhere, gives the same snapshot and sends the same bytes; each result in the history
+tells the truth about how often its call was carried out; and no request was refused that
+the engine could have known to be illegal.
 
 What it can know is what a body says by itself and what the server signed, which is every
 rule but two: how long a conversation is (R31), which only the server counts, and what the
@@ -29,7 +28,14 @@ from typing import Any, Final, final
 import anyio
 import attrs
 from tests.gauntlet.course import check_history
-from tests.gauntlet.fuzz_script import CUTS_SHORT, END_SECONDS, Move, Play, Verb
+from tests.gauntlet.fuzz_script import (
+    CUTS_SHORT,
+    END_SECONDS,
+    Move,
+    Play,
+    Verb,
+    sends_max,
+)
 from tests.gauntlet.fuzz_world import IMAGE, LONG_TEXT, World, Wrap, is_told, over
 from tests.gauntlet.record import WholeReply, cut_request
 
@@ -42,9 +48,6 @@ from detent_states.rules import Context, check
 from detent_states.snapshot import Snapshot
 
 NEXT: Final = "And now?"
-
-SENDS_MAX: Final = 2
-"""Ordinary messages within which one is confirmed, once the faults have stopped."""
 
 REQUESTS_MAX: Final = 60
 """Most requests of one turn: what `Limits` grants."""
@@ -371,7 +374,7 @@ class Player:
         self._check_refusals()
 
     async def _next_turn(self) -> None:
-        for _ in range(SENDS_MAX):
+        for _ in range(sends_max(self.play)):
             turn = await self.world.chat.send(NEXT)
             self._check_rests(Move(Verb.SEND), cut_short=False)
             self._check_history(at_most=0)

@@ -214,9 +214,10 @@ class Play:
 def lasting(fault: Fault) -> bool:
     """Whether a fault may stay for ever: a conversation can go on in spite of it.
 
-    A refusal of a word that somebody said: what holds it can be left out. A summary, a
-    count of tokens, a server thread: each can be done without. So can room, of which
-    there is always enough for a message, and so can a rule that is obeyed.
+    A refusal of a word that somebody said, or a server that always fails at it while it
+    answers everything else: what holds the word can be left out. A summary, a count of
+    tokens, a server thread: each can be done without. So can room, of which there is
+    always enough for a message, and so can a rule that is obeyed.
     """
     action, when = fault.action, fault.when
     if isinstance(action, RuleSwitch | LimitChange | ExpireThreads):
@@ -229,7 +230,27 @@ def lasting(fault: Fault) -> bool:
     meant = classify(said.status, said.type, said.code, said.message)
     if when.kind == "thread":
         return meant is FaultKind.THREAD
-    return when.body is not None and meant is FaultKind.INVALID
+    if when.body is None or when.kind != "messages":
+        return False
+    return meant is FaultKind.INVALID or _fails(fault)
+
+
+def _fails(fault: Fault) -> bool:
+    """Whether the server fails, and does not say for how long."""
+    action = fault.action
+    if not isinstance(action, Status) or action.status < 500 or action.code:
+        return False
+    return not any(name.startswith("retry-after") for name, _ in action.headers)
+
+
+def sends_max(play: "Play") -> int:
+    """Ordinary messages within which one is confirmed, once the faults have stopped.
+
+    The second is for a refusal that is searched for only when it comes twice. What the
+    server always fails at is suspected first, and only then found to be refused, too.
+    """
+    fails = any(lasting(fault) and _fails(fault) for fault in play.faults)
+    return 3 if fails else 2
 
 
 def stopping(script: Script) -> Script:

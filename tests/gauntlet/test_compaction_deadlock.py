@@ -145,6 +145,28 @@ async def test_a_past_of_many_turns_that_fills_the_window_five_times(
         await leave(course, chat, budget=turns + 25)
 
 
+async def test_what_is_known_to_be_too_long_is_not_sent_between_the_pieces(
+    course: Course,
+) -> None:
+    """Each piece of a summary would cost a second request that is refused."""
+    turns = 12
+    course.script(
+        *["I see."] * turns,
+        faults=f"limit context_window={WINDOW} @{turns + 1}+, 400 forever on compaction",
+    )
+    async with course.open() as chat:
+        for turn in range(turns + 1):
+            await chat.send(f"Part {turn}: " + "blah " * 300)
+        long = [
+            one
+            for one in course.requests
+            if one.error and "too long" in one.error.message
+        ]
+        assert len(in_words(course)) >= 4
+        assert len(long) <= 2, "what is left is judged by the length that was refused"
+        await leave(course, chat, budget=turns + 12)
+
+
 async def test_a_message_that_fits_no_window_fails_and_the_next_does_not(
     course: Course,
 ) -> None:

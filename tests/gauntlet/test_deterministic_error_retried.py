@@ -58,7 +58,8 @@ NOES: dict[str, tuple[str, FaultKind, int, int]] = {
     "who": ("401", FaultKind.AUTH, 1, 1),
     "what for": ("402", FaultKind.BILLING, 1, 1),
     "a model": ('404 message="model: m"', FaultKind.MODEL_GONE, 1, 1),
-    "do not": ('529 x-should-retry="false"', FaultKind.TRANSIENT, 1, 1),
+    # The second is something small: does it fail at everything, or at this?
+    "do not": ('529 x-should-retry="false"', FaultKind.TRANSIENT, 1, 2),
 }
 
 

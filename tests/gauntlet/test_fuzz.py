@@ -59,6 +59,20 @@ FOUND = (
     " empty 200 @2, html 413 @8",
     # The turn that went on was longer than the window by itself.
     "seed=4492 / long north / limit context_window=1500 @2",
+    # What was searched for was refused for a second reason, which has a name.
+    "seed=441 / send grove, send north /"
+    " 400 message=No. forever body=north at t=20, limit cache_markers_max=0 @7",
+    "seed=6170 / send meadow, send kettle /"
+    " limit cache_markers_max=1 on count_tokens, 422 message=No. @4+ body=meadow",
+    # A summary that could not be had, and was not to be asked for again, was the end.
+    "seed=6219 / halt kettle 1, long cedar, send ember, long lantern /"
+    " limit context_window=5000, 503 x-should-retry=false times 8 on compaction",
+    # The server failed for ever at what was said, in the past and in an open turn.
+    "seed=5320 threads=on cache=1h moody=1 / send orchard /"
+    " 500 forever body=orchard at t=3",
+    "seed=9932 / send harbor / 503 x-should-retry=false forever body=harbor at t=6",
+    "seed=8732 model=claude-opus-4-6 threads=on moody=1 / long grove, stream north /"
+    " 502 @9+ body=north, 400 code=thread_not_found forever on thread",
 )
 """Scripts that broke a promise once, as short as they were made."""
 
@@ -118,11 +132,17 @@ def test_what_lasts_is_bound_and_what_does_not_is_given_an_end() -> None:
     (free,) = parse_faults('400 message="No." forever')
     (credit,) = parse_faults('400 message="credit balance" body=amber forever')
     (limit,) = parse_faults("limit images_max=2 @3")
+    (fails,) = parse_faults("503 body=amber forever")
+    (outage,) = parse_faults("503 forever")
+    (busy,) = parse_faults("429 body=amber forever")
 
     assert lasting(bound)
     assert lasting(limit)
     assert not lasting(free)
     assert not lasting(credit)
+    assert lasting(fails)
+    assert not lasting(outage)
+    assert not lasting(busy), "that is to be waited for, whoever says so"
 
 
 # What is planted.

@@ -6,16 +6,14 @@ from typing import Any
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.states.showings import hide_places, seeds, view_of
 from tests.states.strategies import text
 from tests.states.talks import (
     PARTS,
     PROFILE,
     Talk,
-    hide_places,
     plans,
-    seeds,
     talk_of,
-    view_of,
 )
 
 from detent_states import events as ev

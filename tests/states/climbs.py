@@ -28,11 +28,10 @@ from detent_states.decide import (
     Suspend,
     Wait,
     decide,
-    otherwise,
 )
 from detent_states.encoding import encode
 from detent_states.events import Event
-from detent_states.faults import Fault, FaultKind
+from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.history import Method
 from detent_states.prefix import prefix_change
 from detent_states.profile import Purpose
@@ -40,26 +39,15 @@ from detent_states.remedy import Remedy
 from detent_states.reply import Reply
 from detent_states.request import Copy, betas, build
 from detent_states.room import Choose, Compact, boundary, piece_bytes, prepare
-from detent_states.search import Bisection
+from detent_states.search import Bisection, under
 from detent_states.shown import base_in_force
 from detent_states.snapshot import Snapshot, Turn
 from detent_states.step import orders, step
 from detent_states.thread import choose_copy
 from detent_states.told import summary_text, told_body
+from detent_states.trials import anew, aside, otherwise, verdict
 from detent_states.turn import TurnState
 from detent_states.view import COMPACT_BETA, THREADS_BETA, View
-
-DEFINITE = frozenset(
-    {
-        FaultKind.INVALID,
-        FaultKind.BLOCK,
-        FaultKind.THINKING,
-        FaultKind.TOO_LONG,
-        FaultKind.OPTIONAL_FIELD,
-        FaultKind.THREAD,
-    }
-)
-"""What says no to the request itself."""
 
 
 @final
@@ -333,50 +321,54 @@ class Climb:
             self.do(ev.RetryCancelled(turn.number))
         return False
 
-    def _trial(self, view: View) -> bool | None:
-        snapshot, turn = self.snapshot, self.turn
+    def _trial(self, shown: Snapshot) -> Fault | None:
+        view = shown.showing
         body = build(
-            snapshot.profile,
-            snapshot.history,
-            snapshot.base,
-            turn.staged,
+            shown.profile,
+            shown.history,
+            shown.base,
+            self.turn.staged,
             view=view,
             max_tokens=1,
         )
-        names = betas(snapshot.profile, snapshot.base, Purpose.MESSAGE, view=view)
-        fault = self._asks(Sent("trial", body, names))
-        if fault is None:
-            return True
-        return False if fault.kind in DEFINITE else None
+        names = betas(shown.profile, shown.base, Purpose.MESSAGE, view=view)
+        return self._asks(Sent("trial", body, names))
 
     def _search(self, turn: Turn) -> bool:
-        search = Bisection.of(self.snapshot)
+        snapshot = self.snapshot
+        assert turn.fault is not None
+        if Remedy.BISECT in turn.tried:
+            return self._rest(turn)  # nothing was counted
+        if turn.fault.kind is FaultKind.TRANSIENT:
+            snapshot = anew(snapshot, self.policies)
+        search = Bisection.of(snapshot)
         while (view := search.trial) is not None:
             if self.budget.spent(self.turn, 0.0) is not None:
                 return self._rest(self.turn)
-            passed = self._trial(view)
-            if passed is None:
+            shown = under(search.snapshot, view)
+            fault = self._trial(shown)
+            passed = verdict(turn.fault, fault)
+            other = fault and aside(shown, fault, self.policies)
+            if passed is None and other is None:
                 return self._rest(self.turn)
-            self.do(ev.Probed(turn.number, f"{search.phase}", passed))
-            search = search.told(passed)
+            self.do(ev.Probed(turn.number, f"{search.phase}", passed is True))
+            search = search.beside(other) if other else search.told(passed is True)
         if search.found is not None:
             self._go_on(Choose(Remedy.BISECT, "as trials have shown", search.found))
             return True
-        return self._otherwise()
+        return self._otherwise(search.snapshot, turn.fault)
 
-    def _otherwise(self) -> bool:
-        turn = self.turn
-        assert turn.fault is not None
-        for left in otherwise(self.snapshot, turn.fault):
-            if left.view is None or not self._proved(left.view, expected=True):
+    def _otherwise(self, snapshot: Snapshot, fault: Fault) -> bool:
+        for left in otherwise(snapshot, fault):
+            if left.view is None or not self._tries(snapshot, fault, left.view):
                 continue
-            if not self._proved(self.snapshot.showing, expected=False):
+            if self._tries(snapshot, fault, snapshot.showing) is not False:
                 break
             self._go_on(left)
             return True
         return self._rest(self.turn)
 
-    def _proved(self, view: View, *, expected: bool) -> bool:
-        passed = self._trial(view)
+    def _tries(self, snapshot: Snapshot, fault: Fault, view: View) -> bool | None:
+        passed = verdict(fault, self._trial(under(snapshot, view)))
         self.do(ev.Probed(self.turn.number, "it otherwise", passed is True))
-        return passed is expected
+        return passed

@@ -1,7 +1,7 @@
 """The ladders are climbed to an end, and no rung sends again what was refused."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import cache
 
 import attrs
@@ -9,54 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.states.climbs import Climb, Sent, Service
+from tests.states.showings import seeds, view_of
 from tests.states.strategies import FAULTS as PLAIN
-from tests.states.talks import (
-    ENDS,
-    PARTS,
-    Talk,
-    body_of,
-    given_up,
-    paused,
-    plain,
-    says_more,
-    seeds,
-    stopped,
-    summarised,
-    talk_of,
-    talks,
-    tools,
-    view_of,
-    with_turn,
-)
+from tests.states.talks import ENDS, PARTS, Talk, plain, talk_of, talks, with_turn
+from tests.states.wordings import MODES, PLANS, WORDINGS, in_a_thread, refusing, said
 
-from detent_states.decide import (
-    RAISED_MAX,
-    GiveUp,
-    Policies,
-    Search,
-    Suspend,
-    Wait,
-    cut_off,
-    decide,
-)
-from detent_states.encoding import encode
-from detent_states.faults import (
-    OPTIONAL_FIELDS,
-    SUSPENDING,
-    Fault,
-    FaultKind,
-    RetryPolicy,
-    named_path,
-)
+from detent_states.decide import GiveUp, Policies, Search, Suspend, Wait, decide
+from detent_states.faults import SUSPENDING, Fault, FaultKind
 from detent_states.history import Method
-from detent_states.outcome import Outcome
-from detent_states.profile import Threads
 from detent_states.remedy import LADDERS, ROOM, Remedy
-from detent_states.request import Copy
-from detent_states.room import Choose, Compact
-from detent_states.snapshot import Snapshot
-from detent_states.thread import Thread, ThreadState
-from detent_states.view import DropField, Hide, Side, Stub, View
+from detent_states.room import Choose, Compact, boundary
+from detent_states.view import DropField, IgnoreBase, View
 
 K = FaultKind
 ENDINGS = (GiveUp, Suspend, Search)
@@ -64,98 +27,6 @@ ENDINGS = (GiveUp, Suspend, Search)
 
 DECISIONS_MAX = 24
 """The longest climb is no longer; the turn's budget of 60 requests is beyond that."""
-
-
-def said(kind: FaultKind, message: str, status: int = 400, code: str = "") -> Fault:
-    """A fault as the adapter makes it of an answer."""
-    path = named_path(message)
-    return Fault(kind, message, status=status, code=code or None, path=path)
-
-
-def _wordings() -> Iterator[Fault]:
-    """Each kind in every wording that a ladder tells apart."""
-    yield from PLAIN
-    yield said(K.INVALID, "no idea")
-    yield said(K.INVALID, "Output blocked by content filtering policy")
-    for at in range(5):
-        yield said(K.BLOCK, f"messages.{at}: bad")
-        for block in range(3):
-            yield said(K.BLOCK, f"messages.{at}.content.{block}: bad")
-    inner = "messages.2.content.0.tool_result.content.1.image.source: bad"
-    yield said(K.BLOCK, inner)
-    yield said(K.BLOCK, "system.0: bad")
-    yield Fault(K.BLOCK, "file_011 has expired", status=400, code="file_expired")
-    lost = "messages.1.content.0: Invalid `signature` in `thinking` block"
-    yield said(K.THINKING, lost)
-    for words in (
-        "prompt is too long: 213462 tokens > 200000 maximum",
-        "prompt is too long: 900 tokens > 500 maximum",
-        "input length and `max_tokens` exceed context limit: 1 + 1024 > 900, and",
-        "input length and `max_tokens` exceed context limit: 1 + 1024 > 1025, and",
-        "max_tokens: 1024 > 512, which is the maximum allowed number of output tokens",
-        "max_tokens: 1024 > 9999, which is the maximum allowed number of output tokens",
-        "too many images and documents: 601 + 0 > 600",
-    ):
-        yield said(K.TOO_LONG, words)
-    yield said(K.TOO_LONG, "Request exceeds the maximum size", 413)
-    for name in (*OPTIONAL_FIELDS, "Unexpected value(s) `a-beta` for the"):
-        words = f"{name} `anthropic-beta` header: Extra inputs are not permitted"
-        yield said(K.OPTIONAL_FIELD, words)
-    for code in (
-        "thread_not_found",
-        "thread_already_continued",
-        "thread_unsupported_request",
-        "thread_fingerprint_mismatch",
-    ):
-        yield said(K.THREAD, code, 404 if code.endswith("found") else 400, code)
-    yield said(K.COMPACTION, "bad", 400, "compaction_signature_invalid")
-    for status in (None, 429, 500, 529):
-        for hint in (None, 5.0, 9999.0):
-            yield Fault(K.TRANSIENT, "busy", status=status, retry_after=hint)
-    yield Fault(K.TRANSIENT, "no", status=500, retry_refused=True)
-
-
-WORDINGS = tuple(_wordings())
-MODES = ("nothing", "small", "summaries", "told", "trials")
-"""What the service does answer, beside the message, which it never does."""
-
-_ANSWERED = {
-    "nothing": (),
-    "small": ("small",),
-    "summaries": ("small", "summary", "told"),
-    "told": ("small", "told"),
-    "trials": ("small", "told", "trial"),
-}
-PLANS: tuple[list[tuple[int, int]], ...] = (
-    [],
-    [(PARTS.index(plain), 3), (PARTS.index(tools), 5)],
-    [
-        (PARTS.index(plain), 4),
-        (PARTS.index(paused), 0),
-        (PARTS.index(stopped), 1),
-        (PARTS.index(plain), 2),
-        (PARTS.index(summarised), 1),
-        (PARTS.index(given_up), 2),
-        (PARTS.index(tools), 7),
-    ],
-)
-
-
-def refusing(fault: Fault, mode: str = "nothing") -> Service:
-    """A service that answers every message with the same fault."""
-    return lambda sent: None if sent.what in _ANSWERED[mode] else fault
-
-
-def in_a_thread(talk: Talk) -> Talk:
-    """The talk, with a copy of it at the server and a container there."""
-    snapshot = talk.snapshot
-    settings_ = (*snapshot.profile.settings, ("container", b'"c_1"'))
-    profile = attrs.evolve(
-        snapshot.profile, threads=Threads.ON, settings=settings_, betas=("a-beta",)
-    )
-    held = Thread(ThreadState.CONTINUING if snapshot.history.head else ThreadState.OFF)
-    talk.snapshot = attrs.evolve(snapshot, profile=profile, thread=held)
-    return talk
 
 
 @cache
@@ -214,9 +85,20 @@ def test_it_has_an_end_from_everywhere(
     mode: str,
     threaded: bool,
 ) -> None:
-    talk.snapshot = attrs.evolve(
-        talk.snapshot, view=view_of(talk.snapshot, given_), refused=len(given_)
-    )
+    ends(talk, given_, fault, mode, threaded=threaded)
+
+
+def ends(
+    talk: Talk,
+    given_: Sequence[tuple[int, ...]],
+    fault: Fault,
+    mode: str,
+    *,
+    threaded: bool = False,
+) -> Climb:
+    """A climb from there, which has an end and repeats nothing."""
+    many, view = len(given_), view_of(talk.snapshot, given_)
+    talk.snapshot = attrs.evolve(talk.snapshot, view=view, refused=many, failing=many)
     if threaded:
         talk = in_a_thread(talk)
     climb = Climb(talk, refusing(fault, mode)).run()
@@ -224,6 +106,33 @@ def test_it_has_an_end_from_everywhere(
     assert isinstance(climb.decisions[-1], ENDINGS)
     assert len(climb.decisions) <= DECISIONS_MAX, climb.told
     assert unlawful(climb) == []
+    return climb
+
+
+def test_a_summary_made_in_the_place_of_an_ignored_one_is_in_force() -> None:
+    """Else it makes no room, and is asked for until no more may be."""
+    plan = [(1, 7326), (7, 10), (2, 27755), (2, 1615)]
+    given_ = [(3019, 284, 222, 1397, 0), (1157, 293, 0, 863, 2262)]
+    busy = Fault(K.TRANSIENT, "busy", status=529)
+    climb = ends(talk_of(plan, (1, 7621)), given_, busy, "summaries")
+
+    asked = [one for one in climb.sent if one.what in ("summary", "told")]
+    assert len(asked) == climb.turn.compactions == 1
+    assert climb.snapshot.covered > 0
+
+
+@pytest.mark.parametrize("method", Method)
+def test_an_ignored_summary_says_nothing_about_the_next(method: Method) -> None:
+    talk = talk_of([(PARTS.index(plain), 0)] * 2, (0, 0))
+    covers = boundary(talk.snapshot)
+    talk.snapshot = attrs.evolve(
+        talk.snapshot, view=View((IgnoreBase(covers), DropField("metadata")))
+    )
+    assert talk.summarises(method)
+
+    assert talk.snapshot.covered == covers
+    assert DropField("metadata") in talk.snapshot.view.ops
+    assert IgnoreBase(covers) not in talk.snapshot.view.ops
 
 
 def naming(seed: int) -> Service:
@@ -358,117 +267,7 @@ def test_what_waits_for_the_world_is_suspended(kind: FaultKind) -> None:
             assert climb.turn.suspended is not None
 
 
-def test_a_long_hint_suspends_and_a_short_one_is_kept() -> None:
-    snapshot = failing(Fault(K.TRANSIENT, "m", status=429, retry_after=60.0))
-    made = decide(snapshot, Policies(), 0.5)
-    long = Policies(RetryPolicy(hint_max_seconds=30.0))
-
-    assert isinstance(made, Wait)
-    assert made.seconds >= 60.0
-    assert decide(snapshot, long, 0.5) == Suspend("the server asks to wait 60 s", 60.0)
-
-
-# Some rungs by hand.
-
-
-def failing(fault: Fault, talk: Talk | None = None, copy: Copy = Copy.NONE) -> Snapshot:
-    """A conversation whose turn has failed so."""
-    talk = talk or talk_of([(PARTS.index(plain), 4)] * 3, (0, 0))
-    talk.sends(copy)
-    talk.fails(fault)
-    return talk.snapshot
-
-
-def test_a_block_of_the_users_own_last_words_is_not_touched() -> None:
-    talk = Talk()
-    says_more(talk, 0)
-    snapshot = failing(said(K.BLOCK, "messages.0.content.0: bad"), talk)
-
-    assert decide(snapshot, Policies(), 0.5) == GiveUp()
-
-
-def test_a_block_of_the_past_gets_a_note() -> None:
-    made = decide(failing(said(K.BLOCK, "messages.2.content.0: b")), Policies(), 0.5)
-
-    assert isinstance(made, Choose)
-    assert made.view is not None
-    (stub, *_) = made.view.ops
-    assert isinstance(stub, Stub)
-    assert (stub.exchange, stub.side, stub.block) == (1, Side.USER, 0)
-
-
-def test_a_result_that_is_about_to_be_sent_gets_a_note() -> None:
-    talk = talk_of([], (1, 0))
-    at = len(json.loads(body_of(talk.snapshot, View()))["messages"]) - 1
-    fault = said(K.BLOCK, f"messages.{at}.content.0: bad")
-    made = decide(failing(fault, talk), Policies(), 0.5)
-
-    assert isinstance(made, Choose)
-    assert made.remedy is Remedy.STUB
-
-
-def test_in_a_continued_thread_messages_are_counted_from_what_is_new() -> None:
-    talk = in_a_thread(talk_of([(PARTS.index(plain), 0)], (1, 0)))
-    made = decide(
-        failing(said(K.BLOCK, "messages.0.content.0: b"), talk, Copy.CONTINUE),
-        Policies(),
-        0.5,
-    )
-
-    assert isinstance(made, Choose)
-    assert made.view is not None
-    stub = made.view.ops[-2]
-    assert isinstance(stub, Stub)
-    assert stub.exchange == len(talk.snapshot.history)
-
-
-def test_a_turn_that_carries_results_is_left_out_with_the_turn_that_asked() -> None:
-    """What is hidden must not part a call from its result, which travels a turn later."""
-    talk = talk_of([(PARTS.index(stopped), 0), (PARTS.index(plain), 0)], (0, 0))
-    fault = said(K.BLOCK, "messages.2: bad")
-    snapshot = failing(fault, talk)
-    made = decide(snapshot, Policies(), 0.5)
-
-    assert isinstance(made, Choose)
-    assert made.view is not None
-    hide = made.view.ops[0]
-    assert isinstance(hide, Hide)
-    assert (hide.start, hide.until) == (0, 2)
-
-
-def test_two_turns_that_are_refused_as_a_whole_are_both_left_out() -> None:
-    talk = talk_of([(PARTS.index(plain), 0)] * 4, (0, 0))
-    bad = {b"#1 ", b"#7 "}
-
-    def service(sent: Sent) -> Fault | None:
-        if sent.what != "message":
-            return None
-        for at, message in enumerate(json.loads(sent.body)["messages"]):
-            if any(mark in encode(message) for mark in bad):
-                return said(K.BLOCK, f"messages.{at}: bad")
-        return None
-
-    climb = Climb(talk, service).run()
-
-    assert climb.turn.state == "confirmed"
-    assert climb.told == ["Choose hide", "Choose hide"]
-
-
-def test_a_reply_that_was_cut_off_is_asked_for_once_more() -> None:
-    talk = talk_of([], (0, 0))
-    snapshot = talk.snapshot
-
-    assert cut_off(snapshot, Outcome.TRUNCATED, calls=True)
-    assert not cut_off(snapshot, Outcome.TRUNCATED, calls=False)
-    assert not cut_off(snapshot, Outcome.REST, calls=True)
-    tried = with_turn(snapshot, tried=(Remedy.RAISE,))
-    assert not cut_off(tried, Outcome.TRUNCATED, calls=True)
-    most = attrs.evolve(snapshot.profile, max_tokens=RAISED_MAX)
-    assert not cut_off(
-        attrs.evolve(snapshot, profile=most), Outcome.TRUNCATED, calls=True
-    )
-    made = decide(failing(Fault(K.CUT_OFF, "c", status=200), talk), Policies(), 0.5)
-    assert made == Choose(Remedy.RAISE, "c", max_tokens=4096)
+# Everywhere.
 
 
 @given(talks, seeds, st.sampled_from(WORDINGS), st.floats(0, 1, exclude_max=True))
@@ -492,14 +291,3 @@ def test_there_is_a_decision_for_every_fault_wherever_a_turn_stands(
             )  # it is one of them, and nothing is raised
             if isinstance(made, Search):
                 assert failed.refused > 0
-
-
-@pytest.mark.parametrize("kind", [k for k in FaultKind if not LADDERS[k]])
-def test_what_is_no_word_about_a_summary_costs_none(kind: FaultKind) -> None:
-    """A turn that is stopped, or refused here, once a summary was confirmed."""
-    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
-    assert talk.summarises(Method.SIGNED)
-    talk.fails(Fault(kind, "x"))
-
-    assert talk.turn.compacting is None, "it is made, and makes nothing fail"
-    assert decide(talk.snapshot, Policies(), 0.5) == GiveUp()

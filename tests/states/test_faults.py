@@ -158,6 +158,17 @@ def test_wait_keeps_to_the_hint_and_to_its_bounds(failures: int, draw: float) ->
     assert hinted >= 60
 
 
+@given(st.integers(1, 10**9), st.floats(0, 1, exclude_max=True))
+def test_however_often_it_failed_a_wait_is_a_number(failures: int, draw: float) -> None:
+    policy = RetryPolicy(attempts_max=10**10, jitter=0.0)
+    wait = policy.wait(Fault(FaultKind.TRANSIENT, "m"), failures, draw)
+
+    assert wait is not None
+    assert wait <= policy.wait_max_seconds
+    if failures > 7:
+        assert wait == policy.wait_max_seconds
+
+
 @pytest.mark.parametrize(
     ("fault", "failures"),
     [

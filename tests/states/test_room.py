@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.states.climbs import Climb, Sent, Service
+from tests.states.showings import seeds, view_of
 from tests.states.strategies import text
 from tests.states.talks import (
     IMAGE,
@@ -21,11 +22,9 @@ from tests.states.talks import (
     body_of,
     plain,
     says_more,
-    seeds,
     talk_of,
     talks,
     tools,
-    view_of,
     with_turn,
 )
 
@@ -38,13 +37,11 @@ from detent_states.models import spec
 from detent_states.profile import Profile
 from detent_states.remedy import Remedy
 from detent_states.room import (
-    IMAGE_TOKENS_MAX,
     WINDOW_UNKNOWN,
     Choose,
     Compact,
     CompactionPolicy,
     added,
-    bound,
     boundary,
     context,
     prepare,
@@ -53,6 +50,7 @@ from detent_states.room import (
 )
 from detent_states.snapshot import Snapshot, cuttable
 from detent_states.step import begin
+from detent_states.tokens import IMAGE_TOKENS_MAX, bound
 from detent_states.view import EMPTY, View
 
 POLICY = CompactionPolicy()

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.states.showings import hide_places, seeds, view_of
 from tests.states.strategies import text
 from tests.states.talks import (
     ENDS,
@@ -16,15 +17,12 @@ from tests.states.talks import (
     Block,
     Talk,
     body_of,
-    hide_places,
     owes_results,
     plain,
     says_more,
-    seeds,
     summarised,
     talk_of,
     talks,
-    view_of,
 )
 
 from detent_states.encoding import parts

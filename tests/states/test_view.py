@@ -7,6 +7,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.states.showings import hide_places, op_of, seeds, view_of
 from tests.states.strategies import text
 from tests.states.talks import (
     IMAGE,
@@ -16,15 +17,11 @@ from tests.states.talks import (
     Talk,
     body_of,
     findings,
-    hide_places,
-    op_of,
     plain,
     says_more,
-    seeds,
     talk_of,
     talks,
     tools,
-    view_of,
     with_turn,
 )
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from detent_states.budget import Budget
 from detent_states.call import Closing
-from detent_states.decide import RAISED_MAX, STUBS_MAX, SUSPECT_AFTER
+from detent_states.decide import RAISED_MAX, SUSPECT_AFTER
 from detent_states.faults import FaultKind, RetryPolicy
 from detent_states.outcome import Outcome
 from detent_states.remedy import Remedy
@@ -19,6 +19,7 @@ from detent_states.room import (
     SQUEEZED_BYTES,
     CompactionPolicy,
 )
+from detent_states.stubbing import STUBS_MAX
 
 KINDS: Final[Mapping[FaultKind, str]] = {
     FaultKind.TRANSIENT: (
@@ -131,6 +132,7 @@ BOUNDS: Final[Mapping[Remedy, str]] = {
         " long as the window"
     ),
     Remedy.HIDE: "twice: as few turns as must be, then all but this one",
+    Remedy.HIDE_TURN: "once, and only where the turn has calls",
     Remedy.FLATTEN: "once, and only where the turn has calls",
     Remedy.SQUEEZE: f"once, to {SQUEEZED_BYTES} bytes a result",
     Remedy.STUB: (
@@ -140,7 +142,7 @@ BOUNDS: Final[Mapping[Remedy, str]] = {
     Remedy.IGNORE_BASE: "once a summary",
     Remedy.DROP_BOUND: "once, on models that bind thinking to what stands before it",
     Remedy.STRIP: "once, and never inside a turn that goes on",
-    Remedy.BISECT: "once; each halving is one trial, and counts as a request",
+    Remedy.BISECT: "twice at most; each halving is one trial, and counts as a request",
     Remedy.RAISE: f"once, four times the limit, at most {RAISED_MAX:,} tokens",
     Remedy.CLOSE: "once a reply",
     Remedy.SKIP: "twice at most: the server's own summary, then the told one",

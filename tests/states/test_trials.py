@@ -1,0 +1,183 @@
+"""A trial that is refused for another reason is made again without that, and what is
+found leaves out no more than both reasons need."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from tests.states.climbs import Climb, Sent, Service
+from tests.states.strategies import text
+from tests.states.talks import Talk
+from tests.states.test_search import (
+    behind_a_summary,
+    hidden,
+    past,
+    with_calls,
+    with_words,
+    word,
+)
+
+from detent_states.decide import Policies
+from detent_states.faults import DEFINITE, Fault, FaultKind
+from detent_states.remedy import Remedy
+from detent_states.search import under
+from detent_states.snapshot import Snapshot
+from detent_states.trials import anew, aside, verdict
+from detent_states.view import DropBound, DropField, Hide, IgnoreBase, Shrink, View
+
+K = FaultKind
+TURNS = 6
+NO = Fault(K.INVALID, "No.", status=400)
+MARKED = "A maximum of 0 blocks with cache_control may be provided. Found 2."
+SUMMARY = "compaction_signature_invalid"
+
+NAMED: dict[bytes, Fault] = {
+    b'"cache_control"': Fault(K.OPTIONAL_FIELD, MARKED, status=400),
+    b'"diagnostics"': Fault(
+        K.OPTIONAL_FIELD, "diagnostics: Extra inputs are not permitted", status=400
+    ),
+    b'"type":"compaction"': Fault(K.COMPACTION, "No.", status=400, code=SUMMARY),
+}
+"""What a request holds, and how it is refused for that."""
+
+
+def talk_at(snapshot: Snapshot) -> Talk:
+    """A talk that stands there, refused once before."""
+    talk = Talk()
+    talk.snapshot = attrs.evolve(snapshot, refused=1)
+    return talk
+
+
+def service(words: str, name: bytes, *, named_first: bool) -> Service:
+    """What refuses some words for nothing it names, and one more thing by its name."""
+
+    def refuses(sent: Sent) -> Fault | None:
+        found = [NO] if words.encode() in sent.body else []
+        if name in sent.body:
+            found.insert(0 if named_first else 1, NAMED[name])
+        return found[0] if found else None
+
+    return refuses
+
+
+@pytest.mark.parametrize("named_first", [True, False])
+@pytest.mark.parametrize("open_", [True, False])
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_reason_beside_the_one_that_is_searched_for_is_put_aside(
+    name: bytes, open_: bool, named_first: bool
+) -> None:
+    for culprit in range(TURNS // 2, TURNS):
+        if b"compaction" in name:
+            snapshot = behind_a_summary(TURNS // 2, open_=open_)
+        else:
+            snapshot = (with_calls if open_ else with_words)(past(TURNS))
+        refuses = service(word(culprit), name, named_first=named_first)
+        climb = Climb(talk_at(snapshot), refuses).run()
+
+        assert climb.turn.state == "confirmed", climb.told
+        view = climb.snapshot.view
+        assert hidden(snapshot, view, TURNS) == [culprit]
+        assert name not in climb.sent[-1].body
+        assert len(climb.sent) < 20
+
+
+def test_the_check_sees_a_search_that_concludes_from_another_reason() -> None:
+    """Planted: whatever is refused is taken for what is searched for."""
+    marked = b'"cache_control"'
+    refuses = service(word(2), marked, named_first=False)
+    talk = talk_at(with_words(past(TURNS)))
+    climb = Climb(talk, lambda sent: NO if refuses(sent) else None).run()
+
+    assert climb.turn.state == "failed"
+
+
+def test_only_what_has_its_own_remedy_is_put_aside() -> None:
+    snapshot = with_words(past(2))
+    for kind in FaultKind:
+        found = aside(snapshot, Fault(kind, "No.", status=400), Policies())
+        assert found is None or kind in (K.THINKING, K.COMPACTION)
+    (marked, *_) = NAMED.values()
+    view = aside(snapshot, marked, Policies())
+    bare = View((DropField("cache_control"),))
+    assert view == bare
+    assert aside(under(snapshot, bare), marked, Policies()) is None, "and only once"
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+def test_what_a_trial_shows(kind: FaultKind) -> None:
+    answer = Fault(kind, "m", status=503)
+    failing = Fault(K.TRANSIENT, "m", status=503)
+
+    assert verdict(NO, None) is True
+    assert verdict(NO, answer) is (False if kind in DEFINITE else None)
+    stays = kind in DEFINITE or kind is K.TRANSIENT
+    assert verdict(failing, answer) is (False if stays else None)
+    other = attrs.evolve(answer, status=529)
+    assert verdict(failing, other) is (False if kind in DEFINITE else None)
+    lost = Fault(K.TRANSIENT, "m")
+    assert verdict(lost, lost) is None, "what no server answered shows nothing"
+
+
+def test_a_search_begins_without_what_was_left_out_in_vain() -> None:
+    snapshot = with_calls(past(3))
+    tried = View((Shrink(3, 100), Hide(0, 3, "x"), DropField("metadata"), DropBound()))
+    fresh = anew(under(snapshot, tried), Policies())
+
+    assert fresh.showing == View((DropField("metadata"), DropBound()))
+    assert fresh.history is snapshot.history
+
+
+# What the server always fails at.
+
+FAILS = Fault(K.TRANSIENT, "m", status=500)
+
+CULPRITS: dict[str, Callable[[], Snapshot]] = {
+    word(0): lambda: with_words(past(TURNS)),
+    word(5): lambda: with_calls(past(TURNS)),
+    "toolu_open": lambda: with_calls(past(TURNS)),
+    "[open]": lambda: with_calls(past(TURNS)),
+    "look was called": lambda: with_calls(past(TURNS)),
+    '"type":"compaction"': lambda: behind_a_summary(2, open_=True),
+    "So far.": lambda: behind_a_summary(2, open_=False),
+}
+"""What the server fails at, and where that stands."""
+
+
+@pytest.mark.parametrize("culprit", CULPRITS)
+def test_what_the_server_always_fails_at_is_done_without(culprit: str) -> None:
+    talk = talk_at(CULPRITS[culprit]())
+
+    def fails(sent: Sent) -> Fault | None:
+        return FAILS if culprit.encode() in sent.body else None
+
+    climb = Climb(talk, fails).run()
+    assert climb.turn.state == "confirmed", climb.told
+
+
+@pytest.mark.parametrize("until", range(1, 40))
+def test_nothing_is_left_out_for_an_outage_whenever_it_ends(until: int) -> None:
+    """All fails, what is small too, and then nothing does."""
+    talk = talk_at(with_calls(past(3)))
+    seen: list[Any] = []
+
+    def fails(sent: Sent) -> Fault | None:
+        seen.append(sent)
+        return FAILS if len(seen) <= until else None
+
+    climb = Climb(talk, fails).run()
+    while climb.turn.state != "confirmed":
+        talk.opens(text("Again."))
+        climb = Climb(talk, fails).run()
+    assert climb.snapshot.view == View()
+    assert not climb.snapshot.bases
+    assert set(climb.turn.remedies) <= {Remedy.PROBE}
+
+
+def test_a_summary_that_is_not_taken_is_put_aside_by_a_trial() -> None:
+    snapshot = behind_a_summary(2, open_=False)
+    (_, __, refused) = NAMED.values()
+    view = aside(snapshot, refused, Policies())
+
+    assert view is not None
+    assert IgnoreBase(snapshot.covered) in view.ops
