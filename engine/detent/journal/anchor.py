@@ -126,29 +126,37 @@ def open_head(
     Raises:
         JournalCorruptError: It belongs to another store.
     """
-    notices: list[str] = []
-    header = _header(store_id)
     try:
         descriptor, writable = _open(path)
+        try:
+            notices = _begun(descriptor, path, store_id, writable, accept_loss)
+        except BaseException:
+            os.close(descriptor)
+            raise
     except OSError as error:
         problem = f"head file {path} cannot be used ({error.strerror})"
         return None, (f"{problem}: a truncated journal would not be noticed",)
-    try:
-        found = _pread(descriptor, _SIZE, 0)
-        if found != header:
-            used = os.fstat(descriptor).st_size > _SIZE
-            if used:
-                if _whole(found) and not accept_loss:
-                    refuse_foreign(path)
-                what = "another store's" if _whole(found) else "damaged"
-                notices.append(f"head file {path} was {what}; it was begun anew")
-            if writable:
-                os.ftruncate(descriptor, 0)
-                _pwrite(descriptor, header, 0)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return HeadFile(descriptor, writable=writable), tuple(notices)
+    return HeadFile(descriptor, writable=writable), notices
+
+
+def _begun(
+    descriptor: int, path: str, store_id: bytes, writable: bool, accept_loss: bool
+) -> tuple[str, ...]:
+    """See that a head file is this store's, or begin it anew; what to tell the user."""
+    header = _header(store_id)
+    found = _pread(descriptor, _SIZE, 0)
+    if found == header:
+        return ()
+    notices: tuple[str, ...] = ()
+    if os.fstat(descriptor).st_size > _SIZE:
+        if _whole(found) and not accept_loss:
+            refuse_foreign(path)
+        what = "another store's" if _whole(found) else "damaged"
+        notices = (f"head file {path} was {what}; it was begun anew",)
+    if writable:
+        os.ftruncate(descriptor, 0)
+        _pwrite(descriptor, header, 0)
+    return notices
 
 
 def is_used(path: str) -> bool:

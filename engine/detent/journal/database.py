@@ -30,6 +30,12 @@ from weakref import WeakValueDictionary
 from detent.errors import JournalCorruptError, JournalError, JournalVersionError
 from detent.journal import records, schema
 from detent.journal.anchor import HeadFile, is_used, open_head, refuse_foreign
+from detent.journal.leftover import (
+    refuse_widowed,
+    size_of,
+    was_being_made,
+    write_again,
+)
 from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer
 
@@ -43,7 +49,6 @@ BUSY_SECONDS: Final = 5.0
 """How long a statement waits for another process to finish writing."""
 
 _SQLITE_MIN: Final = (3, 37, 0)  # STRICT tables
-_DATABASE_MIN: Final = 512  # bytes, one page; SQLite takes a file of one for empty
 _SWITCHES_MAX: Final = 250
 _SWITCH_SECONDS: Final = 0.02
 
@@ -122,7 +127,7 @@ class Database:
         self._log = f"{path}-wal"
         self._log_key: tuple[int, int] | None = None
         # By a process that lives, or by one that was killed.
-        self._left = os.path.exists(self._log)
+        self._left = self._doubtful = os.path.exists(self._log)
         self.connection = self._fresh()
         try:
             self._prepare(accept_loss)
@@ -154,7 +159,7 @@ class Database:
             found = _open.get(_key(real)) if os.path.exists(real) else None
             if found is None:
                 if not accept_loss:
-                    _refuse_widowed(real)
+                    refuse_widowed(real)
                 _make_file(real)
                 _probe(real)
                 try:
@@ -222,6 +227,18 @@ class Database:
         self._broken = True
         return True
 
+    def settle_log(self) -> None:
+        """Before anything is built on a log that somebody else began, or that was read
+        anew: have all of it on the disk.
+
+        Raises:
+            JournalError: The disk does not do that.
+            sqlite3.Error: The log cannot be held.
+        """
+        if self._doubtful:
+            write_again(self.connection, self._log)
+            self._doubtful = False
+
     def _refuse_fork(self) -> None:
         if self._pid != os.getpid():
             raise JournalError(
@@ -238,7 +255,7 @@ class Database:
         Raises:
             JournalError: The file cannot be opened any more, or is another one.
         """
-        self._broken = True
+        self._broken = self._doubtful = True
         self._put_down(self.connection, refused=self._refused)
         if not os.path.exists(self.where) or _key(self.where) != self._key:
             raise JournalError(
@@ -277,7 +294,7 @@ class Database:
 
     def _put_down(self, connection: Connection, *, refused: bool) -> None:
         # An empty log is one that SQLite made just now, unless it was there before.
-        keep_log = refused and (self._left or _size(self._log) > 0)
+        keep_log = refused and (self._left or size_of(self._log) > 0)
         _close(connection, self.where, keep_log=keep_log)
 
     def _fresh(self) -> Connection:
@@ -393,13 +410,6 @@ def _key(path: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
-
-
 def _uri(path: str, query: str) -> str:
     return f"{Path(path).as_uri()}?{query}"
 
@@ -420,25 +430,6 @@ def _close(connection: Connection, path: str, *, keep_log: bool) -> None:
         with suppress(*SQLiteTrouble):
             if one is not None:
                 one.close()
-
-
-def _refuse_widowed(path: str) -> None:
-    """Refuse a log or a head file whose database is gone or empty, and touch nothing:
-    SQLite removes the log of an empty database as soon as it looks at it."""
-    if _size(path) >= _DATABASE_MIN:
-        return
-    logged, used = _size(f"{path}-wal") > 0, is_used(f"{path}-head")
-    if _size(path) >= _DATABASE_MIN:  # another process has made them all since
-        return
-    if used:
-        refuse_foreign(f"{path}-head")
-    if logged:
-        raise JournalCorruptError(
-            path,
-            "the database is empty or gone, and its log is still there",
-            "put the database back beside it; if it was removed on purpose, remove"
-            f" {path}-wal too or open the store with accept_loss=True",
-        )
 
 
 def _make_file(path: str) -> None:
@@ -476,7 +467,7 @@ def _probe(path: str) -> None:
     except SQLiteTrouble as error:
         # Somebody is writing a log back into it, or was killed doing that: read without
         # its log it makes no sense, and that says nothing. The real connection will tell.
-        if _size(f"{path}-wal"):
+        if size_of(f"{path}-wal") or was_being_made(path):
             return
         raise translate(error, path) from error
     if application or version or found is not None:

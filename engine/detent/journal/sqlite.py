@@ -93,6 +93,7 @@ class SQLiteStore:
             # Read before anything is written: what is refused here stays as it is.
             old = records.find(connection, name)
             record = None if old is None else self._load(connection, old)
+            self._database.settle_log()
             conversation, epoch = transact(
                 connection, lambda connection: self._take(connection, name)
             )
@@ -148,6 +149,7 @@ class SQLiteStore:
         with self._use(place(name)) as connection:
             above = records.known(connection, parent)
             root = self._root(connection, above, sequence)
+            self._database.settle_log()
             made = transact(
                 connection,
                 lambda connection: self._fork(connection, above, name, sequence, root),
