@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
@@ -16,6 +16,12 @@ FULL: Final = bool(os.environ.get("SWEEP_FULL"))
 """Every point, as in `make sweep`; an ordinary run takes a part of them."""
 
 _MEMORY: Final = Path("/dev/shm")
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether every point is asked for."""
+    return FULL
 
 
 @pytest.fixture(scope="session")
@@ -47,20 +53,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def bench(folder: Path, workshop: Workshop) -> Bench:
+def bench(folder: Path, workshop: Workshop, full: bool) -> Bench:
     """A place for victims."""
-    return Bench(folder, workshop, full=FULL)
+    return Bench(folder, workshop, full=full)
 
 
 @pytest.fixture
 def tally(
-    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
-) -> Generator[Callable[[str], Tally]]:
+    record_property: Callable[[str, object], None],
+) -> Callable[[str], Tally]:
     """Makes tallies; each becomes a line of the full run."""
-    made: list[Tally] = []
 
     def make(name: str) -> Tally:
-        made.append(Tally(name))
-        return made[-1]
+        made = Tally(name)
+        record_property("sweep", made)
+        return made
 
-    yield make
+    return make

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NoReturn, TypeAlias, final
 
 import attrs
@@ -72,21 +73,26 @@ def _journal(order: Order, say: Callable[[str], None]) -> str:
     return "done" if worker.run(SCRIPT) else "gave up"
 
 
+def alone(order: Order, job: Job = _journal) -> None:
+    """Be a victim."""
+    planted.plant(order.bug)
+    say = speaker(order.notes, shim.mark)
+    log = -1
+    if order.plan.log:
+        log = os.open(order.plan.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    shim.arm(order.store, order.plan, log)
+    try:
+        ended = job(order, say)
+    except BaseException:  # noqa: BLE001 - whatever it is, the checker hears of it
+        ended = "broke: " + traceback.format_exc().replace("\n", " / ")
+    say(ended)
+    say(f"count {shim.count()}")
+
+
 def _victim(order: Order, job: Job) -> NoReturn:
     status = 1
     try:
-        planted.plant(order.bug)
-        say = speaker(order.notes, shim.mark)
-        log = -1
-        if order.plan.log:
-            log = os.open(order.plan.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        shim.arm(order.store, order.plan, log)
-        try:
-            ended = job(order, say)
-        except BaseException:  # noqa: BLE001 - whatever it is, the checker hears of it
-            ended = "broke: " + traceback.format_exc().replace("\n", " / ")
-        say(f"{ended}")
-        say(f"count {shim.count()}")
+        alone(order, job)
         status = 0
     finally:
         os._exit(status)
@@ -159,13 +165,20 @@ class Workshop:
             process.stdin.close()
 
 
+def _chat() -> Job:
+    """The work of a victim that converses, with everything imported that it needs."""
+    from tests.sweeps.chats import converse  # the SDK, a second of imports
+
+    with TemporaryDirectory() as folder:
+        converse(f"{folder}/chat.db", f"{folder}/ledger", "", lambda _: None)
+    return lambda order, say: converse(order.store, order.ledger, order.bug, say)
+
+
 def main() -> None:
     """Be the warm process."""
     jobs: dict[str, Job] = {"journal": _journal}
     if sys.argv[1] == "chat":
-        from tests.sweeps.chats import converse  # the SDK, a second of imports
-
-        jobs["chat"] = converse
+        jobs["chat"] = _chat()
     serve(jobs)
 
 

@@ -162,7 +162,7 @@ def _begun(
 def is_used(path: str) -> bool:
     """True if there is a head file, and it knows conversations."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+        descriptor = os.open(path, os.O_RDONLY | FLAGS)
     except OSError:
         return False
     try:
@@ -229,18 +229,19 @@ def _whole(header: bytes) -> bool:
     return len(header) == _SIZE and header == _header(header[16:32])
 
 
-_FLAGS: Final = (
+FLAGS: Final = (
     getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_BINARY", 0)
 )
+"""How any file beside a database is opened."""
 
 
 def _open(path: str) -> tuple[int, bool]:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600), True
+        return os.open(path, os.O_RDWR | os.O_CREAT | FLAGS, 0o600), True
     except OSError:
-        return os.open(path, os.O_RDONLY | _FLAGS), False
+        return os.open(path, os.O_RDONLY | FLAGS), False
 
 
 def _pread(descriptor: int, size: int, offset: int) -> bytes:

@@ -30,6 +30,7 @@ from weakref import WeakValueDictionary
 from detent.errors import JournalCorruptError, JournalError, JournalVersionError
 from detent.journal import records, schema
 from detent.journal.anchor import HeadFile, is_used, open_head, refuse_foreign
+from detent.journal.chain import REMEDY
 from detent.journal.leftover import (
     refuse_widowed,
     size_of,
@@ -318,7 +319,7 @@ class Database:
         self._demand_wal()
         if fresh:
             self._create()
-        (store_id,) = self.connection.execute("SELECT id FROM store").fetchone()
+        store_id = self._id()
         known = self.connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone()
         lacking = known is not None and not os.path.exists(head_path)
         self.head, notices = open_head(head_path, store_id, accept_loss=accept_loss)
@@ -329,6 +330,13 @@ class Database:
                 " was truncated before now is not noticed",
             )
         self.notices += notices
+
+    def _id(self) -> bytes:
+        found = self.connection.execute("SELECT id FROM store").fetchall()
+        # What is declared in the schema holds for what is written, not for what rots.
+        if len(found) == 1 and type(found[0][0]) is bytes and len(found[0][0]) == 16:
+            return found[0][0]
+        raise JournalCorruptError(self.where, "the store's own id is damaged", REMEDY)
 
     def _named(self, question: Callable[[Connection], bool]) -> bool:
         try:

@@ -1,12 +1,13 @@
 """What a process that was killed, a power cut or a failing disk left beside a database."""
 
+import errno
 import os
 import sys
 from sqlite3 import Connection
 from typing import Final
 
 from detent.errors import JournalCorruptError, JournalError
-from detent.journal.anchor import is_used, refuse_foreign
+from detent.journal.anchor import FLAGS, is_used, refuse_foreign
 
 _DATABASE_MIN: Final = 512  # bytes, one page; SQLite takes a file of one for empty
 _JOURNAL_MAGIC: Final = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
@@ -53,10 +54,13 @@ def was_being_made(path: str) -> bool:
     connection that may write asks for anything.
     """
     try:
-        with open(f"{path}-journal", "rb") as file:
-            head = file.read(_JOURNAL_HEAD)
+        descriptor = os.open(f"{path}-journal", os.O_RDONLY | FLAGS)
     except OSError:
         return False
+    try:
+        head = os.read(descriptor, _JOURNAL_HEAD)
+    finally:
+        os.close(descriptor)
     whole = len(head) == _JOURNAL_HEAD
     return whole and head.startswith(_JOURNAL_MAGIC) and head.endswith(bytes(4))
 
@@ -92,14 +96,19 @@ def write_again(connection: Connection, log: str) -> None:
 
 
 def _rewrite(path: str) -> None:
-    with open(path, "r+b", buffering=0) as file:
-        while piece := file.read(_PIECE):
-            file.seek(-len(piece), os.SEEK_CUR)
-            if file.write(piece) != len(piece):
-                raise OSError(0, "a short write")
+    descriptor = os.open(path, os.O_RDWR | FLAGS)
+    try:
+        at = 0
+        while piece := os.read(descriptor, _PIECE):
+            os.lseek(descriptor, at, os.SEEK_SET)
+            if os.write(descriptor, piece) != len(piece):
+                raise OSError(errno.EIO, "a short write")
+            at += len(piece)
         if sys.platform == "darwin":
             import fcntl
 
-            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         else:
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

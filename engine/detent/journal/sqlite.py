@@ -128,13 +128,13 @@ class SQLiteStore:
 
         Raises:
             UnknownConversationError: No conversation of that name.
-            JournalCorruptError: Its record contradicts its hashes, or is shorter than
-                it was.
+            JournalCorruptError: Its record contradicts its hashes, is shorter than it
+                was, or is gone.
             JournalError: The store cannot be read.
         """
         checked_name(name)
         with self._use(place(name)) as connection:
-            return self._load(connection, records.known(connection, name)).entries
+            return self._load(connection, self._known(connection, name)).entries
 
     def fork(self, parent: str, name: str, sequence: int) -> None:
         """Make `name` begin as the first `sequence` entries of `parent`, by reference:
@@ -147,7 +147,7 @@ class SQLiteStore:
         checked_name(parent)
         checked_name(name)
         with self._use(place(name)) as connection:
-            above = records.known(connection, parent)
+            above = self._known(connection, parent)
             root = self._root(connection, above, sequence)
             self._database.settle_log()
             made = transact(
@@ -160,9 +160,14 @@ class SQLiteStore:
         """Every conversation, oldest first.
 
         Raises:
+            JournalCorruptError: One that the head file knows is not there.
             JournalError: The store cannot be read.
         """
         with self._use(self.path) as connection:
+            head = None if self._accept_loss else self._database.head
+            noted = [] if head is None else head.everything()  # first, as in `_load`
+            listed = lease.listed(connection)
+            records.demand_listed([number for number, _ in noted], listed, self.path)
             return [
                 Listing(
                     name,
@@ -174,9 +179,7 @@ class SQLiteStore:
                     else None,
                     epoch,
                 )
-                for number, name, parent, entries, state, epoch, holder, expires in (
-                    lease.listed(connection)
-                )
+                for number, name, parent, entries, state, epoch, holder, expires in listed
             ]
 
     def close(self) -> None:
@@ -240,6 +243,11 @@ class SQLiteStore:
         if sequence and (noted is None or noted.sequence != sequence):
             self._note(conversation, sequence, record.hash)
         return record
+
+    def _known(self, connection: Connection, name: str) -> Conversation:
+        if records.find(connection, name) is None:
+            self._refuse_forgotten(name)
+        return records.known(connection, name)
 
     def _note(self, conversation: Conversation, sequence: int, digest: bytes) -> None:
         head = self._database.head
