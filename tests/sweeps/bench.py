@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
 import attrs
 from tests.sweeps import held
@@ -75,19 +75,22 @@ class Bench:
             self._ops = [op for op in ops if op.kind is not Kind.MARK]
         return self._ops
 
-    def points(self, fast: int, kinds: Kind = ANY) -> list[int]:
-        """The points of these kinds: all of them, or so many and the rare ones."""
+    def points(self, fast: int, kinds: Kind = ANY, *, rare: bool = False) -> list[int]:
+        """The points of these kinds: all of them, or so many, and perhaps the rare."""
         found = [at for at, op in enumerate(self.ops(), 1) if op.kind & kinds]
         if self.full:
             return found
-        rare = {at for at in found if self._rare(self.ops()[at - 1])}
-        return sorted(rare | set(spread(found, fast)))
+        few = [at for at in found if rare and self._rare(self.ops()[at - 1])]
+        return sorted({*few, *spread(found, fast)})
 
     def _rare(self, op: Op) -> bool:
         return bool(op.kind & RARE) or op.file == FOLDER
 
 
-def spread(points: Sequence[int], count: int) -> list[int]:
+T = TypeVar("T")
+
+
+def spread(points: Sequence[T], count: int) -> list[T]:
     """So many of the points, evenly."""
     step = max(len(points) / max(count, 1), 1)
     return [points[int(one * step)] for one in range(int(len(points) / step))]

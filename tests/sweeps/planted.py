@@ -1,6 +1,7 @@
 """The planted bugs: each is put into a victim, and the sweep that it is for must see it."""
 
 from collections.abc import Callable, Sequence
+from sqlite3 import Connection
 from typing import Any, Final
 
 from detent.journal import database
@@ -54,13 +55,24 @@ def _hopeful() -> None:
     _PATIENT._is_done = yes
 
 
-def _gloomy() -> None:
-    """A commit that failed is taken for one that was not made, unseen."""
+def _trusting() -> None:
+    """What can be read of a log is taken for what is on the disk."""
 
-    def no(*_: object) -> bool:
-        return False
+    def settle_log(_: object) -> None:
+        """Nothing has to be done."""
 
-    _PATIENT._is_done = no
+    careful: Any = database.Database
+    careful.settle_log = settle_log
+
+
+def _checkpointing() -> None:
+    """A log that is in doubt is written back into the database, and not again itself."""
+
+    def write_again(connection: Connection, _: str) -> None:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    patient: Any = database
+    patient.write_again = write_again
 
 
 BUGS: Final[dict[str, Callable[[], None]]] = {
@@ -68,7 +80,8 @@ BUGS: Final[dict[str, Callable[[], None]]] = {
     "early": _early,
     "split": _split,
     "hopeful": _hopeful,
-    "gloomy": _gloomy,
+    "trusting": _trusting,
+    "checkpointing": _checkpointing,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.sweeps import held
-from tests.sweeps.bench import Bench, Tally
+from tests.sweeps.bench import Bench, Tally, spread
 from tests.sweeps.disk import Disk, Image, after_failure, images
 from tests.sweeps.shim import FOLDER, TAILS, Kind, Mode, Op, Plan, logged
 from tests.sweeps.work import Notes
@@ -18,7 +18,7 @@ from tests.sweeps.workshop import Ended
 
 Tallies = Callable[[str], Tally]
 
-SEEDS = (1, 2)
+SEED = 1
 
 
 def cut(bench: Bench, ended: Ended, found: Iterable[Image], count: Tally) -> None:
@@ -36,10 +36,9 @@ def cut(bench: Bench, ended: Ended, found: Iterable[Image], count: Tally) -> Non
 
 def drawn(bench: Bench, ops: list[Op], draws: int) -> Iterable[Image]:
     """Images of a log: all the moments, or a part of them."""
-    seeds = SEEDS if bench.full else SEEDS[:1]
-    every = 1 if bench.full else 5
-    for seed in seeds:
-        yield from list(images(ops, draws if bench.full else 2, seed))[::every]
+    if bench.full:
+        return images(ops, draws, SEED)
+    return spread(list(images(ops, 2, SEED)), 60)
 
 
 def test_nothing_acknowledged_is_lost(bench: Bench, tally: Tallies) -> None:
@@ -66,9 +65,26 @@ def test_losses_are_seen(bench: Bench, tally: Tallies, more: dict[str, Any]) -> 
 def failing(bench: Bench) -> list[int]:
     """The syncs of files. SQLite does not look at what becomes of a folder's."""
     ops = bench.ops()
-    found = bench.points(10, Kind.SYNC)
     first = [at for at, op in enumerate(ops, 1) if op.kind is Kind.SYNC][:8]
-    return [at for at in sorted({*found, *first}) if ops[at - 1].file != FOLDER]
+    found = sorted({*first, *bench.points(4, Kind.SYNC)})
+    return [at for at in found if ops[at - 1].file != FOLDER]
+
+
+def cut_after_failures(
+    bench: Bench, count: Tally, at: int, lasting: int, bug: str = ""
+) -> None:
+    """Have some syncs fail, and the power go at moments after something was said."""
+    bench.log.unlink(missing_ok=True)
+    plan = Plan(Mode.FAIL, at, Kind.SYNC, errno.EIO, lasting, log=str(bench.log))
+    ended = bench.run(plan, bug=bug)
+    found = [
+        image
+        for image in after_failure(logged(bench.log))
+        if image.said <= len(ended.lines)
+        and ended.lines[image.said - 1].startswith("sure")
+    ]
+    few = found[:4] + found[4::6] if bench.full else found[:2]
+    cut(bench, ended, [*few, *found[-1:]], count)
 
 
 @pytest.mark.parametrize("lasting", range(4))
@@ -79,22 +95,23 @@ def test_a_sync_that_failed_is_not_trusted_later(
     afterwards may need it."""
     count = tally(f"power cut after {lasting + 1} failed syncs")
     for at in failing(bench):
-        bench.log.unlink(missing_ok=True)
-        plan = Plan(Mode.FAIL, at, Kind.SYNC, errno.EIO, lasting, log=str(bench.log))
-        ended = bench.run(plan)
-        found = [
-            image
-            for image in after_failure(logged(bench.log))
-            if image.said <= len(ended.lines)
-            and ended.lines[image.said - 1].startswith("sure")
-        ]
-        if bench.full:
-            cut(bench, ended, found, count)
-        else:
-            cut(bench, ended, found[:2] + found[-1:], count)
+        cut_after_failures(bench, count, at, lasting)
 
     assert "lost" not in count.counts
     count.add("lost", 0)
+
+
+@pytest.mark.parametrize(("bug", "lasting"), [("trusting", 0), ("checkpointing", 1)])
+def test_a_log_that_is_trusted_after_a_failed_sync_is_seen(
+    bench: Bench, bug: str, lasting: int
+) -> None:
+    """The planted bugs: nothing is done about it, or it is only written back."""
+    count = Tally(bug)
+    for at in failing(bench):
+        cut_after_failures(bench, count, at, lasting, bug)
+        if "lost" in count.counts:
+            return
+    pytest.fail("nothing was lost")
 
 
 @pytest.mark.parametrize("at", [120, 330, 520])
