@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import attrs
 import click
@@ -24,41 +24,40 @@ class Lines:
     """What the sweeps counted; pytest calls it as a plugin.
 
     Attributes:
-        sweeps: How many printed a line.
-        points: At how many points something was broken off, failed, cut or spoiled.
+        sweeps: What each of them counted.
         failed: How many tests did not pass, skipped ones included.
     """
 
-    sweeps: int = 0
-    points: int = 0
+    sweeps: list[Any] = attrs.field(factory=list[Any])
     failed: int = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Print the lines of a test that ended, and count what failed."""
-        if not report.passed:
-            self.failed += 1
-        if report.when != "teardown":
-            return
-        found = [tally for name, tally in report.user_properties if name == "sweep"]
-        for tally in found:
-            counts: dict[str, int] = getattr(tally, "counts", {})
-            self.points += sum(
-                counts.get(one, 0) for one in ("points", "images", "damaged")
-            )
-            self.sweeps += 1
-            click.echo(f"\n{tally}", nl=False)
+        """Keep what a test counted that has ended, and count those that failed."""
+        self.failed += not report.passed
+        if report.when == "teardown":
+            # Tallies; to import them here would be before pytest is ready for it.
+            found = [one for name, one in report.user_properties if name == "sweep"]
+            self.sweeps += found
+
+    @property
+    def points(self) -> int:
+        """At how many points something was broken off, failed, cut or spoiled."""
+        kinds = ("points", "images", "damaged")
+        return sum(one.counts.get(kind, 0) for one in self.sweeps for kind in kinds)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what was asked for, print a line a sweep, and return the exit status."""
+    """Run what was asked for, print the lines, and return the exit status."""
     os.environ["SWEEP_FULL"] = "1"
     lines, since = Lines(), time.monotonic()
     asked = list(arguments) or [str(HERE)]
     outcome = pytest.main(["-q", "--no-header", *asked], plugins=[lines])
     seconds = time.monotonic() - since
+    for one in lines.sweeps:
+        click.echo(str(one))
     click.echo(
-        f"total: {lines.sweeps} sweeps, {lines.points} points, {lines.failed} failed,"
-        f" {seconds:.0f} s"
+        f"total: {len(lines.sweeps)} sweeps, {lines.points} points,"
+        f" {lines.failed} failed, {seconds:.0f} s"
     )
     return 0 if outcome == pytest.ExitCode.OK and not lines.failed else 1
 

@@ -12,6 +12,8 @@ if the record lost entries that had been acknowledged.
 
 import os
 from binascii import crc32
+from collections.abc import Container
+from contextlib import suppress
 from hashlib import sha256
 from struct import Struct
 from typing import Final, NoReturn, final
@@ -90,6 +92,13 @@ class HeadFile:
         except OSError:
             # The entries are committed. A missing anchor is a weaker guard, not a loss.
             return False
+
+    def keep(self, conversations: Container[int]) -> None:
+        """Forget all conversations but these: the loss of the others was accepted."""
+        for number, _ in self.everything():
+            if number not in conversations and self._descriptor is not None:
+                with suppress(OSError):
+                    _pwrite(self._descriptor, bytes(_SIZE), number * _SIZE)
 
     def knows(self, name: bytes) -> bool:
         """True if some slot is for a conversation with that name's digest."""

@@ -132,7 +132,9 @@ class Database:
         self.connection = self._fresh()
         try:
             self._prepare(accept_loss)
-            if self._left and self.head is not None and not accept_loss:
+            if self.head is not None and accept_loss:
+                self.head.keep(records.numbers(self.connection))
+            elif self.head is not None and self._left:
                 records.demand(self.connection, self.head.everything(), path)
             self._log_key = _identity(self._log)
         except BaseException:

@@ -173,6 +173,11 @@ def ends_with(
     return stored_hash(connection, conversation, end) == record.hash
 
 
+def numbers(connection: Connection) -> set[int]:
+    """The numbers of all conversations."""
+    return {row[0] for row in connection.execute("SELECT id FROM conversation")}
+
+
 def demand(
     connection: Connection, anchors: Iterable[tuple[int, Anchor]], where: str
 ) -> None:
