@@ -50,7 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run what was asked for, print the lines, and return the exit status."""
     os.environ["SWEEP_FULL"] = "1"
     lines, since = Lines(), time.monotonic()
-    asked = list(arguments) or [str(HERE)]
+    asked = list(arguments)
+    if not any(Path(one.split("::")[0]).exists() for one in asked):
+        asked.append(str(HERE))
     outcome = pytest.main(["-q", "--no-header", *asked], plugins=[lines])
     seconds = time.monotonic() - since
     for one in lines.sweeps:
