@@ -1,14 +1,13 @@
 """Where the sweeps are run: one victim after another, and what is left of each."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, final
 
 import attrs
 from tests.sweeps import held
-from tests.sweeps.disk import Image
-from tests.sweeps.shim import ANY, COUNTED, FOLDER, Kind, Op, Plan, logged
+from tests.sweeps.shim import ANY, COUNTED, FOLDER, TAILS, Kind, Op, Plan, logged
 from tests.sweeps.work import Notes
 from tests.sweeps.workshop import Ended, Workshop
 
@@ -46,10 +45,20 @@ class Bench:
         self._clear()
         return self._workshop.run(self.store, plan, **more)
 
-    def put(self, image: Image) -> None:
-        """Have a power cut leave that."""
+    def go_on(self, plan: Plan = COUNTED, **more: Any) -> Ended:
+        """Have a victim work on the store that is there."""
+        return self._workshop.run(self.store, plan, **more)
+
+    def files(self) -> dict[int, bytes]:
+        """What stands in the store's files."""
+        found = {tail: Path(f"{self.store}{TAILS[tail]}") for tail in range(FOLDER)}
+        return {tail: one.read_bytes() for tail, one in found.items() if one.exists()}
+
+    def put(self, files: Mapping[int, bytes]) -> None:
+        """Have the store's files be these."""
         self._clear()
-        image.write(self.store)
+        for tail, data in files.items():
+            Path(f"{self.store}{TAILS[tail]}").write_bytes(data)
 
     def _clear(self) -> None:
         shutil.rmtree(self.store.parent, ignore_errors=True)

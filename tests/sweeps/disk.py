@@ -10,11 +10,10 @@ good: the kernel takes them for clean, and writes them again only if they change
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Final, TypeAlias, final
 
 import attrs
-from tests.sweeps.shim import FOLDER, TAILS, Kind, Op
+from tests.sweeps.shim import FOLDER, Kind, Op
 
 SECTOR: Final = 512
 _ZEROS: Final = bytes(SECTOR)
@@ -158,17 +157,12 @@ class Image:
     Attributes:
         files: The files.
         said: How many lines of notes were written before.
-        where: The operation before which the power went, and the way it went.
+        number: The operation before which the power went, counted with the marks.
     """
 
     files: dict[int, bytes]
     said: int
-    where: str
-
-    def write(self, store: Path) -> None:
-        """Put it where a store can be opened."""
-        for tail, data in self.files.items():
-            Path(f"{store}{TAILS[tail]}").write_bytes(data)
+    number: int
 
 
 def images(ops: Iterable[Op], draws: int, seed: int) -> Iterator[Image]:
@@ -178,23 +172,23 @@ def images(ops: Iterable[Op], draws: int, seed: int) -> Iterator[Image]:
     some moment of the stretch before it.
     """
     disk, said, dice = Disk(), 0, random.Random(seed)
-    since, middle = 0, -1
+    since, middle, number = 0, -1, -1
     for number, op in enumerate(ops):
         if op.kind is Kind.MARK:
             said = op.at
             continue
         since += 1
         if op.kind is Kind.SYNC:
-            yield Image(disk.bare(), said, f"{number} nothing")
-            yield Image(disk.kept(), said, f"{number} all")
-            for one in range(draws):
-                yield Image(disk.drawn(dice), said, f"{number} draw {one}")
+            yield Image(disk.bare(), said, number)
+            yield Image(disk.kept(), said, number)
+            for _ in range(draws):
+                yield Image(disk.drawn(dice), said, number)
             since, middle = 0, dice.randint(1, 8)
         elif since == middle:
-            yield Image(disk.drawn(dice), said, f"{number} between")
+            yield Image(disk.drawn(dice), said, number)
         disk.take(op)
-    yield Image(disk.bare(), said, "end nothing")
-    yield Image(disk.kept(), said, "end all")
+    yield Image(disk.bare(), said, number + 1)
+    yield Image(disk.kept(), said, number + 1)
 
 
 def after_failure(ops: Iterable[Op]) -> Iterator[Image]:
@@ -202,6 +196,6 @@ def after_failure(ops: Iterable[Op]) -> Iterator[Image]:
     disk, failed = Disk(), False
     for number, op in enumerate(ops):
         if op.kind is Kind.MARK and failed:
-            yield Image(disk.bare(), op.at, f"{number} nothing")
+            yield Image(disk.bare(), op.at, number)
         failed = failed or (op.kind is Kind.SYNC and op.failed)
         disk.take(op)

@@ -25,7 +25,7 @@ def cut(bench: Bench, ended: Ended, found: Iterable[Image], count: Tally) -> Non
     """Open every image, and count what is lost."""
     for image in found:
         notes = Notes.of(ended.lines[: image.said])
-        bench.put(image)
+        bench.put(image.files)
         count.add("images")
         try:
             held.check(bench.store, notes)

@@ -35,7 +35,7 @@ class Order:
         notes: The path of its notes.
         plan: Where it is broken off.
         synchronous: The store's setting.
-        work: "journal" or "chat".
+        work: "journal", "again" or "chat".
         bug: The name of a planted bug, or nothing.
         ledger: The file in which the tools of a chat write what they did.
     """
@@ -71,6 +71,14 @@ Job: TypeAlias = Callable[[Order, Callable[[str], None]], str]
 def _journal(order: Order, say: Callable[[str], None]) -> str:
     worker = Worker(lambda: sqlite(order.store, order.synchronous), say)
     return "done" if worker.run(SCRIPT) else "gave up"
+
+
+def _again(order: Order, _: Callable[[str], None]) -> str:
+    store = sqlite(order.store, order.synchronous)
+    for one in store.conversations():
+        store.open(one.name)
+    store.close()
+    return "done"
 
 
 def alone(order: Order, job: Job = _journal) -> None:
@@ -144,7 +152,8 @@ class Workshop:
     def run(self, store: Path, plan: Plan = COUNTED, **more: Any) -> Ended:
         """Have a victim work on a store, whose notes are put beside its folder."""
         notes = store.parent.with_name(store.parent.name + ".notes")
-        order = Order(str(store), str(notes), plan, work=self.work, **more)
+        given = {"work": self.work, **more}
+        order = Order(str(store), str(notes), plan, **given)
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(attrs.asdict(order)) + "\n")
         self._process.stdin.flush()
@@ -176,7 +185,7 @@ def _chat() -> Job:
 
 def main() -> None:
     """Be the warm process."""
-    jobs: dict[str, Job] = {"journal": _journal}
+    jobs: dict[str, Job] = {"journal": _journal, "again": _again}
     if sys.argv[1] == "chat":
         jobs["chat"] = _chat()
     serve(jobs)
