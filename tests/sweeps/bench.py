@@ -36,6 +36,11 @@ class Bench:
         return self.folder / "log"
 
     @property
+    def ledger(self) -> Path:
+        """What the tools of a victim write down; it begins empty."""
+        return self.folder / "ledger"
+
+    @property
     def store(self) -> Path:
         """The store of the victim that is on."""
         return self.folder / "work" / "chat.db"
@@ -43,11 +48,13 @@ class Bench:
     def run(self, plan: Plan = COUNTED, **more: Any) -> Ended:
         """Have a victim work on a store that is new."""
         self._clear()
-        return self._workshop.run(self.store, plan, **more)
+        self.ledger.unlink(missing_ok=True)
+        return self.go_on(plan, **more)
 
     def go_on(self, plan: Plan = COUNTED, **more: Any) -> Ended:
         """Have a victim work on the store that is there."""
-        return self._workshop.run(self.store, plan, **more)
+        given = {"ledger": str(self.ledger), **more}
+        return self._workshop.run(self.store, plan, **given)
 
     def files(self) -> dict[int, bytes]:
         """What stands in the store's files."""

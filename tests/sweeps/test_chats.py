@@ -24,15 +24,13 @@ def chats(folder: Path, library: Path, full: bool) -> Iterator[Bench]:
 
 def left(bench: Bench, plan: Plan, count: Tally, bug: str = "") -> Ended:
     """Break one off, and ask everything of what is left."""
-    ledger = bench.folder / "ledger"
-    ledger.unlink(missing_ok=True)
-    ended = bench.run(plan, ledger=str(ledger), bug=bug)
+    ended = bench.run(plan, bug=bug)
     assert not any(line.startswith("broke") for line in ended.lines), ended.lines[-1]
     retry = bool(plan.at % 2)
     count.add("points")
     count.add(
         "effects, none of them twice",
-        chats_held.check(bench.store, ledger, ended.lines, retry=retry),
+        chats_held.check(bench.store, bench.ledger, ended.lines, retry=retry),
     )
     return ended
 
@@ -62,6 +60,7 @@ def test_the_script_has_everything_in_it(chats: Bench) -> None:
     count = Tally("alone")
     ended = left(chats, Plan(), count)
 
+    assert ended.count == len(chats.ops())
     assert ended.lines[-1] == "done"
     assert count.counts["effects, none of them twice"] == 5
 
