@@ -35,7 +35,7 @@ class Order:
         notes: The path of its notes.
         plan: Where it is broken off.
         synchronous: The store's setting.
-        work: "journal", "again" or "chat".
+        work: "journal", "again", "look" or "chat".
         bug: The name of a planted bug, or nothing.
         ledger: The file in which the tools of a chat write what they did.
     """
@@ -77,6 +77,14 @@ def _again(order: Order, _: Callable[[str], None]) -> str:
     store = sqlite(order.store, order.synchronous)
     for one in store.conversations():
         store.open(one.name)
+    store.close()
+    return "done"
+
+
+def _look(order: Order, _: Callable[[str], None]) -> str:
+    store = sqlite(order.store, order.synchronous)
+    for one in store.conversations():
+        store.read(one.name)
     store.close()
     return "done"
 
@@ -185,7 +193,7 @@ def _chat() -> Job:
 
 def main() -> None:
     """Be the warm process."""
-    jobs: dict[str, Job] = {"journal": _journal, "again": _again}
+    jobs: dict[str, Job] = {"journal": _journal, "again": _again, "look": _look}
     if sys.argv[1] == "chat":
         jobs["chat"] = _chat()
     serve(jobs)

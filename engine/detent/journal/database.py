@@ -108,6 +108,7 @@ class Database:
         head: The head file; None where it cannot be used.
         held: The writer of each conversation that this process holds.
         notices: What the user should know about this file.
+        doubtful: What can be read may stand in memory only; see `settle_log`.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Database:
         self._log = f"{path}-wal"
         self._log_key: tuple[int, int] | None = None
         # By a process that lives, or by one that was killed.
-        self._left = self._doubtful = os.path.exists(self._log)
+        self._left = self.doubtful = os.path.exists(self._log)
         self.connection = self._fresh()
         try:
             self._prepare(accept_loss)
@@ -238,9 +239,9 @@ class Database:
             JournalError: The disk does not do that.
             sqlite3.Error: The log cannot be held.
         """
-        if self._doubtful:
+        if self.doubtful:
             write_again(self.connection, self._log)
-            self._doubtful = False
+            self.doubtful = False
 
     def _refuse_fork(self) -> None:
         if self._pid != os.getpid():
@@ -258,7 +259,7 @@ class Database:
         Raises:
             JournalError: The file cannot be opened any more, or is another one.
         """
-        self._broken = self._doubtful = True
+        self._broken = self.doubtful = True
         self._put_down(self.connection, refused=self._refused)
         if not os.path.exists(self.where) or _key(self.where) != self._key:
             raise JournalError(
@@ -291,6 +292,11 @@ class Database:
             self._close()
 
     def _close(self) -> None:
+        # SQLite writes the log back now. If that outlived a part of the log itself, the
+        # rest of the log would lie over it after a power cut.
+        if not self._refused:
+            with suppress(JournalError, *SQLiteTrouble):
+                self.settle_log()
         self._put_down(self.connection, refused=self._refused)
         if self.head is not None:
             self.head.close()
