@@ -17,7 +17,6 @@ Rules of this file:
 import atexit
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +36,7 @@ from detent.journal.leftover import (
     was_being_made,
     write_again,
 )
+from detent.journal.paths import checked_path, make_file
 from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer
 
@@ -159,12 +159,12 @@ class Database:
                 "use a Python whose SQLite is 3.37 or newer",
             )
         with _open_lock:
-            real = _checked_path(path)
+            real = checked_path(path)
             found = _open.get(_key(real)) if os.path.exists(real) else None
             if found is None:
                 if not accept_loss:
                     refuse_widowed(real)
-                _make_file(real)
+                make_file(real)
                 _probe(real)
                 try:
                     found = cls(real, synchronous, open_, accept_loss)
@@ -395,25 +395,6 @@ class Database:
         execute(_SYNCHRONOUS[self._synchronous])
 
 
-def _checked_path(path: str) -> str:
-    if not path or path == ":memory:" or path.startswith("file:") or "\0" in path:
-        raise JournalError(
-            path or "store", "is no path of a file", "for memory, use MemoryStore()"
-        )
-    real = os.path.realpath(path)
-    try:
-        mode = os.stat(real).st_mode
-    except FileNotFoundError:
-        return real
-    except OSError as error:
-        raise JournalError(
-            path, f"cannot be used ({error.strerror})", "give the path of a file"
-        ) from error
-    if not stat.S_ISREG(mode):
-        raise JournalError(path, "is not a regular file", "give the path of a file")
-    return real
-
-
 def _identity(path: str) -> tuple[int, int] | None:
     try:
         return _key(path)
@@ -446,25 +427,6 @@ def _close(connection: Connection, path: str, *, keep_log: bool) -> None:
         with suppress(*SQLiteTrouble):
             if one is not None:
                 one.close()
-
-
-def _make_file(path: str) -> None:
-    """Make the file where it does not exist, for this user alone."""
-    if os.path.exists(path):
-        return
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    try:
-        # The descriptor is closed again at once, which is safe for this file only
-        # because nobody can have had it open before it existed.
-        os.close(os.open(path, flags, 0o600))
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise JournalError(
-            path,
-            f"cannot be made ({error.strerror})",
-            "check that its folder exists and that this user may write to it",
-        ) from error
 
 
 def _probe(path: str) -> None:
