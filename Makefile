@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit gauntlet fuzz bench diagrams clean
+.PHONY: demo test lint types unit gauntlet fuzz sweep bench diagrams clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,6 +32,9 @@ gauntlet: .venv/installed      ## how conversations broke elsewhere, one line a 
 
 fuzz: .venv/installed          ## ten thousand scripts of faults and moves, drawn from a seed
 	$(BIN)/python -m tests.gauntlet.fuzz --scripts 10000
+
+sweep: .venv/installed         ## kill, tear, fail, cut: at every point
+	$(BIN)/python -m tests.sweeps
 
 bench: .venv/installed         ## ratios within one run; never a gate
 	$(BIN)/python -m benchmarks

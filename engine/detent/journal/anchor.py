@@ -12,6 +12,8 @@ if the record lost entries that had been acknowledged.
 
 import os
 from binascii import crc32
+from collections.abc import Container
+from contextlib import suppress
 from hashlib import sha256
 from struct import Struct
 from typing import Final, NoReturn, final
@@ -91,6 +93,13 @@ class HeadFile:
             # The entries are committed. A missing anchor is a weaker guard, not a loss.
             return False
 
+    def keep(self, conversations: Container[int]) -> None:
+        """Forget all conversations but these: the loss of the others was accepted."""
+        for number, _ in self.everything():
+            if number not in conversations and self._descriptor is not None:
+                with suppress(OSError):
+                    _pwrite(self._descriptor, bytes(_SIZE), number * _SIZE)
+
     def knows(self, name: bytes) -> bool:
         """True if some slot is for a conversation with that name's digest."""
         if self._descriptor is None:
@@ -126,40 +135,49 @@ def open_head(
     Raises:
         JournalCorruptError: It belongs to another store.
     """
-    notices: list[str] = []
-    header = _header(store_id)
     try:
         descriptor, writable = _open(path)
+        try:
+            notices = _begun(descriptor, path, store_id, writable, accept_loss)
+        except BaseException:
+            os.close(descriptor)
+            raise
     except OSError as error:
         problem = f"head file {path} cannot be used ({error.strerror})"
         return None, (f"{problem}: a truncated journal would not be noticed",)
-    try:
-        found = _pread(descriptor, _SIZE, 0)
-        if len(found) < _SIZE:
-            # New, or being made by another process at this moment: what that one writes
-            # is the same, and what it has written behind it has to stay.
-            if writable:
-                _pwrite(descriptor, header, 0)
-        elif found != header:
-            used = os.fstat(descriptor).st_size > _SIZE
-            if used:
-                if _whole(found) and not accept_loss:
-                    refuse_foreign(path)
-                what = "another store's" if _whole(found) else "damaged"
-                notices.append(f"head file {path} was {what}; it was begun anew")
-            if writable:
-                os.ftruncate(descriptor, 0)
-                _pwrite(descriptor, header, 0)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return HeadFile(descriptor, writable=writable), tuple(notices)
+    return HeadFile(descriptor, writable=writable), notices
+
+
+def _begun(
+    descriptor: int, path: str, store_id: bytes, writable: bool, accept_loss: bool
+) -> tuple[str, ...]:
+    """See that a head file is this store's, or begin it anew; what to tell the user."""
+    header = _header(store_id)
+    found = _pread(descriptor, _SIZE, 0)
+    if found == header:
+        return ()
+    if len(found) < _SIZE:
+        # New, or being made by another process at this moment: what that one writes is
+        # the same, and what it has written behind it has to stay.
+        if writable:
+            _pwrite(descriptor, header, 0)
+        return ()
+    notices: tuple[str, ...] = ()
+    if os.fstat(descriptor).st_size > _SIZE:
+        if _whole(found) and not accept_loss:
+            refuse_foreign(path)
+        what = "another store's" if _whole(found) else "damaged"
+        notices = (f"head file {path} was {what}; it was begun anew",)
+    if writable:
+        os.ftruncate(descriptor, 0)
+        _pwrite(descriptor, header, 0)
+    return notices
 
 
 def is_used(path: str) -> bool:
     """True if there is a head file, and it knows conversations."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+        descriptor = os.open(path, os.O_RDONLY | FLAGS)
     except OSError:
         return False
     try:
@@ -226,18 +244,19 @@ def _whole(header: bytes) -> bool:
     return len(header) == _SIZE and header == _header(header[16:32])
 
 
-_FLAGS: Final = (
+FLAGS: Final = (
     getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_BINARY", 0)
 )
+"""How any file beside a database is opened."""
 
 
 def _open(path: str) -> tuple[int, bool]:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600), True
+        return os.open(path, os.O_RDWR | os.O_CREAT | FLAGS, 0o600), True
     except OSError:
-        return os.open(path, os.O_RDONLY | _FLAGS), False
+        return os.open(path, os.O_RDONLY | FLAGS), False
 
 
 def _pread(descriptor: int, size: int, offset: int) -> bytes:

@@ -151,8 +151,8 @@ def diagnose(
         try:
             found = link(previous, epoch, at_ms, row)
         except (AttributeError, StructError, TypeError):
-            found = b""
-        if found != stored:
+            found = None  # a value of another type; the stored hash may be another too
+        if found is None or found != stored:
             problem = f"entry {sequence} ({kind}) is not what its hash says"
             raise JournalCorruptError(where, problem, REMEDY)
         previous = stored

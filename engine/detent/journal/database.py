@@ -17,7 +17,6 @@ Rules of this file:
 import atexit
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +29,13 @@ from weakref import WeakValueDictionary
 from detent.errors import JournalCorruptError, JournalError, JournalVersionError
 from detent.journal import records, schema
 from detent.journal.anchor import HeadFile, is_used, open_head, refuse_foreign
+from detent.journal.leftover import (
+    refuse_widowed,
+    size_of,
+    was_being_made,
+    write_again,
+)
+from detent.journal.paths import checked_path, make_file
 from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer
 
@@ -43,7 +49,6 @@ BUSY_SECONDS: Final = 5.0
 """How long a statement waits for another process to finish writing."""
 
 _SQLITE_MIN: Final = (3, 37, 0)  # STRICT tables
-_DATABASE_MIN: Final = 512  # bytes, one page; SQLite takes a file of one for empty
 _PROBES: Final = 5
 _SWITCHES_MAX: Final = 250
 _SWITCH_SECONDS: Final = 0.02
@@ -103,6 +108,7 @@ class Database:
         head: The head file; None where it cannot be used.
         held: The writer of each conversation that this process holds.
         notices: What the user should know about this file.
+        doubtful: What can be read may stand in memory only; see `settle_log`.
     """
 
     def __init__(
@@ -123,11 +129,13 @@ class Database:
         self._log = f"{path}-wal"
         self._log_key: tuple[int, int] | None = None
         # By a process that lives, or by one that was killed.
-        self._left = os.path.exists(self._log)
+        self._left = self.doubtful = os.path.exists(self._log)
         self.connection = self._fresh()
         try:
             self._prepare(accept_loss)
-            if self._left and self.head is not None and not accept_loss:
+            if self.head is not None and accept_loss:
+                self.head.keep(records.numbers(self.connection))
+            elif self.head is not None and self._left:
                 records.demand(self.connection, self.head.everything(), path)
             self._log_key = _identity(self._log)
         except BaseException:
@@ -151,12 +159,12 @@ class Database:
                 "use a Python whose SQLite is 3.37 or newer",
             )
         with _open_lock:
-            real = _checked_path(path)
+            real = checked_path(path)
             found = _open.get(_key(real)) if os.path.exists(real) else None
             if found is None:
                 if not accept_loss:
-                    _refuse_widowed(real)
-                _make_file(real)
+                    refuse_widowed(real)
+                make_file(real)
                 _probe(real)
                 try:
                     found = cls(real, synchronous, open_, accept_loss)
@@ -223,6 +231,18 @@ class Database:
         self._broken = True
         return True
 
+    def settle_log(self) -> None:
+        """Before anything is built on a log that somebody else began, or that was read
+        anew: have all of it on the disk.
+
+        Raises:
+            JournalError: The disk does not do that.
+            sqlite3.Error: The log cannot be held.
+        """
+        if self.doubtful:
+            write_again(self.connection, self._log)
+            self.doubtful = False
+
     def _refuse_fork(self) -> None:
         if self._pid != os.getpid():
             raise JournalError(
@@ -239,7 +259,7 @@ class Database:
         Raises:
             JournalError: The file cannot be opened any more, or is another one.
         """
-        self._broken = True
+        self._broken = self.doubtful = True
         self._put_down(self.connection, refused=self._refused)
         if not os.path.exists(self.where) or _key(self.where) != self._key:
             raise JournalError(
@@ -272,13 +292,18 @@ class Database:
             self._close()
 
     def _close(self) -> None:
+        # SQLite writes the log back now. If that outlived a part of the log itself, the
+        # rest of the log would lie over it after a power cut.
+        if not self._refused:
+            with suppress(JournalError, *SQLiteTrouble):
+                self.settle_log()
         self._put_down(self.connection, refused=self._refused)
         if self.head is not None:
             self.head.close()
 
     def _put_down(self, connection: Connection, *, refused: bool) -> None:
         # An empty log is one that SQLite made just now, unless it was there before.
-        keep_log = refused and (self._left or _size(self._log) > 0)
+        keep_log = refused and (self._left or size_of(self._log) > 0)
         _close(connection, self.where, keep_log=keep_log)
 
     def _fresh(self) -> Connection:
@@ -363,25 +388,6 @@ class Database:
         execute(_SYNCHRONOUS[self._synchronous])
 
 
-def _checked_path(path: str) -> str:
-    if not path or path == ":memory:" or path.startswith("file:") or "\0" in path:
-        raise JournalError(
-            path or "store", "is no path of a file", "for memory, use MemoryStore()"
-        )
-    real = os.path.realpath(path)
-    try:
-        mode = os.stat(real).st_mode
-    except FileNotFoundError:
-        return real
-    except OSError as error:
-        raise JournalError(
-            path, f"cannot be used ({error.strerror})", "give the path of a file"
-        ) from error
-    if not stat.S_ISREG(mode):
-        raise JournalError(path, "is not a regular file", "give the path of a file")
-    return real
-
-
 def _identity(path: str) -> tuple[int, int] | None:
     try:
         return _key(path)
@@ -392,13 +398,6 @@ def _identity(path: str) -> tuple[int, int] | None:
 def _key(path: str) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 def _uri(path: str, query: str) -> str:
@@ -423,44 +422,6 @@ def _close(connection: Connection, path: str, *, keep_log: bool) -> None:
                 one.close()
 
 
-def _refuse_widowed(path: str) -> None:
-    """Refuse a log or a head file whose database is gone or empty, and touch nothing:
-    SQLite removes the log of an empty database as soon as it looks at it."""
-    if _size(path) >= _DATABASE_MIN:
-        return
-    logged, used = _size(f"{path}-wal") > 0, is_used(f"{path}-head")
-    if _size(path) >= _DATABASE_MIN:  # another process has made them all since
-        return
-    if used:
-        refuse_foreign(f"{path}-head")
-    if logged:
-        raise JournalCorruptError(
-            path,
-            "the database is empty or gone, and its log is still there",
-            "put the database back beside it; if it was removed on purpose, remove"
-            f" {path}-wal too or open the store with accept_loss=True",
-        )
-
-
-def _make_file(path: str) -> None:
-    """Make the file where it does not exist, for this user alone."""
-    if os.path.exists(path):
-        return
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    try:
-        # The descriptor is closed again at once, which is safe for this file only
-        # because nobody can have had it open before it existed.
-        os.close(os.open(path, flags, 0o600))
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise JournalError(
-            path,
-            f"cannot be made ({error.strerror})",
-            "check that its folder exists and that this user may write to it",
-        ) from error
-
-
 def _probe(path: str) -> None:
     """Refuse a file that is not ours without leaving a trace on it or beside it."""
     if os.stat(path).st_size == 0:
@@ -479,7 +440,7 @@ def _probe(path: str) -> None:
             # Somebody is writing a log back into it, or was killed doing that: read
             # without it this makes no sense, and the real connection will tell. Without
             # a log somebody has just finished that, or it is damaged: look again.
-            if _size(f"{path}-wal"):
+            if size_of(f"{path}-wal") or was_being_made(path):
                 return
             if not left:
                 raise translate(error, path) from error

@@ -102,6 +102,7 @@ class SQLiteJournal:
             if self._database.lost_its_log():
                 self._certain = False
                 raise self._unknown()
+            self._settle_log()
             stored = self._stamp(rows)
             last, head = self._sequence + len(rows), stored[-1][-1]
             committing = self._certain = False
@@ -165,6 +166,12 @@ class SQLiteJournal:
 
     def _release(self, connection: Connection) -> None:
         lease.release(connection, self._conversation.id, self._epoch)
+
+    def _settle_log(self) -> None:
+        try:
+            self._database.settle_log()
+        except SQLiteTrouble as error:
+            raise translate(error, self._where) from error
 
     def _stamp(self, rows: list[Row]) -> list[Stored]:
         if self._sequence + len(rows) > SEQUENCE_MAX:
@@ -249,14 +256,8 @@ class SQLiteJournal:
         if records.stored_hash(connection, self._conversation, last) != head:
             return False
         if primary(error) == sqlite3.SQLITE_IOERR:
-            # The disk refused something. What is in the log may be in memory only, and
-            # syncing it again may report success without doing it; writing the pages
-            # to the database file and syncing that does it anew.
-            (busy, _, _) = connection.execute(
-                "PRAGMA wal_checkpoint(TRUNCATE)"
-            ).fetchone()
-            if busy:
-                raise self._unknown()
+            # The disk refused something: what can be read may be in memory only.
+            self._database.settle_log()
         return True
 
     def _unknown(self) -> JournalError:

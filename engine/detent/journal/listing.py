@@ -9,7 +9,7 @@ the next opening takes in.
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from sqlite3 import Connection
@@ -19,6 +19,7 @@ from detent.errors import JournalError, JournalVersionError
 from detent.journal import schema
 from detent.journal.chain import SEQUENCE_BITS, SEQUENCE_MAX
 from detent.journal.owner import Owner, is_gone
+from detent.journal.records import demand_listed
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.ports import Listing
 
@@ -48,16 +49,24 @@ _TURN: Final = (
 )
 
 
-def listings(connection: Connection, gone: Gone) -> list[Listing]:
+def listings(
+    connection: Connection, gone: Gone, noted: Iterable[int] = (), where: str = "store"
+) -> list[Listing]:
     """Every conversation, oldest first.
 
     Args:
         connection: The store's.
         gone: Asked for each lease that is held.
+        noted: Numbers of conversations that were there before.
+        where: The store, for errors.
+
+    Raises:
+        JournalCorruptError: One that was noted is missing.
     """
     found: list[Listing] = []
     with schema.reading(connection):
         rows = connection.execute(_LIST).fetchall()
+        demand_listed(noted, rows, where)
         forks = {row[0]: (row[2], row[4]) for row in rows}
         for number, name, _, parent, begins, end, at_ms, state, epoch, *lease in rows:
             holder, expires = Owner(*lease[:4]), lease[4]

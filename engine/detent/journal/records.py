@@ -173,6 +173,11 @@ def ends_with(
     return stored_hash(connection, conversation, end) == record.hash
 
 
+def numbers(connection: Connection) -> set[int]:
+    """The numbers of all conversations."""
+    return {row[0] for row in connection.execute("SELECT id FROM conversation")}
+
+
 def demand(
     connection: Connection, anchors: Iterable[tuple[int, Anchor]], where: str
 ) -> None:
@@ -194,18 +199,41 @@ def demand(
             continue
         row = connection.execute(_BY_ID, (number,)).fetchone()
         if row is None:
-            raise JournalCorruptError(
-                where,
-                f"journal was truncated: the head file knows conversation {number}, the"
-                " record does not",
-                "restore the store from a backup, or open it with accept_loss=True to"
-                " go on from what is left; nothing was changed",
-            )
+            raise _forgotten(number, where)
         # A fork without an entry of its own; or a record that was cut, and this says so.
         one = _made(row, None)
         digest = stored_hash(connection, one, noted.sequence)
         check(noted, last(connection, one), digest, place(one.name))
     connection.execute("COMMIT")
+
+
+def demand_listed(
+    noted: Iterable[int], listed: Iterable[tuple[object, ...]], where: str
+) -> None:
+    """See that a listing has every conversation that was noted before it was made.
+
+    Args:
+        noted: Their numbers.
+        listed: Rows that begin with a number.
+        where: The store, for errors.
+
+    Raises:
+        JournalCorruptError: One is missing.
+    """
+    there = {row[0] for row in listed}
+    for number in noted:
+        if number not in there:
+            raise _forgotten(number, where)
+
+
+def _forgotten(number: int, where: str) -> JournalCorruptError:
+    return JournalCorruptError(
+        where,
+        f"journal was truncated: the head file knows conversation {number}, the record"
+        " does not",
+        "restore the store from a backup, or open it with accept_loss=True to go on from"
+        " what is left; nothing was changed",
+    )
 
 
 def load(

@@ -11,7 +11,7 @@ from sqlite3 import Connection
 from typing import Final
 
 from detent.errors import JournalCorruptError, JournalVersionError
-from detent.journal.chain import SEQUENCE_BITS, SEQUENCE_MAX
+from detent.journal.chain import REMEDY, SEQUENCE_BITS, SEQUENCE_MAX
 from detent.journal.codec import FORMAT, KINDS
 from detent_states.writer import WriterState
 
@@ -159,13 +159,12 @@ def store_id(connection: Connection, where: str) -> bytes:
     Raises:
         JournalCorruptError: It is no id any more.
     """
-    match connection.execute("SELECT id FROM store").fetchone():
-        case (bytes() as found,) if len(found) == 16:
+    # What is declared in the schema holds for what is written, not for what rots.
+    match connection.execute("SELECT id FROM store").fetchall():
+        case [(bytes() as found,)] if len(found) == 16:
             return found
         case _:
-            raise JournalCorruptError(
-                where, "its own id is damaged", "restore it from a backup"
-            )
+            raise JournalCorruptError(where, "the store's own id is damaged", REMEDY)
 
 
 def refuse(application: int, version: int, where: str) -> None:

@@ -91,7 +91,8 @@ class SQLiteStore:
         """
         checked_name(name)
         with self._use(place(name)) as connection:
-            # Read before anything is written: what is refused here stays as it is.
+            self._database.settle_log()
+            # Read before anything is changed: what is refused here stays as it is.
             old = records.find(connection, name)
             record = None if old is None else self._load(connection, old)
             conversation, epoch = transact(
@@ -129,13 +130,13 @@ class SQLiteStore:
 
         Raises:
             UnknownConversationError: No conversation of that name.
-            JournalCorruptError: Its record contradicts its hashes, or is shorter than
-                it was.
+            JournalCorruptError: Its record contradicts its hashes, is shorter than it
+                was, or is gone.
             JournalError: The store cannot be read.
         """
         checked_name(name)
         with self._use(place(name)) as connection:
-            return self._load(connection, records.known(connection, name)).entries
+            return self._load(connection, self._known(connection, name)).entries
 
     def fork(self, parent: str, name: str, sequence: int) -> None:
         """Make `name` begin as the first `sequence` entries of `parent`, by reference:
@@ -148,8 +149,9 @@ class SQLiteStore:
         checked_name(parent)
         checked_name(name)
         with self._use(place(name)) as connection:
-            above = records.known(connection, parent)
+            above = self._known(connection, parent)
             root = self._root(connection, above, sequence)
+            self._database.settle_log()
             made = transact(
                 connection,
                 lambda connection: self._fork(connection, above, name, sequence, root),
@@ -160,10 +162,14 @@ class SQLiteStore:
         """Every conversation, oldest first.
 
         Raises:
+            JournalCorruptError: One that the head file knows is not there.
             JournalError: The store cannot be read.
         """
         with self._use(self.path) as connection:
-            return listings(connection, self._gone)
+            head = None if self._accept_loss else self._database.head
+            noted = [] if head is None else head.everything()  # first, as in `_load`
+            there = [number for number, _ in noted]
+            return listings(connection, self._gone, there, self.path)
 
     def close(self) -> None:
         """Close every handle and give back the file. Idempotent."""
@@ -229,10 +235,15 @@ class SQLiteStore:
         # Only by who holds the lease: a note of somebody else's could be late, and take
         # the place of one for an entry that was appended since.
         head = self._database.head
-        if head is not None and record.entries:
+        if head is not None and record.entries and not self._database.doubtful:
             sequence = record.entries[-1].sequence
             if head.read(conversation.id) != Anchor(sequence, record.hash):
                 self._note(conversation, sequence, record.hash)
+
+    def _known(self, connection: Connection, name: str) -> Conversation:
+        if records.find(connection, name) is None:
+            self._refuse_forgotten(name)
+        return records.known(connection, name)
 
     def _note(self, conversation: Conversation, sequence: int, digest: bytes) -> None:
         head = self._database.head

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -21,7 +21,7 @@ from detent.errors import (
     JournalVersionError,
     UnknownConversationError,
 )
-from detent.journal import SQLiteStore, chain, codec
+from detent.journal import SQLiteStore, chain, codec, schema
 from detent.journal.anchor import HeadFile
 from detent.ports import Entry
 from detent_states.events import Event, RequestSent
@@ -252,6 +252,63 @@ def test_what_plain_sql_changed_is_refused(full: Path, statement: str) -> None:
         one.entries for one in before
     ]
     store.close()
+
+
+def test_conversation_whose_row_is_gone_is_not_left_out_in_silence(full: Path) -> None:
+    connection = sqlite3.connect(full, isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("DELETE FROM conversation WHERE id = 2")
+    connection.close()
+    store = SQLiteStore(full)
+
+    with pytest.raises(JournalCorruptError, match="knows conversation 2"):
+        store.conversations()
+    with pytest.raises(JournalCorruptError, match="knows this conversation"):
+        store.read("branch")
+    assert len(store.read("notes")) > 0  # what is there is not held up
+    store.close()
+    for accept_loss in (True, False):  # what was accepted once is not said again
+        store = SQLiteStore(full, accept_loss=accept_loss)
+        assert [one.name for one in store.conversations()] == ["notes"]
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM store",
+        "INSERT INTO store (id) VALUES (randomblob(16))",
+        "UPDATE store SET id = randomblob(15)",
+        "UPDATE store SET id = NULL",
+    ],
+)
+def test_store_without_its_own_id_is_refused(full: Path, statement: str) -> None:
+    connection = sqlite3.connect(full, isolation_level=None)
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(
+        "UPDATE sqlite_schema SET sql = 'CREATE TABLE store (id)' WHERE name = 'store'"
+    )
+    connection.close()
+    connection = sqlite3.connect(full, isolation_level=None)
+    connection.execute(statement)
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(
+        "UPDATE sqlite_schema SET sql = ? WHERE name = 'store'",
+        (schema._EXPECTED["store"],),  # pyright: ignore[reportPrivateUsage] - as it was
+    )
+    connection.close()
+
+    with pytest.raises(JournalCorruptError, match="id is damaged"):
+        SQLiteStore(full)
+
+
+def test_entry_whose_columns_are_of_other_types_is_damaged() -> None:
+    """What a flipped bit in the header of its row makes of it; its hash is empty then."""
+    row: Any = ((1 << 32) + 1, 1, 0, "turn_opened", 1, 0, 31522, b"", b"", b"")
+
+    with pytest.raises(JournalCorruptError, match="not what its hash says"):
+        chain.diagnose([row], chain.genesis("notes"), 0, "conversation 'notes'")
 
 
 def test_error_names_conversation_and_entry(full: Path) -> None:

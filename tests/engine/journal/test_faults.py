@@ -181,7 +181,7 @@ def test_commit_that_cannot_be_looked_up_is_unknown_and_poisons_the_handle(
     assert _events(faulty)[-1] == RequestSent(2, 1)
 
 
-def test_disk_error_that_the_checkpoint_repeats_is_unknown(
+def test_disk_error_that_comes_again_when_the_log_is_written_again_is_unknown(
     faulty: SQLiteStore, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The entry can be read, from memory; nothing shows that it reached the disk."""
@@ -190,7 +190,7 @@ def test_disk_error_that_the_checkpoint_repeats_is_unknown(
     monkeypatch.setattr(
         Faulty,
         "plan",
-        [("PRAGMA wal_checkpoint", "before", _error(sqlite3.SQLITE_IOERR))],
+        [("BEGIN IMMEDIATE", "before", _error(sqlite3.SQLITE_IOERR))],
         raising=False,
     )
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,6 +109,35 @@ def test_statistics_are_no_other_schema(path: Path) -> None:
     _foreign(path, "ANALYZE")
 
     SQLiteStore(path).close()
+
+
+def _hot(path: Path, pages: int) -> None:
+    """SQLite's journal of a first transaction on a database of so many pages, and the
+    first page as a power cut may leave it."""
+    path.write_bytes(bytes(512) + b"\x0d" * 3584)
+    head = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + struct.pack(
+        ">IIIII", 0, 7, pages, 512, 4096
+    )
+    path.with_name("chat.db-journal").write_bytes(head.ljust(512, b"\0"))
+
+
+def test_store_that_the_power_left_half_made_is_made_anew(path: Path) -> None:
+    _hot(path, pages=0)
+    store = SQLiteStore(path)
+    store.open("notes").append([RequestSent(1, 1)])
+
+    assert _events(store) == [RequestSent(1, 1)]
+    store.close()
+
+
+def test_database_that_was_more_than_begun_is_not_taken_for_that(path: Path) -> None:
+    _hot(path, pages=1)
+    before = _digests(path.parent)
+
+    with pytest.raises(JournalVersionError, match="no database"):
+        SQLiteStore(path)
+
+    assert _digests(path.parent) == before
 
 
 def test_empty_file_becomes_a_store(path: Path) -> None:

@@ -292,6 +292,41 @@ def test_living_writer_is_neither_mistaken_nor_disturbed(
     store.close()
 
 
+def test_writers_that_come_beside_a_living_one_disturb_nobody(
+    path: Path, child: Start
+) -> None:
+    """Each of them finds a log that somebody else began, and writes it again first."""
+
+    def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
+        store = SQLiteStore(path, synchronous="NORMAL")
+        journal = store.open("notes")
+        journal.append([RequestSent(1, 1)])
+        say("begun")
+        for number in range(2, 600):
+            journal.append([TurnOpened(number, b"x" * 300), RequestSent(number, 1)])
+        say(str(journal.sequence))
+        store.close()
+
+    writer = child(work)
+    assert writer.hear() == "begun"
+    for number in range(1, 31):
+        store = SQLiteStore(path, synchronous="NORMAL")
+        journal = store.open("other")
+        journal.append([RequestSent(number, 1)])
+        assert journal.sequence == number
+        store.close()
+    last = int(writer.hear())
+    writer.wait()
+    store = SQLiteStore(path)
+    notes = [one.event for one in store.read("notes")]
+    other = [one.event for one in store.read("other")]
+    store.close()
+
+    assert len(notes) == last == 1197
+    assert notes[-1] == RequestSent(599, 1)
+    assert other == [RequestSent(number, 1) for number in range(1, 31)]
+
+
 def test_refusal_beside_a_living_writer_leaves_it_its_locks(
     path: Path, child: Start
 ) -> None:

@@ -1,0 +1,220 @@
+"""A victim that converses: the real engine and SDK on the simulator, in one process.
+
+It says outside the store what its journal was given and what was acknowledged, and its
+tools write outside the store what they did, with the key of the call that they did it for.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any, Final, TypeAlias, final
+
+import anthropic
+import anyio
+import httpx2
+from tests.sweeps.work import sqlite
+
+from detent import (
+    CompactionPolicy,
+    Conversation,
+    DetentError,
+    JournalError,
+    Tool,
+    TurnState,
+    tool,
+)
+from detent.journal.codec import encode
+from detent.ports import Entry, Journal, Listing, Store
+from detent.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
+from detent.simulator.transport import SimulatorTransport
+from detent.testing import SeededIds, VirtualClock
+from detent_states.events import CallStarted, Event
+
+Say: TypeAlias = Callable[[str], None]
+
+ANSWERS: Final = (
+    Answer(
+        (
+            Text("Three at once."),
+            Call("act", {"what": "a"}),
+            Call("act", {"what": "b"}),
+            Call("look", {"path": "c"}),
+        )
+    ),
+    "Done.",
+    Answer((Call("ask", {"what": "d"}), Call("ask", {"what": "e"}))),
+    call("act", what="f"),
+    "Done again.",
+    call("act", what="g"),
+    "Done for good.",
+)
+
+NAME: Final = "a"
+
+
+def digest(event: Event) -> str:
+    """An event as its notes name it: what would stand in the file, in short."""
+    return sha256(repr(encode(event)).encode()).hexdigest()[:16]
+
+
+@final
+class ToldJournal:
+    """The real journal, and notes of what it was given and what it acknowledged."""
+
+    def __init__(self, inner: Journal, say: Say, *, late: bool) -> None:
+        self._inner = inner
+        self._say = say
+        self._late = late
+        self._held: list[Event] = []
+
+    @property
+    def name(self) -> str:
+        """As the journal."""
+        return self._inner.name
+
+    @property
+    def sequence(self) -> int:
+        """As the journal."""
+        return self._inner.sequence
+
+    def append(self, events: Sequence[Event]) -> None:
+        """As the journal. The planted bug holds back that a call is about to start."""
+        events = [*self._held, *events]
+        self._held = []
+        if self._late and any(isinstance(one, CallStarted) for one in events):
+            self._held = events
+            return
+        self._say("begin " + " ".join(map(digest, events)))
+        try:
+            self._inner.append(events)
+        except JournalError as error:
+            self._say("unknown" if error.outcome_unknown else "refused")
+            raise
+        self._say("sure")
+
+    def entries(self, after: int = 0) -> Sequence[Entry]:
+        """As the journal."""
+        return self._inner.entries(after)
+
+    def close(self) -> None:
+        """As the journal."""
+        self._inner.close()
+
+
+@final
+class ToldStore:
+    """The real store, whose journals tell."""
+
+    def __init__(self, inner: Store, say: Say, *, late: bool) -> None:
+        self._inner = inner
+        self._say = say
+        self._late = late
+
+    def open(self, name: str) -> Journal:
+        """As the store."""
+        return ToldJournal(self._inner.open(name), self._say, late=self._late)
+
+    def read(self, name: str) -> Sequence[Entry]:
+        """As the store."""
+        return self._inner.read(name)
+
+    def fork(self, parent: str, name: str, sequence: int) -> None:
+        """As the store."""
+        self._inner.fork(parent, name, sequence)
+
+    def conversations(self) -> Sequence[Listing]:
+        """As the store."""
+        return self._inner.conversations()
+
+    def close(self) -> None:
+        """As the store."""
+        self._inner.close()
+
+
+def tools(ledger: str) -> list[Tool]:
+    """Tools that act, ask and look; what they do to the world stands in the ledger."""
+
+    def note(line: str) -> None:
+        out = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(out, line.encode() + b"\n")
+        os.close(out)
+
+    @tool(effect="safe")
+    async def look(path: str) -> str:
+        """Look at something."""
+        return f"contents of {path}"
+
+    @tool(effect="once")
+    async def act(what: str, idempotency_key: str) -> str:
+        """Do something that counts."""
+        note(f"{idempotency_key} {what}")
+        return f"did {what}"
+
+    @tool(effect="ask")
+    async def ask(what: str, idempotency_key: str) -> str:
+        """Do something a person decides."""
+        note(f"{idempotency_key} {what}")
+        return f"did {what}"
+
+    return [look, act, ask]
+
+
+@final
+class World:
+    """What a conversation needs, all of it in this process.
+
+    Attributes:
+        simulator: Who answers.
+    """
+
+    def __init__(self, *answers: Answer | str) -> None:
+        self._clock = VirtualClock()
+        self.simulator = Simulator(
+            Scripted(answers, then=Seeded(0)), clock=self._clock.now
+        )
+
+    def open(self, store: Any, ledger: str) -> Conversation:
+        """The conversation."""
+        transport = SimulatorTransport(self.simulator, sleep=self._clock.sleep)
+        client = anthropic.AsyncAnthropic(
+            api_key="test", http_client=httpx2.AsyncClient(transport=transport)
+        )
+        return Conversation.open(
+            NAME,
+            store=store,
+            client=client,
+            clock=self._clock,
+            ids=SeededIds(),
+            tools=tools(ledger),
+            compaction=CompactionPolicy(auto=False),
+        )
+
+
+async def talk(store: Store, ledger: str, say: Say) -> None:
+    """Four turns: parallel calls, a yes and a no, a summary, one call more."""
+    world = World(*ANSWERS)
+    async with world.open(store, ledger) as chat:
+        await chat.send("first", key="first")
+        turn = await chat.send("second", key="second")
+        yes, no = turn.awaiting
+        await chat.approve(yes.id)
+        await chat.deny(no.id)
+        await chat.compact()
+        await chat.send("third", key="third")
+        assert chat.turn is not None
+        assert chat.turn.state is TurnState.CONFIRMED
+    assert world.simulator.unscripted_rejections() == ()
+
+
+def converse(store: str, ledger: str, bug: str, say: Say) -> str:
+    """Be the victim; the word for how it ended."""
+    inner = None
+    try:
+        inner = sqlite(store)
+        anyio.run(talk, ToldStore(inner, say, late=bug == "late"), ledger, say)
+    except DetentError as error:
+        return f"stopped {type(error).__name__}"
+    finally:
+        if inner is not None:
+            inner.close()
+    return "done"

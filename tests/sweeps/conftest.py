@@ -1,0 +1,72 @@
+"""What the sweeps share: the shim, the warm processes, and a folder in memory."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final
+
+import pytest
+from tests.sweeps import shim
+from tests.sweeps.bench import Bench, Tally
+from tests.sweeps.workshop import Workshop
+
+FULL: Final = bool(os.environ.get("SWEEP_FULL"))
+"""Every point, as in `make sweep`; an ordinary run takes a part of them."""
+
+_MEMORY: Final = Path("/dev/shm")
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether every point is asked for."""
+    return FULL
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shim, compiled."""
+    reason = shim.unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    return shim.built(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture(scope="session")
+def workshop(library: Path) -> Iterator[Workshop]:
+    """Makes victims that work on a journal."""
+    made = Workshop(library)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that is fast to sync: the checkers are what most of the time goes to."""
+    if not os.access(_MEMORY, os.W_OK):
+        yield tmp_path_factory.mktemp("sweep")
+        return
+    made = Path(mkdtemp(prefix="sweep-", dir=_MEMORY))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def bench(folder: Path, workshop: Workshop, full: bool) -> Bench:
+    """A place for victims."""
+    return Bench(folder, workshop, full=full)
+
+
+@pytest.fixture
+def tally(
+    record_property: Callable[[str, object], None],
+) -> Callable[[str], Tally]:
+    """Makes tallies; each becomes a line of the full run."""
+
+    def make(name: str) -> Tally:
+        made = Tally(name)
+        record_property("sweep", made)
+        return made
+
+    return make

@@ -1,0 +1,273 @@
+"""Stopped before any of its suspension points, a conversation is whole and goes on.
+
+One course of a conversation holds everything that waits for something: a retry, calls in
+parallel, a question and its answer, a stream, words said meanwhile, a summary, opening
+and closing. It is stopped at every point in turn, and at pairs of points, by the scope
+around it and by cancelling its task. Nothing may be left half done: in memory, in the
+journal, in the ledger of effects.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from tests.engine.lab import Lab
+from tests.sweeps.bench import Tally
+from tests.sweeps.cancelling import Driven, Points, Way, by_scope, by_task
+
+from detent import (
+    Closing,
+    Conversation,
+    IllegalEventError,
+    Limits,
+    Tool,
+    Turn,
+    TurnState,
+    tool,
+)
+from detent.driver import Driver
+from detent.journal import SQLiteStore
+from detent.simulator import call, reply
+from detent_states.call import CallState
+from detent_states.events import CallClosed, CallStarted, Event, ReplyConfirmed
+from detent_states.replay import replay
+
+ANSWERS = (
+    reply("Two things.", call("act", what="a"), call("look", path="b")),
+    "Done.",
+    call("ask", what="c"),
+    "Asked.",
+    "Streamed.",
+    "And that.",
+)
+FAULTS = "529 @2, slow headers 0.1s forever, slow events 0.1s forever"
+"""Slow, so that there are points between the events of a reply; the clock is not real."""
+
+
+class Course:
+    """One conversation from its opening to its end, and what its tools did.
+
+    Args:
+        folder: Where its store is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.lab = Lab(folder)
+        self.lab.script(*ANSWERS, faults=FAULTS)
+        self.store = SQLiteStore(self.lab.store, synchronous="NORMAL")
+        self.chat: Conversation | None = None
+        self.driver: Driver | None = None
+        self.effects: list[str] = []
+
+    def tools(self, points: Points | None) -> list[Tool]:
+        """Tools that note when their effect is done, and pass points around it."""
+        effects = self.effects
+
+        async def did(what: str) -> str:
+            await anyio.lowlevel.checkpoint()
+            effects.append(what)
+            await anyio.lowlevel.checkpoint()
+            return f"did {what}"
+
+        async def driven(what: str) -> str:
+            work = did(what)
+            return str(await (work if points is None else Driven(work, points)))
+
+        @tool(effect="once")
+        async def act(what: str) -> str:
+            """Do something that counts."""
+            return await driven(f"act {what}")
+
+        @tool(effect="safe")
+        async def look(path: str) -> str:
+            """Look at something."""
+            return await driven(f"look {path}")
+
+        @tool(effect="ask")
+        async def ask(what: str) -> str:
+            """Do something a person decides."""
+            return await driven(f"ask {what}")
+
+        return [act, look, ask]
+
+    def open(self, points: Points | None) -> Conversation:
+        """The conversation, new or as it was left."""
+        self.chat = self.lab.open(
+            store=self.store,
+            tools=self.tools(points),
+            limits=Limits(stream_above_tokens=1),
+        )
+        return self.chat
+
+    async def run(self, points: Points) -> None:
+        """Everything, from the beginning."""
+        async with self.open(points) as chat:
+            self.driver = chat._driver  # pyright: ignore[reportPrivateUsage] - seen after the end, too
+            await chat.send("Do two things")
+            turn = await chat.send("Ask me")
+            await decided(chat, turn)
+            async for happening in chat.stream("Stream it"):
+                if (
+                    getattr(happening, "target", "") == "sent"
+                    and not chat.snapshot.said
+                ):
+                    await chat.steer("and that")
+            if chat.state is TurnState.CONFIRMED:  # what was stopped is not summarised
+                await chat.compact()
+
+    def stop(self) -> None:
+        """Interrupt whatever runs, as somebody who holds the conversation can."""
+        if self.driver is not None:
+            self.driver.interrupt("stopped by the sweep")
+
+    def recorded(self) -> list[Event]:
+        """What the journal holds."""
+        return [entry.event for entry in self.store.read("a")]
+
+
+async def decided(chat: Conversation, turn: Turn) -> None:
+    """Say yes to what waits."""
+    for waiting in turn.awaiting:
+        await chat.approve(waiting.id)
+
+
+def at_rest(driver: Driver) -> None:
+    """In memory: nothing is in flight, nothing unsaved, no call without its end."""
+    turn = driver.snapshot.turn
+    assert driver.unsaved == 0, "an event is not saved"
+    assert not driver.running
+    if turn is not None:
+        assert turn.state in ("confirmed", "failed"), f"left in {turn.state}"
+        begun = (CallState.STARTED, CallState.UNKNOWN)
+        left = [c.use.name for c in turn.open_calls if c.state in begun]
+        assert not left, f"begun and not ended: {left}"
+
+
+def effects_as_told(course: Course, events: list[Event]) -> None:
+    """Every effect happened as often as its call's ending says, and never twice."""
+    names = {
+        use.id: " ".join([use.name, *map(str, (use.input or {}).values())])
+        for event in events
+        if isinstance(event, ReplyConfirmed)
+        for use in event.reply.tool_uses
+    }
+    found = Counter(course.effects)
+    assert max(found.values(), default=0) <= 1, f"an effect happened twice: {found}"
+    assert set(found) <= {names[e.call] for e in events if isinstance(e, CallStarted)}
+    for event in events:
+        if isinstance(event, CallClosed):
+            times = found[names[event.call]]
+            match event.closing:
+                case Closing.RESULT:
+                    assert times == 1, f"a result without its effect: {event}"
+                case Closing.NOT_EXECUTED | Closing.DENIED | Closing.CUT_OFF:
+                    assert times == 0, f"an effect that is denied: {event}"
+                case Closing.UNKNOWN | Closing.ERROR:
+                    assert times <= 1
+
+
+async def goes_on(course: Course) -> None:
+    """Reopened, it stands somewhere legal, says nothing illegal, and takes a message."""
+    before = course.recorded() if course.store.conversations() else []
+    if before:
+        replay(before)
+    async with course.open(None) as chat:
+        turn = await chat.send("And now?")
+        assert turn.state is TurnState.CONFIRMED, turn.fault
+        assert chat.check() == ()
+        json.dumps(chat.messages)
+    effects_as_told(course, course.recorded())
+    assert course.lab.simulator.unscripted_rejections() == ()
+
+
+async def swept(folder: Path, way: Way, at: frozenset[int], pair: bool) -> int:
+    """One run, stopped at some points, and everything asked of it; how many it had."""
+    course = Course(folder)
+    try:
+        found = await way(course.run, at, course.stop if pair else None)
+        if course.driver is not None:
+            at_rest(course.driver)
+        if course.chat is not None:
+            await course.chat.close()
+        await goes_on(course)
+    finally:
+        course.store.close()
+    return found.points
+
+
+WAYS = [
+    pytest.param("asyncio", by_scope, id="asyncio-scope"),
+    pytest.param("asyncio", by_task, id="asyncio-task"),
+    pytest.param("trio", by_scope, id="trio-scope"),
+]
+
+
+def run(backend: str, folder: Path, way: Way, at: frozenset[int], pair: bool) -> int:
+    """A run in an event loop of its own."""
+    return anyio.run(swept, folder, way, at, pair, backend=backend)
+
+
+@pytest.mark.parametrize(("backend", "way"), WAYS)
+def test_stopped_before_any_point_it_is_whole_and_goes_on(
+    backend: str,
+    way: Way,
+    folder: Path,
+    tally: Callable[[str], Tally],
+    full: bool,
+) -> None:
+    """Every point in the full run, every fifth in an ordinary one; from the first on."""
+    counts = tally(f"cancel once, {backend}, {way.__name__}")
+    points = run(backend, made(folder, 0), way, frozenset(), False)
+    assert points > 50, "the course waits for nothing any more"
+    for at in range(1, points + 1, 1 if full else 5):
+        run(backend, made(folder, at), way, frozenset({at}), False)
+        counts.add("points")
+
+
+@pytest.mark.parametrize(("backend", "way"), WAYS)
+def test_stopped_twice_it_is_whole_and_goes_on(
+    backend: str,
+    way: Way,
+    folder: Path,
+    tally: Callable[[str], Tally],
+    full: bool,
+) -> None:
+    """The second stop comes while the first is being followed. Every pair of points that
+    are close to each other in the full run; a part of them in an ordinary one."""
+    counts = tally(f"cancel twice, {backend}, {way.__name__}")
+    points = run(backend, made(folder, 0), way, frozenset(), False)
+    pairs = [p for p in combinations(range(1, points + 1), 2) if p[1] - p[0] <= 12]
+    for number, pair in enumerate(pairs[:: 1 if full else 101]):
+        run(backend, made(folder, number), way, frozenset(pair), True)
+        counts.add("points")
+
+
+def made(folder: Path, number: int) -> Path:
+    """A folder of its own for a run."""
+    found = folder / f"run-{number}"
+    found.mkdir(exist_ok=True)
+    for left in found.iterdir():
+        left.unlink()
+    return found
+
+
+def forgets(_: Driver, why: str, kind: Any = None) -> None:
+    """The planted bug: a turn that is stopped is left where it stood."""
+
+
+def test_the_sweep_sees_a_turn_that_is_left_where_it_stood(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Driver, "stop", forgets)
+    seen = 0
+    for at in range(1, 60, 3):
+        try:
+            run("asyncio", made(folder, at), by_scope, frozenset({at}), False)
+        except (AssertionError, IllegalEventError) as error:
+            seen += "left in" in str(error) or "no turn is going on" in str(error)
+    assert seen

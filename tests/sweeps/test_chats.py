@@ -1,0 +1,77 @@
+"""Conversations that are killed at any durable write, or whose disk fails there: the next
+process has what was acknowledged, is not stuck, and does nothing twice."""
+
+import errno
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.sweeps import chats_held
+from tests.sweeps.bench import Bench, Tally
+from tests.sweeps.shim import ANY, FOR_GOOD, Kind, Mode, Plan
+from tests.sweeps.workshop import Ended, Workshop
+
+Tallies = Callable[[str], Tally]
+
+
+@pytest.fixture(scope="module")
+def chats(folder: Path, library: Path, full: bool) -> Iterator[Bench]:
+    """A place for victims that converse."""
+    workshop = Workshop(library, "chat")
+    yield Bench(folder, workshop, full=full)
+    workshop.close()
+
+
+def left(bench: Bench, plan: Plan, count: Tally, bug: str = "") -> Ended:
+    """Break one off, and ask everything of what is left."""
+    ended = bench.run(plan, bug=bug)
+    assert not any(line.startswith("broke") for line in ended.lines), ended.lines[-1]
+    retry = bool(plan.at % 2)
+    count.add("points")
+    count.add(
+        "effects, none of them twice",
+        chats_held.check(bench.store, bench.ledger, ended.lines, retry=retry),
+    )
+    return ended
+
+
+def test_killed_before_every_operation(chats: Bench, tally: Tallies) -> None:
+    count = tally("conversation killed before an operation")
+    for at in chats.points(10):
+        assert left(chats, Plan(Mode.KILL, at), count).killed
+
+
+def test_torn_in_the_middle_of_every_write(chats: Bench, tally: Tallies) -> None:
+    count = tally("conversation torn in a write")
+    for at in chats.points(5, Kind.WRITE):
+        assert left(chats, Plan(Mode.TEAR, at), count).killed
+
+
+@pytest.mark.parametrize("lasting", [0, FOR_GOOD], ids=["once", "for good"])
+def test_every_operation_may_fail(chats: Bench, tally: Tallies, lasting: int) -> None:
+    count = tally(f"conversation, I/O error, {'for good' if lasting else 'once'}")
+    for at in chats.points(4):
+        plan = Plan(Mode.FAIL, at, ANY, errno.EIO, lasting, half=True)
+        assert not left(chats, plan, count).killed
+
+
+def test_the_script_has_everything_in_it(chats: Bench) -> None:
+    """A victim that is left alone: five effects, none of them twice."""
+    count = Tally("alone")
+    ended = left(chats, Plan(), count)
+
+    assert ended.count == len(chats.ops())
+    assert ended.lines[-1] == "done"
+    assert count.counts["effects, none of them twice"] == 5
+
+
+def killed_everywhere(bench: Bench, bug: str) -> None:
+    """Kill victims with a bug until a checker says a word."""
+    for at in range(60, 140):
+        left(bench, Plan(Mode.KILL, at), Tally(bug), bug)
+
+
+def test_an_effect_before_its_intent_is_seen(chats: Bench) -> None:
+    """The planted bug: that a call starts is on record after it started."""
+    with pytest.raises(AssertionError, match="no record that it was begun"):
+        killed_everywhere(chats, "late")
