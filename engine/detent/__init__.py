@@ -4,6 +4,7 @@
 conversation without `await`. Everything here is documented where it is defined.
 """
 
+from detent.children import ChildError, child_tool
 from detent.conversation import Conversation
 from detent.errors import (
     ApprovalError,
@@ -39,6 +40,7 @@ from detent.happenings import (
     TurnEnded,
     Waiting,
 )
+from detent.running import NoRunningCallError, RunningCall, running_call
 from detent.settings import Limits
 from detent.stream import TurnStream, Watch
 from detent.tools import Reconciled, Tool, ToolCall, tool
@@ -57,6 +59,7 @@ __all__ = [
     "CallMoved",
     "CallReport",
     "CallState",
+    "ChildError",
     "Closing",
     "CompactionDone",
     "CompactionPlan",
@@ -79,12 +82,14 @@ __all__ = [
     "LeaseLostError",
     "Limits",
     "Moved",
+    "NoRunningCallError",
     "PrefixChanged",
     "Price",
     "Reconciled",
     "Remedy",
     "RemedyTried",
     "RetryPolicy",
+    "RunningCall",
     "SettingsError",
     "Steered",
     "Suspended",
@@ -102,5 +107,7 @@ __all__ = [
     "UnknownConversationError",
     "Waiting",
     "Watch",
+    "child_tool",
+    "running_call",
     "tool",
 ]

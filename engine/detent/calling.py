@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, final
 import anyio
 
 from detent.errors import JournalError
+from detent.running import RUNNING, RunningCall
 from detent.tools import Tool, ToolCall
 from detent.tools.execution import Ending, Run, reconcile, unusable
 from detent_states import events as ev
@@ -186,7 +187,11 @@ class Caller:
             unknown = Ending(Closing.UNKNOWN, closed_result(call.use.id, UNKNOWN))
             return self._close(call, unknown)
         self._driver.flush()
-        found = await reconcile(tool, call.use, call.key, self._bytes_max())
+        token = RUNNING.set(self._running(call))
+        try:
+            found = await reconcile(tool, call.use, call.key, self._bytes_max())
+        finally:
+            RUNNING.reset(token)
         return self._close(call, found)
 
     def _bytes_max(self) -> int:
@@ -210,8 +215,9 @@ class Caller:
                 self._error = error
 
     async def _to_its_end(self, call: Call) -> None:
-        key = call.key or self.call_key(call.use.id)
-        tool = self._driver.world.tools[call.use.name]
+        tool, running = self._driver.world.tools[call.use.name], self._running(call)
+        key = running.key
+        RUNNING.set(running)
         run = Run(tool, call.use, key, self._bytes_max())
         try:
             ending = await run.wait()
@@ -226,6 +232,23 @@ class Caller:
             ending = ending if found.closing is Closing.UNKNOWN else found
         self._stops = self._stops or ending.stops
         self._close(call, ending)
+
+    def _running(self, call: Call) -> RunningCall:
+        """What the tool can know of its call."""
+        world = self._driver.world
+        return RunningCall(
+            world.journal.name,
+            self._driver.turn.number,
+            call.use.id,
+            call.key or self.call_key(call.use.id),
+            {
+                "store": world.store,
+                "client": world.model,
+                "clock": world.clock,
+                "ids": world.ids,
+                "model": self._driver.snapshot.profile.model,
+            },
+        )
 
     def _start(self, call: Call) -> None:
         turn, use = self._driver.turn.number, call.use

@@ -131,6 +131,7 @@ def _started(
         loaded = Loaded(Snapshot(profile), {})
     world = World(
         journal=journal,
+        store=store,
         reopen=lambda: store.open(journal.name),
         model=endpoint.model,
         clock=options["clock"] or SystemClock(),

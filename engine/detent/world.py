@@ -5,7 +5,7 @@ from typing import TypeAlias, final
 
 import attrs
 
-from detent.ports import Clock, Ids, Journal, Model
+from detent.ports import Clock, Ids, Journal, Model, Store
 from detent.settings import Limits
 from detent.tools import Tool
 from detent_states.decide import Policies
@@ -65,6 +65,7 @@ class World:
 
     Attributes:
         journal: Where its events become durable.
+        store: Where its journal is kept.
         reopen: Takes the conversation anew, after an append nobody can vouch for.
         model: Where its requests go.
         clock: Time.
@@ -77,6 +78,7 @@ class World:
     """
 
     journal: Journal
+    store: Store
     reopen: Callable[[], Journal]
     model: Model
     clock: Clock
