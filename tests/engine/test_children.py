@@ -32,7 +32,11 @@ ACTS = reply("First this.", call("act", what="a"))
 
 def delegate(lab: Lab, **options: Any) -> Any:
     """A tool that has a child do a task."""
-    given = {"tools": lab.tools(), "system": "You count.", **options}
+    given: dict[str, Any] = {
+        "tools": lab.tools(),
+        "system": "You count.",
+        **options,
+    }
     return child_tool("delegate", "Have somebody count.", **given)
 
 

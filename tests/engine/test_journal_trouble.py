@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import JournalError, JournalFullError, TurnState
+from detent import Closing, JournalError, JournalFullError, TurnState, tool
 from detent.journal import MemoryStore
 from detent.ports import Entry, Journal, Listing
 from detent.simulator import call
-from detent_states.events import Event
+from detent_states.events import CallClosed, Event
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -155,6 +157,59 @@ async def test_the_sweep_reaches_every_append(lab: Lab) -> None:
     await talk(lab, store)
 
     assert store.appends == 7
+
+
+@pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
+@pytest.mark.parametrize("at", range(2, 8))
+async def test_a_call_whose_end_was_not_seen_survives_a_failed_append_too(
+    lab: Lab, at: int, doubt: str | None
+) -> None:
+    """Also what is said meanwhile: told once, or the caller knows that it was not."""
+    store = FaultyStore()
+    store.fail_at, store.doubt = at, doubt
+    asked: list[str] = []
+    said: list[str] = []
+
+    def find_out(key: str) -> str:
+        asked.append(key)
+        return "it was done"
+
+    @tool(timeout=0.01, reconcile=find_out)
+    async def slow(idempotency_key: str) -> str:
+        """Take too long."""
+        lab.ran.append(idempotency_key)
+        with suppress(JournalError):
+            await chat.steer("and this", key="and this")
+            said.append("and this")
+        await anyio.sleep_forever()
+        return ""
+
+    lab.script(call("slow"), "Done.", "Next.", "Next.")
+    async with lab.open(store=store, tools=[slow]) as chat:
+        for _ in range(6):
+            try:
+                turn = await chat.send("first", key="first")
+            except JournalError:
+                continue
+            if turn.state is TurnState.CONFIRMED:
+                break
+        last = await chat.send("last")
+        assert last.state is TurnState.CONFIRMED
+        assert chat.unsaved == 0
+        assert chat.check() == ()
+        history = json.dumps(chat.messages)
+
+    assert len(lab.ran) <= 1, "it ran twice"
+    assert len(set(lab.ran + asked)) <= 1, "one key, whatever happens"
+    closings = [e.event for e in store.read("a") if isinstance(e.event, CallClosed)]
+    assert len(closings) == 1
+    if lab.ran:
+        assert closings[0].closing in (Closing.RESULT, Closing.UNKNOWN)
+    else:
+        assert closings[0].closing is Closing.NOT_EXECUTED
+    assert history.count("and this") in ((1,) if said else (0, 1))
+    async with lab.open(store=store, tools=[slow]) as chat:
+        assert json.dumps(chat.messages) == history
 
 
 async def test_a_confirmed_reply_is_kept_in_memory_until_it_is_durable(
