@@ -27,7 +27,8 @@ pytestmark = pytest.mark.anyio
 async def test_a_new_process_finds_the_confirmed_prefix_byte_for_byte(
     lab: Lab,
 ) -> None:
-    lab.script("One.", reply("Two.", call("look", path="a")), "Three.")
+    looks = reply("Two.", call("look", path="a"))
+    lab.script("One.", looks, "Three.", "Four.")
     async with lab.open() as chat:
         await chat.send("1")
         await chat.send("2")
