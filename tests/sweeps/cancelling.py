@@ -7,11 +7,19 @@ count, so that a stop also comes while they work.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Mapping,
+)
 from typing import Any, TypeAlias, final
 
 import anyio
 import attrs
+import httpx2
 
 Stop: TypeAlias = Callable[[], None]
 
@@ -126,6 +134,49 @@ def _chosen(at: frozenset[int], last: Stop, before: Stop | None) -> dict[int, St
     if at:
         found[max(at)] = last
     return found
+
+
+@final
+class Tracked(httpx2.AsyncBaseTransport):
+    """A transport that knows which of its responses were not closed yet.
+
+    Args:
+        inner: The transport that answers.
+    """
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+        self._inner = inner
+        self.open = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer one request; called by the client."""
+        response = await self._inner.handle_async_request(request)
+        stream = response.stream
+        assert isinstance(stream, httpx2.AsyncByteStream)
+        response.stream = _TrackedStream(stream, self)
+        return response
+
+
+@final
+class _TrackedStream(httpx2.AsyncByteStream):
+    """A body that tells its transport when it is closed."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, transport: Tracked) -> None:
+        self._inner = inner
+        self._transport = transport
+        self._closed = False
+        transport.open += 1
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._inner:
+            yield piece
+
+    async def aclose(self) -> None:
+        """Close it."""
+        if not self._closed:
+            self._closed = True
+            self._transport.open -= 1
+        await self._inner.aclose()
 
 
 Way: TypeAlias = Callable[[Work, frozenset[int], Stop | None], Awaitable[Outcome]]

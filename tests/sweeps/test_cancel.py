@@ -14,11 +14,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import anyio
+import httpx2
 import pytest
 from tests.engine.lab import Lab
 from tests.sweeps.bench import Tally
-from tests.sweeps.cancelling import Driven, Points, Way, by_scope, by_task
+from tests.sweeps.cancelling import Driven, Points, Tracked, Way, by_scope, by_task
 
 from detent import (
     Closing,
@@ -33,6 +35,7 @@ from detent import (
 from detent.driver import Driver
 from detent.journal import SQLiteStore
 from detent.simulator import call, reply
+from detent.simulator.transport import SimulatorTransport
 from detent_states.call import CallState
 from detent_states.events import CallClosed, CallStarted, Event, ReplyConfirmed
 from detent_states.replay import replay
@@ -60,6 +63,9 @@ class Course:
         self.lab = Lab(folder)
         self.lab.script(*ANSWERS, faults=FAULTS)
         self.store = SQLiteStore(self.lab.store, synchronous="NORMAL")
+        self.transport = Tracked(
+            SimulatorTransport(self.lab.simulator, sleep=self.lab.clock.sleep)
+        )
         self.chat: Conversation | None = None
         self.driver: Driver | None = None
         self.effects: list[str] = []
@@ -99,6 +105,9 @@ class Course:
         """The conversation, new or as it was left."""
         self.chat = self.lab.open(
             store=self.store,
+            client=anthropic.AsyncAnthropic(
+                api_key="test", http_client=httpx2.AsyncClient(transport=self.transport)
+            ),
             tools=self.tools(points),
             limits=Limits(stream_above_tokens=1),
         )
@@ -148,6 +157,13 @@ def at_rest(driver: Driver) -> None:
         assert not left, f"begun and not ended: {left}"
 
 
+async def no_tasks_left(before: set[int]) -> None:
+    """Nothing of ours still runs beside the caller."""
+    await anyio.wait_all_tasks_blocked()
+    left = [task for task in anyio.get_running_tasks() if task.id not in before]
+    assert not left, f"left running: {left}"
+
+
 def effects_as_told(course: Course, events: list[Event]) -> None:
     """Every effect happened as often as its call's ending says, and never twice."""
     names = {
@@ -188,12 +204,15 @@ async def goes_on(course: Course) -> None:
 async def swept(folder: Path, way: Way, at: frozenset[int], pair: bool) -> int:
     """One run, stopped at some points, and everything asked of it; how many it had."""
     course = Course(folder)
+    tasks = {task.id for task in anyio.get_running_tasks()}
     try:
         found = await way(course.run, at, course.stop if pair else None)
         if course.driver is not None:
             at_rest(course.driver)
         if course.chat is not None:
             await course.chat.close()
+        assert course.transport.open == 0, "a response was not closed"
+        await no_tasks_left(tasks)
         await goes_on(course)
     finally:
         course.store.close()
