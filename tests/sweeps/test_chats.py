@@ -48,10 +48,14 @@ def test_torn_in_the_middle_of_every_write(chats: Bench, tally: Tallies) -> None
 
 
 @pytest.mark.parametrize("lasting", [0, FOR_GOOD], ids=["once", "for good"])
-def test_every_operation_may_fail(chats: Bench, tally: Tallies, lasting: int) -> None:
-    count = tally(f"conversation, I/O error, {'for good' if lasting else 'once'}")
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=["I/O", "full"])
+def test_every_operation_may_fail(
+    chats: Bench, tally: Tallies, error: int, lasting: int
+) -> None:
+    what = "I/O error" if error == errno.EIO else "full disk"
+    count = tally(f"conversation, {what}, {'for good' if lasting else 'once'}")
     for at in chats.points(4):
-        plan = Plan(Mode.FAIL, at, ANY, errno.EIO, lasting, half=True)
+        plan = Plan(Mode.FAIL, at, ANY, error, lasting, half=True)
         assert not left(chats, plan, count).killed
 
 
