@@ -228,9 +228,19 @@ class Driver:
         """Put a question anew that is not the one any more that was put; True if so."""
         return self._caller.ask_anew(call)
 
-    async def settle(self) -> None:
-        """Find out how the calls ended whose end was not seen, as far as can be."""
-        await self._caller.settle()
+    async def settle(self) -> str:
+        """Find out how the calls ended whose end was not seen, as far as can be; why
+        that was interrupted, if it was."""
+        with anyio.CancelScope() as scope:
+            self._scope = scope
+            try:
+                await self._caller.settle()
+            finally:
+                self._scope = None
+                why, self._why = self._why, ""
+                with contextlib.suppress(JournalError):  # kept for the next flush
+                    self.flush()
+        return why if scope.cancelled_caught else ""
 
     @property
     def turn(self) -> Turn:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
@@ -17,6 +18,7 @@ from detent import (
     Reconciled,
     TerminalToolError,
     Tool,
+    Turn,
     TurnState,
     tool,
 )
@@ -175,8 +177,6 @@ async def test_a_call_past_its_time_is_asked_about_too(lab: Lab) -> None:
     @tool(timeout=0.01, reconcile=lambda key: f"done as {len(key)}")
     async def slow() -> str:
         """Be slow."""
-        import anyio
-
         await anyio.sleep_forever()
         return ""
 
@@ -286,3 +286,44 @@ async def test_a_result_takes_no_more_than_its_share_of_the_room_that_is_left(
         assert all(len(c.result) < 7_000 for c in turn.calls)
     outputs = [e.output for e in recorded(lab) if isinstance(e, CallClosed)]
     assert outputs == [b"x" * 60_000] * 2
+
+
+@pytest.mark.parametrize("stop", ["interrupt", "close"])
+async def test_finding_out_can_be_stopped_and_what_was_said_stays_staged(
+    lab: Lab, stop: str
+) -> None:
+    asked = anyio.Event()
+
+    async def for_ever(_: str) -> str:
+        asked.set()
+        await anyio.sleep_forever()
+        return ""
+
+    pay = payment(lab, for_ever)
+    lab.script(call("pay", amount=1), "Paid.", "Good.", "Good.")
+    name = await killed_in_the_call(lab, [pay])
+    found: list[Turn] = []
+    with anyio.fail_after(20):
+        async with lab.open(name, tools=[pay]) as chat:
+
+            async def say() -> None:
+                found.append(await chat.send("And now?"))
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(say)
+                await asked.wait()
+                if stop == "interrupt":
+                    assert await chat.interrupt()
+                else:
+                    await chat.close()
+        async with lab.open(name, tools=[pay]) as chat:
+            assert chat.turn == found[0]
+            assert found[0].fault is not None
+            assert found[0].fault.kind is FaultKind.CANCELLED
+            turn = await chat.retry()
+
+            assert turn.text == "Good."
+            told = json.dumps(lab.bodies[-1])
+            assert "outcome unknown" in told
+            assert "And now?" in told
+    assert lab.ran == []
