@@ -231,15 +231,15 @@ class Driver:
     async def settle(self) -> str:
         """Find out how the calls ended whose end was not seen, as far as can be; why
         that was interrupted, if it was."""
-        with anyio.CancelScope() as scope:
-            self._scope = scope
+        self._scope = anyio.CancelScope()
+        with self._scope as scope:
             try:
                 await self._caller.settle()
             finally:
                 self._scope = None
-                why, self._why = self._why, ""
                 with contextlib.suppress(JournalError):  # kept for the next flush
                     self.flush()
+        why, self._why = self._why, ""
         return why if scope.cancelled_caught else ""
 
     @property

@@ -40,18 +40,11 @@ def narrate(
                 turn.fault if move.target == "failed" else None,
             )
         )
+    if isinstance(event, ev.CallEvent):
+        call = turn.call(event.call)
+        if call is not None:
+            feed.publish(_moved(feed, entry, turn, call))
     match event:
-        case (
-            ev.CallAsked()
-            | ev.CallApproved()
-            | ev.CallDenied()
-            | ev.CallStarted()
-            | ev.CallLost()
-            | ev.CallClosed()
-        ):
-            call = turn.call(event.call)
-            if call is not None:
-                feed.publish(_moved(feed, entry, turn, call))
         case ev.ReplyConfirmed():
             for call in turn.calls:
                 feed.publish(_moved(feed, entry, turn, call))

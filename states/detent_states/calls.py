@@ -14,16 +14,7 @@ from detent_states.thread import Fire
 from detent_states.turn import TurnState
 
 
-def moved_calls(
-    turn: Turn,
-    event: ev.CallAsked
-    | ev.CallApproved
-    | ev.CallDenied
-    | ev.CallStarted
-    | ev.CallLost
-    | ev.CallClosed,
-    fire: Fire,
-) -> tuple[Call, ...]:
+def moved_calls(turn: Turn, event: ev.CallEvent, fire: Fire) -> tuple[Call, ...]:
     """The calls of a turn after what happened to one of them.
 
     Raises:

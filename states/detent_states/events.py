@@ -373,6 +373,11 @@ class Rewound:
     size: int
 
 
+CallEvent: TypeAlias = (
+    CallAsked | CallApproved | CallDenied | CallStarted | CallLost | CallClosed
+)
+"""What happens to one call."""
+
 Event: TypeAlias = (
     ConversationOpened
     | ProfileChanged

@@ -177,6 +177,9 @@ def _stale(snapshot: Snapshot, event: Event) -> bool:
 def _apply(
     snapshot: Snapshot, event: Event, fire: Fire
 ) -> tuple[Snapshot, Move | None]:
+    if isinstance(event, ev.CallEvent):
+        calls = moved_calls(_current(snapshot, event), event, fire)
+        return _changed(snapshot, calls=calls), None
     match event:
         case ev.ConversationOpened():
             raise IllegalEventError("conversation", "open", "open", ("any but open",))
@@ -199,16 +202,6 @@ def _apply(
         case ev.RetryCancelled():
             fault = event.fault or _turn(snapshot).fault
             return _changed(snapshot, due=None, ready=False, fault=fault), None
-        case (
-            ev.CallAsked()
-            | ev.CallApproved()
-            | ev.CallDenied()
-            | ev.CallStarted()
-            | ev.CallLost()
-            | ev.CallClosed()
-        ):
-            calls = moved_calls(_current(snapshot, event), event, fire)
-            return _changed(snapshot, calls=calls), None
         case _:
             return _move(snapshot, event, fire)
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.around import JournalAround, StoreAround
 from tests.engine.lab import Lab, lab
 
 from detent import Closing, JournalError, JournalFullError, TurnState, tool
 from detent.journal import MemoryStore
-from detent.ports import Entry, Journal, Listing
+from detent.ports import Journal
 from detent.simulator import call
 from detent_states.events import CallClosed, Event
 
@@ -19,11 +20,11 @@ __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
-class FaultyStore:
+class FaultyStore(StoreAround):
     """A real store whose nth append fails, once or for good."""
 
     def __init__(self) -> None:
-        self.inner = MemoryStore()
+        super().__init__(MemoryStore())
         self.appends = 0
         self.fail_at: int | None = None
         self.for_good = False
@@ -31,18 +32,6 @@ class FaultyStore:
 
     def open(self, name: str) -> Journal:
         return FaultyJournal(self, self.inner.open(name))
-
-    def read(self, name: str) -> Sequence[Entry]:
-        return self.inner.read(name)
-
-    def fork(self, parent: str, name: str, sequence: int) -> None:
-        self.inner.fork(parent, name, sequence)
-
-    def conversations(self) -> Sequence[Listing]:
-        return self.inner.conversations()
-
-    def close(self) -> None:
-        self.inner.close()
 
     def fails(self) -> bool:
         self.appends += 1
@@ -52,21 +41,13 @@ class FaultyStore:
         )
 
 
-class FaultyJournal:
+class FaultyJournal(JournalAround):
     """One journal of a `FaultyStore`."""
 
     def __init__(self, store: FaultyStore, inner: Journal) -> None:
+        super().__init__(inner)
         self.store = store
-        self.inner = inner
         self.poisoned = False
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    @property
-    def sequence(self) -> int:
-        return self.inner.sequence
 
     def append(self, events: Sequence[Event]) -> None:
         doubt = self.store.doubt
@@ -81,12 +62,6 @@ class FaultyJournal:
                 self.inner.append(events)
             self.poisoned = True
             raise JournalError("store", "the commit got no answer", "reopen", True)
-
-    def entries(self, after: int = 0) -> Sequence[Entry]:
-        return self.inner.entries(after)
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 ANSWERS = (call("act", what="once"), "Done.", "Next.", "Next.", "Next.")

@@ -1,7 +1,6 @@
 """The life of one call, walked through exhaustively: one result, and no second start."""
 
 from collections.abc import Iterator
-from typing import TypeAlias
 
 import attrs
 
@@ -17,15 +16,6 @@ from detent_states.snapshot import Call, Turn
 
 USE = ToolUse("toolu_1", "act", {"what": "a"})
 RESULT = b'{"type":"tool_result","tool_use_id":"toolu_1","content":"did a"}'
-
-Event: TypeAlias = (
-    ev.CallAsked
-    | ev.CallApproved
-    | ev.CallDenied
-    | ev.CallStarted
-    | ev.CallLost
-    | ev.CallClosed
-)
 
 
 @attrs.frozen
@@ -47,7 +37,7 @@ class Life:
     closed: int = 0
 
 
-def events() -> Iterator[Event]:
+def events() -> Iterator[ev.CallEvent]:
     """Everything that may be reported of it, with one of two digests."""
     for digest in ("this", "that"):
         yield ev.CallAsked(1, USE.id, digest, None)
@@ -59,7 +49,7 @@ def events() -> Iterator[Event]:
     yield ev.CallClosed(1, USE.id, Closing.RESULT, RESULT)
 
 
-def after(life: Life, event: Event) -> Life:
+def after(life: Life, event: ev.CallEvent) -> Life:
     """The life with one more event.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias, final
 import anthropic
 import anyio
 import httpx2
+from tests.around import JournalAround, StoreAround
 from tests.sweeps.work import sqlite
 
 from detent import (
@@ -24,7 +25,7 @@ from detent import (
     tool,
 )
 from detent.journal.codec import encode
-from detent.ports import Entry, Journal, Listing, Store
+from detent.ports import Journal, Store
 from detent.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
 from detent.simulator.transport import SimulatorTransport
 from detent.testing import SeededIds, VirtualClock
@@ -58,24 +59,14 @@ def digest(event: Event) -> str:
 
 
 @final
-class ToldJournal:
+class ToldJournal(JournalAround):
     """The real journal, and notes of what it was given and what it acknowledged."""
 
     def __init__(self, inner: Journal, say: Say, *, late: bool) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._say = say
         self._late = late
         self._held: list[Event] = []
-
-    @property
-    def name(self) -> str:
-        """As the journal."""
-        return self._inner.name
-
-    @property
-    def sequence(self) -> int:
-        """As the journal."""
-        return self._inner.sequence
 
     def append(self, events: Sequence[Event]) -> None:
         """As the journal. The planted bug holds back that a call is about to start."""
@@ -86,49 +77,25 @@ class ToldJournal:
             return
         self._say("begin " + " ".join(map(digest, events)))
         try:
-            self._inner.append(events)
+            self.inner.append(events)
         except JournalError as error:
             self._say("unknown" if error.outcome_unknown else "refused")
             raise
         self._say("sure")
 
-    def entries(self, after: int = 0) -> Sequence[Entry]:
-        """As the journal."""
-        return self._inner.entries(after)
-
-    def close(self) -> None:
-        """As the journal."""
-        self._inner.close()
-
 
 @final
-class ToldStore:
+class ToldStore(StoreAround):
     """The real store, whose journals tell."""
 
     def __init__(self, inner: Store, say: Say, *, late: bool) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._say = say
         self._late = late
 
     def open(self, name: str) -> Journal:
         """As the store."""
-        return ToldJournal(self._inner.open(name), self._say, late=self._late)
-
-    def read(self, name: str) -> Sequence[Entry]:
-        """As the store."""
-        return self._inner.read(name)
-
-    def fork(self, parent: str, name: str, sequence: int) -> None:
-        """As the store."""
-        self._inner.fork(parent, name, sequence)
-
-    def conversations(self) -> Sequence[Listing]:
-        """As the store."""
-        return self._inner.conversations()
-
-    def close(self) -> None:
-        """As the store."""
-        self._inner.close()
+        return ToldJournal(self.inner.open(name), self._say, late=self._late)
 
 
 def tools(ledger: str) -> list[Tool]:

@@ -1,0 +1,62 @@
+"""A store and its journals with something put around them; the inside does the work."""
+
+from collections.abc import Sequence
+
+from detent.ports import Entry, Journal, Listing, Store
+from detent_states.events import Event
+
+
+class JournalAround:
+    """A journal that does what the one inside does; a subclass adds to it."""
+
+    def __init__(self, inner: Journal) -> None:
+        self.inner = inner
+
+    @property
+    def name(self) -> str:
+        """As inside."""
+        return self.inner.name
+
+    @property
+    def sequence(self) -> int:
+        """As inside."""
+        return self.inner.sequence
+
+    def append(self, events: Sequence[Event]) -> None:
+        """As inside."""
+        self.inner.append(events)
+
+    def entries(self, after: int = 0) -> Sequence[Entry]:
+        """As inside."""
+        return self.inner.entries(after)
+
+    def close(self) -> None:
+        """As inside."""
+        self.inner.close()
+
+
+class StoreAround:
+    """A store that does what the one inside does; a subclass adds to it."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+
+    def open(self, name: str) -> Journal:
+        """As inside."""
+        return self.inner.open(name)
+
+    def read(self, name: str) -> Sequence[Entry]:
+        """As inside."""
+        return self.inner.read(name)
+
+    def fork(self, parent: str, name: str, sequence: int) -> None:
+        """As inside."""
+        self.inner.fork(parent, name, sequence)
+
+    def conversations(self) -> Sequence[Listing]:
+        """As inside."""
+        return self.inner.conversations()
+
+    def close(self) -> None:
+        """As inside."""
+        self.inner.close()
