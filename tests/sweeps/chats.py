@@ -52,6 +52,9 @@ ANSWERS: Final = (
 
 NAME: Final = "a"
 
+STEERED: Final = "and mind the gap"
+"""What is said while a turn is on."""
+
 
 def digest(event: Event) -> str:
     """An event as its notes name it: what would stand in the file, in short."""
@@ -158,12 +161,14 @@ class World:
 
 
 async def talk(store: Store, ledger: str, say: Say) -> None:
-    """Four turns: parallel calls, a yes and a no, a summary, one call more."""
+    """Four turns: parallel calls, a yes and a no and words between them, a summary, one
+    call more."""
     world = World(*ANSWERS)
     async with world.open(store, ledger) as chat:
         await chat.send("first", key="first")
         turn = await chat.send("second", key="second")
         yes, no = turn.awaiting
+        await chat.steer(STEERED)
         await chat.approve(yes.id)
         await chat.deny(no.id)
         await chat.compact()

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-from tests.sweeps.chats import NAME, World, digest
+from tests.sweeps.chats import NAME, STEERED, World, digest
 
 from detent import Closing, TurnState
 from detent.journal import SQLiteStore
 from detent.ports import Entry
 from detent_states.call import CallState
-from detent_states.events import CallClosed, CallStarted
+from detent_states.events import CallClosed, CallStarted, Steered
 from detent_states.replay import replay
 
 ALLOWED: Final = {
@@ -47,6 +47,7 @@ def check(store: Path, ledger: Path, lines: Sequence[str], *, retry: bool) -> in
     anyio.run(_go_on, store, ledger, retry)
     entries = _entries(store)
     replay([entry.event for entry in entries])
+    _check_said(entries)
     after = _effects(ledger)
     assert all(after[key] == count for key, count in before.items()), "done again"
     _check_effects(entries, after)
@@ -101,6 +102,14 @@ def _check_effects(entries: Sequence[Entry], effects: Counter[str]) -> None:
     assert keys.keys() <= closed.keys(), "a call was begun, and nobody closed it"
 
 
+def _check_said(entries: Sequence[Entry]) -> None:
+    """What was said while a turn was on stands in the history once, or never was."""
+    events = [entry.event for entry in entries]
+    history = b"".join(replay(events).history.wires()) if events else b""
+    said = sum(isinstance(one, Steered) for one in events)
+    assert history.count(STEERED.encode()) == said
+
+
 async def _go_on(store: Path, ledger: Path, retry: bool) -> None:
     world = World("Carry on.", "Carry on.", "Carry on.")
     async with world.open(store, str(ledger)) as chat:
@@ -114,6 +123,7 @@ async def _go_on(store: Path, ledger: Path, retry: bool) -> None:
         after = await chat.send("And now?")
         assert after.state is TurnState.CONFIRMED, f"it is stuck: {after.fault}"
         wires = chat.history.wires()
+        assert chat.snapshot.said == (), "what was said was not delivered"
     async with world.open(store, str(ledger)) as chat:
         assert chat.history.wires() == wires, "a reload is another conversation"
     assert world.simulator.unscripted_rejections() == ()
