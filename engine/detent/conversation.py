@@ -72,7 +72,7 @@ class Conversation(Approving):
         model: str | None = None,
         max_tokens: int | None = None,
         system: str | Sequence[Mapping[str, Any]] | None = None,
-        tools: Sequence[Tool] | None = None,
+        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
         betas: Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
         diagnostics: bool | None = None,
@@ -101,7 +101,8 @@ class Conversation(Approving):
             model: Model id.
             max_tokens: Most tokens one reply may have.
             system: The system prompt.
-            tools: Functions decorated with `@tool`.
+            tools: Functions decorated with `@tool`, and tools that the server runs, as
+                the API takes them (`{"type": "web_search_…", "name": "web_search"}`).
             betas: Names for the `anthropic-beta` header.
             settings: Further body fields, as the API takes them (`thinking`, …).
             diagnostics: Send `diagnostics.previous_message_id` (default yes).

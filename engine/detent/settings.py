@@ -86,7 +86,7 @@ def make_profile(
     model: str,
     max_tokens: int,
     system: str | Sequence[Mapping[str, Any]] | None = None,
-    tools: Sequence[Tool] = (),
+    tools: Sequence[Tool | Mapping[str, Any]] = (),
     betas: Sequence[str] = (),
     diagnostics: bool = True,
     threads: str = Threads.OFF,
@@ -112,7 +112,7 @@ def make_profile(
     if system is not None and system != "":
         fields.append(("system", _encoded("system", system)))
     if tools:
-        definitions = [one.definition for one in tools]
+        definitions = [t.definition if isinstance(t, Tool) else t for t in tools]
     if definitions:
         fields.append(("tools", _encoded("tools", [dict(d) for d in definitions])))
     for name, value in (settings or {}).items():
@@ -169,16 +169,21 @@ def _refuse(profile: Profile) -> None:
 
 
 def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
-    """The tools by name.
+    """The functions by name; a tool that the server runs is only offered.
 
     Raises:
         SettingsError: One is no tool, or two have one name.
     """
     found: dict[str, Tool] = {}
     for one in tools:
+        if isinstance(one, Mapping) and "type" in one:
+            continue
         if not isinstance(one, Tool):
             raise SettingsError(
-                "tools", f"{one!r} is no tool", "decorate the function with @tool"
+                "tools",
+                f"{one!r} is no tool",
+                "decorate the function with @tool, or give the API's object of a tool"
+                " that the server runs",
             )
         if one.name in found:
             raise SettingsError(

@@ -25,7 +25,7 @@ from detent_states.shown import base_in_force
 from detent_states.snapshot import Call, Compacting, Lost, Paid, Snapshot, Turn
 from detent_states.thread import Fire
 from detent_states.turn import TurnState
-from detent_states.view import DropBound, IgnoreBase, View
+from detent_states.view import DropBound, DropField, IgnoreBase, View
 
 
 def commit(
@@ -40,7 +40,8 @@ def commit(
         reply = event.reply
         found = outcome(reply)
         sealed = Exchange.seal(turn.number, turn.staged, reply)
-        view, base = snapshot.showing, base_in_force(snapshot.showing, snapshot.base)
+        base = base_in_force(snapshot.showing, snapshot.base)
+        view = _view_after(snapshot, reply)
         first = 0 if base is None else base.covers
         committed = attrs.evolve(
             snapshot,
@@ -92,6 +93,15 @@ def commit(
             "usage": turn.usage + reply.usage,
         }
     raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
+
+
+def _view_after(snapshot: Snapshot, reply: Reply) -> View:
+    """How the history is shown once a reply is confirmed: as it was, and a container
+    that is new is not the one that was gone."""
+    view = snapshot.showing
+    if view.ops and b'"container":{' in reply.meta.replace(b" ", b""):
+        return view.leaving(DropField("container"))
+    return view
 
 
 def _view_behind(snapshot: Snapshot, made: Compacting) -> View:

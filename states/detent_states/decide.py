@@ -22,7 +22,7 @@ from detent_states.models import spec
 from detent_states.outcome import Outcome
 from detent_states.profile import Purpose
 from detent_states.remedy import LADDERS, Remedy
-from detent_states.request import Copy
+from detent_states.request import Copy, container
 from detent_states.room import (
     RECORD_BYTES,
     Choose,
@@ -226,6 +226,7 @@ def _without_reference(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose |
         return Choose(Remedy.REPLAY, fault.message)
     view, op = snapshot.showing, DropField("container")
     held = snapshot.profile.setting("container")
+    held = held or container(snapshot.profile, snapshot.history)
     if held is None or op in view.ops:
         return None
     if fault.kind is FaultKind.INVALID and fault.status not in (404, 410):

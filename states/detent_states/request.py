@@ -97,6 +97,9 @@ def build(
     tail = b"]"
     if profile.diagnostics and not compacting and "diagnostics" not in view.dropped:
         tail += b',"diagnostics":{"previous_message_id":%s}' % _previous(history)
+    held = None if compacting else container(profile, history)
+    if held is not None and "container" not in view.dropped:
+        tail += b',"container":%s' % encode(held)
     if copy is not Copy.NONE:
         tail += _thread(copy, history)
     tail += b',"stream":true}' if stream else b"}"
@@ -139,6 +142,22 @@ def betas(
     if _drops_bound(profile, view):
         needed.append(BINDING_BETA)
     return tuple(n for n in dict.fromkeys(needed) if n not in view.unnamed)
+
+
+def container(profile: Profile, history: History) -> str | None:
+    """The container that the last reply ran in; None where the settings name one.
+
+    A paused reply goes on only in its own one (Anthropic docs: agents-and-tools/
+    tool-use/code-execution-tool). It may be gone at any time.
+    """
+    head = history.head
+    if head is None or b'"container":' not in head.meta:
+        return None
+    match head.reply.facts.get("container"):
+        case {"id": str() as found} if profile.setting("container") is None:
+            return found
+        case _:
+            return None
 
 
 def _previous(history: History) -> bytes:

@@ -129,6 +129,7 @@ class Answer:
         usage: Members that replace those of the reply's own `usage`, true or not; one
             that is None here is missing there. A stream has them at its start and at its
             end, but `output_tokens` above 1 and `iterations` at its end only.
+        container: The id of the container it ran in, if it ran code.
     """
 
     parts: tuple[Part, ...] = ()
@@ -137,6 +138,7 @@ class Answer:
     delay_seconds: float = 0.0
     pace_seconds: float = 0.0
     usage: Json | None = None
+    container: str | None = None
 
 
 class Responder(Protocol):

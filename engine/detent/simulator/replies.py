@@ -92,6 +92,10 @@ def overridden(counted: Json, said: Json | None) -> Json:
     return {name: value for name, value in merged.items() if value is not None}
 
 
+_EXPIRES = "2099-01-01T00:00:00Z"
+"""When a container ends, as far as the server says; it may be gone before."""
+
+
 def message(
     message_id: str, body: Json, content: Sequence[Json], stop_reason: str | None
 ) -> dict[str, object]:
@@ -152,6 +156,8 @@ def build_message(
     built = message(message_id, body, content, reason)
     built["stop_sequence"] = sequence
     built["stop_details"] = answer.stop_details
+    if answer.container is not None:
+        built["container"] = {"id": answer.container, "expires_at": _EXPIRES}
     return built, spent
 
 
