@@ -17,7 +17,7 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.media import Block, document, image, png, words
 
-from detent import FaultKind, Tool, tool
+from detent import FaultKind, Limits, Tool, tool
 from detent.simulator import call
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +75,8 @@ async def test_a_long_row_of_screenshots_in_one_turn_refuses_nothing(
 ) -> None:
     course.script(*[call("shoot")] * 30, "Seen.")
     shoot = camera(course, LARGE, words("A screen."))
-    async with course.open(tools=[shoot]) as chat:
+    patient = Limits(repeats_max=None)
+    async with course.open(tools=[shoot], limits=patient) as chat:
         await chat.send("Look thirty times")
         assert refused(course) == []
         await course.finish(

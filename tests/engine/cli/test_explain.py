@@ -360,6 +360,7 @@ def test_an_explanation_says_everything_in_order() -> None:
             "8 failures in a row",
             "4  probe",
             "5  make room",
+            "6  bisect",
             "60 requests a turn",
             "history ends at the last confirmed exchange, input still staged",
             "retry() later, or send() something else",
@@ -424,6 +425,7 @@ def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         "drop field",
         "probe",
         "make room",
+        "bisect",
     ]
     assert set(fault) >= {"says", "bounds", "kept", "afterwards", "suspends", "script"}
     assert json.loads(run("--json", "402").stdout)["meanings"][0]["fault"]["suspends"]
