@@ -32,7 +32,7 @@ from detent.cli.transcript import (
 )
 from detent.conversation import Conversation
 from detent.errors import DetentError
-from detent.happenings import Moved, TurnEnded, Waiting
+from detent.happenings import Cursor, Moved, TurnEnded, Waiting
 from detent.stream import Watch
 from detent.turn import CallReport, Turn
 from detent_states.turn import TurnState
@@ -109,6 +109,9 @@ class Session:
             self._call,
             0 if turn is None else turn.number,
         )
+        if turn is not None and turn.awaiting:
+            asked = TurnEnded(Cursor(), turn)  # as the footer was told when it was
+            self.footer.progress = self.footer.progress.after(asked, time.time())
         self._stand()
 
     # The loop.
