@@ -309,7 +309,7 @@ class Session:
             ahead.text = line + ahead.text  # it is not lost
             self.refuse(error)
             return
-        when = "the next request" if heard else "your next message"
+        when = "the next request that can take it" if heard else "your next message"
         told = self._transcript.said(line, f"said; goes along with {when}")
         self.screen.say(told)
 

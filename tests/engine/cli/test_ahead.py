@@ -83,6 +83,22 @@ def test_a_command_waits_for_the_prompt_and_two_slashes_do_not(
         chat.expect("turn 1 is failed")
 
 
+def test_what_is_said_during_a_compaction_is_not_lost(tmp_path: Path) -> None:
+    with Chat(tmp_path, "--faults", "529 retry-after=3 @2") as chat:
+        chat.say("hello there")
+        chat.expect("✓ confirmed")
+        chat.say("/compact")
+        chat.expect("retry 2/8 in")
+        chat.type("and this\r")
+        chat.expect("you > and this")
+        chat.expect("the smaller context is in force")
+        chat.expect(PROMPT)
+        chat.type("then that\r")
+        chat.expect("claude")
+        chat.say("/history 1")
+        chat.expect("and this")
+
+
 def test_a_word_that_is_arriving_is_not_broken_by_what_is_said() -> None:
     transcript = Transcript(Look(), lambda: 60, lambda turn: [], lambda call: None)
     text = "It comes in pieces, for example."
