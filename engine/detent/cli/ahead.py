@@ -8,19 +8,22 @@ from detent.cli.terminal import Look, cells, clip, escape
 
 HINT: Final = "enter says it"
 
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[ -~])")
-"""What an arrow or an editing key sends, and the brackets around what is pasted."""
+_KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[ -~])|\r\n|.", re.DOTALL)
+"""One key: what an arrow or an editing key sends, the bracket of a paste, a character."""
 
 _BEGINNING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|O)\Z")
-"""The same, and its end has not come yet."""
+"""The first of them, and its end has not come yet."""
+
+_PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 
 
 @final
 class Ahead:
     """One line with the simplest editing: Backspace, Ctrl-W, Ctrl-U and Enter.
 
-    Keys that move a cursor do nothing. What stands on the line when the turn ends is
-    where the next prompt begins, and can be edited there.
+    Keys that move a cursor do nothing. What is pasted stays together, line ends and all.
+    What stands on the line when the turn ends is where the next prompt begins, and can
+    be edited there.
 
     Attributes:
         text: What stands on the line, as it was typed.
@@ -29,6 +32,7 @@ class Ahead:
     def __init__(self) -> None:
         self.text = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._pasting = False
         self._open = ""  # the beginning of an escape sequence
 
     def feed(self, data: bytes) -> list[str]:
@@ -36,22 +40,25 @@ class Ahead:
 
         A line that begins with a slash is a command, and has to wait: it stays.
         """
-        keys = _SEQUENCE.sub("", self._open + self._decoder.decode(data))
+        keys = self._open + self._decoder.decode(data)
         begun = _BEGINNING.search(keys)
         self._open = begun.group() if begun else ""
         keys = keys[: len(keys) - len(self._open)]
         said: list[str] = []
-        for key in keys:
-            if key in "\r\n":
-                if self.text.strip() and not is_command(self.text):
-                    said.append(self.take())
-            else:
+        for key in _KEY.findall(keys):
+            if key in (_PASTE, _PASTED):
+                self._pasting = key == _PASTE
+            elif self._pasting:
+                self.text += _pasted(key)
+            elif key not in ("\r", "\n", "\r\n"):
                 self.text = _edited(self.text, key)
+            elif self.text.strip() and not is_command(self.text):
+                said.append(self.take())
         return said
 
     def take(self) -> str:
         """What stands on the line, which is empty then."""
-        text, self.text = self.text, ""
+        text, self.text, self._pasting = self.text, "", False
         return text
 
     def shown(self, look: Look, width: int) -> str:
@@ -60,7 +67,8 @@ class Ahead:
             return ""
         label = "say > "
         hint = "a command waits for the end" if is_command(self.text) else HINT
-        text, room = escape(self.text), width - len(label) - 1
+        text = escape(self.text).replace("\n", "|" if look.ascii else "⏎")
+        room = width - len(label) - 1
         if cells(text) > room:
             more = look.glyph("more")
             back = clip(text[::-1], room - len(more), "")
@@ -89,3 +97,9 @@ def _edited(text: str, key: str) -> str:
             return text + " "
         case _:
             return text if key < " " else text + key
+
+
+def _pasted(key: str) -> str:
+    if key in ("\r", "\n", "\r\n"):
+        return "\n"
+    return " " if key == "\t" else "" if key < " " or key == "\x7f" else key

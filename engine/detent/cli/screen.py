@@ -32,6 +32,9 @@ HEIGHT_MIN: Final = 10
 RELEASE: Final = "\x1b7\x1b[r\x1b8\x1b[J"
 """Scroll the whole window again, and clear what is below the cursor."""
 
+PASTES, NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"
+"""Have what is pasted come between brackets, as the line editor has it, or not."""
+
 Footer: TypeAlias = Callable[[int], tuple[str, str]]
 """The two lines for a width."""
 
@@ -276,10 +279,12 @@ class LiveScreen:
         """Show what is typed in the footer's blank row, not where text arrives."""
         _quiet(self._attributes)
         self._busy = True
+        _control(PASTES)
         try:
             yield
         finally:
             self._busy = False
+            _control(NO_PASTES)
             _restore(self._attributes)
             self.paint()
 
@@ -307,12 +312,13 @@ class LiveScreen:
         attributes = _attributes()
         with self._lock:
             _restore(self._attributes)
-            _control(RELEASE + "\n")
+            _control(f"{RELEASE}{NO_PASTES if self._busy else ''}\n")
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)
             # Here the process has been continued.
             signal.signal(signal.SIGTSTP, self._stop)
             _restore(attributes)
+            _control(PASTES if self._busy else "")
             self._size = (0, 0)
             self.paint()
             if self._prompt:  # the line editor does not know that it was interrupted

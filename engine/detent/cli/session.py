@@ -35,6 +35,7 @@ from detent.errors import DetentError
 from detent.happenings import Cursor, Moved, TurnEnded, Waiting
 from detent.stream import Watch
 from detent.turn import CallReport, Turn
+from detent_states.call import CallState, Closing
 from detent_states.turn import TurnState
 
 _T = TypeVar("_T")
@@ -398,10 +399,25 @@ class Session:
         if turn is not None and turn.fault is not None:
             self.note(f"{ending(turn)}; next: {next_step(turn)}")
         self._unheard()
+        self._unfinished()
         if self.asks:
             self.note("/help lists the commands. Ctrl-C stops a turn, Ctrl-D leaves.")
             if self.screen.ahead is not None:
                 self.note("A line that you type while a turn runs is said into it.")
+
+    def _unfinished(self) -> None:
+        """Say that an earlier process did not bring the turn to an end."""
+        turn = self.chat.turn
+        if turn is None or self.chat.snapshot.resting:
+            return
+        lost = [
+            one_line(call.name)
+            for call in turn.calls
+            if call.state is CallState.UNKNOWN or call.closing is Closing.UNKNOWN
+        ]
+        seen = f"the end of {', '.join(lost)} was not seen; " if lost else ""
+        goes = f"turn {turn.number} is not done: /retry goes on with it"
+        self.note(seen + goes, "yellow")
 
     def notices(self) -> None:
         """Say what the store says about itself."""

@@ -126,6 +126,7 @@ def test_a_word_that_is_arriving_is_not_broken_by_what_is_said() -> None:
         (b"\x7f\x08x\x7f", [], ""),
         (b"a\x1b[A\x1b[3~\x1bOPb\x1b\x00\x04", [], "ab"),
         (b"\x1b[200~pasted\x1b[201~", [], "pasted"),
+        (b"\x1b[200~1\r2\r\n\t3\x15\x1b[201~!\rx", ["1\n2\n 3!"], "x"),
         ("héß漢".encode(), [], "héß漢"),
         (b"bad \xff\xfe\r", ["bad \ufffd\ufffd"], ""),
         (b"/state\r/more", [], "/state/more"),

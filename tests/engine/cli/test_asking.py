@@ -1,5 +1,7 @@
 """A person is asked about a call: what is shown, until when it counts, and what holds."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,24 @@ from detent.simulator import Scripted, Simulator, call
 from detent.simulator.transport import simulated_client
 
 FILE = "a.txt"
+
+DYING = """
+import os, sys
+from detent import tool
+from detent.simulator import Scripted, Simulator, call
+from detent.simulator.transport import simulated_client
+from detent.sync import Conversation
+
+@tool
+def pay() -> str:
+    "Pay."
+    os._exit(7)
+
+client = simulated_client(Simulator(Scripted([call("pay")])))
+with Conversation.open("notes", store=sys.argv[1], client=client, tools=[pay]) as chat:
+    chat.send("Pay it")
+"""
+"""A program that ends in the middle of a call."""
 
 
 @pytest.fixture
@@ -120,6 +140,20 @@ def test_the_transcript_says_that_a_call_waits(tmp_path: Path) -> None:
         chat.say("read a.txt please")
         chat.expect("? read_file waits for you")
         chat.expect("run it? [y/n] ")
+
+
+def test_a_call_that_died_with_its_process_is_told_as_unknown(
+    tmp_path: Path, store: Path
+) -> None:
+    done = subprocess.run([sys.executable, "-c", DYING, str(store)], check=False)
+    assert done.returncode == 7
+    with Chat(tmp_path, "notes", "--sim") as chat:
+        chat.expect("the end of pay was not seen; turn 1 is not done: /retry goes on")
+        chat.say("/retry")
+        chat.expect("claude")
+        chat.expect("✓ confirmed")
+        chat.expect(PROMPT)
+        assert "pay → result" not in chat.text
 
 
 def test_a_call_whose_end_was_not_seen_is_told_and_stands_out() -> None:
