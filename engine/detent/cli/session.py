@@ -220,7 +220,10 @@ class Session:
 
     def _unheard(self) -> None:
         """Say what was said into a turn that did not get to say it."""
-        if waiting := len(self.chat.snapshot.said):
+        turn, waiting = self.chat.turn, len(self.chat.snapshot.said)
+        if turn is not None and turn.awaiting:
+            return  # it goes along with the answer to the question
+        if waiting:
             what = f"{counted(waiting, 'message')} said meanwhile and not heard yet"
             it = "it" if waiting == 1 else "them"
             self.note(f"{what}: your next one takes {it} along, and so does /retry")

@@ -67,7 +67,7 @@ def test_a_stopped_turn_keeps_what_was_said_for_the_next_message(
         assert "not heard yet" not in chat.expect(PROMPT)
 
 
-def test_a_command_waits_for_the_prompt_and_two_slashes_do_not(
+def test_a_command_waits_for_the_prompt_slashes_and_pastes_do_not(
     tmp_path: Path,
 ) -> None:
     with Chat(tmp_path, "--faults", "cut 8 stall @1") as chat:
@@ -75,12 +75,17 @@ def test_a_command_waits_for_the_prompt_and_two_slashes_do_not(
         chat.expect("streaming")
         chat.type("//slash\r")
         chat.expect("you > //slash")
+        chat.type("\x1b[200~one\rtwo\x1b[201~")
+        chat.expect("say > one⏎two")
+        chat.type("\r")
+        chat.expect("you > one\r\n       two")
         chat.type("/state\r")
         chat.expect("a command waits for the end")
         chat.type("\x03")
         chat.expect(PROMPT + "/state")
         chat.type("\r")
         chat.expect("turn 1 is failed")
+        assert "\x1b[?2004l" in chat.raw.partition(PROMPT + "/state")[0]
 
 
 def test_what_is_said_during_a_compaction_is_not_lost(tmp_path: Path) -> None:

@@ -45,8 +45,14 @@ def store(tmp_path: Path) -> Path:
     return folder / "chat.db"
 
 
-def ask_about(store: Path, asking: Tool) -> None:
-    """Leave a conversation in which a person was asked about one call."""
+def ask_about(store: Path, asking: Tool, *said: str) -> None:
+    """Leave a conversation in which a person was asked about one call.
+
+    Args:
+        store: Where.
+        asking: The tool.
+        said: What was said then.
+    """
 
     async def work() -> None:
         answers = Scripted([call(asking.name, path=FILE)])
@@ -56,6 +62,8 @@ def ask_about(store: Path, asking: Tool) -> None:
         ) as chat:
             turn = await chat.send("Read it")
             assert len(turn.awaiting) == 1
+            for text in said:
+                await chat.steer(text)
 
     anyio.run(work)
 
@@ -140,6 +148,20 @@ def test_the_transcript_says_that_a_call_waits(tmp_path: Path) -> None:
         chat.say("read a.txt please")
         chat.expect("? read_file waits for you")
         chat.expect("run it? [y/n] ")
+
+
+def test_what_was_said_before_the_answer_goes_along_with_it(
+    tmp_path: Path, store: Path
+) -> None:
+    ask_about(store, reader(name="pay"), "mind the gap")
+    with Chat(tmp_path, "notes", "--sim") as chat:
+        chat.expect("run it? [y/n] ")
+        assert "not heard yet" not in chat.text
+        chat.type("n\r")
+        chat.expect("→ denied")
+        chat.expect("✓ confirmed")
+        chat.say("/history")
+        chat.expect("you    > mind the gap")
 
 
 def test_a_call_that_died_with_its_process_is_told_as_unknown(
