@@ -1,14 +1,17 @@
 """What is typed while a turn runs: said with Enter, and nothing of it is lost."""
 
+import re
 from pathlib import Path
 
 import pytest
-from tests.engine.cli.test_chat import PROMPT, Chat
+from tests.engine.cli.test_chat import CSI, PROMPT, Chat
 
 from detent.cli.ahead import Ahead
 from detent.cli.terminal import Look, cells
 from detent.cli.transcript import Transcript
 from detent.happenings import Cursor, TextArrived
+from detent.simulator import Scripted, Simulator, reply
+from detent.simulator.server import run_in_thread
 
 
 def test_a_line_typed_during_a_turn_is_said_into_it(tmp_path: Path) -> None:
@@ -102,6 +105,41 @@ def test_what_is_said_during_a_compaction_is_not_lost(tmp_path: Path) -> None:
         chat.expect("claude")
         chat.say("/history 1")
         chat.expect("and this")
+
+
+def scrolled(chat: Chat) -> str:
+    """What was written above the footer, without control sequences."""
+    above = re.sub(
+        r"\x1b7\x1b\[\?25l.*?\x1b8\x1b\[\?25h", "", chat.raw, flags=re.DOTALL
+    )
+    return CSI.sub("", above).replace("\r", "")
+
+
+def test_a_reply_that_streams_stays_whole_around_what_is_said(tmp_path: Path) -> None:
+    """Over a real connection: a line is typed and said while the text arrives."""
+    words = " ".join(f"word{number}" for number in range(60))
+    slow = reply(words, pace_seconds=0.1)
+    key = {"ANTHROPIC_API_KEY": "any"}
+    with (
+        run_in_thread(Simulator(Scripted([slow, "Heard."]))) as server,
+        Chat(tmp_path, "--base-url", server.base_url, environ=key) as chat,
+    ):
+        chat.say("Go")
+        chat.expect("word3")
+        chat.type("mind the gap")
+        chat.expect("say > mind the gap")
+        chat.type("\r")
+        chat.expect("you > mind the gap")
+        chat.expect("word59")
+        chat.expect("Heard.")
+        chat.expect("✓ confirmed")
+        chat.expect(PROMPT)
+
+        shown = scrolled(chat)
+        said = "you > mind the gap\n  said; goes along with the next request"
+        assert said in shown
+        assert re.findall(r"\S*word\S*", shown) == words.split()
+        assert shown.count("mind the gap") == 1
 
 
 def test_a_word_that_is_arriving_is_not_broken_by_what_is_said() -> None:
