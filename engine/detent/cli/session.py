@@ -1,7 +1,9 @@
 """A chat at work: reads a line, runs a turn, shows it, and starts again.
 
 The event loop runs only while a turn does. At the prompt nothing is going on, so the
-line editor has the main thread to itself, with Ctrl-C as every program has it.
+line editor has the main thread to itself, with Ctrl-C as every program has it. While a
+turn runs the loop reads the keys: a line that Enter ends is said into the turn, and what
+is left of them is where the next prompt begins.
 """
 
 import asyncio
