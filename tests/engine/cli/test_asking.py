@@ -109,12 +109,12 @@ def test_a_question_that_is_over_is_said_to_be(tmp_path: Path, store: Path) -> N
 def test_a_yes_that_comes_too_late_runs_nothing(tmp_path: Path, store: Path) -> None:
     (tmp_path / FILE).write_text("alpha")
     began = time.time()
-    ask_about(store, reader(9))
+    ask_about(store, reader(12))
     with Chat(tmp_path, "notes", "--sim", "--files", str(tmp_path)) as chat:
         chat.expect("; answer within ")
         chat.expect("run it? [y/n] ")
         chat.expect("the time is over")
-        assert time.time() >= began + 9
+        assert time.time() >= began + 12
         chat.type("y\r")
         chat.expect("the time to answer is over: read_file is denied and did not run")
         chat.expect("✓ confirmed")
