@@ -47,6 +47,8 @@ def _help(session: "Session", rest: str) -> None:
         f"/{'quit':<20} leave; so does Ctrl-D",
         f"{'//TEXT':<21} say something that begins with a slash",
     ]
+    if session.screen.ahead is not None:
+        lines.append(f"{'TEXT meanwhile':<21} said into the turn that runs")
     session.note("\n".join(lines))
 
 

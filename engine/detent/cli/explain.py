@@ -44,8 +44,9 @@ def explain(what: tuple[str, ...], as_json: bool) -> None:
     """Say what an error, a remedy or a state means, and what is done.
 
     WHAT is a status, an error type, an error code, a kind of fault, a remedy, a rule, a
-    stop reason, a state or a trigger, or the text of an error; - reads it from standard
-    input. Without WHAT the kinds of fault are listed. Ends with 2 if it is unknown.
+    stop reason, a state or a trigger, a method, an option of a tool, an exception, or
+    the text of an error; - reads it from standard input. Without WHAT the kinds of fault
+    are listed. Ends with 2 if it is unknown.
 
     \b
     Examples:

@@ -87,6 +87,7 @@ class Progress:
         running: Calls that run now: id, name and when each started.
         ended: When the turn came to rest; None while it goes on.
         awaiting: Calls that wait for a person's yes.
+        expires: When the first of them does not wait any more, if one does not.
         suspended: What the turn waits for, if it waits for the world.
         missed: Why the prompt cache could not serve it, in words.
     """
@@ -105,6 +106,7 @@ class Progress:
     running: tuple[tuple[str, str, float], ...] = ()
     ended: float | None = None
     awaiting: int = 0
+    expires: float | None = None
     suspended: Suspension | None = None
     missed: str = ""
 
@@ -139,6 +141,8 @@ class Progress:
             case PrefixChanged() | Steered():
                 return self
             case TurnEnded():
+                asked = happening.turn.awaiting
+                expiring = [one.expires for one in asked if one.expires is not None]
                 return attrs.evolve(
                     self,
                     state=str(happening.turn.state),
@@ -147,7 +151,8 @@ class Progress:
                     fault=happening.turn.fault,
                     running=(),
                     ended=at,
-                    awaiting=len(happening.turn.awaiting),
+                    awaiting=len(asked),
+                    expires=min(expiring, default=None),
                     suspended=happening.turn.suspended,
                     missed=miss_words(happening.turn),
                 )
@@ -245,6 +250,11 @@ def _state_line(progress: Progress, now: float, look: Look) -> Line:
             number = progress.awaiting
             calls = "a call awaits" if number == 1 else f"{number} calls await"
             words.append(f"{calls} your yes or no")
+            if progress.expires is not None:
+                left = progress.expires - now
+                words.append(
+                    f"{countdown(left)} left" if left > 0 else "the time is over"
+                )
         case "failed" if progress.fault is not None and progress.ended is None:
             looking = f"looking for a remedy {duration(now - progress.since)}"
             words += [brief(progress.fault), looking]

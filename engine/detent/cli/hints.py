@@ -18,6 +18,11 @@ _IN_CHAT: Final = (
     ("configure(client=...) with", "open the chat again with"),
     ("configure(model=...) with a successor", "/configure model NAME, a successor"),
     ("configure(max_tokens=...) with more", "/configure max_tokens N, with more"),
+    ("send() says something else", "a message says something else"),
+    (
+        "look at Turn.awaiting again, then approve() or deny()",
+        "look at it again, then /approve or /deny",
+    ),
     ("retry()", "/retry"),
     ("rewind()", "/undo"),
     ("send()", "say"),

@@ -13,13 +13,16 @@ from typing import Final, final
 
 import attrs
 
+from detent import errors
 from detent.cli.said import STATUS_ASSUMED, Said, read
 from detent.cli.words import (
     BESIDE,
     BOUNDS,
     CLOSINGS,
+    DEEDS,
     FOLLOWS,
     KINDS,
+    OPTIONS,
     OUTCOMES,
     RULES_BY_WORDING,
     SCRIPTS,
@@ -50,7 +53,8 @@ KEPT: Final = TURN.state(TurnState.FAILED).meaning.removeprefix("stopped; ")
 
 LOOKED_FOR: Final = (
     "a status, an error type, an error code, a kind, a remedy, a rule, a stop reason,"
-    " a state or a trigger of a machine, how a call was closed, a message"
+    " a state or a trigger of a machine, how a call was closed, a method of a"
+    " conversation, an option of a tool, an exception, a message"
 )
 """What `explain` knows."""
 
@@ -163,6 +167,9 @@ def names() -> Iterator[str]:
     yield from BY_TYPE
     yield from BY_CODE
     yield from (closing.value for closing in Closing)
+    yield from DEEDS
+    yield from OPTIONS
+    yield from errors.__all__
     for table in MACHINES:
         yield table.name
         yield from (state.name for state in table.states)
@@ -200,10 +207,26 @@ def _words(word: str) -> Iterator[Meaning]:
     for closing in Closing:
         if plain == closing.value:
             yield Meaning("closing of a call", closing.value, CLOSINGS[closing])
+    yield from _written(plain)
     for rule in RULES:
         if plain == rule.id.lower():
             text = explain(rule.id)
             yield Meaning("rule", rule.id, rule.title, text=text)
+
+
+def _written(plain: str) -> Iterator[Meaning]:
+    """What people write in programs."""
+    called = plain.removesuffix("()")
+    for name, says in DEEDS.items():
+        if called == name:
+            yield Meaning("method of a conversation", name, says)
+    for name, says in OPTIONS.items():
+        if plain == _plain(name):
+            yield Meaning("option of a tool", name, says)
+    for name in errors.__all__:
+        if plain == name.lower():
+            says = (getattr(errors, name).__doc__ or "").partition("\n\n")[0]
+            yield Meaning("exception", name, " ".join(says.split()))
 
 
 def _remedy(remedy: Remedy) -> Meaning:

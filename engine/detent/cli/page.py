@@ -75,6 +75,14 @@ class Flow:
                 self._held += char
         return "".join(out)
 
+    def aside(self) -> str:
+        """The end of the open line, for something to be said in between.
+
+        A word that has begun is held back still, and goes on below.
+        """
+        column, self._column, self._spaces = self._column, 0, ""
+        return "\n" if column else ""
+
     def end(self, width: int) -> str:
         """The rest, and the end of the open line."""
         self._held += escape(self._carry)  # no LF came after the CR

@@ -18,6 +18,9 @@ from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any, Final, Protocol, TypeAlias, final
 
+import anyio
+
+from detent.cli.ahead import Ahead
 from detent.cli.terminal import Look, Terminal, escape
 
 ROWS: Final = 3
@@ -29,14 +32,23 @@ HEIGHT_MIN: Final = 10
 RELEASE: Final = "\x1b7\x1b[r\x1b8\x1b[J"
 """Scroll the whole window again, and clear what is below the cursor."""
 
+PASTES, NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"
+"""Have what is pasted come between brackets, as the line editor has it, or not."""
+
 Footer: TypeAlias = Callable[[int], tuple[str, str]]
 """The two lines for a width."""
 
 
 class Screen(Protocol):
-    """Where a chat is shown."""
+    """Where a chat is shown.
+
+    Attributes:
+        look: How things are shown.
+        ahead: What is typed while a turn runs; None where nobody can see it.
+    """
 
     look: Look
+    ahead: Ahead | None
 
     def width(self) -> int:
         """Columns of the window."""
@@ -62,8 +74,12 @@ class Screen(Protocol):
         """Bring the footer up to date."""
         ...
 
-    def ask(self, prompt: str) -> str:
+    def ask(self, prompt: str, begun: str = "") -> str:
         """Read a line from the person.
+
+        Args:
+            prompt: What stands before it.
+            begun: What stands on it already, to be edited.
 
         Raises:
             EOFError: There is none any more.
@@ -72,7 +88,11 @@ class Screen(Protocol):
         ...
 
     def busy(self) -> contextlib.AbstractContextManager[None]:
-        """While a turn runs: what is typed waits for the next prompt, unseen."""
+        """While a turn runs: what is typed is not echoed into what is printed."""
+        ...
+
+    async def pressed(self) -> bytes:
+        """The next keys while a turn runs; empty if there are none any more."""
         ...
 
     def close(self) -> None:
@@ -90,6 +110,7 @@ class PlainScreen:
 
     def __init__(self, terminal: Terminal) -> None:
         self.look = terminal.look
+        self.ahead: Ahead | None = None
         self._asks = terminal.asks
         self._streams = terminal.streams
         self._mid_line = False
@@ -123,8 +144,8 @@ class PlainScreen:
     def paint(self) -> None:
         """There is no footer here."""
 
-    def ask(self, prompt: str) -> str:
-        """Read a line; the prompt is shown to people only."""
+    def ask(self, prompt: str, begun: str = "") -> str:
+        """Read a line; the prompt is shown to people only, and nothing was begun."""
         if self._asks:
             with _prompt_ctrl_c():
                 return input(prompt)
@@ -137,6 +158,10 @@ class PlainScreen:
     def busy(self) -> Generator[None, None, None]:
         """Nothing is hidden here."""
         yield
+
+    async def pressed(self) -> bytes:
+        """What is typed during a turn waits for the next prompt."""
+        return b""
 
     def close(self) -> None:
         """There is nothing to undo."""
@@ -153,9 +178,11 @@ class LiveScreen:
 
     def __init__(self, terminal: Terminal, footer: Footer) -> None:
         self.look = terminal.look
+        self.ahead: Ahead | None = Ahead()
+        self._busy = False
         self._footer = footer
         self._size = (0, 0)  # columns and rows the window was laid out for
-        self._painted: tuple[str, str] | None = None
+        self._painted: tuple[str, ...] | None = None
         self._lock = threading.RLock()
         self._open = True
         self._prompt = ""  # what stands before the line that is being typed
@@ -195,15 +222,21 @@ class LiveScreen:
                 self._lay_out(size.columns, size.lines)
             if size.lines < HEIGHT_MIN:
                 return
-            lines = self._footer(size.columns - 2)
+            lines = (self._typed(size.columns - 2), *self._footer(size.columns - 2))
             if lines != self._painted or moved:
                 self._painted = lines
-                first = size.lines - ROWS + 2
+                first = size.lines - ROWS + 1
                 drawn = "".join(
                     f"\x1b[{first + row};1H\x1b[K {line}"
                     for row, line in enumerate(lines)
                 )
                 _control(f"\x1b7\x1b[?25l{drawn}\x1b8\x1b[?25h")
+
+    def _typed(self, width: int) -> str:
+        """What is typed while a turn runs; the row is a blank one otherwise."""
+        if not self._busy or self.ahead is None:
+            return ""
+        return self.ahead.shown(self.look, width)
 
     def _lay_out(self, columns: int, rows: int) -> None:
         """Keep the last rows out of scrolling; whatever is below the cursor goes."""
@@ -217,7 +250,7 @@ class LiveScreen:
         room = "\x1bD" * ROWS + f"\x1b[{ROWS}A"
         _control(f"{RELEASE}{room}\x1b7\x1b[1;{rows - ROWS}r\x1b8")
 
-    def ask(self, prompt: str) -> str:
+    def ask(self, prompt: str, begun: str = "") -> str:
         """Read a line above the footer."""
         with self._lock:
             _restore(self._attributes)
@@ -234,7 +267,7 @@ class LiveScreen:
         follower.start()
         self._prompt = prompt
         try:
-            with _prompt_ctrl_c():
+            with _prompt_ctrl_c(), _begun(begun):
                 return input(prompt)
         finally:
             self._prompt = ""
@@ -243,12 +276,26 @@ class LiveScreen:
 
     @contextlib.contextmanager
     def busy(self) -> Generator[None, None, None]:
-        """Do not echo what is typed during a turn; the next prompt shows it."""
+        """Show what is typed in the footer's blank row, not where text arrives."""
         _quiet(self._attributes)
+        self._busy = True
+        _control(PASTES)
         try:
             yield
         finally:
+            self._busy = False
+            _control(NO_PASTES)
             _restore(self._attributes)
+            self.paint()
+
+    async def pressed(self) -> bytes:
+        """The next keys; what nobody asked for stays for the next prompt."""
+        keyboard = sys.stdin.fileno()
+        await anyio.wait_readable(keyboard)
+        try:
+            return os.read(keyboard, 1024)
+        except OSError:  # the window was closed
+            return b""
 
     def close(self) -> None:
         """Give the last rows back and clear them. Idempotent."""
@@ -265,12 +312,13 @@ class LiveScreen:
         attributes = _attributes()
         with self._lock:
             _restore(self._attributes)
-            _control(RELEASE + "\n")
+            _control(f"{RELEASE}{NO_PASTES if self._busy else ''}\n")
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)
             # Here the process has been continued.
             signal.signal(signal.SIGTSTP, self._stop)
             _restore(attributes)
+            _control(PASTES if self._busy else "")
             self._size = (0, 0)
             self.paint()
             if self._prompt:  # the line editor does not know that it was interrupted
@@ -336,6 +384,21 @@ def _line_editing() -> None:
         readline.set_auto_history(True)
 
 
+@contextlib.contextmanager
+def _begun(text: str) -> Generator[None, None, None]:
+    """Let the line editor begin with a text."""
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    readline.set_startup_hook((lambda: readline.insert_text(text)) if text else None)
+    try:
+        yield
+    finally:
+        readline.set_startup_hook(None)
+
+
 def typed() -> str:
     """What stands on the line that is being typed."""
     try:
@@ -369,4 +432,5 @@ def _quiet(attributes: list[Any] | None) -> None:
         # Byte by byte and unseen, but with the keys that send signals.
         changed[3] &= ~(termios.ECHO | termios.ICANON)
         changed[6] = list(changed[6])
+        changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
         _restore(changed)

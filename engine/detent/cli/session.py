@@ -1,7 +1,9 @@
 """A chat at work: reads a line, runs a turn, shows it, and starts again.
 
 The event loop runs only while a turn does. At the prompt nothing is going on, so the
-line editor has the main thread to itself, with Ctrl-C as every program has it.
+line editor has the main thread to itself, with Ctrl-C as every program has it. While a
+turn runs the loop reads the keys: a line that Enter ends is said into the turn, and what
+is left of them is where the next prompt begins.
 """
 
 import asyncio
@@ -16,9 +18,11 @@ from typing import Any, Final, TypeVar, final
 import anyio
 import attrs
 
+from detent.calling import EXPIRED
+from detent.cli.ahead import Ahead
 from detent.cli.commands import run_command
-from detent.cli.footer import Progress, Standing, footer
-from detent.cli.hints import next_step
+from detent.cli.footer import Progress, Standing, countdown, footer
+from detent.cli.hints import in_chat, next_step
 from detent.cli.screen import Screen, typed
 from detent.cli.terminal import Ink, Look, one_line
 from detent.cli.transcript import (
@@ -30,9 +34,10 @@ from detent.cli.transcript import (
 )
 from detent.conversation import Conversation
 from detent.errors import DetentError
-from detent.happenings import Moved, TurnEnded, Waiting
+from detent.happenings import Cursor, Moved, TurnEnded, Waiting
 from detent.stream import Watch
 from detent.turn import CallReport, Turn
+from detent_states.call import CallState, Closing
 from detent_states.turn import TurnState
 
 _T = TypeVar("_T")
@@ -107,6 +112,9 @@ class Session:
             self._call,
             0 if turn is None else turn.number,
         )
+        if turn is not None and turn.awaiting:
+            asked = TurnEnded(Cursor(), turn)  # as the footer was told when it was
+            self.footer.progress = self.footer.progress.after(asked, time.time())
         self._stand()
 
     # The loop.
@@ -150,7 +158,8 @@ class Session:
         if look.colour:  # the marks tell the line editor what takes no room
             shown = f"\x01\x1b[1m\x02{shown}\x01\x1b[0m\x02"
         self.screen.say("\n")
-        return self.screen.ask(shown)
+        ahead = self.screen.ahead
+        return self.screen.ask(shown, "" if ahead is None else ahead.take())
 
     def _ctrl_c(self) -> bool:
         """Ctrl-C at the prompt; True to leave."""
@@ -209,6 +218,17 @@ class Session:
         if turn.awaiting and not self.asks:
             for call in turn.awaiting:
                 self.note(f"{one_line(call.name)} {one_line(call.id)} awaits approval")
+        self._unheard()
+
+    def _unheard(self) -> None:
+        """Say what was said into a turn that did not get to say it."""
+        turn, waiting = self.chat.turn, len(self.chat.snapshot.said)
+        if turn is not None and turn.awaiting:
+            return  # it goes along with the answer to the question
+        if waiting:
+            what = f"{counted(waiting, 'message')} said meanwhile and not heard yet"
+            it = "it" if waiting == 1 else "them"
+            self.note(f"{what}: your next one takes {it} along, and so does /retry")
 
     def call(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run something of the conversation that is no turn."""
@@ -225,6 +245,7 @@ class Session:
             group.start_soon(self._listen, watch, ended)
             group.start_soon(self._tick)
             group.start_soon(self._interrupt, pressed)
+            group.start_soon(self._type)
             with self._signals(pressed):
                 try:
                     result = await operation()
@@ -277,6 +298,27 @@ class Session:
             self.screen.paint()
             await anyio.sleep(TICK_SECONDS)
 
+    async def _type(self) -> None:
+        """Take what is typed meanwhile, and say each line into the turn."""
+        ahead = self.screen.ahead
+        if ahead is None:
+            return
+        while data := await self.screen.pressed():
+            for line in ahead.feed(data):
+                await self._steer(ahead, line)
+            self.screen.paint()
+
+    async def _steer(self, ahead: Ahead, line: str) -> None:
+        try:
+            heard = await self.chat.steer(line[1:] if line.startswith("//") else line)
+        except DetentError as error:
+            ahead.text = line + ahead.text  # it is not lost
+            self.refuse(error)
+            return
+        when = "the next request that can take it" if heard else "your next message"
+        told = self._transcript.said(line, f"said; goes along with {when}")
+        self.screen.say(told)
+
     async def _interrupt(self, pressed: anyio.Event) -> None:
         await pressed.wait()
         self._interrupted = True
@@ -290,7 +332,14 @@ class Session:
     def _ask_approvals(self) -> None:
         """Ask about every call that waits for a person."""
         while call := self._undecided():
-            self.note(f"{one_line(call.name)} {shown_arguments(call)}", "yellow")
+            if self._over(call):
+                continue
+            within = ""
+            if call.expires is not None:
+                left = countdown(call.expires - time.time())
+                within = f"; answer within {left}"
+            asked = f"{one_line(call.name)} {shown_arguments(call)}{within}"
+            self.note(asked, "yellow")
             try:
                 answer = self.screen.ask("  run it? [y/n] ").strip().lower()
             except (EOFError, KeyboardInterrupt):
@@ -303,10 +352,21 @@ class Session:
                     f" /deny {one_line(call.id)}"
                 )
                 return
-            if answer in ("y", "yes"):
-                self.turn(partial(self.chat.approve, call.id))
+            if answer in ("y", "yes") and not self._over(call):
+                # A yes is for what was shown: what it has become since is asked anew.
+                self.turn(partial(self.chat.approve, call.id, digest=call.digest))
             elif answer in ("n", "no"):
                 self.turn(partial(self.chat.deny, call.id))
+
+    def _over(self, call: CallReport) -> bool:
+        """Say so, and say no, if nobody answered in time; True if nobody did."""
+        if call.expires is None or time.time() < call.expires:
+            return False
+        name = one_line(call.name)
+        self.note(f"the time to answer is over: {name} is denied and did not run")
+        self._deferred.add(call.id)
+        self.turn(partial(self.chat.deny, call.id, EXPIRED))
+        return True
 
     def _undecided(self) -> CallReport | None:
         """The next call to ask about; one that was put off is not asked about again."""
@@ -322,7 +382,7 @@ class Session:
 
     def refuse(self, error: DetentError) -> None:
         """Say an error on one line."""
-        self.note(f"detent: {one_line(str(error))}", "red")
+        self.note(f"detent: {one_line(in_chat(str(error)))}", "red")
 
     def welcome(self, version: str) -> None:
         """Say who answers, and where the conversation stands."""
@@ -343,8 +403,26 @@ class Session:
         self.note(f"{one_line(chat.name)}: {stands}, in {one_line(self.where)}")
         if turn is not None and turn.fault is not None:
             self.note(f"{ending(turn)}; next: {next_step(turn)}")
+        self._unheard()
+        self._unfinished()
         if self.asks:
             self.note("/help lists the commands. Ctrl-C stops a turn, Ctrl-D leaves.")
+            if self.screen.ahead is not None:
+                self.note("A line that you type while a turn runs is said into it.")
+
+    def _unfinished(self) -> None:
+        """Say that an earlier process did not bring the turn to an end."""
+        turn = self.chat.turn
+        if turn is None or self.chat.snapshot.resting:
+            return
+        lost = [
+            one_line(call.name)
+            for call in turn.calls
+            if call.state is CallState.UNKNOWN or call.closing is Closing.UNKNOWN
+        ]
+        seen = f"the end of {', '.join(lost)} was not seen; " if lost else ""
+        goes = f"turn {turn.number} is not done: /retry goes on with it"
+        self.note(seen + goes, "yellow")
 
     def notices(self) -> None:
         """Say what the store says about itself."""

@@ -101,6 +101,10 @@ class Transcript:
         """Lines of our own, under whatever stands there; `drawn` ones are cut."""
         width = self._width()
         said = self._flow.end(width)
+        return said + self._inked(text, ink, drawn=drawn)
+
+    def _inked(self, text: str, ink: Ink, *, drawn: bool = False) -> str:
+        said, width = "", self._width()
         for line in text.split("\n"):
             room = width - len(INDENT)
             if drawn:
@@ -110,6 +114,16 @@ class Transcript:
             for piece in broken:
                 said += f"{INDENT}{self._look.ink(piece, ink)}\n"
         return said
+
+    def said(self, text: str, note: str) -> str:
+        """What the person said while the turn goes on, and what becomes of it."""
+        broken = self._flow.aside()
+        self._named = False  # what goes on below has its speaker's name again
+        lines = escape(text).split("\n")
+        shown = "\n       ".join(lines)
+        return f"{broken}{self._look.ink('you >', 'bold')} {shown}\n" + self._inked(
+            note, "dim"
+        )
 
     def _text(self, arrived: TextArrived) -> str:
         self._shown += len(arrived.text)
@@ -193,6 +207,11 @@ class Transcript:
             self._named = False
             given = "" if report is None else shown_arguments(report)
             return self.note(self._cut(f"{bar} {name} {given}"))
+        if moved.state is CallState.ASKED:
+            return self.note(self._cut(f"? {name} waits for you"), "yellow")
+        if moved.state is CallState.UNKNOWN:
+            told = f"{bar} {name}: outcome unknown, asking the tool"
+            return self.note(self._cut(told), "yellow")
         if moved.state is CallState.CLOSED and moved.closing is not None:
             to = self._look.glyph("to")
             spent = at - self._began.pop(moved.call, at)
@@ -200,7 +219,8 @@ class Transcript:
             if moved.closing in (Closing.RESULT, Closing.ERROR) and report is not None:
                 how = f"{how}: {shown_result(report)}"
             took = f"  {duration(spent)}" if spent >= 0.05 else ""
-            return self.note(self._cut(f"{bar} {name} {to} {how}") + took)
+            ink: Ink = "yellow" if moved.closing is Closing.UNKNOWN else "dim"
+            return self.note(self._cut(f"{bar} {name} {to} {how}") + took, ink)
         return ""
 
     def _cut(self, line: str) -> str:

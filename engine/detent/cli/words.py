@@ -156,6 +156,59 @@ BUDGET: Final = (
 )
 """What bounds the whole."""
 
+DEEDS: Final[Mapping[str, str]] = {
+    "send": "Says something, and runs the turn until it rests.",
+    "stream": "Says something, and shows the turn while it runs.",
+    "steer": (
+        "Says something into the turn that runs. It is durable at once, and goes along"
+        " once, in order, with the next request that may say it: behind the results of"
+        " the calls that run, or once the reply is there. A turn that is stopped keeps"
+        " it for the next one."
+    ),
+    "retry": "Goes on with the turn that stopped; its input is still staged.",
+    "abandon": "Gives up the failed turn: its text is dropped, its results are kept.",
+    "interrupt": (
+        "Stops the running turn. Calls that run are given their grace, and what they"
+        " came to is told truthfully."
+    ),
+    "approve": (
+        "Says yes to one call that waits. The yes is for exactly the call that the"
+        " question was about, and is used up when it starts."
+    ),
+    "deny": "Says no to one call that waits; the model is told why.",
+    "compact": "Replaces the context by a summary of it; nothing is deleted.",
+    "configure": "Changes settings of an open conversation, from the next request on.",
+    "pin": "Has a text go along with every later summary, word for word.",
+    "unpin": "Lets go of a pinned text.",
+    "rewind": "Goes back by whole turns; nothing is deleted.",
+    "fork": "Begins another conversation as this one stands.",
+}
+"""What can be done with a conversation, in a sentence or two."""
+
+OPTIONS: Final[Mapping[str, str]] = {
+    "approve": (
+        "A rule that says yes (True) or no (False) to each call, or None: then a person"
+        " is asked, durably."
+    ),
+    "approval_timeout": (
+        "How many seconds a person has to answer; then the call is denied. No limit by"
+        " default."
+    ),
+    "grace": (
+        "How many seconds a call that is stopped may take to come to an end. One that"
+        " takes longer is left to itself, and told as one whose end was not seen."
+    ),
+    "reconcile": (
+        "Finds out by a call's key how it ended, if that was not seen: its result, not"
+        " done, or unknown. It must have no effect of its own."
+    ),
+    "effect": (
+        "What a call does to the world: once (never repeated), safe (reading only, may"
+        " be repeated), ask (a person decides before each call)."
+    ),
+}
+"""What a tool may say about its calls, with `@tool(...)`."""
+
 BESIDE: Final[Mapping[Remedy, str]] = {
     Remedy.CLOSE: "before a request, where the last reply paused and is not resumed",
 }

@@ -17,11 +17,12 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+import detent.errors
 import detent_states.call
 import detent_states.faults
 import detent_states.outcome
 import detent_states.rules
-from detent import diagrams
+from detent import Conversation, diagrams, tool
 from detent.cli.check import check
 from detent.cli.explain import explain, explained, listed
 from detent.cli.meanings import MACHINES, Course, Meaning, meanings, near
@@ -30,8 +31,10 @@ from detent.cli.words import (
     BESIDE,
     BOUNDS,
     CLOSINGS,
+    DEEDS,
     FOLLOWS,
     KINDS,
+    OPTIONS,
     OUTCOMES,
     RULES_BY_WORDING,
     SCRIPTS,
@@ -111,6 +114,29 @@ def test_a_word_is_told_as_the_core_declares_it(
     told = {member.name: words[member] for member in members}
 
     assert told == documented(module, members.__name__)
+
+
+def test_every_method_option_and_exception_is_one_and_has_its_words() -> None:
+    """What acts on a conversation is explained; and nothing is that does not exist."""
+    acting = {
+        name
+        for kind in Conversation.__mro__
+        for name, member in vars(kind).items()
+        if not name.startswith("_") and inspect.iscoroutinefunction(member)
+    }
+    for name in DEEDS:
+        assert callable(getattr(Conversation, name)), name
+        assert "method of a conversation" in {m.sort for m in meanings(name)}
+        assert meanings(f"{name}()"), name
+    assert acting - {"close"} <= set(DEEDS)
+    assert {"grace", "reconcile", "approve", "approval_timeout"} <= set(OPTIONS)
+    for name in OPTIONS:
+        assert name in inspect.signature(tool).parameters
+        assert "option of a tool" in {m.sort for m in meanings(name)}
+    for name in detent.errors.__all__:
+        assert one(name).sort == "exception"
+        assert len(one(name).says) > 20, name
+        assert near(name[:-1] + "x")[0] == name
 
 
 def test_every_remedy_outcome_and_script_has_its_words() -> None:
@@ -419,14 +445,9 @@ def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["is"], found["name"], found["by"]) == ("status", "529", "status")
     fault = found["fault"]
     assert fault["kind"] == "transient"
-    assert [rung["remedy"] for rung in fault["rungs"]] == [
-        "wait",
-        "replay",
-        "drop field",
-        "probe",
-        "make room",
-        "bisect",
-    ]
+    rungs = [rung["remedy"] for rung in fault["rungs"]]
+    assert rungs == [remedy.value for remedy in LADDERS[FaultKind.TRANSIENT]]
+    assert rungs[0] == "wait"
     assert set(fault) >= {"says", "bounds", "kept", "afterwards", "suspends", "script"}
     assert json.loads(run("--json", "402").stdout)["meanings"][0]["fault"]["suspends"]
     [state] = json.loads(run("--json", "pending").stdout)["meanings"]
