@@ -4,10 +4,11 @@
 conversation without `await`. Everything here is documented where it is defined.
 """
 
-from detent.children import ChildError, child_tool
+from detent.children import child_tool
 from detent.conversation import Conversation
 from detent.errors import (
     ApprovalError,
+    ChildError,
     ConversationBusyError,
     ConversationClosedError,
     CorrectableToolError,
@@ -19,6 +20,7 @@ from detent.errors import (
     JournalFullError,
     JournalVersionError,
     LeaseLostError,
+    NoRunningCallError,
     SettingsError,
     TerminalToolError,
     ToolDefinitionError,
@@ -40,7 +42,7 @@ from detent.happenings import (
     TurnEnded,
     Waiting,
 )
-from detent.running import NoRunningCallError, RunningCall, running_call
+from detent.running import RunningCall, running_call
 from detent.settings import Limits
 from detent.stream import TurnStream, Watch
 from detent.tools import Reconciled, Tool, ToolCall, tool

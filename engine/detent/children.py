@@ -5,43 +5,18 @@ the same child, so one that was broken off goes on where it stopped, and what it
 not done again.
 """
 
-from typing import Any, final
+from typing import Any
 
 import anyio
 
 from detent.conversation import Conversation
-from detent.errors import CorrectableToolError
+from detent.errors import ChildError
 from detent.running import RunningCall, running_call
 from detent.tools import Reconciled, Tool, tool
 from detent.turn import Turn
 from detent_states.turn import TurnState
 
 _SECONDS_MAX = 86_400.0
-
-
-@final
-class ChildError(CorrectableToolError):
-    """A child stopped before it was done; its parent's model is told how far it got.
-
-    Attributes:
-        conversation: The child's name, under which its work is kept.
-        turn: How far it got.
-        why: What stopped it.
-    """
-
-    def __init__(self, conversation: str, turn: Turn, why: str) -> None:
-        calls = ", ".join(
-            f"{one.name}: {one.closing or one.state}" for one in turn.calls
-        )
-        said = " ".join(one.text for one in turn.replies if one.text)
-        super().__init__(
-            f"Stopped before it was done: {why}. Calls so far: {calls or 'none'}."
-            f" Said so far: {said or 'nothing'}"
-            f"\n(The work is kept in conversation {conversation!r}.)"
-        )
-        self.conversation = conversation
-        self.turn = turn
-        self.why = why
 
 
 def child_tool(

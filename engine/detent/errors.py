@@ -1,5 +1,7 @@
 """Errors of the engine. All of them are `DetentError`s with fields; see the core's too."""
 
+from typing import TYPE_CHECKING
+
 from detent_states.errors import (
     CoreBugError,
     DefinitionError,
@@ -7,6 +9,9 @@ from detent_states.errors import (
     IllegalEventError,
 )
 from detent_states.faults import Fault
+
+if TYPE_CHECKING:
+    from detent.turn import Turn
 
 
 class SettingsError(DetentError):
@@ -80,6 +85,37 @@ class TerminalToolError(DetentError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class ChildError(CorrectableToolError):
+    """A child stopped before it was done; its parent's model is told how far it got.
+
+    Attributes:
+        conversation: The child's name, under which its work is kept.
+        turn: How far it got.
+        why: What stopped it.
+    """
+
+    def __init__(self, conversation: str, turn: "Turn", why: str) -> None:
+        calls = ", ".join(
+            f"{one.name}: {one.closing or one.state}" for one in turn.calls
+        )
+        said = " ".join(one.text for one in turn.replies if one.text)
+        super().__init__(
+            f"Stopped before it was done: {why}. Calls so far: {calls or 'none'}."
+            f" Said so far: {said or 'nothing'}"
+            f"\n(The work is kept in conversation {conversation!r}.)"
+        )
+        self.conversation = conversation
+        self.turn = turn
+        self.why = why
+
+
+class NoRunningCallError(DetentError):
+    """Nothing runs for a call here: the tool was called as the function it is."""
+
+    def __str__(self) -> str:
+        return "no call runs here; a conversation has to call the tool"
 
 
 class ApprovalError(DetentError):
@@ -188,6 +224,7 @@ class TurnFailedError(DetentError):
 
 __all__ = [
     "ApprovalError",
+    "ChildError",
     "ConversationBusyError",
     "ConversationClosedError",
     "CoreBugError",
@@ -200,6 +237,7 @@ __all__ = [
     "JournalFullError",
     "JournalVersionError",
     "LeaseLostError",
+    "NoRunningCallError",
     "SettingsError",
     "TerminalToolError",
     "ToolDefinitionError",

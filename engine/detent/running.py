@@ -6,14 +6,7 @@ from typing import Any, final
 
 import attrs
 
-from detent.errors import DetentError
-
-
-class NoRunningCallError(DetentError):
-    """Nothing runs for a call here: the tool was called as the function it is."""
-
-    def __str__(self) -> str:
-        return "no call runs here; a conversation has to call the tool"
+from detent.errors import NoRunningCallError
 
 
 @final

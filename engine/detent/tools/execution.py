@@ -89,8 +89,9 @@ class Run:
     async def wait(self) -> Ending:
         """Run it within its time; whatever happens becomes its one result.
 
-        Only what is not meant to be caught passes through, and cancellation. `ending` then says what was seen nevertheless:
-        a tool that finishes within its grace time has finished.
+        Only what is not meant to be caught passes through, and cancellation. `ending`
+        then says what was seen nevertheless: a tool that finishes within its grace time
+        has finished.
         """
         spawn(self._work)
         try:
