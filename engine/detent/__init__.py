@@ -39,6 +39,7 @@ from detent.happenings import (
     Suspended,
     TextArrived,
     ThinkingArrived,
+    TrialMade,
     TurnEnded,
     Waiting,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolDefinitionError",
+    "TrialMade",
     "Turn",
     "TurnEnded",
     "TurnFailedError",

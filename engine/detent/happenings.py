@@ -161,6 +161,25 @@ class RemedyTried:
 
 @final
 @attrs.frozen
+class TrialMade:
+    """The server was asked something that can have no effect on the conversation, to
+    find out what is to blame for a failure.
+
+    Attributes:
+        cursor: Where this stands.
+        turn: The turn for which it was asked.
+        question: What was asked, in words.
+        passed: Whether the server took it.
+    """
+
+    cursor: Cursor
+    turn: int
+    question: str
+    passed: bool
+
+
+@final
+@attrs.frozen
 class Suspended:
     """The failed turn waits for the world; `retry()` goes on with it.
 
@@ -226,6 +245,7 @@ Happening: TypeAlias = (
     | CallMoved
     | Waiting
     | RemedyTried
+    | TrialMade
     | Suspended
     | Steered
     | PrefixChanged

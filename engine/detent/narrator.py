@@ -10,6 +10,7 @@ from detent.happenings import (
     Suspended,
     TextArrived,
     ThinkingArrived,
+    TrialMade,
     Waiting,
 )
 from detent.ports import BlockOpened, Delta, TextDelta, ThinkingDelta
@@ -68,6 +69,9 @@ def narrate(
             feed.publish(
                 RemedyTried(feed.at(entry), turn.number, event.remedy, event.why)
             )
+        case ev.Probed():
+            cursor = feed.at(entry)
+            feed.publish(TrialMade(cursor, turn.number, event.question, event.passed))
         case ev.Steered():
             waiting = len(made.snapshot.said)
             feed.publish(Steered(feed.at(entry), turn.number, waiting))

@@ -16,6 +16,7 @@ from detent import (
     RetryPolicy,
     SettingsError,
     Suspended,
+    TrialMade,
     TurnState,
 )
 from detent.simulator import Scripted, Simulator, call, reply, text
@@ -175,10 +176,12 @@ async def test_the_part_that_is_refused_is_found_and_nothing_else_is_hidden(
         await confirmed(chat, *said)
         before = chat.history.wires()
         assert (await chat.send("6")).state is TurnState.FAILED, "once proves nothing"
-        turn = await chat.send("7")
+        stream = chat.stream("7")
+        trials = [h async for h in stream if isinstance(h, TrialMade)]
+        turn = await stream.turn()
         assert turn.state is TurnState.CONFIRMED
         assert turn.remedies == (Remedy.BISECT,)
-        assert turn.trials <= 6
+        assert len(trials) == turn.trials <= 6, "and whoever watches is told of each"
         hidden = [op for op in chat.snapshot.view.ops if isinstance(op, Hide)]
         assert [(op.start, op.until) for op in hidden] == [(culprit, culprit + 1)]
         assert chat.history.wires()[:6] == before, "the record stays as it is"

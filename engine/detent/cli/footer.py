@@ -23,6 +23,7 @@ from detent.happenings import (
     Suspended,
     TextArrived,
     ThinkingArrived,
+    TrialMade,
     TurnEnded,
     Waiting,
 )
@@ -135,6 +136,8 @@ class Progress:
                 return attrs.evolve(self, waiting=happening, fault=happening.fault)
             case RemedyTried():
                 return attrs.evolve(self, doing=str(happening.remedy))
+            case TrialMade():
+                return attrs.evolve(self, doing="finding what is refused")
             case Suspended():
                 waits = Suspension(happening.why, happening.until)
                 return attrs.evolve(self, suspended=waits)

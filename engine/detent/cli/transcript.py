@@ -22,6 +22,7 @@ from detent.happenings import (
     Steered,
     Suspended,
     TextArrived,
+    TrialMade,
     TurnEnded,
     Waiting,
 )
@@ -343,6 +344,9 @@ def transition_line(happening: Happening, clock: str) -> str | None:
             if not words:
                 return None
             line = f"{clock} turn={happening.turn} {words}"
+        case TrialMade():
+            how = "passed" if happening.passed else "refused"
+            line = f"{clock} turn={happening.turn} trial {how} ({happening.question})"
         case Steered():
             line = f"{clock} turn={happening.turn} said waiting={happening.waiting}"
         case CallMoved():

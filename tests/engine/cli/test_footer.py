@@ -31,6 +31,7 @@ from detent.happenings import (
     Suspended,
     TextArrived,
     ThinkingArrived,
+    TrialMade,
     TurnEnded,
     Waiting,
 )
@@ -214,6 +215,7 @@ HAPPENINGS = st.one_of(
         st.text(),
     ),
     st.builds(RemedyTried, st.just(AT), st.just(1), st.sampled_from(Remedy), st.text()),
+    st.builds(TrialMade, st.just(AT), st.just(1), st.text(), st.booleans()),
     st.builds(Suspended, st.just(AT), st.just(1), st.text(), UNTIL),
     st.builds(
         PrefixChanged,
