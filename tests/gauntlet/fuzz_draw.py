@@ -20,6 +20,7 @@ from tests.gauntlet.fuzz_script import (
     Setting,
     Verb,
 )
+from tests.gauntlet.fuzz_tools import MORE
 
 from detent.simulator import (
     CutEvents,
@@ -118,6 +119,7 @@ def draw(rng: random.Random) -> Play:
         moody=rng.random() < 0.25,
         attempts=rng.choice((8, 8, 3)),
         off="+".join(off),
+        tools="+".join(_tools(rng)),
     )
     tight = rng.random() < 0.3
     verbs = (*_VERBS, *_LENGTHY) if tight else _VERBS
@@ -131,10 +133,17 @@ def draw(rng: random.Random) -> Play:
     return Play(setting, moves, tuple(faults[:8]))
 
 
+def _tools(rng: random.Random) -> list[str]:
+    if rng.random() < 0.4:
+        return []
+    return rng.sample(sorted(MORE), rng.randint(1, 5))
+
+
 _VERBS: Final = (
     *([Verb.SEND] * 10),
     *([Verb.STREAM] * 8),
     *([Verb.LONG] * 3),
+    *([Verb.STEER] * 5),
     *([Verb.APPROVE] * 2),
     *([Verb.RETRY] * 2),
     *([Verb.STOP, Verb.HALT, Verb.COMPACT, Verb.REWIND, Verb.REOPEN] * 2),
@@ -161,6 +170,8 @@ def _move(rng: random.Random, verbs: Sequence[Verb]) -> Move:
         case _:
             word = rng.choice(WORDS) if verb in SAYS else ""
     at = rng.randint(1, rng.choice((4, 12, 40))) if verb in CUTS_SHORT else 0
+    if verb is Verb.STEER and rng.random() < 0.7:
+        at = rng.randint(1, rng.choice((4, 12, 30)))
     return Move(verb, word, at)
 
 
