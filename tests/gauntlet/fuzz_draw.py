@@ -121,9 +121,10 @@ def draw(rng: random.Random) -> Play:
         off="+".join(off),
         tools="+".join(_tools(rng)),
     )
-    tight = rng.random() < 0.3
+    tight, busy = rng.random() < 0.3, rng.random() < 0.35
     verbs = (*_VERBS, *_LENGTHY) if tight else _VERBS
-    moves = tuple(_move(rng, verbs) for _ in range(rng.randint(2, 10)))
+    drawn = [rng.choice(verbs) for _ in range(rng.randint(2, 10))]
+    moves = tuple(_move(rng, verb) for verb in (_busy(rng) if busy else drawn))
     said = [move.word for move in moves if move.verb in SAYS] or list(WORDS)
     count = min(rng.randint(0, 8), rng.randint(1, 8))
     faults = [_fault(rng, said) for _ in range(count)]
@@ -154,8 +155,35 @@ _VERBS: Final = (
 _LENGTHY: Final = (*([Verb.LONG] * 8), *([Verb.COMPACT] * 2), Verb.PIN)
 
 
-def _move(rng: random.Random, verbs: Sequence[Verb]) -> Move:
-    verb = rng.choice(verbs)
+_BUSY: Final = tuple(
+    tuple(map(Verb, phrase.split()))
+    for phrase in (
+        "send approve",
+        "stream approve approve retry",
+        "send wait approve retry",
+        "send crash approve",
+        "send reopen approve deny",
+        "steer send approve",
+        "steer steer stream",
+        "steer crash retry",
+        "steer crash steer send",
+        "steer stop steer retry",
+        "steer halt abandon",
+        "steer cancel reopen retry",
+        "steer steer crash reopen",
+        "steer rewind",
+        "steer compact steer branch",
+        "steer fork steer",
+    )
+)
+"""Courses in which much is said, stopped and decided while tools run."""
+
+
+def _busy(rng: random.Random) -> list[Verb]:
+    return [verb for _ in range(rng.randint(1, 4)) for verb in rng.choice(_BUSY)][:10]
+
+
+def _move(rng: random.Random, verb: Verb) -> Move:
     match verb:
         case Verb.MODEL:
             word = rng.choice(MODELS)
@@ -171,7 +199,7 @@ def _move(rng: random.Random, verbs: Sequence[Verb]) -> Move:
             word = rng.choice(WORDS) if verb in SAYS else ""
     at = rng.randint(1, rng.choice((4, 12, 40))) if verb in CUTS_SHORT else 0
     if verb is Verb.STEER and rng.random() < 0.7:
-        at = rng.randint(1, rng.choice((4, 12, 30)))
+        at = rng.randint(1, rng.choice((4, 8, 20)))
     return Move(verb, word, at)
 
 
