@@ -4,14 +4,16 @@ In each a line of the engine is made to say something else. A script finds it, a
 short; without the bug the short script holds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, final
 
 import anyio
 import attrs
 import pytest
 from tests.gauntlet.fuzz import Finding, scripts, shrunk, tried
+from tests.gauntlet.fuzz_script import Play
 
 from detent.tools import Tool
 from detent.tools.execution import Ending, Run
@@ -86,48 +88,127 @@ def let_pass(*_: object) -> None:
     """Planted: a yes counts for whatever waits, and for ever."""
 
 
-PLANTED: tuple[tuple[str, str, Callable[..., Any], str], ...] = (
-    ("detent_states.step", "with_said", said_for_ever, "what is said is said once"),
-    (
-        "detent_states.step",
+@final
+@attrs.frozen
+class Planted:
+    """A bug, and a script that finds it.
+
+    Attributes:
+        where: The module.
+        name: What stands there.
+        bug: What is put in its place.
+        script: A script that a search found, as short as it was made.
+        says: What the finding says.
+    """
+
+    where: str
+    name: str
+    bug: Callable[..., Any]
+    script: str
+    says: str
+
+    @contextmanager
+    def planted(self) -> Generator[None]:
+        """The engine with the bug in it."""
+        holder: Any = import_module(self.where)
+        *inside, last = self.name.split(".")
+        for part in inside:
+            holder = getattr(holder, part)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(holder, last, self.bug)
+            yield
+
+
+STEP, RUNS = "detent_states.step", "detent.tools.execution"
+
+PLANTED = (
+    Planted(
+        STEP,
+        "with_said",
+        said_for_ever,
+        "seed=1571 / steer ember 1, stream delta / ",
+        "what is said is said once",
+    ),
+    Planted(
+        STEP,
         "with_said",
         said_backwards,
+        "seed=8582 model=claude-sonnet-5 tools=babble /"
+        " steer pebble 1, steer grove 1, stream pebble / ",
         "what is said is said in order",
     ),
-    ("detent_states.step", "still_waiting", said_for_nothing, "is not lost"),
-    ("detent_states.step", "ended", told_as_done, "that was stopped has no result"),
-    ("detent.tools.execution", "_timed_out", timed_out_as_done, "result is"),
-    ("detent.tools.execution", "_timed_out", timed_out_as_not_run, "did not run"),
-    ("detent.calling", "reconcile", asked_by_doing, "a call is carried out once"),
-    ("detent.calling", "Run", Curious, "only what nobody saw the end of"),
-    (
+    Planted(
+        STEP,
+        "still_waiting",
+        said_for_nothing,
+        "seed=9389 / send ember, steer island / ",
+        "what is said is not lost",
+    ),
+    Planted(
+        STEP,
+        "ended",
+        told_as_done,
+        "seed=7596 model=claude-fable-5 threads=on cache=1h / stop pebble 4 / ",
+        "a call that was stopped has no result",
+    ),
+    Planted(
+        RUNS,
+        "_timed_out",
+        timed_out_as_done,
+        "seed=6133 cache=off tools=soon+settle+babble+slip+lag /"
+        " steer juniper, send birch / ",
+        "a result is of a call that ran",
+    ),
+    Planted(
+        RUNS,
+        "_timed_out",
+        timed_out_as_not_run,
+        "seed=3979 threads=on cache=1h tools=lag+slip+babble / stream lantern / ",
+        "what is said not to have run did not run",
+    ),
+    Planted(
+        "detent.calling",
+        "reconcile",
+        asked_by_doing,
+        "seed=5396 tools=lag / steer fjord 1, send amber / ",
+        "a call is carried out once",
+    ),
+    Planted(
+        "detent.calling",
+        "Run",
+        Curious,
+        "seed=2849 threads=on tools=lag+babble+settle+soon / abandon, send fjord / ",
+        "only what nobody saw the end of is asked about",
+    ),
+    Planted(
         "detent.approving",
         "Approving._demand_same",
         let_pass,
-        "a yes is for one question",
+        "seed=7858 model=claude-sonnet-5 moody=1 tools=settle+deaf /"
+        " send amber, send kettle, approve / ",
+        "a yes is for one question and in time",
     ),
 )
 
 
-@pytest.mark.parametrize(("where", "name", "bug", "says"), PLANTED)
-def test_a_planted_engine_is_found_and_made_short(
-    where: str,
-    name: str,
-    bug: Callable[..., Any],
-    says: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    holder: Any = import_module(where)
-    *inside, last = name.split(".")
-    for part in inside:
-        holder = getattr(holder, part)
-    with monkeypatch.context() as planted:
-        planted.setattr(holder, last, bug)
+@pytest.mark.parametrize("one", PLANTED, ids=lambda one: one.bug.__name__)
+def test_a_script_finds_what_is_planted_and_holds_without_it(one: Planted) -> None:
+    play = Play.parse(one.script)
+    with one.planted():
+        found = anyio.run(tried, play)
+
+    assert found is not None
+    assert found.what == one.says, found.told
+    assert anyio.run(tried, play) is None
+
+
+def test_what_is_planted_is_found_by_drawing_and_made_short() -> None:
+    with PLANTED[0].planted():
         found = anyio.run(first_found)
 
-    assert says in found.what, found.told
-    assert len(found.play.moves) <= 4
-    assert anyio.run(tried, found.play) is None, "without the bug it holds"
+    assert found.what == PLANTED[0].says
+    assert len(found.play.moves) <= 3
+    assert found.play.faults == ()
 
 
 async def first_found() -> Finding:
