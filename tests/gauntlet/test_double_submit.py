@@ -107,3 +107,25 @@ async def test_the_same_words_without_a_key_are_said_twice(course: Course) -> No
         await chat.send("Again")
         assert len(chat.history) == 2
         await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+
+
+async def test_the_same_words_with_one_key_are_heard_once_whoever_says_them(
+    course: Course,
+) -> None:
+    """Said twice at once, again after a restart, and again when they were answered."""
+    course.script(call("hang", what="a"), "I see.")
+    async with course.open() as chat:
+
+        async def say() -> None:
+            async with anyio.create_task_group() as group:
+                for _ in range(2):
+                    group.start_soon(lambda: chat.steer("leave it", key="click"))
+            await chat.interrupt()
+
+        await course.while_it_hangs(chat, "Go", say)
+    async with course.open() as chat:
+        await chat.steer("leave it", key="click")
+        await chat.retry()
+        await chat.steer("leave it", key="click")
+        assert [one.get("text") for one in course.said(2)] == [None, "leave it"]
+        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)

@@ -200,11 +200,10 @@ async def test_a_yes_from_two_tabs_at_once_counts_once(course: Course) -> None:
         await course.finish(chat, ended=CONFIRMED, effects={"ask a": 1}, budget=2)
 
 
-@asyncio_only
-async def test_killed_after_the_yes_it_is_not_asked_again_and_runs_once(
+async def test_a_record_from_between_two_answers_knows_the_first_and_asks_the_second(
     course: Course,
 ) -> None:
-    """What is decided is on record before anything runs; whoever retries runs it."""
+    """What is decided is on record before anything runs."""
     course.script(reply(call("ask", what="a"), call("ask", what="b")), "Fine.")
     async with course.open() as chat:
         turn = await chat.send("Go")

@@ -113,10 +113,14 @@ def act_that_can_tell(course: Course, asked: list[str]) -> Tool:
 
 
 @asyncio_only
-@pytest.mark.parametrize("again", ["retry", "send", "restart"])
 @pytest.mark.parametrize(
-    ("point", "effects", "says"),
-    [("in act", 0, "Not executed"), ("after act", 1, "did a")],
+    ("point", "effects", "says", "again"),
+    [
+        ("in act", 0, "Not executed", "retry"),
+        ("in act", 0, "Not executed", "restart"),
+        ("after act", 1, "did a", "send"),
+        ("before CallClosed", 1, "did a", "restart"),
+    ],
 )
 async def test_killed_around_the_effect_the_truth_is_found_out_and_told(
     course: Course, point: str, effects: int, says: str, again: str
@@ -153,7 +157,7 @@ async def test_killed_in_a_call_that_only_reads_it_is_read_again(
         await course.finish(chat, ended=CONFIRMED, effects={"look a": reads}, budget=2)
 
 
-async def test_a_process_that_dies_while_it_finds_out_leaves_it_to_the_next_one(
+async def test_cancelled_while_it_is_found_out_it_is_told_as_unknown_for_good(
     course: Course,
 ) -> None:
     """The call timed out after its effect; its tool is asked, and no answer comes."""
