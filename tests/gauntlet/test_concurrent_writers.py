@@ -17,7 +17,7 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import victims
 
-from detent import ConversationBusyError, LeaseLostError, tool
+from detent import Conversation, ConversationBusyError, LeaseLostError, tool
 from detent.journal import SQLiteStore
 from detent.journal.owner import Owner
 from detent.simulator import call
@@ -106,31 +106,27 @@ async def test_tabs_that_speak_at_once_are_all_heard_once_and_in_order(
 ) -> None:
     """Two turns queue, and a third tab speaks into whichever runs."""
     said: list[str] = []
+    chats: list[Conversation] = []
     course.script(call("work"), "One.", call("work"), "Two.")
-    async with course.open(tools=[]) as chat:
 
-        async def say(word: str) -> None:
-            await chat.steer(word, key=word)
-            said.append(word)
+    async def say(word: str) -> None:
+        await chats[0].steer(word, key=word)
+        said.append(word)
 
-        @tool(effect="safe")
-        async def work() -> str:
-            """Work, while others speak."""
-            before = len(said)
-            async with anyio.create_task_group() as group:
-                for number in range(3):
-                    group.start_soon(say, f"word {before + number}")
-            return "worked"
+    @tool(effect="safe")
+    async def work() -> str:
+        """Work, while others speak."""
+        before = len(said)
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(say, f"word {before + number}")
+        return "worked"
 
-        await chat.close()
-        async with (
-            course.open(tools=[work]) as chat,
-            anyio.create_task_group() as group,
-        ):
+    async with course.open(tools=[work]) as chat:
+        chats.append(chat)
+        async with anyio.create_task_group() as group:
             group.start_soon(chat.send, "left")
             group.start_soon(chat.send, "right")
-            await anyio.wait_all_tasks_blocked()
-        del group
     async with course.open(tools=[work]) as chat:
         found = [
             block["text"]
@@ -158,6 +154,4 @@ async def test_a_writer_that_wakes_up_too_late_says_nothing(course: Course) -> N
             sleeper.go()
             assert sleeper.hear() == LeaseLostError.__name__
             assert b"too late" not in b"".join(one.raw for one in course.requests)
-            effects = dict(course.effects)
-            assert effects in ({}, {"act late": 1}), "it was told as unknown"
-            await course.finish(chat, ended=CONFIRMED, effects=effects, budget=2)
+            await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
