@@ -11,6 +11,7 @@ the work of their tools, or the words the user had typed, or left invented ones 
 
 import json
 import signal
+from typing import Any
 
 import anyio
 import pytest
@@ -111,13 +112,12 @@ async def test_a_terminal_that_closes_takes_no_finished_step_along(
 
 # What is said while a turn runs.
 
-TWO_WORDS = ("not the first one", "and be quick")
+TWO_WORDS: tuple[str, ...] = ("not the first one", "and be quick")
 
 
 def texts(course: Course, request: int) -> list[str]:
     """What the user says in a request, without results."""
-    body = course.requests[request - 1].body
-    assert body is not None
+    body: Any = course.requests[request - 1].body
     return [
         block["text"]
         for message in body["messages"]
