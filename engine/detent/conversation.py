@@ -1,7 +1,6 @@
 """`Conversation`: the one noun that people use."""
 
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
@@ -427,12 +426,11 @@ class Conversation(Approving):
         """Remember which turn a key opened.
 
         A turn that the journal could not take never was, and its number is given again:
-        the key that came with it names nothing any more. Behind it stand at most the
-        keys of what was said since.
+        the key that came with it, which is then the newest, names nothing any more.
         """
-        latest = takewhile(lambda k: self._keys[k] >= number - 1, reversed(self._keys))
-        for gone in [one for one in latest if self._keys[one] == number]:
-            del self._keys[gone]
+        newest = next(reversed(self._keys), None)
+        if newest is not None and self._keys[newest] == number:
+            del self._keys[newest]
         if key is not None:
             self._keys.pop(key, None)  # so that it is the newest again
             self._keys[key] = number
