@@ -413,13 +413,17 @@ class Conversation(Approving):
                 return await self._drive()
             if snapshot.history.of_turn(self._keys.get(key, 0)):
                 return Turn.confirmed(snapshot, self._keys[key])
+        stopped = ""
         if not snapshot.resting:
-            await driver.settle()
+            stopped = await driver.settle()
             driver.stop("another message came first")
         number = driver.snapshot.turns + 1
         purpose = Purpose.MESSAGE if blocks else Purpose.COMPACTION
         driver.apply(ev.TurnOpened(number, blocks, key, purpose))
         self._name_turn(number, key)
+        if stopped:
+            driver.stop(stopped)
+            return self._rested(driver)
         return await self._drive()
 
     def _name_turn(self, number: int, key: str | None) -> None:

@@ -226,9 +226,19 @@ class Driver:
         """Put a question anew that is not the one any more that was put; True if so."""
         return self._caller.ask_anew(call)
 
-    async def settle(self) -> None:
-        """Find out how the calls ended whose end was not seen, as far as can be."""
-        await self._caller.settle()
+    async def settle(self) -> str:
+        """Find out how the calls ended whose end was not seen, as far as can be.
+
+        Returns:
+            Why it was interrupted; empty if it was not.
+        """
+        with anyio.CancelScope() as scope:
+            self._scope = scope
+            try:
+                await self._caller.settle()
+            finally:
+                self._scope, why, self._why = None, self._why, ""
+        return why
 
     @property
     def turn(self) -> Turn:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
@@ -175,8 +176,6 @@ async def test_a_call_past_its_time_is_asked_about_too(lab: Lab) -> None:
     @tool(timeout=0.01, reconcile=lambda key: f"done as {len(key)}")
     async def slow() -> str:
         """Be slow."""
-        import anyio
-
         await anyio.sleep_forever()
         return ""
 
@@ -286,3 +285,64 @@ async def test_a_result_takes_no_more_than_its_share_of_the_room_that_is_left(
         assert all(len(c.result) < 7_000 for c in turn.calls)
     outputs = [e.output for e in recorded(lab) if isinstance(e, CallClosed)]
     assert outputs == [b"x" * 60_000] * 2
+
+
+class Unspeakable:
+    """Something that cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def leaves(_: str) -> str:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("reconcile", [lambda _: Unspeakable(), leaves])
+@pytest.mark.parametrize("go_on", ["retry", "send"])
+async def test_an_answer_that_is_none_leaves_the_outcome_unknown_and_nobody_stuck(
+    lab: Lab, reconcile: Callable[[str], Any], go_on: str
+) -> None:
+    pay = payment(lab, reconcile)
+    lab.script(call("pay", amount=1), "Paid.", "I see.")
+    name = await killed_in_the_call(lab, [pay])
+    async with lab.open(name, tools=[pay]) as chat:
+        turn = await (chat.retry() if go_on == "retry" else chat.send("And now?"))
+
+        assert turn.state is TurnState.CONFIRMED
+        assert "outcome unknown" in json.dumps(lab.bodies[-1])
+
+
+@pytest.mark.parametrize("stop", ["interrupt", "close"])
+async def test_stopping_does_not_wait_for_what_is_being_found_out(
+    lab: Lab, stop: str
+) -> None:
+    """Another message came first, and the tool does not say how its call ended."""
+    begun = anyio.Event()
+
+    async def never(_: str) -> str:
+        begun.set()
+        await anyio.sleep_forever()
+        return ""
+
+    pay = payment(lab, never)
+    lab.script(call("pay", amount=1), "Paid.", "I see.")
+    name = await killed_in_the_call(lab, [pay])
+    async with lab.open(name, tools=[pay]) as chat:
+        with anyio.fail_after(20):  # less than the tool's own time
+            async with anyio.create_task_group() as group:
+                group.start_soon(chat.send, "And now?")
+                await begun.wait()
+                if stop == "interrupt":
+                    assert await chat.interrupt()
+                else:
+                    await chat.close()
+    async with lab.open(name, tools=[pay]) as chat:
+        assert chat.turn is not None
+        assert chat.turn.fault is not None
+        assert chat.turn.fault.kind is FaultKind.CANCELLED
+        turn = await chat.retry()
+
+        assert turn.state is TurnState.CONFIRMED
+        assert "And now?" in json.dumps(lab.bodies[-1])
+        assert "outcome unknown" in json.dumps(lab.bodies[-1])
