@@ -232,6 +232,7 @@ class Driver:
         Returns:
             Why it was interrupted; empty if it was not.
         """
+        why = ""
         with anyio.CancelScope() as scope:
             self._scope = scope
             try:

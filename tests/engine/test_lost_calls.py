@@ -294,11 +294,15 @@ class Unspeakable:
         raise RuntimeError("no words")
 
 
+def cannot_be_shown(_: str) -> Unspeakable:
+    return Unspeakable()
+
+
 def leaves(_: str) -> str:
     raise SystemExit(3)
 
 
-@pytest.mark.parametrize("reconcile", [lambda _: Unspeakable(), leaves])
+@pytest.mark.parametrize("reconcile", [cannot_be_shown, leaves])
 @pytest.mark.parametrize("go_on", ["retry", "send"])
 async def test_an_answer_that_is_none_leaves_the_outcome_unknown_and_nobody_stuck(
     lab: Lab, reconcile: Callable[[str], Any], go_on: str
