@@ -42,7 +42,13 @@ from detent_states.turn import TurnState
 
 NEVER_STARTED = "Not executed: the journal failed before this call could start."
 
-_FACTS = (ev.ReplyConfirmed, ev.CompactionConfirmed, ev.CallClosed, ev.TurnFailed)
+_FACTS = (
+    ev.ReplyConfirmed,
+    ev.CompactionConfirmed,
+    ev.CallClosed,
+    ev.CallLost,
+    ev.TurnFailed,
+)
 """What has already happened in the world: kept in memory until it is durable."""
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
@@ -275,3 +276,34 @@ async def test_the_key_of_a_word_and_of_a_message_are_two(lab: Lab) -> None:
 
         assert turn.number == 2
         assert len(chat.snapshot.said) == 1
+
+
+@pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
+@pytest.mark.parametrize("at", range(2, 9))
+async def test_a_call_that_timed_out_is_found_out_about_whatever_append_fails(
+    lab: Lab, at: int, doubt: str | None
+) -> None:
+    """It is paid once, or was never begun; and the turn goes on to its reply."""
+    store, paid = FaultyStore(), dict[str, str]()
+    store.fail_at, store.doubt = at, doubt
+
+    @tool(timeout=0.01, grace=0.01, reconcile=lambda key: paid.get(key, "never"))
+    async def pay(idempotency_key: str) -> str:
+        """Pay, and never come back."""
+        lab.ran.append("pay")
+        paid[idempotency_key] = "paid"
+        await anyio.sleep_forever()
+        return ""
+
+    lab.script(call("pay"), *["Done."] * 9)
+    async with lab.open(store=store, tools=[pay]) as chat:
+        for _ in range(3):
+            try:
+                turn = await chat.send("Go", key="k")
+            except JournalError:
+                continue
+            assert turn.state is TurnState.CONFIRMED
+            assert turn.text == "Done."
+        told = json.dumps(lab.bodies[-1]["messages"])
+        assert len(lab.ran) <= 1
+        assert ('"paid"' in told) is bool(lab.ran)
