@@ -21,7 +21,6 @@ class Approving(Standing, ABC):
     """What a person has a say in; a base of `Conversation`."""
 
     _lock: anyio.Lock
-    _keys: dict[str, int]
 
     @abstractmethod
     async def _drive(self) -> Turn:
@@ -87,17 +86,15 @@ class Approving(Standing, ABC):
         Raises:
             SettingsError: `content` is no user content.
             ConversationClosedError: The conversation is closed.
-            JournalError: The journal failed; nothing was said.
+            JournalError: The journal failed; nothing was said, unless that is in doubt
+                (`outcome_unknown`): with the same key it can be said again.
         """
         blocks = user_blocks(content)
         driver = self._open_driver()
-        if key is None or key not in self._keys:
-            number = driver.snapshot.turns
+        driver.flush()  # what was in doubt is known from here on
+        if key is None or key not in driver.said:
+            driver.apply(ev.Steered(driver.snapshot.turns, blocks, key))
             driver.flush()
-            driver.apply(ev.Steered(number, blocks, key))
-            driver.flush()
-            if key is not None:
-                self._keys[key] = number
         return driver.running
 
     def _awaiting(self, call: str) -> tuple[int, Call]:

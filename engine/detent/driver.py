@@ -60,6 +60,8 @@ class Driver:
         self.world = world
         self.snapshot = snapshot
         self.feed = feed
+        self.said: set[str] = set()
+        """The keys of what was said while a turn ran, as far as it is durable."""
         self._unsaved: list[tuple[Snapshot, Event, Step]] = []
         self._scope: anyio.CancelScope | None = None
         self._why = ""
@@ -129,6 +131,8 @@ class Driver:
         """Tell watchers what is durable now."""
         saved, self._unsaved = self._unsaved, []
         for offset, (_, event, made) in enumerate(saved):
+            if isinstance(event, ev.Steered) and event.key is not None:
+                self.said.add(event.key)
             narrate(self.feed, first + offset, event, made, self.world.policies.retry)
 
     @property

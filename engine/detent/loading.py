@@ -27,11 +27,13 @@ class Loaded:
 
     Attributes:
         snapshot: Where the conversation stands.
-        keys: The turn that each idempotency key opened last, or was said in.
+        keys: The turn that each idempotency key opened last.
+        said: The idempotency keys of what was said while a turn ran.
     """
 
     snapshot: Snapshot
     keys: dict[str, int]
+    said: set[str]
 
 
 def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
@@ -49,10 +51,15 @@ def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
     keys = {
         event.key: event.turn
         for event in events
-        if isinstance(event, ev.TurnOpened | ev.Steered) and event.key is not None
+        if isinstance(event, ev.TurnOpened) and event.key is not None
+    }
+    said = {
+        event.key
+        for event in events
+        if isinstance(event, ev.Steered) and event.key is not None
     }
     try:
-        return Loaded(replay(events), keys)
+        return Loaded(replay(events), keys, said)
     except IllegalEventError as error:
         raise JournalCorruptError(
             where,

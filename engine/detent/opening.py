@@ -128,7 +128,7 @@ def _started(
     )
     if loaded is None:
         journal.append([ConversationOpened(profile)])
-        loaded = Loaded(Snapshot(profile), {})
+        loaded = Loaded(Snapshot(profile), {}, set())
     world = World(
         journal=journal,
         store=store,
@@ -147,6 +147,7 @@ def _started(
     )
     feed.begin(journal.sequence)
     driver = Driver(world, loaded.snapshot, feed)
+    driver.said = loaded.said
     if loaded.snapshot.profile != profile:
         driver.apply(ProfileChanged(profile))
     recover(driver)

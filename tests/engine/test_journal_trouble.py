@@ -10,7 +10,15 @@ import pytest
 from tests.around import JournalAround, StoreAround
 from tests.engine.lab import Lab, lab
 
-from detent import Closing, JournalError, JournalFullError, TurnState, tool
+from detent import (
+    Closing,
+    Conversation,
+    JournalError,
+    JournalFullError,
+    Tool,
+    TurnState,
+    tool,
+)
 from detent.journal import MemoryStore
 from detent.ports import Journal
 from detent.simulator import call
@@ -234,3 +242,98 @@ async def test_a_key_that_was_never_recorded_names_no_turn(lab: Lab) -> None:
         mine = await chat.send("mine", key="mine")
 
     assert (yours.text, mine.text) == ("Yours.", "Mine.")
+
+
+async def say(chat: Conversation, word: str) -> None:
+    """Say something, and again with the same key where the journal failed."""
+    for _ in range(2):
+        try:
+            await chat.steer(word, key=word)
+        except JournalError:
+            continue
+        return
+    raise AssertionError("it failed twice")
+
+
+def talked_into(lab: Lab, chats: list[Conversation]) -> Tool:
+    """A tool during whose call the user says two words."""
+
+    @tool
+    async def act(what: str) -> str:
+        """Do something that counts."""
+        lab.ran.append(f"act {what}")
+        await say(chats[0], "word 1")
+        await say(chats[0], "word 2")
+        return f"did {what}"
+
+    return act
+
+
+@pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
+@pytest.mark.parametrize("at", range(2, 11))
+@pytest.mark.parametrize("during", [True, False])
+async def test_what_is_said_again_with_its_key_is_said_once_whatever_append_fails(
+    lab: Lab, at: int, doubt: str | None, during: bool
+) -> None:
+    store, chats = FaultyStore(), list[Conversation]()
+    store.fail_at, store.doubt = at, doubt
+    lab.script(call("act", what="once") if during else "Hm.", *["Done."] * 9)
+    async with lab.open(store=store, tools=[talked_into(lab, chats)]) as chat:
+        chats.append(chat)
+        for number, text in enumerate(("first", "second"), 1):
+            if not during:
+                await say(chat, f"word {number}")
+            for _ in range(3):
+                try:
+                    turn = await chat.send(text, key=text)
+                except JournalError:
+                    continue
+                if turn.state is TurnState.CONFIRMED:
+                    break
+        texts = [block.get("text", "") for m in chat.messages for block in m["content"]]
+        words = [text for text in texts if text.startswith("word")]
+        assert words == (["word 1", "word 2"] if lab.ran or not during else [])
+        assert chat.snapshot.said == ()
+
+
+async def test_the_key_of_a_word_and_of_a_message_are_two(lab: Lab) -> None:
+    lab.script("One.", "Two.")
+    async with lab.open() as chat:
+        await chat.send("first", key="k")
+        await chat.steer("word", key="k")
+        turn = await chat.send("second", key="l")
+        await chat.steer("more", key="l")
+
+        assert turn.number == 2
+        assert len(chat.snapshot.said) == 1
+
+
+@pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
+@pytest.mark.parametrize("at", range(2, 9))
+async def test_a_call_that_timed_out_is_found_out_about_whatever_append_fails(
+    lab: Lab, at: int, doubt: str | None
+) -> None:
+    """It is paid once, or was never begun; and the turn goes on to its reply."""
+    store, paid = FaultyStore(), dict[str, str]()
+    store.fail_at, store.doubt = at, doubt
+
+    @tool(timeout=0.01, grace=0.01, reconcile=lambda key: paid.get(key, "never"))
+    async def pay(idempotency_key: str) -> str:
+        """Pay, and never come back."""
+        lab.ran.append("pay")
+        paid[idempotency_key] = "paid"
+        await anyio.sleep_forever()
+        return ""
+
+    lab.script(call("pay"), *["Done."] * 9)
+    async with lab.open(store=store, tools=[pay]) as chat:
+        for _ in range(3):
+            try:
+                turn = await chat.send("Go", key="k")
+            except JournalError:
+                continue
+            assert turn.state is TurnState.CONFIRMED
+            assert turn.text == "Done."
+        told = json.dumps(lab.bodies[-1]["messages"])
+        assert len(lab.ran) <= 1
+        assert ('"paid"' in told) is bool(lab.ran)

@@ -288,6 +288,36 @@ async def test_a_result_takes_no_more_than_its_share_of_the_room_that_is_left(
     assert outputs == [b"x" * 60_000] * 2
 
 
+class Unspeakable:
+    """Something that cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def cannot_be_shown(_: str) -> Unspeakable:
+    return Unspeakable()
+
+
+def leaves(_: str) -> str:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("reconcile", [cannot_be_shown, leaves])
+@pytest.mark.parametrize("go_on", ["retry", "send"])
+async def test_an_answer_that_is_none_leaves_the_outcome_unknown_and_nobody_stuck(
+    lab: Lab, reconcile: Callable[[str], Any], go_on: str
+) -> None:
+    pay = payment(lab, reconcile)
+    lab.script(call("pay", amount=1), "Paid.", "I see.")
+    name = await killed_in_the_call(lab, [pay])
+    async with lab.open(name, tools=[pay]) as chat:
+        turn = await (chat.retry() if go_on == "retry" else chat.send("And now?"))
+
+        assert turn.state is TurnState.CONFIRMED
+        assert "outcome unknown" in json.dumps(lab.bodies[-1])
+
+
 @pytest.mark.parametrize("stop", ["interrupt", "close"])
 async def test_finding_out_can_be_stopped_and_what_was_said_stays_staged(
     lab: Lab, stop: str

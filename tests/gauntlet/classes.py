@@ -12,7 +12,9 @@ from typing import final
 import attrs
 
 HERE = Path(__file__).parent
-HARNESS = frozenset({"test_course.py", "test_classes.py", "test_fuzz.py"})
+HARNESS = frozenset(
+    {"test_course.py", "test_classes.py", "test_fuzz.py", "test_fuzz_planted.py"}
+)
 """Tests of the gauntlet itself; they are no class."""
 
 

@@ -19,7 +19,7 @@ import anyio
 import attrs
 import click
 from tests.gauntlet.fuzz_draw import draw
-from tests.gauntlet.fuzz_play import BrokenPromiseError, Player
+from tests.gauntlet.fuzz_play import Player
 from tests.gauntlet.fuzz_script import (
     CUTS_SHORT,
     SAYS,
@@ -28,6 +28,7 @@ from tests.gauntlet.fuzz_script import (
     Setting,
     Verb,
 )
+from tests.gauntlet.fuzz_truth import BrokenPromiseError
 from tests.gauntlet.fuzz_world import Wrap
 
 from detent.simulator import Fault, Status, When
@@ -110,14 +111,20 @@ def _shorter(play: Play) -> Iterator[Play]:
         if getattr(play.setting, name) != getattr(usual, name):
             plain = attrs.evolve(play.setting, **{name: getattr(usual, name)})
             yield attrs.evolve(play, setting=plain)
+    tools = play.setting.tools.split("+")
+    for at in range(len(tools) if tools != [""] else 0):
+        fewer = "+".join((*tools[:at], *tools[at + 1 :]))
+        yield attrs.evolve(play, setting=attrs.evolve(play.setting, tools=fewer))
     for at, fault in enumerate(faults):
         for plainer in _plainer(fault):
             yield attrs.evolve(play, faults=(*faults[:at], plainer, *faults[at + 1 :]))
     for at, move in enumerate(moves):
         options: list[Move] = []
-        if move.verb in SAYS and move.verb not in (Verb.SEND, Verb.STREAM):
+        if move.verb in SAYS - {Verb.SEND, Verb.STREAM, Verb.STEER}:
             options.append(Move(Verb.SEND, move.word))
-        if move.verb in CUTS_SHORT and move.at > 1:
+        if move.verb is Verb.STEER and move.at:
+            options.append(attrs.evolve(move, at=0))
+        if move.verb in (*CUTS_SHORT, Verb.STEER) and move.at > 1:
             options += [attrs.evolve(move, at=1), attrs.evolve(move, at=move.at - 1)]
         for other in options:
             yield attrs.evolve(play, moves=(*moves[:at], other, *moves[at + 1 :]))

@@ -20,6 +20,7 @@ from tests.gauntlet.fuzz_script import (
     Setting,
     Verb,
 )
+from tests.gauntlet.fuzz_tools import MORE
 
 from detent.simulator import (
     CutEvents,
@@ -118,10 +119,12 @@ def draw(rng: random.Random) -> Play:
         moody=rng.random() < 0.25,
         attempts=rng.choice((8, 8, 3)),
         off="+".join(off),
+        tools="+".join(_tools(rng)),
     )
-    tight = rng.random() < 0.3
+    tight, busy = rng.random() < 0.3, rng.random() < 0.35
     verbs = (*_VERBS, *_LENGTHY) if tight else _VERBS
-    moves = tuple(_move(rng, verbs) for _ in range(rng.randint(2, 10)))
+    drawn = [rng.choice(verbs) for _ in range(rng.randint(2, 10))]
+    moves = tuple(_move(rng, verb) for verb in (_busy(rng) if busy else drawn))
     said = [move.word for move in moves if move.verb in SAYS] or list(WORDS)
     count = min(rng.randint(0, 8), rng.randint(1, 8))
     faults = [_fault(rng, said) for _ in range(count)]
@@ -131,10 +134,17 @@ def draw(rng: random.Random) -> Play:
     return Play(setting, moves, tuple(faults[:8]))
 
 
+def _tools(rng: random.Random) -> list[str]:
+    if rng.random() < 0.4:
+        return []
+    return rng.sample(sorted(MORE), rng.randint(1, 5))
+
+
 _VERBS: Final = (
     *([Verb.SEND] * 10),
     *([Verb.STREAM] * 8),
     *([Verb.LONG] * 3),
+    *([Verb.STEER] * 5),
     *([Verb.APPROVE] * 2),
     *([Verb.RETRY] * 2),
     *([Verb.STOP, Verb.HALT, Verb.COMPACT, Verb.REWIND, Verb.REOPEN] * 2),
@@ -145,8 +155,35 @@ _VERBS: Final = (
 _LENGTHY: Final = (*([Verb.LONG] * 8), *([Verb.COMPACT] * 2), Verb.PIN)
 
 
-def _move(rng: random.Random, verbs: Sequence[Verb]) -> Move:
-    verb = rng.choice(verbs)
+_BUSY: Final = tuple(
+    tuple(map(Verb, phrase.split()))
+    for phrase in (
+        "send approve",
+        "stream approve approve retry",
+        "send wait approve retry",
+        "send crash approve",
+        "send reopen approve deny",
+        "steer send approve",
+        "steer steer stream",
+        "steer crash retry",
+        "steer crash steer send",
+        "steer stop steer retry",
+        "steer halt abandon",
+        "steer cancel reopen retry",
+        "steer steer crash reopen",
+        "steer rewind",
+        "steer compact steer branch",
+        "steer fork steer",
+    )
+)
+"""Courses in which much is said, stopped and decided while tools run."""
+
+
+def _busy(rng: random.Random) -> list[Verb]:
+    return [verb for _ in range(rng.randint(1, 4)) for verb in rng.choice(_BUSY)][:10]
+
+
+def _move(rng: random.Random, verb: Verb) -> Move:
     match verb:
         case Verb.MODEL:
             word = rng.choice(MODELS)
@@ -161,6 +198,8 @@ def _move(rng: random.Random, verbs: Sequence[Verb]) -> Move:
         case _:
             word = rng.choice(WORDS) if verb in SAYS else ""
     at = rng.randint(1, rng.choice((4, 12, 40))) if verb in CUTS_SHORT else 0
+    if verb is Verb.STEER and rng.random() < 0.7:
+        at = rng.randint(1, rng.choice((4, 8, 20)))
     return Move(verb, word, at)
 
 

@@ -36,13 +36,28 @@ from tests.gauntlet.fuzz_script import (
     Verb,
     sends_max,
 )
-from tests.gauntlet.fuzz_world import IMAGE, LONG_TEXT, World, Wrap, is_told, over
+from tests.gauntlet.fuzz_tools import IMAGE
+from tests.gauntlet.fuzz_truth import (
+    BrokenPromiseError,
+    check_effects,
+    check_truth,
+    hold,
+)
+from tests.gauntlet.fuzz_words import Words
+from tests.gauntlet.fuzz_world import LONG_TEXT, World, Wrap, is_told, over
 from tests.gauntlet.record import WholeReply, cut_request
 
-from detent import Conversation, FaultKind, IllegalEventError, TurnState
+from detent import (
+    ApprovalError,
+    Conversation,
+    FaultKind,
+    IllegalEventError,
+    TurnState,
+)
 from detent.journal import MemoryStore
 from detent.simulator import Exchange, Simulator
 from detent.simulator.transport import SimulatorTransport
+from detent.turn import CallReport
 from detent_states.call import CallState
 from detent_states.rules import Context, check
 from detent_states.snapshot import Snapshot
@@ -53,8 +68,6 @@ REQUESTS_MAX: Final = 60
 """Most requests of one turn: what `Limits` grants."""
 
 _UNDECIDED: Final = frozenset(CallState) - {CallState.STARTED, CallState.CLOSED}
-_NEVER_RAN: Final = ("Not executed", "Denied", "Cut off", "There is no tool")
-
 
 _DRIVING: Final = frozenset(
     {
@@ -63,28 +76,6 @@ _DRIVING: Final = frozenset(
     }
 )
 """The verbs that bring a turn to rest, however it stood."""
-
-
-class BrokenPromiseError(AssertionError):
-    """Something that must hold does not.
-
-    Attributes:
-        what: Which promise, in a few words that are the same for the same promise.
-    """
-
-    def __init__(self, what: str, told: object = "") -> None:
-        super().__init__(f"{what}: {told}" if told else what)
-        self.what = what
-
-
-def hold(promise: object, what: str, told: object = "") -> None:
-    """See that something holds.
-
-    Raises:
-        BrokenPromiseError: It does not.
-    """
-    if not promise:
-        raise BrokenPromiseError(what, told)
 
 
 @final
@@ -104,6 +95,8 @@ class Player:
         self._asked = 0
         self._name = "a"
         self._forks = 0
+        self._words = Words()
+        self._laid: list[Move] = []
 
     async def run(self) -> None:
         """Play the moves, let the faults stop, and ask everything."""
@@ -123,6 +116,8 @@ class Player:
         world, chat = self.world, self.world.chat
         seen, moods = len(world.simulator.log), world.model.moods
         before = chat.snapshot
+        self._words.expect(move.verb, before)
+        self._lay_words(move)
         try:
             if move.verb in CUTS_SHORT:
                 await self._cut_short(move, number)
@@ -132,18 +127,34 @@ class Player:
             hold(chat.snapshot == before, "what is illegal changes nothing", move)
             return
         finally:
+            sprung = move.verb in CUTS_SHORT and world.trap.sprung
             world.trap.clear()
+            await world.deeds.release()
         if move.verb is Verb.REWIND:
             size = len(world.chat.history)
             hold(size <= len(self.confirmed), "a rewind adds nothing")
             self.confirmed = self.confirmed[:size]
-        sprung = move.verb in CUTS_SHORT and world.trap.sprung
         self._check_rests(move, cut_short=sprung)
         self._check_history(at_most=1 if sprung else 0)
         self._check_effects()
+        self._words.check(world.chat)
         calm = not sprung and moods == world.model.moods
         if calm and move.verb not in (Verb.RETRY, Verb.ABANDON, Verb.REWIND):
             self._check_reason(world.simulator.log[seen:], move)
+
+    def _lay_words(self, move: Move) -> None:
+        """What is said into a move is said at its points."""
+        if move.verb is Verb.STEER:
+            if move.at:
+                self._laid.append(move)
+            return
+        laid, self._laid = self._laid, []
+        for one in laid:
+
+            async def say(word: str = one.word) -> None:
+                await self._words.say(self.world.chat, word, running=True)
+
+            self.world.trap.lay(one.at, say, cuts=False)
 
     async def _done(self, move: Move, number: int) -> None:
         chat, said = self.world.chat, f"Tell me about {move.word}, part {number}."
@@ -158,7 +169,7 @@ class Player:
             case Verb.IMAGE:
                 await chat.send([IMAGE, {"type": "text", "text": said}])
             case Verb.APPROVE if waiting:
-                await chat.approve(waiting[0].id)
+                await self._approve(waiting[0])
             case Verb.DENY if waiting:
                 await chat.deny(waiting[0].id)
             case Verb.RETRY:
@@ -175,10 +186,34 @@ class Player:
                 await self._reopen(self.world.store)
             case Verb.PIN:
                 await chat.pin("what matters", said)
+            case Verb.STEER if not move.at:
+                await self._words.say(chat, move.word, running=False)
             case Verb.WAIT:
                 await self.world.clock.sleep(float(move.word))
             case _:
                 await self._configure(move)
+
+    async def _approve(self, asked: CallReport) -> None:
+        """Say yes: to another question, to this one, and to this one again."""
+        world, chat = self.world, self.world.chat
+        before, ran = chat.snapshot, world.ledger.copy()
+        late = asked.expires is not None and world.clock.now() >= asked.expires
+        for digest in (asked.digest,) if late else ("another", asked.digest):
+            try:
+                await chat.approve(asked.id, digest=digest)
+            except ApprovalError as error:
+                refused = late or digest != asked.digest
+                hold(refused, "a yes in time counts", error)
+                hold(world.ledger == ran, "a yes that is refused runs nothing", error)
+                hold(late or chat.snapshot == before, "a wrong yes changes nothing")
+            else:
+                right = digest == asked.digest and not late
+                hold(right, "a yes is for one question and in time", digest)
+        try:
+            await chat.approve(asked.id)
+        except IllegalEventError:
+            return
+        hold(False, "a yes counts once", asked)
 
     async def _configure(self, move: Move) -> None:
         chat = self.world.chat
@@ -202,6 +237,7 @@ class Player:
         with anyio.CancelScope() as scope:
 
             async def die() -> None:
+                world.trap.disarm()
                 left.append(world.copied())
                 scope.cancel()
 
@@ -232,6 +268,7 @@ class Player:
         if same:
             found = world.chat.snapshot
             hold(found == before, "a reload gives the same conversation", "reopened")
+        await self._words.say_again(world.chat)
 
     async def _fork(self, said: str, *, stay: bool) -> None:
         world, parent = self.world, self.world.chat
@@ -249,11 +286,12 @@ class Player:
                 world.chat, self._name, child = child, name, parent
                 await world.chat.send(said)
                 return
-            mine = self.confirmed
-            world.chat = child
+            mine, words = self.confirmed, self._words
+            world.chat, self._words = child, words.copy()
             await child.send(said)
             self._check_history(at_most=0)
-            world.chat, self.confirmed = parent, mine
+            self._words.check(child)
+            world.chat, self.confirmed, self._words = parent, mine, words
             hold(parent.snapshot == before, "a fork leaves its parent as it was")
         finally:
             await child.close()
@@ -319,18 +357,7 @@ class Player:
         self.confirmed = wires
 
     def _check_effects(self) -> None:
-        """No call was carried out twice, or without a whole reply that asked for it."""
-        twice = [mark for mark, count in self.world.ledger.items() if count > 1]
-        hold(not twice, "a call is carried out once", twice)
-        asked = {
-            _mark(block)
-            for reply in self.world.clerk.replies
-            if reply.confirms
-            for block in reply.blocks
-            if block["type"] == "tool_use"
-        }
-        unasked = set(self.world.ledger) - asked
-        hold(not unasked, "only what a whole reply asks for is carried out", unasked)
+        check_effects(self.world.deeds, self.world.clerk.replies)
 
     def _check_reason(self, log: Sequence[Exchange], move: Move) -> None:
         """A turn that failed met something that made it fail."""
@@ -342,6 +369,10 @@ class Player:
             FaultKind.LOCAL,
             FaultKind.COMPACTION,
         ):
+            return
+        if fault.kind is FaultKind.TOOL:
+            terminals = self.world.deeds.terminals
+            hold(terminals, "a turn fails for a reason", fault)
             return
         unheard = self.world.unheard  # what came too late is nobody's error
         met = any(
@@ -368,18 +399,21 @@ class Player:
         self._check_next(chat, rested, world.simulator.log[start:])
         hold(chat.check() == (), "the next request is legal", chat.check())
         self._check_effects()
-        self._check_truth(chat)
+        check_truth(world.deeds, chat.messages, world.events(self._name))
         await self._check_copy(copy, rested, world.simulator.log[start].raw)
         await self._reopen(world.store)
         self._check_refusals()
 
     async def _next_turn(self) -> None:
         for _ in range(sends_max(self.play)):
-            turn = await self.world.chat.send(NEXT)
+            chat = self.world.chat
+            self._words.expect(Verb.SEND, chat.snapshot)
+            turn = await chat.send(NEXT)
             self._check_rests(Move(Verb.SEND), cut_short=False)
             self._check_history(at_most=0)
+            self._words.check(chat)
             if turn.state is TurnState.CONFIRMED:
-                return
+                return self._words.check_delivered(chat)
         stuck = self.world.chat.snapshot.turn
         assert stuck is not None, "a turn was just run"
         raise BrokenPromiseError("the next message is confirmed", stuck.fault)
@@ -416,27 +450,6 @@ class Player:
         await client.close()
         hold(elsewhere.log[0].raw == sent, "a reload sends the same bytes")
 
-    def _check_truth(self, chat: Conversation) -> None:
-        """What the history says of each call is what its tool's ledger says."""
-        uses: dict[str, str] = {}
-        for message in chat.messages:
-            for block in message["content"]:
-                if block["type"] == "tool_use":
-                    uses[block["id"]] = _mark(block)
-                elif block["type"] == "tool_result":
-                    mark = uses.pop(block["tool_use_id"], None)
-                    hold(mark is not None, "a result has its call", block)
-                    self._check_result(block, mark or "")
-        hold(not uses, "a call has its result", uses)
-
-    def _check_result(self, block: dict[str, Any], mark: str) -> None:
-        ran = self.world.ledger[mark]
-        told = json.dumps(block.get("content", ""), ensure_ascii=False)
-        if told.strip('"').startswith(_NEVER_RAN):
-            hold(ran == 0, "what is said not to have run did not run", told)
-        elif "outcome unknown" not in told:
-            hold(ran == 1 and mark in told, "a result is of a call that ran", told)
-
     def _check_refusals(self) -> None:
         bad = [
             one.line
@@ -444,12 +457,6 @@ class Player:
             if _is_knowable(one)
         ]
         hold(not bad, "no request is refused that was known to be illegal", bad)
-
-
-def _mark(use: Mapping[str, Any]) -> str:
-    """The mark of a call; empty where its input was cut off."""
-    given: Mapping[str, Any] = use["input"] or {}
-    return str(given.get("mark", ""))
 
 
 def _continues(body: Mapping[str, object]) -> bool:

@@ -77,12 +77,13 @@ class Verb(StrEnum):
     TOKENS = "tokens"
     WAIT = "wait"
     PIN = "pin"
+    STEER = "steer"
 
 
 SAYS: Final = frozenset(
     {
         *(Verb.SEND, Verb.STREAM, Verb.LONG, Verb.IMAGE, Verb.FORK, Verb.BRANCH),
-        *(Verb.STOP, Verb.HALT, Verb.CANCEL, Verb.CRASH, Verb.PIN),
+        *(Verb.STOP, Verb.HALT, Verb.CANCEL, Verb.CRASH, Verb.PIN, Verb.STEER),
     }
 )
 """The verbs that have a word of `WORDS`."""
@@ -99,7 +100,8 @@ class Move:
     Attributes:
         verb: What.
         word: What is said, or set; empty where the verb needs none.
-        at: The point at which it is cut short; 0 where the verb needs none.
+        at: The point at which it is cut short, or at which it is said into the next
+            move; 0 where the verb needs none, and for what is said at once.
     """
 
     verb: Verb
@@ -107,7 +109,7 @@ class Move:
     at: int = 0
 
     def __str__(self) -> str:
-        number = str(self.at) if self.verb in CUTS_SHORT else ""
+        number = str(self.at) if self.at else ""
         return " ".join(part for part in (self.verb, self.word, number) if part)
 
     @classmethod
@@ -118,7 +120,8 @@ class Move:
             ValueError: There is no such move.
         """
         verb, *rest = text.split()
-        at = int(rest.pop()) if verb in CUTS_SHORT else 0
+        numbered = verb in CUTS_SHORT or (verb == Verb.STEER and len(rest) > 1)
+        at = int(rest.pop()) if numbered else 0
         return cls(Verb(verb), " ".join(rest), at)
 
 
@@ -137,6 +140,7 @@ class Setting:
         attempts: Failures in a row that are waited out.
         off: Rules that are not in force at first, joined by `+`; a fault may switch
             them on.
+        tools: Names of tools beside the usual ones, joined by `+`; see `fuzz_tools`.
     """
 
     seed: int = 0
@@ -147,6 +151,7 @@ class Setting:
     moody: bool = False
     attempts: int = 8
     off: str = ""
+    tools: str = ""
 
     def __str__(self) -> str:
         usual, given = attrs.asdict(Setting()), attrs.asdict(self)
@@ -248,9 +253,12 @@ def sends_max(play: "Play") -> int:
 
     The second is for a refusal that is searched for only when it comes twice. What the
     server always fails at is suspected first, and only then found to be refused, too.
+    What was said and waits may be what is refused: it is given up with its turn.
     """
     fails = any(lasting(fault) and _fails(fault) for fault in play.faults)
-    return 3 if fails else 2
+    steered = {move.word for move in play.moves if move.verb is Verb.STEER}
+    waits = any(lasting(one) and one.when.body in steered for one in play.faults)
+    return 2 + fails + waits
 
 
 def stopping(script: Script) -> Script:

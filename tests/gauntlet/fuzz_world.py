@@ -3,31 +3,26 @@
 The real SDK, the strict simulator with the clerk beside it, a store in memory or in a
 file, a clock that never waits. Two things are made for the fuzzer:
 
-- every call of the model carries a mark that no other call has, and its tool writes the
-  mark down; so it can be told of each call how often it was carried out;
+- every call of the model carries a mark that no other call has (see `fuzz_tools`);
 - a trap lies at points that are counted while a move is played: before and behind each
   request, at every piece of a reply, around the effect of each tool, and in each wait.
-  What springs it there cuts the move short.
+  What springs it there cuts the move short, or says something.
 """
 
 import random
-import struct
 import subprocess
-from base64 import b64encode
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
 import anthropic
-import anyio.lowlevel
 import attrs
 import httpx2
 from tests.gauntlet.fuzz_script import Play, stopping
+from tests.gauntlet.fuzz_tools import HERE, MORE, TOOLS, Deeds, Trap
 from tests.gauntlet.record import Clerk, WholeReply
 
-from detent import Conversation, RetryPolicy, tool
+from detent import Conversation, RetryPolicy, Tool
 from detent.journal import MemoryStore, SQLiteStore
 from detent.model import SdkModel
 from detent.ports import Model, Store
@@ -35,56 +30,12 @@ from detent.simulator import Answer, Call, Redacted, Seeded, Simulator, Text, re
 from detent.simulator.transport import SimulatorTransport
 from detent.simulator.wire import Json
 from detent.testing import SeededIds, VirtualClock
+from detent_states.events import Event
 
 Wrap = Callable[[Model], Model]
 """Puts something between the engine and the port: a planted bug."""
 
 LONG_TEXT: Final = "It was long and it went on and on, as such things do. " * 110
-OLD_RESULT: Final = "A line of a file that says very little about anything. " * 60
-
-
-def png(side: int = 600) -> str:
-    """A picture's beginning, which is all that anybody looks at, as base64."""
-    head = struct.pack(">II", side, side)
-    return b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + head + b"\x08" * 60).decode()
-
-
-IMAGE: Final = {
-    "type": "image",
-    "source": {"type": "base64", "media_type": "image/png", "data": png()},
-}
-
-
-@final
-class Trap:
-    """Something that happens at the n-th point of a move.
-
-    Attributes:
-        sprung: Whether it has happened.
-    """
-
-    def __init__(self) -> None:
-        self.sprung = False
-        self._left = 0
-        self._spring: Callable[[], Awaitable[object]] | None = None
-
-    def lay(self, at: int, spring: Callable[[], Awaitable[object]]) -> None:
-        """Do that at the n-th point from here."""
-        self.sprung, self._left, self._spring = False, at, spring
-
-    def clear(self) -> None:
-        """Take it away."""
-        self._spring = None
-
-    async def point(self) -> None:
-        """A point: a place where a cancellation comes, and where it may come from."""
-        if self._spring is None:
-            return
-        self._left -= 1
-        if self._left <= 0:
-            spring, self._spring, self.sprung = self._spring, None, True
-            await spring()
-        await anyio.lowlevel.checkpoint()
 
 
 @final
@@ -197,74 +148,27 @@ class Marking:
         return attrs.evolve(call, input={**call.input, "mark": f"m{self._marks}."})
 
 
-# The tools, declared once: making their schemas costs more than most scripts do.
-
-_HERE: Final[ContextVar["World"]] = ContextVar("world")
-
-
-async def _done(mark: str) -> None:
-    world = _HERE.get()
-    await world.trap.point()
-    world.ledger[mark] += 1
-    await world.trap.point()
-
-
-@tool(effect="safe")
-async def look(what: str, mark: str) -> str:
-    """Look at something."""
-    await _done(mark)
-    return f"{what} {mark} {OLD_RESULT}"
-
-
-@tool(effect="once")
-async def act(what: str, mark: str) -> str:
-    """Do something that counts."""
-    await _done(mark)
-    return f"did {what} {mark}"
-
-
-@tool(effect="ask")
-async def ask(what: str, mark: str) -> str:
-    """Do something a person decides."""
-    await _done(mark)
-    return f"did {what} {mark}"
-
-
-@tool(effect="once")
-async def fail(what: str, mark: str) -> str:
-    """Try something that goes wrong."""
-    await _done(mark)
-    raise RuntimeError(f"no {what} {mark}")
-
-
-@tool(effect="safe")
-async def draw(what: str, mark: str) -> list[Any]:
-    """Draw something."""
-    await _done(mark)
-    return [{"type": "text", "text": f"{what} {mark}"}, IMAGE]
-
-
-TOOLS: Final = (look, act, ask, fail, draw)
-
-
 @final
 class World:
     """Everything around one conversation.
 
     Attributes:
+        deeds: What the tools did.
         ledger: How often each mark was carried out.
         unheard: Ids of the whole replies that certainly nobody read.
         chat: The conversation, open.
     """
 
     def __init__(self, play: Play, folder: Path, wrap: Wrap | None = None) -> None:
-        _HERE.set(self)  # of this task, and of all that it begins
         self.setting = play.setting
         self.folder = folder
         self.clock = VirtualClock()
         self.began = self.clock.now()
         self.trap = Trap()
-        self.ledger: Counter[str] = Counter()
+        self.deeds = Deeds(self.trap)
+        HERE.set(self.deeds)  # of this task, and of all that it begins
+        self.deeds.status = self._status
+        self.ledger = self.deeds.ledger
         self.unheard: set[str] = set()
         self.model = Marking(play.setting.seed, moody=play.setting.moody)
         self.simulator = Simulator(
@@ -302,16 +206,26 @@ class World:
     def _opened(
         self, name: str, store: "Path | Store", client: object = None, **options: Any
     ) -> Conversation:
+        self.deeds.process += 1
         return Conversation.open(
             name,
             store=store,
             client=client or self.client(),
             clock=TrapClock(self.clock, self.trap),
             ids=SeededIds(self.setting.seed),
-            tools=TOOLS,
+            tools=self._tools(),
             retry=RetryPolicy(attempts_max=self.setting.attempts),
             **options,
         )
+
+    def _tools(self) -> tuple[Tool, ...]:
+        more = filter(None, self.setting.tools.split("+"))
+        return (*TOOLS, *(MORE[name] for name in more))
+
+    def _status(self, key: str) -> str | None:
+        turn = self.chat.snapshot.turn
+        calls = () if turn is None else turn.calls
+        return next((call.state.value for call in calls if call.key == key), None)
 
     def again(
         self, name: str, store: "Path | Store | None" = None, client: object = None
@@ -322,10 +236,21 @@ class World:
     async def close(self) -> None:
         """Leave nothing open."""
         await self.chat.close()
+        await self.deeds.release()
         if self._client is not None:
             await self._client.close()
 
     # Stores.
+
+    def events(self, name: str) -> list[Event]:
+        """Everything that is recorded of a conversation."""
+        if not isinstance(self.store, Path):
+            return [entry.event for entry in self.store.read(name)]
+        store = SQLiteStore(self.store)
+        try:
+            return [entry.event for entry in store.read(name)]
+        finally:
+            store.close()
 
     def in_memory(self) -> MemoryStore:
         """What the record says now, in a store of its own."""

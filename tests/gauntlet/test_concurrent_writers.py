@@ -17,7 +17,7 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import victims
 
-from detent import ConversationBusyError, LeaseLostError
+from detent import Conversation, ConversationBusyError, LeaseLostError, tool
 from detent.journal import SQLiteStore
 from detent.journal.owner import Owner
 from detent.simulator import call
@@ -99,3 +99,59 @@ async def test_two_turns_at_once_are_one_after_the_other(course: Course) -> None
         await course.finish(
             chat, ended=CONFIRMED, effects={"act a": 1, "act b": 1}, budget=4
         )
+
+
+async def test_tabs_that_speak_at_once_are_all_heard_once_and_in_order(
+    course: Course,
+) -> None:
+    """Two turns queue, and a third tab speaks into whichever runs."""
+    said: list[str] = []
+    chats: list[Conversation] = []
+    course.script(call("work"), "One.", call("work"), "Two.")
+
+    async def say(word: str) -> None:
+        await chats[0].steer(word, key=word)
+        said.append(word)
+
+    @tool(effect="safe")
+    async def work() -> str:
+        """Work, while others speak."""
+        before = len(said)
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(say, f"word {before + number}")
+        return "worked"
+
+    async with course.open(tools=[work]) as chat:
+        chats.append(chat)
+        async with anyio.create_task_group() as group:
+            group.start_soon(chat.send, "left")
+            group.start_soon(chat.send, "right")
+    async with course.open(tools=[work]) as chat:
+        found = [
+            block["text"]
+            for message in chat.messages
+            for block in message["content"]
+            if block.get("text", "").startswith("word")
+        ]
+        assert len(said) == 6
+        assert found == said
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=4)
+
+
+@asyncio_only
+async def test_a_writer_that_wakes_up_too_late_says_nothing(course: Course) -> None:
+    """What it was about to say was acknowledged to nobody, and is not there."""
+    course.script(call("act", what="late"), "In time.")
+    with victims(course) as children:
+        sleeper = children.start("before Steered", "first", steers=["too late"])
+        sleeper.until("now")
+        sleeper.signal(signal.SIGSTOP)
+        take_over(course)
+        async with course.open() as chat:
+            await chat.send("second")
+            sleeper.signal(signal.SIGCONT)
+            sleeper.go()
+            assert sleeper.hear() == LeaseLostError.__name__
+            assert b"too late" not in b"".join(one.raw for one in course.requests)
+            await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)

@@ -9,12 +9,16 @@ delivered again became two turns, with everything in them done twice:
 - https://github.com/OpenHands/OpenHands/issues/9595
 """
 
+import sqlite3
+
 import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at
 
-from detent import Turn
+from detent import JournalFullError, Turn
+from detent.journal import SQLiteStore
+from detent.journal.database import connect
 from detent.simulator import call
 
 pytestmark = pytest.mark.anyio
@@ -107,3 +111,54 @@ async def test_the_same_words_without_a_key_are_said_twice(course: Course) -> No
         await chat.send("Again")
         assert len(chat.history) == 2
         await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+
+
+async def test_the_same_words_with_one_key_are_heard_once_whoever_says_them(
+    course: Course,
+) -> None:
+    """Said twice at once, again after a restart, and again when they were answered."""
+    course.script(call("hang", what="a"), "I see.")
+    async with course.open() as chat:
+
+        async def say() -> None:
+            async with anyio.create_task_group() as group:
+                for _ in range(2):
+                    group.start_soon(lambda: chat.steer("leave it", key="click"))
+            await chat.interrupt()
+
+        await course.while_it_hangs(chat, "Go", say)
+    async with course.open() as chat:
+        await chat.steer("leave it", key="click")
+        await chat.retry()
+        await chat.steer("leave it", key="click")
+        assert [one.get("text") for one in course.said(2)] == [None, "leave it"]
+        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
+
+
+async def test_an_input_that_the_disk_refused_is_not_taken_for_the_one_after_it(
+    course: Course,
+) -> None:
+    """The number of the turn that never was is given again; its key names no turn, also
+    where something was said in between with a key of its own."""
+    course.script("One.", "Two.", "Three.")
+    made: list[sqlite3.Connection] = []
+
+    def connecting(uri: str) -> sqlite3.Connection:
+        made.append(connect(uri))
+        return made[-1]
+
+    store, long = SQLiteStore(course.store, connect=connecting), "x" * 50_000
+    async with course.open(store=store) as chat:
+        await chat.send("1")
+        (pages,) = made[-1].execute("PRAGMA page_count").fetchone()
+        made[-1].execute(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(JournalFullError):
+            await chat.send(long, key="refused")
+        made[-1].execute("PRAGMA max_page_count = 1000000")
+        await chat.steer("by the way", key="word")
+        await chat.send("2", key="next")
+        turn = await chat.send(long, key="refused")
+        assert (turn.number, turn.text) == (3, "Three.")
+        assert (await chat.send("2", key="next")).text == "Two."
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+    store.close()

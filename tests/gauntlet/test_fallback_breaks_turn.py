@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, RetryPolicy, SettingsError
+from detent import Conversation, FaultKind, RetryPolicy, SettingsError, tool
 from detent.simulator import Answer, Raw, call, reply, think
 
 pytestmark = pytest.mark.anyio
@@ -178,3 +178,31 @@ async def test_a_fallback_of_the_service_itself_keeps_the_calls(
         assert turn.text == "Done."
         assert len(pairs(course, 2)) == 1
         await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+
+
+async def test_what_was_said_to_the_first_model_is_heard_by_the_second_one(
+    course: Course,
+) -> None:
+    """It was never answered, so it was never delivered."""
+    chats: list[Conversation] = []
+
+    @tool
+    async def act(what: str) -> str:
+        """Do something that counts, while the user speaks."""
+        course.note(f"act {what}")
+        await chats[-1].steer(f"after {what}")
+        return f"did {what}"
+
+    course.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")
+    async with course.open(model=FIRST, retry=RETRY, tools=[act]) as chat:
+        chats.append(chat)
+        turn = await chat.send("Go")
+        assert turn.fault is not None
+        assert len(chat.snapshot.said) == 1, "the first two were answered"
+    async with course.open(model=SECOND, retry=RETRY, tools=[act]) as chat:
+        turn = await chat.retry()
+        assert (turn.number, turn.text) == (1, "Done.")
+        texts = [one["text"] for n in (2, 3, 7) for one in course.said(n)[1:]]
+        assert texts == ["after a", "after b", "after c"]
+        assert len(pairs(course, 7)) == 3
+        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)

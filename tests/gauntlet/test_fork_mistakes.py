@@ -9,10 +9,11 @@ for, or shared rows with the parent so that editing one changed the other:
 - https://github.com/anomalyco/opencode/pull/43994
 """
 
+import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, IllegalEventError
+from detent import FaultKind, IllegalEventError, Reconciled, tool
 from detent.simulator import call
 
 pytestmark = pytest.mark.anyio
@@ -112,3 +113,58 @@ async def test_a_call_that_waits_in_the_parent_waits_in_the_parent_alone(
         await course.finish(
             chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 2, 3]
         )
+
+
+async def test_what_waits_to_be_said_is_said_once_in_each_of_the_two(
+    course: Course,
+) -> None:
+    """It was said where the fork begins, so it belongs to both; what is said later
+    belongs to one."""
+    course.script("One.", "In the child.", "In the parent.")
+    async with course.open() as chat:
+        await chat.send("1")
+        await chat.steer("and this", key="k")
+        child = await chat.fork("child").__aenter__()
+        await child.steer("and this", key="k")
+        await child.steer("only in the child")
+        await child.send("2")
+        assert [one["text"] for one in course.said(2)] == [
+            "and this",
+            "only in the child",
+            "2",
+        ]
+        assert len(chat.snapshot.said) == 1
+        await chat.retry()
+        assert [one["text"] for one in course.said(3)] == ["and this"]
+        await course.finish(
+            child, ended=CONFIRMED, effects={}, budget=3, history=[1, 2]
+        )
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 3])
+
+
+async def test_a_child_finds_out_nothing_again_about_the_calls_of_its_parent(
+    course: Course,
+) -> None:
+    """A question about a call's end is the parent's, and is answered before a fork."""
+    asked: list[str] = []
+
+    def look_up(key: str) -> object:
+        asked.append(key)
+        return Reconciled.NOT_DONE
+
+    @tool(timeout=0.02, grace=0.01, reconcile=look_up)
+    async def pay(amount: int) -> str:
+        """Never pay."""
+        await anyio.sleep_forever()
+        return f"paid {amount}"
+
+    course.script(call("pay", amount=5), "Not paid.", "In the child.")
+    async with course.open(tools=[pay]) as chat:
+        await chat.send("1")
+        child = await chat.fork("child").__aenter__()
+        await child.send("2")
+        assert len(asked) == 1
+        await course.finish(
+            child, ended=CONFIRMED, effects={}, budget=3, history=[1, 2, 3]
+        )
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 2])

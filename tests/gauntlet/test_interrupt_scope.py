@@ -11,12 +11,14 @@ the work of their tools, or the words the user had typed, or left invented ones 
 
 import json
 import signal
+from typing import Any
 
+import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, for_ever
 from tests.gauntlet.processes import victims
 
-from detent import Conversation, FaultKind, RetryPolicy, TextArrived
+from detent import Conversation, FaultKind, RetryPolicy, TextArrived, tool
 from detent.simulator import call
 
 pytestmark = pytest.mark.anyio
@@ -106,3 +108,144 @@ async def test_a_terminal_that_closes_takes_no_finished_step_along(
         turn = await chat.retry()
         assert turn.state is CONFIRMED
         await course.finish(chat, ended=CONFIRMED, effects=DONE, budget=5)
+
+
+# What is said while a turn runs.
+
+TWO_WORDS: tuple[str, ...] = ("not the first one", "and be quick")
+
+
+def texts(course: Course, request: int) -> list[str]:
+    """What the user says in a request, without results."""
+    body: Any = course.requests[request - 1].body
+    return [
+        block["text"]
+        for message in body["messages"]
+        if message["role"] == "user"
+        for block in message["content"]
+        if block["type"] == "text"
+    ]
+
+
+@asyncio_only
+@pytest.mark.parametrize(
+    ("point", "said", "go_on"),
+    [
+        ("before Steered", 0, "send"),  # nobody was told that it was said
+        ("after Steered", 1, "retry"),
+        ("after Steered 2", 2, "send"),
+        ("after CallClosed", 2, "key"),
+        ("after RequestSent 2", 2, "retry"),
+        ("before ReplyConfirmed 2", 2, "send"),
+        ("after ReplyConfirmed 2", 2, "key"),
+    ],
+)
+async def test_killed_anywhere_what_was_said_meanwhile_is_said_once_and_in_order(
+    course: Course, point: str, said: int, go_on: str
+) -> None:
+    course.script(call("act", what="a"), "Very well.")
+    with victims(course) as children:
+        child = children.start(point, "first", steers=TWO_WORDS)
+        child.until("now")
+        child.kill()
+    words, ran = list(TWO_WORDS[:said]), "Steered" not in point
+    async with course.open() as chat:
+        for word in words:
+            await chat.steer(word, key=word)  # the caller is not sure, and says so
+        match go_on:
+            case "send":
+                await chat.send("second")
+                words.append("second")
+            case "key":
+                await chat.send("first", key="first")
+            case _:
+                await chat.retry()
+        assert chat.snapshot.said == ()
+        assert texts(course, len(course.requests)) == ["first", *words]
+        await course.finish(
+            chat,
+            ended=CONFIRMED,
+            effects={"act a": 1} if ran else {},
+            budget=3,
+            unheard=[2] if point.startswith("before Reply") else (),
+        )
+
+
+@pytest.mark.parametrize("go_on", ["retry", "send", "restart"])
+async def test_stopped_over_and_over_what_was_said_is_said_once_and_in_order(
+    course: Course, go_on: str
+) -> None:
+    """Each attempt is stopped by whoever has just said something more."""
+    course.script("A long reply that stops.", faults="cut 4 stall @1-3")
+    client = course.client(sleep=for_ever)
+    async with course.open(client=client) as chat:
+        await stopped_at_the_first_word(chat, "Please")
+        for word in TWO_WORDS:
+            cursor = chat.cursor
+            async with anyio.create_task_group() as group:
+                group.start_soon(chat.retry)
+                async for happening in chat.watch(cursor):
+                    if getattr(happening, "target", "") == "sent":
+                        assert await chat.steer(word)
+                        await chat.interrupt()
+                        break
+        assert len(chat.snapshot.said) == 2
+        if go_on == "retry":
+            await chat.retry()
+        elif go_on == "send":
+            await chat.send("On we go")
+    async with course.open() as chat:
+        if go_on == "restart":
+            await chat.retry()
+        kept = ["Please"] if go_on != "send" else []
+        more = ["On we go"] if go_on == "send" else []
+        assert texts(course, 4) == [*kept, *TWO_WORDS, *more]
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=4)
+
+
+async def test_what_is_said_into_a_tool_that_is_stopped_stands_behind_its_result(
+    course: Course,
+) -> None:
+    course.script(call("hang", what="a"), "I see.")
+    async with course.open() as chat:
+
+        async def say_and_stop() -> None:
+            await chat.steer("leave it")
+            await chat.interrupt()
+
+        await course.while_it_hangs(chat, "Go", say_and_stop)
+        await chat.retry()
+        result, text = course.said(2)
+        assert "outcome unknown" in result["content"]
+        assert text["text"] == "leave it"
+        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
+
+
+async def test_the_end_of_a_tool_that_was_left_to_itself_comes_too_late(
+    course: Course,
+) -> None:
+    """It hears nothing, and ends when the conversation is two turns further."""
+    let_go, over = anyio.Event(), anyio.Event()
+
+    @tool(grace=0.01)
+    async def deaf(what: str) -> str:
+        """Hear nothing."""
+        course.begun.set()
+        with anyio.CancelScope(shield=True):
+            await let_go.wait()
+        course.note(f"deaf {what}")
+        over.set()
+        return "done after all"
+
+    course.script(call("deaf", what="a"), "I see.")
+    async with course.open(tools=[*course.tools(), deaf]) as chat:
+        await course.while_it_hangs(chat, "Go", chat.interrupt)
+        await chat.send("And?")
+        before = chat.snapshot
+        let_go.set()
+        await over.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert chat.snapshot is before
+        assert "outcome unknown" in course.said(2)[0]["content"]
+        await course.finish(chat, ended=CONFIRMED, effects={"deaf a": 1}, budget=2)
+    assert "done after all" not in str([one.raw for one in course.requests])

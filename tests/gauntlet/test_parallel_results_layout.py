@@ -16,7 +16,7 @@ import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import Tool, tool
+from detent import CallMoved, Tool, tool
 from detent.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
@@ -97,3 +97,88 @@ async def test_words_that_come_instead_of_an_approval_stand_behind_the_results(
         await course.finish(
             chat, ended=CONFIRMED, effects={"act a": 1, "look c": 1}, budget=2
         )
+
+
+async def test_words_said_while_the_calls_run_stand_behind_all_of_their_results(
+    course: Course,
+) -> None:
+    course.script(THREE, "All done.")
+    ended = [anyio.Event() for _ in range(4)]
+    begun = anyio.Event()
+    async with course.open(tools=[waiting(course, ended, begun)]) as chat:
+        async with anyio.create_task_group() as group:
+            group.start_soon(chat.send, "Go")
+            await begun.wait()
+            assert await chat.steer("said first")
+            ended[3].set()
+            await ended[1].wait()
+            await chat.steer("said when some had ended")
+        said = course.said(2)
+        assert [one["type"] for one in said] == [*["tool_result"] * 3, *["text"] * 2]
+        assert [one["content"] for one in said[:3]] == [f"result {n}" for n in range(3)]
+        assert [one["text"] for one in said[3:]] == [
+            "said first",
+            "said when some had ended",
+        ]
+        await course.finish(
+            chat,
+            ended=CONFIRMED,
+            effects={f"wait {n}": 1 for n in range(3)},
+            budget=2,
+        )
+
+
+async def test_results_of_many_kinds_of_ends_stand_in_the_order_of_the_calls(
+    course: Course,
+) -> None:
+    """One came, one failed, one was found out, one was lost, one was refused, one was
+    cancelled with its turn."""
+    left = anyio.Event()
+
+    @tool(timeout=0.02, grace=0.01, reconcile=lambda _: "found out")
+    async def lost(what: str) -> str:
+        """Begin, and never tell."""
+        course.note(f"lost {what}")
+        await anyio.sleep_forever()
+        return ""
+
+    @tool
+    async def last(what: str) -> str:
+        """Begin, and be stopped."""
+        course.note(f"last {what}")
+        left.set()
+        await anyio.sleep_forever()
+        return ""
+
+    @tool(approve=lambda _: False)
+    async def never(what: str) -> str:
+        """Nobody wants it."""
+        return what
+
+    calls = ("last", "nobody", "lost", "never", "act", "ask")
+    course.script(reply(*[call(name, what="a") for name in calls]), "I see.")
+    tools = [*course.tools(), lost, last, never]
+    async with course.open(tools=tools) as chat:
+        async with anyio.create_task_group() as group:
+            group.start_soon(chat.send, "Go")
+            await left.wait()
+            async for happening in chat.watch():
+                if isinstance(happening, CallMoved) and happening.closing == "result":
+                    found = chat.turn
+                    assert found is not None
+                    if sum(one.closing is not None for one in found.calls) == 4:
+                        break
+            await chat.interrupt()
+        await chat.send("And?")
+        *results, text = course.said(2)
+        assert [str(one["content"]).split(",")[0] for one in results] == [
+            "Interrupted",
+            "There is no tool named 'nobody' here.",
+            "found out",
+            "Denied: the tool's approval said no",
+            "did a",
+            "Not executed: the turn was stopped before this call started.",
+        ]
+        assert text["text"] == "And?"
+        effects = {"lost a": 1, "last a": 1, "act a": 1}
+        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=2)

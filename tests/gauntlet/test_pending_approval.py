@@ -9,11 +9,12 @@ without having been asked again, or left their call without a result:
 - https://github.com/anomalyco/opencode/issues/29422
 """
 
+import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at, victims
 
-from detent import Closing, FaultKind, IllegalEventError
+from detent import ApprovalError, Closing, FaultKind, IllegalEventError, Tool, tool
 from detent.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
@@ -95,3 +96,146 @@ async def test_giving_up_while_a_question_is_open_closes_it(course: Course) -> N
         await chat.abandon()
         await course.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=1)
     assert "Not executed" in course.said(2)[0]["content"]
+
+
+def ask_more(course: Course) -> Tool:
+    """The tool `ask` of a next release, which would do something else."""
+
+    @tool(effect="ask", name="ask")
+    async def ask(what: str, everywhere: bool = True) -> str:
+        """Do something a person decides."""
+        course.note(f"ask {what} everywhere")
+        return f"did {what} everywhere"
+
+    return ask
+
+
+def ask_soon(course: Course) -> Tool:
+    """A tool about which a person has a minute to decide."""
+
+    @tool(effect="ask", approval_timeout=60)
+    async def ask(what: str) -> str:
+        """Do something a person decides, soon."""
+        course.note(f"ask {what}")
+        return f"did {what}"
+
+    return ask
+
+
+@asyncio_only
+@pytest.mark.parametrize("yes", [True, False])
+async def test_killed_and_updated_the_question_is_put_anew_about_what_would_run(
+    course: Course, yes: bool
+) -> None:
+    """The old yes runs nothing, neither the old thing nor the new one."""
+    course.script(call("ask", what="a"), "Fine.")
+    kill_at(course, "after CallAsked", "first")
+    async with course.open(tools=[ask_more(course)]) as chat:
+        assert chat.turn is not None
+        (shown,) = chat.turn.awaiting
+        with pytest.raises(ApprovalError):
+            await chat.approve(shown.id, digest=shown.digest)
+        assert course.effects == {}
+    async with course.open(tools=[ask_more(course)]) as chat:
+        assert chat.turn is not None
+        (waiting,) = chat.turn.awaiting
+        assert waiting.digest != shown.digest, "that it was put anew is on record"
+        if yes:
+            await chat.approve(waiting.id, digest=waiting.digest)
+        else:
+            await chat.deny(waiting.id)
+        await course.finish(
+            chat,
+            ended=CONFIRMED,
+            effects={"ask a everywhere": 1} if yes else {},
+            budget=2,
+        )
+
+
+@pytest.mark.parametrize("go_on", ["retry", "send", "deny"])
+async def test_a_question_that_nobody_answers_in_time_is_a_no_and_holds_nobody_up(
+    course: Course, go_on: str
+) -> None:
+    """The time runs while no process lives."""
+    tools = [*course.tools()[:2], ask_soon(course)]
+    course.script(reply(call("ask", what="a"), call("act", what="b")), "Fine.")
+    async with course.open(tools=tools) as chat:
+        turn = await chat.send("Go")
+        (waiting,) = turn.awaiting
+    await course.clock.sleep(61)
+    async with course.open(tools=tools) as chat:
+        if go_on != "deny":
+            with pytest.raises(ApprovalError):
+                await chat.approve(waiting.id, digest=waiting.digest)
+        match go_on:
+            case "retry":
+                await chat.retry()
+            case "send":
+                await chat.send("And?")
+            case _:
+                await chat.deny(waiting.id)
+        assert course.said(2)[0]["content"].startswith("Denied")
+        with pytest.raises(IllegalEventError):
+            await chat.approve(waiting.id)
+        await course.finish(chat, ended=CONFIRMED, effects={"act b": 1}, budget=2)
+
+
+async def test_a_yes_from_two_tabs_at_once_counts_once(course: Course) -> None:
+    course.script(call("ask", what="a"), "Fine.")
+    refused: list[str] = []
+    async with course.open() as chat:
+        turn = await chat.send("Go")
+        (waiting,) = turn.awaiting
+
+        async def tab() -> None:
+            try:
+                await chat.approve(waiting.id, digest=waiting.digest)
+            except IllegalEventError:
+                refused.append(waiting.id)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(tab)
+        assert len(refused) == 2
+        await course.finish(chat, ended=CONFIRMED, effects={"ask a": 1}, budget=2)
+
+
+async def test_a_record_from_between_two_answers_knows_the_first_and_asks_the_second(
+    course: Course,
+) -> None:
+    """What is decided is on record before anything runs."""
+    course.script(reply(call("ask", what="a"), call("ask", what="b")), "Fine.")
+    async with course.open() as chat:
+        turn = await chat.send("Go")
+        first, second = turn.awaiting
+        await chat.approve(first.id)
+        copied = course.copied("died")
+        await chat.deny(second.id)
+        assert course.effects == {"ask a": 1}
+        async with course.again("a", copied) as again:
+            assert again.turn is not None
+            assert [one.id for one in again.turn.awaiting] == [second.id]
+            with pytest.raises(IllegalEventError):
+                await again.approve(first.id)
+        await course.finish(chat, ended=CONFIRMED, effects={"ask a": 1}, budget=2)
+
+
+@pytest.mark.parametrize("yes", [True, False])
+async def test_what_is_said_while_a_question_waits_stands_behind_its_answer(
+    course: Course, yes: bool
+) -> None:
+    course.script(call("ask", what="a"), "Fine.")
+    async with course.open() as chat:
+        await chat.send("Go")
+        await chat.steer("but carefully", key="k")
+    async with course.open() as chat:
+        await chat.steer("but carefully", key="k")
+        assert chat.turn is not None
+        (waiting,) = chat.turn.awaiting
+        await (chat.approve if yes else chat.deny)(waiting.id)
+        result, text = course.said(2)
+        assert result["content"].startswith("did a" if yes else "Denied")
+        assert text["text"] == "but carefully"
+        await course.finish(
+            chat, ended=CONFIRMED, effects={"ask a": 1} if yes else {}, budget=2
+        )

@@ -14,8 +14,8 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at
 
-from detent import FaultKind, tool
-from detent.simulator import call
+from detent import FaultKind, Limits, Reconciled, Tool, tool
+from detent.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -94,3 +94,164 @@ async def test_a_cancelled_call_is_not_begun_again_and_keeps_its_key(
         assert turn.state is CONFIRMED
         assert len(keys) == 1
         await course.finish(chat, ended=CONFIRMED, effects={"pay 5": 1}, budget=2)
+
+
+def act_that_can_tell(course: Course, asked: list[str]) -> Tool:
+    """The tool `act` of a next process, which can look up what the last one did."""
+
+    async def look_up(key: str) -> object:
+        asked.append(key)
+        return "did a" if course.effects["act a"] else Reconciled.NOT_DONE
+
+    @tool(reconcile=look_up)
+    async def act(what: str) -> str:
+        """Do something that counts."""
+        course.note(f"act {what}")
+        return f"did {what}"
+
+    return act
+
+
+@asyncio_only
+@pytest.mark.parametrize(
+    ("point", "effects", "says", "again"),
+    [
+        ("in act", 0, "Not executed", "retry"),
+        ("in act", 0, "Not executed", "restart"),
+        ("after act", 1, "did a", "send"),
+        ("before CallClosed", 1, "did a", "restart"),
+    ],
+)
+async def test_killed_around_the_effect_the_truth_is_found_out_and_told(
+    course: Course, point: str, effects: int, says: str, again: str
+) -> None:
+    """Also by the process after next, where the first that came asked nobody."""
+    course.script(call("act", what="a"), "I see.")
+    kill_at(course, point, "first")
+    asked: list[str] = []
+    tools = [act_that_can_tell(course, asked)]
+    if again == "restart":
+        async with course.open(tools=tools) as chat:
+            assert asked == [], "opening asks nobody"
+    async with course.open(tools=tools) as chat:
+        turn = await (chat.send("And?") if again == "send" else chat.retry())
+        assert turn.state is CONFIRMED
+        assert says in course.said(2)[0]["content"]
+        assert len(asked) == 1
+        expected = {"act a": 1} if effects else {}
+        await course.finish(chat, ended=CONFIRMED, effects=expected, budget=2)
+    assert len(asked) == 1, "what was found out is on record"
+
+
+@asyncio_only
+@pytest.mark.parametrize(("point", "reads"), [("in look", 1), ("after look", 2)])
+async def test_killed_in_a_call_that_only_reads_it_is_read_again(
+    course: Course, point: str, reads: int
+) -> None:
+    course.script(call("look", path="a"), "Seen.")
+    kill_at(course, point, "first")
+    async with course.open() as chat:
+        turn = await chat.retry()
+        assert turn.state is CONFIRMED
+        assert course.said(2)[0]["content"] == "contents of a"
+        await course.finish(chat, ended=CONFIRMED, effects={"look a": reads}, budget=2)
+
+
+async def test_cancelled_while_it_is_found_out_it_is_told_as_unknown_for_good(
+    course: Course,
+) -> None:
+    """The call timed out after its effect; its tool is asked, and no answer comes."""
+    asked: list[str] = []
+    left = anyio.Event()
+
+    async def look_up(key: str) -> object:
+        asked.append(key)
+        if len(asked) == 1:
+            left.set()
+            await anyio.sleep_forever()
+        return "paid before"
+
+    @tool(timeout=0.05, reconcile=look_up)
+    async def pay(amount: int, idempotency_key: str) -> str:
+        """Pay, and never come back."""
+        course.note(f"pay {amount} as {idempotency_key}")
+        await anyio.sleep_forever()
+        return ""
+
+    course.script(call("pay", amount=5), "Paid.")
+    async with course.open(tools=[pay]) as chat:
+        async with anyio.create_task_group() as group:
+            group.start_soon(chat.send, "Go")
+            await left.wait()
+            group.cancel_scope.cancel()
+        assert chat.turn is not None
+        assert "outcome unknown" in str(chat.turn.calls[0].result)
+        turn = await chat.retry()
+        assert turn.state is CONFIRMED
+        assert asked == [asked[0]], "it was closed as unknown, and that stays so"
+        await course.finish(
+            chat, ended=CONFIRMED, effects={f"pay 5 as {asked[0]}": 1}, budget=2
+        )
+
+
+async def test_the_same_process_finds_out_about_a_call_past_its_time(
+    course: Course,
+) -> None:
+    paid: dict[str, str] = {}
+
+    @tool(
+        timeout=0.05,
+        grace=0.01,
+        reconcile=lambda key: paid.get(key, Reconciled.UNKNOWN),
+    )
+    async def pay(amount: int, idempotency_key: str) -> str:
+        """Pay, and never come back."""
+        course.note(f"pay {amount}")
+        paid[idempotency_key] = f"paid {amount}"
+        await anyio.sleep_forever()
+        return ""
+
+    course.script(reply(call("pay", amount=5), call("pay", amount=6)), "Paid.")
+    async with course.open(tools=[pay]) as chat:
+        turn = await chat.send("Go")
+        assert turn.state is CONFIRMED
+        assert [one["content"] for one in course.said(2)] == ["paid 5", "paid 6"]
+        assert ["is_error" in one for one in course.said(2)] == [False, False]
+        await course.finish(
+            chat, ended=CONFIRMED, effects={"pay 5": 1, "pay 6": 1}, budget=2
+        )
+
+
+async def test_a_model_that_asks_for_the_same_thing_over_and_over_is_stopped(
+    course: Course,
+) -> None:
+    """The guard counts on after a failure and in another process."""
+    limits = Limits(repeats_max=3)
+    course.script(*[call("act", what="a")] * 4, "Enough.", faults="401 @3")
+    async with course.open(limits=limits) as chat:
+        await chat.send("Go")
+        assert course.effects == {"act a": 2}
+    async with course.open(limits=limits) as chat:
+        turn = await chat.retry()
+        assert turn.text == "Enough."
+        (told,) = course.said(6)
+        assert "Not executed" in told["content"]
+        await course.finish(chat, ended=CONFIRMED, effects={"act a": 3}, budget=6)
+
+
+@asyncio_only
+async def test_killed_among_many_calls_the_turn_still_runs_no_more_than_it_may(
+    course: Course,
+) -> None:
+    """A call whose end nobody saw may have run: it counts."""
+    limits = Limits(calls_per_turn_max=2)
+    three = [call("act", what=name) for name in "abc"]
+    course.script(*three, "Enough.")
+    kill_at(course, "after act 2", "first")
+    async with course.open(limits=limits) as chat:
+        turn = await chat.retry()
+        assert turn.state is CONFIRMED
+        assert "Not executed" in course.said(4)[0]["content"]
+        await course.finish(
+            chat, ended=CONFIRMED, effects={"act a": 1, "act b": 1}, budget=4
+        )

@@ -16,7 +16,7 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at
 
-from detent import ConversationBusyError, FaultKind
+from detent import ConversationBusyError, FaultKind, tool
 from detent.journal import SQLiteStore
 from detent.journal.owner import Owner
 from detent.simulator import call
@@ -92,3 +92,51 @@ async def test_closing_never_queues_behind_what_hangs(course: Course) -> None:
         await course.finish(
             chat, ended=FaultKind.CANCELLED, effects={"hang a": 1}, budget=1
         )
+
+
+async def test_closing_never_waits_for_a_tool_that_does_not_listen(
+    course: Course,
+) -> None:
+    """The next process has the conversation; the late end writes nothing into it."""
+    let_go, over = anyio.Event(), anyio.Event()
+
+    @tool(grace=0.01)
+    async def deaf(what: str) -> str:
+        """Hear nothing."""
+        course.begun.set()
+        with anyio.CancelScope(shield=True):
+            await let_go.wait()
+        course.note(f"deaf {what}")
+        over.set()
+        return "done after all"
+
+    course.script(call("deaf", what="a"), "On we go.")
+    tools = [*course.tools(), deaf]
+    async with course.open(tools=tools) as chat:
+        await course.while_it_hangs(chat, "Go", chat.close)
+    async with course.open(tools=tools) as chat:
+        await chat.send("And?")
+        before = chat.snapshot
+        let_go.set()
+        await over.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert chat.snapshot is before
+        await course.finish(chat, ended=CONFIRMED, effects={"deaf a": 1}, budget=2)
+
+
+async def test_saying_something_never_queues_behind_what_runs(course: Course) -> None:
+    """It is on record when it returns, however long the turn goes on."""
+    course.script(call("hang", what="a"), "I see.")
+    async with course.open() as chat:
+
+        async def say() -> None:
+            assert await chat.steer("leave it")
+            copied = course.copied("meanwhile")
+            async with course.again("a", copied) as again:
+                assert len(again.snapshot.said) == 1
+            await chat.interrupt()
+
+        await course.while_it_hangs(chat, "Go", say)
+        await chat.retry()
+        assert course.said(2)[1]["text"] == "leave it"
+        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)

@@ -9,10 +9,18 @@ history that no request could be made from:
 - https://github.com/strands-agents/harness-sdk/issues/1069
 """
 
+import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import Closing, FaultKind, Tool, tool
+from detent import (
+    Closing,
+    CorrectableToolError,
+    FaultKind,
+    TerminalToolError,
+    Tool,
+    tool,
+)
 from detent.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
@@ -88,8 +96,6 @@ async def test_what_is_not_meant_to_be_caught_stops_the_turn_and_leaves_three_re
 
 
 async def test_a_tool_that_is_never_done_is_answered_in_time(course: Course) -> None:
-    import anyio
-
     @tool(timeout=0.02)
     async def forever(what: str) -> str:
         """Begin, and never end."""
@@ -128,3 +134,106 @@ async def test_a_turn_of_nothing_but_unknown_tools_runs_out_of_budget_not_of_his
     async with course.open(limits=Limits(requests_per_turn_max=3)) as chat:
         await chat.send("Go")
         await course.finish(chat, ended=FaultKind.BUDGET, effects={}, budget=3)
+
+
+def failing(course: Course) -> list[Tool]:
+    """A tool that says how to do better, and one that says that nothing helps."""
+
+    @tool
+    async def book(seats: int) -> str:
+        """Book seats."""
+        if seats > 2:
+            raise CorrectableToolError(f"{seats} is more than the 2 that are left")
+        course.note(f"book {seats}")
+        return f"booked {seats}"
+
+    @tool
+    async def pay(amount: int) -> str:
+        """Pay, with a card that is blocked."""
+        course.note(f"pay {amount}")
+        raise TerminalToolError("the card is blocked")
+
+    return [*course.tools(), book, pay]
+
+
+@pytest.mark.parametrize("go_on", ["retry", "send", "restart"])
+async def test_a_failure_that_ends_the_turn_leaves_every_call_its_result(
+    course: Course, go_on: str
+) -> None:
+    """And what was said meanwhile is not lost with it."""
+    course.script(
+        reply(call("pay", amount=5), call("act", what="a"), call("book", seats=9)),
+        "I see.",
+    )
+    async with course.open(tools=failing(course)) as chat:
+        await chat.steer("and hurry")
+        turn = await chat.send("Go")
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.TOOL
+        assert len(course.requests) == 1
+        await chat.steer("or leave it")
+        if go_on == "retry":
+            await chat.retry()
+        elif go_on == "send":
+            await chat.send("What now?")
+    async with course.open(tools=failing(course)) as chat:
+        if go_on == "restart":
+            await chat.retry()
+        *results, text = course.said(2)[:4]
+        assert [one["content"] for one in results] == [
+            "the card is blocked",
+            "did a",
+            "9 is more than the 2 that are left",
+        ]
+        assert text["text"] == "or leave it"
+        await course.finish(
+            chat, ended=CONFIRMED, effects={"pay 5": 1, "act a": 1}, budget=2
+        )
+
+
+async def test_a_failure_that_says_how_to_do_better_lets_the_model_do_better(
+    course: Course,
+) -> None:
+    course.script(call("book", seats=9), call("book", seats=2), "Booked.")
+    async with course.open(tools=failing(course)) as chat:
+        turn = await chat.send("Go")
+        assert [one.closing for one in turn.calls] == [Closing.ERROR, Closing.RESULT]
+        await course.finish(chat, ended=CONFIRMED, effects={"book 2": 1}, budget=3)
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_a_tool_that_does_not_even_stop_is_answered_in_time_too(
+    course: Course, done: bool
+) -> None:
+    """Its own end comes later, and is not taken for the end of any other call."""
+    let_go, over = anyio.Event(), anyio.Event()
+
+    @tool(timeout=0.02, grace=0.01)
+    async def deaf(what: str) -> str:
+        """Hear nothing."""
+        if what == "b":
+            course.note("deaf b")
+            return "did b"
+        try:
+            with anyio.CancelScope(shield=True):
+                await let_go.wait()
+            course.note(f"deaf {what}")
+            if not done:
+                raise TerminalToolError("too late")
+            return f"did {what}"
+        finally:
+            over.set()
+
+    course.script(call("deaf", what="a"), call("deaf", what="b"), "I see.")
+    async with course.open(tools=[deaf]) as chat:
+        turn = await chat.send("Go")
+        let_go.set()
+        await over.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert [one.closing for one in turn.calls] == [Closing.UNKNOWN, Closing.RESULT]
+        (first,), (second,) = course.said(2), course.said(3)
+        assert "outcome unknown" in first["content"]
+        assert second["content"] == "did b"
+        await course.finish(
+            chat, ended=CONFIRMED, effects={"deaf a": 1, "deaf b": 1}, budget=3
+        )

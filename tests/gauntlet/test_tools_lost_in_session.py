@@ -11,9 +11,10 @@ with errors instead of results, or had a call made again whose first one had lan
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
+from tests.gauntlet.processes import kill_at
 
-from detent import Closing, tool
+from detent import Closing, Tool, tool
 from detent.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
@@ -76,3 +77,51 @@ async def test_a_call_that_timed_out_is_not_made_again_by_anybody_but_the_model(
         await course.finish(chat, ended=CONFIRMED, effects={"remote a": 2}, budget=3)
     (told,) = course.said(2)
     assert "outcome unknown" in told["content"]
+
+
+@asyncio_only
+async def test_killed_in_a_call_whose_tool_did_not_come_back_its_end_is_unknown(
+    course: Course,
+) -> None:
+    """Nobody can find out any more, also when the tool is there again later."""
+    asked: list[str] = []
+
+    def look_up(key: str) -> object:
+        asked.append(key)
+        return "did a"
+
+    @tool(reconcile=look_up)
+    async def act(what: str) -> str:
+        """Do something that counts."""
+        course.note(f"act {what}")
+        return f"did {what}"
+
+    course.script(call("act", what="a"), "I see.")
+    kill_at(course, "after act", "first")
+    async with course.open(tools=None):
+        pass
+    tools: list[Tool] = [act]
+    async with course.open(tools=tools) as chat:
+        turn = await chat.retry()
+        assert turn.state is CONFIRMED
+        assert asked == []
+        assert "outcome unknown" in course.said(2)[0]["content"]
+        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+
+
+@pytest.mark.parametrize("yes", [True, False])
+async def test_a_question_about_a_tool_that_is_gone_can_be_answered_and_runs_nothing(
+    course: Course, yes: bool
+) -> None:
+    course.script(reply(call("ask", what="a"), call("ask", what="b")), "I see.")
+    async with course.open() as chat:
+        await chat.send("Go")
+    async with course.open(tools=None) as chat:
+        for _ in range(2):
+            assert chat.turn is not None
+            waiting = chat.turn.awaiting[0]
+            await (chat.approve if yes else chat.deny)(waiting.id)
+        results = course.said(2)
+        said = "There is no tool" if yes else "Denied"
+        assert [one["content"].startswith(said) for one in results] == [True, True]
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)

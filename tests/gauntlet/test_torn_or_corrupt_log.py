@@ -134,3 +134,35 @@ async def test_a_full_disk_refuses_the_input_and_loses_nothing(course: Course) -
         await chat.send("2")
         await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
     store.close()
+
+
+async def test_a_full_disk_refuses_what_is_said_and_it_can_be_said_again(
+    course: Course,
+) -> None:
+    """With the same key: what was refused was not said."""
+    course.script(call("hang", what="a"), "I see.")
+    made: list[sqlite3.Connection] = []
+
+    def connecting(uri: str) -> sqlite3.Connection:
+        made.append(connect(uri))
+        return made[-1]
+
+    store = SQLiteStore(course.store, connect=connecting)
+    word = "x" * 50_000
+    async with course.open(store=store) as chat:
+
+        async def say() -> None:
+            (pages,) = made[-1].execute("PRAGMA page_count").fetchone()
+            made[-1].execute(f"PRAGMA max_page_count = {pages + 2}")
+            with pytest.raises(JournalFullError):
+                await chat.steer(word, key="k")
+            assert chat.snapshot.said == ()
+            made[-1].execute("PRAGMA max_page_count = 1000000")
+            await chat.steer(word, key="k")
+            await chat.interrupt()
+
+        await course.while_it_hangs(chat, "Go", say)
+        await chat.retry()
+        assert [one.get("text") for one in course.said(2)] == [None, word]
+        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
+    store.close()

@@ -8,7 +8,7 @@ The engine, the SDK and the store are the real ones; only the points are put in 
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -36,6 +36,7 @@ class Spec:
         messages: What to say, each with itself as its key.
         stream: Watch the turns, so that replies are streamed.
         name: The conversation.
+        steers: What the user says, in order, while the call of `act` runs.
     """
 
     url: str
@@ -45,6 +46,7 @@ class Spec:
     messages: list[str]
     stream: bool = False
     name: str = "a"
+    steers: tuple[str, ...] = ()
 
 
 @final
@@ -135,7 +137,9 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def tools(points: Points, ledger: Path) -> list[Tool]:
+def tools(
+    points: Points, ledger: Path, speak: Callable[[], Awaitable[None]]
+) -> list[Tool]:
     """The laboratory's tools, writing into a file what they do."""
 
     def note(name: str, argument: str) -> None:
@@ -152,7 +156,8 @@ def tools(points: Points, ledger: Path) -> list[Tool]:
 
     @tool(effect="once")
     async def act(what: str) -> str:
-        """Do something that counts."""
+        """Do something that counts, while the user speaks."""
+        await speak()
         note("act", what)
         return f"did {what}"
 
@@ -177,13 +182,20 @@ async def converse(spec: Spec) -> None:
     points = Points(spec.point)
     client: Any = anthropic.AsyncAnthropic(api_key="test", base_url=spec.url)
     store = SQLiteStore(spec.store)
+    chats: list[Conversation] = []
+
+    async def speak() -> None:
+        for text in spec.steers:
+            await chats[0].steer(text, key=text)
+
     try:
         async with Conversation.open(
             spec.name,
             store=WatchedStore(store, points),
             client=client,
-            tools=tools(points, Path(spec.ledger)),
+            tools=tools(points, Path(spec.ledger), speak),
         ) as chat:
+            chats.append(chat)
             say(f"open {len(chat.history)}")
             for message in spec.messages:
                 if spec.stream:

@@ -1,12 +1,16 @@
 """Random conversations on the real engine, the real SDK and the strict simulator.
 
 Whatever is thrown at a conversation, in whatever order people use it: the next ordinary
-message is confirmed, a new process finds the same, and nothing illegal ever left.
+message is confirmed, a new process finds the same, and nothing illegal ever left. What was
+said meanwhile is said once, in order, and what was paid for was paid for once.
 """
 
+import json
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -14,7 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.lab import Lab
 
-from detent import Conversation, IllegalEventError, RetryPolicy, TurnState
+from detent import (
+    Conversation,
+    CorrectableToolError,
+    IllegalEventError,
+    RetryPolicy,
+    TerminalToolError,
+    Tool,
+    TurnState,
+    tool,
+)
 from detent.journal import MemoryStore
 from detent.ports import Entry, Journal, Listing, Store
 from detent.simulator import (
@@ -24,9 +37,14 @@ from detent.simulator import (
     Seeded,
     Simulator,
     Text,
+    call,
     parse_faults,
 )
+from detent.tools.execution import Ending, Run
 from detent_states.call import CallState
+from detent_states.reply import ToolUse
+from detent_states.snapshot import Turn
+from detent_states.steering import with_said
 
 FAULTS = (
     "429 retry-after=1",
@@ -67,6 +85,10 @@ CALLS = (
     (Call("ask", {"what": "c"}),),
     (Call("nobody", {}),),
     (Call("look", {"wrong": 1}),),
+    (Call("pay", {}), Call("act", {"what": "d"})),
+    (Call("slip", {}),),
+    (Call("quit", {}), Call("look", {"path": "e"})),
+    (Call("speak", {}), Call("speak", {})),
 )
 MOVES = (
     "send",
@@ -80,6 +102,9 @@ MOVES = (
     "fork",
     "reopen",
     "cancel",
+    "steer",
+    "steer",
+    "stop",
 )
 
 CHANCES = 12
@@ -97,13 +122,63 @@ faults = st.lists(
 ).map(lambda found: ", ".join(f"{fault} @{at}" for fault, at in found))
 
 
+def more_tools(lab: Lab, chats: list[Conversation]) -> list[Tool]:
+    """One whose end is never seen, two that fail, one during which the user speaks."""
+
+    @tool(timeout=0.001, grace=0.001, reconcile=lambda key: f"paid as {key}")
+    async def pay(idempotency_key: str) -> str:
+        """Pay, and never come back."""
+        lab.ran.append(f"pay {idempotency_key}")
+        await anyio.sleep_forever()
+        return ""
+
+    @tool
+    async def slip() -> str:
+        """Fail in a way that can be mended."""
+        raise CorrectableToolError("not like that")
+
+    @tool
+    async def quit() -> str:
+        """Fail in a way that ends the turn."""
+        raise TerminalToolError("it is over")
+
+    @tool(effect="safe")
+    async def speak() -> str:
+        """Work while the user speaks."""
+        await steer(chats[-1], lab)
+        return "worked"
+
+    return [pay, slip, quit, speak]
+
+
+WORD = "word "
+
+
+async def steer(chat: Conversation, lab: Lab) -> None:
+    """Say the next word."""
+    number = sum(line.startswith(WORD) for line in lab.ran)
+    lab.ran.append(f"{WORD}{number}")
+    await chat.steer(f"{WORD}{number}")
+
+
+def heard(chat: Conversation) -> list[int]:
+    """The words that were answered, and then those that wait, by number."""
+    wires = [*(one.user for one in chat.history), *chat.snapshot.said]
+    blocks = [block for wire in wires for block in json.loads(b"[" + wire + b"]")]
+    texts = [str(block.get("text", "")) for block in blocks]
+    return [int(text.split()[1]) for text in texts if text.startswith(WORD)]
+
+
 def opened(lab: Lab, name: str, store: Store | None = None) -> Conversation:
-    return lab.open(
+    chats: list[Conversation] = []
+    chat = lab.open(
         name,
         store=store or lab.store,
-        tools=lab.tools()[:3],
+        tools=[*lab.tools()[:3], *more_tools(lab, chats)],
         retry=RetryPolicy(attempts_max=3),
     )
+    chats.append(chat)
+    return chat
 
 
 async def do(chat: Conversation, lab: Lab, move: str, number: int) -> None:
@@ -130,6 +205,11 @@ async def do(chat: Conversation, lab: Lab, move: str, number: int) -> None:
         case "fork":
             async with chat.fork(f"fork {number}") as other:
                 await other.send("elsewhere")
+        case "steer":
+            await steer(chat, lab)
+        case "stop":
+            async for _ in chat.stream(f"message {number}"):
+                await chat.interrupt()
         case "cancel":
             with anyio.move_on_after(0):
                 await chat.send(f"message {number}")
@@ -156,11 +236,16 @@ async def play(lab: Lab, moves: list[str], store: Store | None = None) -> None:
             if move != "rewind":
                 assert chat.history.wires()[: len(before)] == before
             settled(chat)
+            words = heard(chat)
+            assert words == sorted(set(words)), "each is said once, in order"
         turn = await chat.send("And now?")
         for _ in range(CHANCES):
             if turn.state is not TurnState.CONFIRMED:
                 turn = await chat.send("And now?")
         assert turn.state is TurnState.CONFIRMED, f"stuck: {turn.fault}"
+        assert chat.snapshot.said == (), "nothing waits behind an answer"
+        paid = [line for line in lab.ran if line.startswith("pay ")]
+        assert len(paid) == len(set(paid)), "paid once for each key"
         last = chat.snapshot
     finally:
         await chat.close()
@@ -253,3 +338,35 @@ def test_the_check_finds_a_body_that_must_not_leave(tmp_path: Path) -> None:
 
     with pytest.raises(AssertionError):
         anyio.run(spoiled)
+
+
+def test_the_check_finds_words_that_are_said_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: what goes along is not counted, so it waits on, and goes along again."""
+
+    def for_ever(turn: Turn, said: tuple[bytes, ...]) -> dict[str, Any]:
+        return {**with_said(turn, said), "taken": turn.taken}
+
+    lab = Lab(tmp_path)
+    lab.script(call("speak"), "One.")
+    monkeypatch.setattr(import_module("detent_states.step"), "with_said", for_ever)
+
+    with pytest.raises(AssertionError, match="each is said once"):
+        anyio.run(play, lab, ["send"])
+
+
+def test_the_check_finds_a_call_that_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: a call whose end was not seen is run again instead of asked about."""
+
+    async def run(tool: Tool, use: ToolUse, key: str, bytes_max: int) -> Ending:
+        return await Run(tool, use, key, bytes_max).wait()
+
+    lab = Lab(tmp_path)
+    lab.script(call("pay"), "One.", "Two.")
+    monkeypatch.setattr(import_module("detent.calling"), "reconcile", run)
+
+    with pytest.raises(AssertionError, match="paid once for each key"):
+        anyio.run(play, lab, ["send"])

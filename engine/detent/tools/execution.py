@@ -172,20 +172,20 @@ async def reconcile(
     if tool.reconcile is None:
         return unknown
     value: object = Reconciled.UNKNOWN
+    own = tool.output_bytes_max
+    most = own if bytes_max is None else min(own, bytes_max)
     try:
         with anyio.move_on_after(tool.timeout_seconds):
             value = await _called(tool.reconcile, key)
+        if value is Reconciled.NOT_DONE:
+            return Ending(Closing.NOT_EXECUTED, closed_result(use.id, NOT_DONE))
+        if value is Reconciled.UNKNOWN:
+            return unknown
+        result, output = fit_result(use.id, value, bytes_max=most)
     except CorrectableToolError as error:
         return _error(use, str(error))
-    except Exception:  # noqa: BLE001 - who cannot tell has not told
+    except (Exception, SystemExit):  # noqa: BLE001 - who cannot tell has not told
         return unknown
-    if value is Reconciled.NOT_DONE:
-        return Ending(Closing.NOT_EXECUTED, closed_result(use.id, NOT_DONE))
-    if value is Reconciled.UNKNOWN:
-        return unknown
-    own = tool.output_bytes_max
-    most = own if bytes_max is None else min(own, bytes_max)
-    result, output = fit_result(use.id, value, bytes_max=most)
     return Ending(Closing.RESULT, result, output)
 
 
