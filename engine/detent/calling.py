@@ -53,12 +53,12 @@ class Caller:
             for index, call in enumerate(ready):
                 group.start_soon(self._run_one, call, limiter, index < at_once)
         error, self._error = self._error, None
-        if error is not None:
-            raise error
         if self._stops:
             turn = self._driver.turn
             fault = Fault(FaultKind.TOOL, self._stops)
             self._driver.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
+        if error is not None:
+            raise error
 
     async def _ready(self, call: Call, before: int) -> Call | None:
         """The call if it may start now, with so many before it; else it was closed, or a

@@ -13,15 +13,17 @@ from tests.engine.lab import Lab, lab
 from detent import (
     Closing,
     Conversation,
+    FaultKind,
     JournalError,
     JournalFullError,
+    TerminalToolError,
     Tool,
     TurnState,
     tool,
 )
 from detent.journal import MemoryStore
 from detent.ports import Journal
-from detent.simulator import call
+from detent.simulator import call, reply
 from detent_states.events import CallClosed, Event
 
 __all__ = ["lab"]
@@ -193,6 +195,43 @@ async def test_a_call_whose_end_was_not_seen_survives_a_failed_append_too(
     assert history.count("and this") in ((1,) if said else (0, 1))
     async with lab.open(store=store, tools=[slow]) as chat:
         assert json.dumps(chat.messages) == history
+
+
+@pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
+@pytest.mark.parametrize("at", range(2, 6))
+async def test_a_terminal_failure_stops_the_turn_also_where_the_journal_fails(
+    lab: Lab, at: int, doubt: str | None
+) -> None:
+    store = FaultyStore()
+    store.fail_at, store.doubt = at, doubt
+
+    @tool
+    async def log_in() -> str:
+        """Log in."""
+        lab.ran.append("log in")
+        raise TerminalToolError("the account is locked")
+
+    two = reply(call("log_in"), call("act", what="a"))
+    lab.script(two, "I see.", "I see.")
+    async with lab.open(store=store, tools=[*lab.tools(), log_in]) as chat:
+        for _ in range(4):
+            try:
+                turn = await chat.send("first", key="first")
+            except JournalError:
+                if lab.ran.count("log in"):
+                    break
+                continue
+            break
+        assert chat.turn is not None
+        turn = chat.turn
+        if lab.ran.count("log in"):
+            assert turn.fault is not None
+            assert turn.fault.kind is FaultKind.TOOL
+            assert len(lab.bodies) == 1, "the model was not asked again"
+        last = await chat.send("last")
+        assert last.state is TurnState.CONFIRMED
+    assert lab.ran.count("log in") <= 1
+    assert lab.ran.count("act a") <= 1
 
 
 async def test_a_confirmed_reply_is_kept_in_memory_until_it_is_durable(

@@ -197,6 +197,34 @@ async def test_a_tool_that_fails_because_it_is_stopped_has_an_unknown_outcome(
             assert chat.turn.calls[0].closing is Closing.UNKNOWN
 
 
+async def test_who_finds_out_and_does_not_listen_holds_nobody_up_either(
+    lab: Lab,
+) -> None:
+    begun, let_go = anyio.Event(), anyio.Event()
+
+    async def ask_around(_: str) -> str:
+        begun.set()
+        with anyio.CancelScope(shield=True):
+            await let_go.wait()
+        return "done after all"
+
+    @tool(timeout=0.01, grace=0.01, reconcile=ask_around)
+    async def slow() -> str:
+        """Take too long."""
+        await anyio.sleep_forever()
+        return ""
+
+    lab.script(call("slow"), "Good.")
+    with anyio.fail_after(GUARD_SECONDS):
+        async with lab.open(tools=[slow]) as chat:
+            turn = await chat.send("Go")
+            let_go.set()
+
+            assert begun.is_set()
+            assert turn.text == "Good."
+            assert turn.calls[0].closing is Closing.UNKNOWN
+
+
 STATES = ("pending", "sent", "failed", "confirmed", "compacting")
 ENGINE_SECONDS = 0.1
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, final
 
-import anyio
 import anyio.to_thread
 import attrs
 
-from detent.background import spawn
+from detent.background import Aside
 from detent.errors import CorrectableToolError, TerminalToolError
 from detent.tools.definition import KEY_PARAMETER, Reconciled, Tool
 from detent.tools.results import fit_result
@@ -58,10 +57,7 @@ def unusable(use: ToolUse, tool: Tool | None) -> Ending | None:
 
 @final
 class Run:
-    """One run of a tool, in a task of its own: whoever waits for it can leave.
-
-    So a tool that does not listen when it is cancelled holds nobody up longer than its
-    grace time: it is left to itself, and its call is told as one whose end was not seen.
+    """One run of a tool.
 
     Args:
         tool: The tool.
@@ -75,14 +71,11 @@ class Run:
     ) -> None:
         self._tool = tool
         self._use = use
-        own = tool.output_bytes_max
-        self._bytes_max = own if bytes_max is None else min(own, bytes_max)
+        self._bytes_max = _least(tool, bytes_max)
         self._given: dict[str, Any] = dict(use.input or {})
         if tool.takes_key:
             self._given[KEY_PARAMETER] = key
-        self._scope = anyio.CancelScope()
-        self._done = anyio.Event()
-        self._raised: BaseException | None = None
+        self._aside = Aside(self._work, tool.grace_seconds)
         self.ending: Ending | None = None
         """How it ended, as far as that was seen."""
 
@@ -93,29 +86,13 @@ class Run:
         then says what was seen nevertheless: a tool that finishes within its grace time
         has finished.
         """
-        spawn(self._work)
-        try:
-            with anyio.move_on_after(self._tool.timeout_seconds):
-                await self._done.wait()
-        finally:
-            if not self._done.is_set():
-                await self._stop()
-        if self._raised is not None:
-            raise self._raised
+        await self._aside.wait(self._tool.timeout_seconds)
         if self.ending is None:
             self.ending = _timed_out(self._tool, self._use)
         return self.ending
 
     async def _work(self) -> None:
-        try:
-            with self._scope:
-                self.ending = await self._attempt()
-        except anyio.get_cancelled_exc_class():
-            raise  # the loop itself is being closed
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            self._raised = error
-        finally:
-            self._done.set()
+        self.ending = await self._attempt()
 
     async def _attempt(self) -> Ending | None:
         tool, use = self._tool, self._use
@@ -133,17 +110,10 @@ class Run:
         except CorrectableToolError as error:
             return _error(use, str(error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure is a result
-            if self._scope.cancel_called:
+            if self._aside.stopped:
                 return None  # it failed because it was stopped: nobody knows how far
             return _error(use, _explain(tool, error))
         return Ending(Closing.RESULT, result, output)
-
-    async def _stop(self) -> None:
-        """Cancel it, and give it its grace time to come to an end."""
-        self._scope.cancel()
-        with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(self._tool.grace_seconds):
-                await self._done.wait()
 
 
 async def run_tool(tool: Tool, use: ToolUse, key: str) -> Ending:
@@ -171,22 +141,30 @@ async def reconcile(
     unknown = Ending(Closing.UNKNOWN, closed_result(use.id, UNKNOWN))
     if tool.reconcile is None:
         return unknown
-    value: object = Reconciled.UNKNOWN
-    own = tool.output_bytes_max
-    most = own if bytes_max is None else min(own, bytes_max)
+    asked, found = tool.reconcile, list[object]()
+
+    async def ask() -> None:
+        found.append(await _called(asked, key))
+
     try:
-        with anyio.move_on_after(tool.timeout_seconds):
-            value = await _called(tool.reconcile, key)
+        await Aside(ask, tool.grace_seconds).wait(tool.timeout_seconds)
+        value = found[0] if found else Reconciled.UNKNOWN
         if value is Reconciled.NOT_DONE:
             return Ending(Closing.NOT_EXECUTED, closed_result(use.id, NOT_DONE))
         if value is Reconciled.UNKNOWN:
             return unknown
-        result, output = fit_result(use.id, value, bytes_max=most)
+        result, output = fit_result(use.id, value, bytes_max=_least(tool, bytes_max))
     except CorrectableToolError as error:
         return _error(use, str(error))
     except (Exception, SystemExit):  # noqa: BLE001 - who cannot tell has not told
         return unknown
     return Ending(Closing.RESULT, result, output)
+
+
+def _least(tool: Tool, bytes_max: int | None) -> int:
+    """How long a result may be."""
+    own = tool.output_bytes_max
+    return own if bytes_max is None else min(own, bytes_max)
 
 
 async def _called(asked: Callable[[str], Any], key: str) -> object:
