@@ -197,7 +197,9 @@ class Player:
         """Say yes: to another question, to this one, and to this one again."""
         world, chat = self.world, self.world.chat
         before, ran = chat.snapshot, world.ledger.copy()
-        late = asked.expires is not None and world.clock.now() >= asked.expires
+        waiting, now = chat.turn.awaiting if chat.turn else (), world.clock.now()
+        over = [one.id for one in waiting if one.expires and now >= one.expires]
+        late = asked.id in over
         for digest in (asked.digest,) if late else ("another", asked.digest):
             try:
                 await chat.approve(asked.id, digest=digest)
@@ -205,7 +207,9 @@ class Player:
                 refused = late or digest != asked.digest
                 hold(refused, "a yes in time counts", error)
                 hold(world.ledger == ran, "a yes that is refused runs nothing", error)
-                hold(late or chat.snapshot == before, "a wrong yes changes nothing")
+                same = chat.snapshot == before
+                # What is over is denied as soon as anybody looks, whatever he says.
+                hold(same or bool(over), "a wrong yes changes nothing")
             else:
                 right = digest == asked.digest and not late
                 hold(right, "a yes is for one question and in time", digest)

@@ -67,6 +67,9 @@ FOUND = (
     # A summary that could not be had, and was not to be asked for again, was the end.
     "seed=6219 / halt kettle 1, long cedar, send ember, long lantern /"
     " limit context_window=5000, 503 x-should-retry=false times 8 on compaction",
+    # Of two questions one was over, and was denied when the other was answered.
+    "seed=7142 threads=auto tools=settle+soon+lag+slip+deaf /"
+    " send meadow, wait 301, approve / ",
     # The server failed for ever at what was said, in the past and in an open turn.
     "seed=5320 threads=on cache=1h moody=1 / send orchard /"
     " 500 forever body=orchard at t=3",
