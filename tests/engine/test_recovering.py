@@ -212,6 +212,7 @@ async def test_an_optional_field_is_left_out_once_it_is_named_and_stays_out(
         "One.",
         "Two.",
         "Three.",
+        "Four.",
         faults='400 message="metadata: not today" @2 body="user_id"',
     )
     async with lab.open(settings={"metadata": {"user_id": "u"}}) as chat:

@@ -15,10 +15,11 @@ from typing import Any, final
 import anthropic
 import anyio
 import attrs
+from tests.around import JournalAround, StoreAround
 
 from detent import Conversation, DetentError, Tool, tool
 from detent.journal import SQLiteStore
-from detent.ports import Entry, Journal, Listing
+from detent.ports import Journal
 from detent_states.events import Event
 
 
@@ -68,67 +69,33 @@ class Points:
 
 
 @final
-class WatchedJournal:
+class WatchedJournal(JournalAround):
     """The real journal, with a point before and after each event of an append."""
 
     def __init__(self, inner: Journal, points: Points) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._points = points
-
-    @property
-    def name(self) -> str:
-        """As the journal."""
-        return self._inner.name
-
-    @property
-    def sequence(self) -> int:
-        """As the journal."""
-        return self._inner.sequence
 
     def append(self, events: Sequence[Event]) -> None:
         """As the journal, between its points."""
         for event in events:
             self._points.at(f"before {type(event).__name__}")
-        self._inner.append(events)
+        self.inner.append(events)
         for event in events:
             self._points.at(f"after {type(event).__name__}")
 
-    def entries(self, after: int = 0) -> Sequence[Entry]:
-        """As the journal."""
-        return self._inner.entries(after)
-
-    def close(self) -> None:
-        """As the journal."""
-        self._inner.close()
-
 
 @final
-class WatchedStore:
+class WatchedStore(StoreAround):
     """The real store, whose journals have points."""
 
     def __init__(self, inner: SQLiteStore, points: Points) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._points = points
 
     def open(self, name: str) -> Journal:
         """As the store."""
-        return WatchedJournal(self._inner.open(name), self._points)
-
-    def read(self, name: str) -> Sequence[Entry]:
-        """As the store."""
-        return self._inner.read(name)
-
-    def fork(self, parent: str, name: str, sequence: int) -> None:
-        """As the store."""
-        self._inner.fork(parent, name, sequence)
-
-    def conversations(self) -> Sequence[Listing]:
-        """As the store."""
-        return self._inner.conversations()
-
-    def close(self) -> None:
-        """As the store."""
-        self._inner.close()
+        return WatchedJournal(self.inner.open(name), self._points)
 
 
 def say(line: str) -> None:
@@ -156,7 +123,7 @@ def tools(
 
     @tool(effect="once")
     async def act(what: str) -> str:
-        """Do something that counts, while the user speaks."""
+        """Do something that counts."""
         await speak()
         note("act", what)
         return f"did {what}"
