@@ -38,7 +38,7 @@ class Caller:
 
         What a person has to decide about is left to wait.
         """
-        self._stops = ""
+        self._stops, self._error = "", None  # a run that was stopped may have left some
         ready: list[Call] = []
         for call in self._driver.turn.open_calls:
             may_run = await self._ready(call, len(ready))
