@@ -311,7 +311,7 @@ def record(path: Path) -> object:
         (no_folder, JournalError, "check that its folder exists"),
         (a_folder, JournalError, "is not a regular file"),
         (garbage, JournalVersionError, "is no database at all"),
-        (newer, JournalVersionError, "use the detent that wrote it"),
+        (newer, JournalVersionError, "upgrade detent; the file was not"),
         (damaged, JournalCorruptError, "is not what its hash says"),
         (shortened, JournalCorruptError, "journal was truncated"),
     ],

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from sqlite3 import Connection
 from typing import Any, Final
 
-from detent.journal import database
+import attrs
+
+from detent.journal import database, formats
 from detent.journal.handle import SQLiteJournal
 from detent_states.events import Event
 
@@ -75,6 +77,20 @@ def _checkpointing() -> None:
     patient.write_again = write_again
 
 
+def _half_an_upgrade() -> None:
+    """The tables are committed before the file says that it has another format."""
+    upgrade = formats.FORMATS[1].upgrade
+    assert upgrade is not None
+
+    def in_parts(connection: Connection, may_write: Any) -> None:
+        upgrade(connection, may_write)
+        connection.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+
+    known: Any = formats.FORMATS
+    known[1] = attrs.evolve(known[1], upgrade=in_parts)
+
+
 BUGS: Final[dict[str, Callable[[], None]]] = {
     "unsynced": _unsynced,
     "early": _early,
@@ -82,6 +98,7 @@ BUGS: Final[dict[str, Callable[[], None]]] = {
     "hopeful": _hopeful,
     "trusting": _trusting,
     "checkpointing": _checkpointing,
+    "half an upgrade": _half_an_upgrade,
 }
 
 

@@ -5,6 +5,7 @@ in its own transaction: that question, not the clock and not the process table, 
 keeps a writer that woke up late from writing.
 """
 
+import time
 from collections.abc import Callable
 from sqlite3 import Connection
 from typing import Final, TypeAlias
@@ -37,14 +38,14 @@ def acquire(
         ConversationBusyError: Somebody alive holds it.
     """
     found = connection.execute(
-        "SELECT state, epoch, host, pid, started, boot, expires FROM lease"
+        "SELECT state, epoch, host, pid, started, boot, namespace, expires FROM lease"
         " WHERE conversation = ?",
         (conversation,),
     ).fetchone()
     epoch = 1
     if found is not None:
-        state, last, host, pid, started, boot, expires = found
-        holder = Owner(host, pid, started, boot)
+        state, last, host, pid, started, boot, namespace, expires = found
+        holder = Owner(host, pid, started, boot, namespace)
         if state == "held" and not gone(last, holder, expires):
             raise ConversationBusyError(
                 place(name),
@@ -54,8 +55,9 @@ def acquire(
         epoch = last + 1
     connection.execute(
         "INSERT OR REPLACE INTO lease"
-        " (conversation, state, epoch, host, pid, started, boot, expires)"
-        " VALUES (?, 'held', ?, ?, ?, ?, ?, ?)",
+        " (conversation, state, epoch, host, pid, started, boot, namespace, expires,"
+        " expires_up)"
+        " VALUES (?, 'held', ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             conversation,
             epoch,
@@ -63,7 +65,9 @@ def acquire(
             me.pid,
             me.started,
             me.boot,
+            me.namespace,
             now + LEASE_SECONDS,
+            time.monotonic() + LEASE_SECONDS,
         ),
     )
     return epoch

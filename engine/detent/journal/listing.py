@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 from detent.errors import JournalError, JournalVersionError
 from detent.journal import schema
 from detent.journal.chain import SEQUENCE_BITS, SEQUENCE_MAX
+from detent.journal.formats import FORMATS
 from detent.journal.owner import Owner, is_gone
 from detent.journal.records import demand_listed
 from detent.journal.trouble import SQLiteTrouble, translate
@@ -36,9 +37,7 @@ _LIST: Final = (
     "SELECT c.id, c.name, c.parent, p.name, c.fork_sequence,"
     f" (SELECT e.sequence FROM entry AS e WHERE {_RANGE} ORDER BY e.key DESC LIMIT 1),"
     f" (SELECT e.at_ms FROM entry AS e WHERE {_RANGE} ORDER BY e.key DESC LIMIT 1),"
-    " coalesce(l.state, 'free'), coalesce(l.epoch, 0), coalesce(l.host, ''),"
-    " coalesce(l.pid, 0), coalesce(l.started, ''), coalesce(l.boot, ''),"
-    " coalesce(l.expires, 0.0)"
+    " coalesce(l.state, 'free'), coalesce(l.epoch, 0), {lease}"
     " FROM conversation AS c LEFT JOIN conversation AS p ON p.id = c.parent"
     " LEFT JOIN lease AS l ON l.conversation = c.id ORDER BY c.id"
 )
@@ -65,13 +64,15 @@ def listings(
     """
     found: list[Listing] = []
     with schema.reading(connection):
-        rows = connection.execute(_LIST).fetchall()
+        application, version = schema.identity(connection)
+        schema.refuse(application, version, where)
+        rows = connection.execute(_LIST.format(lease=FORMATS[version].lease)).fetchall()
         demand_listed(noted, rows, where)
         forks = {row[0]: (row[2], row[4]) for row in rows}
         for number, name, _, parent, begins, end, at_ms, state, epoch, *lease in rows:
-            holder, expires = Owner(*lease[:4]), lease[4]
             held = state == "held"
-            dead = held and gone(number, epoch, holder, expires)
+            holder = Owner(*lease[:5]) if held else None
+            dead = holder is not None and gone(number, epoch, holder, lease[5])
             found.append(
                 Listing(
                     name,

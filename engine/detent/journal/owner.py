@@ -24,18 +24,23 @@ class Owner:
         started: When the process started, in the system's own count; empty where the
             system does not say.
         boot: Which boot of the host; empty where the system does not say.
+        namespace: Which process numbers its own is one of, because two containers have
+            a process 1 each; empty where the system does not say.
     """
 
     host: str
     pid: int
     started: str
     boot: str
+    namespace: str = ""
 
     @classmethod
     def current(cls) -> "Owner":
         """This process."""
         pid = os.getpid()
-        return cls(socket.gethostname(), pid, _started(pid) or "", _boot())
+        return cls(
+            socket.gethostname(), pid, _started(pid) or "", _boot(), _namespace()
+        )
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -58,6 +63,20 @@ def is_gone(holder: Owner, here: Owner, expired: bool) -> bool:
     if holder.boot != here.boot:
         return True
     return not _lives(holder.pid, holder.started)
+
+
+def may_write(holder: Owner, here: Owner, expired: bool) -> bool:
+    """True if a holder that an older detent wrote down may still append. It did not say
+    its namespace, and it renewed its lease with its appends only.
+
+    Args:
+        holder: Who took the lease.
+        here: Who asks.
+        expired: Whether the lease's time is over.
+    """
+    if holder.host != here.host:
+        return not expired
+    return holder.boot == here.boot and _lives(holder.pid, holder.started)
 
 
 def _lives(pid: int, started: str) -> bool:
@@ -103,5 +122,12 @@ def _ended(pid: int) -> bool:
 def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""

@@ -1,8 +1,8 @@
-"""The tables of a store, and the check that a file has exactly these.
+"""The check that a file is a store of a format that is known, and nothing else.
 
 A file is only used if its application id, its version and the text of every table,
-index, trigger and view in it are what is written here. A newer store, somebody else's
-database or one with a trigger slipped in is refused before anything is written.
+index, trigger and view in it are those of one of `FORMATS`. A newer store, somebody
+else's database or one with a trigger slipped in is refused before anything is written.
 """
 
 from collections.abc import Generator
@@ -11,82 +11,14 @@ from sqlite3 import Connection
 from typing import Final
 
 from detent.errors import JournalCorruptError, JournalVersionError
-from detent.journal.chain import REMEDY, SEQUENCE_BITS, SEQUENCE_MAX
-from detent.journal.codec import FORMAT, KINDS
-from detent_states.writer import WriterState
+from detent.journal.chain import REMEDY
+from detent.journal.formats import FORMATS, NEWEST, OLDEST, MayWrite
 
 APPLICATION_ID: Final = 0x64746E74
 """The bytes `dtnt`, in the header of every store."""
 
-VERSION: Final = FORMAT
-"""Version of the tables and of what is written in them."""
-
-_KINDS = ", ".join(f"'{kind}'" for kind in KINDS)
-_LEASES = f"'{WriterState.FREE.value}', '{WriterState.HELD.value}'"
-
-# `entry` is one tree in the order of conversation and sequence: a conversation is read
-# in one sweep, and an append touches the end of its range and no second index. The key
-# is unique by being the primary key; conversation and sequence are computed from it.
-_TABLES: Final = (
-    """\
-CREATE TABLE store (
-  id BLOB NOT NULL CHECK (length(id) = 16)
-) STRICT""",
-    """\
-CREATE TABLE conversation (
-  id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 2147483647),
-  name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
-  parent INTEGER REFERENCES conversation (id) CHECK (parent < id),
-  fork_sequence INTEGER CHECK (fork_sequence >= 1),
-  fork_hash BLOB CHECK (length(fork_hash) = 32),
-  CHECK ((parent IS NULL) = (fork_sequence IS NULL)),
-  CHECK ((parent IS NULL) = (fork_hash IS NULL))
-) STRICT""",
-    f"""\
-CREATE TABLE lease (
-  conversation INTEGER PRIMARY KEY REFERENCES conversation (id),
-  state TEXT NOT NULL CHECK (state IN ({_LEASES})),
-  epoch INTEGER NOT NULL CHECK (epoch >= 1),
-  host TEXT NOT NULL,
-  pid INTEGER NOT NULL,
-  started TEXT NOT NULL,
-  boot TEXT NOT NULL,
-  expires REAL NOT NULL
-) STRICT""",
-    f"""\
-CREATE TABLE entry (
-  key INTEGER PRIMARY KEY,
-  epoch INTEGER NOT NULL CHECK (epoch >= 1),
-  at_ms INTEGER NOT NULL CHECK (at_ms >= 0),
-  kind TEXT NOT NULL CHECK (kind IN ({_KINDS})),
-  turn INTEGER NOT NULL CHECK (turn >= 0),
-  attempt INTEGER NOT NULL CHECK (attempt >= 0),
-  meta BLOB NOT NULL,
-  body BLOB NOT NULL,
-  extra BLOB NOT NULL,
-  hash BLOB NOT NULL CHECK (length(hash) = 32),
-  conversation INTEGER NOT NULL GENERATED ALWAYS AS (key >> {SEQUENCE_BITS}) VIRTUAL
-    REFERENCES conversation (id),
-  sequence INTEGER NOT NULL GENERATED ALWAYS AS (key & {SEQUENCE_MAX}) VIRTUAL
-    CHECK (sequence >= 1)
-) STRICT""",
-    """\
-CREATE VIEW journal AS
-  SELECT c.name AS conversation, e.sequence, e.epoch,
-    strftime('%Y-%m-%dT%H:%M:%fZ', e.at_ms / 1000.0, 'unixepoch') AS at,
-    e.kind, e.turn, e.attempt,
-    CAST(e.meta AS TEXT) AS meta, CAST(e.body AS TEXT) AS body,
-    CAST(e.extra AS TEXT) AS extra, lower(hex(e.hash)) AS hash
-  FROM entry AS e JOIN conversation AS c ON c.id = e.conversation
-  ORDER BY e.key""",
-)
-
-_STAMPS: Final = (
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
-)
-
-_EXPECTED = {text.split()[2]: text for text in _TABLES}
+VERSION: Final = NEWEST
+"""The format of what is written."""
 
 _SCHEMA = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL OR type != 'index'"
 
@@ -96,7 +28,7 @@ def is_new(connection: Connection) -> bool:
     was being made is one of those.
 
     Raises:
-        JournalVersionError: There is something, and it is no store of this version.
+        JournalVersionError: There is something, and it is no store that can be read.
         sqlite3.Error: It cannot be read.
     """
     where = "the file"
@@ -109,11 +41,12 @@ def is_new(connection: Connection) -> bool:
     refuse(application, version, where)
     # Statistics that somebody's ANALYZE left are harmless; anything else is not ours.
     found = {n: s for n, s in found.items() if not str(n).startswith("sqlite_stat")}
-    if found != _EXPECTED:
+    expected = FORMATS[version].schema
+    if found != expected:
         strange = sorted(
             str(name)
-            for name in found.keys() | _EXPECTED.keys()
-            if found.get(name) != _EXPECTED.get(name)
+            for name in found.keys() | expected.keys()
+            if found.get(name) != expected.get(name)
         )
         raise JournalVersionError(
             where,
@@ -168,10 +101,10 @@ def store_id(connection: Connection, where: str) -> bytes:
 
 
 def refuse(application: int, version: int, where: str) -> None:
-    """Refuse a file by its header.
+    """Refuse a file by its header, unless it is a store of a format that is known.
 
     Raises:
-        JournalVersionError: It is somebody else's, or a newer detent's.
+        JournalVersionError: It is somebody else's, or of another format.
     """
     if application != APPLICATION_ID:
         raise JournalVersionError(
@@ -179,18 +112,51 @@ def refuse(application: int, version: int, where: str) -> None:
             "is a database, but not a detent store",
             "give the path of a store, or of a file that does not exist yet",
         )
-    if version != VERSION:
+    if version in FORMATS:
+        return
+    reads = f"this one reads formats {OLDEST} to {NEWEST}"
+    if version > NEWEST:
         raise JournalVersionError(
             where,
-            f"has version {version}; this detent reads version {VERSION}",
-            "use the detent that wrote it, or a newer one; it was not touched",
+            f"was written by a newer detent (format {version}); {reads}",
+            "upgrade detent; the file was not touched",
         )
+    raise JournalVersionError(
+        where,
+        f"has format {version}, which is older than what this detent reads; {reads}",
+        "open it with the detent that wrote it, or restore it from a backup; the file"
+        " was not touched",
+    )
 
 
 def create(connection: Connection, store_id: bytes) -> None:
     """Make the tables, in one transaction that the caller began."""
-    for text in _TABLES:
+    for text in FORMATS[NEWEST].tables:
         connection.execute(text)
     connection.execute("INSERT INTO store (id) VALUES (?)", (store_id,))
-    for stamp in _STAMPS:
-        connection.execute(stamp)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {NEWEST}")
+
+
+def upgrade(connection: Connection, may_write: MayWrite, where: str) -> None:
+    """Make a store one of the newest format, in a transaction that the caller began and
+    in which it writes more: all of it or nothing.
+
+    Args:
+        connection: The store's.
+        may_write: Whether the holder of a lease of an older format may still write.
+        where: The store, for errors.
+
+    Raises:
+        ConversationBusyError: A process that has the store open with an older detent
+            still writes to it.
+        JournalVersionError: A newer detent has upgraded it since it was opened.
+    """
+    application, version = identity(connection)
+    refuse(application, version, where)
+    for older in range(version, NEWEST):
+        step = FORMATS[older].upgrade
+        if step is not None:
+            step(connection, may_write)
+    if version != NEWEST:
+        connection.execute(f"PRAGMA user_version = {NEWEST}")

@@ -9,12 +9,12 @@ from typing import final
 from weakref import WeakSet
 
 from detent.errors import JournalCorruptError, JournalError
-from detent.journal import anchor, lease, records
+from detent.journal import anchor, lease, records, schema
 from detent.journal.anchor import Anchor, name_digest
 from detent.journal.database import Connect, Database, Synchronous, connect
 from detent.journal.handle import Clock, SQLiteJournal, transact
 from detent.journal.listing import listings
-from detent.journal.owner import Owner, is_gone
+from detent.journal.owner import Owner, is_gone, may_write
 from detent.journal.records import Conversation, Record
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.journal.writer import Writer, checked_name, place
@@ -196,7 +196,17 @@ class SQLiteStore:
             except SQLiteTrouble as error:
                 raise translate(error, where) from error
 
+    def _upgrade(self, connection: Connection) -> None:
+        schema.upgrade(
+            connection,
+            lambda holder, expires: may_write(
+                holder, self._owner, self._clock() >= expires
+            ),
+            self.path,
+        )
+
     def _take(self, connection: Connection, name: str) -> tuple[Conversation, int]:
+        self._upgrade(connection)
         conversation = records.find(connection, name)
         if conversation is None:
             self._refuse_forgotten(name)
@@ -282,6 +292,7 @@ class SQLiteStore:
         sequence: int,
         root: bytes,
     ) -> Conversation:
+        self._upgrade(connection)
         if records.find(connection, name) is not None:
             raise JournalError(place(name), "exists", "give the fork another name")
         self._refuse_forgotten(name)

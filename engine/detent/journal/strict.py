@@ -3,20 +3,26 @@
 cattrs by itself is made to be helpful: it reads "12" as a number, fills what is missing
 from the defaults and takes a text for a list of letters. A journal must not be helpful.
 Each hook in here takes exactly what the other direction writes.
+
+A field that a class got after its release is declared with `added(default)`. It is
+written only where it is not the default, and is the default where it is missing; that
+is the one default a journal has. A default that is spelled out is refused, so there
+stays one way to write each event.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from math import isfinite
 from typing import Any, cast, final, get_args, get_origin
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
 from detent.errors import DetentError
+from detent_states.added import added_fields
 
 
 @final
@@ -43,7 +49,7 @@ _PAIR = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
 _NOT_FINITE = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 
-def write_text(value: Any) -> Any:
+def _write_text(value: Any) -> Any:
     """A text as JSON can carry it and give it back."""
     # JSON reads two escaped surrogate halves as one character: where a text holds such
     # a pair in two halves it is written as a list of pieces.
@@ -123,21 +129,83 @@ def _tuple_hook(kind: Any) -> Callable[[Any, Any], Any]:
     return read
 
 
-def _class_hook(kind: Any, converter: cattrs.BaseConverter) -> Any:
-    # cattrs fills what is missing from the defaults. A journal has no defaults: what
-    # was not written down is not known.
+@final
+class Fields:
+    """The fields of a class, as facts have them.
+
+    Args:
+        kind: An attrs class.
+        leave_out: Fields that are stored elsewhere.
+    """
+
+    def __init__(self, kind: type[Any], leave_out: Collection[str] = ()) -> None:
+        names = [field.name for field in attrs.fields(kind)]
+        self.names = [name for name in names if name not in leave_out]
+        self.added = added_fields(kind)
+        self.required = [name for name in self.names if name not in self.added]
+
+    def demand(self, facts: Mapping[str, Any]) -> None:
+        """Refuse facts that lack a field, have a further one or another order.
+
+        Raises:
+            ValueError: They do.
+        """
+        found = list(facts)
+        if found == self.names:
+            return
+        names = [one for one in self.names if one in facts or one not in self.added]
+        if found != names:
+            raise ValueError(f"expected the fields {names}, found {found}")
+
+    def without_defaults(self, facts: dict[str, Any], made: object) -> dict[str, Any]:
+        """The facts of an object, without the added fields that are the default."""
+        for name, default in self.added.items():
+            if _same(getattr(made, name), default):
+                del facts[name]
+        return facts
+
+    def demand_no_default(self, facts: Mapping[str, Any], made: object) -> None:
+        """Refuse facts that spell out the default of an added field.
+
+        Raises:
+            ValueError: They do.
+        """
+        for name, default in self.added.items():
+            if name in facts and _same(getattr(made, name), default):
+                raise ValueError(f"{name} is not written where it is {default!r}")
+
+
+def _same(one: object, other: object) -> bool:
+    # 0 and False are equal, and so are 0.0 and -0.0.
+    return type(one) is type(other) and repr(one) == repr(other)
+
+
+def _reads_class(kind: Any, converter: cattrs.BaseConverter) -> Any:
+    # cattrs fills whatever is missing from the defaults. A journal does that for a
+    # field that was added later, and for no other.
     generated = make_dict_structure_fn(kind, cast("cattrs.Converter", converter))
-    names = [field.name for field in attrs.fields(kind)]
+    fields = Fields(kind)
 
     def read(value: Any, target: Any) -> Any:
         if not isinstance(value, dict):
             raise wrong(value, "an object")
-        found = list(cast("dict[str, Any]", value))
-        if found != names:
-            raise ValueError(f"expected the fields {names}, found {found}")
-        return generated(cast("dict[str, Any]", value), target)
+        facts = cast("dict[str, Any]", value)
+        fields.demand(facts)
+        made = generated(facts, target)
+        fields.demand_no_default(facts, made)
+        return made
 
     return read
+
+
+def _writes_class(kind: Any, converter: cattrs.BaseConverter) -> Any:
+    generated = make_dict_unstructure_fn(kind, cast("cattrs.Converter", converter))
+    fields = Fields(kind)
+
+    def write(made: Any) -> dict[str, Any]:
+        return fields.without_defaults(generated(made), made)
+
+    return write
 
 
 def _is_tuple(asked: Any) -> bool:
@@ -155,9 +223,10 @@ def _strict() -> cattrs.Converter:
     )
     for kind, read in hooks:
         converter.register_structure_hook(kind, read)
-    converter.register_structure_hook_factory(attrs.has, _class_hook)
+    converter.register_structure_hook_factory(attrs.has, _reads_class)
+    converter.register_unstructure_hook_factory(attrs.has, _writes_class)
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
-    converter.register_unstructure_hook(str, write_text)
+    converter.register_unstructure_hook(str, _write_text)
     converter.register_unstructure_hook(float, _write_number)
     return converter
 

@@ -21,8 +21,9 @@ from detent.errors import (
     JournalVersionError,
     UnknownConversationError,
 )
-from detent.journal import SQLiteStore, chain, codec, schema
+from detent.journal import SQLiteStore, chain, codec
 from detent.journal.anchor import HeadFile
+from detent.journal.formats import FORMATS, NEWEST
 from detent.ports import Entry
 from detent_states.events import Event, RequestSent
 
@@ -295,7 +296,7 @@ def test_store_without_its_own_id_is_refused(full: Path, statement: str) -> None
     connection.execute("PRAGMA writable_schema = ON")
     connection.execute(
         "UPDATE sqlite_schema SET sql = ? WHERE name = 'store'",
-        (schema._EXPECTED["store"],),  # pyright: ignore[reportPrivateUsage] - as it was
+        (FORMATS[NEWEST].schema["store"],),  # as it was
     )
     connection.close()
 

@@ -55,8 +55,8 @@ def _foreign(path: Path, *statements: str) -> None:
         ("PRAGMA application_id = 7",),
         ("PRAGMA user_version = 1",),
         ("PRAGMA journal_mode = WAL", "CREATE TABLE mine (x)"),
-        ("PRAGMA application_id = 1685352052", "PRAGMA user_version = 2"),
-        ("PRAGMA application_id = 1685352052", "PRAGMA user_version = 2", "CREATE TABLE t (x)"),
+        ("PRAGMA application_id = 1685352052", "PRAGMA user_version = 3"),
+        ("PRAGMA application_id = 1685352052", "PRAGMA user_version = 3", "CREATE TABLE t (x)"),
     ],
 )  # fmt: skip
 def test_foreign_or_newer_database_is_refused_untouched(
@@ -65,7 +65,7 @@ def test_foreign_or_newer_database_is_refused_untouched(
     _foreign(path, *statements)
     before = _digests(path.parent)
 
-    with pytest.raises(JournalVersionError, match=r"not a detent store|has version 2"):
+    with pytest.raises(JournalVersionError, match=r"not a detent store|newer detent"):
         SQLiteStore(path)
 
     assert _digests(path.parent) == before
@@ -379,7 +379,7 @@ def test_even_a_bug_cannot_write_what_is_not_declared(path: Path) -> None:
     )
     for index, wrong in (
         (0, (1 << 32) + 1), (0, 1 << 32), (0, (2 << 32) + 1), (1, 0), (2, -1),
-        (3, "rewritten"), (4, -1), (5, -1), (6, "text"), (7, "text"), (8, None),
+        (3, ""), (3, "x" * 33), (4, -1), (5, -1), (6, "text"), (7, "text"), (8, None),
         (9, b"short"),
     ):  # fmt: skip
         with pytest.raises(sqlite3.IntegrityError):

@@ -1,0 +1,142 @@
+"""A store of an older format, opened by a writer that is killed, torn, failed or cut off
+from the power anywhere: it is a whole store of the old format or of the new one, with
+every entry that it had, and the next writer goes on."""
+
+import errno
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from tests.sweeps.bench import Bench, Tally, spread
+from tests.sweeps.disk import images
+from tests.sweeps.shim import FOLDER, TAILS, Kind, Mode, Op, Plan, logged
+
+from detent.journal import SQLiteStore
+from detent.journal.formats import FORMATS, NEWEST, OLDEST
+from detent_states.events import RequestSent
+
+Tallies = Callable[[str], Tally]
+
+GOLDEN: Final = Path(__file__).parents[1] / "engine" / "journal" / "golden"
+OLD: Final = {
+    tail: (GOLDEN / f"v{OLDEST}.db{end}").read_bytes()
+    for tail, end in enumerate(TAILS)
+    if end in ("", "-head")
+}
+"""The files of the oldest store there is, as a bench has them."""
+
+ON_DISK: Final = [
+    op
+    for tail, data in OLD.items()
+    for op in (
+        Op(Kind.CREATE, tail, False, 0, b""),
+        Op(Kind.WRITE, tail, False, 0, data),
+        Op(Kind.SYNC, tail, False, 0, b""),
+    )
+] + [Op(Kind.SYNC, FOLDER, False, 0, b"")]
+"""How they came there."""
+
+
+def _ask(path: Path, question: str) -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(question).fetchall()
+    finally:
+        connection.close()
+
+
+ENTRIES: Final = (
+    "SELECT key, epoch, at_ms, kind, turn, attempt, meta, body, extra, hash,"
+    " conversation, sequence FROM entry ORDER BY key"
+)
+
+
+def _check(bench: Bench, files: Mapping[int, bytes] | None = None) -> int:
+    """Hold what is left to what was there; the format that it has."""
+    bench.put(files or bench.files())
+    before = _ask(GOLDEN / f"v{OLDEST}.db", ENTRIES)
+    store = SQLiteStore(bench.store)
+    for one in store.conversations():
+        store.read(one.name)
+    store.close()
+    ((version,),) = _ask(bench.store, "PRAGMA user_version")
+    tables = dict(_ask(bench.store, "SELECT name, sql FROM sqlite_schema"))
+    assert version in FORMATS
+    assert {n: s for n, s in tables.items() if s} == FORMATS[version].schema
+    assert _ask(bench.store, ENTRIES) == before, "an entry is gone or another one"
+    store = SQLiteStore(bench.store)
+    names = [one.name for one in store.conversations()]
+    for name in names:
+        store.open(name).append([RequestSent(9, 1)])
+    store.close()
+    assert _ask(bench.store, "PRAGMA user_version") == [(NEWEST,)]
+    added = [row for row in _ask(bench.store, ENTRIES) if row not in before]
+    assert len(added) == len(names)
+    return int(version)
+
+
+def _ops(bench: Bench, bug: str = "") -> list[Op]:
+    """What a writer does that is left alone."""
+    bench.put(OLD)
+    bench.log.unlink(missing_ok=True)
+    ended = bench.go_on(Plan(log=str(bench.log)), work="again", bug=bug)
+    assert ended.lines == ("done",), ended.lines
+    return [op for op in logged(bench.log) if op.kind is not Kind.MARK]
+
+
+def _broken(bench: Bench, few: int, bug: str = "") -> dict[int, int]:
+    """Writers that are killed before an operation or torn in a write; how many left a
+    store of each format."""
+    points = [
+        (at, mode)
+        for at, op in enumerate(_ops(bench, bug), 1)
+        for mode in (Mode.KILL, Mode.TEAR)
+        if mode is Mode.KILL or op.kind is Kind.WRITE
+    ]
+    found: dict[int, int] = {}
+    for at, mode in points if bench.full else spread(points, few):
+        bench.put(OLD)
+        assert bench.go_on(Plan(mode, at), work="again", bug=bug).killed
+        version = _check(bench)
+        found[version] = found.get(version, 0) + 1
+    return found
+
+
+def test_killed_or_torn_while_it_upgrades(bench: Bench, tally: Tallies) -> None:
+    count = tally("killed or torn while it upgrades")
+    for version, number in _broken(bench, 20).items():
+        count.add("points", number)
+        count.add(f"left in format {version}", number)
+
+    assert {f"left in format {one}" for one in FORMATS} <= count.counts.keys()
+
+
+def test_failed_while_it_upgrades(bench: Bench, tally: Tallies) -> None:
+    count = tally("failed while it upgrades")
+    points = range(1, len(_ops(bench)) + 1)
+    for at in points if bench.full else spread(points, 10):
+        for error in (errno.ENOSPC, errno.EIO):
+            bench.put(OLD)
+            bench.go_on(Plan(Mode.FAIL, at, error=error), work="again")
+            _check(bench)
+            count.add("points")
+
+
+def test_cut_off_from_the_power_while_it_upgrades(bench: Bench, tally: Tallies) -> None:
+    count = tally("cut off from the power while it upgrades")
+    found = [
+        one
+        for one in images([*ON_DISK, *_ops(bench)], 12, 3)
+        if one.number >= len(ON_DISK)
+    ]
+    for image in found if bench.full else spread(found, 20):
+        count.add("images")
+        count.add(f"left in format {_check(bench, image.files)}")
+
+
+def test_an_upgrade_in_parts_is_seen(bench: Bench) -> None:
+    """The planted bug: one that commits before it has said the new format."""
+    with pytest.raises(Exception, match=r"schema|format|entry"):
+        _broken(bench, 60, "half an upgrade")
