@@ -170,7 +170,7 @@ PLANTED = (
         "detent.calling",
         "reconcile",
         asked_by_doing,
-        "seed=5396 tools=lag / steer fjord 1, send amber / ",
+        "seed=2 tools=lag / steer fjord 1, send amber / ",
         "a call is carried out once",
     ),
     Planted(
@@ -184,7 +184,7 @@ PLANTED = (
         "detent.approving",
         "Approving._demand_same",
         let_pass,
-        "seed=7858 model=claude-sonnet-5 moody=1 tools=settle+deaf /"
+        "seed=9 model=claude-sonnet-5 moody=1 tools=settle+deaf /"
         " send amber, send kettle, approve / ",
         "a yes is for one question and in time",
     ),

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 IDLE_SECONDS: Final = 90.0
 """Longest silence within one attempt."""
 
+SIMULATED_TOOL_USE: Final = 0.7
+"""How likely the simulated model calls a tool that it may call."""
+
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 
@@ -197,7 +200,11 @@ def _simulator(options: Options, *, simulated: bool) -> "SimulatedModel | None":
         return None
     from detent.cli.simulated import SimulatedModel
 
-    return SimulatedModel(options.seed or 0, options.faults or "", IDLE_SECONDS)
+    # `--files` asks for calls: the only tools of a chat read, in that folder alone.
+    tool_use = 0.0 if options.files is None else SIMULATED_TOOL_USE
+    return SimulatedModel(
+        options.seed or 0, options.faults or "", IDLE_SECONDS, tool_use
+    )
 
 
 def _open_store(options: Options) -> "SQLiteStore":

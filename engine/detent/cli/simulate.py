@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from detent.cli.main import SettingRefusedError
+from detent.cli.terminal import one_line
 from detent.simulator import (
     Limits,
     Responder,
@@ -18,6 +19,7 @@ from detent.simulator import (
 from detent_states.errors import DetentError
 
 _INTERRUPTED = 130
+_TOOL_USE = 0.7
 
 
 @click.command()
@@ -43,20 +45,34 @@ _INTERRUPTED = 130
     help="JSON file with an array of answers; after the last one it is made up.",
 )
 @click.option(
+    "--tools",
+    "calls_tools",
+    is_flag=True,
+    help="Let the made-up model call the client's tools, with fixed words.",
+)
+@click.option(
     "--model-window",
     type=click.IntRange(1),
     metavar="TOKENS",
     help="Context window of every model, instead of its own.",
 )
 def simulate(
-    port: int, seed: int, faults: str, scenario: Path | None, model_window: int | None
+    port: int,
+    seed: int,
+    faults: str,
+    scenario: Path | None,
+    model_window: int | None,
+    *,
+    calls_tools: bool,
 ) -> None:
     """Run a strict local Messages API; any client, any key.
 
-    Prints the variable to set on stdout, and one line a request on stderr.
+    Prints the variable to set on stdout, and one line a request on stderr. Answers are
+    made up, and are text alone: clients run what a model calls, so tools are called only
+    with --tools, or as a scenario says.
     """
     try:
-        model: Responder = Seeded(seed)
+        model: Responder = Seeded(seed, tool_use=_TOOL_USE if calls_tools else 0.0)
         if scenario is not None:
             model = read_scenario(scenario.read_text(encoding="utf-8"), then=model)
         simulator = Simulator(
@@ -66,12 +82,14 @@ def simulate(
             limits=Limits(context_window=model_window),
             clock=time.time,
             log_max=1,
-            observe=lambda exchange: click.echo(exchange.line, err=True),
+            observe=lambda exchange: click.echo(one_line(exchange.line), err=True),
         )
     except (DetentError, UnicodeDecodeError) as problem:
         raise SettingRefusedError(str(problem)) from problem
     try:
-        asyncio.run(_serve(simulator, port))
+        asyncio.run(
+            _serve(simulator, port, _promise(scenario, calls_tools=calls_tools))
+        )
     except OSError as problem:
         raise click.ClickException(f"port {port}: {problem.strerror}") from problem
     except KeyboardInterrupt:
@@ -79,8 +97,22 @@ def simulate(
         raise SystemExit(_INTERRUPTED) from None
 
 
-async def _serve(simulator: Simulator, port: int) -> None:
+def _promise(scenario: Path | None, *, calls_tools: bool) -> str:
+    """What the model will do with the tools of a client, which runs what it calls."""
+    told = "answers are made up, and are text alone: no tool is called without --tools"
+    if calls_tools:
+        told = (
+            "answers are made up, and call the client's tools: your client will run"
+            " them, with fixed words that mean nothing"
+        )
+    if scenario is not None:
+        return f"answers come from {scenario}, tool calls included; afterwards {told}"
+    return told
+
+
+async def _serve(simulator: Simulator, port: int, promise: str) -> None:
     async with serve(simulator, port=port) as server:
         click.echo(f"export ANTHROPIC_BASE_URL={server.base_url}")
         click.echo("any key is accepted; stop with Ctrl-C", err=True)
+        click.echo(one_line(promise), err=True)
         await asyncio.get_running_loop().create_future()

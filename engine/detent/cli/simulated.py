@@ -25,10 +25,15 @@ PACE_SECONDS: Final = 0.02
 
 @final
 class Paced:
-    """The seeded model at a speed that can be watched."""
+    """The seeded model at a speed that can be watched.
 
-    def __init__(self, seed: int) -> None:
-        self._model = Seeded(seed)
+    Args:
+        seed: Its seed.
+        tool_use: How likely it calls a tool; see `Seeded`.
+    """
+
+    def __init__(self, seed: int, tool_use: float = 0.0) -> None:
+        self._model = Seeded(seed, tool_use=tool_use)
 
     def answer(self, request: Json, rng: Random, /) -> Answer:
         """Answer as the seeded model does, but slowly."""
@@ -47,13 +52,17 @@ class SimulatedModel:
         seed: Of everything the simulator makes up.
         faults: Its fault script, as text.
         idle_seconds: Longest silence within an attempt.
+        tool_use: How likely the made-up model calls a tool; see `Seeded`.
 
     Raises:
         FaultScriptError: The script cannot be read.
     """
 
-    def __init__(self, seed: int, faults: str, idle_seconds: float) -> None:
+    def __init__(
+        self, seed: int, faults: str, idle_seconds: float, tool_use: float = 0.0
+    ) -> None:
         self._seed = seed
+        self._tool_use = tool_use
         self._idle_seconds = idle_seconds
         self._made: list[tuple[SdkModel, anthropic.AsyncAnthropic]] = []
         self.inject(faults)
@@ -68,7 +77,7 @@ class SimulatedModel:
             FaultScriptError: The script cannot be read; nothing was changed.
         """
         simulator = Simulator(
-            Paced(self._seed),
+            Paced(self._seed, self._tool_use),
             seed=self._seed,
             faults=faults,
             clock=time.time,

@@ -1,56 +1,55 @@
-"""Values that satisfy a simple JSON schema, made up from a seed.
+"""Values that satisfy a simple JSON schema, made up from a seed, and inert.
 
-Understood are `type` (also several), `enum`, `const`, `default`, `properties`,
-`required`, `items`, the bounds of numbers, strings and arrays, a few formats,
-`anyOf`/`oneOf`/`allOf`, and `$ref` into `$defs`. A schema that says more may get a value
-that does not satisfy it: the model is known to err as well.
+Clients run what a model calls, so no value here may do anything by accident: a string is
+one of a few fixed words that name no command, file, address or person, a path leads
+nowhere, a switch is off, and what is optional is left out. Nothing comes from a
+conversation; the functions here do not see one.
+
+Understood are `type` (also several), `enum`, `const`, `properties`, `required`, `items`,
+the bounds of numbers, strings and arrays, a few formats, `anyOf`/`oneOf`/`allOf`, and
+`$ref` into `$defs`. A schema that says more may get a value that does not satisfy it: the
+model is known to err as well.
 """
 
 import random
-from collections.abc import Sequence
 from typing import Final
 
 from detent.simulator.wire import Json, as_array, as_object, integer
 
-WORDS: Final = (
-    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island",
-    "juniper", "kettle", "lantern", "meadow", "north", "orchard", "pebble", "quarry",
-    "river", "summit", "timber", "upland", "valley", "willow", "yarrow",
-)  # fmt: skip
+INERT: Final = tuple(f"inert-{number}" for number in range(1, 10))
+"""The words that strings are made of."""
 
 _DEPTH_MAX: Final = 6
+
+_CHARS_MAX: Final = 200
 
 _FORMATS: Final = {
     "date": "2026-03-14",
     "date-time": "2026-03-14T09:26:53Z",
-    "email": "ada@example.org",
-    "hostname": "example.org",
+    "email": "inert@inert.invalid",
+    "hostname": "inert.invalid",
     "ipv4": "192.0.2.1",
     "time": "09:26:53Z",
-    "uri": "https://example.org/",
+    "uri": "https://inert.invalid/",
     "uuid": "8c5a2f9e-3b1d-4e6f-9a7c-2d4b6e8f0a1c",
 }
 
 
-def sample(
-    schema: Json, rng: random.Random, hints: Sequence[str] = (), name: str = ""
-) -> object:
+def sample(schema: Json, rng: random.Random, name: str = "") -> object:
     """A value for a schema.
 
     Args:
         schema: The schema.
         rng: The randomness.
-        hints: Words of the conversation; strings are taken from them.
-        name: What the value is called: a path is sought for `path`, and so on.
+        name: What the value is called: `path` gets a path, `url` an address.
     """
-    return _Sampler(schema, rng, hints).value(schema, name, 0)
+    return _Sampler(schema, rng).value(schema, name, 0)
 
 
 class _Sampler:
-    def __init__(self, root: Json, rng: random.Random, hints: Sequence[str]) -> None:
+    def __init__(self, root: Json, rng: random.Random) -> None:
         self._root = root
         self._rng = rng
-        self._hints = hints
 
     def value(self, schema: Json, name: str, depth: int) -> object:
         schema = self._resolved(schema)
@@ -71,7 +70,7 @@ class _Sampler:
             case "number":
                 return float(self._integer(schema))
             case "boolean":
-                return self._rng.random() < 0.5
+                return False
             case _:
                 return None
 
@@ -108,10 +107,7 @@ class _Sampler:
         required = set(as_array(schema.get("required")) or ())
         made: dict[str, object] = {}
         for name, part in (as_object(schema.get("properties")) or {}).items():
-            optional = name not in required
-            if optional and (depth >= _DEPTH_MAX or self._rng.random() < 0.5):
-                continue
-            if depth <= 2 * _DEPTH_MAX:
+            if name in required and depth <= 2 * _DEPTH_MAX:
                 made[name] = self.value(as_object(part) or {}, name, depth + 1)
         return made
 
@@ -126,21 +122,16 @@ class _Sampler:
         known = _FORMATS.get(str(schema.get("format")))
         if known is not None:
             return known
-        text = self._word(name)
-        least = integer(schema.get("minLength"), 0)
+        word = self._rng.choice(INERT)
+        least = min(integer(schema.get("minLength"), 0), _CHARS_MAX)
+        most = integer(schema.get("maxLength"), _CHARS_MAX)
+        text = _placed(word, name.lower())
+        if len(text) > most:
+            # Half a path may be one that exists.
+            text = word[:most]
         while len(text) < least:
-            text += " " + self._rng.choice(WORDS)
-        return text[: integer(schema.get("maxLength"), max(least, 200))]
-
-    def _word(self, name: str) -> str:
-        low = name.lower()
-        if any(each in low for each in ("path", "file", "url", "uri")):
-            for hint in self._hints:
-                if "/" in hint or "." in hint[1:-1]:
-                    return hint
-            return f"{self._rng.choice(WORDS)}.txt"
-        words = [hint for hint in self._hints if len(hint) > 3]
-        return self._rng.choice(words or WORDS)
+            text += f" {word}"
+        return text[:most]
 
     def _integer(self, schema: Json) -> int:
         low = integer(
@@ -152,3 +143,12 @@ class _Sampler:
         step = max(1, integer(schema.get("multipleOf"), 1))
         first = -(-low // step)
         return step * self._rng.randint(first, max(first, high // step))
+
+
+def _placed(word: str, name: str) -> str:
+    if "url" in name or "uri" in name:
+        return f"https://{word}.invalid/"
+    if "path" in name or "file" in name:
+        # Nothing can be read, made or written below a device, whoever asks.
+        return f"/dev/null/{word}"
+    return word

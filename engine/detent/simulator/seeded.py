@@ -1,8 +1,12 @@
 """A model that makes up its answers from a seed: the default of a simulator.
 
 It is no language model and does not pretend to be one. It talks in short, plausible
-sentences about what was said, uses the tools it is given, tells what came back, and ends.
-What it sends is always accepted when it is sent back.
+sentences about what was said. What it sends is always accepted when it is sent back.
+
+The clients in front of it are agents that run what a model calls. So it calls a tool only
+where the person who set it up asked for that (`tool_use`), never one that a client has
+deferred and not loaded, and what it passes to a tool never comes from the conversation
+(`samples`). Nothing in a request can change that, a forced `tool_choice` included.
 """
 
 import json
@@ -11,8 +15,14 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from detent.simulator.answers import Answer, Call, Part, Text, Thinking
-from detent.simulator.samples import WORDS, sample
-from detent.simulator.wire import Json, as_object, blocks, objects
+from detent.simulator.samples import sample
+from detent.simulator.wire import Json, as_array, as_object, blocks, objects
+
+_WORDS: Final = (
+    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island",
+    "juniper", "kettle", "lantern", "meadow", "north", "orchard", "pebble", "quarry",
+    "river", "summit", "timber", "upland", "valley", "willow", "yarrow",
+)  # fmt: skip
 
 _ROUNDS_MAX: Final = 3
 """How many times in a row tools are called before the answer is given."""
@@ -40,14 +50,16 @@ _BEFORE_CALLS: Final = (
 
 @final
 class Seeded:
-    """Talks, thinks and calls tools, the same way for the same seed and request.
+    """Talks and thinks, the same way for the same seed and request, and calls tools only
+    where that is asked for.
 
     Args:
         seed: Added to the randomness that the simulator hands in.
-        tool_use: How likely an offered tool is used, 0 to 1.
+        tool_use: How likely an offered tool is called, 0 to 1. By default none ever is,
+            also where `tool_choice` demands one. Above 0 a demanded one always is.
     """
 
-    def __init__(self, seed: int = 0, *, tool_use: float = 0.7) -> None:
+    def __init__(self, seed: int = 0, *, tool_use: float = 0.0) -> None:
         if not 0 <= tool_use <= 1:
             raise ValueError(f"tool_use is a likelihood, 0 to 1, not {tool_use}")
         self._seed = seed
@@ -70,8 +82,10 @@ class Seeded:
     def _calls(
         self, request: Json, messages: Sequence[Json], rng: random.Random
     ) -> list[Call]:
+        if not self._tool_use:
+            return []
         choice = as_object(request.get("tool_choice")) or {}
-        tools = [tool for tool in objects(request.get("tools")) if _is_client(tool)]
+        tools = callable_tools(request)
         if choice.get("type") == "tool":
             tools = [tool for tool in tools if tool.get("name") == choice.get("name")]
         if not tools or choice.get("type") == "none":
@@ -83,12 +97,58 @@ class Seeded:
                 return []
         single = choice.get("disable_parallel_tool_use") is True
         count = 1 if single else rng.choice((1, 1, 1, 2, 3))
-        hints = _hints(messages)
-        return [_call(rng.choice(tools), rng, hints) for _ in range(count)]
+        return [_call(rng.choice(tools), rng) for _ in range(count)]
 
 
-def _call(tool: Json, rng: random.Random, hints: Sequence[str]) -> Call:
-    made = sample(as_object(tool.get("input_schema")) or {}, rng, hints)
+def callable_tools(request: Json) -> list[Json]:
+    """The tools of the client that a model could call: those whose schema it can see.
+
+    A tool with `defer_loading` is one only after a reference to it, one that was removed
+    is none any more, and one without `direct` among its `allowed_callers` never is.
+    """
+    changed = _changed(request)
+    return [
+        tool
+        for tool in objects(request.get("tools"))
+        if _is_client(tool)
+        and changed.get(_name(tool["name"]), tool.get("defer_loading") is not True)
+        and "direct" in (as_array(tool.get("allowed_callers")) or ("direct",))
+    ]
+
+
+def _changed(request: Json) -> dict[str | None, bool]:
+    """Tools that the conversation loads or removes, and whether they are there at its end.
+
+    A search, of the client or of the service, loads what it finds; system messages add
+    and remove.
+    """
+    changed: dict[str | None, bool] = {}
+    for message in objects(request.get("messages")):
+        for block in blocks(message.get("content")):
+            inner = block.get("content")
+            match block.get("type"):
+                case "tool_result":
+                    found = objects(inner)
+                case "tool_search_tool_result":
+                    found = objects((as_object(inner) or {}).get("tool_references"))
+                case "tool_addition" | "tool_removal" as change:
+                    named = (as_object(block.get("tool")) or {}).get("name")
+                    changed[_name(named)] = change == "tool_addition"
+                    continue
+                case _:
+                    continue
+            for part in found:
+                if part.get("type") == "tool_reference":
+                    changed[_name(part.get("tool_name"))] = True
+    return changed
+
+
+def _name(name: object) -> str | None:
+    return name if isinstance(name, str) else None
+
+
+def _call(tool: Json, rng: random.Random) -> Call:
+    made = sample(as_object(tool.get("input_schema")) or {}, rng)
     return Call(str(tool["name"]), as_object(made) or {})
 
 
@@ -96,7 +156,7 @@ def _words(request: Json, messages: Sequence[Json], rng: random.Random) -> str:
     form = as_object((as_object(request.get("output_config")) or {}).get("format"))
     schema = as_object((form or {}).get("schema"))
     if schema is not None:
-        return json.dumps(sample(schema, rng, _hints(messages)))
+        return json.dumps(sample(schema, rng))
     results = _results(messages[-1]) if messages else []
     if results:
         told = "; ".join(results)
@@ -158,4 +218,4 @@ def _topic(messages: Sequence[Json], rng: random.Random) -> str:
     hints = [hint for hint in _hints(messages) if len(hint) > 3]
     # What was said may be half a character; it must not be said back.
     safe = [hint[:40] for hint in hints if hint.isascii()]
-    return rng.choice(safe or WORDS)
+    return rng.choice(safe or _WORDS)

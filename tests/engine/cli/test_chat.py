@@ -346,11 +346,11 @@ def test_a_remedy_is_told_when_it_is_tried_and_settings_can_be_changed(
 def test_a_call_is_asked_about_and_each_answer_holds(tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
-    (folder / "a.txt").write_text("alpha \x1b]0;evil\x07beta\n")
-    args = ("--files", str(folder), "--ask", "--seed", "3")
+    (folder / "alpha \x1b]0;evil\x07beta").touch()
+    args = ("--files", str(folder), "--ask", "--seed", "4")
     with Chat(tmp_path, "notes", *args) as chat:
         chat.say("read a.txt please")
-        chat.expect("2 calls await your yes or no")
+        chat.expect("3 calls await your yes or no")
         chat.expect("run it? [y/n] ")
         chat.type("\x03")
         chat.expect("it still waits: /approve toolu_")
@@ -358,11 +358,13 @@ def test_a_call_is_asked_about_and_each_answer_holds(tmp_path: Path) -> None:
         chat.type("\x04")
         assert chat.left() == 0
     with Chat(tmp_path, "notes", *args) as chat:
-        chat.expect('read_file {"path": "a.txt"}')
+        # What the simulated model asks for never comes from what was said.
+        chat.expect("list_files {}")
         chat.expect("run it? [y/n] ")
         chat.type("y\r")
-        chat.expect("run it? [y/n] ")
-        chat.type("n\r")
+        for _ in range(2):
+            chat.expect("run it? [y/n] ")
+            chat.type("n\r")
         chat.expect("→ result: alpha \\x1b]0;evil\\x07beta")
         chat.expect("claude")
         chat.expect("✓ confirmed")
@@ -433,7 +435,7 @@ def test_bytes_that_are_no_text_are_survived(tmp_path: Path) -> None:
 
 
 def test_a_call_nobody_can_approve_is_exit_code_3(tmp_path: Path) -> None:
-    args = ("--files", str(tmp_path), "--ask", "--seed", "3")
+    args = ("--files", str(tmp_path), "--ask", "--seed", "4")
     done = batch(tmp_path, "read a.txt please\n", *args)
 
     assert done.returncode == 3

@@ -48,11 +48,11 @@ def running(*options: str) -> Generator[tuple["subprocess.Popen[str]", str]]:
                 process.kill()
 
 
-def ask(url: str) -> tuple[int, Any]:
+def ask(url: str, body: Any = BODY) -> tuple[int, Any]:
     parts = urlsplit(url)
     assert parts.hostname == "127.0.0.1"
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
-    connection.request("POST", "/v1/messages", json.dumps(BODY), HEADERS)
+    connection.request("POST", "/v1/messages", json.dumps(body), HEADERS)
     response = connection.getresponse()
     answer = response.status, json.loads(response.read())
     connection.close()
@@ -73,12 +73,44 @@ def test_it_serves_logs_and_stops(tmp_path: Path) -> None:
     assert process.returncode == 130
     lines = told.splitlines()
     assert "any key is accepted" in lines[0]
-    assert lines[1] == "#1 POST /v1/messages claude-opus-5 200"
-    assert lines[2].startswith(
+    assert "no tool is called without --tools" in lines[1]
+    assert lines[2] == "#1 POST /v1/messages claude-opus-5 200"
+    assert lines[3].startswith(
         "#2 POST /v1/messages claude-opus-5 429 rate_limit_error"
     )
     assert lines[-1] == "stopped"
     assert "Traceback" not in told
+
+
+def test_tools_are_called_only_where_that_is_asked_for_and_said() -> None:
+    schema = {"type": "object", "properties": {"command": {"type": "string"}}}
+    tool = {"name": "shell", "input_schema": {**schema, "required": ["command"]}}
+    body = {**BODY, "tools": [tool], "tool_choice": {"type": "any"}}
+
+    for options, kinds, promise in (
+        ((), {"text", "thinking"}, "no tool is called"),
+        (("--tools",), {"text", "thinking", "tool_use"}, "your client will run them"),
+    ):
+        with running(*options) as (process, url):
+            answers = [ask(url, body)[1] for _ in range(10)]
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=20)
+        blocks = [block for answer in answers for block in answer["content"]]
+        assert {block["type"] for block in blocks} == kinds
+        inputs = [block["input"] for block in blocks if block["type"] == "tool_use"]
+        assert all(each["command"].startswith("inert-") for each in inputs)
+        assert promise in told.splitlines()[1]
+
+
+def test_what_a_client_sends_is_no_command_to_the_terminal() -> None:
+    with running() as (process, url):
+        status, _ = ask(url, {**BODY, "model": "\x1b]0;title\x07claude"})
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+
+    assert status == 404
+    assert "\\x1b]0;title\\x07claude" in told
+    assert "\x1b" not in told
 
 
 def test_a_window_may_be_set_and_the_seed_repeats() -> None:
