@@ -18,9 +18,10 @@ from benchmarks.material import (
 )
 from benchmarks.references import Heard
 from detent import Conversation
+from detent.content import user_blocks
 from detent.journal import SQLiteStore
 from detent.ports import Store
-from detent.settings import make_profile, user_blocks
+from detent.settings import make_profile
 from detent.tools import Tool, tool
 from detent_states import events as ev
 from detent_states.events import Event
@@ -57,9 +58,8 @@ def open_conversation(
 
 def _events(size: int, case: Case) -> Iterator[Event]:
     """The journal of a conversation of `size` messages, every turn confirmed."""
-    yield ev.ConversationOpened(
-        make_profile(model=MODEL, max_tokens=MAX_TOKENS, tools=tools_of(case))
-    )
+    profile = make_profile(model=MODEL, max_tokens=MAX_TOKENS, tools=tools_of(case))
+    yield ev.ConversationOpened(profile)
     for turn in range(1, size // 2 + 1):
         said, replied = text(2 * turn - 2), text(2 * turn - 1)
         meta = {
@@ -74,7 +74,7 @@ def _events(size: int, case: Case) -> Iterator[Event]:
             "end": "stop",
         }
         content = encode({"type": "text", "text": replied})
-        yield ev.TurnOpened(turn, user_blocks(said))
+        yield ev.TurnOpened(turn, user_blocks(said, profile))
         yield ev.RequestSent(turn, 1)
         yield ev.ReplyConfirmed(turn, 1, Reply(content, encode(meta)))
 

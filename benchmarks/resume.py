@@ -20,8 +20,8 @@ from benchmarks.plan import Plan
 from benchmarks.references import make_client
 from benchmarks.report import Report, Row, Target
 from benchmarks.server import ROOT
+from detent.content import user_blocks
 from detent.journal import SQLiteStore
-from detent.settings import user_blocks
 from detent_states import events as ev
 from detent_states.step import step
 
@@ -66,7 +66,8 @@ async def _resume(path: Path) -> float:
     began = time.perf_counter()
     chat = open_conversation(_NAME, path, client)
     async with chat:
-        opened = ev.TurnOpened(chat.snapshot.turns + 1, user_blocks(text(0)))
+        blocks = user_blocks(text(0), chat.profile)
+        opened = ev.TurnOpened(chat.snapshot.turns + 1, blocks)
         next_request(step(chat.snapshot, opened).snapshot)
         return (time.perf_counter() - began) * 1e3
 

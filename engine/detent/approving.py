@@ -1,14 +1,16 @@
 """What people decide about calls, and what they say while a turn runs."""
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import anyio
 
+from detent.content import input_key, user_blocks
 from detent.driver import Driver
-from detent.errors import ApprovalError
-from detent.settings import user_blocks
+from detent.errors import ApprovalError, InsideTurnError
+from detent.running import is_inside, working
 from detent.standing import Standing
 from detent.turn import Turn
 from detent_states import events as ev
@@ -30,6 +32,22 @@ class Approving(Standing, ABC):
     def _rested(self, driver: Driver) -> Turn:
         """The turn as it rests now."""
 
+    @contextlib.asynccontextmanager
+    async def _alone(self, method: str) -> AsyncGenerator[None]:
+        """Have the conversation to oneself: whoever came before is waited for.
+
+        Raises:
+            InsideTurnError: That would be to wait for oneself.
+        """
+        self._demand_outside(method)
+        async with self._lock:
+            with working(self):
+                yield
+
+    def _demand_outside(self, method: str) -> None:
+        if is_inside(self):
+            raise InsideTurnError(str(self._open_driver().snapshot.state), method)
+
     async def approve(self, call: str, *, digest: str | None = None) -> Turn:
         """Say yes to a call that waits, and go on once every call is decided.
 
@@ -44,8 +62,9 @@ class Approving(Standing, ABC):
         Raises:
             IllegalEventError: No such call waits; it may have been decided already.
             ApprovalError: The question was another one, or is over; nothing ran.
+            InsideTurnError: It was called by a tool, a hook or a rule of the turn.
         """
-        async with self._lock:
+        async with self._alone("approve"):
             number, waiting = self._awaiting(call)
             self._demand_same(waiting, digest)
             return await self._decide(ev.CallApproved(number, call, waiting.digest))
@@ -59,8 +78,9 @@ class Approving(Standing, ABC):
 
         Raises:
             IllegalEventError: No such call waits.
+            InsideTurnError: It was called by a tool, a hook or a rule of the turn.
         """
-        async with self._lock:
+        async with self._alone("deny"):
             number, _ = self._awaiting(call)
             return await self._decide(ev.CallDenied(number, call, reason))
 
@@ -84,13 +104,15 @@ class Approving(Standing, ABC):
             sends it at once.
 
         Raises:
-            SettingsError: `content` is no user content.
+            SettingsError: `content` is no user content, or the API refuses it wherever
+                it is said.
             ConversationClosedError: The conversation is closed.
             JournalError: The journal failed; nothing was said, unless that is in doubt
                 (`outcome_unknown`): with the same key it can be said again.
         """
-        blocks = user_blocks(content)
         driver = self._open_driver()
+        blocks = user_blocks(content, driver.snapshot.profile)
+        key = input_key(key)
         driver.flush()  # what was in doubt is known from here on
         if key is None or key not in driver.said:
             driver.apply(ev.Steered(driver.snapshot.turns, blocks, key))

@@ -8,6 +8,7 @@ from typing import Any, Self, final
 import anyio
 
 from detent.approving import Approving
+from detent.content import input_key, pin_name, pin_text, user_blocks
 from detent.driver import Driver
 from detent.endpoint import Endpoint, choose_endpoint
 from detent.errors import ConversationClosedError
@@ -22,7 +23,7 @@ from detent.opening import (
     start,
 )
 from detent.ports import Clock, Ids, Store
-from detent.settings import Limits, user_blocks
+from detent.settings import Limits
 from detent.stream import TurnStream
 from detent.tools import Tool
 from detent.turn import Turn
@@ -156,7 +157,14 @@ class Conversation(Approving):
         await self.close()
 
     async def close(self) -> None:
-        """Stop a running turn, and give the conversation back. Idempotent."""
+        """Stop a running turn, and give the conversation back. Idempotent.
+
+        Raises:
+            InsideTurnError: It was called by a tool, a hook or a rule of the turn;
+                `interrupt()` stops the turn there.
+        """
+        if self._driver is not None:
+            self._demand_outside("close")
         driver, self._driver = self._driver, None
         if driver is None:
             return
@@ -194,12 +202,16 @@ class Conversation(Approving):
                 with it if it had failed.
 
         Raises:
-            SettingsError: `content` is no user content.
+            SettingsError: `content` is no user content, or the API refuses it wherever
+                it is said.
+            InsideTurnError: It was called by a tool, a hook or a rule of this
+                conversation; `steer()` says something there.
             ConversationClosedError: The conversation is closed.
             JournalError: The journal failed; nothing that happened is lost.
         """
-        blocks = user_blocks(content)
-        async with self._lock:
+        blocks = user_blocks(content, self.profile)
+        key = input_key(key)
+        async with self._alone("send"):
             self._streams = False
             return await self._submit(blocks, key)
 
@@ -212,12 +224,15 @@ class Conversation(Approving):
         leaves it running, `interrupt()` stops it. As an `async with` block, leaving
         the block stops it too. `await stream.turn()` gives the turn.
 
-        Args and errors are those of `send`; errors are raised while watching.
+        Args and errors are those of `send`. What is wrong with the arguments is raised
+        here, the other errors while watching.
         """
-        blocks = user_blocks(content)
+        blocks = user_blocks(content, self.profile)
+        key = input_key(key)
+        self._demand_outside("stream")
 
         async def work() -> Turn:
-            async with self._lock:
+            async with self._alone("stream"):
                 watch.begin(self._feed.position)
                 self._streams = True
                 return await self._submit(blocks, key)
@@ -231,7 +246,7 @@ class Conversation(Approving):
         Raises:
             IllegalEventError: There is no turn to go on with.
         """
-        async with self._lock:
+        async with self._alone("retry"):
             driver = self._open_driver()
             driver.flush()
             turn = driver.snapshot.turn
@@ -251,7 +266,7 @@ class Conversation(Approving):
         Raises:
             IllegalEventError: The turn has not failed.
         """
-        async with self._lock:
+        async with self._alone("abandon"):
             driver = self._open_driver()
             driver.flush()
             turn = driver.snapshot.turn
@@ -280,7 +295,7 @@ class Conversation(Approving):
             IllegalEventError: A call waits for approval, or a message for its answer.
             ConversationClosedError, JournalError: As `send`.
         """
-        async with self._lock:
+        async with self._alone("compact"):
             self._demand_nothing_owed()
             return await self._submit(b"", None)
 
@@ -314,7 +329,7 @@ class Conversation(Approving):
             ConversationClosedError, JournalError: As `send`.
         """
         given = {n: v for n, v in locals().items() if n in PROFILE_OPTIONS}
-        async with self._lock:
+        async with self._alone("configure"):
             driver = self._open_driver()
             asked = {**dict.fromkeys(PROFILE_OPTIONS), **given}
             profile = requested_profile(asked, driver.snapshot.profile)
@@ -337,22 +352,35 @@ class Conversation(Approving):
     async def pin(self, name: str, text: str) -> None:
         """Have a text go along with every later summary, word for word.
 
-        A summary stands for what was said; what is pinned is said again behind it.
+        A summary stands for what was said; what is pinned is said again behind it. It
+        is durable when this returns, and may be called while a turn runs, by its tools
+        and hooks too.
 
         Args:
-            name: Its name; a pin of that name is replaced.
+            name: Its name, 1 to 200 characters; a pin of that name is replaced.
             text: The text.
+
+        Raises:
+            SettingsError: The API refuses the text wherever it is said, or the name is
+                none.
+            ConversationClosedError, JournalError: As `send`.
         """
-        async with self._lock:
-            self._pinned(name, text)
+        driver = self._open_driver()
+        snapshot, name = driver.snapshot, pin_name(name)
+        self._pinned(name, pin_text(name, text, snapshot.pins, snapshot.profile))
 
     async def unpin(self, name: str) -> None:
-        """Let go of a pinned text; later summaries go without it."""
-        async with self._lock:
-            self._pinned(name, None)
+        """Let go of a pinned text; later summaries go without it.
+
+        Raises:
+            SettingsError: The name is none.
+            ConversationClosedError, JournalError: As `send`.
+        """
+        self._pinned(name if name in self.pins else pin_name(name), None)
 
     def _pinned(self, name: str, text: str | None) -> None:
         driver = self._open_driver()
+        driver.flush()  # what was in doubt is known from here on
         driver.apply(ev.Pinned(name, text))
         driver.flush()
 
@@ -367,7 +395,7 @@ class Conversation(Approving):
         Raises:
             IllegalEventError: There are not that many, or a turn is running.
         """
-        async with self._lock:
+        async with self._alone("rewind"):
             driver = self._open_driver()
             if not driver.snapshot.resting:
                 driver.stop("the conversation was rewound")

@@ -118,6 +118,31 @@ class NoRunningCallError(DetentError):
         return "no call runs here; a conversation has to call the tool"
 
 
+class InsideTurnError(IllegalEventError):
+    """A method was called from inside the work that it would have to wait for.
+
+    A tool, a hook, an approval rule and every task or thread that they start run inside
+    the turn that called them. The method was not begun, and nothing was changed.
+
+    Attributes:
+        method: The method.
+    """
+
+    def __init__(self, state: str, method: str) -> None:
+        legal = ("steer", "pin", "unpin", "interrupt")
+        super().__init__("conversation", state, method, legal)
+        self.args = (state, method)  # what makes the same error again
+        self.method = method
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method}() was called from inside a running turn of the same"
+            " conversation (by a tool, a hook or an approval rule), and would wait for"
+            " that turn for ever; nothing was changed; call it when the turn is over,"
+            f" or use what works inside: {', '.join(self.legal)}"
+        )
+
+
 class ApprovalError(DetentError):
     """An answer that does not count: the question was another one, or is over.
 
@@ -232,6 +257,7 @@ __all__ = [
     "DefinitionError",
     "DetentError",
     "IllegalEventError",
+    "InsideTurnError",
     "JournalCorruptError",
     "JournalError",
     "JournalFullError",

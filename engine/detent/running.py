@@ -1,6 +1,7 @@
-"""What a tool can know of the call that it runs for."""
+"""What code that a conversation calls can know: its call, and what it runs inside of."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Mapping
 from contextvars import ContextVar
 from typing import Any, final
 
@@ -43,3 +44,43 @@ def running_call() -> RunningCall:
     if found is None:
         raise NoRunningCallError
     return found
+
+
+@final
+@attrs.define(eq=False)
+class _Work:
+    """One piece of work of a conversation, from when it took the lock until it is over.
+
+    Whatever the work calls, and every task and thread that inherits the context of it,
+    can tell that it is inside.
+    """
+
+    conversation: object
+    over: bool = False
+
+
+_INSIDE: ContextVar[tuple[_Work, ...]] = ContextVar("detent_inside", default=())
+
+
+@contextlib.contextmanager
+def working(conversation: object) -> Generator[None]:
+    """Have what runs in this block, and what it starts, know that it is inside."""
+    mine = _Work(conversation)
+    around = tuple(one for one in _INSIDE.get() if not one.over)
+    token = _INSIDE.set((*around, mine))
+    try:
+        yield
+    finally:
+        # A task that outlives the block keeps the context, and is outside from now on.
+        mine.over = True
+        _INSIDE.reset(token)
+
+
+def is_inside(conversation: object) -> bool:
+    """True in code that runs for work of this conversation that is not over yet.
+
+    To wait for that work there would be to wait for oneself.
+    """
+    return any(
+        one.conversation is conversation and not one.over for one in _INSIDE.get()
+    )

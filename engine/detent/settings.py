@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, TypeVar, cast, final
+from typing import Any, TypeVar, final
 
 import attrs
 
@@ -110,17 +110,17 @@ def make_profile(
         )
     fields: list[tuple[str, bytes]] = []
     if system is not None and system != "":
-        fields.append(("system", _encoded("system", system)))
+        fields.append(("system", encoded("system", system)))
     if tools:
         definitions = [t.definition if isinstance(t, Tool) else t for t in tools]
     if definitions:
-        fields.append(("tools", _encoded("tools", [dict(d) for d in definitions])))
+        fields.append(("tools", encoded("tools", [dict(d) for d in definitions])))
     for name, value in (settings or {}).items():
         if name in _RESERVED:
             raise SettingsError(
                 name, "it is set elsewhere", "use the argument of open() for it"
             )
-        fields.append((name, _encoded(name, value)))
+        fields.append((name, encoded(name, value)))
     profile = Profile(
         model,
         max_tokens,
@@ -145,10 +145,19 @@ def _one_of(name: str, value: str, of: type[_E]) -> _E:
         raise SettingsError(name, f"{value!r} is none", f"give {known}") from None
 
 
-def _encoded(name: str, value: object) -> bytes:
+def encoded(name: str, value: object) -> bytes:
+    """A value as JSON.
+
+    Args:
+        name: The setting that it is the value of.
+        value: The value.
+
+    Raises:
+        SettingsError: It has no JSON form.
+    """
     try:
         return encode(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise SettingsError(
             name, f"it is no JSON value ({error})", "give one"
         ) from error
@@ -193,47 +202,12 @@ def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
     return found
 
 
-def user_blocks(content: object) -> bytes:
-    """A user's content as blocks, encoded once, comma-separated.
-
-    Args:
-        content: Text, or a sequence of content blocks as the API takes them.
-
-    Raises:
-        SettingsError: It is neither, or no JSON value.
-    """
-    kind = type(content).__name__
-    if isinstance(content, str):
-        return _encoded("content", {"type": "text", "text": content})
-    if isinstance(content, Sequence) and not isinstance(content, bytes | bytearray):
-        blocks = cast("Sequence[object]", content)
-        if blocks and all(isinstance(block, Mapping) for block in blocks):
-            return b",".join(
-                _encoded("content", unmarked(cast("Mapping[str, Any]", block)))
-                for block in blocks
-            )
-    raise SettingsError(
-        "content",
-        f"{kind} is no user content",
-        "give text, or a non-empty list of content blocks",
-    )
-
-
-def unmarked(block: Mapping[str, Any]) -> dict[str, Any]:
-    """A block without cache markers: they are placed by each request, and no history.
-
-    A marker that was kept with a message would count in every later request, and the
-    API takes four.
-    """
-    return {name: value for name, value in block.items() if name != "cache_control"}
-
-
 __all__ = [
     "DEFAULT_MAX_TOKENS",
     "DEFAULT_MODEL",
     "Limits",
     "RetryPolicy",
+    "encoded",
     "make_profile",
     "tools_by_name",
-    "user_blocks",
 ]

@@ -147,8 +147,9 @@ async def test_words_of_the_users_that_are_none_are_not_sent(
     course.script("Hello.")
     async with course.open() as chat:
         await chat.send("Hi")
-        await chat.send(SAID[what])
-        await course.finish(chat, ended=FaultKind.LOCAL, effects={}, budget=1)
+        with pytest.raises(SettingsError):
+            await chat.send(SAID[what])
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
     check_words(course)
 
 
@@ -159,10 +160,10 @@ async def test_words_that_are_none_behind_a_call_do_not_cost_its_result(
     async with course.open() as chat:
         await course.cancelled_while_it_hangs(chat, "Go")
         for said in SAID.values():
-            await chat.send(said)
-        await course.finish(
-            chat, ended=FaultKind.LOCAL, effects={"hang a": 1}, budget=1
-        )
+            with pytest.raises(SettingsError):
+                await chat.send(said)
+        await chat.send("Words.")
+        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
     assert [one["type"] for one in course.said(2)] == ["tool_result", "text"]
     check_words(course)
 
@@ -188,14 +189,15 @@ async def test_a_stream_that_is_cut_before_its_first_word_leaves_no_message(
     check_words(course)
 
 
-async def test_a_no_without_a_reason_and_a_pin_without_words_say_something(
+async def test_a_no_without_a_reason_says_something_and_a_pin_without_words_is_none(
     course: Course,
 ) -> None:
     course.script(call("ask", what="a"), "I see.", "Yes.")
     async with course.open() as chat:
         turn = await chat.send("Go")
         await chat.deny(turn.awaiting[0].id, "")
-        await chat.pin("empty", "")
+        with pytest.raises(SettingsError):
+            await chat.pin("empty", "")
         await chat.compact()
         await chat.send("On we go")
         await course.finish(chat, ended=CONFIRMED, effects={}, budget=4, verbatim=False)

@@ -17,7 +17,7 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.media import Block, document, image, png, words
 
-from detent import FaultKind, Limits, Tool, tool
+from detent import Limits, SettingsError, Tool, tool
 from detent.simulator import call
 
 pytestmark = pytest.mark.anyio
@@ -127,8 +127,9 @@ async def test_too_many_pictures_of_the_users_own_at_once_are_his_to_part(
     course.script("Hello.")
     async with course.open(model="claude-haiku-4-5") as chat:
         await chat.send([SMALL, words("Hi")])
-        await chat.send([*said, words("Look")])
-        await course.finish(chat, ended=FaultKind.LOCAL, effects={}, budget=1)
+        with pytest.raises(SettingsError):
+            await chat.send([*said, words("Look")])
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
 
 
 @asyncio_only

@@ -17,7 +17,7 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 from tests.gauntlet.media import JPEG, PDF, Block, document, image, png, words
 
-from detent import FaultKind, Remedy, Tool, tool
+from detent import FaultKind, Remedy, SettingsError, Tool, tool
 from detent.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
@@ -153,9 +153,9 @@ async def test_a_bad_picture_of_the_users_own_is_refused_here_and_named(
     course.script("Hello.")
     async with course.open() as chat:
         await chat.send("Hi")
-        turn = await chat.send([words("Look"), BAD[what]])
-        assert turn.fault is not None
-        await course.finish(chat, ended=FaultKind.LOCAL, effects={}, budget=1)
+        with pytest.raises(SettingsError, match="block 1"):
+            await chat.send([words("Look"), BAD[what]])
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
 
 
 async def test_a_locked_document_of_the_users_own_is_his_to_leave_out(
