@@ -183,6 +183,35 @@ def test_no_machine_makes_a_line_run_through_a_state(table: Table) -> None:
     assert list(shared_lines(drawn)) == []
 
 
+def test_labels_of_many_rows_between_two_states_keep_clear() -> None:
+    """An example that the fixed draw leaves out: its labels lay on each other."""
+    guard = Guard("within budget", "", asked)
+    one, two = "state0", "state1"
+    made = (
+        Transition("event0", two, one, guard, Effect.COMMIT),
+        Transition("event1", one, two, guard, Effect.COMMIT),
+        Transition("event2", two, one, guard, Effect.COMMIT),
+        Transition("event3", two, one, guard, Effect.CLOSE_CALLS),
+        Transition("event4", two, two, None, Effect.ROLL_BACK),
+        Transition("event5", two, one, guard, Effect.CLOSE_CALLS),
+        Transition("event6", two, one, guard),
+        Transition("event7", one, two, guard, Effect.COMMIT),
+    )
+    table = Table(
+        name="crowded",
+        promise="",
+        states=tuple(State(name, "", rests=True) for name in (one, two)),
+        initial=one,
+        transitions=made,
+        refusable=frozenset(row.trigger for row in made),
+    )
+
+    drawn = scene(table, rows(table))
+
+    assert list(clashes(drawn)) == []
+    assert list(shared_lines(drawn)) == []
+
+
 def test_clashes_are_found() -> None:
     """Planted bugs: a label on a box, a label on a label, a line through a box."""
     drawn = scene(TURN, rows(TURN))
