@@ -30,7 +30,8 @@ unit: .venv/installed
 gauntlet: .venv/installed      ## how conversations broke elsewhere, one line a class
 	GAUNTLET_BOTH_LOOPS=1 $(BIN)/python -m tests.gauntlet
 
-fuzz: .venv/installed          ## ten thousand scripts of faults and moves, drawn from a seed
+fuzz: .venv/installed          ## fresh seeds: every property, and ten thousand scripts of faults
+	$(BIN)/python -m tests.search --seconds 600
 	$(BIN)/python -m tests.gauntlet.fuzz --scripts 10000
 
 sweep: .venv/installed         ## kill, tear, fail, cut: at every point

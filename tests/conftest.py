@@ -4,18 +4,20 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.search import SEARCH
 
-# The same examples in every run: a red build is a reason, never a roll of the dice.
-settings.register_profile(
-    "ci",
+# An ordinary run draws the same examples everywhere and every time: a red build has a
+# reason that a contributor sees as CI does. Fresh examples are `python -m tests.search`.
+_ALIKE = settings(
     derandomize=True,
     deadline=None,
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("dev", deadline=None)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+settings.register_profile("alike", _ALIKE)
+settings.register_profile("search", _ALIKE, derandomize=False)
+settings.load_profile("search" if os.environ.get(SEARCH) else "alike")
 
 
 @pytest.fixture(params=["asyncio", "trio"])
