@@ -107,7 +107,15 @@ class Conversation(Approving):
             betas: Names for the `anthropic-beta` header.
             settings: Further body fields, as the API takes them (`thinking`, …).
             diagnostics: Send `diagnostics.previous_message_id` (default yes).
-            threads: Whether the server keeps a copy: `off` (default), `on`, `auto`.
+            threads: Whether the server keeps a copy: `off` (default), `on`, `auto`. A
+                request continues a copy only where the count of input tokens can show
+                that there is one, and its reply is committed only if it does; otherwise
+                the reply is counted in `lost`, the whole conversation is sent again, and
+                no copy is asked for until `configure` is given a client or `threads`.
+                So it does not work with a server that counts nothing or counts wrong.
+                What the server clears on its side (context editing, compaction) is
+                counted where its reply says so; any other clearing is taken for a copy
+                that is gone.
             cache: How long the prompt cache keeps: `off`, `5m` (default), `1h`.
             client: Any async client of the `anthropic` SDK, or a `Model` port.
             base_url: A compatible base URL, if no client is given.
@@ -320,9 +328,10 @@ class Conversation(Approving):
             max_tokens: Most tokens one reply may have.
             settings: All further body fields, instead of those that were set.
             betas: All beta names, instead of those that were set.
-            threads: As in `open`.
+            threads: As in `open`. Given again, it is tried again.
             cache: As in `open`.
-            client: As in `open`; the one before is closed if it was opened here.
+            client: As in `open`; the one before is closed if it was opened here. What
+                the server holds, and its limits, are found out anew.
 
         Raises:
             SettingsError: A setting is unknown, of the wrong type or refused.
@@ -333,7 +342,8 @@ class Conversation(Approving):
             driver = self._open_driver()
             asked = {**dict.fromkeys(PROFILE_OPTIONS), **given}
             profile = requested_profile(asked, driver.snapshot.profile)
-            if profile != driver.snapshot.profile:
+            anew = client is not None or threads is not None
+            if anew or profile != driver.snapshot.profile:
                 driver.apply(ev.ProfileChanged(profile))
                 driver.flush()
             if client is not None:

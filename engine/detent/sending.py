@@ -15,6 +15,7 @@ from detent.ports import Delta, RequestFailedError
 from detent.world import CompactionDone, CompactionPlan, Verdict
 from detent_states import events as ev
 from detent_states.commands import SendRequest
+from detent_states.copies import provable, unproved
 from detent_states.decide import cut_off
 from detent_states.events import Event
 from detent_states.faults import DEFINITE, Fault, FaultKind
@@ -89,6 +90,7 @@ class Sender:
             on_trial=turn.trial is not None or Remedy.REPLAY in turn.tried,
             unthreaded=Remedy.UNTHREAD in turn.remedies
             or THREADS_BETA in snapshot.showing.unnamed,
+            provable=provable(snapshot),
         )
         self._driver.apply(ev.RequestSent(turn.number, turn.attempt + 1, copy))
         return None
@@ -338,6 +340,9 @@ def _digest(request: Request) -> bytes:
 
 def _unacceptable(snapshot: Snapshot, reply: Reply) -> Fault | None:
     """Why a whole reply to a message must not be committed; None if it may be."""
+    unheld = unproved(snapshot, reply)
+    if unheld is not None:
+        return unheld
     found = outcome(reply)
     if found is Outcome.REFUSED:
         kind, said, status = FaultKind.REFUSAL, _refusal(reply), 200

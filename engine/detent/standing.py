@@ -97,7 +97,8 @@ class Standing:
 
     @property
     def lost(self) -> Lost:
-        """Replies that the server confirmed and nobody here ever saw: paid, and gone."""
+        """Replies that were paid for and are no part of the history: nobody here ever saw
+        them, or they answered a part of the conversation only."""
         return self._open_driver().snapshot.lost
 
     @property

@@ -237,7 +237,7 @@ class Conversation:
 
     @property
     def lost(self) -> Lost:
-        """Replies that the server confirmed and nobody here ever saw."""
+        """Replies that were paid for and are no part of the history."""
         return self._inner.lost
 
     @property

@@ -11,15 +11,18 @@ import attrs
 
 from detent_states import events as ev
 from detent_states.closing import proposed
+from detent_states.copies import without_copy
 from detent_states.encoding import text_block
 from detent_states.errors import CoreBugError
 from detent_states.events import Event
-from detent_states.faults import FaultKind, cap_in, length_in, limit_in
+from detent_states.faults import DEFINITE, FaultKind, cap_in, length_in, limit_in
 from detent_states.history import Base, Exchange, Method, told_block
 from detent_states.models import spec
 from detent_states.outcome import only_summary, outcome
+from detent_states.remedy import Remedy
 from detent_states.replayed import mended, replay_form
-from detent_states.reply import Reply
+from detent_states.reply import Reply, Usage
+from detent_states.request import Copy
 from detent_states.shortened import told_result
 from detent_states.shown import base_in_force
 from detent_states.snapshot import Call, Compacting, Lost, Paid, Snapshot, Turn
@@ -165,17 +168,28 @@ def learned(
     thread = snapshot.thread
     match event:
         case ev.RequestSent():
-            thread = thread.sent(event.copy, fire)
+            given_up = Remedy.REPLAY in turn.tried
+            thread = thread.sent(event.copy, fire, given_up=given_up)
         case ev.ReplyConfirmed():
             elsewhere = written_elsewhere(event.reply)
             thread = thread.confirmed(turn.copy, fire, elsewhere=elsewhere)
+            without = turn.copy is Copy.NONE and not thread.unproved
+            if without and turn.tried[-1:] == (Remedy.UNTHREAD,):
+                thread = attrs.evolve(thread, refused=True)  # it was for its sake
         case ev.TurnFailed() if turn.state == TurnState.SENT:
             fault = event.fault
-            if fault.kind is FaultKind.THREAD:
+            if fault.kind is FaultKind.THREAD and fault.spent is not None:
+                thread = thread.doubted(fire)
+                snapshot = attrs.evolve(snapshot, lost=snapshot.lost + fault.spent)
+            elif fault.kind is FaultKind.THREAD or (
+                turn.copy is Copy.CONTINUE and fault.kind in DEFINITE
+            ):
                 unsupported = fault.code == "thread_unsupported_request"
                 thread = thread.failed(turn.copy, fire, unsupported=unsupported)
                 if fault.code == "thread_already_continued" and turn.unknown:
-                    snapshot = attrs.evolve(snapshot, lost=_lost_one_more(snapshot))
+                    snapshot = attrs.evolve(snapshot, lost=_lost_unseen(snapshot))
+            elif without_copy(turn, fault) is not None:
+                pass  # it says nothing about the conversation yet
             elif fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
                 snapshot = attrs.evolve(snapshot, refused=snapshot.refused + 1)
             elif fault.kind is FaultKind.TRANSIENT and fault.status is not None:
@@ -194,12 +208,11 @@ def learned(
     return attrs.evolve(snapshot, thread=thread)
 
 
-def _lost_one_more(snapshot: Snapshot) -> Lost:
+def _lost_unseen(snapshot: Snapshot) -> Lost:
     """A reply was confirmed at the server, was paid, and is nowhere to be had."""
     head = snapshot.history.head
     read = 0 if head is None else head.reply.usage.context
-    lost = snapshot.lost
-    return Lost(lost.replies + 1, lost.input_tokens + read)
+    return snapshot.lost + Usage(input=read)
 
 
 def _told_of_length(snapshot: Snapshot, event: ev.TurnFailed) -> Snapshot:

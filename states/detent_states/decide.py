@@ -10,6 +10,7 @@ from typing import Final, TypeAlias, final
 import attrs
 
 from detent_states.commit import prefix_bound
+from detent_states.copies import without_copy
 from detent_states.faults import (
     SUSPENDING,
     Fault,
@@ -141,11 +142,14 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
         return _wait(snapshot, turn, fault, policies, draw)
     if turn.compacting is not None:
         return _without_summary(turn, fault)
+    whole = without_copy(turn, fault)
+    if whole is not None:
+        return Choose(whole, fault.message)
     if fault.kind is FaultKind.INVALID:
         gone = _without_reference(snapshot, turn, fault)
         if gone is not None:
             return gone
-    if _names_summary(snapshot, turn, fault):
+    if _names_summary(snapshot, fault):
         return _ignore_base(snapshot, turn, fault, policies.compaction) or GiveUp()
     climb = _CLIMBS.get(fault.kind)
     if climb is None:
@@ -209,9 +213,9 @@ def _less(
     return room(snapshot, policies.compaction, why)
 
 
-def _names_summary(snapshot: Snapshot, turn: Turn, fault: Fault) -> bool:
+def _names_summary(snapshot: Snapshot, fault: Fault) -> bool:
     """True if what is named is the summary that stands for the first exchanges."""
-    if not snapshot.covered or not fault.path or turn.copy is Copy.CONTINUE:
+    if not snapshot.covered or not fault.path:
         return False
     part, _, place = fault.path.partition(".")
     base = snapshot.base
@@ -264,8 +268,6 @@ def _drop_field(
     name = optional_field(fault.message)
     if name is None:
         return None
-    if name == "thread":
-        return _rethread(snapshot, turn, fault, _)
     op: Op = DropField(name)
     if name.startswith("anthropic-beta:"):
         op = DropBeta(name.partition(":")[2])
@@ -279,17 +281,6 @@ def _drop_field(
     if not changes(snapshot, turn, view):
         return None  # what is named was never sent: another word for something else
     return Choose(Remedy.DROP_FIELD, fault.message, view)
-
-
-def _rethread(
-    _: Snapshot, turn: Turn, fault: Fault, __: CompactionPolicy
-) -> Decision | None:
-    replayable = fault.code != "thread_unsupported_request"
-    if turn.copy is Copy.CONTINUE and replayable and Remedy.REPLAY not in turn.tried:
-        return Choose(Remedy.REPLAY, fault.message)
-    if turn.copy is Copy.NONE or Remedy.UNTHREAD in turn.tried:
-        return None
-    return Choose(Remedy.UNTHREAD, fault.message)
 
 
 def _make_room(
@@ -355,9 +346,8 @@ def _search(
     gone = without_files(snapshot, fault)
     if gone is not None:
         return gone
-    # Once proves nothing: it may be an outage, a filter, or the words that were said;
-    # and that a copy cannot be continued says nothing about the conversation.
-    if snapshot.refused <= 1 + (Remedy.REPLAY in turn.tried):
+    # Once proves nothing: it may be an outage, a filter, or the words that were said.
+    if snapshot.refused <= 1:
         return None
     # The second time it is not told by counts: one may refuse it for what is its own.
     return None if turn.tried.count(Remedy.BISECT) > 1 else Search()
@@ -381,7 +371,6 @@ _Climb: TypeAlias = Callable[
 
 _CLIMBS: Final[dict[FaultKind, _Climb]] = {
     FaultKind.OPTIONAL_FIELD: _drop_field,
-    FaultKind.THREAD: _rethread,
     FaultKind.TOO_LONG: _make_room,
     FaultKind.COMPACTION: _ignore_base,
     FaultKind.CUT_OFF: _raise,

@@ -12,6 +12,8 @@ from typing import final
 
 import attrs
 
+from detent_states.reply import Usage
+
 
 class FaultKind(StrEnum):
     """The kinds of fault, each with what it means for the turn."""
@@ -70,6 +72,7 @@ class Fault:
         path: The part of the request that the server names.
         outcome_unknown: The request may have been answered where we cannot see it.
         retry_refused: The server said in so many words not to retry.
+        spent: What a whole reply cost that was not committed; None where there was none.
     """
 
     kind: FaultKind
@@ -82,6 +85,7 @@ class Fault:
     path: str | None = None
     outcome_unknown: bool = False
     retry_refused: bool = False
+    spent: Usage | None = None
 
     def __str__(self) -> str:
         """The fault on one line: status, type, message."""

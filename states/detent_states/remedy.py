@@ -83,6 +83,10 @@ ROOM: Final = (
 )
 """The ladder of what is too long. The last four need no server."""
 
+WITHOUT_COPY: Final = (Remedy.REPLAY, Remedy.UNTHREAD)
+"""What is done first about any definite refusal of a request that continues a thread:
+it may be for the sake of what the server holds."""
+
 LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
     FaultKind.TRANSIENT: (
         Remedy.WAIT,
@@ -92,10 +96,11 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
         Remedy.MAKE_ROOM,
         Remedy.BISECT,
     ),
-    FaultKind.OPTIONAL_FIELD: (Remedy.DROP_FIELD, Remedy.REPLAY, Remedy.UNTHREAD),
-    FaultKind.THREAD: (Remedy.REPLAY, Remedy.UNTHREAD),
-    FaultKind.TOO_LONG: ROOM,
+    FaultKind.OPTIONAL_FIELD: (*WITHOUT_COPY, Remedy.DROP_FIELD),
+    FaultKind.THREAD: WITHOUT_COPY,
+    FaultKind.TOO_LONG: (*WITHOUT_COPY, *ROOM),
     FaultKind.BLOCK: (
+        *WITHOUT_COPY,
         Remedy.STUB,
         Remedy.FLATTEN,
         Remedy.HIDE,
@@ -103,9 +108,14 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
         Remedy.IGNORE_BASE,
         Remedy.BISECT,
     ),
-    FaultKind.THINKING: (Remedy.DROP_BOUND, Remedy.STRIP, Remedy.FLATTEN),
+    FaultKind.THINKING: (
+        *WITHOUT_COPY,
+        Remedy.DROP_BOUND,
+        Remedy.STRIP,
+        Remedy.FLATTEN,
+    ),
     FaultKind.INVALID: (
-        Remedy.REPLAY,
+        *WITHOUT_COPY,
         Remedy.DROP_FIELD,
         Remedy.STUB,
         Remedy.BISECT,

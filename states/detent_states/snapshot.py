@@ -183,16 +183,29 @@ class Turn:
 @final
 @attrs.frozen
 class Lost:
-    """Replies that were confirmed at the server and never seen here.
+    """Replies that were paid for and are no part of the history.
+
+    They were confirmed at the server and never seen here, or they were seen and did not
+    answer the conversation.
 
     Attributes:
         replies: How many.
-        input_tokens: At least how many tokens were read for them; what was written
+        input_tokens: At least how many tokens were read for them.
+        output_tokens: At least how many were written; of a reply that was never seen
             nobody knows.
     """
 
     replies: int = 0
     input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, cost: Usage) -> "Lost":
+        """One reply more, and what it cost."""
+        return Lost(
+            self.replies + 1,
+            self.input_tokens + cost.context - cost.output,
+            self.output_tokens + cost.output,
+        )
 
 
 @final
@@ -233,7 +246,7 @@ class Snapshot:
         futile: Summaries in a row that failed.
         refused: Requests in a row that were refused for nothing we know.
         failing: Requests in a row that the server failed at, as a status said.
-        lost: Replies that were confirmed at the server and never seen here.
+        lost: Replies that were paid for and are no part of the history.
         pins: The texts that go along with every summary, by name.
         paid: What the last confirmed request was made from.
         said: What was said while a turn ran and is not confirmed yet, oldest first.

@@ -225,7 +225,7 @@ def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:
 
     ops = tuple(filter(stands, snapshot.view.ops))
     view = snapshot.view if ops == snapshot.view.ops else View(ops)
-    thread = snapshot.thread.lost(fire)
+    thread = snapshot.thread.elsewhere(fire)
     return attrs.evolve(
         snapshot, profile=profile, view=view, thread=thread, window=None, capped=None
     )

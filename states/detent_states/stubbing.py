@@ -13,7 +13,7 @@ from detent_states.faults import Fault
 from detent_states.profile import Purpose
 from detent_states.remedy import Remedy
 from detent_states.replayed import mended
-from detent_states.request import Copy, betas, build
+from detent_states.request import betas, build
 from detent_states.room import (
     OLD_RESULT_BYTES,
     RECORD_BYTES,
@@ -43,8 +43,6 @@ def _sent(snapshot: Snapshot, turn: Turn, view: View) -> tuple[bytes, tuple[str,
 def place_of(snapshot: Snapshot, turn: Turn, path: str) -> Place | None:
     """The place in the record that the server names; None if it names none of ours."""
     sent = messages(snapshot.showing, snapshot.history, snapshot.base, turn.staged)
-    if turn.copy is Copy.CONTINUE:
-        sent = [m for m in sent if m.exchange >= len(snapshot.history)]
     return locate(path, sent)
 
 

@@ -84,15 +84,24 @@ class Thread:
     Attributes:
         state: Where the machine stands.
         losses: Copies lost in a row, without one that was continued between them.
-        refused: The server said that it keeps no copy of such requests.
+        refused: The server keeps no copy of such requests: it said so, or it took one
+            without that it had refused.
+        unproved: A reply did not show that the server holds what it was to continue.
+            Nothing is kept there until the settings or the client change.
     """
 
     state: ThreadState = ThreadState.OFF
     losses: int = 0
     refused: bool = False
+    unproved: bool = False
 
-    def sent(self, copy: Copy, fire: Fire) -> "Thread":
+    def sent(self, copy: Copy, fire: Fire, *, given_up: bool = False) -> "Thread":
         """What it is once a request has left.
+
+        Args:
+            copy: What the request has to do with it.
+            fire: How a row is executed.
+            given_up: The copy is replaced because requests failed that continued it.
 
         Raises:
             IllegalEventError: It continues a copy that nobody has.
@@ -104,7 +113,7 @@ class Thread:
         if copy is not Copy.CREATE:
             return self
         left = self.lost(fire)
-        if left is not self:  # given up for a new one, without a word from the server
+        if left is not self and given_up:
             left = attrs.evolve(left, losses=left.losses + 1)
         return left._moved(fire, "replay" if self.state in (_ON, _LOST) else "enable")
 
@@ -124,12 +133,20 @@ class Thread:
         return made.lost(fire) if elsewhere else made
 
     def failed(self, copy: Copy, fire: Fire, *, unsupported: bool) -> "Thread":
-        """What it is once the server refused a request for the copy's sake."""
+        """What it is once the server refused a request that may be for its sake."""
         if unsupported:
             return attrs.evolve(self._moved(fire, "disable"), refused=True)
         if copy is not Copy.CONTINUE:
             return self
         return attrs.evolve(self.lost(fire), losses=self.losses + 1)
+
+    def doubted(self, fire: Fire) -> "Thread":
+        """What it is once a reply did not show that there is a copy."""
+        return attrs.evolve(self._moved(fire, "disable"), unproved=True)
+
+    def elsewhere(self, fire: Fire) -> "Thread":
+        """What it is once requests go somewhere else, or ask for something else."""
+        return attrs.evolve(self.lost(fire), unproved=False)
 
     def lost(self, fire: Fire) -> "Thread":
         """What it is once the copy is no copy any more."""
@@ -151,7 +168,12 @@ LOSSES_MAX: Final = 2
 
 
 def choose_copy(
-    thread: Thread, wanted: Threads, *, on_trial: bool, unthreaded: bool
+    thread: Thread,
+    wanted: Threads,
+    *,
+    on_trial: bool,
+    unthreaded: bool,
+    provable: bool = True,
 ) -> Copy:
     """What the next request shall have to do with the server's copy.
 
@@ -160,12 +182,13 @@ def choose_copy(
         wanted: What the profile asks for.
         on_trial: The history is shown otherwise than the server holds it.
         unthreaded: This turn goes without.
+        provable: The reply can show that the server holds what it continues.
     """
-    if wanted is Threads.OFF or unthreaded:
+    if wanted is Threads.OFF or unthreaded or thread.unproved:
         return Copy.NONE
     given_up = thread.refused or thread.losses >= LOSSES_MAX
     if wanted is Threads.AUTO and given_up:
         return Copy.NONE
-    if thread.state is ThreadState.CONTINUING and not on_trial:
+    if thread.state is ThreadState.CONTINUING and provable and not on_trial:
         return Copy.CONTINUE
     return Copy.CREATE

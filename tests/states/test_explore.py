@@ -27,6 +27,7 @@ from detent_states.events import Event
 from detent_states.explore import ExplorationLimitError, Explored, explore
 from detent_states.faults import Fault, FaultKind
 from detent_states.outcome import Outcome, outcome
+from detent_states.reply import Usage
 from detent_states.request import Copy
 from detent_states.snapshot import Snapshot
 from detent_states.step import begin, orders, step
@@ -220,7 +221,8 @@ def test_a_key_that_tells_too_much_apart_is_said() -> None:
 def copies_key(snapshot: Snapshot) -> Hashable:
     """What decides the future of a conversation and of its copy at the server."""
     turn, thread = snapshot.turn, snapshot.thread
-    copy = thread.state, min(thread.losses, LOSSES_MAX), thread.refused
+    marks = thread.refused, thread.unproved
+    copy = thread.state, min(thread.losses, LOSSES_MAX), marks
     if turn is None:
         return copy, None
     flying = turn.copy if turn.state == "sent" else None
@@ -256,6 +258,9 @@ def copies_worlds(snapshot: Snapshot) -> Iterator[Event]:
     yield ev.ReplyConfirmed(n, attempt, called)
     for code in ("thread_not_found", "thread_unsupported_request"):
         yield ev.TurnFailed(n, attempt, Fault(FaultKind.THREAD, "gone", code=code))
+    if turn.copy is Copy.CONTINUE:
+        unproved = Fault(FaultKind.THREAD, "7 tokens", spent=Usage(input=7))
+        yield ev.TurnFailed(n, attempt, unproved)
     for kind in (FaultKind.TRANSIENT, FaultKind.REFUSAL, FaultKind.TOO_LONG):
         yield ev.TurnFailed(n, attempt, Fault(kind, "fault"))
 

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from detent_states.faults import SUSPENDING, FaultKind
-from detent_states.remedy import AFTERWARDS, LADDERS, ROOM, SAYS, Remedy, ladder
+from detent_states.faults import DEFINITE, SUSPENDING, FaultKind
+from detent_states.remedy import (
+    AFTERWARDS,
+    LADDERS,
+    ROOM,
+    SAYS,
+    WITHOUT_COPY,
+    Remedy,
+    ladder,
+)
 
 TOTAL: tuple[tuple[Mapping[Any, object], type[StrEnum]], ...] = (
     (LADDERS, FaultKind),
@@ -50,5 +58,10 @@ def test_a_ladder_names_no_rung_twice_and_says_what_a_person_can_do() -> None:
 
 
 def test_what_is_too_long_climbs_the_ladder_of_room() -> None:
-    assert LADDERS[FaultKind.TOO_LONG] == ROOM
+    assert LADDERS[FaultKind.TOO_LONG] == (*WITHOUT_COPY, *ROOM)
     assert set(ROOM) < set(Remedy)
+
+
+def test_a_copy_is_done_without_before_anything_definite_is_concluded() -> None:
+    for kind in DEFINITE:
+        assert LADDERS[kind][: len(WITHOUT_COPY)] == WITHOUT_COPY

@@ -54,6 +54,8 @@ def outcomes(thread: Thread, copy: Copy, fire: Fire) -> Iterator[tuple[str, Thre
     if copy is not Copy.NONE:
         yield "lost", thread.failed(copy, fire, unsupported=False)
         yield "unsupported", thread.failed(copy, fire, unsupported=True)
+    if copy is Copy.CONTINUE:
+        yield "not proved", thread.doubted(fire)
 
 
 def moves(
@@ -69,6 +71,7 @@ def moves(
             return
         # A rewind, a summary, other settings: what is held is not what is shown.
         yield "changed", World(thread.lost(fire), None, "changed")
+        yield "configured", World(thread.elsewhere(fire), None, "changed")
         for wanted, trial, without in product(Threads, (True, False), (True, False)):
             copy = chooses(thread, wanted, trial, without)
             yield f"{wanted}: {copy}", World(thread.sent(copy, fire), copy, "sent")
@@ -80,7 +83,8 @@ def key(world: World) -> Hashable:
     """Everything that matters: losses beyond those that are counted are alike."""
     thread = world.thread
     losses = min(thread.losses, LOSSES_MAX + 1)
-    return thread.state, losses, thread.refused, world.flying, world.happened
+    marks = thread.refused, thread.unproved
+    return thread.state, losses, marks, world.flying, world.happened
 
 
 def graph(fire: Fire = Table.fire, chooses: Chooses = chosen) -> Explored[World]:
@@ -133,9 +137,10 @@ def test_every_loss_is_made_good_with_a_new_copy() -> None:
     for world in graph().states.values():
         if world.flying is not None or world.thread.state is ThreadState.CONTINUING:
             continue
-        copy = chosen(world.thread, Threads.ON, False, False)
+        thread = world.thread.elsewhere(Table.fire)
+        copy = chosen(thread, Threads.ON, False, False)
         assert copy is Copy.CREATE
-        sent = world.thread.sent(copy, Table.fire)
+        sent = thread.sent(copy, Table.fire)
         assert sent.state is ThreadState.NEW
         held = sent.confirmed(copy, Table.fire, elsewhere=False)
         assert chosen(held, Threads.ON, False, False) is Copy.CONTINUE
@@ -168,13 +173,15 @@ def test_the_check_sees_a_copy_that_is_lost_for_good() -> None:
 def test_auto_gives_up_where_the_server_cannot_and_where_it_does_not_pay() -> None:
     for world in graph().states.values():
         thread = world.thread
-        given_up = thread.refused or thread.losses >= LOSSES_MAX
+        given_up = thread.refused or thread.losses >= LOSSES_MAX or thread.unproved
         asked = chosen(thread, Threads.AUTO, False, False)
         assert (asked is Copy.NONE) == given_up
-        assert chosen(thread, Threads.ON, False, False) is not Copy.NONE
+        asked = chosen(thread, Threads.ON, False, False)
+        assert (asked is Copy.NONE) == thread.unproved
         assert chosen(thread, Threads.OFF, False, False) is Copy.NONE
         assert chosen(thread, Threads.ON, False, True) is Copy.NONE
-        assert chosen(thread, Threads.ON, True, False) is Copy.CREATE
+        if not thread.unproved:
+            assert chosen(thread, Threads.ON, True, False) is Copy.CREATE
 
 
 def test_losses_are_counted_until_one_is_continued() -> None:

@@ -76,7 +76,9 @@ def _state(session: "Session", rest: str) -> None:
         lines.append(f"cache     missed: {missed}")
     if chat.lost.replies:
         replies = counted(chat.lost.replies, "reply", "replies")
-        lines.append(f"lost      {replies} that the server confirmed and nobody saw")
+        lines.append(
+            f"lost      {replies} that were paid for and are not in the history"
+        )
     if chat.unsaved:
         lines.append(
             f"unsaved   {counted(chat.unsaved, 'event')} the store could not take yet"
