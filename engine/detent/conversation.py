@@ -107,15 +107,9 @@ class Conversation(Approving):
             betas: Names for the `anthropic-beta` header.
             settings: Further body fields, as the API takes them (`thinking`, …).
             diagnostics: Send `diagnostics.previous_message_id` (default yes).
-            threads: Whether the server keeps a copy: `off` (default), `on`, `auto`. A
-                request continues a copy only where the count of input tokens can show
-                that there is one, and its reply is committed only if it does; otherwise
-                the reply is counted in `lost`, the whole conversation is sent again, and
-                no copy is asked for until `configure` is given a client or `threads`.
-                So it does not work with a server that counts nothing or counts wrong.
-                What the server clears on its side (context editing, compaction) is
-                counted where its reply says so; any other clearing is taken for a copy
-                that is gone.
+            threads: Whether the server keeps a copy: `off` (default), `on`, `auto`;
+                `detent_states.profile.Threads` says what
+                that asks of a server.
             cache: How long the prompt cache keeps: `off`, `5m` (default), `1h`.
             client: Any async client of the `anthropic` SDK, or a `Model` port.
             base_url: A compatible base URL, if no client is given.

@@ -15,9 +15,10 @@ from detent_states.copies import without_copy
 from detent_states.encoding import text_block
 from detent_states.errors import CoreBugError
 from detent_states.events import Event
-from detent_states.faults import DEFINITE, FaultKind, cap_in, length_in, limit_in
+from detent_states.faults import DEFINITE, FaultKind
+from detent_states.heard import told_of_length
 from detent_states.history import Base, Exchange, Method, told_block
-from detent_states.models import spec
+from detent_states.models import prefix_bound
 from detent_states.outcome import only_summary, outcome
 from detent_states.remedy import Remedy
 from detent_states.replayed import mended, replay_form
@@ -133,12 +134,6 @@ def _said_again(turn: Turn) -> bytes:
     return b",".join([*told, turn.content] if turn.content else told)
 
 
-def prefix_bound(model: str) -> bool:
-    """True if a model's thinking is bound to everything that stands before it."""
-    known = spec(model)
-    return known is not None and known.prefix_binding is True
-
-
 def pinned_blocks(pins: tuple[tuple[str, str], ...]) -> bytes:
     """The pinned texts, as blocks that go along with a summary."""
     return b",".join(
@@ -196,9 +191,9 @@ def learned(
                 snapshot = attrs.evolve(snapshot, failing=snapshot.failing + 1)
             elif fault.kind is FaultKind.REFUSAL:
                 thread = thread.lost(fire)  # it may hold the turn that was refused
-            snapshot = _told_of_length(snapshot, event)
+            snapshot = told_of_length(snapshot, event.fault)
         case ev.TurnFailed() if turn.state == TurnState.COMPACTING:
-            snapshot = _told_of_length(snapshot, event)
+            snapshot = told_of_length(snapshot, event.fault)
             if event.fault.kind not in (FaultKind.CANCELLED, FaultKind.INTERRUPTED):
                 snapshot = attrs.evolve(snapshot, futile=snapshot.futile + 1)
         case ev.TurnFailed():
@@ -213,22 +208,3 @@ def _lost_unseen(snapshot: Snapshot) -> Lost:
     head = snapshot.history.head
     read = 0 if head is None else head.reply.usage.context
     return snapshot.lost + Usage(input=read)
-
-
-def _told_of_length(snapshot: Snapshot, event: ev.TurnFailed) -> Snapshot:
-    """What the server says of its limits, and of the length of what it refused."""
-    if event.fault.kind is not FaultKind.TOO_LONG:
-        return snapshot
-    said = event.fault.message
-    limit, cap, length = limit_in(said), cap_in(said), length_in(said)
-    if limit is not None:
-        snapshot = attrs.evolve(snapshot, window=limit)
-    if cap is not None:
-        snapshot = attrs.evolve(snapshot, capped=cap)
-    turn = snapshot.turn
-    if length is not None and turn is not None and turn.state == TurnState.SENT:
-        sent = snapshot.history.bytes_of(snapshot.covered) + len(turn.staged)
-        sent += len(snapshot.profile.plain_opening)
-        density = min(length / sent, 1.0)
-        snapshot = attrs.evolve(snapshot, density=max(snapshot.density, density))
-    return snapshot

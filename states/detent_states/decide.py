@@ -9,7 +9,6 @@ from typing import Final, TypeAlias, final
 
 import attrs
 
-from detent_states.commit import prefix_bound
 from detent_states.copies import without_copy
 from detent_states.faults import (
     SUSPENDING,
@@ -19,7 +18,7 @@ from detent_states.faults import (
     optional_field,
 )
 from detent_states.history import Method
-from detent_states.models import spec
+from detent_states.models import prefix_bound, spec
 from detent_states.outcome import Outcome
 from detent_states.profile import Purpose
 from detent_states.remedy import LADDERS, Remedy

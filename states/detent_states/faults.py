@@ -12,6 +12,8 @@ from typing import final
 
 import attrs
 
+from detent_states.added import added
+from detent_states.lengths import HINTS
 from detent_states.reply import Usage
 
 
@@ -85,7 +87,7 @@ class Fault:
     path: str | None = None
     outcome_unknown: bool = False
     retry_refused: bool = False
-    spent: Usage | None = None
+    spent: Usage | None = added(None)
 
     def __str__(self) -> str:
         """The fault on one line: status, type, message."""
@@ -300,10 +302,7 @@ _MARKED = re.compile(
 
 # Hints of last resort, read only where status, type and code say nothing more.
 _BY_WORDING: tuple[tuple[re.Pattern[str], FaultKind], ...] = (
-    (
-        re.compile(r"prompt is too long|exceed context limit|^max_tokens: \d+ > \d+"),
-        FaultKind.TOO_LONG,
-    ),
+    *((hint.pattern, FaultKind.TOO_LONG) for hint in HINTS),
     (re.compile(r"too many images|PDF pages may be provided"), FaultKind.TOO_LONG),
     (
         re.compile(r"Invalid `(signature|data)` in|`thinking` or `redacted"),
@@ -341,7 +340,11 @@ def classify(
         status, FaultKind.TRANSIENT if status >= 500 else FaultKind.INVALID
     )
     if meant is FaultKind.TRANSIENT:
-        return _wording(message, {FaultKind.BILLING}) or meant
+        # A rate limit speaks of tokens, too; a server that failed at a length says so.
+        kinds = {FaultKind.BILLING}
+        if status >= 500 and status != 529:
+            kinds |= {FaultKind.TOO_LONG}
+        return _wording(message, kinds) or meant
     if meant is not FaultKind.INVALID:
         return meant
     if typed is not None and typed is not FaultKind.INVALID:
@@ -373,37 +376,6 @@ def optional_field(message: str) -> str | None:
     if beta is not None:
         return f"anthropic-beta:{beta[1]}"
     return "cache_control" if _MARKED.search(message) else None
-
-
-_LIMITS = (
-    re.compile(r"tokens > (\d+) maximum"),
-    re.compile(r"exceed context limit: \d+ \+ \d+ > (\d+)"),
-)
-
-
-def limit_in(message: str) -> int | None:
-    """The most tokens that a message about length speaks of; a hint, no contract."""
-    for pattern in _LIMITS:
-        found = pattern.search(message)
-        if found is not None and len(found[1]) < 12:
-            return int(found[1])
-    return None
-
-
-_CAPPED = re.compile(r"^max_tokens: \d+ > (\d{1,12})")
-_LENGTH = re.compile(r"prompt is too long: (\d{1,12}) tokens")
-
-
-def cap_in(message: str) -> int | None:
-    """The longest reply that a message about length speaks of; a hint, no contract."""
-    found = _CAPPED.search(message)
-    return None if found is None else int(found[1])
-
-
-def length_in(message: str) -> int | None:
-    """The length of the request that a message speaks of; a hint, no contract."""
-    found = _LENGTH.search(message)
-    return None if found is None else int(found[1])
 
 
 def _wording(message: str, kinds: set[FaultKind]) -> FaultKind | None:

@@ -177,3 +177,9 @@ def spec(model: object) -> ModelSpec | None:
         return known
     dated = _DATED.fullmatch(model)
     return _BY_NAME.get(dated[1]) if dated else None
+
+
+def prefix_bound(model: str) -> bool:
+    """True if a model's thinking is bound to everything that stands before it."""
+    known = spec(model)
+    return known is not None and known.prefix_binding is True

@@ -19,7 +19,19 @@ class Purpose(StrEnum):
 
 
 class Threads(StrEnum):
-    """Whether the server is asked to keep a copy of the conversation."""
+    """Whether the server is asked to keep a copy of the conversation.
+
+    A request continues a copy only where the count of input tokens in the reply can show
+    that there is one, and the reply is committed only if it does. Otherwise it is counted
+    in `lost`, the whole conversation is sent instead, and no copy is asked for until
+    `configure` is given a client or `threads`. So a server that counts nothing, or
+    invents its counts, gets the whole conversation every time; one whose inventions grow
+    with every message is believed.
+
+    What the server clears on its side (context editing, compaction) counts as read where
+    the reply says how much that was. Any other clearing is taken for a copy that is not
+    kept: it costs one reply and the saving, and nothing that was said.
+    """
 
     OFF = "off"
     """Every request carries the whole conversation."""

@@ -5,13 +5,10 @@ what was added since is bounded from its bytes. A count that cannot be true, bec
 missing or larger than the bytes allow, is corrected by them.
 """
 
-import re
 from typing import Any, Final, cast, final
 
 import attrs
 
-from detent_states.commit import prefix_bound
-from detent_states.faults import cap_in
 from detent_states.foreseen import (
     MANY_IMAGES,
     began_without_thinking,
@@ -20,7 +17,8 @@ from detent_states.foreseen import (
     too_many_media,
 )
 from detent_states.history import Method, media_in, user_message
-from detent_states.models import spec
+from detent_states.lengths import Length, told
+from detent_states.models import prefix_bound, spec
 from detent_states.outcome import Outcome
 from detent_states.remedy import ROOM, Remedy
 from detent_states.shown import wires
@@ -57,6 +55,9 @@ ALL_BYTES: Final = 1 << 31
 
 MAX_TOKENS_MIN: Final = 256
 """A reply is not clamped below this."""
+
+CLAMPS_MAX: Final = 2
+"""How often a reply is clamped: by what is known, and by what the server then says."""
 
 
 @final
@@ -195,17 +196,19 @@ def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | 
     size = len(turn.staged) + len(snapshot.profile.plain_opening)
     size += snapshot.history.bytes_of(snapshot.covered)
     media = media_in(turn.staged) + snapshot.history.media_of(snapshot.covered)
-    if size + media * IMAGE_TOKENS_MAX < trigger:
+    if size + media * IMAGE_TOKENS_MAX < trigger and not snapshot.summed:
         return None  # it cannot be too much
     held = context(snapshot)
     if held >= most and not snapshot.showing.ops:
         return room(snapshot, policy, f"the context holds {held} of {most} tokens")
-    if held + added(turn) < trigger:
-        return None
-    if known is not None and known.overflow_refused and Remedy.CLAMP not in turn.tried:
+    full = held + added(turn) >= trigger
+    summed = snapshot.summed or (full and known is not None and known.overflow_refused)
+    if summed and Remedy.CLAMP not in turn.tried:
         left = most - held - added(turn)
         if MAX_TOKENS_MIN <= left < asked:
             return Choose(Remedy.CLAMP, "input and reply must fit", max_tokens=left)
+    if not full:
+        return None
     if not policy.auto or not _worthwhile(snapshot, turn, policy):
         return None
     return _compact(snapshot, policy)
@@ -360,22 +363,26 @@ def piece_bytes(snapshot: Snapshot, policy: CompactionPolicy) -> int:
     return max(window(snapshot, policy), 512)
 
 
-_OVER: Final = re.compile(r"exceed context limit: (\d{1,12}) \+ \d+ > (\d{1,12})")
-
-
 def _clamp(snapshot: Snapshot, turn: Turn, why: str) -> Choose | None:
-    said = turn.fault.message if turn.fault is not None else ""
-    over, capped = _OVER.search(said), cap_in(said)
-    if over is not None:
-        left = int(over[2]) - int(over[1])
-    elif capped is not None:
-        left = capped
-    else:
-        return None
+    said = told(turn.fault.message) if turn.fault is not None else None
+    left = 0 if said is None else _left(snapshot, turn, said)
     asked = turn.max_tokens or snapshot.profile.max_tokens
-    if Remedy.CLAMP in turn.tried or not MAX_TOKENS_MIN <= left < asked:
+    if turn.tried.count(Remedy.CLAMP) >= CLAMPS_MAX:
+        return None
+    if not MAX_TOKENS_MIN <= left < asked:
         return None
     return Choose(Remedy.CLAMP, why, max_tokens=left)
+
+
+def _left(snapshot: Snapshot, turn: Turn, said: Length) -> int:
+    """How long a reply may be, by what the server said; 0 where that is not said."""
+    if said.cap is not None:
+        return said.cap
+    if said.window is None:
+        return 0
+    if said.prompt is not None:
+        return said.window - said.prompt
+    return said.window - context(snapshot) - added(turn) if said.summed else 0
 
 
 def _less(

@@ -242,6 +242,7 @@ class Snapshot:
         thread: The server's copy.
         window: The most tokens the server said it takes; None where it did not say.
         capped: The longest reply the server said it gives; None where it did not say.
+        summed: The server said that prompt and reply must fit into the window together.
         density: At least how many tokens a byte is, as a refused length has shown.
         futile: Summaries in a row that failed.
         refused: Requests in a row that were refused for nothing we know.
@@ -262,6 +263,7 @@ class Snapshot:
     thread: Thread = attrs.field(factory=Thread)
     window: int | None = None
     capped: int | None = None
+    summed: bool = False
     density: float = 0.0
     futile: int = 0
     refused: int = 0

@@ -227,7 +227,13 @@ def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:
     view = snapshot.view if ops == snapshot.view.ops else View(ops)
     thread = snapshot.thread.elsewhere(fire)
     return attrs.evolve(
-        snapshot, profile=profile, view=view, thread=thread, window=None, capped=None
+        snapshot,
+        profile=profile,
+        view=view,
+        thread=thread,
+        window=None,
+        capped=None,
+        summed=False,
     )
 
 

@@ -1,0 +1,35 @@
+"""What a conversation keeps of what a server said about its limits."""
+
+import attrs
+
+from detent_states.faults import Fault, FaultKind
+from detent_states.lengths import told
+from detent_states.room import added, context
+from detent_states.snapshot import Snapshot
+from detent_states.turn import TurnState
+
+
+def told_of_length(snapshot: Snapshot, fault: Fault) -> Snapshot:
+    """What is known of the server's limits, and of the length of what it refused."""
+    said = told(fault.message) if fault.kind is FaultKind.TOO_LONG else None
+    turn = snapshot.turn
+    if said is None or turn is None:
+        return snapshot
+    window = snapshot.window if said.window is None else said.window
+    sent = turn.state == TurnState.SENT
+    if said.window is None and said.cap is None and sent:
+        # It did not say how much it takes, but that was too much.
+        refused = context(snapshot) + added(turn)
+        window = refused if window is None else min(window, refused)
+    density = snapshot.density
+    if said.prompt is not None and sent:
+        size = snapshot.history.bytes_of(snapshot.covered) + len(turn.staged)
+        size += len(snapshot.profile.plain_opening)
+        density = max(density, min(said.prompt / size, 1.0))
+    return attrs.evolve(
+        snapshot,
+        window=window,
+        capped=snapshot.capped if said.cap is None else said.cap,
+        summed=snapshot.summed or said.summed,
+        density=density,
+    )
