@@ -107,9 +107,7 @@ class Conversation(Approving):
             betas: Names for the `anthropic-beta` header.
             settings: Further body fields, as the API takes them (`thinking`, …).
             diagnostics: Send `diagnostics.previous_message_id` (default yes).
-            threads: Whether the server keeps a copy: `off` (default), `on`, `auto`;
-                `detent_states.profile.Threads` says what
-                that asks of a server.
+            threads: `off` (default), `on`, `auto`: see `detent_states.profile.Threads`.
             cache: How long the prompt cache keeps: `off`, `5m` (default), `1h`.
             client: Any async client of the `anthropic` SDK, or a `Model` port.
             base_url: A compatible base URL, if no client is given.
