@@ -158,9 +158,17 @@ def _prompt(usage: Usage) -> int:
 def _texts(blocks: bytes) -> Iterator[str]:
     """The texts of some encoded blocks, and of the results among them."""
     for block in cast("list[dict[str, Any]]", json.loads(b"[" + blocks + b"]")):
-        inner: Any = block.get("content")
-        parts: list[Any] = inner if isinstance(inner, list) else [block, inner]
-        for one in parts:
-            text = one.get("text") if isinstance(one, dict) else one
-            if isinstance(text, str):
+        match block:
+            case {"type": "tool_result", "content": str() as text} | {
+                "text": str() as text
+            }:
                 yield text
+            case {"type": "tool_result", "content": [*parts]}:
+                for part in cast("list[object]", parts):
+                    match part:
+                        case {"text": str() as text}:
+                            yield text
+                        case _:
+                            pass
+            case _:
+                pass
