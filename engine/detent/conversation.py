@@ -1,6 +1,7 @@
 """`Conversation`: the one noun that people use."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
@@ -12,7 +13,8 @@ from detent.content import input_key, pin_name, pin_text, user_blocks
 from detent.driver import Driver
 from detent.endpoint import Endpoint, choose_endpoint
 from detent.errors import ConversationClosedError
-from detent.happenings import Feed, TurnEnded
+from detent.feed import Feed
+from detent.happenings import TurnEnded
 from detent.opening import (
     PROFILE_OPTIONS,
     choose_store,
@@ -23,8 +25,9 @@ from detent.opening import (
     start,
 )
 from detent.ports import Clock, Ids, Store
+from detent.retelling import at_rest
 from detent.settings import Limits
-from detent.stream import TurnStream
+from detent.stream import TurnStream, Work
 from detent.tools import Tool
 from detent.turn import Turn
 from detent.world import AfterCompaction, BeforeCompaction
@@ -220,9 +223,10 @@ class Conversation(Approving):
     ) -> TurnStream:
         """Say something, and watch the turn: `async for happening in chat.stream(...)`.
 
-        The turn belongs to the conversation, not to its watcher: leaving the loop
-        leaves it running, `interrupt()` stops it. As an `async with` block, leaving
-        the block stops it too. `await stream.turn()` gives the turn.
+        Nothing is sent before watching starts. The turn belongs to the conversation, not
+        to its watcher: leaving the loop leaves it running, `interrupt()` stops it.
+        Leaving it as an `async with` block stops this turn, and no other; a message that
+        still waits for another turn is taken back. `await stream.turn()` gives the turn.
 
         Args and errors are those of `send`. What is wrong with the arguments is raised
         here, the other errors while watching.
@@ -231,14 +235,19 @@ class Conversation(Approving):
         key = input_key(key)
         self._demand_outside("stream")
 
-        async def work() -> Turn:
-            async with self._alone("stream"):
-                watch.begin(self._feed.position)
-                self._streams = True
-                return await self._submit(blocks, key)
+        async def submit() -> Turn:
+            self._streams = True
+            return await self._submit(blocks, key)
 
-        watch = TurnStream(self._feed, work, self.interrupt)
-        return watch
+        def interrupt() -> bool:
+            driver = self._driver
+            return driver is not None and driver.interrupt("the stream was left")
+
+        alone = partial(self._alone, "stream")
+        work = Work(
+            self._feed, alone, submit, interrupt, lambda: Turn.withdrawn(self.snapshot)
+        )
+        return TurnStream(work)
 
     async def retry(self) -> Turn:
         """Go on with the turn that stopped: its input is still staged.
@@ -443,7 +452,7 @@ class Conversation(Approving):
                     driver.apply(ev.TurnRetried(last.number, asked=True))
                 return await self._drive()
             if snapshot.history.of_turn(self._keys.get(key, 0)):
-                return Turn.confirmed(snapshot, self._keys[key])
+                return self._ended(Turn.confirmed(snapshot, self._keys[key]))
         stopped = ""
         if not snapshot.resting:
             stopped = await driver.settle()
@@ -472,11 +481,20 @@ class Conversation(Approving):
 
     async def _drive(self) -> Turn:
         driver = self._open_driver()
-        await driver.run(stream=self._streams)
+        try:
+            await driver.run(stream=self._streams)
+        except BaseException:
+            # Whoever watches is told of the end, also where it was stopped from outside.
+            if at_rest(driver.snapshot) and not driver.unsaved:
+                self._rested(driver)
+            raise
         return self._rested(driver)
 
     def _rested(self, driver: Driver) -> Turn:
         turn = Turn.current(driver.snapshot)
         assert turn is not None, "a turn was just run"
+        return self._ended(turn)
+
+    def _ended(self, turn: Turn) -> Turn:
         self._feed.publish(TurnEnded(self._feed.next(), turn))
         return turn

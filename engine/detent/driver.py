@@ -17,7 +17,7 @@ import anyio
 
 from detent.calling import Caller
 from detent.errors import JournalError
-from detent.happenings import Feed
+from detent.feed import Feed
 from detent.narrator import narrate
 from detent.recovering import Recovery
 from detent.sending import Sender
@@ -130,10 +130,11 @@ class Driver:
     def _tell(self, first: int) -> None:
         """Tell watchers what is durable now."""
         saved, self._unsaved = self._unsaved, []
-        for offset, (_, event, made) in enumerate(saved):
+        policy = self.world.policies.retry
+        for entry, (before, event, made) in enumerate(saved, first):
             if isinstance(event, ev.Steered) and event.key is not None:
                 self.said.add(event.key)
-            narrate(self.feed, first + offset, event, made, self.world.policies.retry)
+            narrate(self.feed, entry, before, event, made, policy)
 
     @property
     def unsaved(self) -> int:

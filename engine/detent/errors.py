@@ -177,6 +177,31 @@ class ConversationClosedError(DetentError):
         return f"conversation {self.name!r} is closed; open it again to go on"
 
 
+class ForkedProcessError(DetentError):
+    """A conversation of `detent.sync` that was opened before this process was forked off.
+
+    Its engine runs in a thread of the parent, which a fork does not copy. Nothing was
+    done here, and the conversation of the parent is as it was.
+
+    Attributes:
+        name: The conversation.
+        opened_by: The process that opened it.
+    """
+
+    def __init__(self, name: str, opened_by: int) -> None:
+        super().__init__(name, opened_by)
+        self.name = name
+        self.opened_by = opened_by
+
+    def __str__(self) -> str:
+        return (
+            f"conversation {self.name!r} was opened by process {self.opened_by}, and this"
+            " process was forked off it; use it there, or open a conversation here, in a"
+            " store that the parent does not have open; processes started with `spawn`"
+            " can open any"
+        )
+
+
 class JournalError(DetentError):
     """A store or a journal failed, or must not be used as it is.
 
@@ -228,7 +253,7 @@ class TurnFailedError(DetentError):
     """A turn stopped before it was done; see `Turn.raise_for_failure`.
 
     Attributes:
-        turn: Its number.
+        turn: Its number; 0 if none began.
         fault: What happened.
         exchanges: How many confirmed exchanges the history has.
     """
@@ -240,10 +265,12 @@ class TurnFailedError(DetentError):
         self.exchanges = exchanges
 
     def __str__(self) -> str:
+        kept = f"history keeps its {self.exchanges} confirmed exchange(s)"
+        if not self.turn:
+            return f"no turn began: {self.fault}; {kept}; send() it again"
         return (
-            f"turn {self.turn} failed: {self.fault}; history keeps its"
-            f" {self.exchanges} confirmed exchange(s); retry(), abandon(), or send()"
-            " something else"
+            f"turn {self.turn} failed: {self.fault}; {kept}; retry(), abandon(), or"
+            " send() something else"
         )
 
 
@@ -256,6 +283,7 @@ __all__ = [
     "CorrectableToolError",
     "DefinitionError",
     "DetentError",
+    "ForkedProcessError",
     "IllegalEventError",
     "InsideTurnError",
     "JournalCorruptError",

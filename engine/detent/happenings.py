@@ -1,14 +1,13 @@
 """What a caller can watch: typed events, each with a cursor to come back to.
 
 Happenings are for eyes. Those that mirror a journal entry carry its sequence and can be
-had again from the journal; the pieces of a reply that is still arriving live in memory
-only, because they are not history.
+told again from the journal at any time. The pieces of a reply that is still arriving are
+not history: they are kept in memory while the reply arrives, and after that only for
+readers that have not come to them yet.
 """
 
-from bisect import bisect_right
-from typing import TypeAlias, final
+from typing import Final, TypeAlias, final
 
-import anyio
 import attrs
 
 from detent.turn import Turn
@@ -17,15 +16,22 @@ from detent_states.faults import Fault
 from detent_states.prefix import PrefixChange
 from detent_states.remedy import Remedy
 
+KEPT_MAX: Final = 20_000
+"""How many happenings stay in memory, at most, for readers that are behind."""
+
+PARTS_MAX: Final = 1_000_000
+"""More happenings than arrive after any one entry."""
+
 
 @final
 @attrs.frozen(order=True)
 class Cursor:
-    """A place in what happened to a conversation.
+    """A place in what happened to a conversation: right behind one happening.
 
     Attributes:
         entry: Sequence of the last journal entry before it.
-        part: How many happenings came after that entry.
+        part: Which happening since that entry it is, from 1; 0 for none yet. From
+            `PARTS_MAX` on it stands behind the pieces of a reply that arrived.
     """
 
     entry: int = 0
@@ -74,25 +80,38 @@ class BlockBegan:
 @final
 @attrs.frozen
 class TextArrived:
-    """Some text arrived. Shown, not yet history: a failed attempt takes it back."""
+    """Some text arrived. Shown, not yet history: a failed attempt takes it back.
+
+    Attributes:
+        cursor: Where this stands.
+        turn: The turn.
+        attempt: The attempt; a later attempt begins the reply anew.
+        index: The block's place in the reply.
+        text: A piece of the block's text.
+        whole: True if `text` is the whole text of a block of a confirmed reply. It
+            stands in for the pieces of that block: those that were read before are
+            replaced by it, not followed by it.
+    """
 
     cursor: Cursor
     turn: int
     attempt: int
     index: int
     text: str
+    whole: bool = False
 
 
 @final
 @attrs.frozen
 class ThinkingArrived:
-    """Some thinking arrived. Shown, not yet history."""
+    """Some thinking arrived. Shown, not yet history. The fields are `TextArrived`'s."""
 
     cursor: Cursor
     turn: int
     attempt: int
     index: int
     text: str
+    whole: bool = False
 
 
 @final
@@ -237,6 +256,26 @@ class TurnEnded:
     turn: Turn
 
 
+@final
+@attrs.frozen
+class Missed:
+    """This reader fell so far behind that some happenings are not in memory any more.
+
+    It comes once for each gap, in the place of what is missing. What the journal holds
+    of it is told again by `chat.watch(missed.after)`: every move, and the texts of
+    confirmed replies as whole pieces.
+
+    Attributes:
+        cursor: The last happening that is missing; the next one follows it.
+        after: Where the gap begins: the cursor of the last happening before it.
+        count: How many happenings are missing.
+    """
+
+    cursor: Cursor
+    after: Cursor
+    count: int
+
+
 Happening: TypeAlias = (
     Moved
     | BlockBegan
@@ -250,92 +289,5 @@ Happening: TypeAlias = (
     | Steered
     | PrefixChanged
     | TurnEnded
+    | Missed
 )
-
-KEPT_MAX = 20_000
-"""How many happenings stay in memory; older ones are had again from the journal."""
-
-
-PARTS_MAX = 1 << 30
-"""More happenings than any one entry can be followed by."""
-
-
-@final
-class Feed:
-    """The happenings of one conversation since it was opened, for any number of readers.
-
-    Appending never waits for a reader, so a slow or a dead one holds nobody up.
-
-    Attributes:
-        cursor: Where it stands.
-        start: Everything after this cursor is in memory.
-        closed: Nothing more will happen.
-    """
-
-    def __init__(self) -> None:
-        self._kept: list[Happening] = []
-        self._dropped = 0
-        self._news: anyio.Event | None = None
-        self.cursor = Cursor()
-        self.start = Cursor()
-        self.closed = False
-
-    def begin(self, entry: int) -> None:
-        """Begin after that journal entry: what it meant is told by the journal."""
-        self.cursor = Cursor(entry)
-        self.start = Cursor(entry, PARTS_MAX)
-
-    def at(self, entry: int) -> Cursor:
-        """The cursor of a happening that mirrors a journal entry."""
-        if entry > self.cursor.entry:
-            self.cursor = Cursor(entry)
-            return self.cursor
-        return self.next()
-
-    def next(self) -> Cursor:
-        """The cursor of a happening that mirrors none."""
-        self.cursor = Cursor(self.cursor.entry, self.cursor.part + 1)
-        return self.cursor
-
-    def publish(self, happening: Happening) -> None:
-        """Add one happening and wake every reader."""
-        self._kept.append(happening)
-        if len(self._kept) > KEPT_MAX:
-            spare = KEPT_MAX // 4
-            self.start = self._kept[spare - 1].cursor
-            del self._kept[:spare]
-            self._dropped += spare
-        self.wake()
-
-    def close(self) -> None:
-        """Nothing more will happen."""
-        self.closed = True
-        self.wake()
-
-    def wake(self) -> None:
-        """Wake every reader, so that each looks again."""
-        if self._news is not None:
-            self._news.set()
-            self._news = None
-
-    @property
-    def position(self) -> int:
-        """How many happenings there have been."""
-        return self._dropped + len(self._kept)
-
-    def position_after(self, cursor: Cursor) -> int:
-        """The position of the first kept happening after `cursor`."""
-        return self._dropped + bisect_right(
-            self._kept, cursor, key=lambda one: one.cursor
-        )
-
-    def at_position(self, position: int) -> Happening | None:
-        """The happening at a position, or the oldest kept one; None if none came yet."""
-        index = max(position - self._dropped, 0)
-        return self._kept[index] if index < len(self._kept) else None
-
-    async def wait(self) -> None:
-        """Wait until somebody wakes the readers."""
-        if self._news is None:
-            self._news = anyio.Event()
-        await self._news.wait()

@@ -10,9 +10,11 @@ from detent.clock import SystemClock, SystemIds
 from detent.driver import Driver
 from detent.endpoint import Endpoint, choose_endpoint
 from detent.errors import SettingsError
-from detent.happenings import Feed
+from detent.feed import Feed
+from detent.happenings import TurnEnded
 from detent.loading import Loaded, load, recover
 from detent.ports import Journal, Store
+from detent.retelling import at_rest
 from detent.settings import (
     DEFAULT_MAX_TOKENS,
     DEFAULT_MODEL,
@@ -20,6 +22,7 @@ from detent.settings import (
     make_profile,
     tools_by_name,
 )
+from detent.turn import Turn
 from detent.world import World
 from detent_states.decide import Policies
 from detent_states.errors import IllegalEventError
@@ -151,7 +154,10 @@ def _started(
     if loaded.snapshot.profile != profile:
         driver.apply(ProfileChanged(profile))
     recover(driver)
+    ended = driver.unsaved and at_rest(driver.snapshot)
     driver.flush()
+    if ended and (turn := Turn.current(driver.snapshot)) is not None:
+        feed.publish(TurnEnded(feed.next(), turn))
     return driver, endpoint, loaded.keys
 
 

@@ -9,7 +9,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast, final
 
 from detent.checking import staged_fault
-from detent.happenings import PrefixChanged
 from detent.narrator import narrate_delta
 from detent.ports import Delta, RequestFailedError
 from detent.world import CompactionDone, CompactionPlan, Verdict
@@ -21,7 +20,6 @@ from detent_states.events import Event
 from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.history import Base, Method, told_block
 from detent_states.outcome import Outcome, outcome, unusable_summary
-from detent_states.prefix import prefix_change
 from detent_states.profile import Purpose
 from detent_states.remedy import Remedy
 from detent_states.reply import Reply
@@ -82,7 +80,6 @@ class Sender:
         fault = staged_fault(self._driver.snapshot)
         if fault is not None:
             return self._fail(fault)
-        self._guard_prefix()
         snapshot = self._driver.snapshot
         copy = choose_copy(
             snapshot.thread,
@@ -120,13 +117,6 @@ class Sender:
         """Choose a remedy for a turn that failed, and go on with it."""
         self.choose(made)
         self._driver.apply(ev.TurnRetried(self._driver.turn.number, asked=False))
-
-    def _guard_prefix(self) -> None:
-        """Tell what the request changes of what the cache holds, before it is sent."""
-        change = prefix_change(self._driver.snapshot)
-        if change is not None:
-            feed = self._driver.feed
-            feed.publish(PrefixChanged(feed.next(), self._driver.turn.number, change))
 
     # Summaries.
 

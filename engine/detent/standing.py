@@ -7,7 +7,8 @@ from detent.checking import findings
 from detent.driver import Driver
 from detent.endpoint import Endpoint
 from detent.errors import ConversationClosedError
-from detent.happenings import Cursor, Feed
+from detent.feed import Feed
+from detent.happenings import Cursor
 from detent.stream import Watch
 from detent.turn import Turn
 from detent_states.errors import IllegalEventError
@@ -114,10 +115,21 @@ class Standing:
     def watch(self, after: Cursor | None = None) -> Watch:
         """Everything that happens after a cursor: `async for h in chat.watch(cursor)`.
 
-        What is no longer in memory comes from the journal, without the pieces of
-        replies. It ends when the conversation is closed.
+        What is no longer in memory is told again from the journal, with the same
+        cursors. There a confirmed reply comes in whole pieces (`TextArrived.whole`); what
+        arrived of an attempt that failed is not told. It ends when the conversation is
+        closed. Leaving it stops nothing.
+
+        Args:
+            after: The cursor of the last happening that was seen, or `Cursor()` for
+                everything from the first turn on; None for what happens from now on.
+
+        Raises:
+            ConversationClosedError: The conversation is closed.
+            JournalError: The journal cannot be read.
         """
-        return Watch(self._feed, self._open_driver().world.journal, after)
+        world = self._open_driver().world
+        return Watch(self._feed, world.journal, after, world.policies.retry)
 
     def check(self) -> tuple[Finding, ...]:
         """What the strict rules of the API say about the whole next request."""

@@ -1,97 +1,188 @@
-"""Watching: async iterators over what happens, which own nothing that happens."""
+"""Watching: async iterators over what happens.
 
-from collections.abc import Awaitable, Callable
+A `Watch` owns nothing: readers come and go. A `TurnStream` owns one turn: it puts a
+message in the line, takes it back while its turn has not begun, and stops its turn once it
+has. It never touches the turn of anybody else.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Self, final
+from typing import Final, Self, final
+from weakref import ref
 
 import anyio
+import attrs
 
 from detent.background import spawn
-from detent.happenings import Cursor, Feed, Happening, TurnEnded
-from detent.narrator import narrate
+from detent.feed import Feed, Reader
+from detent.happenings import Cursor, Happening
 from detent.ports import Journal
+from detent.retelling import retell
 from detent.turn import Turn
-from detent_states import events as ev
 from detent_states.faults import RetryPolicy
-from detent_states.step import begin, step
+
+STOPPING_SECONDS: Final = 1.0
+"""How long a caller who is cancelled waits for the turn to stop; it stops anyway."""
+
+
+@final
+@attrs.frozen
+class Work:
+    """What the turn of a stream needs of its conversation.
+
+    Attributes:
+        feed: The happenings of the conversation.
+        alone: Waits in the line, and has the conversation to itself.
+        submit: Opens the turn and runs it until it rests.
+        interrupt: Stops the turn that runs; True if one ran.
+        withdrawn: The turn that never was, of a message that was taken back.
+    """
+
+    feed: Feed
+    alone: Callable[[], AbstractAsyncContextManager[None]]
+    submit: Callable[[], Awaitable[Turn]]
+    interrupt: Callable[[], bool]
+    withdrawn: Callable[[], Turn]
+
+
+@final
+@attrs.define(eq=False)
+class _Place:
+    """Where a stream reads, once its turn has begun."""
+
+    reader: Reader | None = None
+
+
+@final
+class _StreamedTurn:
+    """The turn of one stream. It runs beside whoever watches it, and needs nobody."""
+
+    def __init__(self, work: Work, place: _Place) -> None:
+        self._work = work
+        self._place = ref(place)  # what nobody reads any more is not kept
+        self._scope = anyio.CancelScope()
+        self._begun = False
+        self.done = anyio.Event()
+        self.turn: Turn | None = None
+        self.error: BaseException | None = None
+        self.waiting = 0  # tasks that wait for it
+
+    async def run(self) -> None:
+        """Wait in the line, and run until the turn rests."""
+        try:
+            with self._scope:
+                async with self._work.alone():
+                    # Nobody may have been in the line, and nothing was awaited since.
+                    if not self._scope.cancel_called:
+                        await self._run_turn()
+            if self.turn is None:
+                self.turn = self._work.withdrawn()
+        except BaseException as error:
+            self.error = error
+            # Who waits is told. An exit must be heard also where nobody waits.
+            if not isinstance(error, Exception) and not self.waiting:
+                raise
+        finally:
+            self.done.set()
+            self._work.feed.wake()
+
+    async def _run_turn(self) -> None:
+        self._begun = True
+        if (place := self._place()) is not None:
+            place.reader = self._work.feed.reader()
+            del place
+        try:
+            self.turn = await self._work.submit()
+        finally:
+            if (place := self._place()) is not None and place.reader is not None:
+                place.reader.stop()
+
+    def stop(self) -> None:
+        """Take the message back if its turn has not begun; else stop the turn."""
+        if not self._begun or not self._work.interrupt():
+            self._scope.cancel()
+
+    async def wait(self) -> Turn:
+        """The turn, once it rests; or what was raised instead."""
+        self.waiting += 1
+        try:
+            await self.done.wait()
+        finally:
+            self.waiting -= 1
+        if self.error is not None:
+            raise self.error
+        assert self.turn is not None, "a turn that is done has a result or an error"
+        return self.turn
+
+    async def wait_for_news(self) -> None:
+        """Wait until something happened, or it is done."""
+        self.waiting += 1
+        try:
+            await self._work.feed.wait()
+        finally:
+            self.waiting -= 1
 
 
 @final
 class TurnStream:
     """One turn, watched from its first happening to its last.
 
-    The turn starts when watching starts. It runs beside the watcher: a watcher that
-    pauses, or leaves, holds nothing up.
+    Nothing happens before watching starts: with the first step of `async for`, with
+    `async with`, or with `turn()`. From then on the message waits in the line, and the
+    turn runs, beside the watcher: a watcher that pauses or leaves the loop holds nothing
+    up and stops nothing.
+
+    Leaving the `async with` block, in whatever way, ends what the stream began. If the
+    turn has not begun, because another one still runs, the message is taken back: it was
+    not recorded yet and is not sent. If the turn runs, it is stopped as by `interrupt()`,
+    and the block waits until it rests. Whoever is cancelled there waits a second at most.
+
+    A stream is iterated once: a second loop goes on where the first one stopped. A reader
+    that is more than 20,000 happenings behind is told once what it missed (`Missed`).
     """
 
-    def __init__(
-        self,
-        feed: Feed,
-        work: Callable[[], Awaitable[Turn]],
-        interrupt: Callable[[], Awaitable[bool]],
-    ) -> None:
+    def __init__(self, work: Work) -> None:
         """Not for callers: use `Conversation.stream`."""
-        self._feed = feed
         self._work = work
-        self._interrupt = interrupt
-        self._started = False
-        self._position: int | None = None
-        self._turn: Turn | None = None
-        self._error: BaseException | None = None
-        self._done = anyio.Event()
+        self._place = _Place()
+        self._running: _StreamedTurn | None = None
         self._over = False
-
-    def begin(self, position: int) -> None:
-        """The turn begins now, at this position of the feed."""
-        self._position = position
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Happening:
-        self._start()
-        while True:
-            if self._over:
-                raise StopAsyncIteration
-            if self._position is not None:
-                happening = self._feed.at_position(self._position)
-                if happening is not None:
-                    self._position += 1
-                    self._over = isinstance(happening, TurnEnded)
-                    return happening
-            if self._done.is_set():
-                self._over = True
-                if self._error is not None:
-                    raise self._error
+        running = self._start()
+        while not self._over:
+            reader = self._place.reader
+            happening = None if reader is None else reader.next()
+            if happening is not None:
+                return happening
+            if not running.done.is_set():
+                await running.wait_for_news()
                 continue
-            await self._feed.wait()
+            self._over = True
+            if running.error is not None:
+                raise running.error
+        raise StopAsyncIteration
 
     async def turn(self) -> Turn:
         """The turn, once it rests; starts it if nobody watched.
 
+        A message that was taken back comes as a turn that failed and has no number (0):
+        it is not in the record.
+
         Raises:
             DetentError: What `Conversation.send` would have raised.
         """
-        self._start()
-        await self._done.wait()
-        if self._error is not None:
-            raise self._error
-        assert self._turn is not None, "a turn that is done has a result or an error"
-        return self._turn
+        return await self._start().wait()
 
-    def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            spawn(self._run)
-
-    async def _run(self) -> None:
-        try:
-            self._turn = await self._work()
-        except BaseException as error:  # noqa: BLE001 - told to whoever watches
-            self._error = error
-        finally:
-            self._done.set()
-            self._feed.wake()
+    def _start(self) -> _StreamedTurn:
+        if self._running is None:
+            self._running = _StreamedTurn(self._work, self._place)
+            spawn(self._running.run)
+        return self._running
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -103,28 +194,35 @@ class TurnStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._done.is_set():
-            await self._interrupt()
-            with anyio.CancelScope(shield=True):
-                await self._done.wait()
+        running = self._start()
+        if running.done.is_set():
+            return
+        running.stop()
+        try:
+            await running.done.wait()
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(STOPPING_SECONDS, shield=True):
+                await running.done.wait()
+            raise
 
 
 @final
 class Watch:
-    """Everything that happens after a cursor, until the conversation is closed."""
+    """Everything that happens after a cursor, until the conversation is closed.
 
-    def __init__(self, feed: Feed, journal: Journal, after: Cursor | None) -> None:
+    A reader that is more than 20,000 happenings behind is told once what it missed
+    (`Missed`), and goes on with what is still there.
+    """
+
+    def __init__(
+        self, feed: Feed, journal: Journal, after: Cursor | None, policy: RetryPolicy
+    ) -> None:
         """Not for callers: use `Conversation.watch`."""
         self._feed = feed
-        past: list[Happening] = []
-        if after is None:
-            position = feed.position
-        else:
-            if after < feed.start:
-                past = _retold(journal, after, feed.start)
-            position = feed.position_after(after)
-        self._past = iter(past)
-        self._position = position
+        self._reader = feed.reader(after)
+        self._past: Iterator[Happening] = iter(())
+        if after is not None and after < min(feed.start, feed.covered):
+            self._past = retell(journal.entries(), after, feed.covered, policy)
 
     def __aiter__(self) -> Self:
         return self
@@ -133,30 +231,9 @@ class Watch:
         for told in self._past:
             return told
         while True:
-            happening = self._feed.at_position(self._position)
+            happening = self._reader.next()
             if happening is not None:
-                self._position += 1
                 return happening
             if self._feed.closed:
                 raise StopAsyncIteration
             await self._feed.wait()
-
-
-def _retold(journal: Journal, after: Cursor, until: Cursor) -> list[Happening]:
-    """The happenings between two cursors, told again from the journal."""
-    retold = Feed()
-    found: list[Happening] = []
-    entries = journal.entries()
-    first = entries[0].event
-    assert isinstance(first, ev.ConversationOpened)
-    snapshot = begin(first)
-    for entry in entries[1:]:
-        made = step(snapshot, entry.event)
-        snapshot = made.snapshot
-        at = retold.position
-        narrate(retold, entry.sequence, entry.event, made, RetryPolicy())
-        for position in range(at, retold.position):
-            happening = retold.at_position(position)
-            if happening is not None and after < happening.cursor <= until:
-                found.append(happening)
-    return found

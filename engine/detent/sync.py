@@ -1,21 +1,25 @@
 """The sync twin: the same conversation, the same names, without `await`.
 
 It runs the async engine in a thread of its own, so a signal or an exception in the
-caller's thread never cuts the engine in half: a Ctrl-C stops the turn and is then raised.
+caller's thread never cuts the engine in half. A Ctrl-C while the caller waits stops what it
+waits for (its own turn, or its own reading) and is then raised.
+
+In a process that was forked off, every method raises `ForkedProcessError` at once, and
+closing does nothing: the conversation is the parent's. Its values can be read, as they stood
+at the fork.
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
 from detent.conversation import Conversation as AsyncConversation
+from detent.engine_thread import EngineThread
 from detent.errors import ConversationClosedError
 from detent.happenings import Cursor, Happening
 from detent.stream import TurnStream as AsyncTurnStream
-from detent.stream import Watch
+from detent.stream import Watch as AsyncWatch
 from detent.turn import Turn
 from detent_states.history import History
 from detent_states.prefix import PrefixChange
@@ -46,8 +50,7 @@ class Conversation:
     def __init__(self, inner: AsyncConversation) -> None:
         """Not for callers: use `Conversation.open`."""
         self._inner = inner
-        self._stack: ExitStack | None = None
-        self._portal: BlockingPortal | None = None
+        self._engine: EngineThread | None = None
 
     @classmethod
     def open(cls, name: str, **options: Any) -> "Conversation":
@@ -60,11 +63,15 @@ class Conversation:
         return cls(AsyncConversation.open(name, **options))
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._portal = stack.enter_context(start_blocking_portal())
-            self._portal.call(self._inner.__aenter__)
-            stack.callback(self._portal.call, self._inner.close)
-            self._stack = stack.pop_all()
+        if self._engine is not None:
+            raise ConversationClosedError(self._inner.name)
+        self._engine = EngineThread(self._inner.name)
+        try:
+            self._engine.start()
+            self._engine.run(self._inner.__aenter__)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -77,27 +84,23 @@ class Conversation:
 
     def close(self) -> None:
         """Stop a running turn, and give the conversation back. Idempotent."""
-        stack, self._stack = self._stack, None
-        if stack is not None:
-            try:
-                stack.close()
-            finally:
-                self._portal = None
-
-    def _run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run a coroutine in the engine's thread; a Ctrl-C stops the turn first."""
-        portal = self._portal
-        if portal is None:
-            raise ConversationClosedError(self._inner.name)
-        future = portal.start_task_soon(work)
+        engine, self._engine = self._engine, None
+        if engine is None or engine.forked:
+            return
         try:
-            result: _T = future.result()
-        except BaseException:
-            if not future.done():  # the caller's thread was interrupted, not the turn
-                portal.call(self._inner.interrupt)
-                future.exception()
-            raise
-        return result
+            engine.run(self._inner.close)
+        finally:
+            engine.stop()
+
+    def _run(
+        self,
+        work: Callable[[], Awaitable[_T]],
+        leave: Callable[[], Awaitable[object]] | None = None,
+    ) -> _T:
+        """Run a coroutine in the engine's thread."""
+        if self._engine is None:
+            raise ConversationClosedError(self._inner.name)
+        return self._engine.run(work, leave)
 
     # Turns.
 
@@ -111,7 +114,11 @@ class Conversation:
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
     ) -> "TurnStream":
         """Say something, and watch the turn: `for happening in chat.stream(...)`."""
-        return TurnStream(self._inner.stream(content, key=key), self._run)
+
+        async def made() -> AsyncTurnStream:
+            return self._inner.stream(content, key=key)
+
+        return TurnStream(self._run(made), self._run)
 
     def retry(self) -> Turn:
         """Go on with the turn that stopped: its input is still staged."""
@@ -250,14 +257,13 @@ class Conversation:
         """What the next request would change of what the prompt cache holds."""
         return self._inner.prefix_change
 
-    def watch(self, after: Cursor | None = None) -> Iterator[Happening]:
+    def watch(self, after: Cursor | None = None) -> "Watch":
         """Everything that happens after a cursor, until the conversation is closed."""
-        watch: Watch = self._inner.watch(after)
-        while True:
-            try:
-                yield self._run(watch.__anext__)
-            except StopAsyncIteration:
-                return
+
+        async def made() -> AsyncWatch:
+            return self._inner.watch(after)
+
+        return Watch(self._run(made), self._run)
 
     def check(self) -> tuple[Finding, ...]:
         """What the strict rules of the API say about the whole next request."""
@@ -268,36 +274,26 @@ class Conversation:
         return self._inner.diagram(format)
 
 
-@final
-class TurnStream:
-    """One turn, watched from its first happening to its last; see `Conversation`."""
+_Run = Callable[..., Any]
 
-    def __init__(
-        self,
-        inner: AsyncTurnStream,
-        run: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any],
-    ) -> None:
+
+@final
+class TurnStream(Iterator[Happening]):
+    """One turn, watched from its first happening to its last; see
+    `detent.TurnStream`. A Ctrl-C while it waits ends what the stream began."""
+
+    def __init__(self, inner: AsyncTurnStream, run: _Run) -> None:
         """Not for callers: use `Conversation.stream`."""
         self._inner = inner
         self._run = run
-
-    def __iter__(self) -> Self:
-        return self
+        self._read = _Reading(inner)
 
     def __next__(self) -> Happening:
-        happening: Happening | None = self._run(self._next)
-        if happening is None:
-            raise StopIteration
-        return happening
-
-    async def _next(self) -> Happening | None:
-        async for happening in self._inner:
-            return happening
-        return None
+        return self._read.next(self._run, self._leave)
 
     def turn(self) -> Turn:
         """The turn, once it rests; starts it if nobody watched."""
-        turn: Turn = self._run(self._inner.turn)
+        turn: Turn = self._run(self._inner.turn, self._leave)
         return turn
 
     def __enter__(self) -> Self:
@@ -310,7 +306,48 @@ class TurnStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        async def leave() -> None:
-            await self._inner.__aexit__(kind, error, trace)
+        self._run(self._leave)
 
-        self._run(leave)
+    async def _leave(self) -> None:
+        await self._inner.__aexit__(None, None, None)
+
+
+@final
+class Watch(Iterator[Happening]):
+    """Everything that happens after a cursor; see `detent.Watch`. A Ctrl-C while it waits
+    stops nothing but the wait."""
+
+    def __init__(self, inner: AsyncWatch, run: _Run) -> None:
+        """Not for callers: use `Conversation.watch`."""
+        self._run = run
+        self._read = _Reading(inner)
+
+    def __next__(self) -> Happening:
+        return self._read.next(self._run)
+
+
+@final
+class _Reading:
+    """What was read in the engine's thread, and not handed over yet.
+
+    A happening that was read while the caller's wait was interrupted is handed over by
+    the next call.
+    """
+
+    def __init__(self, inner: AsyncTurnStream | AsyncWatch) -> None:
+        self._inner = inner
+        self._read: deque[Happening] = deque()
+
+    def next(
+        self, run: _Run, leave: Callable[[], Awaitable[object]] | None = None
+    ) -> Happening:
+        run(self._fill, leave)
+        if not self._read:
+            raise StopIteration
+        return self._read.popleft()
+
+    async def _fill(self) -> None:
+        if not self._read:
+            async for happening in self._inner:
+                self._read.append(happening)
+                return

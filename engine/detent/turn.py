@@ -7,7 +7,7 @@ import attrs
 
 from detent.errors import TurnFailedError
 from detent_states.call import CallState, Closing
-from detent_states.faults import Fault
+from detent_states.faults import Fault, FaultKind
 from detent_states.profile import Purpose
 from detent_states.remedy import Remedy
 from detent_states.reply import Reply, Usage
@@ -62,7 +62,8 @@ class Turn:
     """One turn, as it stands.
 
     Attributes:
-        number: 1 for the first turn of a conversation.
+        number: 1 for the first turn of a conversation; 0 for a message that was taken
+            back before its turn began (see `TurnStream`).
         state: `confirmed`, or `failed` with its input still staged.
         purpose: What the turn was for.
         replies: The confirmed replies of this turn, in order.
@@ -153,6 +154,23 @@ class Turn:
             turn.remedies,
             turn.suspended,
             turn.probes,
+        )
+
+    @classmethod
+    def withdrawn(cls, snapshot: Snapshot) -> "Turn":
+        """The turn that never was, of a message that was taken back in the line."""
+        said = "taken back before its turn began: it was not recorded and not sent"
+        return cls(
+            0,
+            TurnState.FAILED,
+            Purpose.MESSAGE,
+            (),
+            (),
+            Usage(),
+            (),
+            Fault(FaultKind.CANCELLED, said),
+            0,
+            len(snapshot.history),
         )
 
     @classmethod

@@ -1,5 +1,8 @@
 """Watching owns nothing: readers come, pause, leave and come back."""
 
+import json
+from collections.abc import AsyncIterator, Callable
+
 import anyio
 import pytest
 from tests.engine.lab import Lab, lab
@@ -9,17 +12,67 @@ from detent import (
     Cursor,
     FaultKind,
     Happening,
+    Missed,
     Moved,
     SettingsError,
     TextArrived,
     TurnEnded,
     TurnState,
     Waiting,
+    Watch,
 )
+from detent.happenings import KEPT_MAX, PARTS_MAX
+from detent.ports import BlockClosed, BlockOpened, Delta, TextDelta
 from detent.simulator import call, reply
+from detent_states.reply import Reply
+from detent_states.request import Request
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
+
+
+class Flood:
+    """A model port whose replies arrive all at once, in very many pieces."""
+
+    def __init__(self, pieces: list[str]) -> None:
+        self._pieces = pieces
+        self._sent = 0
+
+    async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
+        """Report every piece, and wait for nobody in between."""
+        await anyio.lowlevel.checkpoint()
+        self._sent += 1
+        report(BlockOpened(0, "text"))
+        for piece in self._pieces:
+            report(TextDelta(0, piece))
+        report(BlockClosed(0))
+        block = json.dumps({"type": "text", "text": "".join(self._pieces)})
+        meta = {
+            "id": f"msg_{self._sent}",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": 1, "output_tokens": 1},
+            "end": "stop",
+        }
+        return Reply(block.encode(), json.dumps(meta).encode())
+
+    async def count(self, request: Request) -> int:
+        """One token, whatever is asked."""
+        return 1
+
+    async def aclose(self) -> None:
+        """Nothing to give back."""
+
+
+async def until(watch: Watch, turn: int) -> AsyncIterator[Happening]:
+    """What is told up to the end of that turn."""
+    async for happening in watch:
+        yield happening
+        if isinstance(happening, TurnEnded) and happening.turn.number == turn:
+            return
 
 
 async def test_a_stream_tells_text_moves_and_the_end_in_order(lab: Lab) -> None:
@@ -100,7 +153,7 @@ async def test_a_reader_comes_back_from_its_cursor(lab: Lab) -> None:
         assert start < part
 
 
-async def test_a_reader_of_another_process_is_told_again_from_the_journal(
+async def test_a_reader_of_another_process_is_told_again_and_then_goes_on(
     lab: Lab,
 ) -> None:
     lab.script(reply(call("look", path="a")), "One.", "Two.")
@@ -112,16 +165,54 @@ async def test_a_reader_of_another_process_is_told_again_from_the_journal(
         async def read() -> None:
             async for happening in chat.watch(Cursor()):
                 told.append(happening)
-                if isinstance(happening, TurnEnded):
+                if isinstance(happening, TurnEnded) and happening.turn.number == 2:
                     return
 
         async with anyio.create_task_group() as group:
             group.start_soon(read)
             await chat.send("2")
 
-    kept = [h for h in first if isinstance(h, Moved | CallMoved)]
-    assert told[: len(kept)] == kept
-    assert [h.turn for h in told if isinstance(h, Moved)][-1] == 2
+    facts = [h for h in first if isinstance(h, Moved | CallMoved | TurnEnded)]
+    again = [h for h in told if isinstance(h, Moved | CallMoved | TurnEnded)]
+    assert again[: len(facts)] == facts
+    assert "".join(h.text for h in told if isinstance(h, TextArrived)) == "One.Two."
+    assert again[-2].turn == 2
+
+
+async def test_a_reader_that_falls_behind_is_told_once_what_it_missed(
+    lab: Lab,
+) -> None:
+    words = [f"{number} " for number in range(30_000)]
+
+    async with lab.open(tools=[], client=Flood(words)) as chat:
+        readers = [chat.watch(), chat.watch()]
+        slow = chat.stream("1")
+        first = await anext(slow)
+        await slow.turn()
+        seen = [[first, *[h async for h in slow]]]
+        turns = 3
+        for _ in range(turns - 1):
+            await chat.send("1")
+        again = [h async for h in until(chat.watch(Cursor()), turns)]
+        seen += [[h async for h in until(reader, turns)] for reader in readers]
+
+    for happenings, of in zip(seen, (1, turns, turns), strict=True):
+        gaps = [at for at, h in enumerate(happenings) if isinstance(h, Missed)]
+        assert len(gaps) == 1
+        gap = happenings[gaps[0]]
+        assert isinstance(gap, Missed)
+        after = happenings[gaps[0] - 1].cursor if gaps[0] else Cursor(1, PARTS_MAX)
+        assert gap.after == after
+        told = len(happenings) - 1
+        assert told + gap.count == of * (len(words) + 4)
+        assert told >= KEPT_MAX * 3 // 4
+        cursors = [h.cursor for h in happenings]
+        assert cursors == sorted(set(cursors))
+        assert isinstance(happenings[-1], TurnEnded)
+        # What was missed can be had again: from the cursor that stands in its place.
+        again_from = [h for h in again if h.cursor > gap.after]
+        texts = {h.turn: h.text for h in again_from if isinstance(h, TextArrived)}
+        assert texts == dict.fromkeys(range(1, turns + 1), "".join(words))
 
 
 async def test_every_reader_sees_everything(lab: Lab) -> None:

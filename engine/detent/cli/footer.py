@@ -16,6 +16,7 @@ from detent.happenings import (
     BlockBegan,
     CallMoved,
     Happening,
+    Missed,
     Moved,
     PrefixChanged,
     RemedyTried,
@@ -141,7 +142,7 @@ class Progress:
             case Suspended():
                 waits = Suspension(happening.why, happening.until)
                 return attrs.evolve(self, suspended=waits)
-            case PrefixChanged() | Steered():
+            case PrefixChanged() | Steered() | Missed():
                 return self
             case TurnEnded():
                 asked = happening.turn.awaiting

@@ -16,6 +16,7 @@ from detent.happenings import (
     BlockBegan,
     CallMoved,
     Happening,
+    Missed,
     Moved,
     PrefixChanged,
     RemedyTried,
@@ -95,6 +96,11 @@ class Transcript:
                 return self._flow.end(self._width()) if happening.index else ""
             case TurnEnded():
                 return self._ended(happening.turn)
+            case Missed():
+                missed = counted(
+                    happening.count, "thing that happened is", "things are"
+                )
+                return self.note(f"! {missed} not shown: this terminal fell behind")
             case _:
                 return ""
 
@@ -178,7 +184,7 @@ class Transcript:
         else:
             texts = self._replies(moved.turn)
             if not self._shown and self._confirmed < len(texts):
-                # It did not arrive in pieces: a retry by hand is not streamed.
+                # Nothing of it was shown: its pieces were missed.
                 text = texts[self._confirmed]
                 if text:
                     said = self._heading() + self._flow.feed(text, self._width())
