@@ -63,6 +63,15 @@ class EngineThread:
         """True in a process that was forked off the one that has the thread."""
         return os.getpid() != self._pid
 
+    def demand_here(self) -> None:
+        """Refuse a process that was forked off.
+
+        Raises:
+            ForkedProcessError: This is one.
+        """
+        if self.forked:
+            raise ForkedProcessError(self._name, self._pid)
+
     def run(
         self,
         work: Callable[[], Awaitable[_T]],
@@ -78,8 +87,7 @@ class EngineThread:
             ForkedProcessError: This process has no such thread.
             ConversationClosedError: The thread was stopped.
         """
-        if self.forked:
-            raise ForkedProcessError(self._name, self._pid)
+        self.demand_here()
         portal = self._portal
         if portal is None:
             raise ConversationClosedError(self._name)

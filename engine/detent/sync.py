@@ -64,6 +64,7 @@ class Conversation:
 
     def __enter__(self) -> Self:
         if self._engine is not None:
+            self._engine.demand_here()
             raise ConversationClosedError(self._inner.name)
         self._engine = EngineThread(self._inner.name)
         try:
