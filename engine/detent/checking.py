@@ -3,6 +3,7 @@
 import json
 from typing import Any, cast
 
+from detent.rulebook import Rulebook
 from detent_states.closing import staged_if_stopped
 from detent_states.faults import Fault, FaultKind
 from detent_states.profile import Purpose
@@ -96,11 +97,12 @@ def plainly_legal(blocks: list[dict[str, Any]], calls: list[str]) -> bool:
 _ANYTHING = b'{"type":"text","text":"-"}'
 
 
-def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
+def findings(snapshot: Snapshot, rules: Rulebook | None = None) -> tuple[Finding, ...]:
     """Everything the strict rules have to say about the whole next request.
 
     The next request is the one a message would make now: calls that are open would be
-    closed by it, and where nothing is staged, some words stand in for it.
+    closed by it, and where nothing is staged, some words stand in for it. `rules` are
+    those of the server that it would go to; by default the API's own.
     """
     turn = snapshot.turn
     staged = staged_if_stopped(turn) if turn is not None else b""
@@ -108,5 +110,6 @@ def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     staged = staged or _ANYTHING
     body = build(profile, snapshot.history, snapshot.base, staged, view=view)
     names = betas(profile, snapshot.base, Purpose.MESSAGE, view=view)
-    context = Context(betas=frozenset(names), body_bytes=len(body))
-    return tuple(check(json.loads(body), context))
+    return tuple(
+        (rules or Rulebook()).findings(json.loads(body), frozenset(names), len(body))
+    )

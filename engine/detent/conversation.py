@@ -108,7 +108,7 @@ class Conversation(Approving):
             tools: Functions decorated with `@tool`, and tools that the server runs, as
                 the API takes them (`{"type": "web_search_…", "name": "web_search"}`).
             betas: Names for the `anthropic-beta` header.
-            settings: Further body fields, as the API takes them (`thinking`, …).
+            settings: Further body fields (`thinking`, …), held to `detent.rulebook`.
             diagnostics: Send `diagnostics.previous_message_id` (default yes).
             threads: `off` (default), `on`, `auto`: see `detent_states.profile.Threads`.
             cache: How long the prompt cache keeps: `off`, `5m` (default), `1h`.
@@ -341,7 +341,8 @@ class Conversation(Approving):
         given = {n: v for n, v in locals().items() if n in PROFILE_OPTIONS}
         async with self._alone("configure"):
             driver = self._open_driver()
-            asked = {**dict.fromkeys(PROFILE_OPTIONS), **given}
+            asked = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), **given}
+            asked["client"] = client or asked["client"]
             profile = requested_profile(asked, driver.snapshot.profile)
             anew = client is not None or threads is not None
             if anew or profile != driver.snapshot.profile:

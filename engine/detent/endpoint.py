@@ -8,6 +8,7 @@ import attrs
 
 from detent.errors import SettingsError
 from detent.ports import Model
+from detent.rulebook import Rulebook, rulebook
 
 LOG = logging.getLogger("detent")
 
@@ -22,12 +23,14 @@ class Endpoint:
         label: Where that is, in words: `simulator`, or a base URL.
         live: False if the answers are made up by the simulator.
         owned: The conversation opened it, so it closes it.
+        rules: What requests to it are held to.
     """
 
     model: Model
     label: str
     live: bool
     owned: bool
+    rules: Rulebook = attrs.field(factory=Rulebook)
 
 
 def choose_endpoint(
@@ -70,7 +73,8 @@ def choose_endpoint(
         idle_seconds=idle_seconds,
     )
     shown = base_url or str(getattr(client, "base_url", "") or "the API")
-    return Endpoint(model, shown, live=True, owned=True)
+    rules = rulebook(client, base_url)
+    return Endpoint(model, shown, live=True, owned=True, rules=rules)
 
 
 def has_credentials() -> bool:

@@ -15,6 +15,7 @@ from detent.happenings import TurnEnded
 from detent.loading import Loaded, load, recover
 from detent.ports import Journal, Store
 from detent.retelling import at_rest
+from detent.rulebook import rulebook
 from detent.settings import (
     DEFAULT_MAX_TOKENS,
     DEFAULT_MODEL,
@@ -178,6 +179,8 @@ PROFILE_OPTIONS = (
 def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profile:
     """The profile that the caller asks for, on top of the one that is journaled.
 
+    It is held to the rules of the server that the client and the base URL lead to.
+
     Raises:
         SettingsError: A setting is unknown, of the wrong type or refused.
     """
@@ -194,7 +197,8 @@ def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profil
     if old is not None and not asked:
         return old  # byte for byte as it was
     definitions = merged.pop("definitions", None)
-    return make_profile(**merged, definitions=definitions)
+    rules = rulebook(options["client"], options["base_url"])
+    return make_profile(**merged, definitions=definitions, rules=rules)
 
 
 def _settings_of(profile: Profile) -> dict[str, Any]:

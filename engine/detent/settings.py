@@ -9,12 +9,12 @@ from typing import Any, TypeVar, final
 import attrs
 
 from detent.errors import SettingsError
+from detent.rulebook import Rulebook
 from detent.tools.definition import Tool
 from detent_states.budget import Budget, Price
 from detent_states.encoding import encode
 from detent_states.faults import RetryPolicy
 from detent_states.profile import Cache, Profile, Threads
-from detent_states.rules import Context, check
 
 
 @final
@@ -93,11 +93,13 @@ def make_profile(
     cache: str = Cache.SHORT,
     settings: Mapping[str, Any] | None = None,
     definitions: Sequence[Mapping[str, Any]] | None = None,
+    rules: Rulebook | None = None,
 ) -> Profile:
     """The profile of a conversation, checked by the rules of the API.
 
     `definitions` are the tools of a resumed conversation whose functions were not given
-    again: they stay offered, and a call of one is answered as unknown here.
+    again: they stay offered, and a call of one is answered as unknown here. `rules` are
+    those of the server; by default the API's own.
 
     Raises:
         SettingsError: A setting is unknown, of the wrong type, or refused by a rule.
@@ -130,7 +132,7 @@ def make_profile(
         _one_of("threads", threads, Threads),
         _one_of("cache", cache, Cache),
     )
-    _refuse(profile)
+    _refuse(profile, rules or Rulebook())
     return profile
 
 
@@ -163,17 +165,18 @@ def encoded(name: str, value: object) -> bytes:
         ) from error
 
 
-def _refuse(profile: Profile) -> None:
+def _refuse(profile: Profile, rules: Rulebook) -> None:
     """Refuse settings that would make every request a 400."""
     opening = profile.plain_opening + b'{"role":"user","content":"Hello"}]}'
     body = json.loads(opening)
-    for finding in check(body, Context(betas=frozenset(profile.betas))):
+    for finding in rules.findings(body, frozenset(profile.betas)):
         setting = finding.path.split(".")[0]
         told = finding.reason if finding.path == setting else finding.message
         raise SettingsError(
             setting or "settings",
             f"{told} ({finding.rule})",
-            f"the API would refuse every request; see `detent check --explain {finding.rule}`",
+            f"the API (anthropic-version {rules.version}) would refuse every request; see"
+            f" `detent check --explain {finding.rule}`",
         )
 
 

@@ -9,6 +9,7 @@ from detent.endpoint import Endpoint
 from detent.errors import ConversationClosedError
 from detent.feed import Feed
 from detent.happenings import Cursor
+from detent.rulebook import Rulebook
 from detent.stream import Watch
 from detent.turn import Turn
 from detent_states.errors import IllegalEventError
@@ -132,8 +133,16 @@ class Standing:
         return Watch(self._feed, world.journal, after, world.policies.retry)
 
     def check(self) -> tuple[Finding, ...]:
-        """What the strict rules of the API say about the whole next request."""
-        return findings(self._open_driver().snapshot)
+        """What the strict rules of the API say about the whole next request.
+
+        They are those for its base URL and `anthropic-version`; see `open` (settings).
+        """
+        snapshot = self._open_driver().snapshot
+        return findings(snapshot, self._rules)
+
+    @property
+    def _rules(self) -> Rulebook:
+        return Rulebook() if self._endpoint is None else self._endpoint.rules
 
     def diagram(self, format: "Format" = "text") -> str:
         """The turn machine, with the rows that this turn took."""

@@ -41,6 +41,9 @@ class ModelSpec:
         cache_tokens_min: The shortest prefix that is cached.
         images_max: Images and documents in one request.
         pdf_pages_max: PDF pages in one request.
+        sampling: What it takes of `temperature`, `top_p` and `top_k`, where the version
+            of the API has them: `default`: no other values than the defaults; `one_of`:
+            `temperature` or `top_p`, not both; None: not documented.
         overflow_refused: Input plus `max_tokens` above the window is refused at once.
     """
 
@@ -58,6 +61,7 @@ class ModelSpec:
     cache_tokens_min: int | None = 512
     images_max: int = 600
     pdf_pages_max: int = 600
+    sampling: Literal["default", "one_of"] | None = "default"
     overflow_refused: bool = False
 
 
@@ -79,6 +83,7 @@ def _small(name: str, *, cache_tokens_min: int, efforts: frozenset[str]) -> Mode
         cache_tokens_min=cache_tokens_min,
         images_max=100,
         pdf_pages_max=100,
+        sampling="one_of",
     )
 
 
@@ -117,6 +122,7 @@ MODELS: tuple[ModelSpec, ...] = (
         efforts=_TO_MAX,
         mid_conversation_system=False,
         cache_tokens_min=4096,
+        sampling="one_of",
     ),
     ModelSpec(
         name="claude-sonnet-5-5",
@@ -140,6 +146,7 @@ MODELS: tuple[ModelSpec, ...] = (
         efforts=_TO_MAX,
         mid_conversation_system=False,
         cache_tokens_min=1024,
+        sampling="one_of",
     ),
     ModelSpec(
         name="claude-haiku-5-5",
@@ -160,6 +167,7 @@ MODELS: tuple[ModelSpec, ...] = (
         forced_tool_choice=None,
         mid_conversation_system=False,
         cache_tokens_min=2048,
+        sampling=None,
     ),
 )
 """Every model with a row of its own."""

@@ -51,6 +51,11 @@ _TOOL_USE = 0.7
     help="Let the made-up model call the client's tools, with fixed words.",
 )
 @click.option(
+    "--strict-betas",
+    is_flag=True,
+    help="Refuse names of betas that are not known, not only what cannot be one.",
+)
+@click.option(
     "--model-window",
     type=click.IntRange(1),
     metavar="TOKENS",
@@ -64,6 +69,7 @@ def simulate(
     model_window: int | None,
     *,
     calls_tools: bool,
+    strict_betas: bool,
 ) -> None:
     """Run a strict local Messages API; any client, any key.
 
@@ -79,6 +85,7 @@ def simulate(
             model,
             seed=seed,
             faults=faults,
+            strict_betas=strict_betas,
             limits=Limits(context_window=model_window),
             clock=time.time,
             log_max=1,

@@ -76,6 +76,8 @@ class Simulator:
         rules_off: Ids of rules that are not applied.
         keys: The credentials that are good; None for any that is not empty.
         any_model: Accept model names that nobody knows.
+        strict_betas: Refuse names of betas that nobody knows. Without it only what has
+            not the form of such a name is refused, since clients are ahead of any list.
         binds_thinking: Enforce, on models that have it, the binding of thinking to what
             stands before it, as for accounts made since 2026-08-31.
         clock: Seconds, rising. The default stands still, so nothing ever expires; use
@@ -100,6 +102,7 @@ class Simulator:
         rules_off: frozenset[str] = frozenset(),
         keys: Container[str] | None = None,
         any_model: bool = False,
+        strict_betas: bool = False,
         binds_thinking: bool = True,
         clock: Callable[[], float] = lambda: 0.0,
         log_max: int | None = None,
@@ -110,6 +113,7 @@ class Simulator:
         self._started = clock()
         self._faults = Faults(_checked(faults))
         check_rules(rules_off)
+        self._strict_betas = strict_betas
         self._base = Regime(limits or Limits(), rules_off, (keys,))
         self._regime = self._base
         self._service = Service(
@@ -309,7 +313,7 @@ class Simulator:
             return refusal
         if isinstance(parsed, Refusal):
             return parsed
-        refusal = beta_refusal(visit.betas)
+        refusal = beta_refusal(visit.betas, strict=self._strict_betas)
         if refusal is not None:
             return refusal
         if parsed is None:

@@ -5,6 +5,7 @@ from typing import final
 import attrs
 
 from detent.simulator.wire import Json, Refusal
+from detent_states.betas import KNOWN_BETAS, can_be_a_beta
 
 
 @final
@@ -60,6 +61,9 @@ class Exchange:
         tail = f" fault: {self.fault}" if self.fault else ""
         if self.error is not None:
             tail = f" {self.error.type}: {self.error.message}{tail}"
+        unknown = sorted(filter(can_be_a_beta, self.betas - KNOWN_BETAS))
+        if unknown and self.accepted:
+            tail += f" note: unknown beta {', '.join(unknown)}"
         status = str(self.status) if self.status else "---"
         return f"#{self.number} {self.method} {self.path}{model} {status}{tail}"
 

@@ -153,8 +153,9 @@ def _call(tool: Json, rng: random.Random) -> Call:
 
 
 def _words(request: Json, messages: Sequence[Json], rng: random.Random) -> str:
-    form = as_object((as_object(request.get("output_config")) or {}).get("format"))
-    schema = as_object((form or {}).get("schema"))
+    configured = (as_object(request.get("output_config")) or {}).get("format")
+    form = as_object(configured) or as_object(request.get("output_format")) or {}
+    schema = as_object(form.get("schema"))
     if schema is not None:
         return json.dumps(sample(schema, rng))
     results = _results(messages[-1]) if messages else []

@@ -54,6 +54,8 @@ _COUNTED: Final = frozenset(
         "messages",
         "cache_control",
         "output_config",
+        "output_format",
+        "safeguards",
         "speed",
         "system",
         "thinking",

@@ -21,11 +21,19 @@ from detent_states.rules import (
     thread,
     tools,
 )
-from detent_states.rules._base import Context, Finding, Limits, Rule, Verifier
+from detent_states.rules._base import (
+    VERSION_2026,
+    Context,
+    Finding,
+    Limits,
+    Rule,
+    Verifier,
+)
 from detent_states.rules._request import Request
 
 __all__ = [
     "RULES",
+    "VERSION_2026",
     "Context",
     "Finding",
     "Limits",

@@ -7,6 +7,10 @@ import attrs
 
 from detent_states.models import ModelSpec
 
+VERSION_2026 = "2026-10-21"
+"""The `anthropic-version` from which sampling parameters are no fields any more, and
+documents and citations are judged more strictly. Versions compare as text."""
+
 if TYPE_CHECKING:
     from detent_states.rules._request import Request
 
@@ -101,7 +105,7 @@ class Context:
 
     betas: frozenset[str] = frozenset()
     body_bytes: int | None = None
-    version: str = "2026-10-21"
+    version: str = VERSION_2026
     model: ModelSpec | None = None
     verify: Verifier | None = None
     count_tokens: Callable[[Mapping[str, object]], int] | None = None

@@ -6,7 +6,13 @@ beta); a test reads those types and fails when one has a field we lack.
 
 from collections.abc import Iterator
 
-from detent_states.rules._base import Context, Finding, is_array, is_object
+from detent_states.rules._base import (
+    VERSION_2026,
+    Context,
+    Finding,
+    is_array,
+    is_object,
+)
 from detent_states.rules._blocks import (
     ADVISOR,
     COMPACT_ON_DEMAND,
@@ -18,6 +24,7 @@ from detent_states.rules._blocks import (
     SYSTEM_CONTENT,
 )
 from detent_states.rules._parts import CACHE_CONTROL, TOOL_NAME
+from detent_states.rules._references import CONTAINER, MCP_SERVER, THREAD
 from detent_states.rules._schema import (
     NOT_LIST,
     NOT_OBJECT,
@@ -36,6 +43,7 @@ from detent_states.rules._schema import (
     may,
     need,
     null_or,
+    number,
     one_of,
     record,
     string,
@@ -45,6 +53,11 @@ from detent_states.rules._schema import (
 
 BINDING_CONTROLS = "thinking-binding-controls-2026-08-01"
 CONTEXT_MANAGEMENT = "context-management-2025-06-27"
+_EFFORT_LATER = (
+    "mid-conversation-output-config-2026-07-01",
+    "per-turn-control-2026-07-01",
+    "mid-conversation-effort-2026-08-01",
+)
 
 _TAG = need(anything)
 _TEXT = need(string())
@@ -226,19 +239,14 @@ _THINKING = tagged(
     {tag: Variant(record(fields, "R20")) for tag, fields in THINKING.items()}, "R20"
 )
 _EFFORT = may(null_or(one_of("R20", "low", "medium", "high", "xhigh", "max")))
+_FORMAT = null_or(
+    tagged(
+        {"json_schema": Variant(record({"type": _TAG, "schema": need(any_object())}))}
+    )
+)
 OUTPUT_CONFIG: Fields = {
     "effort": _EFFORT,
-    "format": may(
-        null_or(
-            tagged(
-                {
-                    "json_schema": Variant(
-                        record({"type": _TAG, "schema": need(any_object())})
-                    )
-                }
-            )
-        )
-    ),
+    "format": may(_FORMAT),
     "task_budget": may(
         null_or(
             record(
@@ -312,29 +320,6 @@ _EDITS = list_of(
     ),
     "R27",
 )
-_SKILL = record(
-    {
-        "type": need(one_of("R1", "anthropic", "custom")),
-        "skill_id": _TEXT,
-        "version": may(string()),
-    }
-)
-_CONTAINER = string_or(
-    record({"id": _MAYBE_TEXT, "skills": may(null_or(list_of(_SKILL)))})
-)
-_MCP_SERVER = record(
-    {
-        "type": need(one_of("R1", "url")),
-        "name": _TEXT,
-        "url": _TEXT,
-        "authorization_token": _MAYBE_TEXT,
-        "tool_configuration": may(
-            null_or(
-                record({"allowed_tools": _TEXTS, "enabled": may(null_or(boolean()))})
-            )
-        ),
-    }
-)
 _FALLBACK_MODEL = record(
     {
         "model": _TEXT,
@@ -344,34 +329,42 @@ _FALLBACK_MODEL = record(
         "thinking": may(null_or(_THINKING)),
     }
 )
-_THREAD = tagged(
-    {
-        "create": Variant(record({"type": _TAG}, "R33")),
-        "continue": Variant(
-            record({"type": _TAG, "previous_message_id": need(string("R33"))}, "R33")
-        ),
-    },
-    "R33",
-)
-
 BODY: dict[str, Field] = {
     "model": need(string("R2", chars_min=1), rule="R2"),
     "max_tokens": need(integer("R2", least=0), rule="R2"),
     "messages": Field(anything, required=True, rule="R2"),
     "cache_control": CACHE_CONTROL,
-    "container": may(null_or(_CONTAINER)),
+    "container": may(null_or(CONTAINER)),
     "diagnostics": may(null_or(record({"previous_message_id": may(anything)}, "R33"))),
     "inference_geo": _MAYBE_TEXT,
     "metadata": may(record({"user_id": _MAYBE_TEXT})),
     "output_config": may(record(OUTPUT_CONFIG)),
+    # The older place of `output_config.format` (SDK types up to 0.125).
+    "output_format": may(_FORMAT, "structured-outputs-2025-11-13"),
+    # Sent by Claude Code 2.1.332 in auto mode; in no public SDK.
+    "safeguards": may(
+        list_of(
+            tagged(
+                {
+                    "dangerous_tool_use": Variant(
+                        record({"type": _TAG, "classifier_context": may(anything)})
+                    )
+                }
+            )
+        ),
+        "dangerous-tool-use-2026-09-03",
+    ),
     "service_tier": may(one_of("R1", "auto", "standard_only")),
     "speed": may(null_or(one_of("R1", "standard", "fast"))),
     "stop_sequences": may(list_of(string("R32"), "R32")),
     "stream": _FLAG,
     "system": may(SYSTEM),
+    "temperature": may(null_or(number(least=0, most=1)), until=VERSION_2026),
     "thinking": may(_THINKING),
     "tool_choice": may(_CHOICE),
     "tools": may(list_of(TOOL, "R28")),
+    "top_k": may(null_or(integer(least=0)), until=VERSION_2026),
+    "top_p": may(null_or(number(least=0, most=1)), until=VERSION_2026),
     "billing_policy": may(
         null_or(
             record(
@@ -416,8 +409,8 @@ BODY: dict[str, Field] = {
         "fallback-credit-2026-07-01",
     ),
     "fallbacks": may(null_or(string_or(list_of(_FALLBACK_MODEL))), *FALLBACK),
-    "mcp_servers": may(list_of(_MCP_SERVER), *MCP),
-    "thread": may(null_or(_THREAD), "message-threads-2026-08-12"),
+    "mcp_servers": may(list_of(MCP_SERVER), *MCP),
+    "thread": may(null_or(THREAD), "message-threads-2026-08-12"),
 }
 """Every field of a request body."""
 
@@ -437,7 +430,8 @@ SYSTEM_MESSAGE: Fields = {
     "clear_at": _CLEAR_AT,
     "output_config": may(
         null_or(record({"effort": _EFFORT})),
-        "mid-conversation-output-config-2026-07-01",
+        # Claude Code 2.1.332 sends it with the second; public clients name the third.
+        *_EFFORT_LATER,
     ),
 }
 """The fields of a message whose role is `system`."""
@@ -466,7 +460,7 @@ def _message(value: object, place: Place, sink: Sink) -> None:
 
 def walk(body: object, context: Context) -> Iterator[Finding]:
     """Everything in which `body` does not have the documented shape, in its order."""
-    sink = Sink(context.betas)
+    sink = Sink(context.betas, context.version)
     _BODY(body, None, sink)
     yield from sink.drain()
     if not is_object(body) or "messages" not in body:

@@ -25,10 +25,11 @@ NOT_STRING = "Input should be a valid string"
 class Sink:
     """Where nodes report, and what they may know besides the value."""
 
-    __slots__ = ("betas", "found")
+    __slots__ = ("betas", "found", "version")
 
-    def __init__(self, betas: frozenset[str]) -> None:
+    def __init__(self, betas: frozenset[str], version: str = "") -> None:
         self.betas = betas
+        self.version = version
         self.found: list[Finding] = []
 
     def add(self, rule: str, place: Place, reason: str) -> None:
@@ -46,6 +47,7 @@ class Field(NamedTuple):
 
     `betas`: the headers of which one must be sent for the field to exist at all.
     `absent`: what is said where it needs a header and has none.
+    `until`: the version of the API from which on there is no such field; None: it stays.
     """
 
     node: Node
@@ -53,6 +55,7 @@ class Field(NamedTuple):
     betas: frozenset[str] | None = None
     rule: str | None = None
     absent: str = EXTRA
+    until: str | None = None
 
 
 Fields: TypeAlias = Mapping[str, Field]
@@ -84,9 +87,11 @@ def may(
     *betas: str,
     rule: str | None = None,
     absent: str = EXTRA,
+    until: str | None = None,
 ) -> Field:
     """A field that may be there, under one of `betas` if any are given."""
-    return Field(node, betas=frozenset(betas) or None, rule=rule, absent=absent)
+    named = frozenset(betas) or None
+    return Field(node, betas=named, rule=rule, absent=absent, until=until)
 
 
 def anything(value: object, place: Place, sink: Sink) -> None:
@@ -166,6 +171,21 @@ def integer(
     return check
 
 
+def number(rule: str = "R1", *, least: float, most: float) -> Node:
+    """Accept a number from `least` to `most`."""
+
+    def check(value: object, place: Place, sink: Sink) -> None:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            sink.add(rule, place, "Input should be a valid number")
+        elif value < least:
+            reason = f"Input should be greater than or equal to {least:g}"
+            sink.add(rule, place, reason)
+        elif not value <= most:
+            sink.add(rule, place, f"Input should be less than or equal to {most:g}")
+
+    return check
+
+
 def one_of(rule: str, *words: str) -> Node:
     """Accept one of `words`."""
     quoted = [f"'{word}'" for word in words]
@@ -224,7 +244,9 @@ def record(
                 sink.add(owner, (place, name), REQUIRED)
         for name, part in value.items():
             field = fields.get(name)
-            if field is None:
+            if field is None or (
+                field.until is not None and sink.version >= field.until
+            ):
                 sink.add(owners.get(name, "R1"), (place, name), EXTRA)
             elif field.betas is not None and field.betas.isdisjoint(sink.betas):
                 sink.add("R1", (place, name), field.absent)

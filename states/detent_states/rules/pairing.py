@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from detent_states.rules._base import (
+    VERSION_2026,
     Context,
     Finding,
     Rule,
@@ -19,7 +20,6 @@ from detent_states.rules._base import (
 from detent_states.rules._request import Block, Request, Turn
 
 _THINKING = frozenset({"thinking", "redacted_thinking"})
-_STRICT_DOCUMENTS_SINCE = "2026-10-21"
 
 
 def last_word_is_the_users(request: Request, context: Context) -> Iterator[Finding]:
@@ -322,7 +322,7 @@ def blocks_are_in_place(request: Request, context: Context) -> Iterator[Finding]
     not the user's (Anthropic docs: api/migration-2026-10-21). Confidence: documented;
     wording of the thinking and the version rules is assumed.
     """
-    strict = context.version >= _STRICT_DOCUMENTS_SINCE
+    strict = context.version >= VERSION_2026
     for message in request.messages:
         if message.role not in ("user", "assistant") or message.place < 0:
             continue

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from detent_states.models import ModelSpec
 from detent_states.rules._base import (
+    VERSION_2026,
     Context,
     Finding,
     Rule,
@@ -90,10 +91,13 @@ def _round_start(turns: tuple[Turn, ...]) -> Block | None:
 
 
 def thinking_suits_the_model(request: Request, context: Context) -> Iterator[Finding]:
-    """The way to think and the effort are ones that the model accepts.
+    """The way to think, the effort and the sampling are ones that the model accepts.
 
-    Switching between turns is no error. Sources: Anthropic docs build-with-claude/
-    thinking-troubleshooting. Confidence: documented; texts for `between_tools` are ours.
+    Switching between turns is no error. Before version 2026-10-21 `temperature`, `top_p`
+    and `top_k` are fields: models since Opus 4.7 take their defaults only, older ones
+    take `temperature` or `top_p`. Sources: Anthropic docs build-with-claude/
+    thinking-troubleshooting, about-claude/models/migration-guide. Confidence: documented,
+    and the wordings about sampling seen live; texts for `between_tools` are ours.
     """
     yield from request.shape_of("R20")
     spec, thinking = request.spec, request.body.get("thinking")
@@ -108,6 +112,40 @@ def thinking_suits_the_model(request: Request, context: Context) -> Iterator[Fin
     if is_integer(budget) and is_integer(most) and not interleaved and most <= budget:
         reason = "`max_tokens` must be greater than `thinking.budget_tokens`."
         yield Finding("R20", "", reason)
+    if context.version < VERSION_2026:
+        yield from _sampling_refused(request)
+
+
+_DEFAULTS = {"temperature": (1,), "top_p": (1,), "top_k": (0,)}
+"""What sampling parameters may be where they are fixed. That of `top_p` and of `top_k` is
+assumed: the documentation says "the default" and gives a number for `temperature` only."""
+
+
+def _sampling_refused(request: Request) -> Iterator[Finding]:
+    """What the model or its thinking does not take of the sampling parameters."""
+    given = {
+        name: value
+        for name in _DEFAULTS
+        if isinstance(value := request.body.get(name), int | float)
+    }
+    sampling = None if request.spec is None else request.spec.sampling
+    if sampling == "default":
+        for name, value in given.items():
+            if value not in _DEFAULTS[name]:
+                yield Finding("R20", "", f"`{name}` is deprecated for this model.")
+    elif sampling == "one_of" and {"temperature", "top_p"} <= set(given):
+        both = "`temperature` and `top_p` cannot both be specified for this model."
+        yield Finding("R20", "", f"{both} Please use only one.")
+    if member(request.body, "thinking", "type") not in ("enabled", "adaptive"):
+        return
+    while_on = "when thinking is enabled or in adaptive mode."
+    if given.get("temperature", 1) != 1:
+        yield Finding("R20", "", f"`temperature` may only be set to 1 {while_on}")
+    if given.get("top_p", 1) < 0.95:
+        least = "`top_p` must be greater than or equal to 0.95 or unset"
+        yield Finding("R20", "", f"{least} {while_on}")
+    if given.get("top_k", 0) != 0:
+        yield Finding("R20", "", "`top_k` must be unset when thinking is enabled.")
 
 
 def _kind_refused(kind: str, spec: ModelSpec) -> Iterator[Finding]:
@@ -186,8 +224,8 @@ RULES = (
     ),
     Rule(
         "R20",
-        "the thinking mode and the effort suit the model; switching is no error",
-        "Use a mode and an effort that the model lists; leave them out if in doubt.",
+        "thinking, effort and sampling suit the model; switching is no error",
+        "Use what the model lists, and sampling at its defaults; leave them out if in doubt.",
         "Anthropic docs: build-with-claude/thinking-troubleshooting (documented)",
         thinking_suits_the_model,
     ),

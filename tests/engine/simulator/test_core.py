@@ -22,7 +22,7 @@ from detent.simulator import (
     reply,
     text,
 )
-from detent.simulator.gate import KNOWN_BETAS
+from detent_states.betas import KNOWN_BETAS
 from detent_states.models import MODELS
 
 AUTH = ("authorization", "Bearer k")
@@ -112,6 +112,40 @@ def test_either_credential_will_do_and_x_api_key_goes_first() -> None:
     assert post(simulator, BODY, right, VERSION, bare=True).status == 200
     assert post(simulator, BODY, bearer, VERSION, bare=True).status == 200
     assert post(simulator, BODY, bearer, wrong, VERSION, bare=True).status == 401
+
+
+def test_a_beta_that_nobody_knows_is_taken_and_noted_unless_the_list_is_strict() -> (
+    None
+):
+    new = ("anthropic-beta", "tomorrow-2027-01-01")
+    lenient, strict = Simulator(), Simulator(strict_betas=True)
+
+    assert post(lenient, BODY, AUTH, VERSION, new, bare=True).status == 200
+    assert "note: unknown beta tomorrow-2027-01-01" in lenient.log[0].line
+    assert error(post(strict, BODY, AUTH, VERSION, new, bare=True))[0] == 400
+    assert "Unexpected value(s)" in strict.log[0].line
+
+
+def test_a_version_has_the_fields_that_it_has() -> None:
+    cool = {**BODY, "model": "claude-sonnet-4-6", "temperature": 0.2}
+    simulator = Simulator()
+    for version, status in (("2023-06-01", 200), ("2026-10-21", 400)):
+        header = ("anthropic-version", version)
+        assert post(simulator, cool, AUTH, header, bare=True).status == status
+
+
+def test_what_a_guarded_client_counts_is_counted() -> None:
+    body: dict[str, Any] = {
+        "model": "claude-opus-5",
+        "messages": BODY["messages"],
+        "safeguards": [{"type": "dangerous_tool_use", "classifier_context": {}}],
+    }
+    beta = ("anthropic-beta", "dangerous-tool-use-2026-09-03")
+    path = "/v1/messages/count_tokens"
+
+    assert (
+        post(Simulator(), body, AUTH, VERSION, beta, path=path, bare=True).status == 200
+    )
 
 
 def test_the_betas_of_the_sdk_are_known() -> None:

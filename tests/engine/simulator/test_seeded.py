@@ -223,3 +223,15 @@ def test_a_format_is_answered_in_that_format() -> None:
 
     told = [getattr(part, "text", "") for part in answer.parts]
     assert isinstance(json.loads(told[-1])["ok"], bool)
+
+
+def test_the_older_place_of_a_format_is_heeded() -> None:
+    schema = {"type": "object", "properties": {"n": {"const": 3}}, "required": ["n"]}
+    request = {
+        "messages": [{"role": "user", "content": "hello"}],
+        "output_format": {"type": "json_schema", "schema": schema},
+    }
+
+    answer = Seeded(0).answer(request, random.Random(0))
+
+    assert json.loads(getattr(answer.parts[-1], "text", "")) == {"n": 3}
