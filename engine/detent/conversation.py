@@ -321,18 +321,17 @@ class Conversation(Approving):
     ) -> None:
         """Change settings of an open conversation; they hold from the next request on.
 
-        What is left out stays as it is. With `client`, requests go there from then on:
-        so a turn that waits for credentials is given new ones, and `retry()` goes on.
+        What is left out stays as it is. A turn that waits for credentials is given new
+        ones by `client`, and `retry()` goes on.
 
         Args:
             model: Model id.
             max_tokens: Most tokens one reply may have.
-            settings: All further body fields, instead of those that were set.
-            betas: All beta names, instead of those that were set.
+            settings, betas: All of them, instead of those that were set.
             threads: As in `open`. Given again, it is tried again.
             cache: As in `open`.
-            client: As in `open`; the one before is closed if it was opened here. What
-                the server holds, and its limits, are found out anew.
+            client: As in `open`, for all requests from then on; the one before is closed
+                if opened here. What the server holds and its limits are found out anew.
 
         Raises:
             SettingsError: A setting is unknown, of the wrong type or refused.
@@ -342,7 +341,7 @@ class Conversation(Approving):
         async with self._alone("configure"):
             driver = self._open_driver()
             asked = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), **given}
-            asked["client"] = client or asked["client"]
+            asked |= {} if client is None else {"client": client}
             profile = requested_profile(asked, driver.snapshot.profile)
             anew = client is not None or threads is not None
             if anew or profile != driver.snapshot.profile:
