@@ -49,7 +49,7 @@ from detent.happenings import (
 from detent.running import RunningCall, running_call
 from detent.settings import Limits
 from detent.stream import TurnStream, Watch
-from detent.tools import Reconciled, Tool, ToolCall, tool
+from detent.tools import Blocks, Reconciled, Tool, ToolCall, tool
 from detent.turn import CallReport, Turn
 from detent.world import CompactionDone, CompactionPlan
 from detent_states.budget import Price
@@ -62,6 +62,7 @@ from detent_states.turn import TurnState
 __all__ = [
     "ApprovalError",
     "BlockBegan",
+    "Blocks",
     "CallMoved",
     "CallReport",
     "CallState",

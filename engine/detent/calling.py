@@ -8,7 +8,7 @@ import anyio
 from detent.errors import JournalError
 from detent.running import RUNNING, RunningCall
 from detent.tools import Tool, ToolCall
-from detent.tools.execution import Ending, Run, reconcile, unusable
+from detent.tools.execution import Ending, Run, reconcile, ruled, unusable
 from detent_states import events as ev
 from detent_states.call import CallState, Closing
 from detent_states.calls import repeats, started
@@ -49,9 +49,12 @@ class Caller:
             self._start(call)
         self._driver.flush()
         limiter = anyio.CapacityLimiter(at_once)
-        async with anyio.create_task_group() as group:
-            for index, call in enumerate(ready):
-                group.start_soon(self._run_one, call, limiter, index < at_once)
+        if len(ready) == 1:  # nothing is awaited between its end and what follows it
+            await self._run_one(ready[0], limiter, started=True, save=False)
+        else:
+            async with anyio.create_task_group() as group:
+                for index, call in enumerate(ready):
+                    group.start_soon(self._run_one, call, limiter, index < at_once)
         error, self._error = self._error, None
         if self._stops:
             turn = self._driver.turn
@@ -107,15 +110,10 @@ class Caller:
     async def _decided(self, tool: Tool, call: Call) -> Call | None:
         """The call, if a rule says yes or nobody has to be asked."""
         use, turn = call.use, self._driver.turn.number
-        answer: bool | None = None if tool.effect == "ask" else True
-        why = "the tool's approval said no"
+        answer, why = (None if tool.effect == "ask" else True), ""
         if tool.approve is not None:
             self._driver.flush()
-            try:
-                said = tool.approve(ToolCall(use.id, use.name, use.input or {}))
-                answer = said if said is None or isinstance(said, bool) else await said
-            except Exception as error:  # noqa: BLE001 - a rule that fails says no
-                answer, why = False, f"the approval itself failed: {error}"
+            answer, why = await ruled(tool, ToolCall(use.id, use.name, use.input or {}))
         elif answer:
             return call
         if answer is None:
@@ -199,25 +197,32 @@ class Caller:
         return result_bytes(self._driver.snapshot, policy)
 
     async def _run_one(
-        self, call: Call, limiter: anyio.CapacityLimiter, started: bool
+        self,
+        call: Call,
+        limiter: anyio.CapacityLimiter,
+        started: bool,
+        save: bool = True,
     ) -> None:
         async with limiter:
             try:
                 if not started:
                     self._start(call)
                     self._driver.flush()
-                await self._to_its_end(call)
-                if self._driver.turn.open_calls:
-                    self._driver.flush()  # the last one is saved with what follows it
+                running = self._running(call)
+                token = RUNNING.set(running)
+                try:
+                    await self._to_its_end(call, running)
+                finally:
+                    RUNNING.reset(token)
+                if save:
+                    self._driver.flush()
             except JournalError as error:
                 # Raising here would cancel the other calls in the middle of their
                 # effects: they end first, then the error is told.
                 self._error = error
 
-    async def _to_its_end(self, call: Call) -> None:
-        tool, running = self._driver.world.tools[call.use.name], self._running(call)
-        key = running.key
-        RUNNING.set(running)
+    async def _to_its_end(self, call: Call, running: RunningCall) -> None:
+        tool, key = self._driver.world.tools[call.use.name], running.key
         run = Run(tool, call.use, key, self._bytes_max())
         try:
             ending = await run.wait()

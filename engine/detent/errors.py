@@ -52,6 +52,28 @@ class ToolDefinitionError(DetentError):
         return f"tool {self.tool!r}: {self.problem}; {self.remedy}"
 
 
+class NoAnswerError(DetentError):
+    """A function that was asked did not answer in its time.
+
+    Attributes:
+        seconds: How long it had.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"no answer within {self.seconds:g} s"
+
+
+class CancelledItselfError(DetentError):
+    """Code was cancelled from within: nobody stopped it, what it waited for was."""
+
+    def __str__(self) -> str:
+        return "it was cancelled from within, by what it waited for; nobody stopped it"
+
+
 class CorrectableToolError(DetentError):
     """Raised by a tool: the call failed, and the model is told how, to do better.
 

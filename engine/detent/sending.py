@@ -4,10 +4,11 @@ The core decides (`prepare`, `decide`); this file builds, sends, asks, waits, an
 """
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast, final
 
+from detent.background import answered
 from detent.checking import staged_fault
 from detent.narrator import narrate_delta
 from detent.ports import Delta, RequestFailedError
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from detent.driver import Driver
 
 LOG = logging.getLogger("detent")
+
+_GRACE_SECONDS = 1.0
+"""How long a hook that was stopped may take to come to its end."""
 
 
 @final
@@ -169,30 +173,41 @@ class Sender:
         hook = self._driver.world.before_compaction
         if hook is None:
             return None
-        self._driver.flush()
         try:
-            verdict = hook(plan)
-            if isinstance(verdict, Awaitable):
-                verdict = await verdict
+            said: object = await self._heard(hook, plan)
         except Exception:  # a hook that fails must not cost the conversation its room
             LOG.exception("the hook before a compaction failed; it goes on")
             return None
-        return verdict
+        if said is None or isinstance(said, bool | str):
+            return said
+        LOG.error(
+            "the hook before a compaction gave a %s, not True, False, text or None; it"
+            " goes on as if there were no hook",
+            type(said).__name__,
+        )
+        return None
+
+    async def _heard(self, hook: Callable[[Any], Any], told: object) -> object:
+        """What a hook says within its time; everything is saved before it is asked."""
+        self._driver.flush()
+        return await answered(
+            hook,
+            told,
+            seconds=self._driver.world.limits.hook_seconds_max,
+            grace_seconds=_GRACE_SECONDS,
+        )
 
     async def _after(self, before: Snapshot) -> None:
         hook = self._driver.world.after_compaction
         turn, base = before.turn, self._driver.snapshot.base
         if hook is None or turn is None or turn.compacting is None or base is None:
             return
-        self._driver.flush()
         asked = turn.purpose is Purpose.COMPACTION
         plan = _plan(before, turn, base.covers, base.method, asked)
         size = before.history.bytes_of(before.covered, base.covers)
         text = summary_text(base.block, base.method)
         try:
-            told = hook(CompactionDone(plan, text, size, len(base.block)))
-            if told is not None:
-                await told
+            await self._heard(hook, CompactionDone(plan, text, size, len(base.block)))
         except Exception:  # the summary is in force whatever the hook thinks
             LOG.exception("the hook after a compaction failed; the summary is in force")
 

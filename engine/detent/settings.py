@@ -37,6 +37,8 @@ class Limits:
         repeats_max: How often in a row the very same call may have the very same result
             in one turn; then it is not run once, and the model is told so. None to
             let it.
+        hook_seconds_max: How long a hook around a compaction may take; then the turn
+            goes on as if there were none.
         stream_above_tokens: Replies that may be longer than this are streamed even
             by `send()`, as the SDK demands for long work.
     """
@@ -49,6 +51,7 @@ class Limits:
     calls_parallel_max: int = 8
     calls_per_turn_max: int | None = None
     repeats_max: int | None = 5
+    hook_seconds_max: float = 30.0
     stream_above_tokens: int = 21_333
 
     @cached_property

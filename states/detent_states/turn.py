@@ -79,6 +79,7 @@ def _too_long(snapshot: Snapshot, event: Event) -> bool:
     turn = snapshot.turn
     return (
         turn is not None
+        and not turn.abandoned
         and turn.fault is not None
         and turn.fault.kind is FaultKind.TOO_LONG
         and _compactable(snapshot, event)
@@ -101,7 +102,11 @@ REMEDY_LEFT = Guard("remedy", "a remedy is left, or the caller asks", _remedy_le
 COMPACTABLE = Guard(
     "coverable", "it covers whole exchanges that no summary covers", _compactable
 )
-TOO_LONG = Guard("too long", "the fault was that the request is too long", _too_long)
+TOO_LONG = Guard(
+    "too long",
+    "the fault was that the request is too long, and the turn was not given up",
+    _too_long,
+)
 STAGED = Guard("staged", "input is staged", _staged)
 
 _P, _S, _C, _F, _K = (state.value for state in TurnState)

@@ -1,5 +1,6 @@
 """Calls whose end nobody saw: found out about where possible, and never made up."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -114,9 +115,46 @@ def was_refused(_: str) -> str:
     raise CorrectableToolError("no such account")
 
 
+def hands_back(answer: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The same, by a plain function that hands back what has to be awaited."""
+
+    async def later(key: str) -> object:
+        return answer(key)
+
+    def hand_back(key: str) -> object:
+        return later(key)
+
+    hand_back.__name__ = f"hands back what {answer.__name__}"
+    return hand_back
+
+
+def was_paid(_: str) -> str:
+    return "paid before"
+
+
+def has_no_words(_: str) -> object:
+    return object()
+
+
+def finds_nothing(_: str) -> None:
+    return None
+
+
+async def cancels_itself(_: str) -> str:
+    raise asyncio.CancelledError
+
+
 @pytest.mark.parametrize(
     ("reconcile", "closing", "told"),
     [
+        (hands_back(never_was), Closing.NOT_EXECUTED, "Not executed"),
+        (hands_back(cannot_tell), Closing.UNKNOWN, "outcome unknown"),
+        (hands_back(is_down), Closing.UNKNOWN, "outcome unknown"),
+        (hands_back(was_refused), Closing.ERROR, "no such account"),
+        (hands_back(was_paid), Closing.RESULT, "paid before"),
+        (has_no_words, Closing.UNKNOWN, "outcome unknown"),
+        (finds_nothing, Closing.UNKNOWN, "outcome unknown"),
+        (cancels_itself, Closing.UNKNOWN, "outcome unknown"),
         (never_was, Closing.NOT_EXECUTED, "Not executed"),
         (cannot_tell, Closing.UNKNOWN, "outcome unknown"),
         (is_down, Closing.UNKNOWN, "outcome unknown"),

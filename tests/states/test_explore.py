@@ -210,6 +210,39 @@ def test_the_machine_always_orders_something_or_waits_for_what_it_ordered() -> N
         assert orders(snapshot) or waiting
 
 
+def moves_what_was_given_up(before: Snapshot, after: Snapshot) -> bool:
+    """A turn that failed and was given up stands somewhere else than before."""
+    old, new = before.turn, after.turn
+    if old is None or new is None or not is_given_up(before):
+        return False
+    return new.number == old.number and not is_given_up(after)
+
+
+def is_given_up(snapshot: Snapshot) -> bool:
+    turn = snapshot.turn
+    return turn is not None and turn.state == "failed" and turn.abandoned
+
+
+def test_a_turn_that_was_given_up_never_moves_again() -> None:
+    found = graph()
+    given_up = [s for s in found.states.values() if is_given_up(s)]
+
+    assert len(given_up) > 20
+    for snapshot in given_up:
+        for label, after in moves(snapshot):
+            assert not moves_what_was_given_up(snapshot, after), label
+
+
+def test_the_check_sees_a_turn_that_was_given_up_and_compacts() -> None:
+    """Planted: a table whose guard looks at the fault alone."""
+    for snapshot in graph().states.values():
+        turn = snapshot.turn
+        if turn is not None and is_given_up(snapshot):
+            hasty = attrs.evolve(turn, state="compacting")
+            planted = attrs.evolve(snapshot, turn=hasty)
+            assert moves_what_was_given_up(snapshot, planted)
+
+
 def test_a_key_that_tells_too_much_apart_is_said() -> None:
     with pytest.raises(ExplorationLimitError, match="coarser key"):
         explore(0, lambda n: [("next", n + 1)], lambda n: n, limit=100)

@@ -2,6 +2,6 @@
 
 from detent.tools.definition import Reconciled, Tool, ToolCall, tool
 from detent.tools.execution import run_tool
-from detent.tools.results import fit_result
+from detent.tools.results import Blocks, fit_result
 
-__all__ = ["Reconciled", "Tool", "ToolCall", "fit_result", "run_tool", "tool"]
+__all__ = ["Blocks", "Reconciled", "Tool", "ToolCall", "fit_result", "run_tool", "tool"]

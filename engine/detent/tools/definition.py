@@ -48,13 +48,18 @@ class ToolCall:
 
 
 Approve: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool | None] | None]
-"""Says yes or no to one call, or None: a person decides, and the question is durable."""
+"""Says yes or no to one call, or None: a person decides, and the question is durable.
+
+No answer within the tool's `timeout`, an exception and anything else that it returns
+are a no.
+"""
 
 Reconcile: TypeAlias = Callable[[str], object | Awaitable[object]]
 """Finds out by its key how a call ended whose end was not seen.
 
 It returns the call's result, or a `Reconciled`, and may raise `CorrectableToolError`
-where the call failed. It must have no effect of its own.
+where the call failed. None, any other exception and no answer within the tool's
+`timeout` say that nobody can tell. It must have no effect of its own.
 """
 
 
@@ -134,15 +139,20 @@ def tool(
     """Declare a function as a tool; usable bare or with options.
 
     The schema comes from the types and the docstring, made by the SDK's `beta_tool` and
-    `beta_async_tool`.
+    `beta_async_tool`. A coroutine function runs on the event loop, any other in a daemon
+    thread of its own; what it hands back to be awaited is awaited.
+
+    What it returns is text, `Blocks`, or what has a JSON form: models, dataclasses,
+    attrs classes, enums, dates, sets, paths and the like. What a generator gives is
+    read to its end, up to 16 MiB, as a list. What has no JSON form is an error result.
 
     Args:
         function: The function, when used as a bare decorator.
         effect: "once" (default), "safe" or "ask"; see `Effect`.
-        timeout: Seconds one call may run.
+        timeout: Seconds one call may run, and as long its `approve` and `reconcile`.
         max_output: Longest result that is sent, as bytes or like "64 KiB".
         approve: Says yes or no before each call, or None to have a person asked; may
-            be async.
+            be async. No answer in time is a no.
         approval_timeout: Seconds a person has to answer; no limit by default.
         grace: Seconds a call that is stopped may take to come to an end. One that takes
             longer is left to itself, and told as one whose end was not seen.
@@ -265,10 +275,13 @@ def _declared(
         wrapped = wrap(function, name=label, description=description)
         definition: dict[str, Any] = dict(wrapped.to_dict())
     except Exception as error:
+        remedy = "use types that JSON has: str, int, float, bool, list, dict, models"
+        if not inspect.isroutine(function):  # a partial, or an object that is called
+            remedy = "wrap it in a function, with def or async def"
         raise ToolDefinitionError(
             label,
             f"no schema can be made from its signature ({_line(error)})",
-            "use types that JSON has: str, int, float, bool, list, dict, models",
+            remedy,
         ) from error
     takes_key = KEY_PARAMETER in inspect.signature(function).parameters
     if takes_key:

@@ -2,20 +2,26 @@
 
 import functools
 import json
-from collections.abc import Callable
-from inspect import iscoroutinefunction
+import logging
 from typing import Any, final
 
-import anyio.to_thread
 import attrs
 
-from detent.background import Aside
-from detent.errors import CorrectableToolError, TerminalToolError
-from detent.tools.definition import KEY_PARAMETER, Reconciled, Tool
+from detent.background import Aside, answered, called, own_cancellation
+from detent.errors import (
+    CancelledItselfError,
+    CorrectableToolError,
+    TerminalToolError,
+)
+from detent.tools.definition import KEY_PARAMETER, Reconciled, Tool, ToolCall
+from detent.tools.draining import drained, read_here
+from detent.tools.jsonable import NoJsonError
 from detent.tools.results import fit_result
 from detent_states.call import Closing
 from detent_states.closing import UNKNOWN, closed_result
 from detent_states.reply import ToolUse
+
+LOG = logging.getLogger("detent")
 
 NOT_DONE = (
     "Not executed: this call was interrupted before it had any effect, as was found out"
@@ -86,9 +92,14 @@ class Run:
         then says what was seen nevertheless: a tool that finishes within its grace time
         has finished.
         """
-        await self._aside.wait(self._tool.timeout_seconds)
+        tool, use = self._tool, self._use
+        try:
+            await self._aside.wait(tool.timeout_seconds)
+        except CancelledItselfError as error:
+            self.ending = _unseen(tool, use, f"The tool did not end: {error}")
         if self.ending is None:
-            self.ending = _timed_out(self._tool, self._use)
+            said = f"Timed out after {tool.timeout_seconds:g} s"
+            self.ending = _unseen(tool, use, said)
         return self.ending
 
     async def _work(self) -> None:
@@ -97,23 +108,33 @@ class Run:
     async def _attempt(self) -> Ending | None:
         tool, use = self._tool, self._use
         try:
-            if tool.is_async:
-                value = await tool.validated(self._given)
-            else:
-                value = await anyio.to_thread.run_sync(
-                    functools.partial(tool.validated, self._given),
-                    abandon_on_cancel=True,
-                )
+            with own_cancellation():
+                value = await self._value()
             result, output = fit_result(use.id, value, bytes_max=self._bytes_max)
+        except CancelledItselfError:
+            raise
         except TerminalToolError as error:
             return attrs.evolve(_error(use, str(error)), stops=f"{tool.name}: {error}")
         except CorrectableToolError as error:
             return _error(use, str(error))
+        except NoJsonError as error:
+            LOG.exception("the result of the tool %s cannot be read", tool.name)
+            return _error(use, _UNREADABLE.format(error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure is a result
             if self._aside.stopped:
                 return None  # it failed because it was stopped: nobody knows how far
             return _error(use, _explain(tool, error))
         return Ending(Closing.RESULT, result, output)
+
+    async def _value(self) -> object:
+        """What the tool gives; what can be read to its end is read to its end."""
+        tool, aside = self._tool, self._aside
+        if tool.is_async:
+            value = await called(tool.validated, self._given)
+        else:
+            run = functools.partial(tool.validated, self._given)
+            value = await called(lambda: read_here(run(), lambda: aside.stopped))
+        return await drained(value, lambda: aside.stopped)
 
 
 async def run_tool(tool: Tool, use: ToolUse, key: str) -> Ending:
@@ -141,24 +162,48 @@ async def reconcile(
     unknown = Ending(Closing.UNKNOWN, closed_result(use.id, UNKNOWN))
     if tool.reconcile is None:
         return unknown
-    asked, found = tool.reconcile, list[object]()
-
-    async def ask() -> None:
-        found.append(await _called(asked, key))
-
     try:
-        await Aside(ask, tool.grace_seconds).wait(tool.timeout_seconds)
-        value = found[0] if found else Reconciled.UNKNOWN
+        value = await answered(
+            tool.reconcile,
+            key,
+            seconds=tool.timeout_seconds,
+            grace_seconds=tool.grace_seconds,
+        )
         if value is Reconciled.NOT_DONE:
             return Ending(Closing.NOT_EXECUTED, closed_result(use.id, NOT_DONE))
-        if value is Reconciled.UNKNOWN:
+        if value is Reconciled.UNKNOWN or value is None:
             return unknown
         result, output = fit_result(use.id, value, bytes_max=_least(tool, bytes_max))
     except CorrectableToolError as error:
         return _error(use, str(error))
-    except (Exception, SystemExit):  # noqa: BLE001 - who cannot tell has not told
+    except (Exception, SystemExit):  # who cannot tell has not told
+        LOG.exception("what became of a call of %s cannot be found out", tool.name)
         return unknown
     return Ending(Closing.RESULT, result, output)
+
+
+async def ruled(tool: Tool, call: ToolCall) -> tuple[bool | None, str]:
+    """What a tool's rule says to a call, within the tool's time, and why it is a no.
+
+    A rule that fails, or says nothing, says no: what nobody allowed does not run.
+    """
+    assert tool.approve is not None, "only a tool with a rule is asked about"
+    try:
+        said: object = await answered(
+            tool.approve,
+            call,
+            seconds=tool.timeout_seconds,
+            grace_seconds=tool.grace_seconds,
+        )
+    except (Exception, SystemExit) as error:  # a rule that fails says no
+        LOG.exception("the rule about calls of the tool %s failed", tool.name)
+        return (
+            False,
+            f"the approval itself failed: {str(error) or type(error).__name__}",
+        )
+    if said is None or isinstance(said, bool):
+        return said, "the tool's approval said no"
+    return False, f"the approval gave neither yes nor no, but {type(said).__name__}"
 
 
 def _least(tool: Tool, bytes_max: int | None) -> int:
@@ -167,23 +212,19 @@ def _least(tool: Tool, bytes_max: int | None) -> int:
     return own if bytes_max is None else min(own, bytes_max)
 
 
-async def _called(asked: Callable[[str], Any], key: str) -> object:
-    """What a function says that may be async; one that is not runs in a thread."""
-    if iscoroutinefunction(asked):
-        return await asked(key)
-    return await anyio.to_thread.run_sync(
-        functools.partial(asked, key), abandon_on_cancel=True
-    )
+_UNREADABLE = (
+    "The tool ran, but its result cannot be read: {}. It may have had its effect; check"
+    " before repeating it."
+)
 
 
-def _timed_out(tool: Tool, use: ToolUse) -> Ending:
-    """A call past its time: a failure, or an end that nobody saw."""
-    seconds = f"{tool.timeout_seconds:g} s"
+def _unseen(tool: Tool, use: ToolUse, said: str) -> Ending:
+    """A call whose end was not seen: a failure where it only reads, else unknown."""
     if tool.effect == "safe":
-        return _error(use, f"Timed out after {seconds}.")
+        return _error(use, f"{said}.")
     text = (
-        f"Timed out after {seconds}, outcome unknown: the call may or may not have had"
-        " its effect; check before repeating it."
+        f"{said}, outcome unknown: the call may or may not have had its effect; check"
+        " before repeating it."
     )
     result, _ = fit_result(use.id, text, bytes_max=len(text) * 4, is_error=True)
     return Ending(Closing.UNKNOWN, result)

@@ -1,19 +1,34 @@
 """Making a legal `tool_result` block of whatever a tool returned, raised or printed."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast, final
 
+import attrs
+
+from detent.tools.jsonable import as_json, jsonable
 from detent_states.encoding import encode
 from detent_states.replayed import mended, mended_value
-from detent_states.rules import Context, check
+from detent_states.rules import Context, check, is_result_part
 
 Json: TypeAlias = dict[str, Any]
 
-_BLOCKS = frozenset(
-    {"text", "image", "document", "search_result", "tool_reference", "browser_state"}
-)
+
+@final
+@attrs.frozen
+class Blocks:
+    """Content blocks that a tool returns: text, pictures, documents.
+
+    What a tool returns otherwise is data, and reaches the model as text or JSON. Only a
+    list that cannot be mistaken needs no `Blocks`: each item has exactly the fields of
+    a block that a `tool_result` takes, and at least one is more than text.
+
+    Attributes:
+        blocks: Blocks as the API takes them in a `tool_result`; a string is a block of
+            text. A note stands for one that the API would refuse, and says why.
+    """
+
+    blocks: Sequence[Mapping[str, Any] | str]
 
 
 def fit_result(
@@ -28,18 +43,23 @@ def fit_result(
 
     Args:
         call_id: The `tool_use` id.
-        value: What the tool returned: text, content blocks, or any JSON value.
+        value: What the tool returned: text, `Blocks`, or what has a JSON form.
         bytes_max: Longest text that is sent.
         is_error: Mark the result as an error.
 
     Returns:
         The block as JSON, and the uncut output (empty if nothing was cut).
+
+    Raises:
+        NoJsonError: The value has no JSON form; see `jsonable`.
     """
     block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id}
     whole = b""
     blocks = None if is_error else _content_blocks(value)
     if blocks is not None:
-        block["content"], whole = _fitted(call_id, blocks, bytes_max)
+        content, whole = _fitted(call_id, blocks, bytes_max)
+        if content:
+            block["content"] = content
     else:
         text = _text(value)
         raw = text.encode()
@@ -56,38 +76,38 @@ def fit_result(
 
 
 def _content_blocks(value: object) -> list[dict[str, Any]] | None:
-    """The value as content blocks, if that is what it is."""
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+    """The value as content blocks, if that is what it is; see `Blocks`."""
+    if isinstance(value, Blocks):
+        return [found for one in value.blocks for found in _sendable(one)]
+    if not isinstance(value, list | tuple):
         return None
     items = cast("Sequence[object]", value)
-    blocks: list[dict[str, Any]] = []
-    for item in items:
-        if not isinstance(item, Mapping):
-            return None
-        one = cast("Mapping[str, Any]", item)
-        if one.get("type") not in _BLOCKS:
-            return None
-        if one["type"] == "text" and not str(one.get("text", "")).strip():
-            continue
-        try:
-            plain: dict[str, Any] = json.loads(
-                json.dumps(_unmarked(one), allow_nan=False)
-            )
-        except (TypeError, ValueError, RecursionError):
-            return None
-        blocks.append(cast("dict[str, Any]", mended_value(plain)))
-    return blocks or None
+    if not all(map(is_result_part, items)):
+        return None
+    parts = cast("Sequence[Mapping[str, object]]", items)
+    if all(part["type"] == "text" for part in parts):
+        return None
+    return [found for one in items for found in _sendable(one)]
 
 
-def _unmarked(block: Mapping[str, Any]) -> dict[str, Any]:
+def _sendable(block: object) -> list[dict[str, Any]]:
+    """A block as it may be sent; none for blank text, which the API refuses."""
+    if isinstance(block, str):
+        block = {"type": "text", "text": block}
+    plain: object = mended_value(jsonable(block))
+    if not isinstance(plain, dict):
+        plain = {"type": "text", "text": mended(as_json(plain))}
+    found = cast("dict[str, Any]", plain)
     # Cache markers are placed by each request; one that is kept would count for ever.
-    return {name: value for name, value in block.items() if name != "cache_control"}
+    found.pop("cache_control", None)
+    blank = found.get("type") == "text" and not str(found.get("text", "")).strip()
+    return [] if blank else [found]
 
 
 def _fitted(
     call_id: str, blocks: list[dict[str, Any]], bytes_max: int
 ) -> tuple[list[dict[str, Any]], bytes]:
-    """Blocks that the API takes, and short enough; and the uncut ones if any was cut.
+    """Blocks that the API takes, and short enough; and all of them if any is not whole.
 
     A block that the rules refuse would make every later request a 400: a note stands in
     its place, and tells the model and the author of the tool what was wrong with it.
@@ -107,13 +127,14 @@ def _fitted(
             found.append(block)
             left -= len(raw) + _AROUND
     if skipped:
-        note = f"[… {skipped} more blocks of this result left out …]"
+        note = f"[… {skipped} more blocks left out; all are {_KEPT} …]"
         found.append({"type": "text", "text": note})
         cut = True
     for place, reason in _refused(call_id, found).items():
-        kind = found[place]["type"]
+        kind = found[place].get("type")
         note = f"[Left out: the tool's {kind} block cannot be sent: {reason}]"
         found[place] = {"type": "text", "text": note}
+        cut = True
     return found, encode(blocks) if cut else b""
 
 
@@ -124,18 +145,20 @@ _AROUND = 32
 def _counted(block: dict[str, Any]) -> bytes | None:
     """What counts towards the length of a result; None for media, which have limits of
     their own."""
-    if block["type"] == "text":
+    kind = block.get("type")
+    if kind == "text":
         return str(block.get("text")).encode()
-    match block.get("source"):
-        case {"type": str() as kind}:
-            pass
-        case _:
-            kind = ""
-    if block["type"] == "image" or (
-        block["type"] == "document" and kind not in ("text", "content")
-    ):
+    of = _tag(block.get("source"))
+    if kind == "image" or (kind == "document" and of not in ("text", "content")):
         return None
     return encode(block)
+
+
+def _tag(source: object) -> object:
+    """What kind of source a picture or a document has."""
+    if not isinstance(source, dict):
+        return None
+    return cast("dict[str, object]", source).get("type")
 
 
 def _refused(call_id: str, blocks: list[dict[str, Any]]) -> dict[int, str]:
@@ -168,16 +191,19 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, str):
         return mended(value)
-    if isinstance(value, bytes | bytearray):
-        return bytes(value).decode(errors="replace")
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
-    except (TypeError, ValueError, RecursionError):
-        return mended(repr(value))
+    if isinstance(value, bytes | bytearray | memoryview):
+        return mended(str(jsonable(cast("object", value))))
+    return mended(as_json(value))
 
 
 def _cut(raw: bytes, bytes_max: int) -> str:
     """The beginning and the end of a long text, and a note of what is missing."""
-    note = f"\n[… {len(raw) - bytes_max} bytes left out; {len(raw)} in all …]\n"
-    head, tail = raw[: bytes_max * 2 // 3], raw[len(raw) - bytes_max // 3 :]
-    return head.decode(errors="ignore") + note + tail.decode(errors="ignore")
+    head = raw[: bytes_max * 2 // 3].decode(errors="ignore")
+    tail = raw[len(raw) - bytes_max // 3 :].decode(errors="ignore")
+    left_out = len(raw) - len(head.encode()) - len(tail.encode())
+    note = f"[… {left_out} bytes left out; {len(raw)} in all, {_KEPT} …]"
+    return f"{head}\n{note}\n{tail}"
+
+
+_KEPT = "kept in the journal of this conversation"
+"""Where the whole of a result is that was cut."""

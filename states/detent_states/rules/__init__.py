@@ -8,6 +8,7 @@ not judged unless `Context` says it.
     ['messages: at least one message is required']
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from detent_states.rules import (
@@ -29,7 +30,9 @@ from detent_states.rules._base import (
     Rule,
     Verifier,
 )
+from detent_states.rules._parts import RESULT_PART
 from detent_states.rules._request import Request
+from detent_states.rules._schema import Sink
 
 __all__ = [
     "RULES",
@@ -42,6 +45,7 @@ __all__ = [
     "Verifier",
     "check",
     "explain",
+    "is_result_part",
 ]
 
 _MODULES = (
@@ -106,3 +110,16 @@ def explain(rule: str) -> str:
         f"{known.id}: {known.title}\n\n{meaning}\n\n"
         f"What to do: {known.help}\nSource: {known.source}\n"
     )
+
+
+def is_result_part(value: object) -> bool:
+    """True for an object with the fields of a block that a `tool_result` may hold.
+
+    Whether the source of an image or a document can be used is left to `check`.
+    """
+    sink = Sink(frozenset())
+    RESULT_PART(value, None, sink)
+    return all(_IN_SOURCE.match(finding.path) for finding in sink.found)
+
+
+_IN_SOURCE = re.compile(r"(?:image|document)\.source\.")

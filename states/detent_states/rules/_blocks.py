@@ -12,7 +12,7 @@ from detent_states.rules._parts import (
     MAYBE_NUMBER,
     MAYBE_TEXT,
     NUMBER,
-    RESULT_PARTS,
+    RESULT_PART,
     SEARCH_RESULT_FIELDS,
     SERVER_CALL_ID,
     TAG,
@@ -237,16 +237,7 @@ BLOCKS: dict[str, Fields] = {
     "tool_result": {
         "type": TAG,
         "tool_use_id": need(string("R11", pattern=CALL_ID)),
-        "content": may(
-            string_or(
-                list_of(
-                    tagged(
-                        {tag: variant(own) for tag, own in RESULT_PARTS.items()}, "R15"
-                    ),
-                    "R15",
-                )
-            )
-        ),
+        "content": may(string_or(list_of(RESULT_PART, "R15"))),
         "is_error": may(boolean("R15")),
         "cache_control": CACHE_CONTROL,
         "toolset_name": MAYBE_TEXT,

@@ -5,6 +5,7 @@ Derived from the request types of the `anthropic` SDK, like the blocks themselve
 
 from detent_states.rules._schema import (
     Fields,
+    Node,
     Variant,
     anything,
     boolean,
@@ -224,3 +225,6 @@ RESULT_PARTS: dict[str, Fields] = {
     "browser_state": BROWSER_STATE_FIELDS,
 }
 """What may stand in the content of a `tool_result`."""
+RESULT_PART: Node = tagged(
+    {tag: variant(own) for tag, own in RESULT_PARTS.items()}, "R15"
+)

@@ -6,11 +6,9 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from detent.errors import ToolDefinitionError
-from detent.tools import Tool, fit_result, run_tool, tool
+from detent.tools import Tool, run_tool, tool
 from detent.tools.execution import unusable
 from detent_states.call import Closing
 from detent_states.reply import ToolUse
@@ -156,130 +154,6 @@ def test_an_unknown_tool_and_broken_arguments_never_start() -> None:
     assert "There is no tool named 'nobody'" in block(missing.result)["content"]
     assert 'INVALID_JSON": "{\\"pa' in block(broken.result)["content"]
     assert unusable(use(path="a"), look) is None
-
-
-PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAA"
-    "AABJRU5ErkJggg=="
-)
-
-
-def test_content_blocks_pass_through() -> None:
-    image = {
-        "type": "image",
-        "source": {"type": "base64", "media_type": "image/png", "data": PNG},
-    }
-    result, _ = fit_result("t", [{"type": "text", "text": "see"}, image], bytes_max=9)
-
-    assert block(result)["content"] == [{"type": "text", "text": "see"}, image]
-
-
-@pytest.mark.parametrize(
-    ("refused", "says"),
-    [
-        (
-            {
-                "type": "image",
-                "source": {
-                    "type": "base64",
-                    "media_type": "image/png",
-                    "data": "aGk=",
-                },
-            },
-            "Could not process image",
-        ),
-        (
-            {
-                "type": "image",
-                "source": {
-                    "type": "base64",
-                    "media_type": "image/jpeg",
-                    "data": PNG,
-                },
-            },
-            "appears to be a image/png",
-        ),
-        ({"type": "text", "text": "see", "odd": 1}, "Extra inputs are not permitted"),
-        ({"type": "search_result", "source": "s"}, "Field required"),
-    ],
-)
-def test_a_note_stands_for_a_block_that_the_api_would_refuse(
-    refused: dict[str, Any], says: str
-) -> None:
-    fine = {"type": "text", "text": "fine"}
-    result, _ = fit_result("t", [fine, refused], bytes_max=4096)
-
-    first, second = block(result)["content"]
-    assert first == fine
-    assert second["type"] == "text"
-    assert says in second["text"]
-
-
-def test_long_blocks_are_cut_and_kept_whole_elsewhere() -> None:
-    blocks = [{"type": "text", "text": f"{n}" * 1000} for n in range(3)]
-    result, kept = fit_result("t", blocks, bytes_max=1500)
-
-    assert json.loads(kept) == blocks
-    first, second, third = block(result)["content"]
-    assert first == blocks[0]
-    assert len(second["text"]) < 600
-    assert len(third["text"]) < 200
-
-
-def test_what_cannot_travel_is_mended_deep_inside_a_block() -> None:
-    found = {
-        "type": "search_result",
-        "source": "s",
-        "title": "half \ud83d",
-        "content": [{"type": "text", "text": "nul \x00"}],
-        "cache_control": {"type": "ephemeral"},
-    }
-    result, _ = fit_result("t", [found], bytes_max=4096)
-
-    (one,) = block(result)["content"]
-    assert one["title"] == "half \ufffd"
-    assert one["content"][0]["text"] == "nul \ufffd"
-    assert "cache_control" not in one
-
-
-def test_a_long_output_is_cut_in_the_middle_and_kept_whole_elsewhere() -> None:
-    whole = "a" * 600 + "z" * 400
-    result, kept = fit_result("t", whole, bytes_max=100)
-
-    content = block(result)["content"]
-    assert kept == whole.encode()
-    assert content.startswith("a" * 60)
-    assert content.endswith("z" * 30)
-    assert "900 bytes left out; 1000 in all" in content
-
-
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters(codec=None))
-    | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=8,
-)
-
-
-@given(VALUES, st.booleans(), st.integers(1, 80))
-def test_any_value_becomes_one_legal_result(
-    value: object, is_error: bool, bytes_max: int
-) -> None:
-    """No surrogates, no blank text, no NaN, never too long by more than the note."""
-    result, _ = fit_result("toolu_1", value, bytes_max=bytes_max, is_error=is_error)
-
-    made = block(result)
-    result.decode()
-    assert made["tool_use_id"] == "toolu_1"
-    content = made.get("content")
-    assert content is None or content.strip()
-    assert content is None or len(content.encode()) <= bytes_max + 120
-    if is_error:
-        assert isinstance(content, str)
 
 
 def star(*given: str) -> str:
