@@ -208,28 +208,23 @@ def _stay(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "bug"),
+    ("where", "what", "bug"),
     [
-        (Reader, _old_next),
-        (Reader, _silent_next),
-        (Feed, _keep_all),
-        (Feed, _keep_nothing),
-        (Feed, _never_drop),
-        (Reader, _stay),
+        (Reader, "next", _old_next),
+        (Reader, "next", _silent_next),
+        (Feed, "settle", _keep_all),
+        (Feed, "settle", _keep_nothing),
+        (Feed, "_drop", _never_drop),
+        (Reader, "stop", _stay),
     ],
-    ids=lambda given: getattr(given, "__name__", ""),
+    ids=lambda given: getattr(given, "__name__", given),
 )
 def test_the_checker_sees_planted_bugs(
-    monkeypatch: pytest.MonkeyPatch, where: type, bug: Callable[..., object]
+    monkeypatch: pytest.MonkeyPatch,
+    where: type,
+    what: str,
+    bug: Callable[..., object],
 ) -> None:
-    name = {
-        _old_next: "next",
-        _silent_next: "next",
-        _keep_all: "settle",
-        _keep_nothing: "settle",
-        _never_drop: "_drop",
-        _stay: "stop",
-    }[bug]
-    monkeypatch.setattr(where, name, bug)
+    monkeypatch.setattr(where, what, bug)
     with pytest.raises(AssertionError):
         run(courses())

@@ -33,6 +33,7 @@ from detent import (
     Watch,
 )
 from detent.simulator import call, reply
+from detent_states.snapshot import Snapshot
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -184,14 +185,24 @@ async def test_the_journal_tells_again_what_was_seen_live(lab: Lab, seed: int) -
     await conversation(lab, seed)
 
 
+def never(*_: object) -> bool:
+    """A planted bug: nothing ends, or nothing is told."""
+    return False
+
+
+def resting(snapshot: Snapshot) -> bool:
+    """A planted bug: who waits for a person is not at rest."""
+    return snapshot.resting
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(
     ("where", "what", "bug"),
     [
         (detent.retelling, "_CONTINUING", ()),
-        (detent.retelling, "_ends", lambda *_: False),
-        (detent.retelling, "at_rest", lambda snapshot: snapshot.resting),
-        (detent.narrator, "_tell_reply", lambda *_: None),
+        (detent.retelling, "_ends", never),
+        (detent.retelling, "at_rest", resting),
+        (detent.narrator, "_tell_reply", never),
     ],
     ids=["ends early", "never ends", "questions", "no texts"],
 )

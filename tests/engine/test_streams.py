@@ -141,15 +141,15 @@ async def test_leaving_the_line_takes_the_message_back_and_stops_nobody() -> Non
 async def test_leaving_the_block_stops_this_turn_and_the_line_goes_on() -> None:
     gate = Gate()
     async with Conversation.open("a", client=gate) as chat:
+        first, second = chat.stream("first"), chat.stream("second")
         async with anyio.create_task_group() as group:
-            async with chat.stream("first") as first:
+            async with first:
                 await gate.arrival()
-                second = chat.stream("second")
                 group.start_soon(watched, second)
                 await anyio.wait_all_tasks_blocked()
-            stopped = await first.turn()
             gate.let_through()
 
+        stopped = await first.turn()
         assert stopped.fault is not None
         assert stopped.fault.kind is FaultKind.CANCELLED
         assert (await second.turn()).state is TurnState.CONFIRMED
@@ -180,8 +180,9 @@ async def test_whoever_is_cancelled_in_the_block_waits_for_no_deaf_port(
     monkeypatch.setattr("detent.stream.STOPPING_SECONDS", 0.01)
     gate = Gate(deaf=True)
     async with Conversation.open("a", client=gate) as chat:
+        stream = chat.stream("Go")
         with anyio.CancelScope() as scope:
-            async with chat.stream("Go") as stream:
+            async with stream:
                 await gate.arrival()
                 scope.cancel()
         assert scope.cancelled_caught
@@ -194,8 +195,8 @@ async def test_whoever_is_cancelled_in_the_block_waits_for_no_deaf_port(
 async def test_an_interrupt_stops_who_runs_and_nobody_in_the_line() -> None:
     gate = Gate()
     async with Conversation.open("a", client=gate) as chat:
+        first, second = chat.stream("first"), chat.stream("second")
         async with anyio.create_task_group() as group:
-            first, second = chat.stream("first"), chat.stream("second")
             group.start_soon(watched, first)
             await gate.arrival()
             group.start_soon(watched, second)
@@ -268,19 +269,18 @@ async def test_closing_ends_the_streams_in_the_line_and_sends_nothing_more() -> 
         except ConversationClosedError as error:
             raised.append(error)
 
-    async with (
-        anyio.create_task_group() as group,
-        Conversation.open("a", client=gate) as chat,
-    ):
+    async with Conversation.open("a", client=gate) as chat:
         first, second = chat.stream("first"), chat.stream("second")
-        group.start_soon(read, first)
-        await gate.arrival()
-        group.start_soon(read, second)
-        await anyio.wait_all_tasks_blocked()
-    assert len(raised) == 1
-    assert (await first.turn()).state is TurnState.FAILED
-    with pytest.raises(ConversationClosedError):
-        await second.turn()
+        async with anyio.create_task_group() as group:
+            group.start_soon(read, first)
+            await gate.arrival()
+            group.start_soon(read, second)
+            await anyio.wait_all_tasks_blocked()
+            await chat.close()
+        assert len(raised) == 1
+        assert (await first.turn()).state is TurnState.FAILED
+        with pytest.raises(ConversationClosedError):
+            await second.turn()
     assert gate.asked == ["first"]
 
 
@@ -336,6 +336,7 @@ async def _behind(_: Lab, way: Way, at: frozenset[int]) -> int:
     gate = Gate()
     async with Conversation.open("a", client=gate) as chat:
         others: list[Turn] = []
+        points = 0
 
         async def other() -> None:
             others.append(await chat.send("other"))
@@ -353,13 +354,13 @@ async def _behind(_: Lab, way: Way, at: frozenset[int]) -> int:
         async with anyio.create_task_group() as group:
             group.start_soon(other)
             await gate.arrival()
-            outcome = await way(work, at, None)
+            points = (await way(work, at, None)).points
             gate.let_through()
         assert others[0].state is TurnState.CONFIRMED, (
             "somebody else's turn was stopped"
         )
         assert await confirmed(chat)
-    return outcome.points
+    return points
 
 
 async def swept(
