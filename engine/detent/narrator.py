@@ -51,7 +51,7 @@ def narrate(
         before: Where the conversation stood.
         event: What happened.
         made: What the event made of `before`.
-        policy: How transient faults are waited out.
+        policy: How transient faults are waited out, for entries that do not say it.
     """
     if isinstance(event, ev.ReplyConfirmed | ev.CompactionConfirmed):
         _tell_reply(feed, event)
@@ -134,7 +134,7 @@ def _tell(
                     feed.next(),
                     turn.number,
                     event.failures,
-                    policy.attempts_max,
+                    event.attempts_max or policy.attempts_max,
                     event.wait_seconds,
                     event.due,
                     turn.fault,

@@ -70,7 +70,8 @@ class Recovery:
             driver.apply(ev.TurnSuspended(turn.number, said, now + seconds))
             return self._rest(turn)
         due = driver.world.clock.now() + seconds
-        driver.apply(ev.RetryScheduled(turn.number, turn.failures, seconds, due))
+        most = driver.world.policies.retry.attempts_max
+        driver.apply(ev.RetryScheduled(turn.number, turn.failures, seconds, due, most))
         driver.flush()
         await driver.world.clock.sleep(seconds)
         driver.apply(ev.TurnRetried(turn.number, asked=False))

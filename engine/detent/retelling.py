@@ -63,7 +63,7 @@ def retell(
         entries: Every entry of the conversation.
         after: Where to begin: behind this cursor.
         until: Where to end: at this cursor.
-        policy: The policy that `Waiting.attempts_max` is told from.
+        policy: What `Waiting.attempts_max` is told from where the entry does not say it.
     """
     if isinstance(entries, Entries):
         events: Sequence[Event] = entries.events

@@ -9,6 +9,7 @@ from typing import TypeAlias, final
 
 import attrs
 
+from detent_states.added import added
 from detent_states.call import Closing
 from detent_states.faults import Fault
 from detent_states.history import Method
@@ -108,12 +109,14 @@ class RetryScheduled:
         failures: How many attempts in a row have failed.
         wait_seconds: How long it waits.
         due: When the wait is over, seconds since the epoch.
+        attempts_max: How many attempts in a row may fail; 0 where that is not recorded.
     """
 
     turn: int
     failures: int
     wait_seconds: float
     due: float
+    attempts_max: int = added(0)
 
 
 @final

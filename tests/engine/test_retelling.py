@@ -30,6 +30,7 @@ from detent import (
     ThinkingArrived,
     TurnEnded,
     TurnState,
+    Waiting,
     Watch,
 )
 from detent.simulator import call, reply
@@ -252,3 +253,15 @@ async def test_a_reply_that_did_not_arrive_in_pieces_is_told_whole_at_once(
     assert seen == again
     texts = [(h.text, h.whole) for h in seen if isinstance(h, TextArrived)]
     assert texts == [("Look.", True), ("One.", True)]
+
+
+async def test_a_wait_is_told_again_as_it_was_whatever_the_policy_is_now(
+    lab: Lab,
+) -> None:
+    lab.script("One.", faults="529 @1")
+    async with lab.open(retry=POLICY) as chat:
+        seen = [h async for h in chat.stream("1") if isinstance(h, Waiting)]
+    async with lab.open(retry=RetryPolicy(attempts_max=9)) as chat:
+        again = [h for h in await told(chat, Cursor()) if isinstance(h, Waiting)]
+    assert [h.attempts_max for h in seen] == [3]
+    assert again == seen
