@@ -30,7 +30,7 @@ class Lab:
     def script(self, *answers: Answer | str, faults: str = "") -> "Lab":
         """Answer from a list, and misbehave as told."""
         self.simulator = Simulator(
-            Scripted(answers, then=Seeded(0)),
+            Scripted(answers, then=Seeded(0), again=False),
             faults=parse_faults(faults),
             clock=self.clock.now,
         )

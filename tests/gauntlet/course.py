@@ -90,7 +90,7 @@ class Course(Lab):
         assert not self.simulator.log, "the course has begun; script it beforehand"
         self._listen(
             Simulator(
-                Scripted(answers, then=Plain(), summaries=summaries),
+                Scripted(answers, then=Plain(), summaries=summaries, again=False),
                 faults=parse_faults(faults),
                 clock=self.clock.now,
                 **simulator,

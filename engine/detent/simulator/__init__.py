@@ -28,9 +28,11 @@ the types of Anthropic's public Python SDK. The rules are `detent_states.rules`.
 
 from detent.simulator.answers import (
     Answer,
+    Asked,
     Call,
     Part,
     Raw,
+    Recalling,
     Redacted,
     Responder,
     Scripted,
@@ -51,6 +53,7 @@ from detent.simulator.answers import (
 )
 from detent.simulator.compaction import Summariser
 from detent.simulator.core import Simulator
+from detent.simulator.doors import Bounds
 from detent.simulator.fault_text import FaultScriptError, parse_faults
 from detent.simulator.faults import (
     CutEvents,
@@ -90,6 +93,8 @@ __all__ = [
     "Answer",
     "ApiRequest",
     "ApiResponse",
+    "Asked",
+    "Bounds",
     "Call",
     "Chunk",
     "CutEvents",
@@ -109,6 +114,7 @@ __all__ = [
     "NoAnswer",
     "Part",
     "Raw",
+    "Recalling",
     "Redacted",
     "Refusal",
     "Responder",

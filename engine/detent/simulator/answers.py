@@ -6,13 +6,15 @@ server knows: ids, signatures, usage, and the limits that cut an answer short.
 """
 
 import base64
+import json
 import random
+from bisect import insort
 from collections.abc import Iterable
-from typing import Protocol, TypeAlias, final
+from typing import Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 
-from detent.simulator.wire import Json
+from detent.simulator.wire import Json, blocks, objects
 from detent_states.errors import DetentError
 
 
@@ -113,6 +115,47 @@ Part: TypeAlias = Text | Thinking | Redacted | Call | ServerCall | ServerResult 
 
 @final
 @attrs.frozen
+class Asked:
+    """What a request has to be like for a scripted answer to be given to it.
+
+    A client may send other requests beside those that a script is about: for a title,
+    for a summary, for an agent below. Every condition that is given must hold.
+
+    Attributes:
+        model: The `model` of the request.
+        tools: True: it offers tools; False: it offers none; names: it offers these.
+        text: A text within the last message of the user, results of tools included.
+    """
+
+    model: str | None = None
+    tools: bool | tuple[str, ...] | None = None
+    text: str | None = None
+
+    def met_by(self, request: Json) -> bool:
+        """Whether the conditions hold for a request body."""
+        if self.model is not None and self.model != request.get("model"):
+            return False
+        offered = objects(request.get("tools"))
+        if isinstance(self.tools, bool) and self.tools is not bool(offered):
+            return False
+        if isinstance(self.tools, tuple) and not set(self.tools) <= {
+            tool.get("name") for tool in offered
+        }:
+            return False
+        return self.text is None or self.text in _last_words(request)
+
+
+def _last_words(request: Json) -> str:
+    said = [m for m in objects(request.get("messages")) if m.get("role") == "user"]
+    told: list[str] = []
+    for block in blocks(said[-1].get("content")) if said else ():
+        inner = blocks(block.get("content")) if "content" in block else ()
+        told += [str(each.get("text", "")) for each in (block, *inner)]
+    return "\n".join(told)
+
+
+@final
+@attrs.frozen
 class Answer:
     """What the model says to one request.
 
@@ -130,6 +173,7 @@ class Answer:
             that is None here is missing there. A stream has them at its start and at its
             end, but `output_tokens` above 1 and `iterations` at its end only.
         container: The id of the container it ran in, if it ran code.
+        when: Which requests a script gives it to; None for any.
     """
 
     parts: tuple[Part, ...] = ()
@@ -139,6 +183,7 @@ class Answer:
     pace_seconds: float = 0.0
     usage: Json | None = None
     container: str | None = None
+    when: Asked | None = None
 
 
 class Responder(Protocol):
@@ -156,18 +201,34 @@ class Responder(Protocol):
         ...
 
 
+@runtime_checkable
+class Recalling(Protocol):
+    """A responder that is told when a fault spoiled the reply it has just made."""
+
+    def take_back(self, request: Json, /) -> None:
+        """The answer to this request, which was the last one, will not arrive whole."""
+        ...
+
+
 class ScriptUsedUpError(DetentError):
-    """More requests came than the script has answers.
+    """A request came for which the script has no answer.
 
     Attributes:
         answers: How many it has.
+        left: How many of them were not given, because their conditions did not hold.
     """
 
-    def __init__(self, answers: int) -> None:
-        super().__init__(answers)
+    def __init__(self, answers: int, left: int = 0) -> None:
+        super().__init__(answers, left)
         self.answers = answers
+        self.left = left
 
     def __str__(self) -> str:
+        if self.left:
+            return (
+                f"the script has {self.left} answer(s) left, but this request meets the"
+                " condition of none; add one without, or name a Responder in `then`"
+            )
         return (
             f"the script has {self.answers} answer(s) and all of them were given;"
             " add answers, or name a Responder in `then`"
@@ -186,18 +247,21 @@ class UnlinkedResultError(DetentError):
 
 @final
 class Scripted:
-    """Answers from a list, one a request, in order.
+    """Answers from a list, in order, each to the first request that meets its condition.
 
-    A request that a fault or a rule turned away uses up no answer. When the list is used
-    up, `then` answers; without it the request is answered 500 with a message that says
-    so, which an unattended test notices at once.
+    A request that a fault or a rule turned away uses up no answer. When no answer is
+    left for a request, `then` answers; without it the request is answered 500 with a
+    message that says so, which an unattended test notices at once.
 
     Args:
         answers: The answers. A plain string is a text answer.
-        then: Who answers after the last one.
+        then: Who answers where no answer is left.
         summaries: What compactions are answered with, in order; an answer without text
             is a compaction that failed. When they are used up the simulator writes
             summaries of its own.
+        again: Give an answer again whose reply a fault has spoiled, unless the client
+            goes on with it all the same. False: it counts as given, and the repetition
+            gets the next one, as a model that is asked twice says two things.
     """
 
     def __init__(
@@ -206,30 +270,65 @@ class Scripted:
         *,
         then: Responder | None = None,
         summaries: Iterable[Answer | str] = (),
+        again: bool = True,
     ) -> None:
         self._answers = tuple(_answer(each) for each in answers)
+        self._left = list(range(len(self._answers)))
         self._summaries = tuple(_answer(each) for each in summaries)
         self._summarised = 0
         self._then = then
-        self._given = 0
+        self._again = again
+        self._last: int | None = None
+        self._spoiled: dict[int, Gist] = {}
 
     @property
     def left(self) -> int:
-        """How many answers were not given yet."""
-        return len(self._answers) - self._given
+        """How many answers were not given yet, those that were spoiled included."""
+        return len(self._left)
 
     def answer(self, request: Json, rng: random.Random, /) -> Answer:
         """Give the next answer; see `Responder.answer`.
 
         Raises:
-            ScriptUsedUpError: All were given and there is no `then`.
+            ScriptUsedUpError: None is left for this request, and there is no `then`.
         """
-        if self._given < len(self._answers):
-            self._given += 1
-            return self._answers[self._given - 1]
+        self._forget_what_arrived(request)
+        for number in self._left:
+            answer = self._answers[number]
+            if answer.when is None or answer.when.met_by(request):
+                self._left.remove(number)
+                self._spoiled.pop(number, None)
+                self._last = number
+                return answer
+        self._last = None
         if self._then is None:
-            raise ScriptUsedUpError(len(self._answers))
+            raise ScriptUsedUpError(len(self._answers), self.left)
         return self._then.answer(request, rng)
+
+    def take_back(self, request: Json, /) -> None:
+        """Give the last answer again; see `Recalling.take_back`."""
+        if self._last is None:
+            if isinstance(self._then, Recalling):
+                self._then.take_back(request)
+        elif self._again:
+            insort(self._left, self._last)
+            self._spoiled[self._last] = _gist(request)
+            self._last = None
+
+    def _forget_what_arrived(self, request: Json) -> None:
+        """Clients accept what lacks only its end: then the conversation goes on with it."""
+        if not self._spoiled:
+            return
+        asked = _gist(request)
+        for number, before in tuple(self._spoiled.items()):
+            onward = asked[len(before) :]
+            if (
+                asked[: len(before)] == before
+                and onward
+                and onward[0][0] == "assistant"
+            ):
+                del self._spoiled[number]
+                self._left.remove(number)
 
     def summarise(self, request: Json, rng: random.Random, /) -> Answer | None:
         """Give the next summary; see `detent.simulator.Summariser`."""
@@ -238,6 +337,27 @@ class Scripted:
             return None
         self._summarised += 1
         return self._summaries[self._summarised - 1]
+
+
+Gist: TypeAlias = tuple[tuple[str, str], ...]
+"""Messages as far as two requests with the same ones agree: their roles and their words
+and calls, whatever a client does to cache marks and to the form of the content."""
+
+
+def _gist(request: Json) -> Gist:
+    return tuple(
+        (
+            str(message.get("role")),
+            json.dumps(
+                [
+                    [each.get(name) for name in ("type", "text", "id", "tool_use_id")]
+                    for each in blocks(message.get("content"))
+                ]
+            ),
+        )
+        for message in objects(request.get("messages"))
+        if message.get("role") != "system"
+    )
 
 
 def text(words: str, *, stop_reason: str | None = None) -> Answer:
@@ -310,6 +430,7 @@ def reply(
     delay_seconds: float = 0.0,
     pace_seconds: float = 0.0,
     usage: Json | None = None,
+    when: Asked | None = None,
 ) -> Answer:
     """Join pieces to one answer: `reply(think("hm"), "Reading.", call("read", path="x"))`.
 
@@ -319,6 +440,7 @@ def reply(
         delay_seconds: As in `Answer`.
         pace_seconds: As in `Answer`.
         usage: As in `Answer`; over those that the pieces have.
+        when: As in `Answer`; else the first one a piece has.
     """
     parts: list[Part] = []
     told: dict[str, object] = {}
@@ -331,12 +453,19 @@ def reply(
                 parts.extend(piece.parts)
                 stop_reason = stop_reason or piece.stop_reason
                 details = details or piece.stop_details
+                when = when or piece.when
                 told.update(piece.usage or {})
             case _:
                 parts.append(piece)
     told.update(usage or {})
     return Answer(
-        tuple(parts), stop_reason, details, delay_seconds, pace_seconds, told or None
+        tuple(parts),
+        stop_reason,
+        details,
+        delay_seconds,
+        pace_seconds,
+        told or None,
+        when=when,
     )
 
 

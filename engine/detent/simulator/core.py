@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Container
 from hashlib import blake2b
 from types import EllipsisType
-from typing import final
+from typing import Final, final
 
 import attrs
 
@@ -57,6 +57,11 @@ from detent.simulator.threads import continued_id
 from detent.simulator.visit import Visit, route
 from detent.simulator.wire import ApiRequest, ApiResponse, Chunk, Json, Refusal
 from detent_states.rules import Limits
+
+_SERVED: Final = (
+    "detent simulates POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models"
+    " and GET /v1/models/{model_id}"
+)
 
 
 @final
@@ -228,6 +233,9 @@ class Simulator:
             response = self._reply(visit, outcome)
         for action in visit.slow:
             response = mangle(response, action, visit.request_id)
+        if request.method == "HEAD":
+            # The head of what would have come, whatever that is, and no body.
+            response = attrs.evolve(response, chunks=())
         self._service.begin(visit.number, visit.at + response.delay_seconds)
         exchange = visit.exchange(response.status)
         self._log.append(exchange)
@@ -301,8 +309,9 @@ class Simulator:
         """The outcome under some rules, which need not be those in force."""
         request = visit.request
         if not visit.endpoint:
-            return Refusal(404, "not_found_error", "Not found")
-        if request.method != ("GET" if visit.endpoint == "models" else "POST"):
+            return Refusal(404, "not_found_error", f"Not found. {_SERVED}")
+        methods = ("GET", "HEAD") if visit.endpoint == "models" else ("POST",)
+        if request.method not in methods:
             return Refusal(405, "invalid_request_error", "Method Not Allowed")
         refusal = (
             size_refusal(request, regime.limits.request_bytes_max)
@@ -404,7 +413,9 @@ class Simulator:
             response = attrs.evolve(response, delay_seconds=reply.delay_seconds)
         if visit.fault is not None:
             visit.scripted = True
-            response = mangle(response, visit.fault, visit.request_id)
+            whole, response = response, mangle(response, visit.fault, visit.request_id)
+            if response != whole:
+                self._service.spoiled(outcome)
         return response
 
     def _refused(

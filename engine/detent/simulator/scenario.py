@@ -4,6 +4,7 @@ import json
 
 from detent.simulator.answers import (
     Answer,
+    Asked,
     Call,
     Part,
     Raw,
@@ -26,8 +27,11 @@ _MEMBERS = frozenset(
         "text",
         "thinking",
         "usage",
+        "when",
     }
 )
+
+_WHEN_MEMBERS = frozenset({"model", "text", "tools"})
 
 _CALL_MEMBERS = frozenset({"name", "input"})
 
@@ -56,7 +60,10 @@ def read_scenario(written: str, *, then: Responder | None = None) -> Scripted:
         written: A JSON array of answers. An answer is a string, or an object with any of
             `thinking` (string), `text` (string), `calls` (array of `{"name", "input"}`),
             `blocks` (array of blocks sent as they are), `stop_reason`, `delay_seconds`,
-            `pace_seconds` and `usage` (object; a null removes a member).
+            `pace_seconds`, `usage` (object; a null removes a member) and `when`: the
+            requests it is for, an object with any of `model` (string), `text` (string
+            within the last message of the user) and `tools` (true, false, or an array
+            of names); see `Asked`.
         then: Who answers after the last one; see `Scripted`.
 
     Raises:
@@ -103,6 +110,24 @@ def _answer(value: object, where: str) -> Answer:
         _seconds(given, "delay_seconds", where),
         _seconds(given, "pace_seconds", where),
         _object(given, "usage", where) if "usage" in given else None,
+        when=_asked(_object(given, "when", where), where) if "when" in given else None,
+    )
+
+
+def _asked(given: Json, where: str) -> Asked:
+    if not set(given) <= _WHEN_MEMBERS:
+        known = ", ".join(sorted(_WHEN_MEMBERS))
+        raise ScenarioError(where, f"`when` has any of {known}")
+    tools = given.get("tools")
+    if tools is not None and not isinstance(tools, bool):
+        names = [each for each in as_array(tools) or () if isinstance(each, str)]
+        if not names or len(names) != len(as_array(tools) or ()):
+            raise ScenarioError(where, "tools is true, false or an array of names")
+        tools = tuple(names)
+    return Asked(
+        _string(given, "model", where) if "model" in given else None,
+        tools,
+        _string(given, "text", where) if "text" in given else None,
     )
 
 

@@ -6,10 +6,11 @@
 The faults of a script are real here: a half chunk is half a chunk on the wire, a reset is
 a TCP RST, a stall holds the connection open. `h11` reads the requests and writes the
 responses; what it rightly refuses to write, the broken ends, goes to the socket directly.
+
+Whom it answers and how much a client may take is in `doors`.
 """
 
 import asyncio
-import ipaddress
 import socket
 import struct
 import threading
@@ -22,7 +23,13 @@ import h11
 
 from detent.errors import SettingsError
 from detent.simulator.core import Simulator
-from detent.simulator.wire import NO_HEADERS, ApiRequest, ApiResponse, Chunk
+from detent.simulator.doors import Bounds, is_loopback, refusal, stranger
+from detent.simulator.wire import (
+    NO_HEADERS,
+    ApiRequest,
+    ApiResponse,
+    Chunk,
+)
 
 _DISCARDED_BYTES_MAX: Final = 256 * 1024 * 1024
 _HEADER_BYTES_MAX: Final = 64 * 1024
@@ -60,6 +67,7 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     allow_remote: bool = False,
+    bounds: Bounds | None = None,
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncGenerator[Server]:
     """Run a server on the current asyncio loop until the block ends.
@@ -68,14 +76,16 @@ async def serve(
         simulator: Who answers.
         host: Where to listen.
         port: Where to listen; 0 for any free one.
-        allow_remote: Permit an address that other machines can reach.
+        allow_remote: Permit an address that other machines can reach, and requests
+            under any name of this one.
+        bounds: How much of it clients may take.
         sleep: How the delays of a script pass.
 
     Raises:
         SettingsError: The host is no loopback address and `allow_remote` is not given.
         OSError: The port is taken.
     """
-    if not allow_remote and not _is_loopback(host):
+    if not allow_remote and not is_loopback(host):
         raise SettingsError(
             "host",
             f"{host!r} can be reached from other machines, and any key is accepted",
@@ -83,8 +93,9 @@ async def serve(
         )
     loop = asyncio.get_running_loop()
     connections: set[_Connection] = set()
+    manner = _Manner(bounds or Bounds(), allow_remote, sleep)
     listening = await loop.create_server(
-        lambda: _Connection(simulator, connections, sleep), host, port
+        lambda: _Connection(simulator, connections, manner), host, port
     )
     bound = listening.sockets[0].getsockname()
     try:
@@ -103,6 +114,7 @@ def run_in_thread(
     host: str = "127.0.0.1",
     port: int = 0,
     allow_remote: bool = False,
+    bounds: Bounds | None = None,
 ) -> Generator[Server]:
     """Run a server on a loop in a thread of its own until the block ends.
 
@@ -121,7 +133,11 @@ def run_in_thread(
         loops.append(asyncio.get_running_loop())
         try:
             async with serve(
-                simulator, host=host, port=port, allow_remote=allow_remote
+                simulator,
+                host=host,
+                port=port,
+                allow_remote=allow_remote,
+                bounds=bounds,
             ) as server:
                 ready.append(server)
                 started.set()
@@ -152,13 +168,14 @@ def run_in_thread(
         thread.join()
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+@final
+@attrs.frozen
+class _Manner:
+    """How a server meets its clients."""
+
+    bounds: Bounds
+    remote: bool
+    sleep: Sleep
 
 
 @final
@@ -166,17 +183,25 @@ class _Connection(asyncio.Protocol):
     """One client: reads requests one after the other and plays the responses."""
 
     def __init__(
-        self, simulator: Simulator, connections: "set[_Connection]", sleep: Sleep
+        self,
+        simulator: Simulator,
+        connections: "set[_Connection]",
+        manner: _Manner,
     ) -> None:
         self._simulator = simulator
         self._connections = connections
-        self._sleep = sleep
+        self._manner = manner
+        self._bounds = manner.bounds
+        self._deadline: asyncio.TimerHandle | None = None
         self._http = h11.Connection(
             h11.SERVER, max_incomplete_event_size=_HEADER_BYTES_MAX
         )
         self._head: h11.Request | None = None
-        self._body: list[bytes] = []
+        self._body = bytearray()
         self._received = 0
+        self._refused: str | None = None
+        self._waiting = 0
+        self._between = False
         self._playing: asyncio.Task[None] | None = None
         self._response: ApiResponse | None = None
         self._writable = asyncio.Event()
@@ -186,13 +211,19 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport), "TCP gives such a transport"
         self._transport = transport
+        if len(self._connections) >= self._bounds.connections:
+            most = self._bounds.connections
+            self._turn_away(503, "overloaded_error", f"{most} connections are open")
+            return
         self._connections.add(self)
+        self._expect(self._bounds.head_seconds)
         connected: socket.socket = transport.get_extra_info("socket")
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self._transport = None
+        self._expect(None)
         self._writable.set()
         if self._playing is not None:
             self._playing.cancel()
@@ -201,20 +232,35 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable.clear()
+        if self._transport is not None:
+            # Nothing more is answered before what was answered has been taken.
+            self._transport.pause_reading()
+            self._expect(self._bounds.stalled_seconds)
 
     def resume_writing(self) -> None:
         self._writable.set()
+        if self._transport is not None and not self._transport.is_closing():
+            self._expect(None if self._playing else self._bounds.idle_seconds)
+            self._transport.resume_reading()
+            self._advance()
 
     def eof_received(self) -> bool:
         # A client may shut down its sending side and still read; h11 tells the rest.
         self._http.receive_data(b"")
         self._advance()
-        return self._playing is not None
+        return self._playing is not None or not self._writable.is_set()
 
     def data_received(self, data: bytes) -> None:
         self._http.receive_data(data)
-        if self._playing is None:
-            self._advance()
+        if self._playing is not None:
+            self._waiting += len(data)
+            if self._waiting > self._bounds.waiting_bytes and self._transport:
+                self._transport.pause_reading()
+            return
+        if self._between:
+            self._between = False
+            self._expect(self._bounds.head_seconds)
+        self._advance()
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -224,7 +270,11 @@ class _Connection(asyncio.Protocol):
     def _advance(self) -> None:
         """Read on until a request is answered or more bytes are needed."""
         try:
-            while self._playing is None and self._transport is not None:
+            while (
+                self._playing is None
+                and self._transport is not None
+                and self._writable.is_set()
+            ):
                 if not self._event():
                     return
         except h11.RemoteProtocolError as problem:
@@ -247,11 +297,13 @@ class _Connection(asyncio.Protocol):
         return True
 
     def _begin(self, head: h11.Request) -> None:
-        self._head, self._body, self._received = head, [], 0
+        self._refused = stranger(head.headers, remote=self._manner.remote)
+        self._head, self._body, self._received = head, bytearray(), 0
+        self._expect(self._bounds.body_seconds)
         announced = next(
             (int(value) for name, value in head.headers if name == b"content-length"), 0
         )
-        if announced > self._simulator.request_bytes_max and (
+        if (announced > self._simulator.request_bytes_max or self._refused) and (
             announced > _DISCARDED_BYTES_MAX
             or self._http.they_are_waiting_for_100_continue
         ):
@@ -264,8 +316,8 @@ class _Connection(asyncio.Protocol):
 
     def _collect(self, data: bytes) -> None:
         self._received += len(data)
-        if self._received <= self._simulator.request_bytes_max:
-            self._body.append(data)
+        if self._received <= self._simulator.request_bytes_max and not self._refused:
+            self._body += data
         elif self._received > _DISCARDED_BYTES_MAX:
             self._answer()
         else:
@@ -273,7 +325,8 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self) -> None:
         assert self._head is not None, "a body follows a head"
-        body = b"".join(self._body)
+        body = bytes(self._body)
+        self._expect(None)
         whole = len(body) == self._received
         request = ApiRequest(
             self._head.method.decode(),
@@ -285,8 +338,11 @@ class _Connection(asyncio.Protocol):
             body,
             None if whole else self._received,
         )
-        self._head, self._body = None, []
-        response = self._simulator.handle(request)
+        self._head, self._body = None, bytearray()
+        if self._refused is not None:
+            response = refusal(403, "permission_error", self._refused, request.method)
+        else:
+            response = self._simulator.handle(request)
         self._response = response
         if _plays_at_once(response):
             self._simulator.finish(response)
@@ -343,16 +399,49 @@ class _Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         self._response = None
+        self._waiting = 0
         if self._http.our_state is h11.MUST_CLOSE or (
             self._http.their_state is not h11.DONE
         ):
             self._close()
+            return
+        self._http.start_next_cycle()
+        self._between = True
+        if self._writable.is_set() and self._transport is not None:
+            self._transport.resume_reading()
+            self._expect(self._bounds.idle_seconds)
+
+    def _expect(self, seconds: float | None) -> None:
+        """Have something happen within that time, or the connection ends."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(seconds, self._overdue)
+
+    def _overdue(self) -> None:
+        if self._transport is None:
+            return
+        if self._transport.is_closing() or not self._writable.is_set():
+            # With an RST: what the client does not take must not stay in the kernel.
+            self._linger_not(self._transport)
+            self._transport.abort()
+        elif self._between:
+            self._close()
         else:
-            self._http.start_next_cycle()
+            self._turn_away(408, "timeout_error", "the request took too long to come")
+
+    def _turn_away(self, status: int, kind: str, message: str) -> None:
+        """Answer what is no whole request, and close."""
+        response = refusal(status, kind, message)
+        head = self._headers(response)
+        self._write(head + (self._http.send(h11.Data(data=response.body)) or b""))
+        self._close()
 
     async def _wait(self, seconds: float) -> None:
         if seconds:
-            await self._sleep(seconds)
+            await self._manner.sleep(seconds)
 
     def _write(self, data: bytes | None) -> None:
         if data and self._transport is not None:
@@ -361,14 +450,19 @@ class _Connection(asyncio.Protocol):
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+            # What is written is still on its way, as long as somebody takes it.
+            self._expect(self._bounds.stalled_seconds)
 
     def _reset(self) -> None:
         """End the connection with an RST, after what was written has left."""
         if self._transport is None:
             return
-        connected: socket.socket = self._transport.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        self._linger_not(self._transport)
         self._transport.close()
+
+    def _linger_not(self, transport: asyncio.Transport) -> None:
+        connected: socket.socket = transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
 
     def _malformed(self, problem: h11.RemoteProtocolError) -> None:
         if (

@@ -8,6 +8,7 @@ import attrs
 
 from detent.simulator.answers import (
     Answer,
+    Recalling,
     Responder,
     ScriptUsedUpError,
     UnlinkedResultError,
@@ -270,6 +271,11 @@ class Service:
             self.threads.keep(admitted.whole, reply.message, at)
             self._open[number] = (admitted.continues, message_id)
         return reply
+
+    def spoiled(self, admitted: Admitted) -> None:
+        """A fault spoils the reply that was just made for this body."""
+        if isinstance(self._responder, Recalling):
+            self._responder.take_back(admitted.prepared.seen)
 
     def begin(self, number: int, at: float) -> None:
         """The response to exchange `number` begins to leave at that time."""

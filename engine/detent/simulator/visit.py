@@ -84,10 +84,12 @@ class Visit:
         """
         kinds: set[Kind] = set()
         body = self.body or {}
-        if self.endpoint == "messages/count_tokens":
-            kinds.add("count_tokens")
-        elif self.endpoint == "models":
+        if self.endpoint == "models":
             kinds.add("models")
+        elif self.request.method != "POST":
+            pass  # nothing that a fault is about
+        elif self.endpoint == "messages/count_tokens":
+            kinds.add("count_tokens")
         elif self.endpoint == "messages":
             kinds.add("messages")
             kinds.add("stream" if body.get("stream") is True else "plain")

@@ -36,7 +36,7 @@ def wire(body: Any = BODY, *lines: str, announced: int | None = None) -> bytes:
     size = len(data) if announced is None else announced
     head = [
         "POST /v1/messages HTTP/1.1",
-        "host: here",
+        "host: 127.0.0.1",
         "x-api-key: k",
         "anthropic-version: 2026-10-21",
         f"content-length: {size}",
@@ -248,3 +248,60 @@ def test_a_long_stream_is_written_at_the_readers_speed() -> None:
 
 def test_the_base_url_of_an_ipv6_address_has_brackets() -> None:
     assert Server("::1", 80, Simulator()).base_url == "http://[::1]:80"
+
+
+PATHS = (
+    "/",
+    "/api/hello",
+    "/health",
+    "/v1/models",
+    "/v1/models/claude-opus-5",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/messages/batches",
+    "/v1/files?limit=1",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("faults", ["", "html 502", "stall", "empty 200", "reset"])
+def test_head_gets_its_head_and_no_body(
+    path: str, faults: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the connection is as good as before: nothing that follows is taken for a body."""
+    ask = f"HEAD {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: k\r\n"
+    head = f"{ask}anthropic-version: 2026-10-21\r\n\r\n".encode()
+    simulator = Simulator(Scripted(["Hello."]), faults=faults)
+    with run_in_thread(simulator) as server, connection(server) as connected:
+        connected.sendall(head)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += connected.recv(65_536)
+        connected.sendall(head)
+        again = b""
+        while b"\r\n\r\n" not in again:
+            again += connected.recv(65_536)
+
+    for told in (received, again):
+        status, _, rest = told.partition(b"\r\n")
+        assert status.startswith(b"HTTP/1.1 2" if "models" in path else b"HTTP/1.1 4")
+        assert b"content-length" in rest
+        assert rest.endswith(b"\r\n\r\n")
+    assert [each.fault for each in simulator.log] == [None, None]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
+@pytest.mark.parametrize(
+    "path", ["/", "/api/hello", "/v1/messages/batches", "/v1/files"]
+)
+def test_a_path_that_is_not_served_says_what_is(method: str, path: str) -> None:
+    lines = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
+    with run_in_thread(Simulator()) as server, connection(server) as connected:
+        connected.sendall(lines.encode())
+        status, body = response(connected)
+
+    told = json.loads(body)["error"]
+    assert (status, told["type"]) == (404, "not_found_error")
+    for served in ("POST /v1/messages,", "/v1/messages/count_tokens", "GET /v1/models"):
+        assert served in told["message"]
