@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, final
 
 import attrs
 
+from detent.background import own_cancellation
 from detent.model.assembly import Assembly
 from detent.model.counting import counted
 from detent.model.failures import fault_of, from_status, not_whole, tells_secrets
@@ -34,6 +35,11 @@ class Response(Protocol):
     @property
     def is_closed(self) -> bool:
         """Whether it was read to its end, or given up."""
+        ...
+
+    @property
+    def is_stream_consumed(self) -> bool:
+        """Whether somebody read it before, as a hook of the client may."""
         ...
 
     @property
@@ -90,7 +96,8 @@ class Attempt:
     async def next(self, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
         """The next bytes; None at the end. An end that is none is kept, not raised."""
         try:
-            return await chunks.__anext__()
+            with own_cancellation():
+                return await chunks.__anext__()
         except StopAsyncIteration:
             return None
         except Exception as error:  # noqa: BLE001 # no type of the SDK crosses the port
@@ -208,8 +215,8 @@ def failed(
 
 
 def chunks_of(response: Response) -> AsyncGenerator[bytes, None]:
-    """The body's bytes as they come, decompressed."""
+    """The body's bytes as they come, decompressed; those that a hook has read already."""
     # What is not encoded need not pass through a decoder.
-    if "content-encoding" in response.headers:
+    if "content-encoding" in response.headers or response.is_stream_consumed:
         return response.aiter_bytes()
     return response.aiter_raw()

@@ -10,7 +10,12 @@ When is the outcome unknown? Where a reply may exist that we cannot see:
 - not where the API itself answered with an error envelope, because then it knows that
   there is no reply; except for timeouts (408, 499, 504), which speak of waiting only;
 - for 2xx and 5xx without an envelope always: whoever answered does not say that there
-  is no reply.
+  is no reply;
+- always where a hook of the HTTP client failed at a response: there was one.
+
+What the caller's own code does wrong (hooks, transports, a client that is used in two
+event loops) is a fault of kind `local`, whatever its class: sent again, it would be paid
+for again, and fail again.
 """
 
 import email.utils
@@ -71,6 +76,12 @@ _CUT = Means(FaultKind.TRANSIENT, unknown=True)
 _UNSENT = Means(FaultKind.TRANSIENT)
 _OURS = Means(FaultKind.LOCAL)
 _LOGIN = Means(FaultKind.AUTH)
+_SPENT = Means(
+    FaultKind.LOCAL,
+    unknown=True,
+    message="the answer was read or closed before it got here, by a hook or a transport"
+    " of the HTTP client; in a hook, `await response.aread()` leaves it readable",
+)
 
 EXCEPTIONS: Mapping[str, Means] = {
     # anthropic
@@ -120,12 +131,14 @@ EXCEPTIONS: Mapping[str, Means] = {
     "TooManyRedirects": Means(FaultKind.INVALID),
     # httpx2: used in a way it forbids
     "CookieConflict": _OURS,
-    "StreamError": _CUT,
-    "StreamConsumed": _CUT,
-    "StreamClosed": _CUT,
+    "StreamError": _SPENT,
+    "StreamConsumed": _SPENT,
+    "StreamClosed": _SPENT,
     "ResponseNotRead": _OURS,
     "RequestNotRead": _OURS,
     "SSEError": _CUT,
+    # detent's own
+    "CancelledItselfError": Means(FaultKind.LOCAL, unknown=True),
     # Python's own
     "JSONDecodeError": _CUT,
     "UnicodeEncodeError": Means(
@@ -161,11 +174,55 @@ def fault_of(error: Exception, now: float) -> Fault:
             break
     else:  # pragma: no cover - a chain of causes has an end
         means, one = meaning(error), error
+    hook = next(filter(None, map(_hook, _causes(error))), None)
+    if hook is not None:
+        return _of_hook(hook, one)
     kind = means.kind
     if means.errand and _had_a_bad_moment(one):
         kind = FaultKind.TRANSIENT
     said = means.message or _said(one)
+    if any(words in said for words in _OTHER_LOOP):
+        said += "; the client belongs to another event loop: give each one its own"
     return Fault(kind, one_line(said, MESSAGE_MAX), outcome_unknown=means.unknown)
+
+
+_OTHER_LOOP = (
+    "Event loop is closed",
+    "attached to a different loop",
+    "bound to a different event loop",
+)
+
+
+def _hook(error: BaseException) -> str | None:
+    """Which hook of the HTTP client raised it, "request" or "response"; None if none.
+
+    Only the traceback knows. Where the client names its parts otherwise one day, the
+    exception's class decides, as it does for everything else.
+    """
+    caller = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        inside = str(frame.f_globals.get("__name__")).startswith("httpx2")
+        if caller is not None and not inside:
+            return "response" if "response" in caller.f_locals else "request"
+        hooks = inside and frame.f_code.co_name == "_send_handling_redirects"
+        caller = frame if hooks else None
+        traceback = traceback.tb_next
+    return None
+
+
+def _of_hook(hook: str, error: BaseException) -> Fault:
+    """A hook of the caller's failed: sending again would not mend it."""
+    means = meaning(error)
+    said = f"a {hook} hook of the HTTP client failed: {means.message or _said(error)}"
+    if hook == "response":
+        said += "; its answer is lost, and may have to be paid for"
+        return Fault(FaultKind.LOCAL, one_line(said, MESSAGE_MAX), outcome_unknown=True)
+    # What it asks elsewhere, a token for example, may have a bad moment there.
+    asks = type(error).__module__.split(".")[0] == "httpx2"
+    kind = means.kind if asks else FaultKind.LOCAL
+    return Fault(kind, one_line(said, MESSAGE_MAX))
 
 
 def _answered(error: BaseException, now: float) -> Fault | None:

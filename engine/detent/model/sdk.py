@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from detent.background import own_cancellation
 from detent.model.attempt import Attempt, Response, chunks_of, failed
 from detent.model.counting import count_body
 from detent.model.sealing import NotWholeError
@@ -227,7 +228,8 @@ class SdkModel:
             names = dict.fromkeys((*self._betas, *betas))
             options["headers"] = {"anthropic-beta": ",".join(names)}
         try:
-            return cast("Response", await send(path, body, options))
+            with own_cancellation():
+                return cast("Response", await send(path, body, options))
         except Exception as error:  # noqa: BLE001 # no type of the SDK crosses the port
             failure = error
         if getattr(failure, "status_code", None) == 401:

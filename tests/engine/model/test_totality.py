@@ -16,6 +16,7 @@ from anthropic._error_classes import ERROR_CLASSES
 from tests.engine.model.known import sdk_exceptions, transport_exceptions
 from tests.engine.model.wire import Server, ask, client, ignore
 
+from detent.errors import CancelledItselfError
 from detent.model import SdkModel
 from detent.model.failures import fault_of
 from detent.ports import RequestFailedError
@@ -41,8 +42,7 @@ NAMES: Mapping[FaultKind, str] = {
 
         CloseError ConnectError ConnectTimeout DecodingError HTTPError HTTPStatusError
         NetworkError PoolTimeout ProtocolError ProxyError ReadError ReadTimeout
-        RemoteProtocolError RequestError SSEError StreamClosed StreamConsumed
-        StreamError TimeoutException TransportError WriteError WriteTimeout
+        RemoteProtocolError RequestError SSEError TimeoutException TransportError WriteError WriteTimeout
     """,
     FaultKind.AUTH: """
         AuthenticationError CredentialsError IdentityTokenFileError
@@ -119,7 +119,7 @@ NAMES: Mapping[FaultKind, str] = {
         ToolsetContractError ToolsetUsageError ToolsetsFixedError
 
         CookieConflict InvalidURL LocalProtocolError RequestNotRead ResponseNotRead
-        UnsupportedProtocol
+        StreamClosed StreamConsumed StreamError UnsupportedProtocol
     """,
 }
 """What each class of the SDK and its transport comes to."""
@@ -286,6 +286,8 @@ CREDENTIALS = '"Could not resolve authentication method. Expected one of api_key
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "start"), FaultKind.LOCAL, False),
         (ValueError("Out of range float"), FaultKind.LOCAL, False),
         (RuntimeError("the client has been closed"), FaultKind.LOCAL, False),
+        (RuntimeError("Event loop is closed"), FaultKind.LOCAL, False),
+        (CancelledItselfError(), FaultKind.LOCAL, True),
         (ImportError("aiohttp"), FaultKind.LOCAL, False),
         (AttributeError("'NoneType'"), FaultKind.LOCAL, True),
         (AssertionError(), FaultKind.LOCAL, True),
@@ -300,7 +302,7 @@ CREDENTIALS = '"Could not resolve authentication method. Expected one of api_key
         (anyio.ClosedResourceError(), FaultKind.LOCAL, True),
         (ExceptionGroup("of a hook", [ValueError("1")]), FaultKind.LOCAL, True),
     ],
-    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else str(one),
+    ids=lambda one: repr(one) if isinstance(one, Exception) else str(one),
 )
 def test_exceptions_of_others_are_faults(
     error: Exception, kind: FaultKind, unknown: bool
