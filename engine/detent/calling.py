@@ -1,5 +1,6 @@
 """Running the calls of a reply: each gets exactly one ending, and its record first."""
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, final
 
@@ -48,13 +49,10 @@ class Caller:
         for call in ready[:at_once]:
             self._start(call)
         self._driver.flush()
-        limiter = anyio.CapacityLimiter(at_once)
         if len(ready) == 1:  # nothing is awaited between its end and what follows it
-            await self._run_one(ready[0], limiter, started=True, save=False)
+            await self._run_one(ready[0], started=True, save=False)
         else:
-            async with anyio.create_task_group() as group:
-                for index, call in enumerate(ready):
-                    group.start_soon(self._run_one, call, limiter, index < at_once)
+            await self._run_all(ready, at_once)
         error, self._error = self._error, None
         if self._stops:
             turn = self._driver.turn
@@ -196,34 +194,54 @@ class Caller:
         policy = self._driver.world.policies.compaction
         return result_bytes(self._driver.snapshot, policy)
 
+    async def _run_all(self, ready: list[Call], at_once: int) -> None:
+        """Run some calls, so many at once; they begin in the order of the reply."""
+        places = anyio.Semaphore(at_once)
+
+        async def run(call: Call, started: bool, begun: anyio.Event) -> None:
+            try:
+                await self._run_one(call, started, begins=begun.set)
+            finally:
+                begun.set()
+                places.release()
+
+        async with anyio.create_task_group() as group:
+            for index, call in enumerate(ready):
+                # A loop may begin its tasks in any order: each is waited for.
+                await places.acquire()
+                begun = anyio.Event()
+                group.start_soon(run, call, index < at_once, begun)
+                await begun.wait()
+
     async def _run_one(
         self,
         call: Call,
-        limiter: anyio.CapacityLimiter,
         started: bool,
         save: bool = True,
+        begins: Callable[[], None] = lambda: None,
     ) -> None:
-        async with limiter:
+        try:
+            if not started:
+                self._start(call)
+                self._driver.flush()
+            running = self._running(call)
+            token = RUNNING.set(running)
             try:
-                if not started:
-                    self._start(call)
-                    self._driver.flush()
-                running = self._running(call)
-                token = RUNNING.set(running)
-                try:
-                    await self._to_its_end(call, running)
-                finally:
-                    RUNNING.reset(token)
-                if save:
-                    self._driver.flush()
-            except JournalError as error:
-                # Raising here would cancel the other calls in the middle of their
-                # effects: they end first, then the error is told.
-                self._error = error
+                await self._to_its_end(call, running, begins)
+            finally:
+                RUNNING.reset(token)
+            if save:
+                self._driver.flush()
+        except JournalError as error:
+            # Raising here would cancel the other calls in the middle of their
+            # effects: they end first, then the error is told.
+            self._error = error
 
-    async def _to_its_end(self, call: Call, running: RunningCall) -> None:
+    async def _to_its_end(
+        self, call: Call, running: RunningCall, begins: Callable[[], None]
+    ) -> None:
         tool, key = self._driver.world.tools[call.use.name], running.key
-        run = Run(tool, call.use, key, self._bytes_max())
+        run = Run(tool, call.use, key, self._bytes_max(), begins)
         try:
             ending = await run.wait()
         except BaseException:

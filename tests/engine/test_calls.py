@@ -10,7 +10,7 @@ from tests.engine.lab import Lab, lab
 
 from detent import CallMoved, Closing, FaultKind, Limits, ToolCall, TurnState, tool
 from detent.journal import SQLiteStore
-from detent.simulator import Answer, Call, call, reply
+from detent.simulator import call, reply
 from detent_states.events import CallClosed, CallStarted, Event
 
 __all__ = ["lab"]
@@ -100,17 +100,56 @@ async def test_no_more_calls_run_at_once_than_allowed_and_all_of_them_run(
     assert len(started) == 7
 
 
-async def test_two_calls_of_one_id_cannot_be_answered_so_they_are_asked_for_again(
-    lab: Lab,
-) -> None:
-    twice = Answer((Call("act", {"what": "a"}, "toolu_x"),) * 2)
-    lab.script(twice, "Fine.")
-    async with lab.open() as chat:
-        turn = await chat.send("Go")
+@pytest.mark.parametrize("at_once", [1, 2, 8])
+async def test_calls_begin_in_the_order_of_the_reply(lab: Lab, at_once: int) -> None:
+    """Trio begins a batch of tasks from the front or from the back, by a coin."""
+    began: list[int] = []
 
-    assert lab.ran == []
-    assert turn.text == "Fine."
-    assert turn.requests == 2
+    @tool(effect="safe")
+    async def note(number: int) -> str:
+        """Note that it began."""
+        began.append(number)
+        await anyio.lowlevel.checkpoint()
+        return str(number)
+
+    asks = reply(*[call("note", number=n) for n in range(10)])
+    lab.script(*(asks, "Done.") * 8)
+    limits = Limits(calls_parallel_max=at_once)
+    async with lab.open(tools=[note], limits=limits) as chat:
+        for _ in range(8):
+            turn = await chat.send("Go")
+            said = [json.loads(one.result)["content"] for one in turn.calls]
+            assert said == [str(n) for n in range(10)]
+
+    assert began == list(range(10)) * 8
+
+
+async def test_one_at_a_time_each_call_ends_before_the_next_begins(lab: Lab) -> None:
+    noted: list[str] = []
+
+    @tool
+    def plain(number: int) -> str:
+        """Run in a thread."""
+        noted.append(f"{number} begins")
+        noted.append(f"{number} ends")
+        return "done"
+
+    @tool
+    async def waits(number: int) -> str:
+        """Wait a while, the first ones longest."""
+        noted.append(f"{number} begins")
+        for _ in range(9 - number):
+            await anyio.lowlevel.checkpoint()
+        noted.append(f"{number} ends")
+        return "done"
+
+    names = ("waits", "plain") * 4
+    lab.script(reply(*[call(name, number=n) for n, name in enumerate(names)]), "Done.")
+    limits = Limits(calls_parallel_max=1)
+    async with lab.open(tools=[plain, waits], limits=limits) as chat:
+        await chat.send("Go")
+
+    assert noted == [f"{n} {what}" for n in range(8) for what in ("begins", "ends")]
 
 
 async def test_the_same_call_has_the_same_key_and_another_has_another(lab: Lab) -> None:

@@ -3,6 +3,7 @@
 import functools
 import json
 import logging
+from collections.abc import Callable
 from typing import Any, final
 
 import attrs
@@ -70,11 +71,18 @@ class Run:
         use: The call; `use.input` is an object.
         key: The call's idempotency key, given to tools that take one.
         bytes_max: Longest result, if that is less than the tool's own.
+        begins: Called when the tool begins to run.
     """
 
     def __init__(
-        self, tool: Tool, use: ToolUse, key: str, bytes_max: int | None = None
+        self,
+        tool: Tool,
+        use: ToolUse,
+        key: str,
+        bytes_max: int | None = None,
+        begins: Callable[[], None] = lambda: None,
     ) -> None:
+        self._begins = begins
         self._tool = tool
         self._use = use
         self._bytes_max = _least(tool, bytes_max)
@@ -103,6 +111,7 @@ class Run:
         return self.ending
 
     async def _work(self) -> None:
+        self._begins()
         self.ending = await self._attempt()
 
     async def _attempt(self) -> Ending | None:
