@@ -55,7 +55,8 @@ class Approving(Standing, ABC):
         it starts. A message that is sent instead closes the call as not executed.
 
         Args:
-            call: The `tool_use` id; see `Turn.awaiting`.
+            call: Its `id` or its `place`; see `Turn.awaiting`. A model may use an id
+                again in a later reply, and never a place.
             digest: What was looked at (`CallReport.digest`), if the call may have
                 changed since: an answer to another question does not count.
 
@@ -67,13 +68,14 @@ class Approving(Standing, ABC):
         async with self._alone("approve"):
             number, waiting = self._awaiting(call)
             self._demand_same(waiting, digest)
-            return await self._decide(ev.CallApproved(number, call, waiting.digest))
+            yes = ev.CallApproved(number, waiting.use.id, waiting.digest)
+            return await self._decide(yes)
 
     async def deny(self, call: str, reason: str = "the user said no") -> Turn:
         """Say no to a call that waits, and go on once every call is decided.
 
         Args:
-            call: The `tool_use` id; see `Turn.awaiting`.
+            call: Its `id` or its `place`; see `Turn.awaiting`.
             reason: What the model is told.
 
         Raises:
@@ -81,8 +83,9 @@ class Approving(Standing, ABC):
             InsideTurnError: It was called by a tool, a hook or a rule of the turn.
         """
         async with self._alone("deny"):
-            number, _ = self._awaiting(call)
-            return await self._decide(ev.CallDenied(number, call, reason))
+            number, waiting = self._awaiting(call)
+            no = ev.CallDenied(number, waiting.use.id, reason)
+            return await self._decide(no)
 
     async def steer(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
@@ -125,7 +128,7 @@ class Approving(Standing, ABC):
         waiting = () if turn is None else turn.open_calls
         asked = [one for one in waiting if one.state is CallState.ASKED]
         for one in asked:
-            if turn is not None and one.use.id == call:
+            if turn is not None and call in (one.use.id, one.place):
                 return turn.number, one
         legal = tuple(one.use.id for one in asked)
         raise IllegalEventError("call", "none", f"decide about {call}", legal)

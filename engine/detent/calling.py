@@ -12,7 +12,7 @@ from detent.tools import Tool, ToolCall
 from detent.tools.execution import Ending, Run, reconcile, ruled, unusable
 from detent_states import events as ev
 from detent_states.call import CallState, Closing
-from detent_states.calls import repeats, started
+from detent_states.calls import call_key, repeats, started
 from detent_states.closing import UNKNOWN, closed_result
 from detent_states.encoding import encode
 from detent_states.faults import Fault, FaultKind
@@ -111,7 +111,7 @@ class Caller:
         answer, why = (None if tool.effect == "ask" else True), ""
         if tool.approve is not None:
             self._driver.flush()
-            answer, why = await ruled(tool, ToolCall(use.id, use.name, use.input or {}))
+            answer, why = await ruled(tool, ToolCall(use.id, use.name, use.input))
         elif answer:
             return call
         if answer is None:
@@ -139,7 +139,7 @@ class Caller:
 
     def _asked_anew(self, tool: Tool, call: Call) -> bool:
         """Ask again where what would run is not what was said yes to."""
-        if self.digest(call) == call.digest:
+        if call.digest in (self.digest(call), self._former_digest(call)):
             return False
         self._ask(tool, call)
         return True
@@ -161,12 +161,25 @@ class Caller:
 
     def digest(self, call: Call) -> str:
         """What exactly would run: the tool as it is declared, the arguments, the place."""
+        return self._digest(call, self.key(call))
+
+    def _digest(self, call: Call, place: str) -> str:
         use = call.use
         tool = self._driver.world.tools.get(use.name)
         schema = None if tool is None else tool.definition.get("input_schema")
-        parts = [self.call_key(use.id), use.name, use.input, schema]
+        parts = [place, use.name, use.input, schema]
         parts.append(None if tool is None else tool.effect)
         return sha256(encode(parts)).hexdigest()[:32]
+
+    def _former_digest(self, call: Call) -> str:
+        """The same as the first version wrote it, in records that it began: what a
+        person was asked then is still the question."""
+        snapshot, turn = self._driver.snapshot, self._driver.turn.number
+        if snapshot.identity:
+            return ""
+        text = f"{self._driver.world.journal.name}\0{turn}\0{call.use.id}"
+        place = sha256(text.encode(errors="replace")).hexdigest()[:32]
+        return self._digest(call, place)
 
     # How it ends.
 
@@ -263,7 +276,7 @@ class Caller:
             world.journal.name,
             self._driver.turn.number,
             call.use.id,
-            call.key or self.call_key(call.use.id),
+            self.key(call),
             {
                 "store": world.store,
                 "client": world.model,
@@ -276,8 +289,7 @@ class Caller:
     def _start(self, call: Call) -> None:
         turn, use = self._driver.turn.number, call.use
         safe = self._driver.world.tools[use.name].effect == "safe"
-        key = call.key or self.call_key(use.id)
-        self._driver.apply(ev.CallStarted(turn, use.id, key, safe))
+        self._driver.apply(ev.CallStarted(turn, use.id, self.key(call), safe))
 
     def _close(self, call: Call, ending: Ending) -> None:
         turn = self._driver.turn.number
@@ -287,10 +299,11 @@ class Caller:
             )
         )
 
-    def call_key(self, id_: str) -> str:
-        """The idempotency key of a call: the same at every attempt, nowhere else."""
-        text = f"{self._driver.world.journal.name}\0{self._driver.turn.number}\0{id_}"
-        return sha256(text.encode(errors="replace")).hexdigest()[:32]
+    def key(self, call: Call) -> str:
+        """The idempotency key of a call: as it was started, if it was."""
+        driver = self._driver
+        name = driver.world.journal.name
+        return call.key or call_key(driver.snapshot, name, call)
 
 
 def _is_over(call: Call, now: float) -> bool:

@@ -25,14 +25,14 @@ def staged_fault(snapshot: Snapshot) -> Fault | None:
         return None
     blocks = _shown(snapshot, turn.staged)
     given = {block.get("tool_use_id") for block in blocks}
-    calls = [call.use for call in turn.calls if call.use.id in given]
-    if plainly_legal(blocks, [use.id for use in calls]):
+    calls = [call for call in turn.calls if call.shown_id in given]
+    if plainly_legal(blocks, [call.shown_id for call in calls]):
         return None
     messages: list[dict[str, Any]] = []
     if calls:
         asked: list[dict[str, Any]] = [
-            {"type": "tool_use", "id": use.id, "name": use.name, "input": {}}
-            for use in calls
+            {"type": "tool_use", "id": one.shown_id, "name": one.use.name, "input": {}}
+            for one in calls
         ]
         messages.append({"role": "user", "content": "-"})
         messages.append({"role": "assistant", "content": asked})

@@ -254,10 +254,6 @@ class Driver:
         assert turn is not None, "the driver runs turns only"
         return turn
 
-    def call_key(self, id_: str) -> str:
-        """The idempotency key of a call: the same at every attempt, nowhere else."""
-        return self._caller.call_key(id_)
-
     def request(self, *, stream: bool) -> Request:
         """The request of the current attempt, byte for byte as it is sent."""
         return self._sender.request(stream=stream)

@@ -122,10 +122,11 @@ class CallMoved:
     Attributes:
         cursor: Where this stands.
         turn: The turn.
-        call: The `tool_use` id.
+        call: The `tool_use` id; see `CallReport.id`.
         name: The tool's name.
         state: Where the call stands now.
         closing: How it was closed, once it is.
+        place: Its place in the record, which no other call ever has.
     """
 
     cursor: Cursor
@@ -134,6 +135,7 @@ class CallMoved:
     name: str
     state: CallState
     closing: Closing | None = None
+    place: str = ""
 
 
 @final

@@ -184,4 +184,5 @@ def _moved(feed: Feed, turn: Turn, call: Call) -> CallMoved:
         call.use.name,
         CallState(call.state),
         call.closing,
+        call.place,
     )

@@ -13,7 +13,7 @@ from detent.errors import SettingsError
 from detent.feed import Feed
 from detent.happenings import TurnEnded
 from detent.loading import Loaded, load, recover
-from detent.ports import Journal, Store
+from detent.ports import Ids, Journal, Store
 from detent.retelling import at_rest
 from detent.rulebook import rulebook
 from detent.settings import (
@@ -32,6 +32,7 @@ from detent_states.faults import RetryPolicy
 from detent_states.profile import Profile
 from detent_states.room import CompactionPolicy
 from detent_states.snapshot import Snapshot, cuttable
+from detent_states.step import begin
 
 
 def named(name: object) -> str:
@@ -130,16 +131,18 @@ def _started(
         options["timeout"],
         options["idle_timeout"],
     )
+    ids: Ids = options["ids"] or SystemIds()
     if loaded is None:
-        journal.append([ConversationOpened(profile)])
-        loaded = Loaded(Snapshot(profile), {}, set())
+        opened = ConversationOpened(profile, ids.fresh())
+        journal.append([opened])
+        loaded = Loaded(begin(opened), {}, set())
     world = World(
         journal=journal,
         store=store,
         reopen=lambda: store.open(journal.name),
         model=endpoint.model,
         clock=options["clock"] or SystemClock(),
-        ids=options["ids"] or SystemIds(),
+        ids=ids,
         tools=tools,
         policies=Policies(
             options["retry"] or RetryPolicy(),

@@ -18,7 +18,7 @@ class RunningCall:
     Attributes:
         conversation: The name of the conversation.
         turn: The turn.
-        call: The `tool_use` id.
+        call: The `tool_use` id; see `CallReport.id`.
         key: The call's idempotency key: the same at every attempt, nowhere else.
         world: What a conversation within this one shares with it: the options of
             `Conversation.open` for its store, client, clock, ids and model.

@@ -350,16 +350,13 @@ def _unacceptable(snapshot: Snapshot, reply: Reply) -> Fault | None:
         return unheld
     found = outcome(reply)
     if found is Outcome.REFUSED:
-        kind, said, status = FaultKind.REFUSAL, _refusal(reply), 200
-    elif len({use.id for use in reply.tool_uses}) < len(reply.tool_uses):
-        said = "the reply gives one id to two calls, so neither could be answered"
-        kind, status = FaultKind.TRANSIENT, None
+        kind, said = FaultKind.REFUSAL, _refusal(reply)
     elif cut_off(snapshot, found, bool(reply.tool_uses)):
         said = "the reply hit its limit inside a call, which is not executed"
-        kind, status = FaultKind.CUT_OFF, 200
+        kind = FaultKind.CUT_OFF
     else:
         return None
-    return Fault(kind, said, request_id=reply.request_id, status=status)
+    return Fault(kind, said, request_id=reply.request_id, status=200)
 
 
 def _refusal(reply: Reply) -> str:

@@ -7,6 +7,7 @@ import attrs
 
 from detent.errors import TurnFailedError
 from detent_states.call import CallState, Closing
+from detent_states.encoding import copied
 from detent_states.faults import Fault, FaultKind
 from detent_states.profile import Purpose
 from detent_states.remedy import Remedy
@@ -21,24 +22,33 @@ class CallReport:
     """One tool call of a turn.
 
     Attributes:
-        id: The `tool_use` id.
+        id: The `tool_use` id, which no other call of its reply has; calls of other
+            replies may have it. Where the model gave one id to several calls, or none,
+            it is a name made from that.
         name: The tool's name.
-        input: The arguments; None where they were cut off.
         state: Where the call stands.
         closing: How it was closed; None while it is open.
         result: Its `tool_result` block as JSON; empty while it is open.
         digest: What exactly a person is asked about, for `approve`; else empty.
         expires: Until when an answer counts, seconds since the epoch; None for always.
+        place: Its place in the record, which no other call ever has; `approve` and
+            `deny` take it, too.
     """
 
     id: str
     name: str
-    input: Mapping[str, Any] | None
+    _input: Mapping[str, Any] | None = attrs.field(converter=copied)
     state: CallState
     closing: Closing | None
     result: bytes
     digest: str = ""
     expires: float | None = None
+    place: str = ""
+
+    @property
+    def input(self) -> Mapping[str, Any] | None:
+        """The arguments, copied each time; None where they were cut off."""
+        return copied(self._input)
 
     @classmethod
     def of(cls, call: Call) -> "CallReport":
@@ -53,6 +63,7 @@ class CallReport:
             call.result,
             call.digest,
             call.expires,
+            call.place,
         )
 
 

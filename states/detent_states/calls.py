@@ -1,5 +1,6 @@
 """What happens to one call: the only place where a call moves."""
 
+from hashlib import sha256
 from typing import assert_never
 
 import attrs
@@ -9,7 +10,7 @@ from detent_states.call import CALL, CallState, Closing
 from detent_states.encoding import encode
 from detent_states.errors import IllegalEventError
 from detent_states.reply import ToolUse
-from detent_states.snapshot import Call, Turn
+from detent_states.snapshot import Call, Snapshot, Turn
 from detent_states.thread import Fire
 from detent_states.turn import TurnState
 
@@ -52,6 +53,23 @@ def moved_calls(turn: Turn, event: ev.CallEvent, fire: Fire) -> tuple[Call, ...]
     return tuple(changed if one is call else one for one in turn.calls)
 
 
+def call_key(snapshot: Snapshot, name: str, call: Call) -> str:
+    """The idempotency key of a call that was not started yet.
+
+    It is made from the place of the call in the record, and never from the id that the
+    model gave it: the same after a reload and in a copy of the store, and another one
+    for every other call, whatever was rewound, forked or named alike.
+
+    Args:
+        snapshot: The conversation.
+        name: Its name, which tells the forks of one record apart.
+        call: The call.
+    """
+    # A copy that went its own way has other replies in the same places.
+    place = (call.entry, call.index, call.reply)
+    return sha256(encode([snapshot.identity, name, *place])).hexdigest()[:32]
+
+
 def started(turn: Turn) -> int:
     """How many calls of a turn were run, or may have been."""
     ran = (Closing.RESULT, Closing.ERROR, Closing.UNKNOWN)
@@ -69,7 +87,7 @@ def repeats(turn: Turn, use: ToolUse) -> int:
     """
     count, last = 0, None
     for call in reversed(turn.done):
-        if call.use.name != use.name or call.use.input != use.input:
+        if not call.use.repeats(use):
             continue
         found = (call.closing, _said(call))
         last = last or found

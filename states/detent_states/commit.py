@@ -5,6 +5,8 @@ only by what the server confirmed.
 """
 
 import json
+from collections.abc import Collection, Iterator
+from hashlib import sha256
 from typing import Any
 
 import attrs
@@ -21,7 +23,7 @@ from detent_states.history import Base, Exchange, Method, told_block
 from detent_states.models import prefix_bound
 from detent_states.outcome import only_summary, outcome
 from detent_states.remedy import Remedy
-from detent_states.replayed import mended, replay_form
+from detent_states.replayed import distinct_ids, mended, replay_form
 from detent_states.reply import Reply, Usage
 from detent_states.request import Copy
 from detent_states.shortened import told_result
@@ -43,7 +45,8 @@ def commit(
     if isinstance(event, ev.ReplyConfirmed):
         reply = event.reply
         found = outcome(reply)
-        sealed = Exchange.seal(turn.number, turn.staged, reply)
+        taken = {call.shown_id for call in (*turn.done, *turn.calls)}
+        sealed = Exchange.seal(turn.number, turn.staged, reply, taken)
         base = base_in_force(snapshot.showing, snapshot.base)
         view = _view_after(snapshot, reply)
         first = 0 if base is None else base.covers
@@ -64,7 +67,10 @@ def commit(
             "unknown": 0,
             "content": _said_again(turn) if only_summary(reply) else b"",
             "taken": 0,
-            "calls": tuple(proposed(Call(use), found) for use in reply.tool_uses),
+            "calls": tuple(
+                proposed(call, found)
+                for call in _asked_for(reply, snapshot.entries + 1, taken)
+            ),
             "outcome": found,
             "failures": 0,
             "usage": turn.usage + reply.usage,
@@ -97,6 +103,17 @@ def commit(
             "usage": turn.usage + reply.usage,
         }
     raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
+
+
+def _asked_for(reply: Reply, entry: int, taken: Collection[str]) -> Iterator[Call]:
+    """The calls of a reply that is confirmed by that entry of the journal."""
+    uses, digest = reply.tool_uses, sha256(reply.meta + b"\0" + reply.content)
+    shown = distinct_ids((use.id for use in uses), taken)
+    for index, (use, id_) in enumerate(zip(uses, shown, strict=True)):
+        renamed = "" if id_ == use.id else id_
+        yield Call(
+            use, entry=entry, index=index, reply=digest.hexdigest(), renamed=renamed
+        )
 
 
 def _view_after(snapshot: Snapshot, reply: Reply) -> View:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 _COMPACT: Final = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False
@@ -48,3 +49,17 @@ def parts(values: bytes) -> list[bytes]:
 def text_block(text: str) -> bytes:
     """A text block."""
     return encode({"type": "text", "text": text})
+
+
+def copied(arguments: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The arguments of a call, sharing nothing with these: to hold, or to hand out."""
+    return cast("Mapping[str, Any] | None", _copied(arguments))
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[object, object]", value).items()
+        return {name: _copied(one) for name, one in pairs}
+    if isinstance(value, list):
+        return [_copied(one) for one in cast("list[object]", value)]
+    return value

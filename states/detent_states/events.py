@@ -23,9 +23,15 @@ from detent_states.view import View
 @final
 @attrs.frozen
 class ConversationOpened:
-    """A conversation began, with these settings."""
+    """A conversation began, with these settings.
+
+    Attributes:
+        profile: The settings.
+        identity: What tells this record, its copies and forks included, from every other.
+    """
 
     profile: Profile
+    identity: str = added("")
 
 
 @final
@@ -170,7 +176,7 @@ class CallAsked:
 
     Attributes:
         turn: The turn.
-        call: The `tool_use` id.
+        call: The call, by its `ToolUse.id`: no other of the last reply has it.
         digest: What exactly is asked about: tool, arguments and place.
         expires: Until when an answer counts, seconds since the epoch; None for always.
     """
@@ -188,7 +194,7 @@ class CallApproved:
 
     Attributes:
         turn: The turn.
-        call: The `tool_use` id.
+        call: The call, by its `ToolUse.id`: no other of the last reply has it.
         digest: What exactly was said yes to: as the question said it.
     """
 
@@ -214,7 +220,7 @@ class CallStarted:
 
     Attributes:
         turn: The turn.
-        call: The `tool_use` id.
+        call: The call, by its `ToolUse.id`: no other of the last reply has it.
         key: The idempotency key the tool is given, stable over every attempt.
         safe: The tool only reads: started again, nothing happens twice.
     """
@@ -241,9 +247,10 @@ class CallClosed:
 
     Attributes:
         turn: The turn.
-        call: The `tool_use` id.
+        call: The call, by its `ToolUse.id`: no other of the last reply has it.
         closing: Which truth the result tells.
-        result: The `tool_result` block as JSON, exactly as it will be sent.
+        result: The `tool_result` block as JSON, as it will be sent; a request that has
+            to show the call with another id shows its result with that id, too.
         output: The tool's whole output where the result had to be cut; else empty.
     """
 

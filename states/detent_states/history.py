@@ -7,7 +7,7 @@ snapshots: a snapshot knows how much of it is its own.
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from itertools import accumulate
 from typing import final
@@ -62,9 +62,18 @@ class Exchange:
     received: bytes = b""
 
     @classmethod
-    def seal(cls, turn: int, user: bytes, reply: Reply) -> "Exchange":
-        """Encode an exchange, once and for all."""
-        content = replay_form(reply.content)
+    def seal(
+        cls, turn: int, user: bytes, reply: Reply, taken: Collection[str] = ()
+    ) -> "Exchange":
+        """Encode an exchange, once and for all.
+
+        Args:
+            turn: Number of the turn.
+            user: The blocks that were sent, comma-separated.
+            reply: What was confirmed.
+            taken: The ids that other calls of the turn are shown with.
+        """
+        content = replay_form(reply.content, taken)
         if user and content:
             wire = _USER + user + _BETWEEN + content + _END
         else:

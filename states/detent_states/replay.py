@@ -110,6 +110,7 @@ def _taken(
             thread=thread,
             turn=None,
             turns=snapshot.turns + len(sealed),
+            entries=snapshot.entries + 3 * len(sealed),
         )
     for event in events[index : index + 3]:
         snapshot = fold(snapshot, event)

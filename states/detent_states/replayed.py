@@ -13,8 +13,10 @@ a lone surrogate, travels in no block; thinking that was never signed is nothing
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import sha256
+from itertools import count
 from typing import Any, Final, TypeAlias, cast
 
 from detent_states.encoding import encode, spans
@@ -61,11 +63,12 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _SPOILED: Final = re.compile("[\x00\ud800-\udfff]")
 
 
-def replay_form(content: bytes) -> bytes:
+def replay_form(content: bytes, taken: Collection[str] = ()) -> bytes:
     """The blocks of a reply as they may stand in a request.
 
     Args:
         content: The blocks as they were received, comma-separated.
+        taken: The ids that other calls of the turn are sent with.
 
     Returns:
         `content` itself where nothing has to change; empty where nothing is left.
@@ -75,11 +78,15 @@ def replay_form(content: bytes) -> bytes:
     text = content.decode()
     places = spans(text)
     blocks: list[dict[str, Any]] = [json.loads(text[a:b]) for a, b in places]
+    calls = [block.get("id") for block in blocks if block.get("type") == "tool_use"]
+    ids = iter(distinct_ids(call_ids(calls), taken))
     made: list[bytes] = []
     changed = False
     for block, (start, end) in zip(blocks, places, strict=True):
-        raw = text[start:end]
-        legal = _legal(block, escaped="\\u" in raw)
+        raw, found = text[start:end], block
+        if block.get("type") == "tool_use":
+            found = _identified(block, next(ids))
+        legal = _legal(found, escaped="\\u" in raw)
         if legal is block:
             made.append(raw.encode())
             continue
@@ -110,9 +117,48 @@ def plainly_legal(content: bytes) -> bool:
 def replay_id(id_: object) -> str:
     """A tool-call id as it may be sent: itself, or a stable name made from it."""
     text = str(id_)
-    if _ID.fullmatch(text):
-        return text
+    return text if _ID.fullmatch(text) else _made_id(text)
+
+
+def call_ids(given: Iterable[object]) -> list[str]:
+    """What tells the calls of one reply from each other, in their order.
+
+    A call keeps the id that the model gave it if that is legal and no other call of the
+    reply has it. Some servers give one id to several calls, or none at all.
+    """
+    return distinct_ids(replay_id("" if id_ is None else id_) for id_ in given)
+
+
+def distinct_ids(legal: Iterable[str], taken: Collection[str] = ()) -> list[str]:
+    """Some ids, with a stable name in the place of each that another call has, too.
+
+    Args:
+        legal: The ids, each of them legal.
+        taken: The ids of calls that are not among them.
+    """
+    ids = list(legal)
+    often = Counter(ids)
+    if len(often) == len(ids) and not any(id_ in taken for id_ in ids):
+        return ids
+    used = {*taken, *ids}
+    numbers = {id_: count(1) for id_ in often}
+    found: list[str] = []
+    for id_ in ids:
+        name = id_
+        if often[id_] > 1 or id_ in taken:
+            made = (_made_id(f"{id_}\0{number}") for number in numbers[id_])
+            name = next(one for one in made if one not in used)
+            used.add(name)
+        found.append(name)
+    return found
+
+
+def _made_id(text: str) -> str:
     return "toolu_" + sha256(text.encode(errors="surrogatepass")).hexdigest()[:24]
+
+
+def _identified(block: dict[str, Any], id_: str) -> dict[str, Any]:
+    return block if block.get("id") == id_ else {**block, "id": id_}
 
 
 def _server_id(id_: object) -> str:
@@ -169,11 +215,9 @@ def _citation(given: object) -> object:
 
 
 def _call(block: dict[str, Any]) -> dict[str, Any]:
-    name, id_ = block.get("name"), block.get("id")
+    name = block.get("name")
     given: object = block.get("input")
     found: dict[str, Any] = block
-    if not isinstance(id_, str) or replay_id(id_) != id_:
-        found = {**found, "id": replay_id(id_)}
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         found = {
             **found,

@@ -12,7 +12,8 @@ from typing import Any, cast, final
 
 import attrs
 
-from detent_states.replayed import replay_id
+from detent_states.encoding import copied
+from detent_states.replayed import call_ids
 
 
 @final
@@ -131,16 +132,28 @@ class ToolUse:
     """One tool call that a reply proposes.
 
     Attributes:
-        id: The `tool_use` id the one result must carry.
+        id: The `tool_use` id, which no other call of the reply has: as the model gave
+            it, or a name made from it where it was illegal, empty or not unique.
         name: The tool's name.
-        input: The arguments, parsed; None where they were cut off or are no object.
         broken: The raw text of the arguments where they could not be used.
     """
 
     id: str
     name: str
-    input: Mapping[str, Any] | None
+    _input: Mapping[str, Any] | None = attrs.field(converter=copied)
     broken: str | None = None
+
+    @property
+    def input(self) -> Mapping[str, Any] | None:
+        """The arguments; None where they were cut off or are no object.
+
+        They are copied each time: whoever edits them changes nothing else.
+        """
+        return copied(self._input)
+
+    def repeats(self, other: "ToolUse") -> bool:
+        """True if the other call is for the same tool with the same arguments."""
+        return self.name == other.name and self._input == other._input
 
 
 @final
@@ -154,7 +167,8 @@ class Reply:
         meta: A JSON object with everything else the reply said (`id`, `model`,
             `stop_reason`, `usage`, …) and what the adapter noted about it:
             `request_id`, `end` ("stop", or "inferred" where the closing event was
-            missing) and `broken` (raw tool input by call id, where it was unusable).
+            missing) and `broken` (raw tool input by `ToolUse.id`, where it was
+            unusable).
     """
 
     content: bytes
@@ -166,9 +180,9 @@ class Reply:
         facts: Mapping[str, Any] = json.loads(self.meta)
         return facts
 
-    @cached_property
+    @property
     def blocks(self) -> tuple[Mapping[str, Any], ...]:
-        """The content blocks, parsed; to look at, never to send."""
+        """The content blocks, parsed anew each time; to look at, never to send."""
         return tuple(json.loads(b"[" + self.content + b"]"))
 
     @property
@@ -216,12 +230,14 @@ class Reply:
         """The calls of this reply that are ours to answer, in order."""
         if b'"tool_use"' not in self.content:
             return ()
+        calls = [one for one in self.blocks if one.get("type") == "tool_use"]
         broken: Any = self.facts.get("broken")
         raw = cast("dict[str, str]", broken) if isinstance(broken, dict) else {}
+        given = [block.get("id") for block in calls]
         return tuple(
-            _tool_use(block, raw)
-            for block in self.blocks
-            if block.get("type") == "tool_use"
+            # An earlier version noted an id that is illegal as it came.
+            _tool_use(id_, block, raw.get(id_, raw.get(str(block.get("id")))))
+            for id_, block in zip(call_ids(given), calls, strict=True)
         )
 
     @property
@@ -230,15 +246,11 @@ class Reply:
         return sha256(self.content).hexdigest()
 
 
-def _tool_use(block: Mapping[str, Any], broken: Mapping[str, str]) -> ToolUse:
-    """One call; its input is None where it was cut off, or is no object at all.
-
-    Its id is the one it is sent back with, because that is what its result answers.
-    """
-    id_, given = replay_id(block["id"]), block.get("input")
-    raw = broken.get(str(block["id"]))
-    if raw is not None:
-        return ToolUse(id_, str(block["name"]), None, raw)
+def _tool_use(id_: str, block: Mapping[str, Any], broken: str | None) -> ToolUse:
+    """One call; its input is None where it was cut off, or is no object at all."""
+    name, given = str(block["name"]), block.get("input")
+    if broken is not None:
+        return ToolUse(id_, name, None, broken)
     if not isinstance(given, dict):
-        return ToolUse(id_, str(block["name"]), None, json.dumps(given))
-    return ToolUse(id_, str(block["name"]), cast("dict[str, Any]", given))
+        return ToolUse(id_, name, None, json.dumps(given))
+    return ToolUse(id_, name, cast("dict[str, Any]", given))

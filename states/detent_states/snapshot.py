@@ -1,11 +1,13 @@
 """Everything a conversation remembers: a frozen value, and nothing outside it."""
 
+import json
 from functools import cached_property
 from typing import final
 
 import attrs
 
 from detent_states.call import CallState, Closing
+from detent_states.encoding import encode
 from detent_states.faults import Fault
 from detent_states.history import Base, History, Method
 from detent_states.outcome import Outcome, outcome
@@ -33,6 +35,11 @@ class Call:
         expires: Until when an answer counts, seconds since the epoch; None for always.
         key: The idempotency key it was started with.
         safe: It was started as one that only reads.
+        entry: Sequence of the journal entry that confirmed the reply which asks for it.
+        index: Which call of that reply it is, from 0.
+        reply: SHA-256 of that reply, its `meta` included.
+        renamed: The id that requests show it with, where another call of its turn is
+            shown with `use.id`; else empty.
     """
 
     use: ToolUse
@@ -44,6 +51,27 @@ class Call:
     expires: float | None = None
     key: str = ""
     safe: bool = False
+    entry: int = 0
+    index: int = 0
+    reply: str = ""
+    renamed: str = ""
+
+    @property
+    def place(self) -> str:
+        """Its place in the record, as `entry.index`: no other call ever has it."""
+        return f"{self.entry}.{self.index}"
+
+    @property
+    def shown_id(self) -> str:
+        """The id that requests show it, and its result, with."""
+        return self.renamed or self.use.id
+
+    @property
+    def answer(self) -> bytes:
+        """Its result as the next request shows it; empty while it is open."""
+        if not (self.renamed and self.result):
+            return self.result
+        return encode({**json.loads(self.result), "tool_use_id": self.renamed})
 
 
 @final
@@ -167,13 +195,13 @@ class Turn:
     @property
     def staged(self) -> bytes:
         """The blocks of the next user message: answers first, then the user's own."""
-        parts = [call.result for call in self.calls if call.result]
+        parts = [call.answer for call in self.calls if call.result]
         if self.content:
             parts.append(self.content)
         return b",".join(parts)
 
     def call(self, id_: str) -> Call | None:
-        """The call with that `tool_use` id."""
+        """The call of the last reply that is told from its others by that id."""
         for call in self.calls:
             if call.use.id == id_:
                 return call
@@ -251,6 +279,9 @@ class Snapshot:
         pins: The texts that go along with every summary, by name.
         paid: What the last confirmed request was made from.
         said: What was said while a turn ran and is not confirmed yet, oldest first.
+        entries: How many events made it: the sequence of the last one's journal entry.
+        identity: What tells this record from every other; empty in one that was begun
+            before records had it.
     """
 
     profile: Profile
@@ -272,6 +303,8 @@ class Snapshot:
     pins: tuple[tuple[str, str], ...] = ()
     paid: Paid | None = None
     said: tuple[bytes, ...] = ()
+    entries: int = 1
+    identity: str = ""
 
     @property
     def usage(self) -> Usage:

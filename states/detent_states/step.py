@@ -65,7 +65,7 @@ class Step:
 
 def begin(event: ev.ConversationOpened) -> Snapshot:
     """The snapshot of a conversation that was just opened."""
-    return Snapshot(event.profile)
+    return Snapshot(event.profile, identity=event.identity)
 
 
 def step(snapshot: Snapshot, event: Event) -> Step:
@@ -96,6 +96,7 @@ def _step(
     if _stale(snapshot, event):
         return Step(snapshot, dropped=True)
     after, move = _apply(snapshot, event, fire)
+    after = attrs.evolve(after, entries=snapshot.entries + 1)
     return Step(after, orders(after) if commands else (), move)
 
 

@@ -45,6 +45,7 @@ from detent.ports import (
     ThinkingDelta,
 )
 from detent_states.encoding import encode
+from detent_states.replayed import call_ids
 from detent_states.reply import Reply
 
 _KNOWN = frozenset(
@@ -161,8 +162,8 @@ class Assembly:
         self._head: dict[str, str] | None = None  # the message's members, raw
         self._usage: dict[str, str] = {}
         self._sealed: list[bytes] = []
-        self._calls: set[str] = set()
-        self._broken: dict[str, str] = {}
+        self._calls: list[tuple[Any, str | None]] = []  # id, arguments of no use
+        self._broken: dict[str, str] = {}  # the same of the server's own calls
         self._open: _Block | None = None
         self._touched = False  # the open block's text has grown
         self._stopped = False  # a stop reason was given
@@ -217,9 +218,12 @@ class Assembly:
         if self._served_by is not None:
             head["model"] = self._served_by
         end = "stop" if self.finished else "inferred"
+        ids = call_ids(id_ for id_, _ in self._calls)
+        mine = zip(ids, (text for _, text in self._calls), strict=True)
+        broken = self._broken | {id_: text for id_, text in mine if text is not None}
         return Reply(
             b",".join(self._sealed),
-            meta((joined(head)[1:-1],), request_id, end, self._broken),
+            meta((joined(head)[1:-1],), request_id, end, broken),
         )
 
     def _take(self, event: str) -> None:
@@ -309,7 +313,7 @@ class Assembly:
         self._check_index("content_block_start", found)
         block = _object(text, found, "content_block")
         parsed = found["content_block"].value
-        wrong = checked_block(parsed, self._calls)
+        wrong = checked_block(parsed)
         if wrong is not None:
             raise NotWholeError(wrong)
         index, kind = len(self._sealed), parsed["type"]
@@ -355,8 +359,10 @@ class Assembly:
 
     def _close(self, block: _Block) -> None:
         sealed, broken = block.seal(self._touched)
-        id_ = block.members["id"].value if "id" in block.members else None
-        if broken is not None and isinstance(id_, str):
+        id_ = _value(block.members, "id")
+        if _value(block.members, "type") == "tool_use":
+            self._calls.append((id_, broken))
+        elif broken is not None and isinstance(id_, str):
             self._broken[id_] = broken
         index = len(self._sealed)
         self._sealed.append(sealed)

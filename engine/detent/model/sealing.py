@@ -215,12 +215,13 @@ def joined(raw: Mapping[str, str]) -> str:
     )
 
 
-def checked_block(block: object, calls: set[str]) -> str | None:
+def checked_block(block: object) -> str | None:
     """Why a content block cannot be history; None if it can.
+
+    A call may lack an id or have one that another call has: see `call_ids`.
 
     Args:
         block: The block, parsed.
-        calls: The ids of the calls so far; the block's own is added.
     """
     if not isinstance(block, dict):
         return "a content block is not an object"
@@ -230,11 +231,8 @@ def checked_block(block: object, calls: set[str]) -> str | None:
         return "a content block has no type"
     if kind == "tool_use":
         call, name = fields.get("id"), fields.get("name")
-        if not (isinstance(call, str) and call and isinstance(name, str)):
-            return "a tool_use block has no id or no name"
-        if call in calls:
-            return f"two tool_use blocks have the id {call!r}"
-        calls.add(call)
+        if not (isinstance(call, str | None) and isinstance(name, str)):
+            return "a tool_use block has an id that is no text, or no name"
     return None
 
 
@@ -315,9 +313,8 @@ def _check_message(found: Mapping[str, Member]) -> None:
     content = _value(found, "content")
     if not isinstance(content, list):
         raise NotWholeError("the message has no list of content")
-    calls: set[str] = set()
     for block in cast("list[object]", content):
-        wrong = checked_block(block, calls)
+        wrong = checked_block(block)
         if wrong is not None:
             raise NotWholeError(wrong)
 

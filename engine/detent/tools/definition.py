@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, cast, final, overload
 import attrs
 
 from detent.errors import ToolDefinitionError
+from detent_states.encoding import copied
 
 Effect: TypeAlias = Literal["once", "safe", "ask"]
 """What a call does to the world, and so what the engine may do with it.
@@ -37,14 +38,18 @@ class ToolCall:
     """A call as a tool's `approve` sees it.
 
     Attributes:
-        id: The `tool_use` id.
+        id: The `tool_use` id; see `CallReport.id`.
         name: The tool's name.
-        input: The arguments the model gave.
     """
 
     id: str
     name: str
-    input: Mapping[str, Any]
+    _input: Mapping[str, Any] | None = attrs.field(converter=copied)
+
+    @property
+    def input(self) -> Mapping[str, Any]:
+        """The arguments the model gave, copied each time: editing them changes nothing."""
+        return copied(self._input) or {}
 
 
 Approve: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool | None] | None]

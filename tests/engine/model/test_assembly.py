@@ -225,6 +225,21 @@ def test_arguments_that_are_no_strict_object_are_kept_as_text(raw: str) -> None:
     assert found.tool_uses[0].broken == raw
 
 
+@pytest.mark.parametrize("id_", ["call_0", "", None])
+def test_arguments_of_no_use_are_of_their_own_call_whatever_its_id(
+    id_: str | None,
+) -> None:
+    events = [start()]
+    for index, raw in enumerate(('{"city":"A"}', '{"city":"B"', '{"city":"C"')):
+        piece = delta(index, "input_json_delta", partial_json=raw)
+        events += [opened(index, CALL | {"id": id_}), piece, closed(index)]
+    found = reply(*events, ending("tool_use"), STOP).tool_uses
+
+    assert [one.input for one in found] == [{"city": "A"}, None, None]
+    assert [one.broken for one in found] == [None, '{"city":"B"', '{"city":"C"']
+    assert len({one.id for one in found}) == 3
+
+
 def test_halves_of_a_character_may_come_in_two_deltas() -> None:
     call = block(
         delta(0, "input_json_delta", partial_json='{"a":"\ud83c'),
@@ -367,8 +382,8 @@ def test_unknown_events_are_ignored_and_so_is_what_follows_the_end() -> None:
         ([start(), opened(0, TEXT), delta(0, "thinking_delta", thinking="")], "fit"),
         ([start(), opened(0, TEXT), delta(0, "text_delta", text=None)], "fit"),
         ([start(), opened(0, {"text": ""})], "no type"),
-        ([start(), opened(0, CALL | {"id": None})], "no id"),
-        ([start(), opened(0, CALL), closed(0), opened(1, CALL)], "two tool_use"),
+        ([start(), opened(0, CALL | {"id": 1})], "an id that is no text"),
+        ([start(), opened(0, CALL | {"name": None})], "no name"),
         ([start(content=[TEXT])], "content already"),
         ([start(id=None)], "no id"),
         ([start(type="other")], "no message"),

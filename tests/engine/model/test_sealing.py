@@ -151,9 +151,8 @@ CALL: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "f", "input
         (message(content=...), "no list of content"),
         (message(content=["hi"]), "not an object"),
         (message(content=[{"text": "hi"}]), "no type"),
-        (message(content=[CALL | {"id": 1}]), "no id or no name"),
-        (message(content=[CALL | {"name": None}]), "no id or no name"),
-        (message(content=[CALL, CALL]), "two tool_use blocks"),
+        (message(content=[CALL | {"id": 1}]), "an id that is no text"),
+        (message(content=[CALL | {"name": None}]), "no name"),
     ],
 )
 def test_what_is_not_whole_is_refused(body: bytes, wrong: str) -> None:
