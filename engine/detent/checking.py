@@ -9,7 +9,7 @@ from detent_states.faults import Fault, FaultKind
 from detent_states.profile import Purpose
 from detent_states.request import betas, build
 from detent_states.rules import Context, Finding, check
-from detent_states.shown import wires
+from detent_states.shown import call_names, wires
 from detent_states.snapshot import Snapshot
 
 
@@ -25,14 +25,16 @@ def staged_fault(snapshot: Snapshot) -> Fault | None:
         return None
     blocks = _shown(snapshot, turn.staged)
     given = {block.get("tool_use_id") for block in blocks}
-    calls = [call for call in turn.calls if call.shown_id in given]
-    if plainly_legal(blocks, [call.shown_id for call in calls]):
+    names = call_names(snapshot.showing, snapshot.history, snapshot.base)
+    known = {names.get(one.shown_id, one.shown_id): one.use.name for one in turn.calls}
+    calls = {id_: name for id_, name in known.items() if id_ in given}
+    if plainly_legal(blocks, list(calls)):
         return None
     messages: list[dict[str, Any]] = []
     if calls:
         asked: list[dict[str, Any]] = [
-            {"type": "tool_use", "id": one.shown_id, "name": one.use.name, "input": {}}
-            for one in calls
+            {"type": "tool_use", "id": id_, "name": name, "input": {}}
+            for id_, name in calls.items()
         ]
         messages.append({"role": "user", "content": "-"})
         messages.append({"role": "assistant", "content": asked})

@@ -45,7 +45,7 @@ def commit(
     if isinstance(event, ev.ReplyConfirmed):
         reply = event.reply
         found = outcome(reply)
-        taken = {call.shown_id for call in (*turn.done, *turn.calls)}
+        taken = _ids_in_use(snapshot, turn)
         sealed = Exchange.seal(turn.number, turn.staged, reply, taken)
         base = base_in_force(snapshot.showing, snapshot.base)
         view = _view_after(snapshot, reply)
@@ -103,6 +103,14 @@ def commit(
             "usage": turn.usage + reply.usage,
         }
     raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
+
+
+def _ids_in_use(snapshot: Snapshot, turn: Turn) -> set[str]:
+    """The ids that the calls of the next reply must not have, too."""
+    ids = {call.shown_id for call in (*turn.done, *turn.calls)}
+    if snapshot.showing.renames:  # the service takes none back that was used before
+        ids.update(id_ for one in snapshot.history for id_ in one.call_ids)
+    return ids
 
 
 def _asked_for(reply: Reply, entry: int, taken: Collection[str]) -> Iterator[Call]:

@@ -33,7 +33,13 @@ from detent_states.room import (
     unbound,
 )
 from detent_states.snapshot import Snapshot, Turn
-from detent_states.stubbing import changes, place_of, without_block, without_files
+from detent_states.stubbing import (
+    changes,
+    place_of,
+    with_own_names,
+    without_block,
+    without_files,
+)
 from detent_states.view import (
     BINDING_BETA,
     COMPACT_BETA,
@@ -342,9 +348,9 @@ def _rethink(
 def _search(
     snapshot: Snapshot, turn: Turn, fault: Fault, _: CompactionPolicy
 ) -> Decision | None:
-    gone = without_files(snapshot, fault)
-    if gone is not None:
-        return gone
+    named = with_own_names(snapshot, turn, fault) or without_files(snapshot, fault)
+    if named is not None:
+        return named
     # Once proves nothing: it may be an outage, a filter, or the words that were said.
     if snapshot.refused <= 1:
         return None
@@ -358,6 +364,9 @@ def _stub(
     """A block is named: it is left out, unless nobody knows which it is."""
     if fault.path is None or not fault.path.startswith("messages."):
         return None if fault.path else _search(snapshot, turn, fault, policy)
+    renamed = with_own_names(snapshot, turn, fault)
+    if renamed is not None:
+        return renamed
     place = place_of(snapshot, turn, fault.path)
     if place is None:
         return _search(snapshot, turn, fault, policy)

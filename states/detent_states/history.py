@@ -9,6 +9,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
+from functools import cached_property
 from itertools import accumulate
 from typing import final
 
@@ -91,6 +92,14 @@ class Exchange:
         """The reply's blocks as they are sent back, comma-separated."""
         end = len(self.wire) - len(_END)
         return self.wire[end - self.reply_size : end] if self.reply_size else b""
+
+    @cached_property
+    def call_ids(self) -> tuple[str, ...]:
+        """The ids of its calls as they are sealed, in order."""
+        if b'"tool_use"' not in self.wire:
+            return ()
+        blocks = json.loads(b"[" + self.replayed + b"]")
+        return tuple(b["id"] for b in blocks if b["type"] == "tool_use")
 
     @property
     def content(self) -> bytes:

@@ -31,6 +31,7 @@ class Remedy(StrEnum):
     HIDE_TURN = "hide turn"
     FLATTEN = "flatten"
     SQUEEZE = "squeeze"
+    RENAME = "rename calls"
     STUB = "stub"
     MAKE_ROOM = "make room"
     IGNORE_BASE = "ignore summary"
@@ -58,6 +59,7 @@ SAYS: Final[Mapping[Remedy, str]] = {
     Remedy.HIDE_TURN: "leave out the open turn, too, all but its last answers",
     Remedy.FLATTEN: "show the open tool turn as a written record",
     Remedy.SQUEEZE: "shorten the results that are about to be sent, too",
+    Remedy.RENAME: "give calls that have one id names of their own",
     Remedy.STUB: "put a note in the place of the block that is named",
     Remedy.MAKE_ROOM: "treat it as too long, and climb that ladder",
     Remedy.IGNORE_BASE: "show again what the refused summary stood for",
@@ -101,6 +103,7 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
     FaultKind.TOO_LONG: (*WITHOUT_COPY, *ROOM),
     FaultKind.BLOCK: (
         *WITHOUT_COPY,
+        Remedy.RENAME,
         Remedy.STUB,
         Remedy.FLATTEN,
         Remedy.HIDE,
@@ -117,6 +120,7 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
     FaultKind.INVALID: (
         *WITHOUT_COPY,
         Remedy.DROP_FIELD,
+        Remedy.RENAME,
         Remedy.STUB,
         Remedy.BISECT,
         Remedy.IGNORE_BASE,

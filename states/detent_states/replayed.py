@@ -129,12 +129,15 @@ def call_ids(given: Iterable[object]) -> list[str]:
     return distinct_ids(replay_id("" if id_ is None else id_) for id_ in given)
 
 
-def distinct_ids(legal: Iterable[str], taken: Collection[str] = ()) -> list[str]:
+def distinct_ids(
+    legal: Iterable[str], taken: Collection[str] = (), where: str = ""
+) -> list[str]:
     """Some ids, with a stable name in the place of each that another call has, too.
 
     Args:
         legal: The ids, each of them legal.
         taken: The ids of calls that are not among them.
+        where: What tells these names from those that are made elsewhere.
     """
     ids = list(legal)
     often = Counter(ids)
@@ -146,7 +149,7 @@ def distinct_ids(legal: Iterable[str], taken: Collection[str] = ()) -> list[str]
     for id_ in ids:
         name = id_
         if often[id_] > 1 or id_ in taken:
-            made = (_made_id(f"{id_}\0{number}") for number in numbers[id_])
+            made = (_made_id(f"{id_}\0{where}{number}") for number in numbers[id_])
             name = next(one for one in made if one not in used)
             used.add(name)
         found.append(name)

@@ -26,6 +26,7 @@ from detent_states.history import (
     assistant_message,
     user_message,
 )
+from detent_states.replayed import distinct_ids
 from detent_states.shortened import cut_text, shrunk, told_result
 from detent_states.view import (
     LEFT_OUT,
@@ -260,6 +261,7 @@ class _Rendering:
         )
         self._flat = [op for op in ops if isinstance(op, Flatten)]
         self._hidden = [op for op in ops if isinstance(op, Hide)]
+        self._names = _names(view, history, start)
 
     def exchanges(self, start: int, until: int) -> list[Message]:
         """The messages of the exchanges from `start` to before `until`."""
@@ -309,6 +311,8 @@ class _Rendering:
                     if stub.block == place and stub.inner < 0 and hidden:
                         # Neither the call nor its result is to be told.
                         changed = _note(stub)
+            elif answers:
+                changed = _named(changed, "tool_use_id", self._names.get(index - 1))
             piece = Piece(data if changed is block else encode(changed), place)
             # What is left of the results comes first, before what became a record.
             made.insert(results if answers else len(made), piece)
@@ -392,6 +396,15 @@ class _Rendering:
         blocks = parts(exchange.replayed)
         if gone is None:
             gone = self._dropped(index, [json.loads(data) for data in blocks])
+        names = self._names.get(index)
+        if names is not None:
+            read = ((data, json.loads(data)) for data in blocks)
+            blocks = [
+                data
+                if (shown := _named(block, "id", names)) is block
+                else encode(shown)
+                for data, block in read
+            ]
         return [
             Piece(data, place) for place, data in enumerate(blocks) if place not in gone
         ]
@@ -409,6 +422,36 @@ class _Rendering:
         name = call.get("name", "a tool")
         text = f"[Record: {name} was called with {given}. It answered:]\n{told}"
         return {"type": "text", "text": text}
+
+
+def call_names(view: View, history: History, base: Base | None) -> Mapping[str, str]:
+    """The names that calls of the last exchange are shown with, by the id they are
+    sealed with; only of those that are shown with another."""
+    base = base_in_force(view, base)
+    start = 0 if base is None else base.covers
+    return _names(view, history, start).get(len(history) - 1, {})
+
+
+def _names(view: View, history: History, start: int) -> dict[int, dict[str, str]]:
+    """The same for each exchange that has such calls."""
+    found: dict[int, dict[str, str]] = {}
+    seen: set[str] = set()
+    for index in range(start, min(view.renames, len(history))):
+        ids = history[index].call_ids
+        shown = distinct_ids(ids, seen, f"{index} ")
+        names = {id_: name for id_, name in zip(ids, shown, strict=True) if id_ != name}
+        if names:
+            found[index] = names
+        seen.update(shown)
+    return found
+
+
+def _named(
+    block: dict[str, Any], field: str, names: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """A call or a result with the name of the call in that field."""
+    name = (names or {}).get(str(block.get(field)))
+    return block if name is None else {**block, field: name}
 
 
 def _replayed(exchange: Exchange) -> list[dict[str, Any]]:

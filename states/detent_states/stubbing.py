@@ -23,7 +23,17 @@ from detent_states.room import (
 )
 from detent_states.shown import Place, locate, messages
 from detent_states.snapshot import Snapshot, Turn, cuttable
-from detent_states.view import REFUSED_PART, Flatten, Hide, Op, Shrink, Side, Stub, View
+from detent_states.view import (
+    REFUSED_PART,
+    Flatten,
+    Hide,
+    Op,
+    Rename,
+    Shrink,
+    Side,
+    Stub,
+    View,
+)
 
 STUBS_MAX: Final = 4
 """Blocks that are stubbed one by one before a whole part is left out, and such parts."""
@@ -112,6 +122,22 @@ def _tried(
     return (
         Choose(remedy, fault.message, view) if changes(snapshot, turn, view) else None
     )
+
+
+_REPEATED: Final = re.compile(r"\bids? must be unique\b")
+
+
+def with_own_names(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose | None:
+    """Names of their own for calls that have one id, where that is what is refused.
+
+    Most services take an id back that was used again in a later turn.
+    """
+    op = Rename(len(snapshot.history))
+    if not _REPEATED.search(fault.message):
+        return None
+    if not changes(snapshot, turn, snapshot.showing.adding(op)):
+        return None
+    return _tried(snapshot, turn, Remedy.RENAME, fault, op)
 
 
 _FILE: Final = re.compile(r"\bfile_\w{1,64}")

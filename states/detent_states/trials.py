@@ -22,6 +22,7 @@ from detent_states.view import (
     DropBound,
     DropField,
     IgnoreBase,
+    Rename,
     StripThinking,
     View,
 )
@@ -32,7 +33,7 @@ _ASIDE: Final = frozenset(
 """What a trial may be refused for beside what is searched for: each has its own remedy,
 and none of it says whether the trial passes otherwise."""
 
-_NAMED: Final = (DropField, DropBeta, DropBound, IgnoreBase, StripThinking)
+_NAMED: Final = (DropField, DropBeta, DropBound, IgnoreBase, StripThinking, Rename)
 """What is left out because it was named; it is no part of what anybody said."""
 
 

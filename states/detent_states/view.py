@@ -138,6 +138,19 @@ class Hide:
 
 @final
 @attrs.frozen
+class Rename:
+    """Calls whose id an earlier call has, too, are shown with a name of their own.
+
+    Attributes:
+        until: In the exchanges before this one; what is confirmed under such a view is
+            sealed so that it needs no other name.
+    """
+
+    until: int = attrs.field(validator=_INDEX)
+
+
+@final
+@attrs.frozen
 class IgnoreBase:
     """A summary is not used; what it stood for is shown again.
 
@@ -188,6 +201,7 @@ Op: TypeAlias = (
     | StripThinking
     | Flatten
     | Hide
+    | Rename
     | IgnoreBase
     | DropField
     | DropBeta
@@ -201,6 +215,7 @@ _TAGS: Final[Mapping[str, type[Any]]] = {
     "strip_thinking": StripThinking,
     "flatten": Flatten,
     "hide": Hide,
+    "rename": Rename,
     "ignore_base": IgnoreBase,
     "drop_field": DropField,
     "drop_beta": DropBeta,
@@ -247,6 +262,11 @@ class View:
         if BINDING_BETA in self.unnamed:
             return False
         return any(isinstance(op, DropBound) for op in self.ops)
+
+    @property
+    def renames(self) -> int:
+        """The exchange after the last whose calls have names of their own; 0 for none."""
+        return max((op.until for op in self.ops if isinstance(op, Rename)), default=0)
 
     def ignores(self, covers: int) -> bool:
         """True if the summary that covers so many exchanges is not used."""
@@ -308,7 +328,7 @@ def _reach(op: Op) -> int:
             return op.until
         case Stub():
             return op.exchange + 2  # what answers a call is shown otherwise, too
-        case Flatten() | Hide():
+        case Flatten() | Hide() | Rename():
             return op.until + 1
         case IgnoreBase() | DropField() | DropBeta() | DropBound():
             return 0
@@ -318,7 +338,7 @@ def _cut(op: Op, size: int) -> Op | None:
     match op:
         case Stub():
             return op if op.exchange < size else None
-        case Shrink() | StripThinking():
+        case Shrink() | StripThinking() | Rename():
             return op if op.until <= size else attrs.evolve(op, until=size)
         case Flatten() | Hide():
             return op if op.until <= size else None

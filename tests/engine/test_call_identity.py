@@ -22,6 +22,7 @@ from detent.journal import MemoryStore, SQLiteStore
 from detent.simulator import Answer, Call, Raw, Simulator, Text
 from detent_states import events as ev
 from detent_states.events import CallAsked, CallStarted, ConversationOpened
+from detent_states.remedy import Remedy
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -159,6 +160,23 @@ async def test_each_child_answers_its_own_task(lab: Lab) -> None:
         await chat.send("Both.")
 
         assert told(chat) == ["about country 1", "about country 2"]
+
+
+async def test_a_server_that_refuses_ids_used_again_refuses_once(
+    tmp_path: Path,
+) -> None:
+    script = [one for _ in range(6) for one in (calls("act", "a"), "Done.")]
+    strict = Lab(tmp_path).script(*script)
+    async with strict.open() as chat:
+        turns = [await chat.send("Go") for _ in range(6)]
+
+        assert [turn.requests for turn in turns] == [2, 3, 2, 2, 2, 2]
+        assert turns[1].remedies == (Remedy.RENAME,)
+        assert len(strict.simulator.unscripted_rejections()) == 1
+        assert told(chat) == ["did a"] * 6, "calls and results stay what they are"
+    sent = strict.bodies[-1]["messages"]
+    results = [b["type"] for m in sent for b in m["content"] if "tool" in b["type"]]
+    assert results == ["tool_use", "tool_result"] * 6
 
 
 # Where the record goes.

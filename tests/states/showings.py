@@ -14,6 +14,7 @@ from detent_states.view import (
     Hide,
     IgnoreBase,
     Op,
+    Rename,
     Shrink,
     Side,
     StripThinking,
@@ -38,6 +39,8 @@ def op_of(snapshot: Snapshot, seed: tuple[int, ...]) -> Op:
     size = len(snapshot.history)
     first, last = sorted((a % (size + 2), b % (size + 2)))
     side = Side.USER if c % 2 else Side.REPLY
+    if kind % 11 == 10:
+        return Rename(a % (size + 2))
     match kind % 10:
         case 0 | 1:
             note = "[A note.]" if side is Side.USER else ""

@@ -13,14 +13,17 @@ from detent_states import events as ev
 from detent_states.call import CallState, Closing
 from detent_states.calls import call_key
 from detent_states.closing import closed_result
+from detent_states.decide import Policies, decide
 from detent_states.encoding import encode
 from detent_states.events import Event
 from detent_states.faults import Fault, FaultKind
 from detent_states.profile import Profile
+from detent_states.remedy import Remedy
 from detent_states.replay import replay
 from detent_states.replayed import call_ids, distinct_ids, replay_id
 from detent_states.reply import Reply
 from detent_states.request import build
+from detent_states.room import Choose
 from detent_states.rules import Context, check
 from detent_states.snapshot import Call, Snapshot, Turn
 from detent_states.step import begin, step
@@ -292,8 +295,8 @@ def refused(snapshot: Snapshot, rules: frozenset[str]) -> list[str]:
     """What the rules about calls have to say about the next request."""
     turn = snapshot.turn
     assert turn is not None
-    staged = turn.staged or SAID
-    body = build(snapshot.profile, snapshot.history, None, staged, view=snapshot.view)
+    staged, view = turn.staged or SAID, snapshot.showing
+    body = build(snapshot.profile, snapshot.history, None, staged, view=view)
     return [str(one) for one in check(json.loads(body), Context(), only=rules)]
 
 
@@ -351,6 +354,45 @@ def test_ids_that_are_used_again_in_a_later_turn_are_left_alone() -> None:
         if block["type"] == "tool_use"
     ]
     assert ids[:2] == ids[2:], "the request of each turn was legal, and stays as it was"
+
+
+UNIQUE: Final = "messages.1.content.0: `tool_use` ids must be unique"
+
+
+@stories
+@pytest.mark.parametrize("asked", [False, True], ids=["words", "results"])
+def test_a_server_that_refuses_ids_used_again_is_given_names_once_and_for_all(
+    layout: Layout, ids: Sequence[Id], asked: bool
+) -> None:
+    rules = PAIRS | {"R11"}
+    record = told(layout, ids)
+    sealed = [one.content for one in record.snapshot.history]
+    record.opens()
+    if asked:
+        record.replies_with(*ids)
+        record.runs()
+    again = bool(refused(record.snapshot, rules))
+    record.do(ev.RequestSent(record.turn.number, record.turn.attempt + 1))
+    fault = Fault(FaultKind.BLOCK, UNIQUE, status=400, path="messages.1.content.0")
+    record.do(ev.TurnFailed(record.turn.number, record.turn.attempt, fault))
+    made = decide(record.snapshot, Policies(), 0.5)
+    assert isinstance(made, Choose)
+    if not again:
+        assert made.remedy is not Remedy.RENAME, "no id is used again: it is no help"
+        return
+    assert made.remedy is Remedy.RENAME
+    number = record.turn.number
+    record.do(ev.RemedyChosen(number, made.remedy, made.why, made.view))
+    record.do(ev.TurnRetried(number, asked=False))
+    assert refused(record.snapshot, rules) == []
+    for _ in range(3):  # the rest of the turn, and two more
+        record.replies_with(*ids)
+        record.runs()
+        assert refused(record.snapshot, rules) == []
+        record.replies_with()
+        record.opens()
+        assert refused(record.snapshot, rules) == []
+    assert [one.content for one in record.snapshot.history][: len(sealed)] == sealed
 
 
 words = st.text(max_size=3) | st.sampled_from(["call_0", "", "a b", "toolu_1"])

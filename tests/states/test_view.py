@@ -37,6 +37,7 @@ from detent_states.view import (
     Hide,
     IgnoreBase,
     Op,
+    Rename,
     Shrink,
     Side,
     StripThinking,
@@ -50,6 +51,7 @@ OPS: tuple[Op, ...] = (
     StripThinking(2),
     Flatten(0, 1, 64),
     Hide(0, 2, "[Left out.]"),
+    Rename(2),
     IgnoreBase(1),
     DropField("diagnostics"),
     DropBeta("a-beta"),
@@ -194,6 +196,7 @@ any_op: st.SearchStrategy[Op] = st.one_of(
     st.builds(StripThinking, indexes),
     st.builds(Flatten, indexes, indexes, indexes),
     st.builds(Hide, indexes, indexes, notes),
+    st.builds(Rename, indexes),
     st.builds(IgnoreBase, indexes),
     st.builds(DropField, notes),
     st.builds(DropBeta, notes),
@@ -205,7 +208,7 @@ any_view = st.lists(any_op, max_size=5).map(lambda ops: View(tuple(ops)))
 def test_the_strategies_know_every_operation() -> None:
     snapshot = talk_of([], (0, 0)).snapshot
     known = {
-        type(op_of(snapshot, (kind, n, 0, 0, 0))) for kind in range(10) for n in (0, 1)
+        type(op_of(snapshot, (kind, n, 0, 0, 0))) for kind in range(11) for n in (0, 1)
     }
 
     assert known == {type(op) for op in OPS} == set(get_args(Op))
@@ -326,6 +329,7 @@ def test_a_cut_keeps_what_holds_for_what_is_left() -> None:
         Shrink(1, 64),
         StripThinking(1),
         Flatten(0, 1, 64),
+        Rename(1),
         IgnoreBase(1),
         DropField("diagnostics"),
         DropBeta("a-beta"),
@@ -334,6 +338,7 @@ def test_a_cut_keeps_what_holds_for_what_is_left() -> None:
     assert view.until(0).ops == (
         Shrink(0, 64),
         StripThinking(0),
+        Rename(0),
         DropField("diagnostics"),
         DropBeta("a-beta"),
         DropBound(),

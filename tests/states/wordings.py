@@ -41,6 +41,8 @@ def _wordings() -> Iterator[Fault]:
     inner = "messages.2.content.0.tool_result.content.1.image.source: bad"
     yield said(K.BLOCK, inner)
     yield said(K.BLOCK, "system.0: bad")
+    yield said(K.BLOCK, "messages.1.content.0: `tool_use` ids must be unique")
+    yield said(K.INVALID, "`tool_use` ids must be unique")
     yield Fault(K.BLOCK, "file_011 has expired", status=400, code="file_expired")
     lost = "messages.1.content.0: Invalid `signature` in `thinking` block"
     yield said(K.THINKING, lost)

@@ -135,6 +135,7 @@ BOUNDS: Final[Mapping[Remedy, str]] = {
     Remedy.HIDE_TURN: "once, and only where the turn has calls",
     Remedy.FLATTEN: "once, and only where the turn has calls",
     Remedy.SQUEEZE: f"once, to {SQUEEZED_BYTES} bytes a result",
+    Remedy.RENAME: "once, and only where the server says that ids must be unique",
     Remedy.STUB: (
         f"{STUBS_MAX} blocks, then the part around them; never what you said last"
     ),
