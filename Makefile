@@ -30,9 +30,10 @@ unit: .venv/installed
 gauntlet: .venv/installed      ## how conversations broke elsewhere, one line a class
 	GAUNTLET_BOTH_LOOPS=1 $(BIN)/python -m tests.gauntlet
 
-fuzz: .venv/installed          ## fresh seeds: every property, and ten thousand scripts of faults
+fuzz: .venv/installed          ## fresh seeds: every property, and ten thousand scripts of faults, and outages
 	$(BIN)/python -m tests.search --seconds 600
 	$(BIN)/python -m tests.gauntlet.fuzz --scripts 10000
+	$(BIN)/python -m tests.gauntlet.outages --scripts 2000
 
 sweep: .venv/installed         ## kill, tear, fail, cut: at every point
 	$(BIN)/python -m tests.sweeps

@@ -220,7 +220,7 @@ class Driver:
             case ContinueTurn():
                 self.apply(ev.TurnContinued(command.turn))
             case ConsiderRetry():
-                return await self._recovery.consider()
+                return await self._recovery.consider(stream=stream)
             case Rest():
                 return False
         return True

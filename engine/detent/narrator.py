@@ -142,7 +142,7 @@ def _tell(
             )
         case ev.RemedyChosen():
             feed.publish(RemedyTried(feed.next(), turn.number, event.remedy, event.why))
-        case ev.Probed():
+        case ev.Probed() if event.about is not ev.Question.SEARCH:
             cursor = feed.next()
             feed.publish(TrialMade(cursor, turn.number, event.question, event.passed))
         case ev.Steered():

@@ -25,7 +25,7 @@ class Recovery:
         self._sender = sender
         self._trials = Trials(driver, sender)
 
-    async def consider(self) -> bool:
+    async def consider(self, *, stream: bool) -> bool:
         """Do what the ladder of the fault says; False to rest in failed."""
         driver, turn = self._driver, self._driver.turn
         spent = driver.world.limits.budget.spent(turn, self._sender.seconds(turn))
@@ -38,16 +38,18 @@ class Recovery:
             case Wait():
                 return await self._wait(turn, decision.seconds)
             case Choose():
-                self._sender.go_on(decision)
-                return True
+                return await self._go_on(decision)
             case Compact():
                 await self._sender.compact(decision, asked=False)
                 return True
             case Ask():
-                return await self._ask(turn)
+                return await self._ask(decision.seconds, stream=stream)
             case Search():
-                return await self._search(turn)
+                return await self._search(stream=stream)
             case Suspend():
+                if decision.fault is not None:
+                    driver.apply(ev.RetryCancelled(turn.number, decision.fault))
+                    turn = driver.turn
                 now = driver.world.clock.now()
                 until = None if decision.seconds is None else now + decision.seconds
                 if turn.suspended is None:
@@ -62,31 +64,29 @@ class Recovery:
         return False
 
     async def _wait(self, turn: Turn, seconds: float) -> bool:
-        driver = self._driver
-        bound = driver.world.limits.budget.seconds
-        if bound is not None and self._sender.seconds(turn) + seconds >= bound:
-            said = f"a wait of {seconds:g} s is longer than what is left of its {bound:g} s"
-            now = driver.world.clock.now()
-            driver.apply(ev.TurnSuspended(turn.number, said, now + seconds))
+        if not await self._sender.wait(seconds):
             return self._rest(turn)
-        due = driver.world.clock.now() + seconds
-        most = driver.world.policies.retry.attempts_max
-        driver.apply(ev.RetryScheduled(turn.number, turn.failures, seconds, due, most))
-        driver.flush()
-        await driver.world.clock.sleep(seconds)
-        driver.apply(ev.TurnRetried(turn.number, asked=False))
+        self._driver.apply(ev.TurnRetried(turn.number, asked=False))
         return True
 
-    async def _ask(self, turn: Turn) -> bool:
-        """Ask something small: does the server answer anybody at all?"""
-        passed = await self._trials.small()
-        self._driver.apply(ev.Probed(turn.number, "a small request", passed))
+    async def _go_on(self, made: Choose) -> bool:
+        """Go on with a remedy, once the wait before it is over."""
+        turn = self._driver.turn
+        if made.seconds and not await self._sender.wait(made.seconds):
+            return self._rest(turn)
+        self._sender.go_on(made)
         return True
 
-    async def _search(self, turn: Turn) -> bool:
+    async def _ask(self, seconds: float, *, stream: bool) -> bool:
+        """Ask something short: does the server answer anybody at all?"""
+        if not await self._sender.wait(seconds):
+            return self._rest(self._driver.turn)
+        await self._trials.small(stream=stream)
+        return True
+
+    async def _search(self, *, stream: bool) -> bool:
         """Find the part that is refused, and propose to leave it out."""
-        found = await self._trials.search()
+        found = await self._trials.search(stream=stream)
         if found is None:
             return self._rest(self._driver.turn)
-        self._sender.go_on(found)
-        return True
+        return await self._go_on(found)

@@ -113,7 +113,12 @@ class Sender:
         turn = self._driver.turn
         self._driver.apply(
             ev.RemedyChosen(
-                turn.number, made.remedy, made.why, made.view, made.max_tokens
+                turn.number,
+                made.remedy,
+                made.why,
+                made.view,
+                made.max_tokens,
+                made.passing,
             )
         )
 
@@ -121,6 +126,27 @@ class Sender:
         """Choose a remedy for a turn that failed, and go on with it."""
         self.choose(made)
         self._driver.apply(ev.TurnRetried(self._driver.turn.number, asked=False))
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait, visibly and durably, with a turn that failed; False, and suspend it,
+        where its wall time ends before."""
+        driver, turn = self._driver, self._driver.turn
+        bound = driver.world.limits.budget.seconds
+        due = driver.world.clock.now() + seconds
+        if bound is not None and self.seconds(turn) + seconds >= bound:
+            said = f"a wait of {seconds:g} s is longer than what is left of its {bound:g} s"
+            driver.apply(ev.TurnSuspended(turn.number, said, due))
+            return False
+        most = driver.world.policies.retry.attempts_max
+        driver.apply(ev.RetryScheduled(turn.number, turn.failures, seconds, due, most))
+        driver.flush()
+        await driver.world.clock.sleep(seconds)
+        return True
+
+    def pause_after(self, fault: Fault, failed: int) -> float:
+        """How long to wait after a trial that failed, and so many in a row before."""
+        world = self._driver.world
+        return world.policies.retry.pause(fault, failed, world.ids.draw())
 
     # Summaries.
 
@@ -218,9 +244,7 @@ class Sender:
         snapshot, turn = self._driver.snapshot, self._driver.turn
         if turn.state == TurnState.COMPACTING and turn.compacting is not None:
             return self._summary_request(snapshot, turn, turn.compacting)
-        limit = self._driver.world.limits.stream_above_tokens
-        # What may take long is streamed, so that silence can be told from work.
-        stream = stream or (turn.max_tokens or snapshot.profile.max_tokens) > limit
+        stream = self.streams(stream)
         body = build(
             snapshot.profile,
             snapshot.history,
@@ -240,6 +264,13 @@ class Sender:
         )
         purpose = Purpose.MESSAGE
         return Request(turn.number, turn.attempt, purpose, body, names, stream)
+
+    def streams(self, asked: bool) -> bool:
+        """Whether the reply to a message is asked for as a stream."""
+        snapshot, turn = self._driver.snapshot, self._driver.turn
+        limit = self._driver.world.limits.stream_above_tokens
+        # What may take long is streamed, so that silence can be told from work.
+        return asked or (turn.max_tokens or snapshot.profile.max_tokens) > limit
 
     def _summary_request(
         self, snapshot: Snapshot, turn: Turn, made: Compacting
@@ -348,14 +379,21 @@ def _unacceptable(snapshot: Snapshot, reply: Reply) -> Fault | None:
     unheld = unproved(snapshot, reply)
     if unheld is not None:
         return unheld
-    found = outcome(reply)
-    if found is Outcome.REFUSED:
-        kind, said = FaultKind.REFUSAL, _refusal(reply)
-    elif cut_off(snapshot, found, bool(reply.tool_uses)):
+    declined = reply_fault(reply)
+    if declined is not None:
+        return declined
+    if cut_off(snapshot, outcome(reply), bool(reply.tool_uses)):
         said = "the reply hit its limit inside a call, which is not executed"
-        kind = FaultKind.CUT_OFF
-    else:
+        kind, id_ = FaultKind.CUT_OFF, reply.request_id
+        return Fault(kind, said, request_id=id_, status=200)
+    return None
+
+
+def reply_fault(reply: Reply) -> Fault | None:
+    """What a whole reply says against what was sent; None if it is an answer."""
+    if outcome(reply) is not Outcome.REFUSED:
         return None
+    kind, said = FaultKind.REFUSAL, _refusal(reply)
     return Fault(kind, said, request_id=reply.request_id, status=200)
 
 

@@ -1,7 +1,8 @@
 """Trials: requests without effect, which show what is to blame for a failure.
 
 What they show, and what is tried next, is decided by the core (`search`, `trials`); this
-file builds and sends them, and reports.
+file builds and sends them, waits between them, and reports. Every one of them is an entry
+of the journal and counts against the budget of the turn.
 """
 
 from typing import TYPE_CHECKING, Any, final
@@ -9,15 +10,18 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from detent.ports import RequestFailedError
-from detent.sending import Sender
+from detent.sending import Sender, reply_fault
 from detent_states import events as ev
+from detent_states.doubt import RULES
+from detent_states.encoding import text_block
+from detent_states.events import Question
 from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.history import History
 from detent_states.profile import Purpose
 from detent_states.remedy import Remedy
 from detent_states.request import Request, betas, build
 from detent_states.room import Choose
-from detent_states.search import Bisection, under
+from detent_states.search import Bisection, Phase, under
 from detent_states.snapshot import Snapshot
 from detent_states.trials import anew, aside, otherwise, verdict
 from detent_states.view import DropBeta, DropField, View
@@ -26,6 +30,11 @@ if TYPE_CHECKING:
     from detent.driver import Driver
 
 _FOUND = "a part of the history is refused, as trials have shown"
+_SMALL = "a small request"
+
+
+class _SpentError(Exception):
+    """The turn has used up what it was allowed, in the middle of a search."""
 
 
 @final
@@ -36,42 +45,45 @@ class Trials:
         self._driver = driver
         self._sender = sender
         self._counted = 0  # the turn in which a count told what was found
+        self._stream = False
+        self._known: dict[tuple[object, ...], bool] = {}
+        self._failing: tuple[Fault, int] | None = None  # the last answer, and how often
 
-    async def small(self, shown: Snapshot | None = None) -> bool:
-        """Whether the server answers something small; nothing is recorded of it.
+    async def small(self, *, stream: bool) -> None:
+        """Ask the server something short of the same kind, and note how that ended."""
+        self._stream, self._failing = stream, None
+        await self._well(self._driver.snapshot, Question.SMALL)
 
-        What it names in the small request is left out of it: a server that says what it
-        does not like is well.
-        """
-        shown = shown or self._driver.snapshot
-        while True:
-            self._driver.flush()
-            fault = await self._sent(self._small(shown))
-            view = self._aside(shown, fault)
-            if view is None:
-                return fault is None
-            shown = under(shown, view)
-
-    async def search(self) -> Choose | None:
+    async def search(self, *, stream: bool) -> Choose | None:
         """What passes, where the request as it is does not; None if nothing is found,
         or nothing can be concluded."""
+        self._stream, self._failing = stream, None
         snapshot = self._driver.snapshot
         fault, turn = self._searched, self._driver.turn
         again = Remedy.BISECT in turn.tried
         if again and turn.number != self._counted:
             return None  # what trials have shown, they would show again
-        if again or fault.kind is FaultKind.TRANSIENT:
+        if again or fault.kind not in DEFINITE:
             snapshot = anew(snapshot, self._driver.world.policies)
         self._driver.flush()
-        # Counting is free; else the trials are messages, with the shortest reply there
-        # is. What was found by counting and did not help was refused for another reason.
-        counted = not again and await self._is_witness(fault, snapshot)
-        search = await self._narrowed(Bisection.of(snapshot), counted=counted)
-        if search is None:
+        try:
+            # Counting is free; else the trials are messages. What was found by counting
+            # and did not help was refused for another reason.
+            counted = not again and await self._is_witness(fault, snapshot)
+            words = fault.kind not in DEFINITE
+            first = Bisection.of(snapshot, words=words)
+            search = await self._narrowed(first, counted=counted)
+            if search is None:
+                return None
+            made = await self._concluded(search)
+        except _SpentError:
             return None
-        if search.found is not None:
-            return Choose(Remedy.BISECT, _FOUND, search.found)
-        return await self._otherwise(search.snapshot)
+        if fault.kind in DEFINITE:
+            return made
+        if made is None:
+            self._tell("all trials together", False, Question.SEARCH)
+            return None
+        return attrs.evolve(made, passing=True, seconds=self._rest())
 
     @property
     def _searched(self) -> Fault:
@@ -80,44 +92,104 @@ class Trials:
         return fault
 
     async def _narrowed(self, search: Bisection, *, counted: bool) -> Bisection | None:
-        """The search at its end; None where the budget is spent, or where nothing is
-        concluded from an outage."""
-        driver = self._driver
+        """The search at its end; None where nothing is concluded from an outage."""
         while (view := search.trial) is not None:
-            budget, turn = driver.world.limits.budget, driver.turn
-            if budget.spent(turn, self._sender.seconds(turn)) is not None:
-                return None
             shown = under(search.snapshot, view)
-            fault = await self._answer(shown, counted=counted)
-            other = self._aside(shown, fault)
-            passed = verdict(self._searched, fault)
-            if passed is None and other is None and not counted:
-                passed = await self._stays(shown, fault)
+            passed, other = await self._judged(search, shown, counted=counted)
             if passed is None and other is None:
                 return None
-            self._tell(f"the conversation {search.phase}", passed)
             if other is None:
                 search = search.told(passed is True)
             elif counted:  # what else a count says is about counts
                 search, counted = Bisection.of(search.snapshot), False
             else:
                 search = search.beside(other)
-        self._counted = driver.turn.number if counted else 0
+        self._counted = self._driver.turn.number if counted else 0
         return search
 
-    async def _stays(self, shown: Snapshot, fault: Fault | None) -> bool | None:
+    async def _concluded(self, search: Bisection) -> Choose | None:
+        if search.found is not None:
+            return Choose(Remedy.BISECT, _FOUND, search.found)
+        if search.blames_words:
+            return None
+        return await self._otherwise(search.snapshot)
+
+    async def _judged(
+        self, search: Bisection, shown: Snapshot, *, counted: bool
+    ) -> tuple[bool | None, View | None]:
+        """What a trial shows, and what it has to be shown without beside that.
+
+        What was shown earlier is not asked again, in this turn or a later one, but for
+        the request as it is: a search that was cut short goes on where it was.
+        """
+        key = self._key(search, shown, counted=counted)
+        if key is not None and key in self._known:
+            return self._known[key], None
+        question = f"the conversation {search.phase}"
+        passed, other = await self._asked(shown, question, counted=counted)
+        if key is not None and passed is not None and other is None:
+            self._known[key] = passed
+        return passed, other
+
+    def _key(
+        self, search: Bisection, shown: Snapshot, *, counted: bool
+    ) -> tuple[object, ...] | None:
+        if search.phase in (Phase.STILL, Phase.WORDS):
+            return None
+        fault, calls = self._searched, self._driver.turn.calls
+        here = (len(shown.history), tuple(call.result for call in calls))
+        if self._known and next(iter(self._known))[0] != here:
+            self._known.clear()
+        return here, fault.kind, fault.status, shown.showing, shown.bases, counted
+
+    async def _asked(
+        self, shown: Snapshot, question: str, *, counted: bool = False
+    ) -> tuple[bool | None, View | None]:
+        """What a trial shows once it was made as often as its kind of fault asks for,
+        with the waits in between; and without what it is shown instead, where it was
+        refused for a known reason beside the one that is searched for."""
+        rule, failed = RULES.get(self._searched.kind), 0
+        while True:
+            fault = await self._answer(shown, question, counted=counted)
+            other = self._aside(shown, fault)
+            passed = verdict(self._searched, fault)
+            if passed or other is not None or counted:
+                return passed, other
+            failed += 1
+            if passed is None:
+                return await self._stays(shown, question, fault), None
+            if fault is None or fault.kind in DEFINITE:
+                return False, None
+            if rule is None or failed >= rule.repeats:
+                return False, None
+
+    async def _stays(
+        self, shown: Snapshot, question: str, fault: Fault | None
+    ) -> bool | None:
         """Whether a trial passes that met a bad moment, if that was one: it was none
         where the server is well, and still fails at it."""
         if fault is None or fault.kind is not FaultKind.TRANSIENT or not fault.status:
             return None
-        if not await self._well(shown):
+        if not await self._well(shown, Question.TRIAL):
             return None
-        return verdict(fault, await self._answer(shown, counted=False))
+        return verdict(fault, await self._answer(shown, question))
 
-    async def _well(self, shown: Snapshot) -> bool:
-        passed = await self.small(shown)
-        self._tell("a small request", passed)
-        return passed
+    async def _well(self, shown: Snapshot, about: Question) -> bool:
+        """Whether the server answers something short.
+
+        What it names in that request is left out of it: a server that says what it does
+        not like is well.
+        """
+        while True:
+            await self._afford()
+            fault = await self._sent(self._small(shown))
+            view = self._aside(shown, fault)
+            if view is None:
+                well = fault is None or fault.kind is FaultKind.REFUSAL
+                self._tell(_SMALL, well, about, None if well else fault)
+                return well
+            self._tell(_SMALL, False, Question.TRIAL, fault)
+            shown = under(shown, view)
 
     async def _otherwise(self, snapshot: Snapshot) -> Choose | None:
         """No part of the past is to blame: do without what stands around it.
@@ -135,7 +207,9 @@ class Trials:
     async def _both(self, snapshot: Snapshot) -> Choose | None:
         """What passes without both a part of the past and what stands around it."""
         bare = next((o.view for o in otherwise(snapshot, self._searched)), None)
-        if bare is None or not await self._well(under(snapshot, bare)):
+        if bare is None:
+            return None
+        if not await self._well(under(snapshot, bare), Question.TRIAL):
             return None
         first = Bisection.of(under(snapshot, bare))
         search = await self._narrowed(first, counted=False)
@@ -148,16 +222,37 @@ class Trials:
 
     async def _tries(self, snapshot: Snapshot, view: View) -> bool | None:
         """Whether a view passes."""
-        fault = await self._answer(under(snapshot, view), counted=False)
-        passed = verdict(self._searched, fault)
         as_it_is = view is snapshot.showing
         told = "it as it is" if as_it_is else "it without what stands around it"
-        self._tell(told, passed)
+        passed, _ = await self._asked(under(snapshot, view), told)
         return passed
 
-    def _tell(self, question: str, passed: bool | None) -> None:
+    def _tell(
+        self,
+        question: str,
+        passed: bool | None,
+        about: Question = Question.TRIAL,
+        fault: Fault | None = None,
+    ) -> None:
         number = self._driver.turn.number
-        self._driver.apply(ev.Probed(number, question, passed is True))
+        self._driver.apply(ev.Probed(number, question, passed is True, about, fault))
+
+    async def _afford(self) -> None:
+        """See that one more request may be sent, once the server has had its rest, and
+        make everything before durable."""
+        driver, turn = self._driver, self._driver.turn
+        budget = driver.world.limits.budget
+        if budget.spent(turn, self._sender.seconds(turn)) is not None:
+            raise _SpentError
+        seconds = self._rest()
+        if seconds and not await self._sender.wait(seconds):
+            raise _SpentError
+        driver.flush()
+
+    def _rest(self) -> float:
+        """How long the server is to be left alone before it is asked again."""
+        failing = self._failing
+        return 0.0 if failing is None else self._sender.pause_after(*failing)
 
     # Requests.
 
@@ -172,37 +267,57 @@ class Trials:
             op for op in shown.showing.ops if isinstance(op, DropField | DropBeta)
         )
         bare = attrs.evolve(shown, history=History(), bases=())
-        words = b'{"type":"text","text":"Say OK."}'
-        return self._request(bare, View(tuple(left_out)), words)
+        return self._request(bare, View(tuple(left_out)), text_block("Say OK."))
 
     def _trial(self, shown: Snapshot) -> Request:
         return self._request(shown, shown.showing, self._driver.turn.staged)
 
     def _request(self, shown: Snapshot, view: View, staged: bytes) -> Request:
+        """A request that shows that.
+
+        What is refused for what it says is refused whatever reply it asks for, so the
+        shortest one will do. Everything else is asked in the way that failed: with the
+        same limit, and streamed or not.
+        """
         profile, turn = shown.profile, self._driver.turn
         purpose, base = Purpose.MESSAGE, shown.base
+        definite = self._searched.kind in DEFINITE
+        most = _least(shown) if definite else turn.max_tokens
+        stream = not definite and self._sender.streams(self._stream)
         body = build(
-            profile, shown.history, base, staged, view=view, max_tokens=_least(shown)
+            profile,
+            shown.history,
+            base,
+            staged,
+            view=view,
+            max_tokens=most,
+            stream=stream,
         )
         names = betas(profile, base, purpose, view=view)
-        return Request(turn.number, turn.attempt, purpose, body, names)
+        return Request(turn.number, turn.attempt, purpose, body, names, stream)
 
     async def _is_witness(self, searched: Fault, snapshot: Snapshot) -> bool:
         """Whether a count says no to what a message was refused for, and to that only:
         it does for the same kind of reason, and not to everything."""
         if searched.kind not in DEFINITE:
             return False
-        fault = await self._answer(snapshot, counted=True)
+        self._driver.flush()
+        fault = await self._uncounted(self._trial(snapshot))
         if fault is None or fault.kind is not searched.kind:
             return False
         return await self._uncounted(self._small(snapshot)) is None
 
-    async def _answer(self, shown: Snapshot, *, counted: bool) -> Fault | None:
+    async def _answer(
+        self, shown: Snapshot, question: str, *, counted: bool = False
+    ) -> Fault | None:
         """Why the server refuses a trial, or does not count it, which it does only if
         it is legal; None if it does neither."""
-        self._driver.flush()
+        await self._afford()
         trial = self._trial(shown)
-        return await (self._uncounted(trial) if counted else self._sent(trial))
+        fault = await (self._uncounted(trial) if counted else self._sent(trial))
+        passed = verdict(self._searched, fault)
+        self._tell(question, passed, Question.TRIAL, fault)
+        return fault
 
     async def _uncounted(self, request: Request) -> Fault | None:
         try:
@@ -212,12 +327,16 @@ class Trials:
         return None
 
     async def _sent(self, request: Request) -> Fault | None:
-        """Why the server does not answer, with as little as can be asked for."""
+        """Why the server does not answer, or the model declines; None if it answers."""
         try:
-            await self._driver.world.model.send(request, lambda _: None)
+            reply = await self._driver.world.model.send(request, lambda _: None)
         except RequestFailedError as error:
-            return error.fault
-        return None
+            fault, many = error.fault, self._failing[1] if self._failing else 0
+            passing = fault.kind is FaultKind.TRANSIENT
+            self._failing = (fault, many + 1) if passing else None
+            return fault
+        self._failing = None
+        return reply_fault(reply)
 
 
 def _least(snapshot: Snapshot) -> int:

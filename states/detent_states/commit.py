@@ -14,6 +14,7 @@ import attrs
 from detent_states import events as ev
 from detent_states.closing import proposed
 from detent_states.copies import without_copy
+from detent_states.doubt import Found, failed
 from detent_states.encoding import text_block
 from detent_states.errors import CoreBugError
 from detent_states.events import Event
@@ -43,66 +44,83 @@ def commit(
     change with it.
     """
     if isinstance(event, ev.ReplyConfirmed):
-        reply = event.reply
-        found = outcome(reply)
-        taken = _ids_in_use(snapshot, turn)
-        sealed = Exchange.seal(turn.number, turn.staged, reply, taken)
-        base = base_in_force(snapshot.showing, snapshot.base)
-        view = _view_after(snapshot, reply)
-        first = 0 if base is None else base.covers
-        committed = attrs.evolve(
-            snapshot,
-            history=snapshot.history.appended(sealed),
-            spent=snapshot.spent + reply.usage,
-            view=view,
-            refused=0,
-            failing=0,
-            paid=Paid(snapshot.profile, view, base, len(snapshot.history) - first),
-            said=snapshot.said[turn.taken :],
-        )
-        return committed, {
-            "trial": None,
-            "max_tokens": None,
-            "tried": (),
-            "unknown": 0,
-            "content": _said_again(turn) if only_summary(reply) else b"",
-            "taken": 0,
-            "calls": tuple(
-                proposed(call, found)
-                for call in _asked_for(reply, snapshot.entries + 1, taken)
-            ),
-            "outcome": found,
-            "failures": 0,
-            "usage": turn.usage + reply.usage,
-            "done": (*turn.done, *turn.calls),
-        }
+        return _reply(snapshot, turn, event.reply)
     if isinstance(event, ev.CompactionConfirmed):
-        reply, made = event.reply, turn.compacting
-        if made is None:
-            raise CoreBugError("a summary was confirmed that was never asked for")
-        signed = made.method is Method.SIGNED
-        base = Base(
-            made.covers,
-            replay_form(reply.content) if signed else told_block(reply.text),
-            reply.message_id,
-            made.method,
-            pinned_blocks(snapshot.pins),
-        )
-        committed = attrs.evolve(
-            snapshot,
-            bases=(*snapshot.bases, base),
-            spent=snapshot.spent + reply.usage,
-            view=_view_behind(snapshot, made),
-            thread=snapshot.thread.lost(fire),
-            futile=0,
-        )
-        return committed, {
-            "failures": 0,
-            "trial": None,
-            "compacting": None,
-            "usage": turn.usage + reply.usage,
-        }
+        return _summary(snapshot, turn, event.reply, fire)
     raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
+
+
+def _reply(
+    snapshot: Snapshot, turn: Turn, reply: Reply
+) -> tuple[Snapshot, dict[str, Any]]:
+    """What a confirmed reply to a message changes."""
+    came_to = outcome(reply)
+    taken = _ids_in_use(snapshot, turn)
+    sealed = Exchange.seal(turn.number, turn.staged, reply, taken)
+    base = base_in_force(snapshot.showing, snapshot.base)
+    shown = _view_after(snapshot, reply)
+    view, found = _adopted(snapshot, turn, shown)
+    first = 0 if base is None else base.covers
+    committed = attrs.evolve(
+        snapshot,
+        history=snapshot.history.appended(sealed),
+        spent=snapshot.spent + reply.usage,
+        view=view,
+        refused=0,
+        doubts=(),
+        found=found,
+        paid=Paid(snapshot.profile, shown, base, len(snapshot.history) - first),
+        said=snapshot.said[turn.taken :],
+    )
+    return committed, {
+        "trial": None,
+        "max_tokens": None,
+        "tried": (),
+        "unknown": 0,
+        "content": _said_again(turn) if only_summary(reply) else b"",
+        "taken": 0,
+        "calls": tuple(
+            proposed(call, came_to)
+            for call in _asked_for(reply, snapshot.entries + 1, taken)
+        ),
+        "outcome": came_to,
+        "lent": (),
+        "failures": 0,
+        "usage": turn.usage + reply.usage,
+        "done": (*turn.done, *turn.calls),
+    }
+
+
+def _summary(
+    snapshot: Snapshot, turn: Turn, reply: Reply, fire: Fire
+) -> tuple[Snapshot, dict[str, Any]]:
+    """What a confirmed summary changes."""
+    made = turn.compacting
+    if made is None:
+        raise CoreBugError("a summary was confirmed that was never asked for")
+    signed = made.method is Method.SIGNED
+    base = Base(
+        made.covers,
+        replay_form(reply.content) if signed else told_block(reply.text),
+        reply.message_id,
+        made.method,
+        pinned_blocks(snapshot.pins),
+    )
+    committed = attrs.evolve(
+        snapshot,
+        bases=(*snapshot.bases, base),
+        spent=snapshot.spent + reply.usage,
+        view=_view_behind(snapshot, turn, made),
+        thread=snapshot.thread.lost(fire),
+        futile=0,
+    )
+    return committed, {
+        "failures": 0,
+        "trial": None,
+        "lent": (),
+        "compacting": None,
+        "usage": turn.usage + reply.usage,
+    }
 
 
 def _ids_in_use(snapshot: Snapshot, turn: Turn) -> set[str]:
@@ -133,10 +151,34 @@ def _view_after(snapshot: Snapshot, reply: Reply) -> View:
     return view
 
 
-def _view_behind(snapshot: Snapshot, made: Compacting) -> View:
+def _adopted(snapshot: Snapshot, turn: Turn, shown: View) -> tuple[View, Found | None]:
+    """The view that is in force once a request was confirmed that showed it, and what
+    the next request falls back to.
+
+    What was lent is given back: the next request shows everything again. It is kept
+    once enough speaks for it that this fails and that passes.
+    """
+    found = snapshot.found
+    if found is None or not any(op in turn.lent for op in shown.ops):
+        return shown, None
+    found = attrs.evolve(found, view=shown, proofs=found.proofs + 1)
+    return (shown, None) if found.lasts else (_kept(snapshot, turn, shown), found)
+
+
+def _kept(snapshot: Snapshot, turn: Turn, shown: View) -> View:
+    """A view without what is only lent."""
+    if not turn.lent:
+        return shown
+    named = (op for op in shown.ops if op not in turn.lent)
+    view = snapshot.view.adding(*named)
+    gone = DropField("container")
+    return view if gone in shown.ops else view.leaving(gone)
+
+
+def _view_behind(snapshot: Snapshot, turn: Turn, made: Compacting) -> View:
     """How the history is shown behind a summary that is in force from now on."""
     # The summary that was ignored is another one, however much both stand for.
-    view = snapshot.showing.leaving(IgnoreBase(made.covers))
+    view = _kept(snapshot, turn, snapshot.showing).leaving(IgnoreBase(made.covers))
     # Thinking that is kept stays valid only where its turn follows a signed summary
     # directly (Anthropic docs: build-with-claude/compaction-on-demand).
     kept = made.covers < len(snapshot.history)
@@ -192,7 +234,9 @@ def learned(
             thread = thread.sent(event.copy, fire, given_up=given_up)
         case ev.ReplyConfirmed():
             elsewhere = written_elsewhere(event.reply)
-            thread = thread.confirmed(turn.copy, fire, elsewhere=elsewhere)
+            # The server keeps what it was shown, and not what was left out of that.
+            apart = elsewhere or bool(turn.lent)
+            thread = thread.confirmed(turn.copy, fire, elsewhere=apart)
             without = turn.copy is Copy.NONE and not thread.unproved
             if without and turn.tried[-1:] == (Remedy.UNTHREAD,):
                 thread = attrs.evolve(thread, refused=True)  # it was for its sake
@@ -212,10 +256,9 @@ def learned(
                 pass  # it says nothing about the conversation yet
             elif fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
                 snapshot = attrs.evolve(snapshot, refused=snapshot.refused + 1)
-            elif fault.kind is FaultKind.TRANSIENT and fault.status is not None:
-                snapshot = attrs.evolve(snapshot, failing=snapshot.failing + 1)
             elif fault.kind is FaultKind.REFUSAL:
                 thread = thread.lost(fire)  # it may hold the turn that was refused
+            snapshot = attrs.evolve(snapshot, doubts=failed(snapshot.doubts, fault))
             snapshot = told_of_length(snapshot, event.fault)
         case ev.TurnFailed() if turn.state == TurnState.COMPACTING:
             snapshot = told_of_length(snapshot, event.fault)

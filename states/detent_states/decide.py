@@ -10,6 +10,7 @@ from typing import Final, TypeAlias, final
 import attrs
 
 from detent_states.copies import without_copy
+from detent_states.doubt import RULES, doubt_of
 from detent_states.faults import (
     SUSPENDING,
     Fault,
@@ -53,13 +54,6 @@ from detent_states.view import (
 )
 from detent_states.wrapped import unwrapped
 
-SUSPECT_AFTER: Final = 4
-"""Transient faults in a row, in whatever turns, after which the conversation itself is
-suspected."""
-
-SUSPECT_AFTER_NO: Final = 2
-"""The same where the server says not to retry, and so that it will fail again."""
-
 SUMMARY_ATTEMPTS_MAX: Final = 3
 """Requests for one summary that may fail for a passing fault."""
 
@@ -82,7 +76,13 @@ class Wait:
 @final
 @attrs.frozen
 class Ask:
-    """Ask the server something small."""
+    """Wait, and ask the server something short of the same kind.
+
+    Attributes:
+        seconds: How long to wait before.
+    """
+
+    seconds: float
 
 
 @final
@@ -99,10 +99,12 @@ class Suspend:
     Attributes:
         why: What the turn waits for.
         seconds: For how long, if the server said so.
+        fault: What it turned out to be, if that is another kind of fault.
     """
 
     why: str
     seconds: float | None = None
+    fault: Fault | None = None
 
 
 @final
@@ -141,6 +143,9 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
     if turn is None or turn.fault is None or turn.abandoned:
         return GiveUp()
     fault = unwrapped(turn.fault)
+    suspected = _suspected(snapshot, turn, fault, policies, draw)
+    if suspected is not None:
+        return suspected
     if fault.kind in SUSPENDING:
         return _not_now(turn, fault, Suspend(fault.message))
     if fault.kind is FaultKind.TRANSIENT:
@@ -165,6 +170,10 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
 def _wait(
     snapshot: Snapshot, turn: Turn, fault: Fault, policies: Policies, draw: float
 ) -> Decision:
+    doubt = doubt_of(snapshot.doubts, fault)
+    if doubt is not None and doubt.hint is not None:
+        later = max(doubt.hint, fault.retry_after or 0.0)
+        fault = attrs.evolve(fault, retry_after=later)
     hint = fault.retry_after
     if hint is not None and hint > policies.retry.hint_max_seconds:
         said = f"the server asks to wait {hint:g} s"
@@ -174,48 +183,69 @@ def _wait(
         if turn.failures >= SUMMARY_ATTEMPTS_MAX:
             return _without_summary(turn, fault)
         return _not_now(turn, fault, GiveUp()) if wait is None else Wait(wait)
-    # A fault that stays while the server is well is this conversation's own. What has
-    # no status is the network's, and says nothing about what was sent. Who says not to
-    # retry says that it will stay.
-    often = SUSPECT_AFTER_NO if fault.retry_refused else SUSPECT_AFTER
-    if fault.status is not None and snapshot.failing >= often:
-        return _suspected(snapshot, turn, fault, policies, wait)
     return GiveUp() if wait is None else Wait(wait)
 
 
 def _suspected(
-    snapshot: Snapshot,
-    turn: Turn,
-    fault: Fault,
-    policies: Policies,
-    wait: float | None,
-) -> Decision:
-    """Nothing is mended because of an outage: first the server must answer somebody,
-    and still fail at this."""
-    waiting = GiveUp() if wait is None else Wait(wait)
+    snapshot: Snapshot, turn: Turn, fault: Fault, policies: Policies, draw: float
+) -> Decision | None:
+    """What is done because the conversation itself may be what fails; None for nothing.
+
+    No part is left out because of an outage: what is asked, and how often, before a part
+    is searched for stands in `doubt.RULES`. Between a failure and whatever is sent next
+    lies the wait that the server or the backoff asks for.
+    """
+    doubt = doubt_of(snapshot.doubts, fault)
+    if doubt is None or turn.compacting is not None:
+        return None
+    if (fault.retry_after or 0.0) > policies.retry.hint_max_seconds:
+        return None  # it is waited for before anything else
+    wait = policies.retry.pause(fault, turn.failures, draw)
+    found = snapshot.found
+    if found is not None and found.of(fault) and Remedy.RECALL not in turn.tried:
+        why = "it last passed so, and with everything it still fails"
+        return Choose(Remedy.RECALL, why, found.view, seconds=wait, passing=True)
+    if doubt.met < doubt.after(fault):
+        return None
     gone = _without_reference(snapshot, turn, fault)
     if gone is not None:
-        return gone
-    if turn.answered is None and fault.retry_after and wait is not None:
-        return waiting  # it said when, and nobody is to ask before
-    if turn.answered is None and len(snapshot.history):
-        return Ask()
-    if not turn.answered:
-        return waiting
-    if Remedy.PROBE not in turn.tried:
-        return Choose(Remedy.PROBE, "the server answers what is small: this once more")
-    less = _less(snapshot, policies, fault)
-    if less is not None or wait is not None:
-        # The ladder has an end of its own; waiting for less than all of it is no end.
-        return less or waiting
-    return waiting if Remedy.BISECT in turn.tried else Search()
+        return attrs.evolve(gone, seconds=wait, passing=True)
+    if fault.kind is FaultKind.REFUSAL:
+        return _searched(snapshot, turn)
+    if doubt.well is None:
+        return Ask(wait) if _asks(snapshot, turn, fault) else None
+    if not doubt.well:
+        return _kept_out(fault) if fault.status == 403 and doubt.alike else None
+    if doubt.alternations < RULES[fault.kind].alternations:
+        return Choose(Remedy.PROBE, "something shorter is answered: this once more")
+    return _searched(snapshot, turn)
 
 
-def _less(
-    snapshot: Snapshot, policies: Policies, fault: Fault
-) -> Choose | Compact | None:
-    why = f"the server is well and answers this with {fault.status}"
-    return room(snapshot, policies.compaction, why)
+def _searched(snapshot: Snapshot, turn: Turn) -> Search | None:
+    if Remedy.BISECT in turn.tried or not _has_parts(snapshot, turn):
+        return None
+    return Search()
+
+
+def _has_parts(snapshot: Snapshot, turn: Turn) -> bool:
+    """True if there is anything but the words that were just said."""
+    return len(snapshot.history) > 0 or bool(turn.calls)
+
+
+def _asks(snapshot: Snapshot, turn: Turn, fault: Fault) -> bool:
+    return _has_parts(snapshot, turn) or fault.status == 403
+
+
+def _kept_out(fault: Fault) -> Suspend | None:
+    """A 403 that is not the API's own, and not for what was sent."""
+    if fault.kind is not FaultKind.TRANSIENT:
+        return None
+    why = (
+        "a proxy or filter answers 403 in the API's place, whatever is sent: see to the"
+        f" network, the base URL and the access ({fault.message})"
+    )
+    kind = FaultKind.AUTH
+    return Suspend(why, None, attrs.evolve(fault, kind=kind, message=why))
 
 
 def _names_summary(snapshot: Snapshot, fault: Fault) -> bool:

@@ -5,6 +5,7 @@ events in order, live and after a reload alike. The union is closed; its tags on
 are an API with a version.
 """
 
+from enum import StrEnum
 from typing import TypeAlias, final
 
 import attrs
@@ -308,6 +309,8 @@ class RemedyChosen:
         why: What it is meant to mend, in words.
         view: How the history will be shown; None to leave that as it was.
         max_tokens: Another limit for the reply; None to leave that as it was.
+        passing: The view holds only as long as the trouble does: no definite refusal
+            asked for it.
     """
 
     turn: int
@@ -315,6 +318,18 @@ class RemedyChosen:
     why: str
     view: View | None = None
     max_tokens: int | None = None
+    passing: bool = added(False)
+
+
+class Question(StrEnum):
+    """What a question beside the requests is about."""
+
+    TRIAL = "trial"
+    """The conversation, shown otherwise."""
+    SMALL = "small"
+    """Something short of the same kind: is the server well?"""
+    SEARCH = "search"
+    """All trials of a search together: nothing more was sent, and no part was found."""
 
 
 @final
@@ -326,11 +341,15 @@ class Probed:
         turn: The turn for which it was asked.
         question: What was asked, in words.
         passed: Whether the server took it.
+        about: What it is about.
+        fault: What the server answered instead, where it did not.
     """
 
     turn: int
     question: str
     passed: bool
+    about: Question = added(Question.TRIAL)
+    fault: Fault | None = added(None)
 
 
 @final

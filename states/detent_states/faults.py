@@ -420,13 +420,23 @@ class RetryPolicy:
             return None
         if failures >= self.attempts_max:
             return None
+        if (fault.retry_after or 0.0) > self.hint_max_seconds:
+            return None
+        return self.pause(fault, failures, draw)
+
+    def pause(self, fault: Fault, failures: int, draw: float) -> float:
+        """Seconds to let the server rest after a failure, however often it failed.
+
+        Args:
+            fault: What just happened.
+            failures: How many failed in a row, this one included.
+            draw: A random number in [0, 1), drawn by the caller.
+        """
         # Whoever waits for ever doubles no further than a number can be doubled.
-        doubled = 2.0 ** min(failures - 1, _DOUBLED_MAX)
+        doubled = 2.0 ** min(max(failures - 1, 0), _DOUBLED_MAX)
         backoff = min(self.first_wait_seconds * doubled, self.wait_max_seconds)
         backoff *= 1 - self.jitter * draw
         hint = fault.retry_after or 0.0
-        if hint > self.hint_max_seconds:
-            return None
         # Jitter is added on top of a hint, never taken from it: the server said
         # "not before".
         return max(backoff, hint + (self.jitter * draw if hint else 0.0))

@@ -33,7 +33,7 @@ class Remedy(StrEnum):
     SQUEEZE = "squeeze"
     RENAME = "rename calls"
     STUB = "stub"
-    MAKE_ROOM = "make room"
+    RECALL = "recall"
     IGNORE_BASE = "ignore summary"
     DROP_BOUND = "drop bound thinking"
     STRIP = "strip thinking"
@@ -46,8 +46,8 @@ class Remedy(StrEnum):
 
 SAYS: Final[Mapping[Remedy, str]] = {
     Remedy.WAIT: "wait (the server's hint, else a growing backoff) and send it again",
-    Remedy.PROBE: "ask the server something small, and then this again, to tell its outage"
-    " from our fault",
+    Remedy.PROBE: "after another wait, ask the server something short of the same kind, and"
+    " then this again, in turn: only what keeps failing beside it is no outage",
     Remedy.DROP_FIELD: "leave out the optional field that is named",
     Remedy.REPLAY: "send the whole conversation again as a new server thread",
     Remedy.UNTHREAD: "send the whole conversation without a server thread",
@@ -61,11 +61,13 @@ SAYS: Final[Mapping[Remedy, str]] = {
     Remedy.SQUEEZE: "shorten the results that are about to be sent, too",
     Remedy.RENAME: "give calls that have one id names of their own",
     Remedy.STUB: "put a note in the place of the block that is named",
-    Remedy.MAKE_ROOM: "treat it as too long, and climb that ladder",
+    Remedy.RECALL: "show it as it last passed in the same trouble",
     Remedy.IGNORE_BASE: "show again what the refused summary stood for",
     Remedy.DROP_BOUND: "let the server drop the thinking that it cannot place",
     Remedy.STRIP: "leave out the thinking of the turns that are done",
-    Remedy.BISECT: "the second time: find the part that is refused, by trials without effect",
+    Remedy.BISECT: "find the part that is refused, by trials without effect, and leave it out;"
+    " until a definite refusal or many failures have proved it, the next request shows"
+    " everything again first",
     Remedy.RAISE: "ask once more with a higher limit for the reply",
     Remedy.CLOSE: "leave out the server tool that was never finished",
     Remedy.SKIP: "do without the summary that failed",
@@ -89,13 +91,17 @@ WITHOUT_COPY: Final = (Remedy.REPLAY, Remedy.UNTHREAD)
 """What is done first about any definite refusal of a request that continues a thread:
 it may be for the sake of what the server holds."""
 
+WORLD: Final = (Remedy.SUSPEND, Remedy.RECALL, Remedy.PROBE, Remedy.BISECT)
+"""The ladder of what waits for the world. The second time in a row it is asked whether
+something short is answered; only then can a part of the conversation be to blame."""
+
 LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
     FaultKind.TRANSIENT: (
         Remedy.WAIT,
+        Remedy.RECALL,
         Remedy.REPLAY,
         Remedy.DROP_FIELD,
         Remedy.PROBE,
-        Remedy.MAKE_ROOM,
         Remedy.BISECT,
     ),
     FaultKind.OPTIONAL_FIELD: (*WITHOUT_COPY, Remedy.DROP_FIELD),
@@ -127,10 +133,10 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
     ),
     FaultKind.COMPACTION: (Remedy.IGNORE_BASE, Remedy.SKIP, Remedy.TELL),
     FaultKind.CUT_OFF: (Remedy.RAISE,),
-    FaultKind.AUTH: (Remedy.SUSPEND,),
-    FaultKind.BILLING: (Remedy.SUSPEND,),
-    FaultKind.MODEL_GONE: (Remedy.SUSPEND,),
-    FaultKind.REFUSAL: (),
+    FaultKind.AUTH: WORLD,
+    FaultKind.BILLING: WORLD,
+    FaultKind.MODEL_GONE: WORLD,
+    FaultKind.REFUSAL: (Remedy.RECALL, Remedy.BISECT),
     FaultKind.TOOL: (),
     FaultKind.LOCAL: (),
     FaultKind.BUDGET: (),
@@ -143,7 +149,8 @@ A rung that has nothing to work on is passed over: without a server thread there
 nothing to replay, without a summary none to ignore."""
 
 AFTERWARDS: Final[Mapping[FaultKind, str]] = {
-    FaultKind.TRANSIENT: "retry() later, or send() something else",
+    FaultKind.TRANSIENT: "retry() later, or send() something else; nothing is left out for"
+    " an outage",
     FaultKind.OPTIONAL_FIELD: "change the setting that is named, then retry()",
     FaultKind.THREAD: "retry()",
     FaultKind.TOO_LONG: "send() something shorter, or rewind()",
@@ -155,7 +162,8 @@ AFTERWARDS: Final[Mapping[FaultKind, str]] = {
     FaultKind.AUTH: "configure(client=...) with good credentials, then retry()",
     FaultKind.BILLING: "restore the credit or raise the limit, then retry()",
     FaultKind.MODEL_GONE: "configure(model=...) with a successor, then retry()",
-    FaultKind.REFUSAL: "send() it in other words",
+    FaultKind.REFUSAL: "send() it in other words; where an earlier part is declined, the"
+    " second refusal in a row has it found and left out, and rewind() goes back before it",
     FaultKind.TOOL: "do what the tool says, then retry() or send()",
     FaultKind.LOCAL: "send() what the API can take",
     FaultKind.BUDGET: "retry() grants as much again",

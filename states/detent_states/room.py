@@ -95,12 +95,16 @@ class Choose:
         why: What it is meant to mend.
         view: How the history is shown; None for as before.
         max_tokens: Another limit for the reply; None for as before.
+        seconds: How long to wait before.
+        passing: The view holds only as long as the trouble does.
     """
 
     remedy: Remedy
     why: str
     view: View | None = None
     max_tokens: int | None = None
+    seconds: float = 0.0
+    passing: bool = False
 
 
 @final

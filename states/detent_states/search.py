@@ -30,6 +30,7 @@ from detent_states.view import (
 class Phase(StrEnum):
     """What the next trial is to find out."""
 
+    WORDS = "its new words alone"
     ALONE = "without its past"
     OPEN = "with the open turn as a record"
     GONE = "without the open turn"
@@ -61,6 +62,8 @@ class Bisection:
         low: What is hidden up to this cut is still refused.
         high: What is hidden up to this cut passes.
         found: The view that passed and leaves out the least so far.
+        words: What was just said is asked alone, before anything else.
+        alone: Whether that passed; None if it was not asked, or is all there is.
     """
 
     snapshot: Snapshot
@@ -69,17 +72,30 @@ class Bisection:
     low: int = 0
     high: int = 0
     found: View | None = None
+    words: bool = False
+    alone: bool | None = None
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> "Bisection":
-        """A search that has not begun."""
+    def of(cls, snapshot: Snapshot, *, words: bool = False) -> "Bisection":
+        """A search that has not begun.
+
+        Args:
+            snapshot: The conversation.
+            words: Begin with what was just said, alone: if that is refused, it is what
+                is to blame, and nothing else is tried.
+        """
         start, end = snapshot.covered, boundary(snapshot)
         cuts = tuple(
             size
             for size in range(start, end + 1)
             if size in (start, end) or cuttable(snapshot.history, size)
         )
-        return cls(snapshot, cuts, low=0, high=len(cuts) - 1)
+        turn = snapshot.turn
+        beside = snapshot.covered > 0 or (turn is not None and bool(turn.calls))
+        first = Phase.ALONE
+        if words and beside and turn is not None and turn.content:
+            first = Phase.WORDS
+        return cls(snapshot, cuts, first, low=0, high=len(cuts) - 1, words=words)
 
     @property
     def trial(self) -> View | None:
@@ -91,7 +107,7 @@ class Bisection:
                 return self._without(0, self.high)
             case Phase.OPEN:
                 return self._recorded()
-            case Phase.GONE | Phase.BARE | Phase.LEAST:
+            case Phase.WORDS | Phase.GONE | Phase.BARE | Phase.LEAST:
                 return self._unsaid()
             case Phase.SHOWN | Phase.PAST:
                 return self._with_its_past()
@@ -102,6 +118,11 @@ class Bisection:
             case Phase.OVER:
                 return None
 
+    @property
+    def blames_words(self) -> bool:
+        """True if what was just said was refused alone."""
+        return self.phase is Phase.OVER and self.words and self.alone is False
+
     def told(self, passed: bool) -> "Bisection":
         """The search, once the trial was answered."""
         match self.phase:
@@ -109,6 +130,9 @@ class Bisection:
                 # An outage that ended in the middle of a search proves nothing.
                 found = None if passed else self.found
                 return attrs.evolve(self, phase=Phase.OVER, found=found)
+            case Phase.WORDS:
+                then = Phase.ALONE if passed else Phase.OVER
+                return attrs.evolve(self, phase=then, alone=passed)
             case Phase.ALONE if passed and self.high > 0:
                 return self._narrowed(0, self.high, self.trial)
             case Phase.ALONE if passed:
@@ -139,7 +163,8 @@ class Bisection:
         assert self.trial is not None, "it was just made"
         known = self.trial.ops
         ops = [op for op in view.ops if op not in known]
-        return Bisection.of(under(self.snapshot, self.snapshot.showing.adding(*ops)))
+        shown = under(self.snapshot, self.snapshot.showing.adding(*ops))
+        return Bisection.of(shown, words=self.words)
 
     def _at(self, phase: Phase) -> "Bisection":
         return attrs.evolve(self, phase=phase)
@@ -179,7 +204,7 @@ class Bisection:
         size, start, until = len(self.snapshot.history), self.cuts[0], self.cuts[-1]
         ops: list[Op] = []
         if self.phase is not Phase.GONE:
-            ops.append(IgnoreBase(self.snapshot.covered))
+            ops += [IgnoreBase(start)] if start else []
             start = 0
         if self.phase is not Phase.BARE:
             # Of the open turn nothing is told: not its calls, and not what they gave.

@@ -7,6 +7,7 @@ from typing import final
 import attrs
 
 from detent_states.call import CallState, Closing
+from detent_states.doubt import Doubt, Found
 from detent_states.encoding import encode
 from detent_states.faults import Fault
 from detent_states.history import Base, History, Method
@@ -17,7 +18,7 @@ from detent_states.reply import Spent, ToolUse, Usage
 from detent_states.request import Copy
 from detent_states.shown import base_in_force
 from detent_states.thread import Thread
-from detent_states.view import EMPTY, View
+from detent_states.view import EMPTY, Op, View
 
 
 @final
@@ -143,7 +144,7 @@ class Turn:
         compactions: Summaries asked for so far.
         probes: Questions put to the server beside the requests.
         ready: A remedy was chosen and waits for the retry.
-        answered: How the last question to the server was answered.
+        lent: The operations of the trial that hold only as long as the trouble does.
         unknown: Attempts that may have been answered where nobody saw it.
         suspended: What it waits for, if it waits for the world.
         usage: What this turn cost.
@@ -175,7 +176,7 @@ class Turn:
     compactions: int = 0
     probes: int = 0
     ready: bool = False
-    answered: bool | None = None
+    lent: tuple[Op, ...] = ()
     unknown: int = 0
     suspended: Suspension | None = None
     usage: Usage = attrs.field(factory=Usage)
@@ -274,7 +275,9 @@ class Snapshot:
         density: At least how many tokens a byte is, as a refused length has shown.
         futile: Summaries in a row that failed.
         refused: Requests in a row that were refused for nothing we know.
-        failing: Requests in a row that the server failed at, as a status said.
+        doubts: What speaks for it that failures are the conversation's own.
+        found: How it was shown when it last passed, where no definite refusal asked for
+            that: the next request is sent without it first.
         lost: Replies that were paid for and are no part of the history.
         pins: The texts that go along with every summary, by name.
         paid: What the last confirmed request was made from.
@@ -298,7 +301,8 @@ class Snapshot:
     density: float = 0.0
     futile: int = 0
     refused: int = 0
-    failing: int = 0
+    doubts: tuple[Doubt, ...] = ()
+    found: Found | None = None
     lost: Lost = attrs.field(factory=Lost)
     pins: tuple[tuple[str, str], ...] = ()
     paid: Paid | None = None

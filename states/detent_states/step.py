@@ -11,6 +11,7 @@ from typing import Any, assert_never, final
 import attrs
 
 from detent_states import events as ev
+from detent_states.beside import noted_beside
 from detent_states.call import CallState
 from detent_states.calls import moved_calls
 from detent_states.closing import ended
@@ -24,7 +25,8 @@ from detent_states.commands import (
     SendRequest,
 )
 from detent_states.commit import commit, learned
-from detent_states.errors import CoreBugError, IllegalEventError
+from detent_states.doubt import Found
+from detent_states.errors import IllegalEventError
 from detent_states.events import Event
 from detent_states.machine import Effect, Table
 from detent_states.profile import Profile, Purpose
@@ -33,7 +35,6 @@ from detent_states.snapshot import (
     Compacting,
     Move,
     Snapshot,
-    Suspension,
     Turn,
     cuttable,
     owes,
@@ -42,6 +43,7 @@ from detent_states.snapshot import (
 from detent_states.steering import still_waiting, with_said
 from detent_states.thread import Fire
 from detent_states.turn import TURN, TurnState
+from detent_states.turns import changed, current, turn_of
 from detent_states.view import DropBeta, DropField, Op, View
 
 
@@ -179,8 +181,8 @@ def _apply(
     snapshot: Snapshot, event: Event, fire: Fire
 ) -> tuple[Snapshot, Move | None]:
     if isinstance(event, ev.CallEvent):
-        calls = moved_calls(_current(snapshot, event), event, fire)
-        return _changed(snapshot, calls=calls), None
+        calls = moved_calls(current(snapshot, event), event, fire)
+        return changed(snapshot, calls=calls), None
     match event:
         case ev.ConversationOpened():
             raise IllegalEventError("conversation", "open", "open", ("any but open",))
@@ -197,12 +199,12 @@ def _apply(
         case ev.Steered():
             return _steered(snapshot, event), None
         case ev.RemedyChosen() | ev.Probed() | ev.TurnSuspended() | ev.Pinned():
-            return _noted_beside(snapshot, event), None
+            return noted_beside(snapshot, event), None
         case ev.RetryScheduled():
-            return _changed(snapshot, due=event.due), None
+            return changed(snapshot, due=event.due), None
         case ev.RetryCancelled():
-            fault = event.fault or _turn(snapshot).fault
-            return _changed(snapshot, due=None, ready=False, fault=fault), None
+            fault = event.fault or turn_of(snapshot).fault
+            return changed(snapshot, due=None, ready=False, fault=fault), None
         case _:
             return _move(snapshot, event, fire)
 
@@ -235,40 +237,9 @@ def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:
         window=None,
         capped=None,
         summed=False,
+        doubts=(),
+        found=None,
     )
-
-
-def _noted_beside(
-    snapshot: Snapshot,
-    event: ev.RemedyChosen | ev.Probed | ev.TurnSuspended | ev.Pinned,
-) -> Snapshot:
-    """What is remembered without anything moving."""
-    if isinstance(event, ev.Pinned):
-        kept = tuple((n, text) for n, text in snapshot.pins if n != event.name)
-        new = () if event.text is None else ((event.name, event.text),)
-        return attrs.evolve(snapshot, pins=kept + new)
-    turn = _current(snapshot, event)
-    if turn.state not in (TurnState.PENDING, TurnState.FAILED) or turn.abandoned:
-        raise IllegalEventError(
-            TURN.name, turn.state, type(event).__name__, TURN.legal(turn.state)
-        )
-    match event:
-        case ev.RemedyChosen():
-            return _changed(
-                snapshot,
-                tried=(*turn.tried, event.remedy),
-                remedies=(*turn.remedies, event.remedy),
-                trial=turn.trial if event.view is None else event.view,
-                max_tokens=event.max_tokens or turn.max_tokens,
-                ready=turn.state == TurnState.FAILED,
-            )
-        case ev.Probed():
-            probes = turn.probes + 1
-            return _changed(snapshot, probes=probes, answered=event.passed)
-        case ev.TurnSuspended():
-            return _changed(snapshot, suspended=Suspension(event.why, event.until))
-        case _:
-            assert_never(event)
 
 
 _TRIGGERS: dict[type, str] = {
@@ -285,7 +256,7 @@ _TRIGGERS: dict[type, str] = {
 
 def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move | None]:
     """Execute the row that the event pulls: the only place where a turn moves."""
-    turn = _current(snapshot, event)
+    turn = current(snapshot, event)
     trigger = _TRIGGERS[type(event)]
     row = fire(TURN, turn.state, trigger, snapshot, event)
     move = Move(trigger, row.source, row.target)
@@ -303,7 +274,7 @@ def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move 
         case _:
             assert_never(row.effect)
     path = (*turn.path, move)
-    return _changed(snapshot, state=row.target, path=path, **changes), move
+    return changed(snapshot, state=row.target, path=path, **changes), move
 
 
 def _steered(snapshot: Snapshot, event: ev.Steered) -> Snapshot:
@@ -354,12 +325,12 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 **with_said(turn, said),
                 "due": None,
                 "ready": False,
-                "answered": None,
                 "credited": turn.usage,
                 "failures": 0,
                 "granted": turn.attempt + turn.probes,
                 "tried": (),
                 "trial": None,
+                "lent": (),
                 "max_tokens": None,
                 "compacting": None,
                 "suspended": None,
@@ -397,14 +368,21 @@ def _open(snapshot: Snapshot, event: ev.TurnOpened) -> Snapshot:
 
 
 def _abandon(snapshot: Snapshot, event: ev.TurnAbandoned) -> Snapshot:
-    turn = _current(snapshot, event)
+    turn = current(snapshot, event)
     if turn.state != TurnState.FAILED:
         raise IllegalEventError(
             "conversation", turn.state, "abandon", TURN.legal(turn.state)
         )
     left = attrs.evolve(snapshot, said=snapshot.said[turn.taken :])
-    return _changed(
-        left, content=b"", taken=0, abandoned=True, due=None, ready=False, trial=None
+    return changed(
+        left,
+        content=b"",
+        taken=0,
+        abandoned=True,
+        due=None,
+        ready=False,
+        trial=None,
+        lent=(),
     )
 
 
@@ -434,11 +412,12 @@ def _rewind(snapshot: Snapshot, event: ev.Rewound, fire: Fire) -> Snapshot:
         history=history,
         bases=bases,
         view=snapshot.view.until(size),
+        found=_until(snapshot.found, size),
         thread=snapshot.thread.lost(fire),
     )
     if snapshot.turn is None:
         return after
-    return _changed(
+    return changed(
         after,
         calls=kept,
         content=b"",
@@ -447,30 +426,13 @@ def _rewind(snapshot: Snapshot, event: ev.Rewound, fire: Fire) -> Snapshot:
         due=None,
         ready=False,
         trial=None,
+        lent=(),
     )
+
+
+def _until(found: Found | None, size: int) -> Found | None:
+    return found and attrs.evolve(found, view=found.view.until(size))
 
 
 def _turn_calls(snapshot: Snapshot) -> tuple[Call, ...]:
     return () if snapshot.turn is None else snapshot.turn.calls
-
-
-def _turn(snapshot: Snapshot) -> Turn:
-    if snapshot.turn is None:
-        raise CoreBugError("a turn was changed before the first was opened")
-    return snapshot.turn
-
-
-def _current(snapshot: Snapshot, event: Event) -> Turn:
-    """The current turn, if the event belongs to it."""
-    turn = snapshot.turn
-    number = getattr(event, "turn", None)
-    if turn is None or number != turn.number:
-        where = "no turn" if turn is None else f"turn {turn.number} {turn.state}"
-        raise IllegalEventError(
-            "conversation", where, f"{type(event).__name__} of turn {number}", ()
-        )
-    return turn
-
-
-def _changed(snapshot: Snapshot, **changes: Any) -> Snapshot:  # fields of Turn
-    return attrs.evolve(snapshot, turn=attrs.evolve(_turn(snapshot), **changes))

@@ -123,7 +123,8 @@ class Thread:
         Args:
             copy: What the request had to do with it.
             fire: How a row is executed.
-            elsewhere: The reply was written by another model, which keeps no copy.
+            elsewhere: The copy is none of the whole conversation: another model, which
+                keeps none, wrote the reply, or a part is left out for a while.
         """
         if copy is Copy.NONE:
             return self.lost(fire)  # the server has not heard of this exchange

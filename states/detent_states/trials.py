@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from detent_states.decide import Policies, decide
+from detent_states.doubt import suspicious
 from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.profile import Cache
 from detent_states.remedy import ROOM, Remedy
@@ -56,21 +57,27 @@ def aside(snapshot: Snapshot, fault: Fault, policies: Policies) -> View | None:
 
 def verdict(searched: Fault, answer: Fault | None) -> bool | None:
     """What the answer to a trial shows: True if it passes, False for a definite no to
-    the body, or for the very status that is searched for; None for nothing."""
+    the body, or for a failure of the very sort that is searched for; None for nothing.
+
+    A model that declines has read it: that passes, unless this is what is searched for.
+    """
     if answer is None:
         return True
     if answer.kind in DEFINITE:
         return False
-    alike = searched.kind is answer.kind is FaultKind.TRANSIENT
-    stays = alike and answer.status is not None and answer.status == searched.status
-    return False if stays else None
+    alike = (answer.kind, answer.status) == (searched.kind, searched.status)
+    if alike and suspicious(answer):
+        return False
+    return True if answer.kind is FaultKind.REFUSAL else None
 
 
 def anew(snapshot: Snapshot, policies: Policies) -> Snapshot:
     """A conversation as a turn shows it that has tried nothing yet, but for what the
     server named: what was left out and did not help is no part of what is found."""
     named = (op for op in snapshot.showing.ops if isinstance(op, _NAMED))
-    fresh = under(snapshot, snapshot.view.adding(*named))
+    found = snapshot.found
+    in_force = snapshot.view if found is None else found.view
+    fresh = under(snapshot, in_force.adding(*named))
     for _ in ROOM:
         made = prepare(fresh, policies.compaction)
         if not isinstance(made, Choose) or made.view is None:

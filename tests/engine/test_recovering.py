@@ -1,11 +1,14 @@
 """What follows a failure: waiting, searching, suspending, and what each may cost."""
 
+import json
 from typing import Any
 
 import pytest
 from tests.engine.lab import Lab, lab
 
 from detent import (
+    CompactionPlan,
+    CompactionPolicy,
     Conversation,
     FaultKind,
     Limits,
@@ -18,8 +21,10 @@ from detent import (
     Suspended,
     TrialMade,
     TurnState,
+    Waiting,
 )
 from detent.simulator import Scripted, Simulator, call, reply, text
+from detent_states.doubt import ALTERNATIONS, LASTING
 from detent_states.view import Hide, View
 
 __all__ = ["lab"]
@@ -267,8 +272,9 @@ async def test_a_fault_that_stays_while_the_server_is_well_is_the_conversations_
         await confirmed(chat, "1")
         turn = await chat.send("2")
         assert turn.state is TurnState.CONFIRMED
-        assert turn.trials == 1
-        assert set(turn.remedies) & {Remedy.COMPACT, Remedy.TELL, Remedy.HIDE}
+        assert turn.remedies == (*[Remedy.PROBE] * (ALTERNATIONS - 1), Remedy.BISECT)
+        assert chat.snapshot.view == View(), "it is only lent"
+        assert chat.snapshot.found is not None
 
 
 async def test_configure_refuses_what_open_would(lab: Lab) -> None:
@@ -367,6 +373,122 @@ async def test_what_passes_while_the_server_is_asked_is_no_reason_to_mend(
         assert turn.remedies == (Remedy.PROBE,)
         assert chat.snapshot.view == View()
         assert not chat.snapshot.bases
+
+
+# What is left out only as long as the trouble lasts.
+
+
+async def troubled(chat: Conversation, *, turns: int = 3) -> None:
+    """A conversation whose turn "number 1" the server fails at from then on."""
+    await confirmed(chat, *(f"number {n}" for n in range(turns)))
+
+
+def always(fault: str, word: str = "number 1") -> str:
+    """A service that fails so at a word, from the fourth request on."""
+    return f'{fault} @4+ body="{word}" forever'
+
+
+async def test_everything_is_shown_again_first_until_it_is_proved(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Three.", *MORE, *MORE, faults=always("529"))
+    async with lab.open() as chat:
+        await troubled(chat)
+        await confirmed(chat, "And now?")
+        found = chat.snapshot.found
+        assert found is not None
+        turns = 0
+        while chat.snapshot.found is not None:
+            before = len(lab.bodies)
+            turn = await chat.send("And on?")
+            assert turn.state is TurnState.CONFIRMED
+            assert turn.remedies == (Remedy.RECALL,)
+            whole, under = (json.dumps(body) for body in lab.bodies[before:])
+            assert "number 1" in whole
+            assert "number 1" not in under
+            turns += 1
+        assert turns == LASTING - found.proofs
+        assert chat.snapshot.view == found.view, "now it lasts"
+        assert (await chat.send("And on?")).requests == 1
+
+
+async def test_what_was_left_out_comes_back_with_the_first_request_that_passes(
+    lab: Lab,
+) -> None:
+    lab.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
+    async with lab.open() as chat:
+        await troubled(chat)
+        await confirmed(chat, "And now?")
+        assert chat.snapshot.found is not None
+    lab.simulator = Simulator(Scripted(["Calm."] * 2), clock=lab.clock.now)
+    async with lab.open() as chat:
+        assert chat.snapshot.found is not None, "a reload says the same"
+        turn = await chat.send("Is it over?")
+        assert (turn.requests, turn.remedies) == (1, ())
+        assert chat.snapshot.found is None
+        assert b"number 1" in lab.simulator.log[-1].raw
+
+
+async def test_between_a_failure_and_what_is_sent_next_lies_a_wait(lab: Lab) -> None:
+    lab.script("One.", "Two.", "Three.", *MORE, faults=always("529 retry-after=2"))
+    async with lab.open() as chat:
+        await troubled(chat)
+        sent = len(lab.simulator.log)
+        told = [h async for h in chat.stream("And now?") if isinstance(h, Waiting)]
+        failed = [e.status for e in lab.simulator.log[sent:]].count(529)
+        assert len(lab.clock.slept) == len(told) == failed
+        assert min(lab.clock.slept) >= 2, "and as long as the server asks for"
+
+
+@pytest.mark.parametrize("auto", [True, False])
+async def test_no_summary_is_asked_for_because_of_an_outage(
+    lab: Lab, auto: bool
+) -> None:
+    """Neither where the caller wants none, nor where a hook would say no, nor else."""
+    plans: list[CompactionPlan] = []
+
+    def never(plan: CompactionPlan) -> bool:
+        plans.append(plan)
+        return False
+
+    lab.script("One.", "Two.", "Three.", *MORE, faults="529 @4+")
+    policy = CompactionPolicy(auto=auto)
+    async with lab.open(compaction=policy, before_compaction=never) as chat:
+        await troubled(chat)
+        for number in range(4):
+            turn = await chat.send(f"outage {number}")
+            assert turn.state is TurnState.FAILED
+            assert set(turn.remedies) <= {Remedy.PROBE}
+        assert chat.snapshot.view == View()
+        assert chat.snapshot.found is None
+    assert plans == []
+
+
+async def test_what_was_found_is_remembered_though_its_turn_failed(lab: Lab) -> None:
+    faults = always("529") + ', 500 @22-29 body="left out here"'
+    lab.script("One.", "Two.", "Three.", *MORE, faults=faults)
+    async with lab.open() as chat:
+        await troubled(chat)
+        turn = await chat.send("And now?")
+        assert turn.state is TurnState.FAILED, "the server has a bad moment, too"
+        assert Remedy.BISECT in turn.remedies
+        again = await chat.retry()
+        assert again.state is TurnState.CONFIRMED
+        assert Remedy.RECALL in again.remedies
+        assert again.remedies.count(Remedy.BISECT) == 1
+
+
+async def test_a_search_that_its_budget_cuts_short_goes_on_in_the_next_turn(
+    lab: Lab,
+) -> None:
+    lab.script(*MORE, *MORE, faults=always("529").replace("@4+", "@13+"))
+    limits = Limits(requests_per_turn_max=12)
+    async with lab.open(limits=limits, retry=RetryPolicy(attempts_max=20)) as chat:
+        await troubled(chat, turns=12)
+        states: list[TurnState] = []
+        while TurnState.CONFIRMED not in states:
+            turn = await chat.send("And now?")
+            assert turn.requests + turn.trials <= 12
+            states.append(turn.state)
+        assert 1 < len(states) <= 4
 
 
 # Two reasons at once.

@@ -13,7 +13,13 @@ import attrs
 
 HERE = Path(__file__).parent
 HARNESS = frozenset(
-    {"test_course.py", "test_classes.py", "test_fuzz.py", "test_fuzz_planted.py"}
+    {
+        "test_course.py",
+        "test_classes.py",
+        "test_fuzz.py",
+        "test_fuzz_planted.py",
+        "test_outages.py",
+    }
 )
 """Tests of the gauntlet itself; they are no class."""
 

@@ -41,7 +41,6 @@ def waits(turn: Turn) -> None:
 REFUSALS = {
     "a key": "401",
     "a right": "403",
-    "a page of a gateway": "html 403",
     "a page that wants a login": "html 401",
     "a proxy": "407",
     "in a stream": "error authentication_error after 2",
@@ -70,6 +69,24 @@ async def test_the_same_turn_goes_on_once_it_has_new_credentials(
         await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
+async def test_a_page_of_a_gateway_is_no_word_about_credentials_until_all_is_refused(
+    course: Course,
+) -> None:
+    """A 403 that is not the API's: only where something short meets it, too, it is access."""
+    course.script("One.", "Done.", faults="html 403 @2-8")
+    async with course.open() as chat:
+        await chat.send("Hello")
+        turn = await chat.send("Go")
+        waits(turn)
+        assert turn.fault is not None
+        assert "a proxy or filter answers 403" in turn.fault.message
+        assert (turn.requests, turn.trials) == (2, 1)
+        for _ in range(2):  # whoever asks again asks both again
+            waits(await chat.retry())
+        assert (await chat.retry()).text == "Done."
+        await course.finish(chat, ended=CONFIRMED, effects={}, budget=9)
+
+
 def rotates(course: Course) -> Tool:
     """A tool in whose time the key is replaced by another."""
 
@@ -92,8 +109,8 @@ async def test_a_key_that_is_revoked_in_a_turn_is_replaced_and_the_turn_goes_on(
     tools = [*course.tools(), rotates(course)]
     async with course.open(client=client(course, "old"), tools=tools) as chat:
         waits(await chat.send("Go"))
-        for _ in range(3):  # whoever is impatient costs a request and nothing else
-            waits(await chat.retry())
+        for _ in range(3):  # whoever is impatient costs a request, and one that asks
+            waits(await chat.retry())  # whether it is the credentials, and nothing else
         held = chat.history.wires()
         await chat.configure(client=client(course, "new"))
         turn = await chat.retry()
@@ -101,7 +118,7 @@ async def test_a_key_that_is_revoked_in_a_turn_is_replaced_and_the_turn_goes_on(
         assert chat.history.wires()[: len(held)] == held
         course.simulator.change(keys={"new", "test"})  # that of the next process
         ran = {"rotate a": 1, "act b": 1}
-        await course.finish(chat, ended=CONFIRMED, effects=ran, budget=7)
+        await course.finish(chat, ended=CONFIRMED, effects=ran, budget=10)
 
 
 async def test_the_next_process_goes_on_with_its_own_credentials(

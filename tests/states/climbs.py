@@ -79,6 +79,9 @@ class Climb:
     ) -> None:
         self.talk = talk
         self.before = talk.snapshot
+        self.alternations = max(
+            (doubt.alternations for doubt in talk.snapshot.doubts), default=0
+        )
         self.service = service
         self.policies = policies or Policies()
         self.budget = Budget()
@@ -86,6 +89,7 @@ class Climb:
         self.sent: list[Sent] = []
         self.refused: dict[Sent, Fault] = {}
         self.again: list[Decision] = []
+        self.waited: list[float] = []
         self.without: frozenset[Remedy] = frozenset()
         self.decides: Callable[[], Decision] = self._decided
 
@@ -282,29 +286,39 @@ class Climb:
         self.decisions.append(decision)
         match decision:
             case Wait():
-                number, failures = turn.number, turn.failures
-                self.do(ev.RetryScheduled(number, failures, decision.seconds, 1.0))
-                self.do(ev.TurnRetried(number, asked=False))
+                self._waits(decision.seconds)
+                self.do(ev.TurnRetried(turn.number, asked=False))
                 return True
             case Choose():
+                if decision.seconds:
+                    self._waits(decision.seconds)
                 self._go_on(decision)
                 return True
             case Compact():
                 self._compact(decision)
                 return True
             case Ask():
-                small = Sent("small", b"small", ())
-                passed = self._asks(small) is None
-                self.do(ev.Probed(turn.number, "a small request", passed))
+                self._waits(decision.seconds)
+                fault = self._asks(Sent("small", b"small", ()))
+                about = ev.Question.SMALL
+                asked = ev.Probed(turn.number, "small", fault is None, about, fault)
+                self.do(asked)
                 return True
             case Search():
                 return self._search(turn)
             case Suspend():
+                if decision.fault is not None:
+                    self.do(ev.RetryCancelled(turn.number, decision.fault))
                 if turn.suspended is None:
                     self.do(ev.TurnSuspended(turn.number, decision.why, None))
                 return self._rest(turn)
             case GiveUp():
                 return self._rest(turn)
+
+    def _waits(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        turn = self.turn
+        self.do(ev.RetryScheduled(turn.number, turn.failures, seconds, 1.0))
 
     def _decided(self) -> Decision:
         made = decide(self.snapshot, self.policies, 0.5)
@@ -339,9 +353,10 @@ class Climb:
         assert turn.fault is not None
         if Remedy.BISECT in turn.tried:
             return self._rest(turn)  # nothing was counted
-        if turn.fault.kind is FaultKind.TRANSIENT:
+        passing = turn.fault.kind not in DEFINITE
+        if passing:
             snapshot = anew(snapshot, self.policies)
-        search = Bisection.of(snapshot)
+        search = Bisection.of(snapshot, words=passing)
         while (view := search.trial) is not None:
             if self.budget.spent(self.turn, 0.0) is not None:
                 return self._rest(self.turn)
@@ -354,9 +369,16 @@ class Climb:
             self.do(ev.Probed(turn.number, f"{search.phase}", passed is True))
             search = search.beside(other) if other else search.told(passed is True)
         if search.found is not None:
-            self._go_on(Choose(Remedy.BISECT, "as trials have shown", search.found))
+            said = "as trials have shown"
+            made = Choose(Remedy.BISECT, said, search.found, passing=passing)
+            self._go_on(made)
             return True
-        return self._otherwise(search.snapshot, turn.fault)
+        if not search.blames_words and self._otherwise(search.snapshot, turn.fault):
+            return True
+        if passing:
+            about = ev.Question.SEARCH
+            self.do(ev.Probed(turn.number, "all trials", False, about))
+        return self._rest(self.turn)
 
     def _otherwise(self, snapshot: Snapshot, fault: Fault) -> bool:
         for left in otherwise(snapshot, fault):
@@ -364,9 +386,9 @@ class Climb:
                 continue
             if self._tries(snapshot, fault, snapshot.showing) is not False:
                 break
-            self._go_on(left)
+            self._go_on(attrs.evolve(left, passing=fault.kind not in DEFINITE))
             return True
-        return self._rest(self.turn)
+        return False
 
     def _tries(self, snapshot: Snapshot, fault: Fault, view: View) -> bool | None:
         passed = verdict(fault, self._trial(under(snapshot, view)))

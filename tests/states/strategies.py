@@ -130,7 +130,11 @@ def legal_events(
             yield ev.TurnAbandoned(n)
             yield from _summaries(snapshot, n, attempt)
             yield ev.RemedyChosen(n, Remedy.HIDE, "no room", _view(snapshot), 99)
-            yield ev.Probed(n, "a small request", passed=True)
+            view = _view(snapshot)
+            yield ev.RemedyChosen(n, Remedy.BISECT, "found", view, passing=True)
+            yield ev.Probed(n, "a small request", True, ev.Question.SMALL)
+            yield ev.Probed(n, "all trials", False, ev.Question.SEARCH)
+            yield ev.Probed(n, "a trial", passed=False)
             yield ev.TurnSuspended(n, "credit", 3.0)
         case _:
             yield ev.TurnContinued(n)

@@ -160,7 +160,12 @@ class Talk:
         """A remedy is chosen."""
         self.do(
             ev.RemedyChosen(
-                self.turn.number, made.remedy, made.why, made.view, made.max_tokens
+                self.turn.number,
+                made.remedy,
+                made.why,
+                made.view,
+                made.max_tokens,
+                made.passing,
             )
         )
 

@@ -14,7 +14,16 @@ from tests.states.strategies import FAULTS as PLAIN
 from tests.states.talks import ENDS, PARTS, Talk, plain, talk_of, talks, with_turn
 from tests.states.wordings import MODES, PLANS, WORDINGS, in_a_thread, refusing, said
 
-from detent_states.decide import GiveUp, Policies, Search, Suspend, Wait, decide
+from detent_states.decide import (
+    Decision,
+    GiveUp,
+    Policies,
+    Search,
+    Suspend,
+    Wait,
+    decide,
+)
+from detent_states.doubt import ALTERNATIONS, RULES, Doubt, suspicious
 from detent_states.faults import SUSPENDING, Fault, FaultKind
 from detent_states.history import Method
 from detent_states.remedy import LADDERS, ROOM, Remedy
@@ -98,7 +107,9 @@ def ends(
 ) -> Climb:
     """A climb from there, which has an end and repeats nothing."""
     many, view = len(given_), view_of(talk.snapshot, given_)
-    talk.snapshot = attrs.evolve(talk.snapshot, view=view, refused=many, failing=many)
+    doubt = Doubt(fault.kind, fault.status, many, many)
+    doubts = (doubt,) if suspicious(fault) else ()
+    talk.snapshot = attrs.evolve(talk.snapshot, view=view, refused=many, doubts=doubts)
     if threaded:
         talk = in_a_thread(talk)
     climb = Climb(talk, refusing(fault, mode)).run()
@@ -113,8 +124,8 @@ def test_a_summary_made_in_the_place_of_an_ignored_one_is_in_force() -> None:
     """Else it makes no room, and is asked for until no more may be."""
     plan = [(1, 7326), (7, 10), (2, 27755), (2, 1615)]
     given_ = [(3019, 284, 222, 1397, 0), (1157, 293, 0, 863, 2262)]
-    busy = Fault(K.TRANSIENT, "busy", status=529)
-    climb = ends(talk_of(plan, (1, 7621)), given_, busy, "summaries")
+    full = said(K.TOO_LONG, "prompt is too long: 213462 tokens > 200000 maximum")
+    climb = ends(talk_of(plan, (1, 7621)), given_, full, "summaries")
 
     asked = [one for one in climb.sent if one.what in ("summary", "told")]
     assert len(asked) == climb.turn.compactions == 1
@@ -187,7 +198,7 @@ def test_the_check_sees_a_ladder_without_an_end() -> None:
 
 def test_what_no_server_answered_is_only_waited_out() -> None:
     for fault in WORDINGS:
-        if fault.kind is not K.TRANSIENT or fault.status is not None:
+        if fault.kind is not K.TRANSIENT or suspicious(fault):
             continue
         for _, climb in climbed(fault):
             kinds = {type(one) for one in climb.decisions}
@@ -195,15 +206,50 @@ def test_what_no_server_answered_is_only_waited_out() -> None:
             assert len({sent.body for sent in climb.sent}) == 1
 
 
-def test_room_is_made_only_where_the_server_is_well() -> None:
+def without_proof(climb: Climb) -> list[str]:
+    """What a climb out of a passing fault did without the proof that it needs."""
+    found = [
+        f"{one} for a passing fault"
+        for one in climb.decisions
+        if isinstance(one, Compact)
+        or (isinstance(one, Choose) and one.remedy in ROOM)
+        or (isinstance(one, Choose) and one.view is not None and not one.passing)
+    ]
+    kinds = [type(one) for one in climb.decisions]
+    if Search in kinds:
+        asked = sum(1 for one in climb.sent if one.what == "small")
+        if asked < ALTERNATIONS - climb.alternations:
+            found.append(f"a search after {asked} alternations")
+    sent = [one.what for one in climb.sent if one.what in ("message", "small")]
+    burst = sum(1 for one in sent if one == "message") - 1
+    if len(climb.waited) < burst:
+        found.append(f"{len(climb.waited)} waits among {burst + 1} failures")
+    return found
+
+
+def test_for_a_passing_fault_nothing_is_left_out_without_proof() -> None:
     for fault in WORDINGS:
-        if fault.kind is not K.TRANSIENT or fault.status is None:
+        if fault.kind is not K.TRANSIENT:
             continue
         for where, climb in climbed(fault):
-            asked = [sent for sent in climb.sent if sent.what == "small"]
-            less = [o for o in climb.decisions if isinstance(o, Compact)]
-            assert len(asked) <= 1
-            assert not less or (asked and not where.startswith("nothing")), where
+            if climb.before.thread.state == "off":
+                assert without_proof(climb) == [], (where, climb.told)
+
+
+def test_the_check_sees_a_search_after_a_single_question() -> None:
+    """Planted: one question that is answered passes for proof."""
+    busy = Fault(K.TRANSIENT, "busy", status=529)
+    climb = Climb(talk_of(PLANS[1], (0, 0)), refusing(busy, "trials"))
+    decides = climb.decides
+
+    def hasty() -> Decision:
+        made = decides()
+        return Search() if isinstance(made, Choose) else made
+
+    climb.decides = hasty
+    climb.run()
+
+    assert without_proof(climb)
 
 
 @pytest.mark.parametrize("message", ["no idea", "Output blocked by content filtering"])
@@ -227,7 +273,6 @@ def test_the_second_unknown_refusal_is_searched_for_once() -> None:
 
 
 _MEANT: dict[Remedy, frozenset[Remedy]] = {
-    Remedy.MAKE_ROOM: frozenset({*ROOM, Remedy.SKIP}),
     Remedy.TELL: frozenset({Remedy.SKIP}),
     Remedy.COMPACT: frozenset({Remedy.SKIP}),
     Remedy.STUB: frozenset({Remedy.SHRINK, Remedy.HIDE, Remedy.FLATTEN}),
@@ -240,6 +285,8 @@ def test_what_is_chosen_is_a_rung_of_the_ladder() -> None:
     for fault in WORDINGS:
         rungs = LADDERS[fault.kind]
         may = {*rungs, *(more for rung in rungs for more in _MEANT.get(rung, ()))}
+        if fault.kind is K.TRANSIENT:
+            may |= {Remedy.IGNORE_BASE}  # a search may find that
         if fault.kind in (K.INVALID, K.TRANSIENT):
             # What the server held for us may be gone, whatever it says.
             may |= {Remedy.REPLAY, Remedy.DROP_FIELD}
@@ -276,18 +323,16 @@ def test_there_is_a_decision_for_every_fault_wherever_a_turn_stands(
     talk: Talk, given_: list[tuple[int, ...]], fault: Fault, draw: float
 ) -> None:
     snapshot = attrs.evolve(talk.snapshot, view=view_of(talk.snapshot, given_))
-    for failures in (0, 1, 5, 99):
-        for answered in (None, True, False):
-            failed = with_turn(
-                snapshot,
-                state="failed",
-                fault=fault,
-                failures=failures,
-                answered=answered,
-            )
+    for met in (0, 1, 5, 99):
+        for well in (None, True, False):
+            doubt = Doubt(fault.kind, fault.status, met, met, well)
+            doubts = (doubt,) if suspicious(fault) else ()
+            doubted = attrs.evolve(snapshot, doubts=doubts)
+            failed = with_turn(doubted, state="failed", fault=fault, failures=met)
             made = decide(failed, Policies(), draw)
             assert isinstance(made, Wait) == (
                 type(made).__name__ == "Wait"
             )  # it is one of them, and nothing is raised
             if isinstance(made, Search):
-                assert failed.refused > 0
+                proved = well and met >= RULES[fault.kind].alternations
+                assert proved or fault.kind is K.REFUSAL or failed.refused > 0

@@ -24,11 +24,13 @@ from detent_states.decide import (
     Ask,
     GiveUp,
     Policies,
+    Search,
     Suspend,
     Wait,
     cut_off,
     decide,
 )
+from detent_states.doubt import ALTERNATIONS
 from detent_states.encoding import encode
 from detent_states.faults import Fault, FaultKind, RetryPolicy
 from detent_states.history import Method
@@ -36,7 +38,7 @@ from detent_states.outcome import Outcome
 from detent_states.profile import Purpose
 from detent_states.remedy import LADDERS, Remedy
 from detent_states.request import Copy
-from detent_states.room import Choose, Compact, boundary
+from detent_states.room import Choose, boundary
 from detent_states.snapshot import Snapshot
 from detent_states.view import Hide, Side, Stub, View
 
@@ -99,7 +101,7 @@ def test_a_summary_that_was_asked_for_is_waited_for_by_who_asked() -> None:
 
 
 @pytest.mark.parametrize(("refused", "often"), [(False, 4), (True, 2)])
-def test_what_fails_again_and_again_is_asked_about_in_whatever_turn(
+def test_what_fails_again_and_again_is_asked_about_in_turn_in_whatever_turn(
     refused: bool, often: int
 ) -> None:
     talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
@@ -107,33 +109,110 @@ def test_what_fails_again_and_again_is_asked_about_in_whatever_turn(
     for number in range(1, often + 1):
         talk.sends()
         talk.fails(fault)
-        made = decide(talk.snapshot, ONE_TRY, 0.5)
-        assert made == (Ask() if number == often else GiveUp())
+        made = decide(talk.snapshot, ONE_TRY, 0.0)
+        assert made == (Ask(0.5) if number == often else GiveUp())
         if number < often:
             talk.opens(text("Again."))
-    failed = talk.turn.number
-    talk.do(ev.Probed(failed, "a small request", passed=True))
-    proof = decide(talk.snapshot, ONE_TRY, 0.5)
-    assert isinstance(proof, Choose)
-    assert (proof.remedy, proof.view) == (Remedy.PROBE, None), "the very same, again"
-    talk.chooses(proof)
-    talk.do(ev.TurnRetried(failed, asked=False))
+    for number in range(1, ALTERNATIONS + 1):
+        asks(talk, None)
+        again = decide(talk.snapshot, ONE_TRY, 0.0)
+        if number == ALTERNATIONS:
+            assert again == Search(), "only now is it proved"
+            break
+        assert isinstance(again, Choose)
+        assert (again.remedy, again.view) == (Remedy.PROBE, None), "the same, again"
+        talk.chooses(again)
+        talk.do(ev.TurnRetried(talk.turn.number, asked=False))
+        talk.sends()
+        talk.fails(fault)
+        assert isinstance(decide(talk.snapshot, ONE_TRY, 0.0), Ask)
+
+
+def asks(talk: Talk, fault: Fault | None) -> None:
+    """Something short is asked."""
+    about = ev.Question.SMALL
+    talk.do(ev.Probed(talk.turn.number, "small", fault is None, about, fault))
+
+
+def test_where_the_server_is_not_well_either_nothing_is_proved() -> None:
+    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
+    busy = Fault(K.TRANSIENT, "m", status=529)
+    waits: list[float] = []
+    for _ in range(4):
+        talk.sends()
+        talk.fails(busy)
+        if len(waits) < 3:
+            goes_on(talk, waits)
+    asks(talk, None)
+    assert talk.snapshot.doubts[0].alternations == 1
+    talk.do(ev.TurnRetried(talk.turn.number, asked=True))
     talk.sends()
-    talk.fails(fault)
-    assert isinstance(decide(talk.snapshot, ONE_TRY, 0.5), Compact)
+    talk.fails(busy)
+    asks(talk, attrs.evolve(busy, retry_after=7.0))
+    assert talk.snapshot.doubts[0].alternations == 0
+    made = decide(talk.snapshot, Policies(), 0.0)
+    assert made == Wait(7.0), "as whoever was asked last said"
+
+
+def goes_on(talk: Talk, waits: list[float]) -> None:
+    """A turn goes on as it is decided: it waits, and sends the same again."""
+    made = decide(talk.snapshot, Policies(), 0.0)
+    assert isinstance(made, Wait)
+    waits.append(made.seconds)
+    talk.do(ev.RetryScheduled(talk.turn.number, 1, made.seconds, 1.0))
+    talk.do(ev.TurnRetried(talk.turn.number, asked=False))
 
 
 def test_a_hint_is_kept_before_anything_is_asked() -> None:
     talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
     hinted = Fault(K.TRANSIENT, "m", status=429, retry_after=5.0)
-    for number in range(1, 9):
+    for number in range(1, 5):
         talk.sends()
         talk.fails(hinted)
-        made = decide(talk.snapshot, Policies(), 0.5)
-        assert isinstance(made, Wait if number < 8 else Ask)
-        if number < 8:
-            talk.do(ev.RetryScheduled(talk.turn.number, number, 5.0, 1.0))
-            talk.do(ev.TurnRetried(talk.turn.number, asked=False))
+        made = decide(talk.snapshot, Policies(), 0.0)
+        if number < 4:
+            goes_on(talk, [])
+        else:
+            assert made == Ask(5.0)
+
+
+@pytest.mark.parametrize("kind", [K.AUTH, K.TRANSIENT])
+def test_a_403_is_asked_about_before_it_is_taken_for_credentials(
+    kind: FaultKind,
+) -> None:
+    """The second time in a row: who lets something short pass has no word on access."""
+    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
+    page = Fault(kind, "<html>", status=403)
+    talk.sends()
+    talk.fails(page)
+    first = decide(talk.snapshot, ONE_TRY, 0.0)
+    assert isinstance(first, Suspend if kind is K.AUTH else GiveUp)
+    talk.opens(text("Again."))
+    talk.sends()
+    talk.fails(page)
+    assert isinstance(decide(talk.snapshot, ONE_TRY, 0.0), Ask)
+    asked = talk.snapshot
+
+    asks(talk, page)
+    made = decide(talk.snapshot, ONE_TRY, 0.0)
+    assert isinstance(made, Suspend)
+    assert (made.fault is None) == (kind is K.AUTH), "it is known now what it is"
+    assert made.fault is None or made.fault.kind is K.AUTH
+    talk.snapshot = asked
+    asks(talk, None)
+    assert isinstance(decide(talk.snapshot, ONE_TRY, 0.0), Choose)
+
+
+@pytest.mark.parametrize("faults", [(429, 500, 503, 529), (500, None, 500, 429)])
+def test_what_fails_now_so_and_now_so_is_not_suspected(
+    faults: tuple[int | None, ...],
+) -> None:
+    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
+    for status in faults * 3:
+        talk.sends()
+        talk.fails(Fault(K.TRANSIENT, "m", status=status, outcome_unknown=True))
+        assert decide(talk.snapshot, ONE_TRY, 0.0) == GiveUp()
+        talk.opens(text("Again."))
 
 
 def test_what_was_confirmed_since_is_no_reason_to_suspect() -> None:
@@ -145,7 +224,7 @@ def test_what_was_confirmed_since_is_no_reason_to_suspect() -> None:
     talk.sends()
     talk.replies("end_turn", text("At last."))
 
-    assert talk.snapshot.failing == 0
+    assert talk.snapshot.doubts == ()
 
 
 def test_a_block_of_the_users_own_last_words_is_not_touched() -> None:

@@ -19,6 +19,7 @@ from tests.states.test_search import (
 )
 
 from detent_states.decide import Policies
+from detent_states.doubt import RULES
 from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.remedy import Remedy
 from detent_states.search import under
@@ -109,14 +110,19 @@ def test_what_a_trial_shows(kind: FaultKind) -> None:
     answer = Fault(kind, "m", status=503)
     failing = Fault(K.TRANSIENT, "m", status=503)
 
+    declined = True if kind is K.REFUSAL else None  # the model has read it
     assert verdict(NO, None) is True
-    assert verdict(NO, answer) is (False if kind in DEFINITE else None)
+    assert verdict(NO, answer) is (False if kind in DEFINITE else declined)
     stays = kind in DEFINITE or kind is K.TRANSIENT
-    assert verdict(failing, answer) is (False if stays else None)
+    assert verdict(failing, answer) is (False if stays else declined)
     other = attrs.evolve(answer, status=529)
-    assert verdict(failing, other) is (False if kind in DEFINITE else None)
-    lost = Fault(K.TRANSIENT, "m")
-    assert verdict(lost, lost) is None, "what no server answered shows nothing"
+    assert verdict(failing, other) is (False if kind in DEFINITE else declined)
+    asked_for = kind in DEFINITE or kind in RULES
+    assert verdict(answer, answer) is (False if asked_for else None)
+    unsent = Fault(K.TRANSIENT, "m")
+    assert verdict(unsent, unsent) is None, "what reached no server shows nothing"
+    lost = attrs.evolve(unsent, outcome_unknown=True)
+    assert verdict(lost, lost) is False
 
 
 def test_a_search_begins_without_what_was_left_out_in_vain() -> None:

@@ -72,6 +72,7 @@ def _wordings() -> Iterator[Fault]:
         for hint in (None, 5.0, 9999.0):
             yield Fault(K.TRANSIENT, "busy", status=status, retry_after=hint)
     yield Fault(K.TRANSIENT, "no", status=500, retry_refused=True)
+    yield Fault(K.TRANSIENT, "reset", outcome_unknown=True)
 
 
 WORDINGS = tuple(_wordings())

@@ -9,7 +9,8 @@ from typing import Final
 
 from detent_states.budget import Budget
 from detent_states.call import Closing
-from detent_states.decide import RAISED_MAX, SUSPECT_AFTER
+from detent_states.decide import RAISED_MAX
+from detent_states.doubt import ALTERNATIONS, LASTING, SUSPECT_AFTER
 from detent_states.faults import FaultKind, RetryPolicy
 from detent_states.outcome import Outcome
 from detent_states.remedy import Remedy
@@ -120,7 +121,10 @@ BOUNDS: Final[Mapping[Remedy, str]] = {
         f" beyond {_RETRY.hint_max_seconds:g} s suspends the turn, a hint not to retry"
         " ends it"
     ),
-    Remedy.PROBE: f"once, after {SUSPECT_AFTER} in a row that came with a status",
+    Remedy.PROBE: (
+        f"after {SUSPECT_AFTER} equal failures in a row, {ALTERNATIONS} times at most:"
+        " once is luck"
+    ),
     Remedy.DROP_FIELD: "each field once",
     Remedy.REPLAY: "once",
     Remedy.UNTHREAD: "once",
@@ -139,7 +143,9 @@ BOUNDS: Final[Mapping[Remedy, str]] = {
     Remedy.STUB: (
         f"{STUBS_MAX} blocks, then the part around them; never what you said last"
     ),
-    Remedy.MAKE_ROOM: "only if the server answers what is small",
+    Remedy.RECALL: (
+        f"once a request, until {LASTING} proofs make it last or everything passes"
+    ),
     Remedy.IGNORE_BASE: "once a summary",
     Remedy.DROP_BOUND: "once, on models that bind thinking to what stands before it",
     Remedy.STRIP: "once, and never inside a turn that goes on",

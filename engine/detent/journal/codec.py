@@ -36,6 +36,7 @@ from detent.journal.strict import (
     unstructure,
     wrong,
 )
+from detent_states.added import added
 from detent_states.events import (
     CallApproved,
     CallAsked,
@@ -213,11 +214,12 @@ class _RemedyFacts:
     remedy: Remedy
     why: str
     max_tokens: int | None
+    passing: bool = added(False)
 
 
 def _write_remedy(event: RemedyChosen) -> Row:
     kind = "remedy_chosen"
-    told = _RemedyFacts(event.remedy, event.why, event.max_tokens)
+    told = _RemedyFacts(event.remedy, event.why, event.max_tokens, event.passing)
     meta = dump(_facts_of(kind, told, _RemedyFacts))
     body = b"" if event.view is None else event.view.encoded()
     return Row(kind, _number(kind, "turn", event.turn), 0, meta, body, b"")
@@ -234,7 +236,9 @@ def _read_remedy(
         view = View.decoded(body) if body else None
     except ValueError as error:
         raise CodecError(kind, "$.view", str(error)) from None
-    return RemedyChosen(turn, facts.remedy, facts.why, view, facts.max_tokens)
+    return RemedyChosen(
+        turn, facts.remedy, facts.why, view, facts.max_tokens, facts.passing
+    )
 
 
 def _confirmed(

@@ -27,7 +27,7 @@ from typing import Any, Protocol, cast, final
 import attrs
 
 from detent.model.sealing import described, one_line
-from detent_states.faults import Fault, FaultKind, classify, named_path
+from detent_states.faults import BY_TYPE, Fault, FaultKind, classify, named_path
 
 MESSAGE_MAX = 500
 """Most characters of a fault's message; the server's own are longer only by mistake."""
@@ -284,6 +284,9 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
         target = _text(headers.get("location")) or "nowhere"
         message = f"redirected to {target}; redirects are not followed"
     kind = classify(status, type_, code, message)
+    if status == 403 and kind is FaultKind.AUTH and not _of_the_api(body, type_):
+        # A proxy or a filter said no, to whatever it is: no word about credentials.
+        kind = FaultKind.TRANSIENT
     timed_out = status in TIMEOUT_STATUS or type_ == "timeout_error"
     return Fault(
         kind,
@@ -348,6 +351,11 @@ def _hint(body: object) -> str:
     if body is None:
         return "the body is empty"
     return "unexpected body: " + one_line(json.dumps(body))
+
+
+def _of_the_api(body: object, type_: str | None) -> bool:
+    """True if an error has the API's own envelope, or a type that only the API has."""
+    return type_ in BY_TYPE or _mapping(body).get("type") == "error"
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

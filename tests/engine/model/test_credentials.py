@@ -63,11 +63,27 @@ async def test_token_is_kept_as_long_as_it_is_good() -> None:
     assert office.forced == [False]
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_refused_key_is_a_refused_key(status: int) -> None:
-    model = SdkModel(client(Server([b"{}"], status, "application/json")))
+ENVELOPE = b'{"type":"error","error":{"type":"permission_error","message":"no"}}'
 
-    assert (await refused(model)).kind is FaultKind.AUTH
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, b"{}", FaultKind.AUTH),
+        (403, ENVELOPE, FaultKind.AUTH),
+        (403, b"{}", FaultKind.TRANSIENT),
+        (403, b"<html><body>Blocked</body></html>", FaultKind.TRANSIENT),
+        (403, b'{"error":{"message":"no","type":"guardrail"}}', FaultKind.TRANSIENT),
+        (407, b"<html></html>", FaultKind.AUTH),
+    ],
+)
+async def test_refused_key_is_a_refused_key_where_the_api_says_so(
+    status: int, body: bytes, kind: FaultKind
+) -> None:
+    """A 403 in other words than the API's is no word about credentials."""
+    model = SdkModel(client(Server([body], status, "application/json")))
+
+    assert (await refused(model)).kind is kind
 
 
 def exchange_failed(

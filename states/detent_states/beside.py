@@ -1,0 +1,87 @@
+"""What is remembered of a conversation without anything moving.
+
+Remedies, questions to the server, suspensions and pins: none of them is a row of a table,
+and none of them changes what was confirmed.
+"""
+
+from typing import assert_never
+
+import attrs
+
+from detent_states import events as ev
+from detent_states.doubt import Found, answered, doubt_of, settled
+from detent_states.errors import IllegalEventError
+from detent_states.snapshot import Snapshot, Suspension, Turn
+from detent_states.turn import TURN, TurnState
+from detent_states.turns import changed, current
+from detent_states.view import Op
+
+
+def noted_beside(
+    snapshot: Snapshot,
+    event: ev.RemedyChosen | ev.Probed | ev.TurnSuspended | ev.Pinned,
+) -> Snapshot:
+    """What is remembered without anything moving."""
+    if isinstance(event, ev.Pinned):
+        kept = tuple((n, text) for n, text in snapshot.pins if n != event.name)
+        new = () if event.text is None else ((event.name, event.text),)
+        return attrs.evolve(snapshot, pins=kept + new)
+    turn = current(snapshot, event)
+    if turn.state not in (TurnState.PENDING, TurnState.FAILED) or turn.abandoned:
+        raise IllegalEventError(
+            TURN.name, turn.state, type(event).__name__, TURN.legal(turn.state)
+        )
+    match event:
+        case ev.RemedyChosen():
+            chosen = changed(
+                snapshot,
+                tried=(*turn.tried, event.remedy),
+                remedies=(*turn.remedies, event.remedy),
+                trial=turn.trial if event.view is None else event.view,
+                lent=_lent(snapshot, turn, event),
+                max_tokens=event.max_tokens or turn.max_tokens,
+                ready=turn.state == TurnState.FAILED,
+            )
+            return attrs.evolve(chosen, found=_proposed(snapshot, turn, event))
+        case ev.Probed():
+            return _probed(snapshot, turn, event)
+        case ev.TurnSuspended():
+            return changed(snapshot, suspended=Suspension(event.why, event.until))
+        case _:
+            assert_never(event)
+
+
+def _lent(snapshot: Snapshot, turn: Turn, event: ev.RemedyChosen) -> tuple[Op, ...]:
+    """What of the view that is tried holds only as long as the trouble does."""
+    if event.view is None:
+        return turn.lent
+    if not event.passing:
+        return tuple(op for op in turn.lent if op in event.view.ops)
+    return tuple(op for op in event.view.ops if op not in snapshot.view.ops)
+
+
+def _proposed(snapshot: Snapshot, turn: Turn, event: ev.RemedyChosen) -> Found | None:
+    """What the next turn falls back to, if this one does not come to its end."""
+    known, fault = snapshot.found, turn.fault
+    if event.view is None or not event.passing or fault is None:
+        return known
+    if known is not None and known.view == event.view and known.of(fault):
+        return known
+    doubt = doubt_of(snapshot.doubts, fault)
+    proofs = doubt.alternations if doubt is not None else 0
+    return Found(event.view, fault.kind, fault.status, proofs)
+
+
+def _probed(snapshot: Snapshot, turn: Turn, event: ev.Probed) -> Snapshot:
+    """What a question beside the requests has shown. A wait before it is over."""
+    fault = turn.fault
+    doubts = snapshot.doubts
+    if event.about is ev.Question.SEARCH:
+        if fault is not None and not event.passed:
+            doubts = settled(doubts, fault.kind)
+        return attrs.evolve(changed(snapshot, due=None), doubts=doubts)
+    if event.about is ev.Question.SMALL and fault is not None:
+        met = None if event.passed else event.fault or fault
+        doubts = answered(doubts, fault.kind, met)
+    asked = changed(snapshot, probes=turn.probes + 1, due=None)
+    return attrs.evolve(asked, doubts=doubts)
