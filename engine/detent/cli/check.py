@@ -1,6 +1,7 @@
 """`detent check`: what the Messages API would refuse in a transcript or a request."""
 
 import json
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, NoReturn, TypeGuard
@@ -9,16 +10,24 @@ import attrs
 import click
 
 from detent.cli.terminal import one_line
+from detent_states.betas import KNOWN_BETAS, can_be_a_beta
 from detent_states.models import spec
-from detent_states.rules import RULES, Context, Finding, explain
+from detent_states.rules import (
+    RULES,
+    VERSION_2026,
+    Context,
+    Finding,
+    advice,
+    explain,
+)
 from detent_states.rules import check as findings
 
 MODEL_DEFAULT = "claude-sonnet-5-5"
 """The model a bare array is held against, unless one is named."""
 
 _NOT_READABLE = 7
-_HELP = {rule.id: rule.help for rule in RULES}
-_RULE_IDS = tuple(_HELP)
+_RULE_IDS = tuple(rule.id for rule in RULES)
+_UNSEEN = ", ".join(rule.id for rule in RULES if rule.unseen)
 
 
 class _Unreadable(click.ClickException):
@@ -45,6 +54,14 @@ def _rule_ids(
         listed = ", ".join(unknown)
         raise click.BadParameter(f"no rule {listed}; there are R1 to R{len(_RULE_IDS)}")
     return named
+
+
+def _dated(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None and re.fullmatch(r"20\d\d-\d\d-\d\d", value, re.ASCII) is None:
+        raise click.BadParameter(f"{value!r} is no date; give {VERSION_2026}")
+    return value
 
 
 def _explained(
@@ -93,6 +110,14 @@ def _explained(
     metavar="NAME",
     help="A value of the anthropic-beta header; may be repeated.",
 )
+@click.option(
+    "--api-version",
+    "version",
+    metavar="DATE",
+    show_default=VERSION_2026,
+    callback=_dated,
+    help="The value of the anthropic-version header.",
+)
 def check(
     file: str,
     form: str,
@@ -100,11 +125,13 @@ def check(
     ignore: frozenset[str] | None,
     model: str | None,
     betas: tuple[str, ...],
+    version: str | None,
 ) -> None:
     """Check a request against the rules of the API.
 
     FILE is a JSON array of messages or a whole request body; - reads standard input.
-    Ends with 0 if there is nothing, 1 if there are findings, 7 if FILE is neither.
+    Ends with 0 if there is nothing, 1 if there are findings, 7 if FILE is neither. What
+    only the server knows, such as the length of a prompt, is not judged.
 
     \b
     Example:
@@ -116,16 +143,51 @@ def check(
     context = Context(
         betas=frozenset(betas),
         body_bytes=None if read.bare else _sent_bytes(read.body),
+        version=version or VERSION_2026,
         model=spec(model),
     )
+    named = read.body.get("model") if model is None else model
+    for note in _notes(named, betas):
+        click.echo(one_line(f"{shown}: note: {note}"), err=True)
     found = list(_found(read, context, only))
     if form == "json":
         click.echo(json.dumps([_as_object(shown, each) for each in found], indent=2))
     else:
         for each in found:
             click.echo(_as_text(shown, each))
+        if not found:
+            click.echo(one_line(f"{shown}: {_nothing(read, model, version)}"))
     if found:
         sys.exit(1)
+
+
+def _notes(model: object, betas: Collection[str]) -> Iterator[str]:
+    """What could not be judged, because a name is not known here."""
+    if isinstance(model, str) and spec(model) is None:
+        yield (
+            f"model {model!r} is not known here: it is held only to the rules that hold"
+            " for all models"
+        )
+    for name in betas:
+        if not can_be_a_beta(name):
+            yield f"{name!r} cannot be the name of a beta: the API refuses the header"
+        elif name not in KNOWN_BETAS:
+            yield f"beta {name!r} is not known here: what it allows is not"
+
+
+def _nothing(read: _Input, model: str | None, version: str | None) -> str:
+    """That nothing was found, in what, and what was not looked at."""
+    messages = read.body["messages"]
+    count = len(messages) if _is_array(messages) else 0
+    named = model or read.body.get("model")
+    of = f"{named}{' (assumed)' if read.bare and model is None else ''}"
+    dated = version or f"{VERSION_2026} (assumed)"
+    alone = ", nor is its last message (R7)" if read.bare else ""
+    return (
+        f"{count} message{'' if count == 1 else 's'} read, nothing found"
+        f" for {of} at anthropic-version {dated}; what only the server can tell is not"
+        f" judged ({_UNSEEN}){alone}"
+    )
 
 
 def _found(read: _Input, context: Context, only: Collection[str]) -> Iterator[Finding]:
@@ -213,7 +275,7 @@ def _as_text(shown: str, finding: Finding) -> str:
     place = f"{finding.path}: " if finding.path else ""
     where = f" ({', '.join(finding.related)})" if _places(finding) else ""
     line = one_line(f"{shown}: {place}{finding.rule} {finding.reason}{where}")
-    return f"{line}\n  help: {_HELP[finding.rule]}"
+    return f"{line}\n  help: {one_line(advice(finding))}"
 
 
 def _places(finding: Finding) -> bool:
@@ -226,5 +288,5 @@ def _as_object(shown: str, finding: Finding) -> dict[str, object]:
         "file": shown,
         **attrs.asdict(finding),
         "message": finding.message,
-        "help": _HELP[finding.rule],
+        "help": advice(finding),
     }

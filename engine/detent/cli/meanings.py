@@ -5,6 +5,7 @@ its kind is found by asking the classification again with less, so the two canno
 """
 
 import difflib
+import importlib
 import json
 import re
 import shlex
@@ -13,7 +14,7 @@ from typing import Final, final
 
 import attrs
 
-from detent import errors
+from detent.cli.instructions import EXCEPTIONS, STATUSES
 from detent.cli.said import STATUS_ASSUMED, Said, read
 from detent.cli.words import (
     BESIDE,
@@ -169,7 +170,7 @@ def names() -> Iterator[str]:
     yield from (closing.value for closing in Closing)
     yield from DEEDS
     yield from OPTIONS
-    yield from errors.__all__
+    yield from EXCEPTIONS
     for table in MACHINES:
         yield table.name
         yield from (state.name for state in table.states)
@@ -223,10 +224,11 @@ def _written(plain: str) -> Iterator[Meaning]:
     for name, says in OPTIONS.items():
         if plain == _plain(name):
             yield Meaning("option of a tool", name, says)
-    for name in errors.__all__:
+    for name, (module, do) in EXCEPTIONS.items():
         if plain == name.lower():
-            says = (getattr(errors, name).__doc__ or "").partition("\n\n")[0]
-            yield Meaning("exception", name, " ".join(says.split()))
+            raised = getattr(importlib.import_module(module), name)
+            says = " ".join((raised.__doc__ or "").partition("\n\n")[0].split())
+            yield Meaning("exception", name, says, facts=(("do", _sentence(do)),))
 
 
 def _remedy(remedy: Remedy) -> Meaning:
@@ -287,13 +289,28 @@ def _fault(said: Said) -> Meaning:
     course = Course.of(kind)
     if course.script is not None:  # it can be shown; then this very fault can, too
         course = attrs.evolve(course, script=_script(said) or course.script)
-    rules = tuple(
-        ("rule", f"{rule.id}: {rule.title}; detent check finds it")
-        for fragment, id_ in RULES_BY_WORDING
-        for rule in RULES
-        if rule.id == id_ and fragment in said.message
+    says = STATUSES.get(said.status or 0, "") if sort == "status" else ""
+    return Meaning(
+        sort,
+        name,
+        says,
+        by=by,
+        evidence=evidence,
+        course=course,
+        facts=tuple(_rules(said.message)),
     )
-    return Meaning(sort, name, by=by, evidence=evidence, course=course, facts=rules)
+
+
+def _rules(message: str) -> Iterator[tuple[str, str]]:
+    """The rules that a message is about, and whether a file shows what they refuse."""
+    for fragment, id_ in RULES_BY_WORDING:
+        for rule in RULES:
+            if rule.id == id_ and fragment in message:
+                seen = f"detent check cannot see it: {rule.unseen}"
+                if not rule.unseen:
+                    whole = " in a whole request body" if rule.id == "R7" else ""
+                    seen = f"detent check finds it{whole}"
+                yield "rule", f"{rule.id}: {rule.title}; {seen}"
 
 
 def _either(message: str) -> tuple[tuple[str, str], ...]:

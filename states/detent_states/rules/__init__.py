@@ -22,6 +22,7 @@ from detent_states.rules import (
     thread,
     tools,
 )
+from detent_states.rules._advice import advice as _advice
 from detent_states.rules._base import (
     VERSION_2026,
     Context,
@@ -43,6 +44,7 @@ __all__ = [
     "Request",
     "Rule",
     "Verifier",
+    "advice",
     "check",
     "explain",
     "is_result_part",
@@ -97,6 +99,11 @@ def check(
                 yield finding
 
 
+def advice(finding: Finding) -> str:
+    """What to do about this very finding, in a sentence."""
+    return _advice(finding, _BY_ID[finding.rule].help)
+
+
 def explain(rule: str) -> str:
     """What `rule` means, what to do about a violation, and where it is known from.
 
@@ -106,8 +113,9 @@ def explain(rule: str) -> str:
     known = _BY_ID[rule]
     about = (known.check.__doc__ or "").strip()
     meaning = "\n".join(line.strip() for line in about.splitlines())
+    unseen = f"Not seen in a file: {known.unseen}\n" if known.unseen else ""
     return (
-        f"{known.id}: {known.title}\n\n{meaning}\n\n"
+        f"{known.id}: {known.title}\n\n{meaning}\n\n{unseen}"
         f"What to do: {known.help}\nSource: {known.source}\n"
     )
 

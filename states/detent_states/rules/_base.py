@@ -124,6 +124,8 @@ class Rule:
         help: What to do about a violation.
         source: Where this is known from, and how surely.
         check: The predicate; yields one finding for each violation.
+        unseen: What nobody can tell from a body alone, so that the rule is silent there;
+            empty if everything can.
     """
 
     id: str
@@ -131,6 +133,7 @@ class Rule:
     help: str
     source: str
     check: "Callable[[Request, Context], Iterator[Finding]]"
+    unseen: str = ""
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, object]]:

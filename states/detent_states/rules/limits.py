@@ -214,6 +214,7 @@ RULES = (
         "Compact or trim the conversation, or lower max_tokens; do not retry as it is.",
         "Anthropic docs: build-with-claude/context-windows (documented)",
         prompt_fits,
+        "how many tokens the prompt has; only the server counts them.",
     ),
 )
 """The rules of this module."""

@@ -214,6 +214,7 @@ RULES = (
         "Send thinking verbatim and in order; a block from a cut stream is no history.",
         "Anthropic docs: api/errors (documented)",
         thinking_is_untouched,
+        "whether a signature is genuine; only the server that made it can tell.",
     ),
     Rule(
         "R19",
@@ -243,6 +244,7 @@ RULES = (
         "thinking.block_binding.prefix_mismatch_behavior to drop_block.",
         "Anthropic docs: build-with-claude/thinking-troubleshooting (documented)",
         thinking_is_where_it_was,
+        "what a signature is bound to; only the server that made it can tell.",
     ),
     Rule(
         "R23",

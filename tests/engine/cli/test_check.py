@@ -38,7 +38,69 @@ def run(tmp_path: Path, content: object, *options: str) -> Result:
 def test_a_transcript_may_end_on_the_assistant(tmp_path: Path) -> None:
     result = run(tmp_path, CLEAN)
 
-    assert (result.exit_code, result.output) == (0, "")
+    assert result.exit_code == 0
+    assert result.output == (
+        f"{tmp_path / 'f.json'}: 2 messages read, nothing found for claude-sonnet-5-5"
+        " (assumed) at anthropic-version 2026-10-21 (assumed); what only the server can"
+        " tell is not judged (R18, R22, R31), nor is its last message (R7)\n"
+    )
+
+
+def test_what_was_given_is_not_assumed(tmp_path: Path) -> None:
+    request = {"model": "claude-opus-5", "max_tokens": 9, "messages": CLEAN[:1]}
+
+    whole = run(tmp_path, request).output
+    named = run(tmp_path, CLEAN, "--model", "claude-opus-5").output
+    dated = run(tmp_path, request, "--api-version", "2023-06-01").output
+
+    assert "1 message read, nothing found for claude-opus-5 at" in whole
+    assert "(R7)" not in whole
+    assert "for claude-opus-5 at anthropic-version 2026-10-21 (assumed);" in named
+    assert "at anthropic-version 2023-06-01;" in dated
+
+
+def test_the_version_counts(tmp_path: Path) -> None:
+    request = {
+        "model": "claude-sonnet-4-6",
+        "max_tokens": 9,
+        "messages": CLEAN[:1],
+        "temperature": 0.2,
+    }
+
+    new = run(tmp_path, request)
+    old = run(tmp_path, request, "--api-version", "2023-06-01")
+    fixed = {**request, "model": "claude-opus-5"}
+    refused = run(tmp_path, fixed, "--api-version", "2023-06-01")
+
+    assert (new.exit_code, old.exit_code, refused.exit_code) == (1, 0, 1)
+    assert "temperature: R1 Extra inputs are not permitted" in new.output
+    assert "help: Remove `temperature`; it is a field before anthropic-v" in new.output
+    assert "R20 `temperature` is deprecated for this model." in refused.output
+    assert run(tmp_path, request, "--api-version", "latest").exit_code == 2
+
+
+def test_an_unknown_name_is_a_note_and_no_finding(tmp_path: Path) -> None:
+    request = {"model": "claude-0", "max_tokens": 9, "messages": CLEAN[:1]}
+    betas = (
+        "--beta",
+        "new-2027-01-01",
+        "--beta",
+        "nonsense",
+        "--beta",
+        "pdfs-2024-09-25",
+    )
+
+    result = run(tmp_path, request, *betas)
+
+    assert result.exit_code == 0
+    notes = [line for line in result.stderr.splitlines() if ": note: " in line]
+    assert [part for note in notes for part in note.split(": note: ")[1:]] == [
+        "model 'claude-0' is not known here: it is held only to the rules that hold for"
+        " all models",
+        "beta 'new-2027-01-01' is not known here: what it allows is not",
+        "'nonsense' cannot be the name of a beta: the API refuses the header",
+    ]
+    assert run(tmp_path, CLEAN).stderr == ""
 
 
 def test_a_request_may_not(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """`detent explain`: every word of the tables, every way an error is printed, any width."""
 
 import ast
+import importlib
 import inspect
 import json
+import pkgutil
 import shlex
 import subprocess
 import sys
@@ -17,7 +19,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+import detent
 import detent.errors
+import detent_states
 import detent_states.call
 import detent_states.faults
 import detent_states.outcome
@@ -25,6 +29,7 @@ import detent_states.rules
 from detent import Conversation, diagrams, tool
 from detent.cli.check import check
 from detent.cli.explain import explain, explained, listed
+from detent.cli.instructions import EXCEPTIONS, STATUSES
 from detent.cli.meanings import MACHINES, Course, Meaning, meanings, near
 from detent.cli.terminal import Look, cells
 from detent.cli.words import (
@@ -41,6 +46,7 @@ from detent.cli.words import (
 )
 from detent.simulator import parse_faults
 from detent_states.call import Closing
+from detent_states.errors import DetentError
 from detent_states.faults import (
     BY_CODE,
     BY_STATUS,
@@ -133,10 +139,98 @@ def test_every_method_option_and_exception_is_one_and_has_its_words() -> None:
     for name in OPTIONS:
         assert name in inspect.signature(tool).parameters
         assert "option of a tool" in {m.sort for m in meanings(name)}
-    for name in detent.errors.__all__:
-        assert one(name).sort == "exception"
-        assert len(one(name).says) > 20, name
+
+
+def exceptions() -> dict[str, type[DetentError]]:
+    """Every exception of detent, wherever it is defined."""
+    for package in (detent, detent_states):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not found.name.endswith("__main__"):
+                importlib.import_module(found.name)
+    known: dict[str, type[DetentError]] = {}
+    waiting: list[type[DetentError]] = [DetentError]
+    while waiting:
+        one = waiting.pop()
+        if one.__module__.partition(".")[0] in ("detent", "detent_states"):
+            known[one.__name__] = one
+        waiting += one.__subclasses__()
+    return known
+
+
+def test_every_exception_says_what_it_is_and_what_to_do() -> None:
+    known = exceptions()
+
+    assert set(EXCEPTIONS) == set(known)
+    assert set(detent.errors.__all__) <= set(known)
+    for name, (module, _) in EXCEPTIONS.items():
+        found = one(name)
+        assert getattr(importlib.import_module(module), name) is known[name]
+        assert found.sort == "exception"
+        assert len(found.says) > 20, name
+        assert len(dict(found.facts)["do"]) > 20, name
         assert near(name[:-1] + "x")[0] == name
+
+
+def test_every_status_is_answered_in_its_own_words() -> None:
+    assert set(STATUSES) == set(BY_STATUS)
+    assert len(set(STATUSES.values())) == len(STATUSES)
+    for status, says in STATUSES.items():
+        assert one(str(status)).says == says
+        assert says in " ".join(run(str(status)).stdout.split())
+    assert "rate limit" in one("429").says
+
+
+# One body for each wording that is said to be found: `detent check` has to find it.
+_USER: dict[str, Any] = {"role": "user", "content": "x"}
+_MARK = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
+_USE = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+_RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}
+_CALLED: list[Any] = [_USER, {"role": "assistant", "content": [_USE]}]
+_BROKEN = {"type": "base64", "media_type": "image/png", "data": "eA=="}
+SEEN: dict[str, list[Any]] = {
+    "at least one message is required": [],
+    "all messages must have non-empty content": [
+        {"role": "user", "content": ""},
+        {"role": "assistant", "content": "y"},
+        _USER,
+    ],
+    "does not support assistant message prefill": [
+        _USER,
+        {"role": "assistant", "content": "y"},
+    ],
+    "`tool_use` ids were found without `tool_result` blocks": [*_CALLED, _USER],
+    "unexpected `tool_use_id` found in `tool_result` blocks": [
+        {"role": "user", "content": [_RESULT]}
+    ],
+    "each tool_use must have a single result": [
+        *_CALLED,
+        {"role": "user", "content": [_RESULT, _RESULT]},
+    ],
+    "blocks with cache_control may be provided": [
+        {"role": "user", "content": [_MARK] * 5}
+    ],
+    "Could not process image": [
+        {"role": "user", "content": [{"type": "image", "source": _BROKEN}]}
+    ],
+}
+
+
+@pytest.mark.parametrize(("fragment", "rule"), RULES_BY_WORDING)
+def test_nobody_is_sent_to_check_for_what_it_cannot_see(
+    fragment: str, rule: str, tmp_path: Path
+) -> None:
+    told = dict(one(f"400 messages: {fragment}").facts)["rule"]
+
+    if fragment not in SEEN:
+        assert "detent check cannot see it" in told
+        assert "detent check finds it" not in told
+        return
+    assert "detent check finds it" in told
+    body = {"model": "claude-opus-5", "max_tokens": 9, "messages": SEEN[fragment]}
+    (tmp_path / "body.json").write_text(json.dumps(body), encoding="utf-8")
+    found = CliRunner().invoke(check, [str(tmp_path / "body.json"), "--select", rule])
+    assert found.exit_code == 1
+    assert fragment in found.output
 
 
 def test_every_remedy_outcome_and_script_has_its_words() -> None:
