@@ -77,7 +77,17 @@ def _guarded(value: object, make: Callable[[], Json]) -> Json:
         raise NoJsonError("$", said) from error
 
 
+_SIMPLE = frozenset({str, int, bool, type(None)})
+
+
 def _plain(value: object, place: _Place) -> Any:
+    kind = type(value)
+    if kind in _SIMPLE:
+        return value
+    if kind is dict:  # asked first: nearly everything is one of these
+        return _object(cast("dict[object, object]", value), place)
+    if kind is list:
+        return _array(cast("list[object]", value), place)
     match value:
         case Enum():
             return _plain(value.value, place)
@@ -101,8 +111,7 @@ def _plain(value: object, place: _Place) -> Any:
         case Mapping():
             return _object(cast("Mapping[object, object]", value), place)
         case MappingView() | Sequence():
-            items = cast("Sequence[object]", value)
-            return [_plain(one, (place, index)) for index, one in enumerate(items)]
+            return _array(cast("Sequence[object]", value), place)
         case Set():
             members = cast("Set[object]", value)
             return _sorted([_plain(one, (place, "{…}")) for one in members])
@@ -125,6 +134,10 @@ def _leaf(value: object, place: _Place) -> Any:
     except UnicodeDecodeError as error:
         raise NoJsonError(_written(place), _NOT_TEXT) from error
     return made if isinstance(made, str) else _plain(made, place)
+
+
+def _array(items: Sequence[object], place: _Place) -> list[Any]:
+    return [_plain(one, (place, index)) for index, one in enumerate(items)]
 
 
 def _object(value: Mapping[object, object], place: _Place) -> dict[str, Any]:
