@@ -11,6 +11,7 @@ Rules of this file:
 """
 
 import contextlib
+from collections.abc import Sequence
 from typing import final
 
 import anyio
@@ -18,6 +19,7 @@ import anyio
 from detent.calling import Caller
 from detent.errors import JournalError
 from detent.feed import Feed
+from detent.kept import Kept, steered_keys
 from detent.narrator import narrate
 from detent.recovering import Recovery
 from detent.sending import Sender
@@ -42,15 +44,6 @@ from detent_states.turn import TurnState
 
 NEVER_STARTED = "Not executed: the journal failed before this call could start."
 
-_FACTS = (
-    ev.ReplyConfirmed,
-    ev.CompactionConfirmed,
-    ev.CallLost,
-    ev.CallClosed,
-    ev.TurnFailed,
-)
-"""What has already happened in the world: kept in memory until it is durable."""
-
 
 @final
 class Driver:
@@ -58,18 +51,25 @@ class Driver:
 
     def __init__(self, world: World, snapshot: Snapshot, feed: Feed) -> None:
         self.world = world
-        self.snapshot = snapshot
         self.feed = feed
         self.said: set[str] = set()
         """The keys of what was said while a turn ran, as far as it is durable."""
-        self._unsaved: list[tuple[Snapshot, Event, Step]] = []
+        self._kept = Kept(snapshot)
         self._scope: anyio.CancelScope | None = None
         self._why = ""
         self._sender = Sender(self)
         self._recovery = Recovery(self, self._sender)
         self._caller = Caller(self)
-        self._in_doubt = False
-        self._doubted_from = 0
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where the conversation stands."""
+        return self._kept.snapshot
+
+    @property
+    def unsaved(self) -> int:
+        """How many events happened that are not known to be durable."""
+        return len(self._kept.unsaved)
 
     # What the machine is told, and what becomes durable.
 
@@ -81,70 +81,86 @@ class Driver:
         """
         made = step(self.snapshot, event)
         if not made.dropped:
-            self._unsaved.append((self.snapshot, event, made))
-            self.snapshot = made.snapshot
+            self._kept = self._kept.applied(event, made)
         return made
 
     def flush(self) -> None:
         """Make everything since the last flush durable, in one transaction.
 
+        Whatever else than a definite JournalError comes out of the journal, an interrupt
+        included, leaves the append in doubt: the next flush takes the conversation anew
+        and looks, before it writes.
+
         Raises:
             JournalError: What already happened in the world stays in memory and is
                 saved by the next flush. What was only about to happen is taken back,
-                unless nobody can say whether it was recorded: then the next flush
-                takes the conversation anew and looks.
+                unless nobody can say whether it was recorded.
         """
-        if self._in_doubt:
-            self._look()
-        if not self._unsaved:
-            return
-        journal = self.world.journal
-        first = journal.sequence + 1
-        try:
-            journal.append([event for _, event, _ in self._unsaved])
-        except JournalError as error:
-            self._in_doubt = error.outcome_unknown
-            self._doubted_from = first
-            if not error.outcome_unknown:
-                self._take_back()
-            raise
-        self._tell(first)
+        self._look()
+        kept = self._kept
+        if kept.unsaved:
+            first = self.world.journal.sequence + 1
+            self._kept = kept.doubtful(first)
+            try:
+                self.world.journal.append(kept.events)
+            except JournalError as error:
+                if not error.outcome_unknown:
+                    self._kept = kept.unrecorded()
+                raise
+            self._saved(kept, first, len(kept.unsaved))
+        self._tell()
 
     def _look(self) -> None:
-        """Find out what became of an append that ended in doubt: all of it, or none."""
+        """Find out what became of an append that is in doubt: all of it, or none.
+
+        Raises:
+            JournalError: It cannot be found out now, or the conversation was gone on
+                with elsewhere; the doubt stays.
+        """
+        kept = self._kept
+        doubt = kept.doubt
+        if doubt is None:
+            return
         self.world.journal.close()
         self.world.journal = self.world.reopen()
-        self._in_doubt = False
-        if self.world.journal.sequence < self._doubted_from:
-            self._take_back()
-            return
-        announced = [
-            e.call for _, e, _ in self._unsaved if isinstance(e, ev.CallStarted)
-        ]
-        self._tell(self._doubted_from)
-        for call in announced:  # recorded as started, and known not to have been
-            result = closed_result(call, NEVER_STARTED)
-            number = self.turn.number
-            self.apply(ev.CallClosed(number, call, Closing.NOT_EXECUTED, result))
+        found = [one.event for one in self.world.journal.entries(doubt.first - 1)]
+        if found == kept.events[: doubt.count]:
+            self._saved(kept, doubt.first, doubt.count)
+        elif not found and self.world.journal.sequence == doubt.first - 1:
+            self._kept = kept.unrecorded()
+        else:
+            raise JournalError(
+                f"conversation {self.world.journal.name!r}",
+                "it was gone on with elsewhere while an append was in doubt",
+                "open the conversation again to go on from what is recorded",
+            )
 
-    def _tell(self, first: int) -> None:
+    def _saved(self, kept: Kept, first: int, count: int) -> None:
+        """Remember that the first `count` events are durable."""
+        self.said |= steered_keys(kept.unsaved[:count])
+        if kept.doubt is not None and count == len(kept.unsaved):
+            # Whoever waited for this append was told that it failed, and started nothing.
+            self._kept = self._never_started(kept.recorded(first, count), kept.events)
+        else:
+            self._kept = kept.recorded(first, count)
+
+    def _never_started(self, kept: Kept, events: Sequence[Event]) -> Kept:
+        """The calls closed that are recorded as started, and were not."""
+        for event in events:
+            if isinstance(event, ev.CallStarted):
+                result = closed_result(event.call, NEVER_STARTED)
+                closing = Closing.NOT_EXECUTED
+                closed = ev.CallClosed(event.turn, event.call, closing, result)
+                kept = kept.applied(closed, step(kept.snapshot, closed))
+        return kept
+
+    def _tell(self) -> None:
         """Tell watchers what is durable now."""
-        saved, self._unsaved = self._unsaved, []
-        policy = self.world.policies.retry
-        for entry, (before, event, made) in enumerate(saved, first):
-            if isinstance(event, ev.Steered) and event.key is not None:
-                self.said.add(event.key)
-            narrate(self.feed, entry, before, event, made, policy)
-
-    @property
-    def unsaved(self) -> int:
-        """How many events happened that are not durable yet."""
-        return len(self._unsaved)
-
-    def _take_back(self) -> None:
-        """Forget what was only about to happen; keep what did."""
-        while self._unsaved and not isinstance(self._unsaved[-1][1], _FACTS):
-            self.snapshot = self._unsaved.pop()[0]
+        while self._kept.untold:
+            (sequence, one), *_ = self._kept.untold
+            self._kept = self._kept.told()
+            policy = self.world.policies.retry
+            narrate(self.feed, sequence, one.before, one.event, one.made, policy)
 
     # The loop.
 
@@ -155,8 +171,8 @@ class Driver:
             JournalError: The journal failed; see `flush`.
         """
         with anyio.CancelScope() as scope:
-            self._scope = scope
             try:
+                self._scope = scope
                 self.expire()
                 while await self._perform(stream=stream):
                     pass
@@ -194,7 +210,12 @@ class Driver:
         """Bring a turn that is going on to rest in `failed`, and save that.
 
         Synchronous on purpose: it runs while everything around it is being cancelled.
+
+        Raises:
+            JournalError: As `flush`; the turn has come to rest in memory.
         """
+        with contextlib.suppress(JournalError):  # else what follows is in doubt as well
+            self._look()
         turn = self.snapshot.turn
         if turn is None or self.snapshot.resting:
             return

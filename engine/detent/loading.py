@@ -4,21 +4,26 @@ Loading only reads. What was going on when the last process ended is settled by 
 writer that opens the conversation next, as ordinary events.
 """
 
+import logging
 from collections.abc import Sequence
 
 import attrs
 
 from detent.driver import Driver
 from detent.errors import JournalCorruptError
-from detent.ports import Entries, Entry
+from detent.ports import Entry
+from detent.repeated import events_of, without_repetitions
 from detent_states import events as ev
 from detent_states.call import CallState, Closing
 from detent_states.closing import UNKNOWN, closed_result
 from detent_states.errors import IllegalEventError
+from detent_states.events import Event
 from detent_states.faults import FaultKind
 from detent_states.replay import replay
 from detent_states.snapshot import Snapshot
 from detent_states.turn import TurnState
+
+LOG = logging.getLogger("detent")
 
 
 @attrs.frozen
@@ -39,15 +44,35 @@ class Loaded:
 def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
     """Read a conversation; None if nothing was ever recorded.
 
+    Entries that an interrupted append left twice are read once, which a warning in the
+    log says.
+
     Raises:
         JournalCorruptError: The record is no history that the tables allow.
     """
     if not entries:
         return None
-    if isinstance(entries, Entries):
-        events = entries.events
-    else:
-        events = [entry.event for entry in entries]
+    try:
+        return _loaded(events_of(entries))
+    except IllegalEventError as error:
+        once = without_repetitions(entries)
+        if once is entries:
+            raise JournalCorruptError(
+                where,
+                f"it records what cannot have happened ({error})",
+                "restore it from a backup; nothing was changed",
+            ) from error
+    LOG.warning(
+        "%s: %d of its %d entries were appended a second time when an append was"
+        " interrupted; they are read once, and the record was not changed",
+        where,
+        len(entries) - len(once),
+        len(entries),
+    )
+    return _loaded(events_of(once))
+
+
+def _loaded(events: Sequence[Event]) -> Loaded:
     keys = {
         event.key: event.turn
         for event in events
@@ -58,14 +83,7 @@ def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
         for event in events
         if isinstance(event, ev.Steered) and event.key is not None
     }
-    try:
-        return Loaded(replay(events), keys, said)
-    except IllegalEventError as error:
-        raise JournalCorruptError(
-            where,
-            f"it records what cannot have happened ({error})",
-            "restore it from a backup; nothing was changed",
-        ) from error
+    return Loaded(replay(events), keys, said)
 
 
 def recover(driver: Driver) -> None:

@@ -1,11 +1,13 @@
 """Telling again, from the journal, what happened to a conversation."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
 from detent.feed import Feed
 from detent.happenings import Cursor, Happening, TurnEnded
 from detent.narrator import narrate
-from detent.ports import Entries, Entry
+from detent.ports import Entry
+from detent.repeated import events_of, without_repetitions
 from detent.turn import Turn
 from detent_states import events as ev
 from detent_states.call import CallState
@@ -65,20 +67,18 @@ def retell(
         until: Where to end: at this cursor.
         policy: What `Waiting.attempts_max` is told from where the entry does not say it.
     """
-    if isinstance(entries, Entries):
-        events: Sequence[Event] = entries.events
-    else:
-        events = [entry.event for entry in entries]
-    begin = min(max(after.entry - 1, 1), len(events))
+    once = without_repetitions(entries)
+    events, numbers = events_of(once), [entry.sequence for entry in once]
+    begin = min(max(bisect_left(numbers, after.entry), 1), len(events))
     before = replay(events[:begin])
     feed = Feed()
-    feed.enter(begin)
+    feed.enter(numbers[begin - 1])
     reader = feed.reader()
     # The whole pieces of a reply stand before its entry.
-    for index in range(begin, min(until.entry + 1, len(events))):
+    for index in range(begin, bisect_right(numbers, until.entry + 1)):
         event = events[index]
         made = step(before, event)
-        narrate(feed, index + 1, before, event, made, policy)
+        narrate(feed, numbers[index], before, event, made, policy)
         if _ends(events, index, before, made.snapshot):
             turn = Turn.current(made.snapshot)
             assert turn is not None, "what came to rest is a turn"

@@ -59,7 +59,8 @@ def unfenced() -> None:
     real = SQLiteJournal.append
 
     def append(self: SQLiteJournal, events: Any) -> None:
-        with self._database as connection:  # pyright: ignore[reportPrivateUsage]
+        inner = self._database  # pyright: ignore[reportPrivateUsage]
+        with inner.alone, inner as connection:
             base = self._conversation.base  # pyright: ignore[reportPrivateUsage]
             found = connection.execute(
                 "SELECT key, hash FROM entry WHERE key BETWEEN ? AND ?"

@@ -103,7 +103,6 @@ class Database:
 
     Attributes:
         where: The path, for errors.
-        lock: Held around every use.
         connection: The one connection; replaced by `reopen`.
         head: The head file; None where it cannot be used.
         held: The writer of each conversation that this process holds.
@@ -115,7 +114,7 @@ class Database:
         self, path: str, synchronous: Synchronous, open_: Connect, accept_loss: bool
     ) -> None:
         self.where = path
-        self.lock = RLock()
+        self._lock = RLock()
         self.head: HeadFile | None = None
         self.held: WeakValueDictionary[int, Writer] = WeakValueDictionary()
         self.notices: tuple[str, ...] = _library_notices()
@@ -185,7 +184,7 @@ class Database:
         """Give back one `acquire`; the last one closes the file."""
         if self._pid != os.getpid():
             return  # the parent's to close, and its threads may hold the locks
-        with _open_lock, self.lock:
+        with _open_lock, self._lock:
             self._users -= 1
             if self._users:
                 return
@@ -193,31 +192,43 @@ class Database:
             atexit.unregister(self._end)
             self._close()
 
-    def __enter__(self) -> Connection:
-        """Use the connection, alone until `__exit__`.
+    @property
+    def alone(self) -> RLock:
+        """What is held around every use: `with database.alone, database as connection`.
+
+        It is taken by `with` itself and not in here, because an interrupt between the
+        taking and the end of a method would leave it taken for ever.
 
         Raises:
-            JournalError: In a forked child, or if the connection was lost and cannot be
-                made again.
+            JournalError: In a forked child, where a thread of the parent may hold it.
         """
-        self._refuse_fork()  # before the lock, which a thread of the parent may hold
-        self.lock.acquire()
-        try:
-            if self._broken:
-                self.reopen()
-        except BaseException:
-            self.lock.release()
-            raise
+        self._refuse_fork()
+        return self._lock
+
+    def __enter__(self) -> Connection:
+        """The connection, in no transaction.
+
+        Raises:
+            JournalError: The connection was lost and cannot be made again.
+        """
+        if self._broken:
+            self.reopen()
+        with suppress(sqlite3.ProgrammingError):  # it is closed, as its user will see
+            if self.connection.in_transaction:
+                # Of a use that was interrupted, and could not even take it back.
+                self.connection.rollback()
         return self.connection
 
     def __exit__(
         self, _: object, error: BaseException | None, traceback: object
     ) -> None:
-        try:
-            if isinstance(error, JournalCorruptError):
-                self._refuse()
-        finally:
-            self.lock.release()
+        if isinstance(error, JournalCorruptError):
+            self._refuse()
+
+    def holds(self, conversation: int) -> bool:
+        """True if a handle of this process may append to a conversation."""
+        writer = self.held.get(conversation)
+        return writer is not None and writer.held
 
     def lost_its_log(self) -> bool:
         """True if the write-ahead log is not the file any more that is written to.

@@ -93,7 +93,7 @@ class SQLiteJournal:
                 everything until the conversation is opened again.
         """
         rows = encoded(events, self._where)
-        with self._database as connection:
+        with self._database.alone, self._database as connection:
             self._writer.fire("append")
             if not self._certain:
                 raise self._unknown()
@@ -117,6 +117,9 @@ class SQLiteJournal:
                 self._settle(error, committing, last, head)
                 self._writer.fire("lose")
                 raise
+            except _NotTheHeadError as error:
+                self._rolled_back()  # and the handle stays in doubt
+                raise self._unknown() from error
             except SQLiteTrouble as error:
                 if not self._settle(error, committing, last, head):
                     raise translate(error, self._where) from error
@@ -134,7 +137,7 @@ class SQLiteJournal:
             JournalCorruptError: The record contradicts its hashes.
             JournalError: It cannot be read, or the handle is closed or in doubt.
         """
-        with self._database as connection:
+        with self._database.alone, self._database as connection:
             if not self._writer.held:
                 self._writer.fire("append")  # the table refuses, and says why
             if not self._certain:
@@ -159,7 +162,11 @@ class SQLiteJournal:
         if not self._writer.held:
             return
         # A lease that cannot be given back is found dead by whoever comes next.
-        with suppress(JournalError, *SQLiteTrouble), self._database as connection:
+        with (
+            suppress(JournalError, *SQLiteTrouble),
+            self._database.alone,
+            self._database as connection,
+        ):
             transact(connection, self._release)
         self._writer.fire("release")
         self._loaded = None
@@ -191,6 +198,9 @@ class SQLiteJournal:
         conversation = self._conversation.id
         if not lease.holds(connection, conversation, self._epoch):
             raise lost(self._where)
+        if records.head(connection, self._conversation) != (self._sequence, self._hash):
+            # Nobody else writes under this epoch: what this handle remembers is wrong.
+            raise _NotTheHeadError
         now = self._clock()
         if now >= self._renew_at:
             lease.renew(connection, conversation, self._epoch, now)
@@ -263,11 +273,15 @@ class SQLiteJournal:
     def _unknown(self) -> JournalError:
         return JournalError(
             self._where,
-            "what was appended last may or may not be recorded: a commit failed, or the"
-            " store's log was removed",
+            "what was appended last may or may not be recorded: a commit failed or was"
+            " interrupted, or the store's log was removed",
             "open the conversation again to see which; this handle does nothing more",
             outcome_unknown=True,
         )
+
+
+class _NotTheHeadError(Exception):
+    """The record does not end with the entry that an append would follow."""
 
 
 Result = TypeVar("Result")

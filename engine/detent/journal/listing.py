@@ -42,6 +42,10 @@ _LIST: Final = (
     " LEFT JOIN lease AS l ON l.conversation = c.id ORDER BY c.id"
 )
 
+_LISTS: Final = {
+    version: _LIST.format(lease=format_.lease) for version, format_ in FORMATS.items()
+}
+
 _TURN: Final = (
     "SELECT turn FROM entry WHERE key > ? AND key <= ? AND turn > 0"
     " ORDER BY key DESC LIMIT 1"
@@ -66,7 +70,7 @@ def listings(
     with schema.reading(connection):
         application, version = schema.identity(connection)
         schema.refuse(application, version, where)
-        rows = connection.execute(_LIST.format(lease=FORMATS[version].lease)).fetchall()
+        rows = connection.execute(_LISTS[version]).fetchall()
         demand_listed(noted, rows, where)
         forks = {row[0]: (row[2], row[4]) for row in rows}
         for number, name, _, parent, begins, end, at_ms, state, epoch, *lease in rows:

@@ -146,6 +146,18 @@ def last(connection: Connection, conversation: Conversation) -> int:
     return conversation.begins if found is None else int(found[0]) & SEQUENCE_MAX
 
 
+def head(connection: Connection, conversation: Conversation) -> tuple[int, bytes]:
+    """Sequence and stored hash of the last entry, inherited ones included."""
+    found = connection.execute(
+        "SELECT key, hash FROM entry WHERE key > ? AND key <= ?"
+        " ORDER BY key DESC LIMIT 1",
+        (conversation.base, conversation.base + SEQUENCE_MAX),
+    ).fetchone()
+    if found is None:
+        return conversation.begins, conversation.root
+    return int(found[0]) & SEQUENCE_MAX, found[1]
+
+
 def stored_hash(
     connection: Connection, conversation: Conversation, sequence: int
 ) -> bytes | None:

@@ -20,6 +20,9 @@ APPLICATION_ID: Final = 0x64746E74
 VERSION: Final = NEWEST
 """The format of what is written."""
 
+_NAME_IT = f"PRAGMA application_id = {APPLICATION_ID}"
+_STAMP_IT = f"PRAGMA user_version = {VERSION}"
+
 _SCHEMA = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL OR type != 'index'"
 
 
@@ -134,8 +137,8 @@ def create(connection: Connection, store_id: bytes) -> None:
     for text in FORMATS[NEWEST].tables:
         connection.execute(text)
     connection.execute("INSERT INTO store (id) VALUES (?)", (store_id,))
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {NEWEST}")
+    connection.execute(_NAME_IT)
+    connection.execute(_STAMP_IT)
 
 
 def upgrade(connection: Connection, may_write: MayWrite, where: str) -> None:
@@ -159,4 +162,4 @@ def upgrade(connection: Connection, may_write: MayWrite, where: str) -> None:
         if step is not None:
             step(connection, may_write)
     if version != NEWEST:
-        connection.execute(f"PRAGMA user_version = {NEWEST}")
+        connection.execute(_STAMP_IT)

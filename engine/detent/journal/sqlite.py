@@ -1,11 +1,12 @@
 """A store in one SQLite file: durable, checked when it is read, one writer each."""
 
+import gc
 import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from sqlite3 import Connection
-from typing import final
+from typing import Final, final
 from weakref import WeakSet
 
 from detent.errors import JournalCorruptError, JournalError
@@ -19,6 +20,10 @@ from detent.journal.records import Conversation, Record
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.journal.writer import Writer, checked_name, place
 from detent.ports import Entry, Listing
+
+_COLLECTIONS: Final = 2
+"""A handle that was dropped may be in a cycle with what used it, and that with a coroutine
+that an event loop left behind: ending that is one collection, the handle the next."""
 
 
 @final
@@ -110,6 +115,9 @@ class SQLiteStore:
                 journal = SQLiteJournal(
                     self._database, conversation, epoch, writer, record, self._clock
                 )
+                self._database.held[conversation.id] = writer
+                self._journals.add(journal)
+                self._taken[conversation.id] = epoch
             except BaseException:
                 with suppress(*SQLiteTrouble):
                     transact(
@@ -118,10 +126,9 @@ class SQLiteStore:
                             connection, conversation.id, epoch
                         ),
                     )
+                if writer.held:
+                    writer.fire("release")
                 raise
-            self._database.held[conversation.id] = writer
-            self._journals.add(journal)
-            self._taken[conversation.id] = epoch
             return journal
 
     def read(self, name: str) -> Sequence[Entry]:
@@ -179,7 +186,11 @@ class SQLiteStore:
             journal.close()
         # A handle that was dropped unclosed still has its lease in the file, where other
         # processes would believe it for as long as this one lives.
-        with suppress(JournalError, *SQLiteTrouble), self._database as connection:
+        with (
+            suppress(JournalError, *SQLiteTrouble),
+            self._database.alone,
+            self._database as connection,
+        ):
             left = [one for one in self._taken.items() if lease.holds(connection, *one)]
             if left:
                 transact(connection, lambda connection: _release(connection, left))
@@ -190,7 +201,7 @@ class SQLiteStore:
     def _use(self, where: str) -> Generator[Connection]:
         if self._closed:
             raise JournalError(self.path, "is closed", "open it again")
-        with self._database as connection:
+        with self._database.alone, self._database as connection:
             try:
                 yield connection
             except SQLiteTrouble as error:
@@ -212,6 +223,9 @@ class SQLiteStore:
             self._refuse_forgotten(name)
             conversation = records.create(connection, name)
         number = conversation.id
+        for _ in range(_COLLECTIONS):
+            if self._database.holds(number):
+                gc.collect()
         epoch = lease.acquire(
             connection,
             number,
@@ -225,8 +239,7 @@ class SQLiteStore:
     def _gone(self, number: int, epoch: int, holder: Owner, expires: float) -> bool:
         if holder == self._owner:
             # This process: it lives, but the handle may have been dropped unclosed.
-            writer = self._database.held.get(number)
-            return writer is None or not writer.held
+            return not self._database.holds(number)
         return is_gone(holder, self._owner, self._clock() >= expires)
 
     def _load(self, connection: Connection, conversation: Conversation) -> Record:

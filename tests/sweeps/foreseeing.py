@@ -1,0 +1,34 @@
+"""`tests.sweeps.signalled`, with a planted bug: a `flush` that knows the journal's own
+errors only, and takes what it was about to save for unsaved after any other."""
+
+from typing import Any, Final
+
+from tests.sweeps import signalled
+
+from detent import JournalError
+from detent.driver import Driver
+
+_FLUSH: Final = Driver.flush
+
+
+def flush(self: Any) -> None:
+    """As it was once."""
+    held = self._kept
+    try:
+        _FLUSH(self)
+    except JournalError:
+        raise
+    except BaseException:
+        self._kept = held
+        raise
+
+
+def plant() -> None:
+    """Put the bug into this process."""
+    patient: Any = Driver
+    patient.flush = flush
+
+
+if __name__ == "__main__":
+    plant()
+    signalled.main()
