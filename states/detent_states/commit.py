@@ -86,6 +86,8 @@ def _reply(
         "outcome": came_to,
         "lent": (),
         "failures": 0,
+        "complaint": None,
+        "alike": 0,
         "usage": turn.usage + reply.usage,
         "done": (*turn.done, *turn.calls),
     }

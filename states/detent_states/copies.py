@@ -19,7 +19,7 @@ from detent_states.faults import DEFINITE, Fault, FaultKind, optional_field
 from detent_states.history import History, user_message
 from detent_states.remedy import Remedy
 from detent_states.reply import Reply, Usage
-from detent_states.request import Copy
+from detent_states.request import ID, Copy
 from detent_states.snapshot import Snapshot, Turn
 from detent_states.thread import ThreadState
 from detent_states.tokens import bound
@@ -46,7 +46,7 @@ def provable(snapshot: Snapshot) -> bool:
 
 def least_count(snapshot: Snapshot) -> int | None:
     """The fewest tokens that a server which holds the copy reads for the next request;
-    None if the last reply does not say what was read for it.
+    None if the last reply does not say what was read for it, or has no id of the API's.
 
     That is what was read for the last reply, and something for the text of that reply
     and of the new message. Thinking of a tool turn that is over may not be read any
@@ -55,7 +55,7 @@ def least_count(snapshot: Snapshot) -> int | None:
     """
     turn, history = snapshot.turn, snapshot.history
     head = history.head
-    if turn is None or head is None:
+    if turn is None or head is None or not head.message_id.startswith(ID):
         return None
     samples = 1 + sum(head.replayed.count(name) for name in _SERVER_CALLS)
     before = _top(head.reply) // samples

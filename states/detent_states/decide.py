@@ -54,6 +54,9 @@ from detent_states.view import (
 )
 from detent_states.wrapped import unwrapped
 
+ALIKE_MAX: Final = 3
+"""Answers in another format, with the same thing wrong, that are waited out."""
+
 SUMMARY_ATTEMPTS_MAX: Final = 3
 """Requests for one summary that may fail for a passing fault."""
 
@@ -179,6 +182,8 @@ def _wait(
         said = f"the server asks to wait {hint:g} s"
         return _not_now(turn, fault, Suspend(said, hint))
     wait = policies.retry.wait(fault, turn.failures, draw)
+    if turn.alike >= ALIKE_MAX:
+        wait = None  # who answers in another format will do so again
     if turn.compacting is not None:
         if turn.failures >= SUMMARY_ATTEMPTS_MAX:
             return _without_summary(turn, fault)

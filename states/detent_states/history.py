@@ -17,7 +17,7 @@ import attrs
 
 from detent_states.encoding import text_block
 from detent_states.replayed import mended, replay_form
-from detent_states.reply import Reply
+from detent_states.reply import Reply, given_id
 
 _USER = b'{"role":"user","content":['
 _ASSISTANT = b'{"role":"assistant","content":['
@@ -113,8 +113,8 @@ class Exchange:
 
     @property
     def message_id(self) -> str:
-        """The server's id for the reply."""
-        return str(json.loads(self.meta)["id"])
+        """The server's id for the reply; empty where it gave none."""
+        return given_id(json.loads(self.meta))
 
 
 @final

@@ -89,6 +89,15 @@ def _count(value: object) -> int:
     return 0
 
 
+def given_id(facts: Mapping[str, Any]) -> str:
+    """The id in the facts of a reply, as a text; empty where the server gave none.
+
+    Only one that has the API's own form is ever named to a server.
+    """
+    found = facts.get("id")
+    return "" if found is None else str(found)
+
+
 @final
 class Spent:
     """A running total of usage that is only added up when somebody looks.
@@ -187,8 +196,8 @@ class Reply:
 
     @property
     def message_id(self) -> str:
-        """The server's id for this reply (`msg_…`)."""
-        return str(self.facts["id"])
+        """The server's id for this reply (`msg_…`); empty where it gave none."""
+        return given_id(self.facts)
 
     @property
     def stop_reason(self) -> str:

@@ -1,7 +1,7 @@
 """The one builder that makes every request, by joining what is encoded already."""
 
 from enum import StrEnum
-from typing import Any, final
+from typing import Any, Final, final
 
 import attrs
 
@@ -18,6 +18,9 @@ from detent_states.view import (
     THREADS_BETA,
     View,
 )
+
+ID: Final = "msg_"
+"""How the id of a reply begins; what begins otherwise is never named to the server."""
 
 
 class Copy(StrEnum):
@@ -167,7 +170,7 @@ def _previous(history: History) -> bytes:
     if head is None:
         return b"null"
     found = head.message_id
-    return encode(found) if found.startswith("msg_") else b"null"
+    return encode(found) if found.startswith(ID) else b"null"
 
 
 def _thread(copy: Copy, history: History) -> bytes:

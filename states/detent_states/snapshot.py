@@ -147,6 +147,8 @@ class Turn:
         lent: The operations of the trial that hold only as long as the trouble does.
         unknown: Attempts that may have been answered where nobody saw it.
         suspended: What it waits for, if it waits for the world.
+        complaint: What was wrong with the format of the last answer; None for nothing.
+        alike: Answers in a row with that complaint.
         usage: What this turn cost.
         path: The rows it took, in order.
         done: The calls whose results are confirmed, over the whole turn.
@@ -179,6 +181,8 @@ class Turn:
     lent: tuple[Op, ...] = ()
     unknown: int = 0
     suspended: Suspension | None = None
+    complaint: str | None = None
+    alike: int = 0
     usage: Usage = attrs.field(factory=Usage)
     path: tuple[Move, ...] = ()
     done: tuple[Call, ...] = ()

@@ -309,7 +309,11 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 "compactions": turn.compactions + 1,
             }
         case ev.TurnFailed():
+            complaint = event.fault.message if event.fault.misshapen else None
+            again = complaint is not None and complaint == turn.complaint
             return {
+                "complaint": complaint,
+                "alike": turn.alike + 1 if again else int(complaint is not None),
                 "fault": event.fault,
                 "failures": turn.failures + 1,
                 "due": None,
@@ -327,6 +331,8 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 "ready": False,
                 "credited": turn.usage,
                 "failures": 0,
+                "complaint": None,
+                "alike": 0,
                 "granted": turn.attempt + turn.probes,
                 "tried": (),
                 "trial": None,

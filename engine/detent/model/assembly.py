@@ -25,8 +25,10 @@ from typing import Any, cast, final
 
 from detent.model.sealing import (
     NOTED,
+    OPENAI,
     Member,
     NotWholeError,
+    OtherFormatError,
     ServerSaidError,
     checked_block,
     joined,
@@ -72,6 +74,9 @@ _SHOWN: dict[str, Callable[[int, str], Delta]] = {
     "thinking": ThinkingDelta,
     "input": InputDelta,
 }
+
+DONE = "[DONE]"
+"""What ends a stream of OpenAI's; gateways send it behind, or for, `message_stop`."""
 
 _FIXED = frozenset({"id", "type", "role", "content", "usage"}) | NOTED
 """What a `message_delta` never changes, or changes by rules of its own."""
@@ -234,19 +239,23 @@ class Assembly:
             if name == "error":
                 raise ServerSaidError(None)
             return
+        if self.whole and text.strip() == DONE:
+            return  # the end as others write it
         try:
             found, end = members(text)
         except NotWholeError as error:
             if name == "error":
                 raise ServerSaidError(text) from None
-            raise NotWholeError(f"event {name}: {error}") from None
+            raise type(error)(f"event {name}: {error}") from None
         if text[end:].strip():
             raise NotWholeError(f"event {name}: there is something behind its JSON")
         kind = found["type"].value if "type" in found else None
         if name == "error" or kind == "error":
             raise ServerSaidError({key: one.value for key, one in found.items()})
         if name is not None and kind != name:
-            raise NotWholeError(f"event {name} carries the type {kind!r}")
+            raise OtherFormatError(f"event {name} carries the type {kind!r}")
+        if kind is None and "choices" in found:
+            raise OtherFormatError(OPENAI)
         self._go(kind, text, found)
 
     def _go(self, kind: object, text: str, found: dict[str, Member]) -> None:
@@ -268,14 +277,14 @@ class Assembly:
             case "message_stop":
                 self._expect("message_stop", self._open is None)
                 if not self._stopped:
-                    raise NotWholeError("the stream ended without a stop reason")
+                    raise OtherFormatError("the stream ended without a stop reason")
                 self.finished = True
             case _:  # the API may add events; they are to be ignored
                 pass
 
     def _expect(self, kind: str, legal: bool) -> None:
         if self._head is None or not legal:
-            raise NotWholeError(f"event {kind} is out of order")
+            raise OtherFormatError(f"event {kind} is out of order")
 
     def _block(self, kind: str, found: dict[str, Member]) -> _Block:
         self._expect(kind, self._open is not None)
@@ -286,20 +295,18 @@ class Assembly:
     def _check_index(self, kind: str, found: dict[str, Member]) -> None:
         index = found["index"].value if "index" in found else None
         if isinstance(index, bool) or index != len(self._sealed):
-            raise NotWholeError(
+            raise OtherFormatError(
                 f"event {kind} has the index {index!r}, not {len(self._sealed)}"
             )
 
     def _start(self, text: str, found: dict[str, Member]) -> None:
         if self._head is not None:
-            raise NotWholeError("a second message_start")
+            raise OtherFormatError("a second message_start")
         message = _object(text, found, "message")
-        if _value(message, "type") != "message":
-            raise NotWholeError("message_start carries no message")
-        if not (isinstance(id_ := _value(message, "id"), str) and id_):
-            raise NotWholeError("the message has no id")
+        if _value(message, "type") not in ("message", None):
+            raise OtherFormatError("message_start carries no message")
         if _value(message, "content") not in ([], None):
-            raise NotWholeError("message_start carries content already")
+            raise OtherFormatError("message_start carries content already")
         if isinstance(_value(message, "usage"), dict):
             usage, _ = members(message["usage"].raw)
             self._usage = {name: one.raw for name, one in usage.items()}
@@ -315,7 +322,7 @@ class Assembly:
         parsed = found["content_block"].value
         wrong = checked_block(parsed)
         if wrong is not None:
-            raise NotWholeError(wrong)
+            raise OtherFormatError(wrong)
         index, kind = len(self._sealed), parsed["type"]
         self._open = opened = _Block(found["content_block"].raw, block)
         self._touched = False
@@ -340,7 +347,7 @@ class Assembly:
             member, own = _TEXTS[kind]
             piece = _value(delta, own)
             if block.grows != member or not isinstance(piece, str):
-                raise NotWholeError(f"a {kind} does not fit its block")
+                raise OtherFormatError(f"a {kind} does not fit its block")
             block.pieces.append(piece)
             self._touched = True
             if piece:
@@ -355,7 +362,7 @@ class Assembly:
                 {name: one.raw for name, one in delta.items() if name != "type"}
             )
         else:
-            raise NotWholeError(f"nothing is known of a delta of the type {kind!r}")
+            raise OtherFormatError(f"nothing is known of a delta of the type {kind!r}")
 
     def _close(self, block: _Block) -> None:
         sealed, broken = block.seal(self._touched)
@@ -375,7 +382,7 @@ class Assembly:
         delta = _object(text, found, "delta")
         reason = _value(delta, "stop_reason")
         if reason is not None and not isinstance(reason, str):
-            raise NotWholeError(f"the stop reason is {one_line(repr(reason))}")
+            raise OtherFormatError(f"the stop reason is {one_line(repr(reason))}")
         self.endings += 1
         self._stopped = self._stopped or reason is not None
         # Counts are totals: what is given replaces, what is null says nothing new.
@@ -405,7 +412,7 @@ def _fields(event: str) -> tuple[str | None, str]:
 
 def _object(text: str, found: dict[str, Member], name: str) -> dict[str, Member]:
     if not isinstance(_value(found, name), dict):
-        raise NotWholeError(f"an event has no {name}")
+        raise OtherFormatError(f"an event has no {name}")
     return members(text, found[name].at)[0]
 
 

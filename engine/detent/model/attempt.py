@@ -15,7 +15,12 @@ from detent.background import own_cancellation
 from detent.model.assembly import Assembly
 from detent.model.counting import counted
 from detent.model.failures import fault_of, from_status, not_whole, tells_secrets
-from detent.model.sealing import NotWholeError, ServerSaidError, seal
+from detent.model.sealing import (
+    NotWholeError,
+    OtherFormatError,
+    ServerSaidError,
+    seal,
+)
 from detent.model.sse import Limits, Splitter
 from detent.ports import Delta, RequestFailedError
 from detent_states.faults import Fault, FaultKind
@@ -124,7 +129,7 @@ class Attempt:
         try:
             self.assembly.take(splitter.feed(chunk))
         except NotWholeError as error:
-            self._refuse(str(error))
+            self._refuse(str(error), misshapen=isinstance(error, OtherFormatError))
         except ServerSaidError as error:
             self._failed_by_server(error)
 
@@ -163,7 +168,7 @@ class Attempt:
         try:
             return read(body)
         except NotWholeError as error:
-            self._refuse(str(error))
+            self._refuse(str(error), misshapen=isinstance(error, OtherFormatError))
         except ServerSaidError as error:
             self._failed_by_server(error)
         return None
@@ -178,8 +183,9 @@ class Attempt:
             return failed(self._cut, self._now(), self._request_id)
         return RequestFailedError(not_whole(otherwise, self._request_id))
 
-    def _refuse(self, message: str) -> None:
-        self.fault = not_whole(message, self._request_id)
+    def _refuse(self, message: str, *, misshapen: bool = False) -> None:
+        fault = not_whole(message, self._request_id)
+        self.fault = attrs.evolve(fault, misshapen=misshapen)
 
     def _failed_by_server(self, error: ServerSaidError) -> None:
         self.fault = from_status(200, error.envelope, self._headers, self._now())

@@ -19,9 +19,9 @@ for again, and fail again.
 """
 
 import email.utils
-import json
 import math
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, Protocol, cast, final
 
 import attrs
@@ -256,6 +256,15 @@ def tells_secrets(error: BaseException) -> bool:
     return any(meaning(one).secret for one in _causes(error))
 
 
+def of_connection(error: BaseException) -> bool:
+    """True if it is the connection that failed, and not what was said over it."""
+    names = {
+        cls.__name__ for one in (error, error.__cause__) for cls in type(one).__mro__
+    }
+    own = type(error).__name__ in ("APIConnectionError", "APITimeoutError")
+    return "TransportError" in names and (own or error.__cause__ is None)
+
+
 def meaning(error: BaseException) -> Means:
     """What the exception's nearest known class means."""
     for cls in type(error).__mro__:
@@ -279,7 +288,7 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
     message = one_line(said, MESSAGE_MAX) if isinstance(said, str) else ""
     enveloped = bool(type_ or message)
     if not message:
-        message = _hint(body)
+        message = one_line(_hint(body, status), MESSAGE_MAX)
     if 300 <= status < 400:
         target = _text(headers.get("location")) or "nowhere"
         message = f"redirected to {target}; redirects are not followed"
@@ -345,12 +354,20 @@ def _seconds(value: object) -> float | None:
     return number if number > 0 and math.isfinite(number) else None
 
 
-def _hint(body: object) -> str:
+def _hint(body: object, status: int) -> str:
+    """What an answer without the API's own envelope says, or what its status means."""
     if isinstance(body, str):
         return described(body) or one_line(body)
     if body is None:
         return "the body is empty"
-    return "unexpected body: " + one_line(json.dumps(body))
+    told = _mapping(body)
+    for name in ("error", "message", "detail"):  # as gateways and frameworks write it
+        if (said := _text(told.get(name))) is not None:
+            return said
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "the answer says no more than its status"
 
 
 def _of_the_api(body: object, type_: str | None) -> bool:

@@ -12,10 +12,12 @@ from typing import Any, Protocol, TypeAlias, cast, final
 from urllib.parse import urlsplit
 
 import anyio
+import attrs
 
 from detent.background import own_cancellation
 from detent.model.attempt import Attempt, Response, chunks_of, failed
 from detent.model.counting import count_body
+from detent.model.failures import of_connection
 from detent.model.sealing import NotWholeError
 from detent.model.sse import Limits, Splitter
 from detent.ports import Delta, RequestFailedError
@@ -127,10 +129,14 @@ class SdkModel:
             RequestFailedError: Anything but a whole reply, with the fault classified.
         """
         attempt = Attempt(self._limits, self._now, report)
-        await self._exchange(
-            attempt, _MESSAGES, request.body, request.betas, stream=request.stream
-        )
-        return attempt.reply()
+        try:
+            await self._exchange(
+                attempt, _MESSAGES, request.body, request.betas, stream=request.stream
+            )
+            return attempt.reply()
+        except RequestFailedError as error:
+            self._say_where(error)
+            raise
 
     async def count(self, request: Request) -> int:
         """How many input tokens the server counts for a request.
@@ -152,8 +158,12 @@ class SdkModel:
             said = f"the body of the request cannot be counted: {error}"
             raise RequestFailedError(Fault(FaultKind.LOCAL, said)) from None
         attempt = Attempt(self._limits, self._now, _nobody)
-        await self._exchange(attempt, _COUNT, body, request.betas, stream=False)
-        return attempt.count()
+        try:
+            await self._exchange(attempt, _COUNT, body, request.betas, stream=False)
+            return attempt.count()
+        except RequestFailedError as error:
+            self._say_where(error)
+            raise
 
     async def aclose(self) -> None:
         """Close the client, if it was made here."""
@@ -199,6 +209,14 @@ class SdkModel:
                     await _close(response)
         if scope.cancelled_caught:
             attempt.late = self._ran_out(scope.deadline < deadline, response)
+
+    def _say_where(self, error: RequestFailedError) -> None:
+        """Name the base URL in what the API itself did not say."""
+        fault, cause = error.fault, error.__cause__
+        if fault.misshapen or (cause is not None and of_connection(cause)):
+            url = _without_secrets(str(getattr(self._client, "base_url", "")))
+            if url:
+                error.fault = attrs.evolve(fault, message=f"{fault.message} ({url})")
 
     def _ran_out(self, silent: bool, response: Response | None) -> str:
         """Which wait ran out, in words."""
@@ -346,6 +364,19 @@ class SdkModel:
 
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _without_secrets(url: str) -> str:
+    """A URL without a name, a password or a query; empty for what is none."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return ""
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}" if host else ""
 
 
 def _nobody(_: Delta) -> None:

@@ -15,15 +15,22 @@ from typing import Any, NamedTuple, NoReturn, cast, final
 from detent_states.encoding import encode
 from detent_states.reply import Reply
 
+OPENAI = "it is in the format of OpenAI's chat completions, and not of the Messages API"
+
 DEPTH_MAX = 100
 """Deepest nesting of arrays and objects; the interpreter's own limit is no contract."""
 
-NOTED = frozenset({"request_id", "end", "broken"})
+NOTED = frozenset({"request_id", "end", "broken", "adapted"})
 """Names in a reply's meta that are the adapter's, whatever the server calls its own."""
 
 
 class NotWholeError(Exception):
     """What arrived is not a whole reply. The message says what was wrong with it."""
+
+
+@final
+class OtherFormatError(NotWholeError):
+    """What arrived came whole, and is in another format."""
 
 
 @final
@@ -37,6 +44,10 @@ class ServerSaidError(Exception):
     def __init__(self, envelope: object) -> None:
         super().__init__(envelope)
         self.envelope = envelope
+
+
+class _TwiceError(ValueError):
+    """Parsers differ in what they make of it, so it is nothing."""
 
 
 class Member(NamedTuple):
@@ -58,7 +69,7 @@ class Member(NamedTuple):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key appears twice in one object")
+        raise _TwiceError("a key appears twice in one object")
     return found
 
 
@@ -135,6 +146,8 @@ def read(text: str) -> Any:
     """
     try:
         value, end = scan(text, _after_space(text, 0))
+    except _TwiceError as error:
+        raise OtherFormatError(reason(error)) from None
     except (ValueError, RecursionError) as error:
         raise NotWholeError(reason(error)) from None
     if _after_space(text, end) != len(text):
@@ -154,6 +167,8 @@ def members(text: str, at: int = 0) -> tuple[dict[str, Member], int]:
         return _members(text, _after_space(text, at))
     except StopIteration:
         raise NotWholeError("a member has no value") from None
+    except _TwiceError as error:
+        raise OtherFormatError(reason(error)) from None
     except (ValueError, RecursionError) as error:
         raise NotWholeError(reason(error)) from None
 
@@ -184,7 +199,7 @@ def _members(text: str, at: int) -> tuple[dict[str, Member], int]:
         name, start = opening[1], opening.end()
         key = name[1:-1] if "\\" not in name else scan(name, 0)[0]
         if key in found:
-            raise ValueError("a key appears twice in one object")
+            raise _TwiceError("a key appears twice in one object")
         value, end = _scan(text, start)
         found[key] = Member(value, name, text[start:end], start)
         follows = _next(text, end)
@@ -254,7 +269,7 @@ def opened(body: bytes) -> dict[str, Member]:
         found = only_object(text)
     except NotWholeError as error:
         hint = described(text)
-        raise NotWholeError(f"{error}; {hint}" if hint else str(error)) from None
+        raise type(error)(f"{error}; {hint}" if hint else str(error)) from None
     if _value(found, "type") == "error":
         raise ServerSaidError({name: one.value for name, one in found.items()})
     if not shallow(text, [one.value for one in found.values()]):
@@ -264,6 +279,9 @@ def opened(body: bytes) -> dict[str, Member]:
 
 def seal(body: bytes, request_id: str | None) -> Reply:
     """The reply in a whole JSON body, its content sliced out byte for byte.
+
+    A content that is one text is taken as a block of that text, and a note in the meta
+    says so; an id, a role or a type may be missing. Everything else must be there.
 
     Args:
         body: The body of a 200, decompressed.
@@ -278,20 +296,25 @@ def seal(body: bytes, request_id: str | None) -> Reply:
     _check_message(found)
     if request_id is None and isinstance(inner := _value(found, "request_id"), str):
         request_id = inner
-    inside = found["content"].raw[1:-1]
+    content = found["content"]
+    inside, adapted = content.raw[1:-1] if content.value else "", ""
+    if isinstance(content.value, str):
+        adapted = "content"
+        inside = f'{{"type":"text","text":{content.raw}}}' if content.value else ""
     kept = [
         f"{one.name}:{one.raw}"
         for name, one in found.items()
         if name != "content" and name not in NOTED
     ]
-    return Reply(
-        inside.encode() if found["content"].value else b"",
-        meta(kept, request_id, "stop", {}),
-    )
+    return Reply(inside.encode(), meta(kept, request_id, "stop", {}, adapted))
 
 
 def meta(
-    kept: Iterable[str], request_id: str | None, end: str, broken: Mapping[str, str]
+    kept: Iterable[str],
+    request_id: str | None,
+    end: str,
+    broken: Mapping[str, str],
+    adapted: str = "",
 ) -> bytes:
     """A reply's meta: the server's members as they came, then the adapter's notes."""
     noted = [f'"end":"{end}"']
@@ -299,24 +322,28 @@ def meta(
         noted.append('"request_id":' + json.dumps(request_id))
     if broken:
         noted.append('"broken":' + encode(dict(broken)).decode())
+    if adapted:
+        noted.append('"adapted":' + json.dumps(adapted))
     return ("{" + ",".join((*kept, *noted)) + "}").encode()
 
 
 def _check_message(found: Mapping[str, Member]) -> None:
     kind = _value(found, "type")
-    if kind != "message":
-        raise NotWholeError(f'the body has the type {kind!r} and not "message"')
-    if not (isinstance(id_ := _value(found, "id"), str) and id_):
-        raise NotWholeError("the message has no id")
+    if kind not in ("message", None):
+        raise OtherFormatError(f'the body has the type {kind!r} and not "message"')
+    if kind is None and "choices" in found:
+        raise OtherFormatError(OPENAI)
     if not isinstance(_value(found, "stop_reason"), str):
-        raise NotWholeError("the message has no stop reason")
+        raise OtherFormatError("the message has no stop reason")
     content = _value(found, "content")
+    if isinstance(content, str):
+        return
     if not isinstance(content, list):
-        raise NotWholeError("the message has no list of content")
+        raise OtherFormatError("the message has no list of content")
     for block in cast("list[object]", content):
         wrong = checked_block(block)
         if wrong is not None:
-            raise NotWholeError(wrong)
+            raise OtherFormatError(wrong)
 
 
 def _value(found: Mapping[str, Member], name: str) -> Any:

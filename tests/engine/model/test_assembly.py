@@ -385,7 +385,6 @@ def test_unknown_events_are_ignored_and_so_is_what_follows_the_end() -> None:
         ([start(), opened(0, CALL | {"id": 1})], "an id that is no text"),
         ([start(), opened(0, CALL | {"name": None})], "no name"),
         ([start(content=[TEXT])], "content already"),
-        ([start(id=None)], "no id"),
         ([start(type="other")], "no message"),
         ([event("message_start")], "no message"),
         ([start(), b"event: message_delta\ndata: {\n\n"], "event message_delta"),

@@ -187,9 +187,11 @@ def test_exception_of_a_status_is_read_from_its_response() -> None:
         ("no route", "the body is text: no route"),
         ("", "the body is empty"),
         (None, "the body is empty"),
-        ({"detail": "x"}, 'unexpected body: {"detail": "x"}'),
-        ([], "unexpected body: []"),
-        ({"error": "x"}, 'unexpected body: {"error": "x"}'),
+        ({"detail": "x"}, "x"),
+        ({"message": "x"}, "x"),
+        ({"error": "x"}, "x"),
+        ([], "Bad Gateway"),
+        ({"detail": [{"loc": []}]}, "Bad Gateway"),
     ],
 )
 def test_body_without_envelope_is_described(body: object, message: str) -> None:
