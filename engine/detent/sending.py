@@ -22,6 +22,7 @@ from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.history import Base, Method, told_block
 from detent_states.outcome import Outcome, outcome, unusable_summary
 from detent_states.profile import Purpose
+from detent_states.refused import known_in_own, without_known
 from detent_states.remedy import Remedy
 from detent_states.reply import Reply
 from detent_states.request import Request, betas, build
@@ -76,12 +77,13 @@ class Sender:
             return self._fail(Fault(FaultKind.BUDGET, said))
         if purpose is Purpose.COMPACTION:
             return await self._prepare_summary(turn)
-        made = prepare(self._driver.snapshot, self._driver.world.policies.compaction)
+        snapshot, policy = self._driver.snapshot, self._driver.world.policies.compaction
+        made = without_known(snapshot) or prepare(snapshot, policy)
         if isinstance(made, Compact):
             return await self.compact(made, asked=False)
         if made is not None:
             return self.choose(made)
-        fault = staged_fault(self._driver.snapshot)
+        fault = known_in_own(snapshot) or staged_fault(snapshot)
         if fault is not None:
             return self._fail(fault)
         snapshot = self._driver.snapshot

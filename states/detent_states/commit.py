@@ -23,6 +23,7 @@ from detent_states.heard import told_of_length
 from detent_states.history import Base, Exchange, Method, told_block
 from detent_states.models import prefix_bound
 from detent_states.outcome import only_summary, outcome
+from detent_states.refused import left_out, named
 from detent_states.remedy import Remedy
 from detent_states.replayed import distinct_ids, mended, replay_form
 from detent_states.reply import Reply, Usage
@@ -71,6 +72,7 @@ def _reply(
         found=found,
         paid=Paid(snapshot.profile, shown, base, len(snapshot.history) - first),
         said=snapshot.said[turn.taken :],
+        known_bad=snapshot.known_bad | left_out(snapshot, turn),
     )
     return committed, {
         "trial": None,
@@ -257,7 +259,9 @@ def learned(
             elif without_copy(turn, fault) is not None:
                 pass  # it says nothing about the conversation yet
             elif fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
-                snapshot = attrs.evolve(snapshot, refused=snapshot.refused + 1)
+                bad = snapshot.known_bad | named(snapshot, turn, fault)
+                count = snapshot.refused + 1
+                snapshot = attrs.evolve(snapshot, refused=count, known_bad=bad)
             elif fault.kind is FaultKind.REFUSAL:
                 thread = thread.lost(fire)  # it may hold the turn that was refused
             snapshot = attrs.evolve(snapshot, doubts=failed(snapshot.doubts, fault))

@@ -39,6 +39,7 @@ from detent_states.stubbing import (
     place_of,
     with_own_names,
     without_block,
+    without_blocks,
     without_files,
 )
 from detent_states.view import (
@@ -402,6 +403,8 @@ def _stub(
     renamed = with_own_names(snapshot, turn, fault)
     if renamed is not None:
         return renamed
+    if len(fault.paths) > 1:
+        return without_blocks(snapshot, turn, fault)
     place = place_of(snapshot, turn, fault.path)
     if place is None:
         return _search(snapshot, turn, fault, policy)

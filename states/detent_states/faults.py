@@ -74,6 +74,7 @@ class Fault:
         path: The part of the request that the server names.
         outcome_unknown: The request may have been answered where we cannot see it.
         retry_refused: The server said in so many words not to retry.
+        paths: Every part that the server names, where it lists them.
         misshapen: The answer came whole and is no reply: it is in another format.
         spent: What a whole reply cost that was not committed; None where there was none.
     """
@@ -88,6 +89,7 @@ class Fault:
     path: str | None = None
     outcome_unknown: bool = False
     retry_refused: bool = False
+    paths: tuple[str, ...] = added(())
     misshapen: bool = added(False)
     spent: Usage | None = added(None)
 

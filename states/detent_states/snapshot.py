@@ -283,6 +283,7 @@ class Snapshot:
         found: How it was shown when it last passed, where no definite refusal asked for
             that: the next request is sent without it first.
         lost: Replies that were paid for and are no part of the history.
+        known_bad: What was refused for what is in it, as digests of those parts.
         pins: The texts that go along with every summary, by name.
         paid: What the last confirmed request was made from.
         said: What was said while a turn ran and is not confirmed yet, oldest first.
@@ -308,6 +309,7 @@ class Snapshot:
     doubts: tuple[Doubt, ...] = ()
     found: Found | None = None
     lost: Lost = attrs.field(factory=Lost)
+    known_bad: frozenset[str] = frozenset()
     pins: tuple[tuple[str, str], ...] = ()
     paid: Paid | None = None
     said: tuple[bytes, ...] = ()

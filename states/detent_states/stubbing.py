@@ -75,6 +75,26 @@ def without_block(
     return Choose(Remedy.STUB, fault.message, view)
 
 
+def without_blocks(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose | None:
+    """A note in every place that is named, all at once; None where one of them is the
+    user's own, or where nothing is left to be noted."""
+    size, ops = len(snapshot.history), list[Op]()
+    for path in fault.paths:
+        place = place_of(snapshot, turn, path)
+        if place is None:
+            continue
+        if place.exchange >= size and not 0 <= place.block < len(turn.calls):
+            return None
+        op = _instead(snapshot, place, fault)
+        if op is not None and op not in snapshot.showing.ops:
+            ops.append(op)
+    if not ops or turn.tried.count(Remedy.STUB) >= STUBS_MAX:
+        place = place_of(snapshot, turn, fault.paths[0])
+        return None if place is None else without_block(snapshot, turn, place, fault)
+    view = snapshot.showing.adding(*ops, *unbound(snapshot))
+    return Choose(Remedy.STUB, fault.message, view)
+
+
 def _instead(snapshot: Snapshot, place: Place, fault: Fault) -> Op | None:
     """What stands in the place of a block that is named."""
     note = f"[Left out: the service refuses this block ({_short(fault.message)}).]"

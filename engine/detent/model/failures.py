@@ -32,6 +32,9 @@ from detent_states.faults import BY_TYPE, Fault, FaultKind, classify, named_path
 MESSAGE_MAX = 500
 """Most characters of a fault's message; the server's own are longer only by mistake."""
 
+PATHS_MAX = 1_000
+"""Most parts of a request that are read from one refusal."""
+
 TIMEOUT_STATUS = frozenset({408, 499, 504})
 """Statuses that say how long somebody waited and nothing about the reply."""
 
@@ -286,6 +289,7 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
     said, type_ = error.get("message"), _text(error.get("type"))
     code = _text(_mapping(error.get("details")).get("error_code"))
     message = one_line(said, MESSAGE_MAX) if isinstance(said, str) else ""
+    paths = _paths(_mapping(error.get("details")).get("paths"))
     enveloped = bool(type_ or message)
     if not message:
         message = one_line(_hint(body, status), MESSAGE_MAX)
@@ -306,7 +310,8 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
         request_id=_text(headers.get("request-id"))
         or _text(_mapping(body).get("request_id")),
         retry_after=retry_after(headers, now),
-        path=named_path(message),
+        path=named_path(message) or (paths[0] if paths else None),
+        paths=paths,
         outcome_unknown=timed_out
         or (not enveloped and (status >= 500 or status < 300)),
         retry_refused=headers.get("x-should-retry") == "false",
@@ -373,6 +378,13 @@ def _hint(body: object, status: int) -> str:
 def _of_the_api(body: object, type_: str | None) -> bool:
     """True if an error has the API's own envelope, or a type that only the API has."""
     return type_ in BY_TYPE or _mapping(body).get("type") == "error"
+
+
+def _paths(given: object) -> tuple[str, ...]:
+    """The parts that are listed, as far as they have the form of paths."""
+    listed = cast("list[object]", given) if isinstance(given, list) else []
+    found = (one for one in listed[:PATHS_MAX] if isinstance(one, str))
+    return tuple(one for one in found if named_path(one) == one)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

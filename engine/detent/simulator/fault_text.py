@@ -2,7 +2,7 @@
 
     script  = fault { ("," | newline) fault }
     fault   = what { when }
-    what    = STATUS { HEADER=VALUE | type=… | code=… | message=… }
+    what    = STATUS { HEADER=VALUE | type=… | code=… | message=… | paths=… }
             | cut EVENTS [clean | eof | reset | stall]
             | cut PERCENT% [clean | eof | reset | stall]
             | error [TYPE] [after EVENTS] [message=…]
@@ -106,7 +106,9 @@ _ACTIONS = (
 _CONDITIONS = (
     "@N, @N-M, @N+, every N, times N, forever, on KIND, model=, body=, at t=, until t="
 )
-_HEADERS = "retry-after=, retry-after-ms=, x-…=, anthropic-…=, type=, code=, message="
+_HEADERS = (
+    "retry-after=, retry-after-ms=, x-…=, anthropic-…=, type=, code=, message=, paths="
+)
 
 _WORD = re.compile(r'(?:[^\s,"]|"(?:\\.|[^"\\])*")+|,|\n|"')
 
@@ -252,7 +254,7 @@ class _Reader:
             if "=" not in word.text or name in ("model", "body"):
                 break
             name, value = _pair(self._take())
-            if name in ("type", "code", "message") and name not in members:
+            if name in ("type", "code", "message", "paths") and name not in members:
                 members[name] = value
             elif HEADER_NAME.fullmatch(name):
                 headers.append((name, value))
@@ -264,6 +266,7 @@ class _Reader:
             members.get("type"),
             members.get("code"),
             members.get("message"),
+            members.get("paths"),
         )
 
     def _when(self) -> When:

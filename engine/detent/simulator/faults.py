@@ -78,6 +78,7 @@ class Status:
         type: The `error.type`; None for the usual one of the status.
         code: The `error.details.error_code`.
         message: The `error.message`; None for the usual one of the status.
+        paths: The `error.details.paths`, comma-separated; None for no such list.
     """
 
     status: int = attrs.field(validator=_status_code)
@@ -87,10 +88,16 @@ class Status:
     type: str | None = None
     code: str | None = None
     message: str | None = None
+    paths: str | None = None
 
     def __str__(self) -> str:
         pairs = [f"{name}={_quoted(value)}" for name, value in self.headers]
-        members = (("type", self.type), ("code", self.code), ("message", self.message))
+        members = (
+            ("type", self.type),
+            ("code", self.code),
+            ("message", self.message),
+            ("paths", self.paths),
+        )
         pairs += [
             f"{name}={_quoted(text)}" for name, text in members if text is not None
         ]

@@ -52,7 +52,9 @@ def refusal_of(action: Status) -> Refusal:
     """The error a scripted status answers with."""
     default = "api_error" if action.status >= 500 else "invalid_request_error"
     kind = action.type or _TYPES.get(action.status, default)
-    return Refusal(action.status, kind, _message(kind, action.message), action.code)
+    message = _message(kind, action.message)
+    paths = () if action.paths is None else (("paths", action.paths.split(",")),)
+    return Refusal(action.status, kind, message, action.code, details=paths)
 
 
 def replaces(action: Action) -> bool:
