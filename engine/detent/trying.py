@@ -22,6 +22,7 @@ from detent_states.remedy import Remedy
 from detent_states.request import Request, betas, build
 from detent_states.room import Choose
 from detent_states.search import Bisection, Phase, under
+from detent_states.sized import without_another
 from detent_states.snapshot import Snapshot
 from detent_states.trials import anew, aside, otherwise, verdict
 from detent_states.view import DropBeta, DropField, View
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from detent.driver import Driver
 
 _FOUND = "a part of the history is refused, as trials have shown"
+_TOO_LONG = (
+    "it is too long: without any part of some size it passes, as trials have shown"
+)
 _SMALL = "a small request"
 
 
@@ -109,10 +113,21 @@ class Trials:
 
     async def _concluded(self, search: Bisection) -> Choose | None:
         if search.found is not None:
+            if await self._is_size(search.snapshot, search.found):
+                return Choose(Remedy.MAKE_ROOM, _TOO_LONG)
             return Choose(Remedy.BISECT, _FOUND, search.found)
         if search.blames_words:
             return None
         return await self._otherwise(search.snapshot)
+
+    async def _is_size(self, snapshot: Snapshot, found: View) -> bool:
+        """Whether it is the length that is refused, and not the part that was found."""
+        if self._searched.kind not in DEFINITE:
+            return False
+        if Remedy.MAKE_ROOM in self._driver.turn.tried:
+            return False  # there is no room to be made
+        other = without_another(snapshot, found)
+        return other is not None and bool(await self._tries(snapshot, other))
 
     async def _judged(
         self, search: Bisection, shown: Snapshot, *, counted: bool

@@ -11,6 +11,8 @@ import attrs
 from detent_states import events as ev
 from detent_states.doubt import Found, answered, doubt_of, settled
 from detent_states.errors import IllegalEventError
+from detent_states.heard import found_too_long
+from detent_states.remedy import Remedy
 from detent_states.snapshot import Snapshot, Suspension, Turn
 from detent_states.turn import TURN, TurnState
 from detent_states.turns import changed, current
@@ -42,7 +44,10 @@ def noted_beside(
                 max_tokens=event.max_tokens or turn.max_tokens,
                 ready=turn.state == TurnState.FAILED,
             )
-            return attrs.evolve(chosen, found=_proposed(snapshot, turn, event))
+            found = _proposed(snapshot, turn, event)
+            if event.remedy is Remedy.MAKE_ROOM:
+                chosen = found_too_long(chosen)
+            return attrs.evolve(chosen, found=found)
         case ev.Probed():
             return _probed(snapshot, turn, event)
         case ev.TurnSuspended():

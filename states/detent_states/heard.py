@@ -9,6 +9,16 @@ from detent_states.snapshot import Snapshot
 from detent_states.turn import TurnState
 
 
+def found_too_long(snapshot: Snapshot) -> Snapshot:
+    """What is known of the window, once trials have shown that a request is too long."""
+    turn = snapshot.turn
+    if turn is None:
+        return snapshot
+    refused = context(snapshot) + added(turn)
+    window = refused if snapshot.window is None else min(snapshot.window, refused)
+    return attrs.evolve(snapshot, window=window)
+
+
 def told_of_length(snapshot: Snapshot, fault: Fault) -> Snapshot:
     """What is known of the server's limits, and of the length of what it refused."""
     said = told(fault.message) if fault.kind is FaultKind.TOO_LONG else None

@@ -38,6 +38,7 @@ class Remedy(StrEnum):
     DROP_BOUND = "drop bound thinking"
     STRIP = "strip thinking"
     BISECT = "bisect"
+    MAKE_ROOM = "make room"
     RAISE = "raise limit"
     CLOSE = "close server tools"
     SKIP = "skip"
@@ -68,6 +69,7 @@ SAYS: Final[Mapping[Remedy, str]] = {
     Remedy.BISECT: "find the part that is refused, by trials without effect, and leave it out;"
     " until a definite refusal or many failures have proved it, the next request shows"
     " everything again first",
+    Remedy.MAKE_ROOM: "take it for too long, as trials have shown, and make room",
     Remedy.RAISE: "ask once more with a higher limit for the reply",
     Remedy.CLOSE: "leave out the server tool that was never finished",
     Remedy.SKIP: "do without the summary that failed",
@@ -129,6 +131,7 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
         Remedy.RENAME,
         Remedy.STUB,
         Remedy.BISECT,
+        Remedy.MAKE_ROOM,
         Remedy.IGNORE_BASE,
     ),
     FaultKind.COMPACTION: (Remedy.IGNORE_BASE, Remedy.SKIP, Remedy.TELL),

@@ -203,7 +203,8 @@ def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | 
     if size + media * IMAGE_TOKENS_MAX < trigger and not snapshot.summed:
         return None  # it cannot be too much
     held = context(snapshot)
-    if held >= most and not snapshot.showing.ops:
+    refused = Remedy.MAKE_ROOM in turn.tried and held + added(turn) >= most
+    if refused or (held >= most and not snapshot.showing.ops):
         return room(snapshot, policy, f"the context holds {held} of {most} tokens")
     full = held + added(turn) >= trigger
     summed = snapshot.summed or (full and known is not None and known.overflow_refused)

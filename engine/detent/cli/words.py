@@ -150,6 +150,7 @@ BOUNDS: Final[Mapping[Remedy, str]] = {
     Remedy.DROP_BOUND: "once, on models that bind thinking to what stands before it",
     Remedy.STRIP: "once, and never inside a turn that goes on",
     Remedy.BISECT: "twice at most; each halving is one trial, and counts as a request",
+    Remedy.MAKE_ROOM: "once, where any part of that size may be left out",
     Remedy.RAISE: f"once, four times the limit, at most {RAISED_MAX:,} tokens",
     Remedy.CLOSE: "once a reply",
     Remedy.SKIP: "twice at most: the server's own summary, then the told one",

@@ -1,0 +1,40 @@
+"""Telling a size from a part, where a refusal says nothing.
+
+A search finds the least that must be left out for a request to pass. Where it is refused
+for its length alone, that is some part of the history, and the wrong thing to leave out:
+another one of the same size would do as well, and with the next message it is too long
+again. So a different part, at least as large, is left out by way of trial; if that passes
+too, no part is to blame.
+"""
+
+from detent_states.room import boundary, unbound
+from detent_states.snapshot import Snapshot, cuttable
+from detent_states.view import REFUSED_PART, Hide, View
+
+
+def without_another(snapshot: Snapshot, found: View) -> View | None:
+    """A view that leaves out another part than the one that was found, at least as large;
+    None where there is none, or where more than one part was left out.
+
+    Args:
+        snapshot: The conversation, as it was refused.
+        found: The view that passed.
+    """
+    new = [op for op in found.ops if op not in snapshot.showing.ops]
+    gone = [op for op in new if isinstance(op, Hide)]
+    if len(gone) != 1 or {*new} - {*gone, *unbound(snapshot)}:
+        return None
+    history, end = snapshot.history, boundary(snapshot)
+    start, until = gone[0].start, gone[0].until
+    size = history.bytes_of(start, until)
+    for first in range(end - 1, until - 1, -1):
+        if cuttable(history, first) and history.bytes_of(first, end) >= size:
+            other = Hide(first, end, REFUSED_PART)
+            return snapshot.showing.adding(other, *unbound(snapshot))
+    for last in range(snapshot.covered + 1, start + 1):
+        if cuttable(history, last) and (
+            history.bytes_of(snapshot.covered, last) >= size
+        ):
+            other = Hide(snapshot.covered, last, REFUSED_PART)
+            return snapshot.showing.adding(other, *unbound(snapshot))
+    return None
