@@ -29,7 +29,7 @@ class SettingsError(DetentError):
         self.problem = problem
         self.remedy = remedy
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"{self.setting}: {self.problem}; {self.remedy}"
 
 
@@ -48,7 +48,7 @@ class ToolDefinitionError(DetentError):
         self.problem = problem
         self.remedy = remedy
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"tool {self.tool!r}: {self.problem}; {self.remedy}"
 
 
@@ -63,14 +63,14 @@ class NoAnswerError(DetentError):
         super().__init__(seconds)
         self.seconds = seconds
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"no answer within {self.seconds:g} s"
 
 
 class CancelledItselfError(DetentError):
     """Code was cancelled from within: nobody stopped it, what it waited for was."""
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return "it was cancelled from within, by what it waited for; nobody stopped it"
 
 
@@ -87,7 +87,7 @@ class CorrectableToolError(DetentError):
         super().__init__(message)
         self.message = message
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return self.message
 
 
@@ -105,7 +105,7 @@ class TerminalToolError(DetentError):
         super().__init__(message)
         self.message = message
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return self.message
 
 
@@ -126,7 +126,7 @@ class ChildError(CorrectableToolError):
         super().__init__(
             f"Stopped before it was done: {why}. Calls so far: {calls or 'none'}."
             f" Said so far: {said or 'nothing'}"
-            f"\n(The work is kept in conversation {conversation!r}.)"
+            f" (The work is kept in conversation {conversation!r}.)"
         )
         self.conversation = conversation
         self.turn = turn
@@ -136,7 +136,7 @@ class ChildError(CorrectableToolError):
 class NoRunningCallError(DetentError):
     """Nothing runs for a call here: the tool was called as the function it is."""
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return "no call runs here; a conversation has to call the tool"
 
 
@@ -156,7 +156,7 @@ class InsideTurnError(IllegalEventError):
         self.args = (state, method)  # what makes the same error again
         self.method = method
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return (
             f"{self.method}() was called from inside a running turn of the same"
             " conversation (by a tool, a hook or an approval rule), and would wait for"
@@ -180,7 +180,7 @@ class ApprovalError(DetentError):
         self.problem = problem
         self.remedy = remedy
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"call {self.call}: {self.problem}; {self.remedy}"
 
 
@@ -195,7 +195,7 @@ class ConversationClosedError(DetentError):
         super().__init__(name)
         self.name = name
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"conversation {self.name!r} is closed; open it again to go on"
 
 
@@ -215,7 +215,7 @@ class ForkedProcessError(DetentError):
         self.name = name
         self.opened_by = opened_by
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return (
             f"conversation {self.name!r} was opened by process {self.opened_by}, and this"
             " process was forked off it; use it there, or open a conversation here, in a"
@@ -243,7 +243,7 @@ class JournalError(DetentError):
         self.remedy = remedy
         self.outcome_unknown = outcome_unknown
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"{self.where}: {self.problem}; {self.remedy}"
 
 
@@ -286,7 +286,7 @@ class TurnFailedError(DetentError):
         self.fault = fault
         self.exchanges = exchanges
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         kept = f"history keeps its {self.exchanges} confirmed exchange(s)"
         if not self.turn:
             return f"no turn began: {self.fault}; {kept}; send() it again"

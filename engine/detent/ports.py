@@ -84,7 +84,7 @@ class RequestFailedError(DetentError):
         super().__init__(fault)
         self.fault = fault
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return str(self.fault)
 
 

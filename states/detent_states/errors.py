@@ -6,9 +6,22 @@ happened, where things stand, what to do. Catch `DetentError` to catch them all.
 
 from collections.abc import Sequence
 
+from detent_states.visible import printable
+
 
 class DetentError(Exception):
-    """Root of every error that detent raises on purpose."""
+    """Root of every error that detent raises on purpose.
+
+    `str(error)` is one line without control characters, whatever its fields hold: names
+    and texts come from callers, models, servers and files. The fields are as they came.
+    """
+
+    def __str__(self) -> str:
+        return printable(self._told())
+
+    def _told(self) -> str:
+        """The message; each class makes its own, and `__str__` makes it printable."""
+        return super().__str__()
 
 
 class DefinitionError(DetentError):
@@ -24,7 +37,7 @@ class DefinitionError(DetentError):
         self.table = table
         self.faults = tuple(faults)
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         listed = "; ".join(self.faults)
         return f"table {self.table!r} has {len(self.faults)} fault(s): {listed}"
 
@@ -55,7 +68,7 @@ class IllegalEventError(DetentError):
         self.legal = tuple(legal)
         self.why = why
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         legal = ", ".join(self.legal) or "nothing"
         if self.why is not None:
             return (

@@ -27,7 +27,7 @@ class ExplorationLimitError(DetentError):
         super().__init__(limit)
         self.limit = limit
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"more than {self.limit} states; give a coarser key or a higher limit"
 
 

@@ -15,6 +15,7 @@ import attrs
 from detent_states.added import added
 from detent_states.lengths import HINTS
 from detent_states.reply import Usage
+from detent_states.visible import printable
 
 
 class FaultKind(StrEnum):
@@ -94,10 +95,10 @@ class Fault:
     spent: Usage | None = added(None)
 
     def __str__(self) -> str:
-        """The fault on one line: status, type, message."""
+        """The fault on one line, without control characters: status, type, message."""
         head = " ".join(str(p) for p in (self.status, self.type) if p is not None)
         tail = f" ({self.request_id})" if self.request_id else ""
-        return f"{head or self.kind.value}: {self.message}{tail}"
+        return printable(f"{head or self.kind.value}: {self.message}{tail}")
 
 
 BY_CODE: Mapping[str, FaultKind | None] = {

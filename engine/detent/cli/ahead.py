@@ -4,7 +4,8 @@ import codecs
 import re
 from typing import Final, final
 
-from detent.cli.terminal import Look, cells, clip, escape
+from detent.cli.terminal import Look, cells, clip
+from detent_states.visible import escape
 
 HINT: Final = "enter says it"
 
@@ -74,7 +75,7 @@ class Ahead:
             back = clip(text[::-1], room - len(more), "")
             text = more + back[::-1]
         left = room - cells(text) - 2
-        cursor = "\x1b[7m \x1b[0m" if look.colour else "_"
+        cursor = look.ink(" ", "cursor") if look.colour else "_"
         aside = f"  {look.ink(hint, 'dim')}" if len(hint) <= left else ""
         return f"{look.ink(label, 'bold')}{text}{cursor}{aside}"
 

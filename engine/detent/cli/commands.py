@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 
 from detent.cli.hints import in_chat, miss_words, next_step
-from detent.cli.terminal import escape, one_line
+from detent.cli.terminal import one_line
 from detent.cli.transcript import counted
 from detent.errors import DetentError, SettingsError
 from detent.turn import Turn
 from detent_states.faults import Fault
 from detent_states.turn import TURN
+from detent_states.visible import escape
 
 if TYPE_CHECKING:
     from detent.cli.session import Session

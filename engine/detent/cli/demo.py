@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from detent.cli.terminal import survey
 from detent_states.call import Closing
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Mapping
+
+    from rich.console import Console
 
     from detent.simulator import Answer, Simulator
     from detent_states.snapshot import Snapshot, Turn
@@ -153,7 +156,9 @@ def _play(
     finally:
         os.close(reader)
     if kill:
-        click.secho(f"     SIGKILL: process {process.pid} is gone", fg="red")
+        look = survey(plain=False).look
+        told = f"     SIGKILL: process {process.pid} is gone"
+        click.echo(look.ink(told, "red"))
     elif code:
         raise click.ClickException(f"act {act} ended with exit code {code}")
 
@@ -272,12 +277,19 @@ def _became(turn: "Turn") -> str:
     return f"{turn.state}: " + ", ".join(said)
 
 
+def console() -> "Console":
+    """Where tables go: texts of the model stand in them, so there is no markup; and our
+    streams let nobody but us choose colours."""
+    from rich.console import Console
+
+    return Console(color_system=None, markup=False, emoji=False)
+
+
 def _report(checks: Checks, recorded: Recorded, seconds: float) -> None:
     """The closing table: what was thrown, what history holds, what the server says."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    told = console()
     snapshot = recorded.snapshot
     thrown = Table(title="What was thrown at it", title_justify="left")
     thrown.add_column("turn")
@@ -301,9 +313,9 @@ def _report(checks: Checks, recorded: Recorded, seconds: float) -> None:
     for claim, found, holds in checks.rows:
         proved.add_row(claim, found, "✓" if holds else "✕")
     for table in (thrown, held, proved):
-        console.print()
-        console.print(table)
+        told.print()
+        told.print(table)
     verdict = (
         "every later request was accepted" if checks.hold else "a claim does not hold"
     )
-    console.print(f"\n{verdict}; {seconds:.1f} s")
+    told.print(f"\n{verdict}; {seconds:.1f} s")

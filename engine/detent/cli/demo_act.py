@@ -5,8 +5,9 @@
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import anyio
 import click
@@ -26,13 +27,24 @@ from detent import (
     tool,
 )
 from detent.cli.hints import prefix_words, remedy_words
+from detent.cli.terminal import Ink, Look, guard_streams, survey
 from detent.tools import Tool
 from detent_states.machine import Role
 from detent_states.turn import TURN
 
 NAME = "demo"
 POLICY = RetryPolicy(attempts_max=4, first_wait_seconds=0.3)
-COLOURS = {Role.BAD: "red", Role.OK: "green", Role.BUSY: "blue", Role.UPKEEP: "magenta"}
+COLOURS: Final[Mapping[Role, Ink]] = {
+    Role.BAD: "red",
+    Role.OK: "green",
+    Role.BUSY: "blue",
+    Role.UPKEEP: "magenta",
+}
+
+
+def look() -> Look:
+    """How things are shown here."""
+    return survey(plain=False).look
 
 
 def say(text: str = "") -> None:
@@ -44,13 +56,13 @@ def say(text: str = "") -> None:
 def scene(number: int, title: str) -> None:
     """Announce what is about to happen."""
     say()
-    say(click.style(f"{number}  {title}", bold=True))
+    say(look().ink(f"{number}  {title}", "bold"))
 
 
 def shown(name: str) -> str:
     """A state as it is drawn: icon, word, colour."""
     state = TURN.state(name)
-    return click.style(f"{state.icon} {name}", fg=COLOURS.get(state.role))
+    return look().ink(f"{state.icon} {name}", COLOURS.get(state.role, "plain"))
 
 
 def show(happening: Happening) -> None:
@@ -73,7 +85,7 @@ def show(happening: Happening) -> None:
             )
         case RemedyTried():
             words = remedy_words(happening.remedy)
-            say(click.style(f"     turn {happening.turn}  · {words}", dim=True))
+            say(look().ink(f"     turn {happening.turn}  · {words}", "dim"))
         case Suspended():
             say(
                 f"     turn {happening.turn}  suspended: {happening.why}; retry() goes on"
@@ -81,7 +93,7 @@ def show(happening: Happening) -> None:
             )
         case PrefixChanged():
             if words := prefix_words(happening):
-                say(click.style(f"     turn {happening.turn}  · {words}", dim=True))
+                say(look().ink(f"     turn {happening.turn}  · {words}", "dim"))
         case TurnEnded():
             if happening.turn.text and happening.turn.state.value == "confirmed":
                 say(f"     “{happening.turn.text}”")
@@ -208,6 +220,7 @@ async def act(
 
 def main() -> None:
     """Play the act that the command line names."""
+    guard_streams()
     number, base_url, store, files, ledger, signal = sys.argv[1:]
     anyio.run(
         act, int(number), base_url, Path(store), Path(files), Path(ledger), int(signal)

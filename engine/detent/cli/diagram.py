@@ -7,6 +7,7 @@ from typing import cast, get_args
 
 import click
 
+from detent.cli.terminal import Guarded
 from detent.diagrams import MACHINES, Format, Theme, render, text
 
 
@@ -55,8 +56,9 @@ def diagram(
         # click has checked both words against the same two types.
         drawn = render(table, cast(Format, form), theme=cast(Theme, theme))
     if output is None or to_screen:
-        # Bytes, so that a drawing is UTF-8 whatever the terminal's encoding is.
-        click.echo(drawn.encode(), nl=False)
+        # Bytes, so that a file is UTF-8 whatever the terminal's encoding is.
+        terminal = isinstance(sys.stdout, Guarded)
+        click.echo(drawn if terminal else drawn.encode(), nl=False)
         return
     try:
         output.write_bytes(drawn.encode())

@@ -91,6 +91,13 @@ class LazyGroup(click.Group):
         except Exception as error:  # noqa: BLE001 - raised again, or told
             _refuse(error)
 
+    def main(self, *args: Any, **given: Any) -> Any:
+        """Run the command line; what it writes to a terminal is guarded from here on."""
+        from detent.cli.terminal import guard_streams
+
+        guard_streams()
+        return super().main(*args, **given)
+
 
 class OneLineError(click.ClickException):
     """An error of detent, for people: one line, no traceback."""

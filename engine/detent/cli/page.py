@@ -3,7 +3,8 @@
 import re
 from typing import Final, final
 
-from detent.cli.terminal import cells, clip, escape
+from detent.cli.terminal import cells, clip
+from detent_states.visible import escape
 
 WIDTH_MAX: Final = 100
 """Longer lines are hard to read, however wide the window is."""

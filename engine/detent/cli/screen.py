@@ -21,7 +21,8 @@ from typing import Any, Final, Protocol, TypeAlias, final
 import anyio
 
 from detent.cli.ahead import Ahead
-from detent.cli.terminal import Look, Terminal, escape
+from detent.cli.terminal import Look, Terminal, shown
+from detent_states.visible import escape
 
 ROWS: Final = 3
 """Rows that are kept for the footer: a blank one and its two lines."""
@@ -227,7 +228,7 @@ class LiveScreen:
                 self._painted = lines
                 first = size.lines - ROWS + 1
                 drawn = "".join(
-                    f"\x1b[{first + row};1H\x1b[K {line}"
+                    f"\x1b[{first + row};1H\x1b[K {shown(line)}"
                     for row, line in enumerate(lines)
                 )
                 _control(f"\x1b7\x1b[?25l{drawn}\x1b8\x1b[?25h")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from detent.cli.main import SettingRefusedError
-from detent.cli.terminal import one_line
+from detent.cli.terminal import clip, one_line
 from detent.simulator import (
     Limits,
     Responder,
@@ -20,6 +20,8 @@ from detent_states.errors import DetentError
 
 _INTERRUPTED = 130
 _TOOL_USE = 0.7
+LINE_MAX = 500
+"""Columns of one request in the log: a client chooses its path and its model."""
 
 
 @click.command()
@@ -89,7 +91,9 @@ def simulate(
             limits=Limits(context_window=model_window),
             clock=time.time,
             log_max=1,
-            observe=lambda exchange: click.echo(one_line(exchange.line), err=True),
+            observe=lambda exchange: click.echo(
+                clip(one_line(exchange.line[:LINE_MAX]), LINE_MAX), err=True
+            ),
         )
     except (DetentError, UnicodeDecodeError) as problem:
         raise SettingRefusedError(str(problem)) from problem

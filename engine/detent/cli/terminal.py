@@ -1,67 +1,79 @@
 """What may reach a terminal, and what the terminal can show.
 
-Everything that a model, a tool or a server said passes `escape` before it is printed:
-whoever writes the text must not be able to move the cursor, hide a line or set a title.
-Colours and cursor moves are ours alone and are added afterwards.
+Everything the command writes to a terminal goes through `shown`: the streams themselves
+are guarded (`guard_streams`), so a log line, a traceback and what a library prints are no
+exception. Whoever writes a text must not be able to move the cursor, hide a line or set a
+title. Colours are ours alone. Inside the program they are marks, characters that stand in
+no escaped text, and become control sequences only on their way out.
 """
 
 import codecs
+import io
 import os
 import re
 import sys
+import traceback
 import unicodedata
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Final, Literal, TextIO, TypeAlias, final
 
 import attrs
 
-Ink: TypeAlias = Literal["plain", "dim", "bold", "red", "green", "yellow", "cyan"]
+from detent_states.visible import escape
+
+Ink: TypeAlias = Literal[
+    "plain",
+    "dim",
+    "bold",
+    "red",
+    "green",
+    "yellow",
+    "blue",
+    "magenta",
+    "cyan",
+    "cursor",
+]
 """The colours we use. They come from the reader's own palette, so contrast is theirs."""
 
 _CODES: Final[Mapping[Ink, str]] = {
-    "plain": "",
-    "dim": "2",
+    "plain": "0",
     "bold": "1",
+    "dim": "2",
+    "cursor": "7",
     "red": "31",
     "green": "32",
     "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
     "cyan": "36",
 }
 
-_SUSPECT = re.compile(r"[^\n\t\x20-\x7e]")
-"""Whatever is not plainly harmless; most text has none, and is passed at once."""
+_MARKS: Final[Mapping[Ink, str]] = {
+    ink: chr(0x10FF00 + place) for place, ink in enumerate(_CODES)
+}
+"""What stands for a colour inside the program; private characters, so `escape` makes them
+visible in the texts of others."""
 
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories that are not shown as themselves: controls, direction and format marks,
-surrogates, private use, unassigned, and the separators some terminals break lines at."""
-
-_IDEOGRAPHIC_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
-"""Letters by category, but invisible: a name could be hidden behind them."""
+_SEQUENCES: Final = {_MARKS[ink]: f"\x1b[{code}m" for ink, code in _CODES.items()}
+_MARKED: Final = re.compile(f"([{''.join(_SEQUENCES)}])")
 
 
-def escape(text: str) -> str:
-    """The text with every character that a terminal might obey made visible.
+def shown(text: str) -> str:
+    """What a terminal gets for a text: escaped, and in the colours that `ink` marked.
 
-    A line feed and a tab stay; CR LF is one line feed; everything else of the hidden
-    categories becomes a Python escape, like `\\x1b` or `\\u202e`.
+    Nothing but this makes what is written to a terminal. A text that nobody escaped
+    before can at most choose one of our colours.
     """
-    return _SUSPECT.sub(_visible, text.replace("\r\n", "\n"))
+    pieces = _MARKED.split(text)
+    pieces[::2] = map(escape, pieces[::2])
+    pieces[1::2] = map(_SEQUENCES.__getitem__, pieces[1::2])
+    return "".join(pieces)
 
 
 def one_line(text: str) -> str:
     """The text escaped, on one line: line feeds and tabs become spaces."""
     return " ".join(escape(text).split())
-
-
-def _visible(found: re.Match[str]) -> str:
-    char = found.group()
-    if unicodedata.category(char) in _HIDDEN or char in _IDEOGRAPHIC_FILLERS:
-        return (
-            char.encode("ascii", "backslashreplace").decode()
-            if (ord(char) > 0x7F)
-            else f"\\x{ord(char):02x}"
-        )
-    return char
 
 
 def cells(text: str) -> int:
@@ -105,9 +117,10 @@ class Look:
     ascii: bool = False
 
     def ink(self, text: str, ink: Ink) -> str:
-        """The text in a colour, if colours may be used. `text` is escaped already."""
-        code = _CODES[ink]
-        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code and text else text
+        """The text marked with a colour, if colours may be used; it is escaped already."""
+        if not self.colour or ink == "plain" or not text:
+            return text
+        return f"{_MARKS[ink]}{text}{_MARKS['plain']}"
 
     def glyph(self, name: "Glyph") -> str:
         """A glyph, or its ASCII stand-in."""
@@ -209,3 +222,72 @@ def forgive_encodings() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors=errors)
+
+
+@final
+class Guarded(io.TextIOBase):
+    """A text stream to a terminal that writes what is `shown` of each text.
+
+    It has no `buffer`: bytes would go around it.
+
+    Args:
+        stream: The stream to the terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.reconfigure = getattr(stream, "reconfigure", lambda **_: None)
+
+    def write(self, text: str, /) -> int:
+        """Write what is shown of the text; the length of the text."""
+        self._stream.write(shown(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream behind."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Ask the stream behind."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor, which the line editor compares with the terminal's."""
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed has a variable here
+        """The encoding of the stream behind."""
+        return self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]  # as above
+        """How the stream behind treats what it cannot encode."""
+        return self._stream.errors
+
+
+def guard_streams() -> None:
+    """Let nothing raw reach a terminal from here on, whoever in this process writes it.
+
+    A stream to a file or a pipe stays as it is: a program that reads an answer gets the
+    answer. With FORCE_COLOR somebody else's terminal is at its end, so it is guarded, too.
+    """
+    forced = bool(os.environ.get("FORCE_COLOR"))
+    if not isinstance(sys.stdout, Guarded) and (forced or sys.stdout.isatty()):
+        sys.stdout = Guarded(sys.stdout)
+    if not isinstance(sys.stderr, Guarded) and (forced or sys.stderr.isatty()):
+        sys.stderr = Guarded(sys.stderr)
+    if isinstance(sys.stderr, Guarded):
+        # Newer versions of Python colour their own tracebacks, which would be escaped.
+        sys.excepthook = _crashed
+
+
+def _crashed(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    sys.stderr.write("".join(traceback.format_exception(kind, error, trace)))

@@ -11,7 +11,7 @@ from typing import Any, Final, cast, final
 from detent.cli.footer import brief, duration
 from detent.cli.hints import afterwards, next_step, prefix_words, remedy_words
 from detent.cli.page import INDENT, Flow, wrapped
-from detent.cli.terminal import Ink, Look, clip, escape, one_line
+from detent.cli.terminal import Ink, Look, clip, one_line
 from detent.happenings import (
     BlockBegan,
     CallMoved,
@@ -31,6 +31,7 @@ from detent.turn import CallReport, Turn
 from detent_states.call import CallState, Closing
 from detent_states.faults import FaultKind
 from detent_states.profile import Purpose
+from detent_states.visible import escape
 
 SPEAKER = "claude"
 

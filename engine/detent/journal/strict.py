@@ -41,7 +41,7 @@ class CodecError(DetentError):
         self.path = path
         self.problem = problem
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"{self.kind}: {self.path}: {self.problem}"
 
 

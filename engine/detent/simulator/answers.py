@@ -223,7 +223,7 @@ class ScriptUsedUpError(DetentError):
         self.answers = answers
         self.left = left
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         if self.left:
             return (
                 f"the script has {self.left} answer(s) left, but this request meets the"
@@ -238,7 +238,7 @@ class ScriptUsedUpError(DetentError):
 class UnlinkedResultError(DetentError):
     """An answer has the result of a server tool, but no call is open that it could be of."""
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return (
             "the answer holds the result of a server tool, but every server_tool_use of"
             " this turn has its result; put a server_call before it, or give its id"

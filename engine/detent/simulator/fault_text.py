@@ -67,7 +67,7 @@ class FaultScriptError(DetentError):
         self.position = position
         self.allowed = allowed
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         what = repr(self.token) if self.token else "the end of the fault"
         return (
             f"fault script: {what} at position {self.position}; allowed: {self.allowed}"

@@ -49,7 +49,7 @@ class ScenarioError(DetentError):
         self.where = where
         self.problem = problem
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"scenario: {self.where}: {self.problem}"
 
 

@@ -123,9 +123,11 @@ class Run:
         except CancelledItselfError:
             raise
         except TerminalToolError as error:
-            return attrs.evolve(_error(use, str(error)), stops=f"{tool.name}: {error}")
+            return attrs.evolve(
+                _error(use, error.message), stops=f"{tool.name}: {error}"
+            )
         except CorrectableToolError as error:
-            return _error(use, str(error))
+            return _error(use, error.message)
         except NoJsonError as error:
             LOG.exception("the result of the tool %s cannot be read", tool.name)
             return _error(use, _UNREADABLE.format(error))
@@ -184,7 +186,7 @@ async def reconcile(
             return unknown
         result, output = fit_result(use.id, value, bytes_max=_least(tool, bytes_max))
     except CorrectableToolError as error:
-        return _error(use, str(error))
+        return _error(use, error.message)
     except (Exception, SystemExit):  # who cannot tell has not told
         LOG.exception("what became of a call of %s cannot be found out", tool.name)
         return unknown

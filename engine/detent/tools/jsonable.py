@@ -38,7 +38,7 @@ class NoJsonError(DetentError):
         self.place = place
         self.problem = problem
 
-    def __str__(self) -> str:
+    def _told(self) -> str:
         return f"{self.place} {self.problem}"
 
 

@@ -187,5 +187,7 @@ def test_a_call_whose_end_was_not_seen_is_told_and_stands_out() -> None:
 
     assert "outcome unknown, asking the tool" in moved(CallState.UNKNOWN)
     unknown = moved(CallState.CLOSED, Closing.UNKNOWN)
-    assert "\x1b[33m│ pay → outcome unknown\x1b[0m" in unknown
-    assert "\x1b[33m" not in moved(CallState.CLOSED, Closing.DENIED)
+    assert Look(colour=True).ink("│ pay → outcome unknown", "yellow") in unknown
+    assert Look(colour=True).ink("│ pay → denied", "dim") in moved(
+        CallState.CLOSED, Closing.DENIED
+    )

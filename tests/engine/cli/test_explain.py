@@ -31,7 +31,7 @@ from detent.cli.check import check
 from detent.cli.explain import explain, explained, listed
 from detent.cli.instructions import EXCEPTIONS, STATUSES
 from detent.cli.meanings import MACHINES, Course, Meaning, meanings, near
-from detent.cli.terminal import Look, cells
+from detent.cli.terminal import Look, cells, shown
 from detent.cli.words import (
     BESIDE,
     BOUNDS,
@@ -445,7 +445,7 @@ def test_any_text_is_explained_or_unknown_and_obeyed_by_nobody(
 ) -> None:
     found = meanings(what)
 
-    told = explained(found, Look(colour=colour), width)
+    told = shown(explained(found, Look(colour=colour), width))
 
     told = told.replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
     assert not set(told) & {"\x1b", "\x07", "\r", "\u202e"}

@@ -15,10 +15,11 @@ from detent.cli.terminal import (
     Look,
     cells,
     clip,
-    escape,
     one_line,
+    shown,
     survey,
 )
+from detent_states.visible import escape
 
 ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
 NASTY = st.one_of(
@@ -66,7 +67,7 @@ def test_one_line_is_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attack", "shown"),
+    ("attack", "told"),
     [
         (
             "\x1b]8;;http://evil\x07click\x1b]8;;\x07",
@@ -86,8 +87,8 @@ def test_one_line_is_one_line(text: str) -> None:
         ("Grüße, 漢字 \U0001f600", "Grüße, 漢字 \U0001f600"),
     ],
 )
-def test_known_attacks_are_shown_as_text(attack: str, shown: str) -> None:
-    assert escape(attack) == shown
+def test_known_attacks_are_shown_as_text(attack: str, told: str) -> None:
+    assert escape(attack) == told
 
 
 @given(NASTY, st.integers(0, 60))
@@ -96,8 +97,8 @@ def test_clipped_text_fits(text: str, width: int) -> None:
 
 
 def test_every_glyph_is_one_column_and_has_an_ascii_stand_in() -> None:
-    for shown, plain in GLYPHS.values():
-        assert cells(shown) == len(shown) == 1
+    for glyph, plain in GLYPHS.values():
+        assert cells(glyph) == len(glyph) == 1
         assert plain.isascii()
 
 
@@ -105,21 +106,21 @@ def test_every_glyph_is_one_column_and_has_an_ascii_stand_in() -> None:
 def test_flow_shows_every_word_within_the_window(pieces: list[str], width: int) -> None:
     flow = Flow()
 
-    shown = "".join(flow.feed(piece, width) for piece in pieces) + flow.end(width)
+    told = "".join(flow.feed(piece, width) for piece in pieces) + flow.end(width)
 
-    assert not COMMANDING.search(shown)
-    assert all(cells(line) <= width for line in shown.split("\n"))
+    assert not COMMANDING.search(told)
+    assert all(cells(line) <= width for line in told.split("\n"))
     whole = escape("".join(pieces).replace("\r\n", "\n"))
-    assert "".join(shown.split()) == "".join(whole.split())
+    assert "".join(told.split()) == "".join(whole.split())
     assert not flow.mid_line
 
 
 def test_flow_breaks_between_words_and_indents() -> None:
     flow = Flow()
 
-    shown = flow.feed("one two three four fi", 20) + flow.feed("ve\n  six", 20)
+    told = flow.feed("one two three four fi", 20) + flow.feed("ve\n  six", 20)
 
-    assert shown + flow.end(20) == (
+    assert told + flow.end(20) == (
         f"{INDENT}one two three four\n{INDENT}five\n{INDENT}  six\n"
     )
 
@@ -175,4 +176,4 @@ def test_a_pipe_on_any_stream_means_no_footer(
 
 def test_without_colour_no_control_sequence_is_made() -> None:
     assert Look(colour=False).ink("text", "red") == "text"
-    assert Look(colour=True).ink("text", "red") == "\x1b[31mtext\x1b[0m"
+    assert shown(Look(colour=True).ink("text", "red")) == "\x1b[31mtext\x1b[0m"
