@@ -264,7 +264,19 @@ class UnknownConversationError(JournalError):
 
 
 class ConversationBusyError(JournalError):
-    """Somebody alive writes this conversation; nothing was sent."""
+    """Somebody alive writes this conversation; nothing was sent.
+
+    Attributes:
+        seconds: How long the holder's lease still lasts if it is not renewed: after that
+            the conversation can be taken. None where the holder is in this process and
+            its store is in memory.
+    """
+
+    def __init__(
+        self, where: str, problem: str, remedy: str, *, seconds: float | None = None
+    ) -> None:
+        super().__init__(where, problem, remedy)
+        self.seconds = seconds
 
 
 class LeaseLostError(JournalError):

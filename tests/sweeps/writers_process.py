@@ -34,8 +34,8 @@ from detent.journal.owner import Owner
 
 CONVERSATIONS: Final = ("red", "green", "blue")
 
-SECONDS_A_BYTE: Final = 0.05
-"""The processes' clock is the length of their history: a lease of 300 seconds is over
+SECONDS_A_BYTE: Final = 0.002
+"""The processes' clock is the length of their history: a lease of 12 seconds is over
 after some fifty lines without an append, however fast the machine is."""
 
 Plant: TypeAlias = Callable[[], None]
@@ -170,6 +170,7 @@ class Worker:
                 clock=self._now,
                 owner=self._owner,
                 connect=impatient,
+                renew=False,
             )
             self.history.ok()
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from threading import RLock
 from typing import Final, Literal, TypeAlias, final
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary
 
 from detent.errors import JournalCorruptError, JournalError, JournalVersionError
 from detent.journal import records, schema
@@ -36,6 +36,7 @@ from detent.journal.leftover import (
     write_again,
 )
 from detent.journal.paths import checked_path, make_file
+from detent.journal.renewing import Held, Renewer, renew
 from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer
 
@@ -105,7 +106,8 @@ class Database:
         where: The path, for errors.
         connection: The one connection; replaced by `reopen`.
         head: The head file; None where it cannot be used.
-        held: The writer of each conversation that this process holds.
+        held: The writers of this process, each with what it holds.
+        renewer: Renews their leases.
         notices: What the user should know about this file.
         doubtful: What can be read may stand in memory only; see `settle_log`.
     """
@@ -116,7 +118,8 @@ class Database:
         self.where = path
         self._lock = RLock()
         self.head: HeadFile | None = None
-        self.held: WeakValueDictionary[int, Writer] = WeakValueDictionary()
+        self.held: WeakKeyDictionary[Writer, Held] = WeakKeyDictionary()
+        self.renewer = Renewer(self._renew)
         self.notices: tuple[str, ...] = _library_notices()
         self._synchronous: Synchronous = synchronous
         self._connect = open_
@@ -190,6 +193,7 @@ class Database:
                 return
             _open.pop(self._key, None)
             atexit.unregister(self._end)
+            self.renewer.end()
             self._close()
 
     @property
@@ -227,8 +231,23 @@ class Database:
 
     def holds(self, conversation: int) -> bool:
         """True if a handle of this process may append to a conversation."""
-        writer = self.held.get(conversation)
-        return writer is not None and writer.held
+        return any(one.conversation == conversation for one in self._holding())
+
+    def _holding(self) -> list[Held]:
+        return [held for writer, held in list(self.held.items()) if writer.held]
+
+    def _renew(self) -> bool:
+        """Renew the lease of everything that is held; False if nothing is."""
+        with suppress(JournalError, *SQLiteTrouble), self.alone, self as connection:
+            holding = self._holding() if self._users else []
+            if not holding:
+                self.renewer.end()
+                return False
+            if _identity(self._log) != self._log_key:
+                return True  # whoever appends next finds out what that means
+            self.settle_log()
+            renew(connection, holding)
+        return True  # what failed is tried again in time
 
     def lost_its_log(self) -> bool:
         """True if the write-ahead log is not the file any more that is written to.

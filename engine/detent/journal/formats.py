@@ -190,7 +190,7 @@ _HOLDER = "l.host, l.pid, l.started, l.boot"
 FORMATS: Final[Mapping[int, Format]] = {
     1: Format(
         (_STORE, _CONVERSATION, _LEASE_1, _ENTRY_1, _JOURNAL),
-        f"{_HOLDER}, '' AS namespace, l.expires, 0.0 AS expires_up",
+        f"{_HOLDER}, '' AS namespace, l.expires, NULL AS expires_up",
         _from_1,
     ),
     2: Format(

@@ -17,6 +17,7 @@ from detent.journal.anchor import name_digest
 from detent.journal.chain import REMEDY, SEQUENCE_MAX, Stored, link
 from detent.journal.codec import Row
 from detent.journal.database import Database
+from detent.journal.owner import Until
 from detent.journal.records import Conversation, Record
 from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer, encoded, lost, place
@@ -47,7 +48,7 @@ class SQLiteJournal:
         epoch: int,
         writer: Writer,
         record: Record,
-        clock: Clock,
+        now: Callable[[], Until],
     ) -> None:
         self._database = database
         self._conversation = conversation
@@ -55,8 +56,8 @@ class SQLiteJournal:
         self._name_digest = name_digest(conversation.name)
         self._epoch = epoch
         self._writer = writer
-        self._clock = clock
-        self._renew_at = clock() + lease.LEASE_SECONDS / 2
+        self._now = now
+        self._renewed = now()
         self._sequence = conversation.begins
         if record.entries:
             self._sequence = record.entries[-1].sequence
@@ -184,7 +185,7 @@ class SQLiteJournal:
         if self._sequence + len(rows) > SEQUENCE_MAX:
             raise JournalError(self._where, "has no more numbers", "fork it")
         epoch, digest = self._epoch, self._hash
-        at_ms = max(int(self._clock() * 1000), 0)
+        at_ms = max(int(self._now().wall * 1000), 0)
         stored: list[Stored] = []
         first = self._conversation.base + self._sequence + 1
         for key, row in enumerate(rows, first):
@@ -201,10 +202,10 @@ class SQLiteJournal:
         if records.head(connection, self._conversation) != (self._sequence, self._hash):
             # Nobody else writes under this epoch: what this handle remembers is wrong.
             raise _NotTheHeadError
-        now = self._clock()
-        if now >= self._renew_at:
+        now = self._now()
+        if lease.is_due(self._renewed, now):
             lease.renew(connection, conversation, self._epoch, now)
-            self._renew_at = now + lease.LEASE_SECONDS / 2
+            self._renewed = now
 
     def _advance(self, last: int, head: bytes) -> None:
         self._sequence = last

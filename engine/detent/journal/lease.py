@@ -3,21 +3,26 @@
 Taking it is one transaction that makes the epoch one larger. Every append asks `holds`
 in its own transaction: that question, not the clock and not the process table, is what
 keeps a writer that woke up late from writing.
+
+A holder renews its lease every `RENEW_SECONDS`, with its appends or without (`renewing`).
+One that lives and is not stalled is therefore never succeeded.
 """
 
-import time
 from collections.abc import Callable
 from sqlite3 import Connection
 from typing import Final, TypeAlias
 
 from detent.errors import ConversationBusyError
-from detent.journal.owner import Owner
+from detent.journal.owner import Owner, Until, seconds_left
 from detent.journal.writer import place
 
-LEASE_SECONDS: Final = 300.0
-"""How long a holder on another host is waited for after its last append."""
+LEASE_SECONDS: Final = 12.0
+"""How long a lease lasts without being renewed."""
 
-Gone: TypeAlias = Callable[[int, Owner, float], bool]
+RENEW_SECONDS: Final = 3.0
+"""How often it is renewed: three times may fail before anybody else may take it."""
+
+Gone: TypeAlias = Callable[[int, Owner, Until], bool]
 """Whether the holder of (epoch, who, until when) writes no more."""
 
 
@@ -26,7 +31,7 @@ def acquire(
     conversation: int,
     name: str,
     me: Owner,
-    now: float,
+    now: Until,
     gone: Gone,
 ) -> int:
     """Take the lease, in a transaction that the caller began.
@@ -38,21 +43,25 @@ def acquire(
         ConversationBusyError: Somebody alive holds it.
     """
     found = connection.execute(
-        "SELECT state, epoch, host, pid, started, boot, namespace, expires FROM lease"
-        " WHERE conversation = ?",
+        "SELECT state, epoch, host, pid, started, boot, namespace, expires, expires_up"
+        " FROM lease WHERE conversation = ?",
         (conversation,),
     ).fetchone()
     epoch = 1
     if found is not None:
-        state, last, host, pid, started, boot, namespace, expires = found
-        holder = Owner(host, pid, started, boot, namespace)
-        if state == "held" and not gone(last, holder, expires):
+        state, last, *who, wall, up = found
+        holder, until = Owner(*who), Until(wall, up)
+        if state == "held" and not gone(last, holder, until):
+            left = max(seconds_left(until, now, holder, me), 0.0)
             raise ConversationBusyError(
                 place(name),
                 f"{holder} writes it already",
-                "close it there, or end that process",
+                "close it there, or end that process; if it does not run any more, its"
+                f" lease is over in {left:.0f} s",
+                seconds=left,
             )
         epoch = last + 1
+    until = over_at(now)
     connection.execute(
         "INSERT OR REPLACE INTO lease"
         " (conversation, state, epoch, host, pid, started, boot, namespace, expires,"
@@ -66,11 +75,23 @@ def acquire(
             me.started,
             me.boot,
             me.namespace,
-            now + LEASE_SECONDS,
-            time.monotonic() + LEASE_SECONDS,
+            until.wall,
+            until.up,
         ),
     )
     return epoch
+
+
+def over_at(now: Until) -> Until:
+    """When a lease is over that is taken or renewed now."""
+    up = now.up or 0.0
+    return Until(now.wall + LEASE_SECONDS, up + LEASE_SECONDS)
+
+
+def is_due(renewed: Until, now: Until) -> bool:
+    """True if a lease that was taken or renewed then should be renewed by now."""
+    since = max(now.wall - renewed.wall, (now.up or 0.0) - (renewed.up or 0.0))
+    return since >= RENEW_SECONDS
 
 
 def holds(connection: Connection, conversation: int, epoch: int) -> bool:
@@ -82,11 +103,13 @@ def holds(connection: Connection, conversation: int, epoch: int) -> bool:
     return found is not None
 
 
-def renew(connection: Connection, conversation: int, epoch: int, now: float) -> None:
-    """Move the time until which a holder on another host is waited for."""
+def renew(connection: Connection, conversation: int, epoch: int, now: Until) -> None:
+    """Make the lease last from now on, unless somebody has taken it since."""
+    until = over_at(now)
     connection.execute(
-        "UPDATE lease SET expires = ? WHERE conversation = ? AND epoch = ?",
-        (now + LEASE_SECONDS, conversation, epoch),
+        "UPDATE lease SET expires = ?, expires_up = ?"
+        " WHERE conversation = ? AND epoch = ? AND state = 'held'",
+        (until.wall, until.up, conversation, epoch),
     )
 
 

@@ -19,12 +19,12 @@ from detent.errors import JournalError, JournalVersionError
 from detent.journal import schema
 from detent.journal.chain import SEQUENCE_BITS, SEQUENCE_MAX
 from detent.journal.formats import FORMATS
-from detent.journal.owner import Owner, is_gone
+from detent.journal.owner import Owner, Until, is_gone, is_over
 from detent.journal.records import demand_listed
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.ports import Listing
 
-Gone: TypeAlias = Callable[[int, int, Owner, float], bool]
+Gone: TypeAlias = Callable[[int, int, Owner, Until], bool]
 """Whether the holder of (conversation, epoch, who, until when) writes no more."""
 
 _LOOKS: Final = 5
@@ -76,7 +76,8 @@ def listings(
         for number, name, _, parent, begins, end, at_ms, state, epoch, *lease in rows:
             held = state == "held"
             holder = Owner(*lease[:5]) if held else None
-            dead = holder is not None and gone(number, epoch, holder, lease[5])
+            until = Until(*lease[5:])
+            dead = holder is not None and gone(number, epoch, holder, until)
             found.append(
                 Listing(
                     name,
@@ -109,7 +110,10 @@ def _turns(
 
 
 def glance(
-    path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
+    path: str | os.PathLike[str],
+    *,
+    clock: Callable[[], float] = time.time,
+    uptime: Callable[[], float] = time.monotonic,
 ) -> Sequence[Listing]:
     """Every conversation of a store that this process does not have open, oldest first.
     Nothing is changed, made or held, so it works on what cannot be written to.
@@ -129,8 +133,9 @@ def glance(
         )
     here = Owner.current()
 
-    def gone(_: int, epoch: int, holder: Owner, expires: float) -> bool:
-        return is_gone(holder, here, clock() >= expires)
+    def gone(_: int, epoch: int, holder: Owner, until: Until) -> bool:
+        now = Until(clock(), uptime())
+        return is_gone(holder, here, is_over(until, now, holder, here))
 
     for left in reversed(range(_LOOKS)):
         logged = os.path.exists(f"{real}-wal")

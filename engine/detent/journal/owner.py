@@ -1,7 +1,11 @@
-"""Who holds a lease, and whether that process still lives.
+"""Who holds a lease, and whether that holder still writes.
 
-A process number alone proves nothing, because numbers are used again: a holder is a
-host, a boot of it, a process number and the time that process started.
+Two things tell. Time, everywhere: a holder renews its lease as long as it lives, so one
+whose lease is over has stalled or is gone. And, where the process numbers of the holder
+are those of who asks, the process table: a holder that is not in it is gone at once. A
+process number alone proves nothing, because numbers are used again, and because each
+container has a process 1: a holder is a boot of a host, a namespace of process numbers,
+a number in it and the time that process started.
 """
 
 import os
@@ -23,7 +27,8 @@ class Owner:
         pid: The process number.
         started: When the process started, in the system's own count; empty where the
             system does not say.
-        boot: Which boot of the host; empty where the system does not say.
+        boot: Which boot of the host, and whose clock since then; empty where the system
+            does not say.
         namespace: Which process numbers its own is one of, because two containers have
             a process 1 each; empty where the system does not say.
     """
@@ -39,15 +44,48 @@ class Owner:
         """This process."""
         pid = os.getpid()
         return cls(
-            socket.gethostname(), pid, _started(pid) or "", _boot(), _namespace()
+            socket.gethostname(),
+            pid,
+            _started(pid) or "",
+            _boot(),
+            _namespace("pid"),
         )
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
 
-def is_gone(holder: Owner, here: Owner, expired: bool) -> bool:
-    """True if a holder cannot write any more, as far as can be told from here.
+@final
+@attrs.frozen
+class Until:
+    """When a lease is over, or what the time is now.
+
+    Attributes:
+        wall: Seconds since the epoch.
+        up: Seconds on the count that a host keeps since it was booted, which setting a
+            clock or sleeping does not move; None where that is not known.
+    """
+
+    wall: float
+    up: float | None
+
+
+def is_over(until: Until, now: Until, holder: Owner, here: Owner) -> bool:
+    """True if a lease is over."""
+    return seconds_left(until, now, holder, here) <= 0
+
+
+def seconds_left(until: Until, now: Until, holder: Owner, here: Owner) -> float:
+    """How long a lease still lasts: by the count since the boot, if holder and asker
+    share it, else by the clocks of both."""
+    shared = bool(holder.namespace and here.namespace) and holder.boot == here.boot
+    if shared and until.up is not None and now.up is not None:
+        return until.up - now.up
+    return until.wall - now.wall
+
+
+def is_gone(holder: Owner, here: Owner, over: bool) -> bool:
+    """True if a holder writes no more, as far as can be told from here.
 
     A wrong yes costs the holder its lease and never an entry: its next append finds the
     newer epoch.
@@ -55,14 +93,17 @@ def is_gone(holder: Owner, here: Owner, expired: bool) -> bool:
     Args:
         holder: Who took the lease.
         here: Who asks.
-        expired: Whether the lease's time is over: all there is to go by for a process
-            on another host.
+        over: Whether the lease is over.
     """
-    if holder.host != here.host:
-        return expired
-    if holder.boot != here.boot:
+    if over:
         return True
-    return not _lives(holder.pid, holder.started)
+    if holder.namespace and here.namespace:
+        shared = (holder.boot, holder.namespace) == (here.boot, here.namespace)
+    elif holder.host == here.host and holder.boot != here.boot:
+        return True  # a system without namespaces that was booted anew
+    else:
+        shared = holder.host == here.host
+    return shared and not _lives(holder.pid, holder.started)
 
 
 def may_write(holder: Owner, here: Owner, expired: bool) -> bool:
@@ -76,7 +117,8 @@ def may_write(holder: Owner, here: Owner, expired: bool) -> bool:
     """
     if holder.host != here.host:
         return not expired
-    return holder.boot == here.boot and _lives(holder.pid, holder.started)
+    same_boot = _boot_id(holder.boot) == _boot_id(here.boot)
+    return same_boot and _lives(holder.pid, holder.started)
 
 
 def _lives(pid: int, started: str) -> bool:
@@ -121,13 +163,19 @@ def _ended(pid: int) -> bool:
 
 def _boot() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return ""
+    # A container may have a count of its own since the boot.
+    return f"{boot} {_namespace('time')}".strip()
 
 
-def _namespace() -> str:
+def _boot_id(boot: str) -> str:
+    return boot.partition(" ")[0]
+
+
+def _namespace(kind: str) -> str:
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return os.readlink(f"/proc/self/ns/{kind}")
     except OSError:
         return ""

@@ -15,8 +15,9 @@ from detent.journal.anchor import Anchor, name_digest
 from detent.journal.database import Connect, Database, Synchronous, connect
 from detent.journal.handle import Clock, SQLiteJournal, transact
 from detent.journal.listing import listings
-from detent.journal.owner import Owner, is_gone, may_write
+from detent.journal.owner import Owner, Until, is_gone, is_over, may_write
 from detent.journal.records import Conversation, Record
+from detent.journal.renewing import Held
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.journal.writer import Writer, checked_name, place
 from detent.ports import Entry, Listing
@@ -42,9 +43,12 @@ class SQLiteStore:
         path: The file; its folder must exist, on a local file system.
         synchronous: "FULL": what was appended survives a power cut. "NORMAL": faster;
             it survives a killed process, and a power cut may take the newest entries.
-        clock: Seconds since the epoch; used only to say how long a writer on another
-            host is waited for.
+        clock: Seconds since the epoch: when entries are appended, and until when a lease
+            lasts for who does not share `uptime`.
+        uptime: Seconds since the host was booted: until when a lease lasts.
         owner: Who takes leases; this process if not given.
+        renew: Renew leases in the background, while conversations are held. Without it
+            only appends do, and a holder that is idle for long is succeeded.
         connect: Opens the connection to a database URI; for tests that need a
             connection that fails.
         accept_loss: Go on although the record is shorter than the `-head` file says, or
@@ -67,12 +71,16 @@ class SQLiteStore:
         *,
         synchronous: Synchronous = "FULL",
         clock: Clock = time.time,
+        uptime: Clock = time.monotonic,
         owner: Owner | None = None,
         connect: Connect = connect,
         accept_loss: bool = False,
+        renew: bool = True,
     ) -> None:
         self.path = os.fspath(path)
         self._clock = clock
+        self._uptime = uptime
+        self._renew = renew
         self._owner = owner or Owner.current()
         self._accept_loss = accept_loss
         self._closed = False
@@ -113,9 +121,12 @@ class SQLiteStore:
                 self._note_end(conversation, record)
                 writer.fire("acquire")
                 journal = SQLiteJournal(
-                    self._database, conversation, epoch, writer, record, self._clock
+                    self._database, conversation, epoch, writer, record, self._now
                 )
-                self._database.held[conversation.id] = writer
+                held = Held(conversation.id, epoch, self._now)
+                self._database.held[writer] = held
+                if self._renew:
+                    self._database.renewer.begin()
                 self._journals.add(journal)
                 self._taken[conversation.id] = epoch
             except BaseException:
@@ -231,16 +242,20 @@ class SQLiteStore:
             number,
             name,
             self._owner,
-            self._clock(),
-            lambda epoch, holder, expires: self._gone(number, epoch, holder, expires),
+            self._now(),
+            lambda epoch, holder, until: self._gone(number, epoch, holder, until),
         )
         return conversation, epoch
 
-    def _gone(self, number: int, epoch: int, holder: Owner, expires: float) -> bool:
+    def _now(self) -> Until:
+        return Until(self._clock(), self._uptime())
+
+    def _gone(self, number: int, epoch: int, holder: Owner, until: Until) -> bool:
         if holder == self._owner:
             # This process: it lives, but the handle may have been dropped unclosed.
             return not self._database.holds(number)
-        return is_gone(holder, self._owner, self._clock() >= expires)
+        over = is_over(until, self._now(), holder, self._owner)
+        return is_gone(holder, self._owner, over)
 
     def _load(self, connection: Connection, conversation: Conversation) -> Record:
         # The anchor first: another process may append between the two readings, and an

@@ -15,6 +15,7 @@ from tests.engine.journal.interleaved import Child, Peer, Steps, serve
 
 from detent.errors import JournalCorruptError, JournalError, JournalVersionError
 from detent.journal import MemoryStore, SQLiteStore, listing
+from detent.journal.lease import LEASE_SECONDS
 from detent.journal.listing import glance, last_used_first
 from detent.journal.owner import Owner
 from detent.ports import Store
@@ -136,8 +137,8 @@ def test_a_holder_elsewhere_is_believed_until_its_lease_is_over(path: Path) -> N
     store = SQLiteStore(path, clock=lambda: 0.0, owner=Owner("far", 7, "1", "b"))
     journal = store.open("notes")
 
-    (held,) = glance(path, clock=lambda: 299.0)
-    (over,) = glance(path, clock=lambda: 301.0)
+    (held,) = glance(path, clock=lambda: LEASE_SECONDS - 1)
+    (over,) = glance(path, clock=lambda: LEASE_SECONDS + 1)
     assert (held.holder, held.left) == ("process 7 on far", None)
     assert (over.holder, over.left) == (None, "process 7 on far")
     journal.close()

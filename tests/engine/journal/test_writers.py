@@ -2,16 +2,21 @@
 
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from attrs import evolve
 
 from detent.errors import ConversationBusyError, JournalError, LeaseLostError
-from detent.journal import SQLiteStore, lease
+from detent.journal import SQLiteStore, database, lease
 from detent.journal.handle import SQLiteJournal
 from detent.journal.owner import Owner
 from detent_states.events import RequestSent, TurnOpened
@@ -212,6 +217,13 @@ ME = Owner.current()
         (Owner("elsewhere", os.getppid(), "1", ME.boot), False),
         (Owner("elsewhere", 2**22 + 5, "1", "other boot"), False),
         (Owner(ME.host, 1, "", ME.boot), False),  # there, whoever it belongs to
+        # Namespaces of process numbers are known: what counts is whether they are shared.
+        (evolve(ME, pid=2**22 + 5, started="1"), True),
+        (evolve(ME, pid=os.getppid(), started="1"), True),
+        (evolve(ME, pid=os.getppid(), started=""), False),
+        (evolve(ME, pid=2**22 + 5, host="renamed"), True),
+        (evolve(ME, pid=2**22 + 5, namespace="another"), False),
+        (evolve(ME, pid=2**22 + 5, boot="another"), False),
     ],
 )
 def test_holder_is_dead_or_alive(path: Path, holder: Owner, taken: bool) -> None:
@@ -228,23 +240,216 @@ def test_holder_is_dead_or_alive(path: Path, holder: Owner, taken: bool) -> None
     store.close()
 
 
-def test_holder_on_another_host_is_waited_for_until_its_lease_expires(
+# Leases: a holder renews, or is succeeded.
+
+
+class Times:
+    """The clocks of one host, which move when they are told to."""
+
+    def __init__(self) -> None:
+        self.wall = 1000.0
+        self.up = 50.0
+
+    def pass_(self, seconds: float) -> None:
+        """Let time pass."""
+        self.wall += seconds
+        self.up += seconds
+
+    def store(self, path: Path, owner: Owner, *, renew: bool = False) -> SQLiteStore:
+        """A store whose process is that one."""
+        return SQLiteStore(
+            path,
+            owner=owner,
+            clock=lambda: self.wall,
+            uptime=lambda: self.up,
+            renew=renew,
+        )
+
+
+OTHER = evolve(ME, pid=1, started="7", namespace="of another container")
+"""Another container's first process: same host name, same boot."""
+
+FAR = Owner("far", 1, "1", "another boot")
+
+
+@pytest.mark.parametrize(
+    "holder", [OTHER, FAR, evolve(ME, pid=os.getppid(), started="")]
+)
+def test_an_idle_holder_that_renews_is_never_succeeded_and_one_that_stalls_is(
+    path: Path, holder: Owner
+) -> None:
+    """By time, whoever it is: also one whose process still lives on this very host."""
+    times = Times()
+    first, second = times.store(path, holder), times.store(path, ME)
+    journal = first.open("notes")
+    renewed = first._database  # pyright: ignore[reportPrivateUsage] - what its thread calls
+    for _ in range(10):
+        times.pass_(lease.LEASE_SECONDS * 0.9)
+        assert renewed._renew()  # pyright: ignore[reportPrivateUsage]
+        with pytest.raises(ConversationBusyError, match=f"{holder} writes it"):
+            second.open("notes")
+    times.pass_(lease.LEASE_SECONDS * 0.6)
+    journal.append([RequestSent(1, 1)])  # which renews it as well
+    times.pass_(lease.LEASE_SECONDS * 0.6)
+    with pytest.raises(ConversationBusyError) as raised:
+        second.open("notes")
+    assert raised.value.seconds == pytest.approx(lease.LEASE_SECONDS * 0.4)
+    assert "its lease is over in 5 s" in str(raised.value)
+
+    times.pass_(lease.LEASE_SECONDS * 0.5)
+    taken = second.open("notes")
+    taken.append([RequestSent(2, 1)])
+    with pytest.raises(LeaseLostError):
+        journal.append([RequestSent(1, 2)])
+    times.pass_(lease.LEASE_SECONDS * 0.9)
+    assert renewed._renew()  # pyright: ignore[reportPrivateUsage] - the new one's, not its own
+    assert len(taken.entries()) == 2
+    first.close()
+    second.close()
+
+
+def test_a_clock_that_is_set_robs_nobody_on_the_same_host(path: Path) -> None:
+    times = Times()
+    first, second = times.store(path, OTHER), times.store(path, ME)
+    first.open("notes")
+    for moved in (1e6, -1e9):
+        times.wall += moved
+        with pytest.raises(ConversationBusyError):
+            second.open("notes")
+    times.up += lease.LEASE_SECONDS
+
+    assert second.open("notes").sequence == 0
+    first.close()
+    second.close()
+
+
+def test_an_idle_holder_is_renewed_for_in_the_background(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread itself: it renews while something is held, and ends with that."""
+    asked, work = threading.Semaphore(0), database.Database._renew  # pyright: ignore[reportPrivateUsage]
+    times = Times()
+
+    def renew(self: database.Database) -> bool:
+        held = work(self)
+        asked.release()
+        return held
+
+    monkeypatch.setattr(database.Database, "_renew", renew)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.001)
+    first, second = times.store(path, OTHER, renew=True), times.store(path, ME)
+    journal = first.open("notes")
+    for _ in range(5):
+        times.pass_(lease.LEASE_SECONDS * 0.9)
+        for _ in range(2):  # one that was begun before now, and one after
+            assert asked.acquire(timeout=60)
+        with pytest.raises(ConversationBusyError):
+            second.open("notes")
+    journal.close()
+    for thread in threading.enumerate():
+        if "detent" in thread.name:
+            thread.join(60)
+    assert not [one for one in threading.enumerate() if "detent" in one.name]
+    second.open("notes").append([RequestSent(1, 1)])
+    first.close()
+    second.close()
+
+
+def test_without_renewal_an_idle_holder_is_robbed(path: Path) -> None:
+    """The planted bug: what the first of these would see."""
+    times = Times()
+    first, second = times.store(path, OTHER), times.store(path, ME)
+    first.open("notes")
+    times.pass_(lease.LEASE_SECONDS * 1.1)
+
+    assert second.open("notes").sequence == 0
+    first.close()
+    second.close()
+
+
+_TALKS = """
+import sys
+from detent.journal import SQLiteStore
+from detent_states.events import RequestSent
+store = SQLiteStore(sys.argv[1])
+journal = store.open("notes")
+print("held", flush=True)
+for line in sys.stdin:
+    try:
+        journal.append([RequestSent(1, 1)])
+        print("appended", flush=True)
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+"""
+
+
+def _container(path: Path) -> subprocess.Popen[str]:
+    """A process that is number 1 of a namespace of its own, and holds `notes`."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return subprocess.Popen(
+        [*unshare, sys.executable, "-c", _TALKS, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def containers() -> None:
+    """Skips where a process cannot have a namespace of its own."""
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare")
+    asked = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
+    if subprocess.run(asked, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not make namespaces of process numbers")
+
+
+@pytest.mark.usefixtures("containers")
+def test_process_1_of_another_container_is_not_taken_for_process_1_of_this_one(
     path: Path,
 ) -> None:
-    now = [1000.0]
-    far = SQLiteStore(path, clock=lambda: now[0], owner=Owner("far", 1, "1", "b"))
-    journal = far.open("notes")
-    near = SQLiteStore(path, clock=lambda: now[0])
-    now[0] += lease.LEASE_SECONDS * 0.6
-    journal.append([RequestSent(1, 1)])  # which renews it
-    now[0] += lease.LEASE_SECONDS * 0.6
-    with pytest.raises(ConversationBusyError):
-        near.open("notes")
-    now[0] += lease.LEASE_SECONDS
+    """It lives, and is believed; it is killed, and is succeeded when its lease is over,
+    which nobody waits for here: the asker's clock is ahead."""
+    ahead = [0.0]
+    with _container(path) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        store = SQLiteStore(path, uptime=lambda: time.monotonic() + ahead[0])
+        with pytest.raises(ConversationBusyError, match="process 1 on"):
+            store.open("notes")
+        holder.stdin.write("append\n")
+        holder.stdin.flush()
+        assert holder.stdout.readline() == "appended\n"
+        holder.kill()
+        holder.wait()
+        with pytest.raises(ConversationBusyError, match="its lease is over in"):
+            store.open("notes")
+        ahead[0] = lease.LEASE_SECONDS
+        assert store.open("notes").sequence == 1
+        store.close()
 
-    assert near.open("notes").sequence == 1
-    near.close()
-    far.close()
+
+@pytest.mark.usefixtures("containers")
+def test_a_container_that_stalled_is_succeeded_and_appends_nothing_late(
+    path: Path,
+) -> None:
+    with _container(path) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        inside = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text()
+        os.kill(int(inside), signal.SIGSTOP)
+        store = SQLiteStore(path, uptime=lambda: time.monotonic() + lease.LEASE_SECONDS)
+        journal = store.open("notes")
+        journal.append([RequestSent(2, 1)])
+        os.kill(int(inside), signal.SIGCONT)
+        holder.stdin.write("append\n")
+        holder.stdin.flush()
+        assert holder.stdout.readline() == "LeaseLostError\n"
+        assert len(store.read("notes")) == 1
+        store.close()
+        holder.kill()
 
 
 # Processes and threads.
