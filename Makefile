@@ -29,6 +29,7 @@ unit: .venv/installed
 
 gauntlet: .venv/installed      ## how conversations broke elsewhere, one line a class
 	GAUNTLET_BOTH_LOOPS=1 $(BIN)/python -m tests.gauntlet
+	$(BIN)/python -m tests.gauntlet.poison
 
 fuzz: .venv/installed          ## fresh seeds: every property, and ten thousand scripts of faults, and outages
 	$(BIN)/python -m tests.search --seconds 600

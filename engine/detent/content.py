@@ -13,9 +13,9 @@ from typing import Any, Final, cast
 from detent.checking import plainly_legal
 from detent.errors import SettingsError
 from detent.settings import encoded
-from detent_states.commit import pinned_blocks
 from detent_states.encoding import text_block
 from detent_states.history import user_message
+from detent_states.pins import pinned_blocks
 from detent_states.profile import Profile
 from detent_states.rules import Context, Finding, Limits, check
 

@@ -381,7 +381,7 @@ class Conversation(Approving):
         self._pinned(name, pin_text(name, text, snapshot.pins, snapshot.profile))
 
     async def unpin(self, name: str) -> None:
-        """Let go of a pinned text; later summaries go without it.
+        """Let go of a pinned text; summaries go without it, the one in force as well.
 
         Raises:
             SettingsError: The name is none.

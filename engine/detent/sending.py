@@ -328,7 +328,7 @@ class Sender:
             return None
         before = driver.snapshot
         driver.apply(self._verdict(order, reply))
-        if driver.snapshot.base is not before.base:
+        if driver.snapshot.bases is not before.bases:
             await self._after(before)
         return None
 

@@ -67,22 +67,23 @@ class Trials:
         again = Remedy.BISECT in turn.tried
         if again and turn.number != self._counted:
             return None  # what trials have shown, they would show again
-        if again or fault.kind not in DEFINITE:
+        # A ladder was climbed before, in vain, unless nothing was known of the refusal.
+        unknown = fault.kind in (FaultKind.INVALID, FaultKind.BLOCK)
+        if again or not unknown:
             snapshot = anew(snapshot, self._driver.world.policies)
         self._driver.flush()
         try:
             # Counting is free; else the trials are messages. What was found by counting
             # and did not help was refused for another reason.
             counted = not again and await self._is_witness(fault, snapshot)
-            words = fault.kind not in DEFINITE
-            first = Bisection.of(snapshot, words=words)
+            first = Bisection.of(snapshot, words=not unknown)
             search = await self._narrowed(first, counted=counted)
             if search is None:
                 return None
             made = await self._concluded(search)
         except _SpentError:
             return None
-        if fault.kind in DEFINITE:
+        if fault.kind not in RULES:
             return made
         if made is None:
             self._tell("all trials together", False, Question.SEARCH)
@@ -274,7 +275,7 @@ class Trials:
     def _aside(self, shown: Snapshot, fault: Fault | None) -> View | None:
         if fault is None:
             return None
-        return aside(shown, fault, self._driver.world.policies)
+        return aside(shown, self._searched, fault, self._driver.world.policies)
 
     def _small(self, shown: Snapshot) -> Request:
         """A question as short as can be, with the settings that were not refused."""
@@ -296,7 +297,7 @@ class Trials:
         """
         profile, turn = shown.profile, self._driver.turn
         purpose, base = Purpose.MESSAGE, shown.base
-        definite = self._searched.kind in DEFINITE
+        definite = self._searched.kind not in RULES
         most = _least(shown) if definite else turn.max_tokens
         stream = not definite and self._sender.streams(self._stream)
         body = build(

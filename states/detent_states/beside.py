@@ -14,6 +14,7 @@ from detent_states.errors import IllegalEventError
 from detent_states.heard import found_too_long
 from detent_states.remedy import Remedy
 from detent_states.snapshot import Snapshot, Suspension, Turn
+from detent_states.thread import Fire
 from detent_states.turn import TURN, TurnState
 from detent_states.turns import changed, current
 from detent_states.view import Op
@@ -21,13 +22,9 @@ from detent_states.view import Op
 
 def noted_beside(
     snapshot: Snapshot,
-    event: ev.RemedyChosen | ev.Probed | ev.TurnSuspended | ev.Pinned,
+    event: ev.RemedyChosen | ev.Probed | ev.TurnSuspended,
 ) -> Snapshot:
     """What is remembered without anything moving."""
-    if isinstance(event, ev.Pinned):
-        kept = tuple((n, text) for n, text in snapshot.pins if n != event.name)
-        new = () if event.text is None else ((event.name, event.text),)
-        return attrs.evolve(snapshot, pins=kept + new)
     turn = current(snapshot, event)
     if turn.state not in (TurnState.PENDING, TurnState.FAILED) or turn.abandoned:
         raise IllegalEventError(
@@ -54,6 +51,20 @@ def noted_beside(
             return changed(snapshot, suspended=Suspension(event.why, event.until))
         case _:
             assert_never(event)
+
+
+def pinned(snapshot: Snapshot, event: ev.Pinned, fire: Fire) -> Snapshot:
+    """A text is pinned, or let go of: then the summaries that are there go without it,
+    and what the server holds is another conversation."""
+    kept = tuple((n, text) for n, text in snapshot.pins if n != event.name)
+    if event.text is not None:
+        return attrs.evolve(snapshot, pins=(*kept, (event.name, event.text)))
+    gone = tuple((event.name, base.message_id) for base in snapshot.bases if base.pins)
+    let_go = tuple(dict.fromkeys((*snapshot.let_go, *gone)))
+    left = attrs.evolve(snapshot, pins=kept, let_go=let_go)
+    if left.base == snapshot.base:
+        return left
+    return attrs.evolve(left, thread=snapshot.thread.lost(fire))
 
 
 def _lent(snapshot: Snapshot, turn: Turn, event: ev.RemedyChosen) -> tuple[Op, ...]:

@@ -23,9 +23,10 @@ from detent_states.heard import told_of_length
 from detent_states.history import Base, Exchange, Method, told_block
 from detent_states.models import prefix_bound
 from detent_states.outcome import only_summary, outcome
+from detent_states.pins import pinned_blocks
 from detent_states.refused import left_out, named
 from detent_states.remedy import Remedy
-from detent_states.replayed import distinct_ids, mended, replay_form
+from detent_states.replayed import distinct_ids, replay_form
 from detent_states.reply import Reply, Usage
 from detent_states.request import Copy
 from detent_states.shortened import told_result
@@ -205,13 +206,6 @@ def _said_again(turn: Turn) -> bytes:
     return b",".join([*told, turn.content] if turn.content else told)
 
 
-def pinned_blocks(pins: tuple[tuple[str, str], ...]) -> bytes:
-    """The pinned texts, as blocks that go along with a summary."""
-    return b",".join(
-        text_block(mended(f"[Pinned: {name}]\n{text}")) for name, text in pins
-    )
-
-
 def written_elsewhere(reply: Reply) -> bool:
     """True if another model wrote a reply: such a turn is kept in no thread.
 
@@ -258,9 +252,10 @@ def learned(
                     snapshot = attrs.evolve(snapshot, lost=_lost_unseen(snapshot))
             elif without_copy(turn, fault) is not None:
                 pass  # it says nothing about the conversation yet
-            elif fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
-                bad = snapshot.known_bad | named(snapshot, turn, fault)
-                count = snapshot.refused + 1
+            elif fault.kind in DEFINITE or fault.kind is FaultKind.COMPACTION:
+                count, bad = snapshot.refused + 1, snapshot.known_bad
+                if fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
+                    bad |= named(snapshot, turn, fault)
                 snapshot = attrs.evolve(snapshot, refused=count, known_bad=bad)
             elif fault.kind is FaultKind.REFUSAL:
                 thread = thread.lost(fire)  # it may hold the turn that was refused

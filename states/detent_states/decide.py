@@ -61,6 +61,17 @@ ALIKE_MAX: Final = 3
 SUMMARY_ATTEMPTS_MAX: Final = 3
 """Requests for one summary that may fail for a passing fault."""
 
+MISTAKEN: Final = frozenset(
+    {
+        FaultKind.OPTIONAL_FIELD,
+        FaultKind.THREAD,
+        FaultKind.TOO_LONG,
+        FaultKind.THINKING,
+        FaultKind.COMPACTION,
+    }
+)
+"""What a filter may say of a part that it does not take, for want of words of its own."""
+
 RAISED_MAX: Final = 128_000
 """A reply that was cut off is not asked for with a higher limit than this."""
 
@@ -163,12 +174,19 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
         gone = _without_reference(snapshot, turn, fault)
         if gone is not None:
             return gone
-    if _names_summary(snapshot, fault):
-        return _ignore_base(snapshot, turn, fault, policies.compaction) or GiveUp()
     climb = _CLIMBS.get(fault.kind)
-    if climb is None:
-        return GiveUp()
-    return climb(snapshot, turn, fault, policies.compaction) or GiveUp()
+    if _names_summary(snapshot, fault):
+        climb = _ignore_base
+    made = climb and climb(snapshot, turn, fault, policies.compaction)
+    return made or _at_last(snapshot, turn, fault) or GiveUp()
+
+
+def _at_last(snapshot: Snapshot, turn: Turn, fault: Fault) -> Search | None:
+    """What is left where all that is known of a refusal did not help: it may be a part
+    of the conversation that is refused in the words of something else."""
+    if fault.kind not in MISTAKEN or snapshot.refused <= 1:
+        return None
+    return _searched(snapshot, turn)
 
 
 def _wait(

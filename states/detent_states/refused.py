@@ -96,6 +96,8 @@ def left_out(snapshot: Snapshot, turn: Turn) -> frozenset[str]:
     found that it is refused with it; nothing where it may have been another."""
     if turn.trial is None or Remedy.BISECT not in turn.tried or not turn.calls:
         return frozenset()
+    if turn.lent:
+        return frozenset()  # nothing was refused for good
     given = [part for part in parts_of(turn.staged) if not part.own]
     suspects = [part for part in given if part.media] or given
     digests = {part.digest for part in suspects}

@@ -12,6 +12,7 @@ from detent_states.encoding import encode
 from detent_states.faults import Fault
 from detent_states.history import Base, History, Method
 from detent_states.outcome import Outcome, outcome
+from detent_states.pins import without_pin
 from detent_states.profile import Profile, Purpose
 from detent_states.remedy import Remedy
 from detent_states.reply import Spent, ToolUse, Usage
@@ -278,13 +279,15 @@ class Snapshot:
         summed: The server said that prompt and reply must fit into the window together.
         density: At least how many tokens a byte is, as a refused length has shown.
         futile: Summaries in a row that failed.
-        refused: Requests in a row that were refused for nothing we know.
+        refused: Requests in a row that were refused for good.
         doubts: What speaks for it that failures are the conversation's own.
         found: How it was shown when it last passed, where no definite refusal asked for
             that: the next request is sent without it first.
         lost: Replies that were paid for and are no part of the history.
         known_bad: What was refused for what is in it, as digests of those parts.
         pins: The texts that go along with every summary, by name.
+        let_go: The texts that a summary goes without any more: their names, each with
+            the id of the reply that the summary came in.
         paid: What the last confirmed request was made from.
         said: What was said while a turn ran and is not confirmed yet, oldest first.
         entries: How many events made it: the sequence of the last one's journal entry.
@@ -311,6 +314,7 @@ class Snapshot:
     lost: Lost = attrs.field(factory=Lost)
     known_bad: frozenset[str] = frozenset()
     pins: tuple[tuple[str, str], ...] = ()
+    let_go: tuple[tuple[str, str], ...] = ()
     paid: Paid | None = None
     said: tuple[bytes, ...] = ()
     entries: int = 1
@@ -323,8 +327,14 @@ class Snapshot:
 
     @property
     def base(self) -> Base | None:
-        """The last summary; a view may ignore it."""
-        return self.bases[-1] if self.bases else None
+        """The last summary, as it is sent; a view may ignore it."""
+        if not self.bases:
+            return None
+        base = self.bases[-1]
+        for name, id_ in self.let_go:
+            if id_ == base.message_id:
+                base = attrs.evolve(base, pins=without_pin(base.pins, name))
+        return base
 
     @property
     def showing(self) -> View:

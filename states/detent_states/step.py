@@ -11,7 +11,7 @@ from typing import Any, assert_never, final
 import attrs
 
 from detent_states import events as ev
-from detent_states.beside import noted_beside
+from detent_states.beside import noted_beside, pinned
 from detent_states.call import CallState
 from detent_states.calls import moved_calls
 from detent_states.closing import ended
@@ -198,8 +198,10 @@ def _apply(
             return _rewind(snapshot, event, fire), None
         case ev.Steered():
             return _steered(snapshot, event), None
-        case ev.RemedyChosen() | ev.Probed() | ev.TurnSuspended() | ev.Pinned():
+        case ev.RemedyChosen() | ev.Probed() | ev.TurnSuspended():
             return noted_beside(snapshot, event), None
+        case ev.Pinned():
+            return pinned(snapshot, event, fire), None
         case ev.RetryScheduled():
             return changed(snapshot, due=event.due), None
         case ev.RetryCancelled():

@@ -38,17 +38,20 @@ _NAMED: Final = (DropField, DropBeta, DropBound, IgnoreBase, StripThinking, Rena
 """What is left out because it was named; it is no part of what anybody said."""
 
 
-def aside(snapshot: Snapshot, fault: Fault, policies: Policies) -> View | None:
+def aside(
+    snapshot: Snapshot, searched: Fault, fault: Fault, policies: Policies
+) -> View | None:
     """How a trial is shown that was refused for a known reason, which is not the one
     that is searched for: without what is named. None where that reason is not known.
 
     Args:
         snapshot: The conversation, as the trial showed it.
+        searched: What is searched for.
         fault: Why the trial was refused.
         policies: What the caller decided about faults.
     """
     turn = snapshot.turn
-    if turn is None or fault.kind not in _ASIDE:
+    if turn is None or fault.kind not in _ASIDE or fault.kind is searched.kind:
         return None
     refused = attrs.evolve(turn, fault=fault, compacting=None, copy=Copy.NONE)
     made = decide(attrs.evolve(snapshot, turn=refused), policies, 0.0)
@@ -66,7 +69,7 @@ def verdict(searched: Fault, answer: Fault | None) -> bool | None:
     if answer.kind in DEFINITE:
         return False
     alike = (answer.kind, answer.status) == (searched.kind, searched.status)
-    if alike and suspicious(answer):
+    if alike and (suspicious(answer) or answer.kind is FaultKind.COMPACTION):
         return False
     return True if answer.kind is FaultKind.REFUSAL else None
 

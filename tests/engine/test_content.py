@@ -18,9 +18,9 @@ from detent.checking import findings
 from detent.content import input_key, pin_name, pin_text, user_blocks
 from detent.simulator import call, reply
 from detent_states import events as ev
-from detent_states.commit import pinned_blocks
 from detent_states.encoding import encode
 from detent_states.history import user_message
+from detent_states.pins import pinned_blocks
 from detent_states.profile import Profile
 from detent_states.reply import Reply
 from detent_states.rules import Limits

@@ -427,6 +427,19 @@ async def test_what_was_left_out_comes_back_with_the_first_request_that_passes(
         assert b"number 1" in lab.simulator.log[-1].raw
 
 
+async def test_a_copy_of_less_than_everything_is_not_continued(lab: Lab) -> None:
+    """The server would hold the conversation without what is only left out for now."""
+    lab.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
+    async with lab.open(threads="on") as chat:
+        await troubled(chat)
+        lab.simulator.inject("expire threads")
+        await confirmed(chat, "And now?")
+        assert chat.snapshot.found is not None
+        sent = len(lab.bodies)
+        await confirmed(chat, "And on?")
+        assert "number 1" in json.dumps(lab.bodies[sent]), "all of it is sent again"
+
+
 async def test_between_a_failure_and_what_is_sent_next_lies_a_wait(lab: Lab) -> None:
     lab.script("One.", "Two.", "Three.", *MORE, faults=always("529 retry-after=2"))
     async with lab.open() as chat:

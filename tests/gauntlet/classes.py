@@ -19,6 +19,7 @@ HARNESS = frozenset(
         "test_fuzz.py",
         "test_fuzz_planted.py",
         "test_outages.py",
+        "test_poison.py",
     }
 )
 """Tests of the gauntlet itself; they are no class."""

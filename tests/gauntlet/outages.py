@@ -6,6 +6,7 @@ confirmed, and behind the second nothing that was confirmed is missing from what
 no request was ever refused for good, so no part of the conversation was to blame.
 """
 
+import json
 import random
 import sys
 import time
@@ -21,11 +22,14 @@ import httpx2
 
 from detent import Conversation, Tool, TurnState, tool
 from detent.journal import MemoryStore
-from detent.simulator import Fault, Seeded, Simulator, When, parse_faults
+from detent.simulator import Answer, Fault, Seeded, Simulator, When, parse_faults
 from detent.simulator.faults import Span
 from detent.simulator.transport import SimulatorTransport
+from detent.simulator.wire import Json
 from detent.testing import SeededIds, VirtualClock
 from detent_states.budget import Budget
+from detent_states.encoding import parts
+from detent_states.profile import Threads
 from detent_states.remedy import Remedy
 
 COMMAND: Final = "python -m tests.gauntlet.outages"
@@ -93,9 +97,9 @@ class Outage:
         self.clock = VirtualClock()
         self.faults = faults_of(kind, self._rng)
         tools = self._rng.choice((0.0, 0.4))
-        self.simulator = Simulator(
-            Seeded(seed, tool_use=tools), faults=self.faults, clock=self.clock.now
-        )
+        self.model = Attentive(Seeded(seed, tool_use=tools))
+        self.threads = self._rng.choice((Threads.OFF, Threads.ON))
+        self.simulator = Simulator(self.model, faults=self.faults, clock=self.clock.now)
         self.searches = 0
 
     async def run(self) -> Outcome:
@@ -131,6 +135,7 @@ class Outage:
             "clock": self.clock,
             "ids": SeededIds(self.seed),
             "tools": [_look()],
+            "threads": self.threads,
         }
         return Conversation.open("a", **given)
 
@@ -142,11 +147,27 @@ class Outage:
         return turn.state is TurnState.CONFIRMED
 
     def _demand_everything(self, chat: Conversation) -> None:
-        """What was confirmed is all in the last request, as it was confirmed."""
-        history = chat.history
-        sent = b",".join(history.wires()[:-1])
-        last = self.simulator.log[-1]
-        assert sent in last.raw, f"{chat.snapshot.view} is in force in the calm"
+        """The model has read all that was confirmed, last of all as well."""
+        read = json.dumps(self.model.read)
+        for exchange in list(chat.history)[:-1]:
+            blocks = (*parts(exchange.user), *parts(exchange.replayed))
+            for block in map(json.loads, blocks):
+                said = json.dumps(block.get("text", ""))[1:-1]
+                assert said in read, f"in the calm the model does not read {said!r}"
+
+
+@final
+class Attentive:
+    """A model that keeps what it has read last, with what the server held of it."""
+
+    def __init__(self, then: Seeded) -> None:
+        self._then = then
+        self.read: Any = None
+
+    def answer(self, request: Json, rng: random.Random, /) -> Answer:
+        """The answer of the model behind it."""
+        self.read = request.get("messages")
+        return self._then.answer(request, rng)
 
 
 def _look() -> Tool:

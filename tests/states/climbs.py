@@ -29,6 +29,7 @@ from detent_states.decide import (
     Wait,
     decide,
 )
+from detent_states.doubt import RULES
 from detent_states.encoding import encode
 from detent_states.events import Event
 from detent_states.faults import DEFINITE, Fault, FaultKind
@@ -353,17 +354,18 @@ class Climb:
         assert turn.fault is not None
         if Remedy.BISECT in turn.tried:
             return self._rest(turn)  # nothing was counted
-        passing = turn.fault.kind not in DEFINITE
-        if passing:
+        passing = turn.fault.kind in RULES
+        unknown = turn.fault.kind in (FaultKind.INVALID, FaultKind.BLOCK)
+        if not unknown:
             snapshot = anew(snapshot, self.policies)
-        search = Bisection.of(snapshot, words=passing)
+        search = Bisection.of(snapshot, words=not unknown)
         while (view := search.trial) is not None:
             if self.budget.spent(self.turn, 0.0) is not None:
                 return self._rest(self.turn)
             shown = under(search.snapshot, view)
             fault = self._trial(shown)
             passed = verdict(turn.fault, fault)
-            other = fault and aside(shown, fault, self.policies)
+            other = fault and aside(shown, turn.fault, fault, self.policies)
             if passed is None and other is None:
                 return self._rest(self.turn)
             self.do(ev.Probed(turn.number, f"{search.phase}", passed is True))
@@ -386,7 +388,7 @@ class Climb:
                 continue
             if self._tries(snapshot, fault, snapshot.showing) is not False:
                 break
-            self._go_on(attrs.evolve(left, passing=fault.kind not in DEFINITE))
+            self._go_on(attrs.evolve(left, passing=fault.kind in RULES))
             return True
         return False
 

@@ -96,13 +96,13 @@ def test_the_check_sees_a_search_that_concludes_from_another_reason() -> None:
 def test_only_what_has_its_own_remedy_is_put_aside() -> None:
     snapshot = with_words(past(2))
     for kind in FaultKind:
-        found = aside(snapshot, Fault(kind, "No.", status=400), Policies())
+        found = aside(snapshot, NO, Fault(kind, "No.", status=400), Policies())
         assert found is None or kind in (K.THINKING, K.COMPACTION)
     (marked, *_) = NAMED.values()
-    view = aside(snapshot, marked, Policies())
+    view = aside(snapshot, NO, marked, Policies())
     bare = View((DropField("cache_control"),))
     assert view == bare
-    assert aside(under(snapshot, bare), marked, Policies()) is None, "and only once"
+    assert aside(under(snapshot, bare), NO, marked, Policies()) is None, "and only once"
 
 
 @pytest.mark.parametrize("kind", FaultKind)
@@ -117,7 +117,7 @@ def test_what_a_trial_shows(kind: FaultKind) -> None:
     assert verdict(failing, answer) is (False if stays else declined)
     other = attrs.evolve(answer, status=529)
     assert verdict(failing, other) is (False if kind in DEFINITE else declined)
-    asked_for = kind in DEFINITE or kind in RULES
+    asked_for = kind in DEFINITE or kind in RULES or kind is K.COMPACTION
     assert verdict(answer, answer) is (False if asked_for else None)
     unsent = Fault(K.TRANSIENT, "m")
     assert verdict(unsent, unsent) is None, "what reached no server shows nothing"
@@ -183,7 +183,7 @@ def test_nothing_is_left_out_for_an_outage_whenever_it_ends(until: int) -> None:
 def test_a_summary_that_is_not_taken_is_put_aside_by_a_trial() -> None:
     snapshot = behind_a_summary(2, open_=False)
     (_, __, refused) = NAMED.values()
-    view = aside(snapshot, refused, Policies())
+    view = aside(snapshot, NO, refused, Policies())
 
     assert view is not None
     assert IgnoreBase(snapshot.covered) in view.ops

@@ -187,7 +187,7 @@ DEEDS: Final[Mapping[str, str]] = {
     "compact": "Replaces the context by a summary of it; nothing is deleted.",
     "configure": "Changes settings of an open conversation, from the next request on.",
     "pin": "Has a text go along with every later summary, word for word.",
-    "unpin": "Lets go of a pinned text.",
+    "unpin": "Lets go of a pinned text, also where a summary is in force with it.",
     "rewind": "Goes back by whole turns; nothing is deleted.",
     "fork": "Begins another conversation as this one stands.",
 }

@@ -1,0 +1,77 @@
+"""Whatever a part of the conversation meets, wherever it stands: it is found, and the next
+messages are answered. The matrix of `tests.gauntlet.poison`, whole.
+"""
+
+import json
+from importlib import import_module
+from typing import Any
+
+import anyio
+import pytest
+from tests.gauntlet.poison import (
+    KINDS,
+    WORD,
+    Cell,
+    Place,
+    World,
+    cells,
+    matrix,
+    played,
+)
+
+from detent_states.decide import Search
+from detent_states.faults import FaultKind
+from detent_states.profile import Threads
+from detent_states.snapshot import Snapshot, Turn
+
+EVERY = cells()
+
+
+@pytest.mark.parametrize("cell", EVERY, ids=str)
+def test_the_third_ordinary_message_at_the_latest_is_confirmed(cell: Cell) -> None:
+    result = anyio.run(played, cell)
+
+    assert result.held, result.told
+
+
+def test_every_kind_has_a_row_or_a_reason() -> None:
+    assert set(KINDS) == set(FaultKind)
+    for trouble in KINDS.values():
+        tried = trouble.script is not None or trouble.declines
+        assert tried != bool(trouble.why)
+
+
+@pytest.mark.parametrize("place", Place)
+def test_the_word_stands_where_it_is_said_to_stand(place: Place) -> None:
+    """Each world is poisoned in its place, and nowhere else."""
+    cell = next(one for one in EVERY if one.place is place)
+    world = World(cell)
+    anyio.run(world.play)
+    whole = next(e.raw for e in world.simulator.log if WORD.encode() in e.raw)
+    messages: list[dict[str, Any]] = json.loads(whole)["messages"]
+    held = [one["role"] for one in messages if WORD in json.dumps(one)]
+    said = {Place.REPLY: "assistant", Place.SUMMARY: "assistant"}
+    assert held == [said.get(place, "user")]
+
+
+def test_the_check_sees_an_engine_that_never_searches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Planted: what no ladder mends is waited out."""
+
+    def nothing(_: Snapshot, __: Turn) -> Search | None:
+        return None
+
+    monkeypatch.setattr(import_module("detent_states.decide"), "_searched", nothing)
+    stuck = [
+        Cell(trouble, Place.USER, Threads.OFF)
+        for trouble in (KINDS[FaultKind.REFUSAL], KINDS[FaultKind.TRANSIENT])
+    ]
+    for cell in stuck:
+        assert not anyio.run(played, cell).held
+
+
+def test_the_matrix_says_where_somebody_is_stuck() -> None:
+    cell = EVERY[0]
+    held = matrix({cell: anyio.run(played, cell)})
+    assert held[-1].startswith("poison: 1 of 1 cells")

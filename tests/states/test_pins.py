@@ -1,0 +1,65 @@
+"""A pinned text goes along with a summary until it is let go of, and no longer."""
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.states.strategies import text
+from tests.states.talks import Talk, body_of
+
+from detent_states import events as ev
+from detent_states.history import Method
+from detent_states.pins import pinned_blocks, without_pin
+from detent_states.thread import Thread, ThreadState
+from detent_states.view import View
+
+NAMES = st.text(min_size=1, max_size=8)
+
+
+@given(st.dictionaries(NAMES, st.text(max_size=20), max_size=4), NAMES)
+def test_a_pin_is_taken_out_and_every_other_stays_as_it_was(
+    pins: dict[str, str], name: str
+) -> None:
+    every = tuple(pins.items())
+    others = tuple((n, said) for n, said in every if n != name)
+
+    assert without_pin(pinned_blocks(every), name) == pinned_blocks(others)
+
+
+def summed_up(method: Method) -> Talk:
+    """A conversation with a summary and two pinned texts."""
+    talk = Talk()
+    talk.says(text("One."))
+    talk.do(ev.Pinned("a", "mind the gap"))
+    talk.do(ev.Pinned("b", "mind the step"))
+    talk.opens(text("Go on."))
+    assert talk.summarises(method)
+    return talk
+
+
+def test_what_is_let_go_of_is_not_sent_with_the_summary_in_force() -> None:
+    for method in Method:
+        talk = summed_up(method)
+        held = attrs.evolve(talk.snapshot, thread=Thread(ThreadState.CONTINUING))
+        talk.snapshot = held
+        assert b"mind the gap" in body_of(talk.snapshot, View())
+        talk.do(ev.Pinned("a", None))
+
+        sent = body_of(talk.snapshot, View())
+        assert b"mind the gap" not in sent
+        assert b"mind the step" in sent
+        assert talk.snapshot.bases == held.bases, "the record stays as it is"
+        assert talk.snapshot.thread.state is ThreadState.LOST, "the server has it still"
+        talk.do(ev.Pinned("a", "mind the gap"))
+        assert b"mind the gap" not in body_of(talk.snapshot, View()), (
+            "only the next has"
+        )
+
+
+def test_to_let_go_of_what_no_summary_holds_changes_nothing_that_is_sent() -> None:
+    talk = summed_up(Method.SIGNED)
+    held = attrs.evolve(talk.snapshot, thread=Thread(ThreadState.CONTINUING))
+    talk.snapshot = held
+    talk.do(ev.Pinned("c", None))
+
+    assert talk.snapshot.base == held.base
+    assert talk.snapshot.thread == held.thread
