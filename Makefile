@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit gauntlet fuzz sweep bench diagrams clean
+.PHONY: demo test lint types unit gauntlet fuzz sweep bench clients diagrams clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -41,6 +41,9 @@ sweep: .venv/installed         ## kill, tear, fail, cut: at every point
 
 bench: .venv/installed         ## ratios within one run; never a gate
 	$(BIN)/python -m benchmarks
+
+clients: .venv/installed       ## real clients against the simulator; installs public packages
+	$(BIN)/python -m tests.clients
 
 diagrams: .venv/installed      ## redraw diagrams/ from the tables
 	$(BIN)/python diagrams/generate.py

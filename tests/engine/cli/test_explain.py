@@ -183,8 +183,12 @@ def test_every_status_is_answered_in_its_own_words() -> None:
 # One body for each wording that is said to be found: `detent check` has to find it.
 _USER: dict[str, Any] = {"role": "user", "content": "x"}
 _MARK = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
-_USE = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
-_RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}
+_USE: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+_RESULT: dict[str, Any] = {
+    "type": "tool_result",
+    "tool_use_id": "toolu_1",
+    "content": "x",
+}
 _CALLED: list[Any] = [_USER, {"role": "assistant", "content": [_USE]}]
 _BROKEN = {"type": "base64", "media_type": "image/png", "data": "eA=="}
 SEEN: dict[str, list[Any]] = {

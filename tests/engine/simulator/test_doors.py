@@ -205,9 +205,10 @@ def test_who_reads_nothing_is_answered_no_more() -> None:
 def test_without_the_guard_all_answers_wait_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "detent.simulator.server._Connection.pause_writing", lambda _: None
-    )
+    def goes_on(_: object) -> None:
+        pass
+
+    monkeypatch.setattr("detent.simulator.server._Connection.pause_writing", goes_on)
     simulator = Simulator(Scripted([LONG] * PIPELINED))
     with run_in_thread(simulator) as server, pytest.raises(pytest.fail.Exception):
         it_stops_listening(server, PATIENCE_SECONDS, 200_000)

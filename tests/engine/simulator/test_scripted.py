@@ -87,9 +87,14 @@ def test_every_condition_has_to_hold(
 
 
 def test_the_text_is_that_of_the_last_message_of_the_user() -> None:
-    called = {"type": "tool_use", "id": "toolu_1", "name": "shell", "input": {}}
+    called: dict[str, Any] = {
+        "type": "tool_use",
+        "id": "toolu_1",
+        "name": "shell",
+        "input": {},
+    }
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "4 apples"}
-    messages = [
+    messages: list[Any] = [
         user("pears"),
         {"role": "assistant", "content": [called]},
         user([result, {"type": "text", "text": "and now?"}]),
@@ -97,7 +102,7 @@ def test_the_text_is_that_of_the_last_message_of_the_user() -> None:
     ]
     for words, met in (("apples", 1), ("now?", 1), ("pears", 0), ("plums", 0)):
         asked = Asked(text=words)
-        body = {"messages": messages}
+        body: dict[str, Any] = {"messages": messages}
         assert asked.met_by(body) is bool(met), words
 
 
