@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, final
 import attrs
 
 from detent.turn import Turn
+from detent_states.bounds import bounded_moment, maybe_moment, waited
 from detent_states.call import CallState, Closing
 from detent_states.faults import Fault
 from detent_states.prefix import PrefixChange
@@ -157,8 +158,8 @@ class Waiting:
     turn: int
     failures: int
     attempts_max: int
-    wait_seconds: float
-    due: float
+    wait_seconds: float = attrs.field(converter=waited)
+    due: float = attrs.field(converter=bounded_moment)
     fault: Fault | None
 
 
@@ -214,7 +215,7 @@ class Suspended:
     cursor: Cursor
     turn: int
     why: str
-    until: float | None
+    until: float | None = attrs.field(converter=maybe_moment)
 
 
 @final

@@ -194,9 +194,9 @@ def _wait(
 ) -> Decision:
     doubt = doubt_of(snapshot.doubts, fault)
     if doubt is not None and doubt.hint is not None:
-        later = max(doubt.hint, fault.retry_after or 0.0)
+        later = max(doubt.hint, fault.hint or 0.0)
         fault = attrs.evolve(fault, retry_after=later)
-    hint = fault.retry_after
+    hint = fault.hint
     if hint is not None and hint > policies.retry.hint_max_seconds:
         said = f"the server asks to wait {hint:g} s"
         return _not_now(turn, fault, Suspend(said, hint))
@@ -222,7 +222,7 @@ def _suspected(
     doubt = doubt_of(snapshot.doubts, fault)
     if doubt is None or turn.compacting is not None:
         return None
-    if (fault.retry_after or 0.0) > policies.retry.hint_max_seconds:
+    if (fault.hint or 0.0) > policies.retry.hint_max_seconds:
         return None  # it is waited for before anything else
     wait = policies.retry.pause(fault, turn.failures, draw)
     found = snapshot.found

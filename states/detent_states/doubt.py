@@ -110,7 +110,7 @@ class Doubt:
             return attrs.evolve(
                 self, well=True, alternations=self.alternations + gained
             )
-        hint, alike = fault.retry_after, self.of(fault)
+        hint, alike = fault.hint, self.of(fault)
         return attrs.evolve(self, well=False, alternations=0, alike=alike, hint=hint)
 
     def after(self, fault: Fault) -> int:

@@ -13,6 +13,7 @@ from typing import final
 import attrs
 
 from detent_states.added import added
+from detent_states.bounds import bounded_wait
 from detent_states.lengths import HINTS
 from detent_states.reply import Usage
 from detent_states.visible import printable
@@ -71,7 +72,7 @@ class Fault:
         type: `error.type` of the envelope.
         code: `error.details.error_code` of the envelope.
         request_id: The server's id for the request, for support.
-        retry_after: Seconds the server asks to wait.
+        retry_after: Seconds the server asks to wait, whatever it says; see `hint`.
         path: The part of the request that the server names.
         outcome_unknown: The request may have been answered where we cannot see it.
         retry_refused: The server said in so many words not to retry.
@@ -93,6 +94,11 @@ class Fault:
     paths: tuple[str, ...] = added(())
     misshapen: bool = added(False)
     spent: Usage | None = added(None)
+
+    @property
+    def hint(self) -> float | None:
+        """Seconds the server asks to wait, as far as that is believed."""
+        return bounded_wait(self.retry_after)
 
     def __str__(self) -> str:
         """The fault on one line, without control characters: status, type, message."""
@@ -425,7 +431,7 @@ class RetryPolicy:
             return None
         if failures >= self.attempts_max:
             return None
-        if (fault.retry_after or 0.0) > self.hint_max_seconds:
+        if (fault.hint or 0.0) > self.hint_max_seconds:
             return None
         return self.pause(fault, failures, draw)
 
@@ -441,7 +447,7 @@ class RetryPolicy:
         doubled = 2.0 ** min(max(failures - 1, 0), _DOUBLED_MAX)
         backoff = min(self.first_wait_seconds * doubled, self.wait_max_seconds)
         backoff *= 1 - self.jitter * draw
-        hint = fault.retry_after or 0.0
+        hint = fault.hint or 0.0
         # Jitter is added on top of a hint, never taken from it: the server said
         # "not before".
         return max(backoff, hint + (self.jitter * draw if hint else 0.0))

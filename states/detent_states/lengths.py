@@ -12,6 +12,8 @@ from typing import Final, NamedTuple, final
 
 import attrs
 
+from detent_states.bounds import bounded_tokens
+
 
 @final
 @attrs.frozen
@@ -155,6 +157,6 @@ def _numbers(message: str) -> Iterator[tuple[str, int]]:
         if match is None:
             continue
         for name, digits in match.groupdict().items():
-            number = int(digits.replace(",", "")) if digits else 0
+            number = bounded_tokens(int(digits.replace(",", "") or 0)) if digits else 0
             if number or name == "reply":
                 yield name, number

@@ -12,6 +12,7 @@ from typing import Any, cast, final
 
 import attrs
 
+from detent_states.bounds import bounded_tokens
 from detent_states.encoding import copied
 from detent_states.replayed import call_ids
 
@@ -65,10 +66,10 @@ class Usage:
             return cls()
         told = cast("dict[str, Any]", usage)
         total = cls(
-            _count(told.get("input_tokens")),
-            _count(told.get("output_tokens")),
-            _count(told.get("cache_read_input_tokens")),
-            _count(told.get("cache_creation_input_tokens")),
+            bounded_tokens(told.get("input_tokens")),
+            bounded_tokens(told.get("output_tokens")),
+            bounded_tokens(told.get("cache_read_input_tokens")),
+            bounded_tokens(told.get("cache_creation_input_tokens")),
         )
         match told.get("iterations"):
             case [*parts]:
@@ -81,12 +82,6 @@ class Usage:
             case _:
                 pass
         return total
-
-
-def _count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    return 0
 
 
 def given_id(facts: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import final
 
 import attrs
 
+from detent_states.bounds import maybe_moment
 from detent_states.call import CallState, Closing
 from detent_states.doubt import Doubt, Found
 from detent_states.encoding import encode
@@ -50,7 +51,7 @@ class Call:
     result: bytes = b""
     note: str = ""
     digest: str = ""
-    expires: float | None = None
+    expires: float | None = attrs.field(default=None, converter=maybe_moment)
     key: str = ""
     safe: bool = False
     entry: int = 0
@@ -111,7 +112,7 @@ class Suspension:
     """
 
     why: str
-    until: float | None = None
+    until: float | None = attrs.field(default=None, converter=maybe_moment)
 
 
 @final

@@ -364,12 +364,17 @@ def brief(fault: Fault) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `2 min 5 s`."""
+    """`0.4 s`, `12 s`, `2 min 5 s`, `3 h`, `30 days`."""
     seconds = max(0.0, seconds)
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    hours = whole // 3600
+    return f"{hours} h" if hours < 48 else f"{hours // 24} days"
 
 
 def countdown(seconds: float) -> str:

@@ -36,6 +36,9 @@ _DONE: Final[Mapping[Remedy, str]] = {
 """Remedies whose words are those of a plan and not of a deed."""
 
 
+_HALF_A_DAY: Final = 43_200.0
+
+
 def in_chat(text: str) -> str:
     """A text for callers, in the words of the chat."""
     for call, command in _IN_CHAT:
@@ -59,10 +62,12 @@ def next_step(turn: Turn) -> str:
 
 
 def not_before(waits: Suspension) -> str:
-    """From when on a wait is over: `after 16:45:10`; empty if nobody can know."""
+    """From when on a wait is over: `after 16:45:10`, with its date where it is far off;
+    empty if nobody can know."""
     if waits.until is None:
         return ""
-    return f"after {time.strftime('%H:%M:%S', time.localtime(waits.until))}"
+    form = "%H:%M:%S" if waits.until - time.time() < _HALF_A_DAY else "%Y-%m-%d %H:%M"
+    return f"after {time.strftime(form, time.localtime(waits.until))}"
 
 
 def remedy_words(remedy: Remedy) -> str:

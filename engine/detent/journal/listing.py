@@ -23,6 +23,7 @@ from detent.journal.owner import Owner, Until, is_gone, is_over
 from detent.journal.records import demand_listed
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.ports import Listing
+from detent_states.bounds import bounded_moment
 
 Gone: TypeAlias = Callable[[int, int, Owner, Until], bool]
 """Whether the holder of (conversation, epoch, who, until when) writes no more."""
@@ -86,7 +87,7 @@ def listings(
                     str(holder) if held and not dead else None,
                     epoch,
                     turns=_turns(connection, number, forks),
-                    used=None if at_ms is None else at_ms / 1000,
+                    used=None if at_ms is None else bounded_moment(at_ms / 1000),
                     left=str(holder) if dead else None,
                 )
             )

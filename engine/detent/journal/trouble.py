@@ -55,9 +55,9 @@ _MEANING: Final = {
 }
 
 
-SQLiteTrouble: Final = (sqlite3.Error, UnicodeError)
+SQLiteTrouble: Final = (sqlite3.Error, UnicodeError, OverflowError)
 """What a statement can raise. Python fails to decode the very text of an error where
-that quotes a damaged part of the file."""
+that quotes a damaged part of the file, and to make a number that is too large."""
 
 
 def primary(error: BaseException) -> int:
@@ -69,13 +69,15 @@ def _coded(error: BaseException) -> bool:
     return isinstance(getattr(error, "sqlite_errorcode", None), int)
 
 
-def translate(error: sqlite3.Error | UnicodeError, where: str) -> JournalError:
+def translate(
+    error: sqlite3.Error | UnicodeError | OverflowError, where: str
+) -> JournalError:
     """The typed error for one of SQLite's, which becomes its cause."""
     code = primary(error)
     found = _MEANING.get(code)
     if found is not None:
         made, problem, remedy = found
-    elif isinstance(error, UnicodeError) or "decode" in str(error):
+    elif isinstance(error, UnicodeError | OverflowError) or "decode" in str(error):
         # Text in the file, or in an error about it, that is not UTF-8 any more.
         made, problem, remedy = JournalCorruptError, "the database is damaged", REMEDY
     else:

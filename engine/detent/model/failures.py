@@ -27,6 +27,7 @@ from typing import Any, Protocol, cast, final
 import attrs
 
 from detent.model.sealing import described, one_line
+from detent_states.bounds import bounded_wait
 from detent_states.faults import BY_TYPE, Fault, FaultKind, classify, named_path
 
 MESSAGE_MAX = 500
@@ -322,8 +323,13 @@ def retry_after(headers: Headers, now: float) -> float | None:
     """Seconds the server asks to wait; None where it asks nothing or nonsense.
 
     `retry-after-ms` goes before `retry-after`, which is seconds or an HTTP date
-    (RFC 9110, 10.2.3).
+    (RFC 9110, 10.2.3). What is longer than anybody waits becomes
+    `bounds.WAIT_MAX_SECONDS`.
     """
+    return bounded_wait(_asked(headers, now))
+
+
+def _asked(headers: Headers, now: float) -> float | None:
     exact = _seconds(headers.get("retry-after-ms"))
     if exact is not None:
         return exact / 1000

@@ -1,0 +1,111 @@
+"""An absurd number from a server or in a file leaves every command able to work."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from tests.engine.cli.test_chat import Chat, batch
+from tests.engine.cli.test_list import detent, told
+
+from detent import Conversation
+from detent.journal import SQLiteStore
+from detent.simulator import Scripted, Simulator
+from detent.simulator.transport import simulated_client
+from detent_states.events import CallAsked, Event, RetryScheduled, TurnSuspended
+from detent_states.faults import Fault
+
+ABSURD = 1e300
+FIELDS = {
+    RetryScheduled: ("wait_seconds", "due"),
+    TurnSuspended: ("until",),
+    CallAsked: ("expires",),
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "detent"
+    folder.mkdir(mode=0o700)
+    return folder / "chat.db"
+
+
+@pytest.mark.parametrize("hint", ["1e18", "9" * 18])
+def test_a_chat_survives_what_a_server_asks_it_to_wait(
+    tmp_path: Path, hint: str
+) -> None:
+    """It is durable, so the next start meets it, too."""
+    faults = f"429 retry-after={hint}"
+    first = batch(tmp_path, "hello\n", "notes", "--faults", faults)
+    again = batch(tmp_path, "/state\n/why\n", "notes", "--sim")
+    then = batch(tmp_path, "hello again\n", "notes", "--sim")
+
+    assert (first.returncode, again.returncode, then.returncode) == (1, 0, 0)
+    for one in (first, again, then):
+        assert b"Traceback" not in one.stderr
+    assert b"suspended" in first.stderr
+    assert b"/retry after 2" in again.stderr
+    with Chat(tmp_path, "notes", "--sim") as chat:
+        chat.say("and now")
+        chat.expect("confirmed")
+
+
+def unbounded(journal_append: Callable[..., None]) -> Callable[..., None]:
+    """An append that writes what a detent wrote that bounded nothing."""
+
+    def append(events: list[Event]) -> None:
+        for event in events:
+            for name in FIELDS.get(type(event), ()):
+                object.__setattr__(event, name, ABSURD)
+            if isinstance(fault := getattr(event, "fault", None), Fault):
+                object.__setattr__(fault, "retry_after", ABSURD)
+        journal_append(events)
+
+    return append
+
+
+def test_a_store_that_holds_absurd_numbers_opens(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from detent.journal.handle import SQLiteJournal
+
+    real = SQLiteJournal.append
+
+    def append(self: SQLiteJournal, events: list[Event]) -> None:
+        unbounded(lambda told: real(self, told))(events)
+
+    async def fail() -> None:
+        client = simulated_client(
+            Simulator(Scripted(["Hello"]), faults="429 retry-after=200")
+        )
+        async with Conversation.open("notes", store=store, client=client) as chat:
+            assert (await chat.send("hello")).suspended is not None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SQLiteJournal, "append", append)
+        anyio.run(fail)
+    held = SQLiteStore(store)
+    held.close()  # takes its log in
+    assert store.read_bytes().count(b"1e+300") == 2
+
+    again = batch(tmp_path, "/state\n/why\nhello again\n", "notes", "--sim")
+
+    assert b"Traceback" not in again.stderr
+    assert again.returncode == 0
+    assert again.stdout
+
+
+@pytest.mark.parametrize("now", [1e12, 9e15])
+def test_a_store_with_an_absurd_time_is_listed(
+    tmp_path: Path, store: Path, now: float
+) -> None:
+    opened = SQLiteStore(store, clock=lambda: now)
+    opened.open("notes").append([RetryScheduled(1, 1, 1.0, 1.0)])
+    opened.close()
+
+    (one,) = told(tmp_path)
+
+    assert one["used"].startswith("9999-12-3")
+    assert detent(tmp_path).returncode == 0
+    json.dumps(one)
