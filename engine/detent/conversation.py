@@ -36,7 +36,8 @@ from detent_states.errors import IllegalEventError
 from detent_states.faults import RetryPolicy
 from detent_states.profile import Cache, Purpose, Threads
 from detent_states.room import CompactionPolicy
-from detent_states.snapshot import unheard
+from detent_states.snapshot import Snapshot, unheard
+from detent_states.steering import must_wait
 from detent_states.turn import TURN, TurnState
 
 
@@ -262,7 +263,7 @@ class Conversation(Approving):
             if turn is None:
                 raise IllegalEventError("turn", "none", "retry", ("send",))
             if turn.state == TurnState.FAILED:
-                driver.apply(ev.TurnRetried(turn.number, asked=True))
+                driver.apply(_asked_again(driver.snapshot, turn.number))
             elif driver.snapshot.resting and not unheard(driver.snapshot):
                 raise IllegalEventError(
                     TURN.name, turn.state, "retry", ("send",), "the turn is not done"
@@ -449,7 +450,7 @@ class Conversation(Approving):
                 if snapshot.resting and last.state == TurnState.CONFIRMED:
                     return self._rested(driver)
                 if last.state == TurnState.FAILED:
-                    driver.apply(ev.TurnRetried(last.number, asked=True))
+                    driver.apply(_asked_again(snapshot, last.number))
                 return await self._drive()
             if snapshot.history.of_turn(self._keys.get(key, 0)):
                 return self._ended(Turn.confirmed(snapshot, self._keys[key]))
@@ -498,3 +499,8 @@ class Conversation(Approving):
     def _ended(self, turn: Turn) -> Turn:
         self._feed.publish(TurnEnded(self._feed.next(), turn))
         return turn
+
+
+def _asked_again(snapshot: Snapshot, turn: int) -> ev.TurnRetried:
+    """A failed turn goes on because the caller asked for it."""
+    return ev.TurnRetried(turn, asked=True, results_only=must_wait(snapshot))

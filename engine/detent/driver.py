@@ -239,7 +239,7 @@ class Driver:
             case RunCalls():
                 await self._caller.run()
             case ContinueTurn():
-                self.apply(ev.TurnContinued(command.turn))
+                self.apply(ev.TurnContinued(command.turn, command.results_only))
             case ConsiderRetry():
                 return await self._recovery.consider(stream=stream)
             case Rest():

@@ -45,9 +45,15 @@ class RunCalls:
 @final
 @attrs.frozen
 class ContinueTurn:
-    """Send the answers back to the model."""
+    """Send the answers back to the model.
+
+    Attributes:
+        turn: The turn.
+        results_only: What waits to be said is left for a later request.
+    """
 
     turn: int
+    results_only: bool = False
 
 
 @final

@@ -20,7 +20,13 @@ from detent_states.errors import CoreBugError
 from detent_states.events import Event
 from detent_states.faults import DEFINITE, FaultKind
 from detent_states.heard import told_of_length
-from detent_states.history import Base, Exchange, Method, told_block
+from detent_states.history import (
+    Base,
+    Exchange,
+    Method,
+    container_in,
+    told_block,
+)
 from detent_states.models import prefix_bound
 from detent_states.outcome import only_summary, outcome
 from detent_states.pins import pinned_blocks
@@ -151,7 +157,7 @@ def _view_after(snapshot: Snapshot, reply: Reply) -> View:
     """How the history is shown once a reply is confirmed: as it was, and a container
     that is new is not the one that was gone."""
     view = snapshot.showing
-    if view.ops and b'"container":{' in reply.meta.replace(b" ", b""):
+    if view.ops and container_in(reply.meta) is not None:
         return view.leaving(DropField("container"))
     return view
 

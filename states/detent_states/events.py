@@ -148,10 +148,13 @@ class TurnRetried:
     Attributes:
         turn: The turn.
         asked: True if the caller asked, False if a scheduled wait is over.
+        results_only: What waits to be said goes along with a later request, because the
+            service has open work that only results may follow.
     """
 
     turn: int
     asked: bool
+    results_only: bool = added(False)
 
 
 @final
@@ -265,9 +268,15 @@ class CallClosed:
 @final
 @attrs.frozen
 class TurnContinued:
-    """The turn goes back to the model: every call is closed, or the server paused."""
+    """The turn goes back to the model: every call is closed, or the server paused.
+
+    Attributes:
+        turn: The turn.
+        results_only: As in `TurnRetried`.
+    """
 
     turn: int
+    results_only: bool = added(False)
 
 
 @final

@@ -10,30 +10,54 @@ from typing import Any, Final, cast
 from detent_states.encoding import parts
 from detent_states.history import History, media_in
 from detent_states.models import spec
-from detent_states.rules import Limits, check
+from detent_states.rules import Limits, check, member
 from detent_states.view import Flatten, Side, Stub, View
 
 MANY_IMAGES: Final = Limits().many_images
 """Up to so many images in a request there is no rule about all of them together."""
 
 _SERVER_CALLS: Final = (b'"server_tool_use"', b'"mcp_tool_use"')
+_CALLER: Final = b'"tool_id"'
+"""In a call of ours that a call of the server's makes."""
 
 
 def never_ended(history: History, *, followed: bool) -> list[Stub]:
     """What leaves out the calls of server tools that have no result and never will.
 
     Such a call may stay open at the end of a reply that is resumed, or beside calls of
-    ours whose results are all that follows; then the next reply has to hold its result.
-    Only the last two replies are looked at: the ones before were when they were last.
+    ours whose results are all that follows. Then the next reply holds its result, or
+    more calls of ours that are made for it (Anthropic docs: agents-and-tools/tool-use/
+    programmatic-tool-calling). What is older than that is not looked at: it was when it
+    was last.
 
     Args:
         history: What was confirmed.
         followed: More follows the last reply than results.
     """
+    opened, going = _opened(history)
+    return list(opened.values()) if followed else [
+        op for id_, op in opened.items() if id_ not in going
+    ]  # fmt: skip
+
+
+def has_open_work(history: History) -> bool:
+    """True if the service is at work for the last reply and waits for results of ours.
+
+    It goes on with that work only if nothing but the results comes next.
+    """
+    _, going = _opened(history)
+    return bool(going)
+
+
+def _opened(history: History) -> tuple[dict[object, Stub], set[object]]:
+    """The calls of server tools without a result, and the ids of those that go on."""
     size = len(history)
     last = _reply_start(history, size)
     first = _reply_start(history, last)
+    while first > 0 and _CALLER in history[first].wire:
+        first = _reply_start(history, first)  # where the call stands that it was for
     opened: dict[object, Stub] = {}
+    going: set[object] = set()
     for index in range(first, size):
         wire = history[index].wire
         if not (opened or any(name in wire for name in _SERVER_CALLS)):
@@ -42,9 +66,11 @@ def never_ended(history: History, *, followed: bool) -> list[Stub]:
             block = cast("dict[str, Any]", json.loads(data))
             if block.get("type") in ("server_tool_use", "mcp_tool_use"):
                 opened[block.get("id")] = Stub(index, Side.REPLY, place, -1, "")
-            else:
-                opened.pop(block.get("tool_use_id"), None)
-    return [op for op in opened.values() if op.exchange < last or followed]
+            elif index >= last and block.get("type") == "tool_use":
+                going.add(member(block, "caller", "tool_id"))
+            opened.pop(block.get("tool_use_id"), None)
+    going |= {id_ for id_, op in opened.items() if op.exchange >= last}
+    return opened, going & opened.keys()
 
 
 def _reply_start(history: History, size: int) -> int:

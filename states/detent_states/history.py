@@ -6,16 +6,17 @@ snapshots: a snapshot knows how much of it is its own.
 """
 
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
-from typing import final
+from typing import Any, final
 
 import attrs
 
-from detent_states.encoding import text_block
+from detent_states.encoding import parts, text_block
 from detent_states.replayed import mended, replay_form
 from detent_states.reply import Reply, given_id
 
@@ -23,6 +24,9 @@ _USER = b'{"role":"user","content":['
 _ASSISTANT = b'{"role":"assistant","content":['
 _END = b"]}"
 _BETWEEN = _END + b"," + _ASSISTANT
+
+_UNMARKABLE = frozenset({"thinking", "redacted_thinking"})
+_HOLDS_CONTAINER = re.compile(rb'"container"\s*:\s*\{')
 
 
 def user_message(blocks: bytes) -> bytes:
@@ -38,6 +42,21 @@ def assistant_message(blocks: bytes) -> bytes:
 def media_in(blocks: bytes) -> int:
     """How many images and documents some encoded blocks hold, or a few more."""
     return blocks.count(b'"type":"image"') + blocks.count(b'"type":"document"')
+
+
+def container_in(meta: bytes) -> str | None:
+    """The container that a reply ran in; None where no code ran for it.
+
+    Args:
+        meta: The reply's `meta`.
+    """
+    if _HOLDS_CONTAINER.search(meta) is None:
+        return None
+    match json.loads(meta):
+        case {"container": {"id": str() as found}} if found:
+            return found
+        case _:
+            return None
 
 
 @final
@@ -106,6 +125,26 @@ class Exchange:
         """The blocks that were confirmed, comma-separated, byte for byte."""
         return self.received or self.replayed
 
+    def marked(self, mark: bytes, *, reply: bool) -> bytes | None:
+        """The exchange as it is sent, with a cache marker on the last block of a message.
+
+        None where there is no such message, or its last block takes no marker.
+
+        Args:
+            mark: The marker, as JSON.
+            reply: On the reply; else on what was sent for it.
+        """
+        blocks = self.replayed if reply else self.user
+        if not blocks.endswith(b"}"):
+            return None
+        last: dict[str, Any] = json.loads(parts(blocks)[-1])
+        if last.get("type") in _UNMARKABLE or "cache_control" in last:
+            return None
+        at = len(_USER) + self.user_size - 1
+        if reply:
+            at = len(self.wire) - len(_END) - 1
+        return self.wire[:at] + b',"cache_control":' + mark + self.wire[at:]
+
     @property
     def reply(self) -> Reply:
         """The reply, made anew from the sealed bytes."""
@@ -125,7 +164,7 @@ class History:
     so it costs the same at message 5,000 as at message 1.
     """
 
-    __slots__ = ("_bytes", "_exchanges", "_media", "_size", "_wires")
+    __slots__ = ("_bytes", "_containers", "_exchanges", "_media", "_size", "_wires")
 
     def __init__(self, exchanges: Sequence[Exchange] = ()) -> None:
         self._exchanges = list(exchanges)
@@ -133,6 +172,9 @@ class History:
         self._size = len(self._exchanges)
         self._bytes = list(accumulate(map(len, self._wires), initial=0))
         self._media = list(accumulate(map(media_in, self._wires), initial=0))
+        self._containers: list[str | None] = [None]
+        for one in self._exchanges:
+            self._containers.append(container_in(one.meta) or self._containers[-1])
 
     def __len__(self) -> int:
         return self._size
@@ -172,15 +214,19 @@ class History:
         if self._size == len(self._exchanges):
             grown._exchanges, grown._wires = self._exchanges, self._wires
             grown._bytes, grown._media = self._bytes, self._media
+            grown._containers = self._containers
         else:  # a rewound head grows a branch of its own
             grown._exchanges = self._exchanges[: self._size]
             grown._wires = self._wires[: self._size]
             grown._bytes = self._bytes[: self._size + 1]
             grown._media = self._media[: self._size + 1]
+            grown._containers = self._containers[: self._size + 1]
         grown._exchanges.append(exchange)
         grown._wires.append(exchange.wire)
         grown._bytes.append(grown._bytes[-1] + len(exchange.wire))
         grown._media.append(grown._media[-1] + media_in(exchange.wire))
+        named = container_in(exchange.meta)
+        grown._containers.append(named or grown._containers[-1])
         grown._size = self._size + 1
         return grown
 
@@ -191,7 +237,13 @@ class History:
         cut = History.__new__(History)
         cut._exchanges, cut._wires, cut._size = self._exchanges, self._wires, size
         cut._bytes, cut._media = self._bytes, self._media
+        cut._containers = self._containers
         return cut
+
+    @property
+    def container(self) -> str | None:
+        """The container that code ran in last; None where none ran."""
+        return self._containers[self._size]
 
     def bytes_of(self, start: int, until: int | None = None) -> int:
         """Bytes of the exchanges from `start` to before `until`, as they are sent."""

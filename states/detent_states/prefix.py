@@ -12,10 +12,12 @@ from typing import Final, final
 import attrs
 
 from detent_states.history import History
+from detent_states.marks import LOOKBACK, mark_last_end, out_of_reach
 from detent_states.profile import Profile
 from detent_states.request import build
 from detent_states.shown import base_in_force, wires
 from detent_states.snapshot import Paid, Snapshot
+from detent_states.thread import ThreadState
 from detent_states.view import View
 
 
@@ -26,7 +28,8 @@ class PrefixChange:
 
     Attributes:
         part: `settings`, or `messages`.
-        at: The first byte that is different, counted from the start of that part.
+        at: The first byte that the cache will not serve, counted from the start of that
+            part.
         before: What stood there, a few bytes of it.
         after: What stands there now.
         tokens: At most how many tokens have to be read anew.
@@ -50,7 +53,7 @@ def prefix_change(snapshot: Snapshot) -> PrefixChange | None:
     base = base_in_force(view, snapshot.base)
     same = paid.profile is snapshot.profile or paid.profile == snapshot.profile
     if same and paid.view == view and paid.base == base:
-        return None
+        return _too_far_back(snapshot, view)
     old = _opening(paid.profile, paid.view)
     new = _opening(snapshot.profile, view)
     rest = snapshot.history.bytes_of(snapshot.covered) // 2
@@ -62,12 +65,32 @@ def prefix_change(snapshot: Snapshot) -> PrefixChange | None:
     staged = snapshot.turn.staged if snapshot.turn is not None else b""
     after = b",".join(wires(view, snapshot.history, snapshot.base, staged))
     if after.startswith(before):
-        return None
+        return _too_far_back(snapshot, view)
     at = _first_difference(before, after)
     why = "the history is shown otherwise"
     if paid.base != base:
         why = "a summary stands for the first part of the history"
     return _change("messages", at, before, after, (len(after) - at) // 2, why)
+
+
+def _too_far_back(snapshot: Snapshot, view: View) -> PrefixChange | None:
+    """What is lost although nothing changed: the last request's end is too far back, and
+    no marker can stand there."""
+    history, profile = snapshot.history, snapshot.profile
+    staged = snapshot.turn.staged if snapshot.turn is not None else b""
+    if profile.mark_at_end(view.dropped) is None or not out_of_reach(history, staged):
+        return None
+    sent = wires(view, history, snapshot.base, staged)
+    continued = snapshot.thread.state == ThreadState.CONTINUING
+    mark = None if continued else profile.mark_to_spare(view.dropped)
+    if mark is not None and mark_last_end(list(sent), history, mark):
+        return None
+    said = b",".join(sent)
+    why = (
+        f"the cache looks back {LOOKBACK} blocks, the last request ended further back,"
+        " and no cache marker is left to stand there"
+    )
+    return _change("messages", 0, said, said, len(said) // 2, why)
 
 
 _MESSAGES: Final = b'"messages":['

@@ -142,8 +142,8 @@ class Profile:
         """The settings with their cache markers: they are no part of any history.
 
         One marker follows the end of the conversation (the API's own top-level one, so
-        that no message ever changes for it); one stands behind what all conversations
-        of this profile share. Whoever sets markers of his own keeps them, and of ours
+        that no message changes for it); one stands behind what all conversations of this
+        profile share. Whoever sets markers of his own keeps them, and of ours
         only the first is added, where there is room for one more.
         """
         fields = dict(self.settings)
@@ -159,9 +159,37 @@ class Profile:
             shared = next((n for n in ("system", "tools") if n in fields), None)
             if shared is not None:
                 fields[shared] = _with_mark(json.loads(fields[shared]), mark)
-        if own < (_MARKS_MAX if self.threads is Threads.OFF else _MARKS_THREAD_MAX):
+        if own < self._marks_max:
             fields.setdefault("cache_control", encode(mark))
         return fields
+
+    @property
+    def _marks_max(self) -> int:
+        return _MARKS_MAX if self.threads is Threads.OFF else _MARKS_THREAD_MAX
+
+    def mark_at_end(self, dropped: frozenset[str] = frozenset()) -> bytes | None:
+        """The marker at the end of each request, as JSON; None where there is none.
+
+        Args:
+            dropped: Fields that are left out.
+        """
+        if self.cache is Cache.OFF or "cache_control" in dropped:
+            return None
+        mark = self._marked(dropped).get("cache_control")
+        return None if mark == b"null" else mark
+
+    def mark_to_spare(self, dropped: frozenset[str] = frozenset()) -> bytes | None:
+        """A marker for one more place in the messages, as JSON.
+
+        It lasts as long as the one at the end, before which it stands. None where there
+        is none at the end, or where the request has as many as it may have.
+
+        Args:
+            dropped: Fields that are left out.
+        """
+        fields = self._marked(dropped)
+        used = 1 + sum(map(_marks_in, map(fields.get, _SHARED)))
+        return self.mark_at_end(dropped) if used < self._marks_max else None
 
     def setting(self, name: str) -> Any:
         """One setting, parsed; None where it is not set."""

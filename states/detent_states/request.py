@@ -7,6 +7,7 @@ import attrs
 
 from detent_states.encoding import encode, text_block
 from detent_states.history import Base, History, Method, user_message
+from detent_states.marks import mark_last_end, out_of_reach
 from detent_states.models import spec
 from detent_states.profile import Profile, Purpose
 from detent_states.shown import base_in_force, ends_openly, wires
@@ -91,6 +92,10 @@ def build(
     else:
         messages = wires(view, history, base, staged)
     compacting = purpose is Purpose.COMPACTION
+    if not continued and out_of_reach(history, staged):
+        mark = profile.mark_to_spare(view.dropped)
+        if mark is not None:
+            mark_last_end(messages, history, mark)
     if (
         view.ops
         and messages
@@ -148,19 +153,16 @@ def betas(
 
 
 def container(profile: Profile, history: History) -> str | None:
-    """The container that the last reply ran in; None where the settings name one.
+    """The container that code ran in last; None where the settings name one.
 
-    A paused reply goes on only in its own one (Anthropic docs: agents-and-tools/
-    tool-use/code-execution-tool). It may be gone at any time.
+    The files that the code made live in it, and a paused reply goes on only in its own
+    one (Anthropic docs: agents-and-tools/tool-use/code-execution-tool). Replies for which
+    no code ran name none, so the newest that any reply named counts. What the server said
+    of its end is not looked at: it may be gone before, be kept longer by use, or be
+    restored, and the server's refusal is what leaves it out.
     """
-    head = history.head
-    if head is None or b'"container":' not in head.meta:
-        return None
-    match head.reply.facts.get("container"):
-        case {"id": str() as found} if profile.setting("container") is None:
-            return found
-        case _:
-            return None
+    found = history.container
+    return found if found and profile.setting("container") is None else None
 
 
 def _previous(history: History) -> bytes:

@@ -6,6 +6,7 @@ It leaves the queue only by a commit, so a request that failed has delivered not
 from typing import Any
 
 from detent_states.faults import STOPPED
+from detent_states.foreseen import has_open_work
 from detent_states.outcome import Outcome
 from detent_states.profile import Purpose
 from detent_states.snapshot import Snapshot, Turn
@@ -20,6 +21,13 @@ def with_said(turn: Turn, said: tuple[bytes, ...]) -> dict[str, Any]:
         return {}
     parts = (turn.content, *waiting) if turn.content else waiting
     return {"content": b",".join(parts), "taken": len(said)}
+
+
+def must_wait(snapshot: Snapshot) -> bool:
+    """True if what waits has to wait on: the service has open work (code that called a
+    tool of ours, a search beside our calls), and goes on with it only if the results
+    come back alone. Words beside them would cost the work."""
+    return bool(snapshot.said) and has_open_work(snapshot.history)
 
 
 def still_waiting(snapshot: Snapshot, last: Turn) -> tuple[bytes, ...]:

@@ -40,7 +40,7 @@ from detent_states.snapshot import (
     owes,
     unheard,
 )
-from detent_states.steering import still_waiting, with_said
+from detent_states.steering import must_wait, still_waiting, with_said
 from detent_states.thread import Fire
 from detent_states.turn import TURN, TurnState
 from detent_states.turns import changed, current, turn_of
@@ -116,7 +116,7 @@ def orders(snapshot: Snapshot) -> tuple[Command, ...]:
         case TurnState.COMPACTING:
             return (SendRequest(turn.number, turn.attempt, Purpose.COMPACTION),)
         case TurnState.CONFIRMED:
-            return _orders_of_confirmed(turn, more=unheard(snapshot))
+            return _orders_of_confirmed(snapshot, turn)
         case TurnState.FAILED:
             if turn.abandoned or turn.fault is None:
                 return (Rest(),)
@@ -125,9 +125,9 @@ def orders(snapshot: Snapshot) -> tuple[Command, ...]:
             assert_never(state)
 
 
-def _orders_of_confirmed(turn: Turn, *, more: bool) -> tuple[Command, ...]:
+def _orders_of_confirmed(snapshot: Snapshot, turn: Turn) -> tuple[Command, ...]:
     if not owes(turn):
-        return (ContinueTurn(turn.number),) if more else (Rest(),)
+        return (ContinueTurn(turn.number),) if unheard(snapshot) else (Rest(),)
     todo = (
         CallState.PROPOSED,
         CallState.APPROVED,
@@ -139,7 +139,7 @@ def _orders_of_confirmed(turn: Turn, *, more: bool) -> tuple[Command, ...]:
         return (RunCalls(turn.number, waiting),)
     if turn.open_calls:
         return ()  # their ends will be reported, or a person decides
-    return (ContinueTurn(turn.number),)
+    return (ContinueTurn(turn.number, must_wait(snapshot)),)
 
 
 def _stale(snapshot: Snapshot, event: Event) -> bool:
@@ -323,12 +323,12 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 "unknown": turn.unknown + event.fault.outcome_unknown,
             }
         case ev.TurnContinued():
-            return with_said(turn, said)
+            return {} if event.results_only else with_said(turn, said)
         case ev.TurnRetried():
             if not event.asked:
                 return {"due": None, "ready": False}
             return {
-                **with_said(turn, said),
+                **({} if event.results_only else with_said(turn, said)),
                 "due": None,
                 "ready": False,
                 "credited": turn.usage,

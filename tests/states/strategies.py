@@ -124,6 +124,7 @@ def legal_events(
             yield failing
         case "failed":
             yield ev.TurnRetried(n, asked=True)
+            yield ev.TurnRetried(n, asked=True, results_only=True)
             yield ev.TurnRetried(n, asked=False)
             yield ev.RetryScheduled(n, turn.failures, 1.0, 2.0)
             yield ev.RetryCancelled(n)
@@ -138,6 +139,7 @@ def legal_events(
             yield ev.TurnSuspended(n, "credit", 3.0)
         case _:
             yield ev.TurnContinued(n)
+            yield ev.TurnContinued(n, results_only=True)
             yield failing
             for one in turn.open_calls:
                 id_ = one.use.id

@@ -30,6 +30,7 @@ from detent_states.rules._base import (
     Limits,
     Rule,
     Verifier,
+    member,
 )
 from detent_states.rules._parts import RESULT_PART
 from detent_states.rules._request import Request
@@ -48,6 +49,7 @@ __all__ = [
     "check",
     "explain",
     "is_result_part",
+    "member",
 ]
 
 _MODULES = (

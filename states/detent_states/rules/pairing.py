@@ -253,16 +253,22 @@ def server_calls_are_closed(request: Request, context: Context) -> Iterator[Find
 
     A call may stay open at the end of a paused turn, or across a user turn that holds
     nothing but the results of client calls made beside it; its tool must then still be
-    defined. Sources: Anthropic docs build-with-claude/handling-stop-reasons.
-    Confidence: documented; that the path names the message is assumed.
+    defined. The next turn answers it, or makes more client calls for it (`caller`), and
+    then it stays open. Sources: Anthropic docs build-with-claude/handling-stop-reasons,
+    agents-and-tools/tool-use/programmatic-tool-calling. Confidence: documented; that the
+    path names the message is assumed.
     """
     opened: dict[str, Block] = {}
     for place, turn in enumerate(request.turns):
         if turn.role == "assistant":
             answers = {b.call for b in turn.blocks if b.type.endswith("_tool_result")}
-            for call in [call for call in opened if call not in answers]:
+            callers = {
+                member(b.value, "caller", "tool_id") for b in turn.of("tool_use")
+            }
+            for call in [call for call in opened if call not in answers | callers]:
                 yield from _torn(opened.pop(call), "")
-            opened = {} if turn.broken else _open_server_calls((turn,))
+            kept = {call: b for call, b in opened.items() if call not in answers}
+            opened = {} if turn.broken else {**kept, **_open_server_calls((turn,))}
             client_calls = bool(turn.of("tool_use"))
             following = request.turns[place + 1 : place + 2]
             if opened and following and not _only_results(following[0], client_calls):

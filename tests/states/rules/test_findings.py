@@ -33,6 +33,11 @@ SERVER_RESULT: Json = {
     "tool_use_id": "srvtoolu_1",
     "content": [],
 }
+MADE_FOR_IT: Json = {
+    **CALL, "caller": {"type": "code_execution_20260120", "tool_id": "srvtoolu_1"}
+}  # fmt: skip
+MADE_AGAIN: Json = {**MADE_FOR_IT, "id": "toolu_C"}
+RESULT_AGAIN: Json = {**RESULT, "tool_use_id": "toolu_C"}
 SEARCH: Json = {"type": "web_search_20260318", "name": "web_search"}
 SUMMARY: Json = {"type": "compaction", "content": "so far", "signature": "sig"}
 UNSIGNED: Json = {"type": "compaction", "content": "so far"}
@@ -166,6 +171,7 @@ ACCEPTED = (
     Case("R11", "ids differ", body(USER, replies(CALL), says(RESULT), replies(CALL_B), says(RESULT_B))),
     Case("R12", "resolved", body(USER, replies(SERVER_CALL, SERVER_RESULT, TEXT), USER)),
     Case("R12", "carried", body(USER, replies(SERVER_CALL, CALL), says(RESULT), replies(SERVER_RESULT, TEXT), USER, tools=[SEARCH, TOOL])),
+    Case("R12", "carried on", body(USER, replies(SERVER_CALL, MADE_FOR_IT), says(RESULT), replies(MADE_AGAIN), says(RESULT_AGAIN), replies(SERVER_RESULT, TEXT), USER, tools=[SEARCH, TOOL])),
     Case("R13", "system behind", body(USER, replies(CALL), says(RESULT), MIDDLE)),
     Case("R14", "nested document", body(USER, replies(CALL), says({**RESULT, "content": [pdf(b"%PDF-1.7")]}))),
     Case("R14", "before the version", body(USER, replies(pdf(b"%PDF-1.7")), USER), (), Context(version="2023-06-01")),
@@ -258,6 +264,7 @@ REFUSED = (
     Case("R12", "beside text", body(USER, replies(SERVER_CALL, CALL), says(RESULT, TEXT), tools=[SEARCH, TOOL]), (("messages.1", "`web_search` tool use with id `srvtoolu_1` was found without a corresponding `web_search_tool_result` block"),)),
     Case("R12", "tool gone", body(USER, replies(SERVER_CALL)), (("messages.1", "`web_search` tool use with id `srvtoolu_1` was found without a corresponding `web_search_tool_result` block, but no `web_search` tool was provided"),)),
     Case("R12", "never answered", body(USER, replies(SERVER_CALL, CALL), says(RESULT), REPLY, USER, tools=[SEARCH, TOOL]), (("messages.1", "`web_search` tool use with id `srvtoolu_1` was found without a corresponding `web_search_tool_result` block"),)),
+    Case("R12", "words in the second round", body(USER, replies(SERVER_CALL, MADE_FOR_IT), says(RESULT), replies(MADE_AGAIN), says(RESULT_AGAIN, TEXT), tools=[SEARCH, TOOL]), (("messages.1", "`web_search` tool use with id `srvtoolu_1` was found without a corresponding `web_search_tool_result` block"),)),
     Case("R13", "system between", body(USER, replies(CALL), MIDDLE, says(RESULT)), (("messages.1", UNANSWERED.format("toolu_A")),)),
     Case("R13", "turns between", body(USER, replies(CALL), USER, REPLY, says(RESULT)), (("messages.1", UNANSWERED.format("toolu_A")),)),
     Case("R14", "call of the user", body(says(CALL)), (("messages.0", "`tool_use` blocks can only be in `assistant` messages"),)),
