@@ -36,8 +36,8 @@ from detent_states.errors import IllegalEventError
 from detent_states.faults import RetryPolicy
 from detent_states.profile import Cache, Purpose, Threads
 from detent_states.room import CompactionPolicy
-from detent_states.snapshot import Snapshot, unheard
-from detent_states.steering import must_wait
+from detent_states.snapshot import unheard
+from detent_states.steering import asked_again
 from detent_states.turn import TURN, TurnState
 
 
@@ -263,7 +263,7 @@ class Conversation(Approving):
             if turn is None:
                 raise IllegalEventError("turn", "none", "retry", ("send",))
             if turn.state == TurnState.FAILED:
-                driver.apply(_asked_again(driver.snapshot, turn.number))
+                driver.apply(asked_again(driver.snapshot, turn.number))
             elif driver.snapshot.resting and not unheard(driver.snapshot):
                 raise IllegalEventError(
                     TURN.name, turn.state, "retry", ("send",), "the turn is not done"
@@ -377,8 +377,7 @@ class Conversation(Approving):
                 none.
             ConversationClosedError, JournalError: As `send`.
         """
-        driver = self._open_driver()
-        snapshot, name = driver.snapshot, pin_name(name)
+        snapshot, name = self.snapshot, pin_name(name)
         self._pinned(name, pin_text(name, text, snapshot.pins, snapshot.profile))
 
     async def unpin(self, name: str) -> None:
@@ -450,7 +449,7 @@ class Conversation(Approving):
                 if snapshot.resting and last.state == TurnState.CONFIRMED:
                     return self._rested(driver)
                 if last.state == TurnState.FAILED:
-                    driver.apply(_asked_again(snapshot, last.number))
+                    driver.apply(asked_again(snapshot, last.number))
                 return await self._drive()
             if snapshot.history.of_turn(self._keys.get(key, 0)):
                 return self._ended(Turn.confirmed(snapshot, self._keys[key]))
@@ -499,8 +498,3 @@ class Conversation(Approving):
     def _ended(self, turn: Turn) -> Turn:
         self._feed.publish(TurnEnded(self._feed.next(), turn))
         return turn
-
-
-def _asked_again(snapshot: Snapshot, turn: int) -> ev.TurnRetried:
-    """A failed turn goes on because the caller asked for it."""
-    return ev.TurnRetried(turn, asked=True, results_only=must_wait(snapshot))

@@ -87,15 +87,11 @@ def build(
         stream: Ask for a stream of events.
     """
     continued = copy is Copy.CONTINUE
+    compacting = purpose is Purpose.COMPACTION
     if continued:
         messages = [user_message(staged)] if staged else []
     else:
-        messages = wires(view, history, base, staged)
-    compacting = purpose is Purpose.COMPACTION
-    if not continued and out_of_reach(history, staged):
-        mark = profile.mark_to_spare(view.dropped)
-        if mark is not None:
-            mark_last_end(messages, history, mark)
+        messages = _whole(profile, history, base, staged, view)
     if (
         view.ops
         and messages
@@ -128,6 +124,18 @@ def build(
     messages[0] = opening + messages[0]
     messages[-1] += tail
     return b",".join(messages)
+
+
+def _whole(
+    profile: Profile, history: History, base: Base | None, staged: bytes, view: View
+) -> list[bytes]:
+    """The messages of a request that carries the whole conversation, encoded."""
+    messages = wires(view, history, base, staged)
+    if out_of_reach(history, staged):
+        mark = profile.mark_to_spare(view.dropped)
+        if mark is not None:
+            mark_last_end(messages, history, mark)
+    return messages
 
 
 def betas(

@@ -5,6 +5,7 @@ It leaves the queue only by a commit, so a request that failed has delivered not
 
 from typing import Any
 
+from detent_states.events import TurnRetried
 from detent_states.faults import STOPPED
 from detent_states.foreseen import has_open_work
 from detent_states.outcome import Outcome
@@ -28,6 +29,11 @@ def must_wait(snapshot: Snapshot) -> bool:
     tool of ours, a search beside our calls), and goes on with it only if the results
     come back alone. Words beside them would cost the work."""
     return bool(snapshot.said) and has_open_work(snapshot.history)
+
+
+def asked_again(snapshot: Snapshot, turn: int) -> TurnRetried:
+    """A failed turn goes on because the caller asks for it."""
+    return TurnRetried(turn, asked=True, results_only=must_wait(snapshot))
 
 
 def still_waiting(snapshot: Snapshot, last: Turn) -> tuple[bytes, ...]:
