@@ -35,6 +35,7 @@ CORE_IMPORTS = frozenset(
         "transitions",
         "types",
         "typing",
+        "unicodedata",
     }
 )
 """Everything the pure core may import: nothing here reads a clock, a file or a socket."""
