@@ -16,6 +16,10 @@ class SystemClock:
         """Seconds since the epoch."""
         return time.time()
 
+    def monotonic(self) -> float:
+        """Seconds since some moment; it never goes back."""
+        return time.monotonic()
+
     async def sleep(self, seconds: float) -> None:
         """Wait that long; may be cancelled."""
         await anyio.sleep(seconds)

@@ -82,6 +82,10 @@ class Driver:
         made = step(self.snapshot, event)
         if not made.dropped:
             self._kept = self._kept.applied(event, made)
+            if isinstance(event, ev.TurnOpened) or (
+                isinstance(event, ev.TurnRetried) and event.asked
+            ):
+                self._sender.grant()
         return made
 
     def flush(self) -> None:
@@ -170,7 +174,7 @@ class Driver:
         Raises:
             JournalError: The journal failed; see `flush`.
         """
-        with anyio.CancelScope() as scope:
+        with anyio.CancelScope() as scope, self._sender.timed():
             try:
                 self._scope = scope
                 self.expire()

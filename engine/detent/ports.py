@@ -128,6 +128,10 @@ class Clock(Protocol):
         """Seconds since the epoch."""
         ...
 
+    def monotonic(self) -> float:
+        """Seconds since some moment; nobody sets this clock, and it never goes back."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Wait; may be cancelled."""
         ...

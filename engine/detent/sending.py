@@ -3,8 +3,9 @@
 The core decides (`prepare`, `decide`); this file builds, sends, asks, waits, and reports.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast, final
 
@@ -62,8 +63,8 @@ class Sender:
     def __init__(self, driver: "Driver") -> None:
         self._driver = driver
         self._refused: dict[bytes, Fault] = {}
-        self._grant = (0, 0)  # the turn, and what it had sent when last asked
-        self._began = 0.0
+        self._seconds = 0.0  # of work since somebody last asked for it
+        self._since: float | None = None
         self._instructions: str | None = None
 
     # Before a request.
@@ -71,7 +72,7 @@ class Sender:
     async def prepare(self, purpose: Purpose) -> None:
         """Do what has to be done before the next request, announce it, or fail."""
         turn, limits = self._driver.turn, self._driver.world.limits
-        spent = limits.budget.spent(turn, self.seconds(turn))
+        spent = limits.budget.spent(turn, self.seconds)
         if spent is not None:
             said = f"{spent}; retry() grants as much again"
             return self._fail(Fault(FaultKind.BUDGET, said))
@@ -98,13 +99,36 @@ class Sender:
         self._driver.apply(ev.RequestSent(turn.number, turn.attempt + 1, copy))
         return None
 
-    def seconds(self, turn: Turn) -> float:
-        """How long the turn has been going on since it was begun, or asked again."""
-        now = self._driver.world.clock.now()
-        if (grant := (turn.number, turn.granted)) != self._grant:
-            self._grant, self._began = grant, now
-            self._refused.clear()  # who asks again has decided that it is worth it
-        return now - self._began
+    @contextlib.contextmanager
+    def timed(self) -> Generator[None]:
+        """Count the time of this block as time of the turn.
+
+        Between two of them the turn rests: a person decides, or somebody has to ask.
+        """
+        self._since = self._driver.world.clock.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds = self.seconds
+            self._since = None
+
+    def grant(self) -> None:
+        """Somebody asked for the turn, or asked again: it has all its time from here.
+
+        What was refused may be sent once more, too: who asks again has decided that it
+        is worth it.
+        """
+        self._seconds = 0.0
+        if self._since is not None:
+            self._since = self._driver.world.clock.monotonic()
+        self._refused.clear()
+
+    @property
+    def seconds(self) -> float:
+        """How long the turn was at work since it was begun, or was asked again."""
+        if self._since is None:
+            return self._seconds
+        return self._seconds + self._driver.world.clock.monotonic() - self._since
 
     def _fail(self, fault: Fault) -> None:
         turn = self._driver.turn
@@ -135,7 +159,7 @@ class Sender:
         driver, turn = self._driver, self._driver.turn
         bound = driver.world.limits.budget.seconds
         due = driver.world.clock.now() + seconds
-        if bound is not None and self.seconds(turn) + seconds >= bound:
+        if bound is not None and self.seconds + seconds >= bound:
             said = f"a wait of {seconds:g} s is longer than what is left of its {bound:g} s"
             driver.apply(ev.TurnSuspended(turn.number, said, due))
             return False

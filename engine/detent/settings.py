@@ -26,8 +26,10 @@ class Limits:
         requests_per_turn_max: Requests one turn may send, retries and trials included.
             Beyond any bound the turn fails with a budget fault; `retry()` grants as
             much again.
-        seconds_per_turn_max: Wall time of one turn. A wait that would go beyond it
-            suspends the turn instead.
+        seconds_per_turn_max: Time that one turn is at work: its requests, waits and
+            tools, by a clock that nobody sets. While it rests, because a person has to
+            decide about a call, no time counts. A wait that would go beyond it suspends
+            the turn instead.
         tokens_per_turn_max: Tokens of the turn's confirmed replies and summaries.
         dollars_per_turn_max: What those may cost; needs `price`.
         price: What tokens cost.

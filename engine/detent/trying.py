@@ -258,7 +258,7 @@ class Trials:
         make everything before durable."""
         driver, turn = self._driver, self._driver.turn
         budget = driver.world.limits.budget
-        if budget.spent(turn, self._sender.seconds(turn)) is not None:
+        if budget.spent(turn, self._sender.seconds) is not None:
             raise _SpentError
         seconds = self._rest()
         if seconds and not await self._sender.wait(seconds):

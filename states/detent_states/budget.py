@@ -43,7 +43,7 @@ class Budget:
 
     Attributes:
         requests: Requests, retries and trials included.
-        seconds: Wall time since the turn was begun, or was last asked to go on.
+        seconds: Time at work since the turn was begun, or was last asked to go on.
         tokens: Tokens of its confirmed replies and summaries.
         dollars: What those cost; needs `price`.
         price: What tokens cost.
@@ -60,7 +60,7 @@ class Budget:
 
         Args:
             turn: The turn.
-            seconds: Since it was begun, or was last asked to go on.
+            seconds: How long it was at work since it was begun, or last asked to go on.
         """
         if turn.requests >= self.requests:
             return f"the turn has sent its {self.requests} requests"

@@ -50,6 +50,10 @@ class TrapClock:
         """Seconds since the epoch."""
         return self._clock.now()
 
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return self._clock.monotonic()
+
     async def sleep(self, seconds: float) -> None:
         """Jump ahead."""
         await self._trap.point()

@@ -94,6 +94,9 @@ class Backwards:
         self.seconds -= 3600.0
         return self.seconds
 
+    def monotonic(self) -> float:
+        return 0.0
+
     async def sleep(self, seconds: float) -> None:
         del seconds
 
