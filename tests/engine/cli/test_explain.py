@@ -30,6 +30,7 @@ from detent import Conversation, diagrams, tool
 from detent.cli.check import check
 from detent.cli.explain import explain, explained, listed
 from detent.cli.instructions import EXCEPTIONS, STATUSES
+from detent.cli.main import main
 from detent.cli.meanings import MACHINES, Course, Meaning, meanings, near
 from detent.cli.terminal import Look, cells, shown
 from detent.cli.words import (
@@ -496,7 +497,9 @@ def test_an_explanation_says_everything_in_order() -> None:
 
 
 def test_colour_is_for_terminals_or_on_demand() -> None:
-    assert "\x1b[1m" in run("529", env={"FORCE_COLOR": "1"}).stdout
+    # Ink becomes colour where the command line guards its streams.
+    coloured = CliRunner().invoke(main, ["explain", "529"], env={"FORCE_COLOR": "1"})
+    assert "\x1b[1m" in coloured.stdout
     assert "\x1b" not in run("529").stdout
 
 
