@@ -20,7 +20,7 @@ from typing import Final, NoReturn, final
 
 import attrs
 
-from detent.errors import JournalCorruptError
+from detent.errors import JournalCorruptError, JournalError
 
 _MAGIC: Final = b"detent head 1\n\0\0"
 _HEADER = Struct(">16s16sI28x")  # magic, store id, checksum of both
@@ -134,6 +134,7 @@ def open_head(
 
     Raises:
         JournalCorruptError: It belongs to another store.
+        JournalError: It is no head file; it was not touched.
     """
     try:
         descriptor, writable = _open(path)
@@ -156,6 +157,12 @@ def _begun(
     found = _pread(descriptor, _SIZE, 0)
     if found == header:
         return ()
+    if not (header.startswith(found) or _ours(descriptor, found, store_id)):
+        raise JournalError(
+            path,
+            "stands where the head file of the store belongs, and is none",
+            "move it away; it was not touched",
+        )
     if len(found) < _SIZE:
         # New, or being made by another process at this moment: what that one writes is
         # the same, and what it has written behind it has to stay.
@@ -172,6 +179,20 @@ def _begun(
         os.ftruncate(descriptor, 0)
         _pwrite(descriptor, header, 0)
     return notices
+
+
+def _ours(descriptor: int, header: bytes, store_id: bytes) -> bool:
+    """True for a head file of any store, whichever part of it is damaged."""
+    if header[:16] == _MAGIC or header[16:32] == store_id:
+        return True
+    slots = os.fstat(descriptor).st_size // _SIZE
+    raws = (_pread(descriptor, _SIZE, at * _SIZE) for at in range(1, slots))
+    return any(
+        len(raw) == _SIZE
+        and raw[0:8] != bytes(8)
+        and _SLOT.unpack(raw)[3] == crc32(raw[:_CHECKED])
+        for raw in raws
+    )
 
 
 def is_used(path: str) -> bool:
@@ -248,6 +269,7 @@ FLAGS: Final = (
     getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait for somebody
 )
 """How any file beside a database is opened."""
 

@@ -35,7 +35,7 @@ from detent.journal.leftover import (
     was_being_made,
     write_again,
 )
-from detent.journal.paths import checked_path, make_file
+from detent.journal.paths import checked_path, make_file, who_else
 from detent.journal.renewing import Held, Renewer, renew
 from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer
@@ -120,7 +120,7 @@ class Database:
         self.head: HeadFile | None = None
         self.held: WeakKeyDictionary[Writer, Held] = WeakKeyDictionary()
         self.renewer = Renewer(self._renew)
-        self.notices: tuple[str, ...] = _library_notices()
+        self.notices: tuple[str, ...] = (*who_else(path), *_library_notices())
         self._synchronous: Synchronous = synchronous
         self._connect = open_
         self._pid = os.getpid()
@@ -164,6 +164,7 @@ class Database:
             real = checked_path(path)
             found = _open.get(_key(real)) if os.path.exists(real) else None
             if found is None:
+                who_else(real)
                 if not accept_loss:
                     refuse_widowed(real)
                 make_file(real)

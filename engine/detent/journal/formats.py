@@ -11,6 +11,7 @@ the number changes, because a kind or a field of an event is new), and add its g
 files to the tests.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from sqlite3 import Connection
 from typing import Final, final
@@ -161,6 +162,18 @@ def _from_1(connection: Connection, may_write: MayWrite) -> None:
         connection.execute(statement)
 
 
+SchemaRow = tuple[object, object, object, object]
+"""Type, name, table and text of a thing in a database, as `sqlite_schema` has them."""
+
+_UNIQUE_NAME: SchemaRow = (
+    "index",
+    "sqlite_autoindex_conversation_1",
+    "conversation",
+    None,
+)
+"""The index that SQLite makes by itself for a name that is unique."""
+
+
 @final
 @attrs.frozen
 class Format:
@@ -183,6 +196,15 @@ class Format:
     def schema(self) -> dict[str, str]:
         """The tables by name."""
         return {text.split()[2]: text for text in self.tables}
+
+    @property
+    def rows(self) -> Counter[SchemaRow]:
+        """Every row of `sqlite_schema`."""
+        made: list[SchemaRow] = [
+            (text.split()[1].lower(), name, name, text)
+            for name, text in self.schema.items()
+        ]
+        return Counter([_UNIQUE_NAME, *made])
 
 
 _HOLDER = "l.host, l.pid, l.started, l.boot"

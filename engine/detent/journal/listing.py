@@ -20,6 +20,7 @@ from detent.journal import schema
 from detent.journal.chain import SEQUENCE_BITS, SEQUENCE_MAX
 from detent.journal.formats import FORMATS
 from detent.journal.owner import Owner, Until, is_gone, is_over
+from detent.journal.paths import who_else
 from detent.journal.records import demand_listed
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.ports import Listing
@@ -132,6 +133,7 @@ def glance(
             "there is no store",
             "detent chat --store makes one, or give its path",
         )
+    who_else(real)
     here = Owner.current()
 
     def gone(_: int, epoch: int, holder: Owner, until: Until) -> bool:

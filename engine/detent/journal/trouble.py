@@ -47,6 +47,11 @@ _MEANING: Final = {
         "is no database at all",
         "give the path of a store, or of a file that does not exist yet",
     ),
+    sqlite3.SQLITE_INTERRUPT: (
+        JournalVersionError,
+        "looking at it takes more steps than a detent store does",
+        "give the path of a store; the file was not touched",
+    ),
     sqlite3.SQLITE_TOOBIG: (
         JournalError,
         "an entry is larger than SQLite can hold; nothing was appended",

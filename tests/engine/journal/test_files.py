@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import pytest
 
 from detent.errors import JournalError, JournalVersionError
-from detent.journal import SQLiteStore
+from detent.journal import SQLiteStore, schema
 from detent.journal.database import connect
+from detent.journal.listing import glance
 from detent_states.events import Event, RequestSent
 
 
@@ -388,3 +389,115 @@ def test_even_a_bug_cannot_write_what_is_not_declared(path: Path) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute("UPDATE lease SET state = 'stolen'")
     connection.close()
+
+
+# What is not ours, or somebody else's to write.
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "table"),
+    [
+        ("trigger", "entry", "entry"),
+        ("trigger", "journal", "entry"),
+        ("trigger", "sqlite_stat1", "entry"),
+        ("trigger", "sqlite_autoindex_conversation_1", "entry"),
+        ("view", "lease", "lease"),
+        ("index", "store", "entry"),
+    ],
+)
+def test_nothing_hides_behind_the_name_of_something_else(
+    path: Path, kind: str, name: str, table: str
+) -> None:
+    """Each row of the schema counts, in whatever order the rows stand."""
+    store = SQLiteStore(path)
+    store.open("notes").append([RequestSent(1, 1)])
+    store.close()
+    sql = {
+        "trigger": f"CREATE TRIGGER {name} AFTER INSERT ON {table} BEGIN SELECT 1; END",
+        "view": f"CREATE VIEW {name} AS SELECT 1",
+        "index": f"CREATE INDEX {name} ON {table} (turn)",
+    }[kind]
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA writable_schema = ON")
+    rows = connection.execute("SELECT * FROM sqlite_schema").fetchall()
+    connection.execute("DELETE FROM sqlite_schema")
+    for row in [(kind, name, table, 0, sql), *rows]:  # the real one comes last
+        connection.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", row)
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+
+    for use in (SQLiteStore, glance):
+        with pytest.raises(JournalError):
+            use(path)
+    assert path.read_bytes() == before
+
+
+def test_a_look_at_an_unknown_file_has_a_number_of_steps(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SQLiteStore(path).close()
+    monkeypatch.setattr(schema, "STEPS_MAX", 10)
+
+    for use in (SQLiteStore, glance):
+        with pytest.raises(JournalVersionError, match="more steps"):
+            use(path)
+
+
+@pytest.mark.parametrize("accept_loss", [False, True])
+@pytest.mark.parametrize(
+    "content", [b"mine", b"mine" * 16, b"mine" * 1000, bytes(64), bytes(6400)]
+)
+def test_a_file_that_stands_where_the_head_file_belongs_is_not_touched(
+    path: Path, content: bytes, *, accept_loss: bool
+) -> None:
+    SQLiteStore(path).close()
+    head = path.with_name("chat.db-head")
+    head.write_bytes(content)
+
+    with pytest.raises(JournalError, match="is none; move it away"):
+        SQLiteStore(path, accept_loss=accept_loss)
+
+    assert head.read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", ["-head", "-wal", "-shm", "-journal"])
+def test_what_is_no_plain_file_beside_a_store_is_refused_at_once(
+    path: Path, suffix: str
+) -> None:
+    SQLiteStore(path).close()
+    beside = path.with_name("chat.db" + suffix)
+    beside.unlink(missing_ok=True)
+    elsewhere = path.with_name("elsewhere")
+    elsewhere.write_bytes(b"mine")
+
+    makes: list[Callable[[], None]] = [
+        lambda: os.mkfifo(beside),
+        beside.mkdir,
+        lambda: beside.symlink_to(elsewhere),
+    ]
+    for make in makes:
+        make()
+        for use in (SQLiteStore, glance):
+            with pytest.raises(JournalError, match="regular file"):
+                use(path)
+        if beside.is_dir() and not beside.is_symlink():
+            beside.rmdir()
+        else:
+            beside.unlink()
+    assert elsewhere.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("suffix", ["", "-head"])
+def test_who_else_may_write_or_read_is_said(path: Path, suffix: str) -> None:
+    SQLiteStore(path).close()
+    one = path.with_name("chat.db" + suffix)
+    for mode, said in ((0o660, "by its group"), (0o644, "by everybody")):
+        one.chmod(mode)
+        store = SQLiteStore(path)
+        assert sum(said in notice for notice in store.notices) == 1
+        store.close()
+    one.chmod(0o602)
+    for use in (SQLiteStore, glance):
+        with pytest.raises(JournalError, match="everybody on this machine may write"):
+            use(path)
