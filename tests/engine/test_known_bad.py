@@ -68,7 +68,11 @@ async def test_the_check_sees_an_engine_that_forgets(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: what was refused is known by its place only."""
-    monkeypatch.setattr("detent.sending.without_known", lambda _: None)
+
+    def forgets(_: object) -> None:
+        """Nothing is known."""
+
+    monkeypatch.setattr("detent.sending.without_known", forgets)
     lab.simulator = Simulator(Looks(), clock=lab.clock.now)
     lab.simulator.inject(ODD)
     async with lab.open(tools=[gives(BAD)]) as chat:

@@ -83,7 +83,7 @@ class Lines:
         self.count = 0
         self.where = ""
         self._nth = nth
-        self._error = error
+        self.error = error
 
     def __enter__(self) -> "Lines":
         sys.settrace(self._called)
@@ -102,7 +102,7 @@ class Lines:
             if self.count == self._nth:
                 name = Path(frame.f_code.co_filename).name
                 self.where = f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"
-                raise self._error
+                raise self.error
         return self._line
 
 
@@ -155,7 +155,7 @@ def _interrupted(folder: Path, nth: int) -> Lines:
         run.through(lines)
         quick.check(folder / "chat.db", run.confirmed, run.effects)
     except BaseException as error:
-        error.add_note(f"{lines._error.__name__} at line {nth}: {lines.where}")
+        error.add_note(f"{lines.error.__name__} at line {nth}: {lines.where}")
         raise
     finally:
         shutil.rmtree(folder)

@@ -224,6 +224,10 @@ def forgive_encodings() -> None:
             reconfigure(errors=errors)
 
 
+def _as_it_is(**_: object) -> None:
+    """What a stream that cannot be configured does about it."""
+
+
 @final
 class Guarded(io.TextIOBase):
     """A text stream to a terminal that writes what is `shown` of each text.
@@ -237,7 +241,9 @@ class Guarded(io.TextIOBase):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self.reconfigure = getattr(stream, "reconfigure", lambda **_: None)
+        self.reconfigure: Callable[..., object] = getattr(
+            stream, "reconfigure", _as_it_is
+        )
 
     def write(self, text: str, /) -> int:
         """Write what is shown of the text; the length of the text."""

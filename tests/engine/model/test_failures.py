@@ -179,6 +179,10 @@ def test_exception_of_a_status_is_read_from_its_response() -> None:
     assert not fault.outcome_unknown
 
 
+NOTHING: list[object] = []
+DETAILED: dict[str, object] = {"detail": [{"loc": NOTHING}]}
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -190,8 +194,8 @@ def test_exception_of_a_status_is_read_from_its_response() -> None:
         ({"detail": "x"}, "x"),
         ({"message": "x"}, "x"),
         ({"error": "x"}, "x"),
-        ([], "Bad Gateway"),
-        ({"detail": [{"loc": []}]}, "Bad Gateway"),
+        (NOTHING, "Bad Gateway"),
+        (DETAILED, "Bad Gateway"),
     ],
 )
 def test_body_without_envelope_is_described(body: object, message: str) -> None:

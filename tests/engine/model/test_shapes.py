@@ -85,8 +85,13 @@ def events(*parts: dict[str, Any] | str) -> bytes:
     )
 
 
+NO_BLOCKS: list[Any] = []
+
+
 def start(**changes: Any) -> dict[str, Any]:
-    message = WHOLE | {"content": [], "stop_reason": None} | changes
+    message: dict[str, Any] = (
+        WHOLE | {"content": NO_BLOCKS, "stop_reason": None} | changes
+    )
     kept = {k: v for k, v in message.items() if v is not ...}
     return {"type": "message_start", "message": kept}
 
@@ -173,7 +178,11 @@ async def test_an_end_that_others_write_is_inferred() -> None:
         assert reply.inferred is inferred
 
 
-OPENAI = {"id": "c", "object": "chat.completion", "choices": [{"message": {}}]}
+OPENAI: dict[str, Any] = {
+    "id": "c",
+    "object": "chat.completion",
+    "choices": [{"message": {}}],
+}
 UNUSABLE: dict[str, tuple[bool, bytes, str]] = {
     "no content": (False, body(content=...), "no list of content"),
     "content null": (False, body(content=None), "no list of content"),
@@ -292,7 +301,9 @@ async def test_a_connection_that_fails_says_where_to(error: Exception) -> None:
 
 async def test_a_status_without_the_envelope_reads_as_one() -> None:
     class Door(httpx2.AsyncBaseTransport):
-        async def handle_async_request(self, _: httpx2.Request) -> httpx2.Response:
+        async def handle_async_request(
+            self, request: httpx2.Request
+        ) -> httpx2.Response:
             return httpx2.Response(401, json={"error": "Unauthorized"})
 
     with pytest.raises(RequestFailedError) as failed:
