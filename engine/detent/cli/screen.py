@@ -75,6 +75,10 @@ class Screen(Protocol):
         """Bring the footer up to date."""
         ...
 
+    def forget_typed(self) -> None:
+        """Let go of what was typed and not read: it was no answer to what comes now."""
+        ...
+
     def ask(self, prompt: str, begun: str = "") -> str:
         """Read a line from the person.
 
@@ -144,6 +148,11 @@ class PlainScreen:
 
     def paint(self) -> None:
         """There is no footer here."""
+
+    def forget_typed(self) -> None:
+        """Let go of what a person typed and nobody read."""
+        if self._asks:
+            _flush_keys()
 
     def ask(self, prompt: str, begun: str = "") -> str:
         """Read a line; the prompt is shown to people only, and nothing was begun."""
@@ -250,6 +259,10 @@ class LiveScreen:
         # the text up where it does, and keeps the column.
         room = "\x1bD" * ROWS + f"\x1b[{ROWS}A"
         _control(f"{RELEASE}{room}\x1b7\x1b[1;{rows - ROWS}r\x1b8")
+
+    def forget_typed(self) -> None:
+        """Let go of what was typed and not read."""
+        _flush_keys()
 
     def ask(self, prompt: str, begun: str = "") -> str:
         """Read a line above the footer."""
@@ -407,6 +420,15 @@ def typed() -> str:
     except ImportError:
         return ""
     return escape(readline.get_line_buffer())
+
+
+def _flush_keys() -> None:
+    if os.name != "posix":
+        return
+    import termios
+
+    with contextlib.suppress(termios.error, OSError, ValueError):
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
 
 def _attributes() -> list[Any] | None:

@@ -340,6 +340,7 @@ class Session:
                 within = f"; answer within {left}"
             asked = f"{one_line(call.name)} {shown_arguments(call)}{within}"
             self.note(asked, "yellow")
+            self.screen.forget_typed()  # before the question was seen
             try:
                 answer = self.screen.ask("  run it? [y/n] ").strip().lower()
             except (EOFError, KeyboardInterrupt):

@@ -5,6 +5,7 @@ attempt fails after all, a line under it says so.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Final, cast, final
 
@@ -300,10 +301,21 @@ _CLOSED_BY_US: Final = (Closing.UNKNOWN, Closing.NOT_EXECUTED, Closing.CUT_OFF)
 
 
 def shown_arguments(report: CallReport) -> str:
-    """A call's arguments as one line of JSON, escaped."""
+    """A call's arguments as one line of JSON, escaped, and equal to what would run.
+
+    A break of the line may stand for one space, so whatever else is white is escaped.
+    """
     if report.input is None:
         return "(arguments cut off)"
-    return one_line(json.dumps(dict(report.input), ensure_ascii=False))
+    said = escape(json.dumps(dict(report.input), ensure_ascii=False))
+    return _WHITE.sub(lambda run: "".join(map(_spelt, run.group())), said)
+
+
+_WHITE: Final = re.compile(r" {2,}|[^\S ]")
+
+
+def _spelt(char: str) -> str:
+    return f"\\u{ord(char):04x}"
 
 
 def shown_result(report: CallReport) -> str:

@@ -1,5 +1,6 @@
 """A person is asked about a call: what is shown, until when it counts, and what holds."""
 
+import json
 import subprocess
 import sys
 import time
@@ -7,14 +8,18 @@ from pathlib import Path
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.engine.cli.test_chat import PROMPT, Chat
 
 from detent import CallState, Closing, Conversation, Tool, tool
+from detent.cli.page import wrapped
 from detent.cli.terminal import Look
-from detent.cli.transcript import Transcript
+from detent.cli.transcript import Transcript, shown_arguments
 from detent.happenings import CallMoved, Cursor
 from detent.simulator import Scripted, Simulator, call
 from detent.simulator.transport import simulated_client
+from detent.turn import CallReport
 
 FILE = "a.txt"
 
@@ -94,6 +99,29 @@ def test_a_question_says_until_when_it_can_be_answered(
         chat.type("n\r")
         chat.expect("→ denied")
         chat.expect("✓ confirmed")
+
+
+def test_what_was_typed_before_the_question_does_not_answer_it(
+    tmp_path: Path, store: Path
+) -> None:
+    ask_about(store, reader(name="pay"))
+    with Chat(tmp_path, "notes", "--sim") as chat:
+        chat.type("y\ry\r")  # while the command starts
+        chat.expect("run it? [y/n] ")
+        chat.type("n\r")
+        chat.expect("→ denied")
+        chat.expect("✓ confirmed")
+
+
+@given(st.text(st.sampled_from('a \u00a0\u3000\n\t\\"\x1b'), max_size=30))
+def test_what_is_shown_of_arguments_is_what_would_run(text: str) -> None:
+    given = {"path": text, text: [text, {text: 1}]}
+    call = CallReport("toolu_1", "pay", given, CallState.ASKED, None, b"")
+    shown = shown_arguments(call)
+
+    assert json.loads(shown) == given
+    lines = wrapped(shown, 40)
+    assert not any("  " in line.strip() for line in lines)
 
 
 def test_a_question_that_is_over_is_said_to_be(tmp_path: Path, store: Path) -> None:
