@@ -3,13 +3,13 @@
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
 from detent.content import input_key, user_blocks
 from detent.driver import Driver
-from detent.errors import ApprovalError, InsideTurnError
+from detent.errors import ApprovalError, InsideTurnError, SettingsError
 from detent.running import is_inside, working
 from detent.standing import Standing
 from detent.turn import Turn
@@ -79,9 +79,12 @@ class Approving(Standing, ABC):
             reason: What the model is told.
 
         Raises:
+            SettingsError: The reason is no text.
             IllegalEventError: No such call waits.
             InsideTurnError: It was called by a tool, a hook or a rule of the turn.
         """
+        if not isinstance(cast("object", reason), str):
+            raise SettingsError("reason", f"{reason!r} is no text", "give a str")
         async with self._alone("deny"):
             number, waiting = self._awaiting(call)
             no = ev.CallDenied(number, waiting.use.id, reason)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import anyio
 import anyio.from_thread
@@ -24,6 +24,9 @@ import anyio.lowlevel
 from detent.errors import CancelledItselfError, NoAnswerError
 
 Value = TypeVar("Value")
+
+AWAITED_MAX: Final = 8
+"""How often what was awaited may hand back something else to be awaited."""
 
 _RUNNING: set[asyncio.Task[Any]] = set()  # asyncio itself keeps only a weak reference
 
@@ -98,13 +101,16 @@ async def called(function: Callable[..., Any], *args: object) -> Any:
     """What a function answers, whatever kind of function it is.
 
     A coroutine function runs on the event loop, any other in a thread; what that hands
-    back to be awaited is awaited on the event loop.
+    back to be awaited is awaited on the event loop. An object that gives itself when it
+    is awaited, as clients of databases do, is what is left in the end.
     """
     if iscoroutinefunction(function):
         value: Any = await function(*args)
     else:
         value = await in_thread(functools.partial(function, *args))
-    while isawaitable(value):
+    for _ in range(AWAITED_MAX):
+        if not isawaitable(value):
+            break
         value = await value
     return value
 

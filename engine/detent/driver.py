@@ -17,7 +17,7 @@ from typing import final
 import anyio
 
 from detent.calling import Caller
-from detent.errors import JournalError
+from detent.errors import JournalError, words
 from detent.feed import Feed
 from detent.kept import Kept, steered_keys
 from detent.narrator import narrate
@@ -188,7 +188,7 @@ class Driver:
                 # turn must reach the caller, and the next flush saves the rest.
                 with contextlib.suppress(JournalError):
                     if isinstance(error, Exception):
-                        said = f"{type(error).__name__}: {error}"
+                        said = f"{type(error).__name__}: {words(error)}"
                         self.stop(said, FaultKind.LOCAL)
                     else:
                         self.stop(self._why or "the task was cancelled")

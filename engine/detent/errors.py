@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from detent.turn import Turn
 
 
+def words(error: BaseException) -> str:
+    """What an exception says; never an exception of its own.
+
+    The text of an exception is code of whoever wrote it, and may fail as any other.
+    """
+    try:
+        return str(error)
+    except Exception as failed:  # noqa: BLE001 - it cannot say it: that is what is told
+        return f"(it has no text, because of an exception: {type(failed).__name__})"
+
+
 class SettingsError(DetentError):
     """A setting that the engine cannot use.
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Generator
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from detent.background import answered
 from detent.checking import staged_fault
@@ -25,6 +25,7 @@ from detent_states.outcome import Outcome, outcome, unusable_summary
 from detent_states.profile import Purpose
 from detent_states.refused import known_in_own, without_known
 from detent_states.remedy import Remedy
+from detent_states.replayed import mended
 from detent_states.reply import Reply
 from detent_states.request import Request, betas, build
 from detent_states.room import (
@@ -35,6 +36,7 @@ from detent_states.room import (
     piece_bytes,
     prepare,
 )
+from detent_states.rules import Limits as RuleLimits
 from detent_states.shown import base_in_force
 from detent_states.snapshot import Compacting, Snapshot, Turn
 from detent_states.thread import choose_copy
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("detent")
 
 _GRACE_SECONDS = 1.0
+_INSTRUCTIONS_MAX: Final = RuleLimits().compaction_instructions_chars_max
 """How long a hook that was stopped may take to come to its end."""
 
 
@@ -227,15 +230,21 @@ class Sender:
             return None
         try:
             said: object = await self._heard(hook, plan)
-        except Exception:  # a hook that fails must not cost the conversation its room
+        except (
+            Exception,
+            SystemExit,
+        ):  # a hook that fails must not cost the conversation its room
             LOG.exception("the hook before a compaction failed; it goes on")
             return None
-        if said is None or isinstance(said, bool | str):
+        if said is None or isinstance(said, bool):
             return said
+        if isinstance(said, str) and len(said) <= _INSTRUCTIONS_MAX:
+            return mended(said)
         LOG.error(
-            "the hook before a compaction gave a %s, not True, False, text or None; it"
-            " goes on as if there were no hook",
+            "the hook before a compaction gave a %s, not True, False, None or text of up"
+            " to %d characters; it goes on as if there were no hook",
             type(said).__name__,
+            _INSTRUCTIONS_MAX,
         )
         return None
 
@@ -260,7 +269,10 @@ class Sender:
         text = summary_text(base.block, base.method)
         try:
             await self._heard(hook, CompactionDone(plan, text, size, len(base.block)))
-        except Exception:  # the summary is in force whatever the hook thinks
+        except (
+            Exception,
+            SystemExit,
+        ):  # the summary is in force whatever the hook thinks
             LOG.exception("the hook after a compaction failed; the summary is in force")
 
     # Requests.

@@ -11,6 +11,7 @@ from detent import (
     CallState,
     Closing,
     IllegalEventError,
+    SettingsError,
     Tool,
     ToolCall,
     TurnState,
@@ -210,3 +211,18 @@ async def test_calls_that_only_wait_for_a_retry_are_no_questions(lab: Lab) -> No
 
         assert turn.text == "Done."
     assert lab.ran == ["act a"]
+
+
+@pytest.mark.parametrize("reason", [None, 5, b"no"])
+async def test_a_reason_that_is_no_text_is_refused_and_the_call_still_waits(
+    lab: Lab, reason: Any
+) -> None:
+    lab.script(reply(call("ask", what="a")), "Done.")
+    async with lab.open() as chat:
+        turn = await chat.send("go")
+        with pytest.raises(SettingsError):
+            await chat.deny(turn.awaiting[0].id, reason)
+
+        assert chat.turn is not None
+        assert chat.turn.awaiting == turn.awaiting
+        assert (await chat.deny(turn.awaiting[0].id)).text == "Done."

@@ -234,6 +234,21 @@ async def test_a_hook_that_does_not_answer_is_as_none(
     assert bool(told) is (which == "before_compaction" or "number" not in hook)
 
 
+@pytest.mark.parametrize("text", ["Keep \ud800 it.", "Keep it." * 2049], ids=len)
+async def test_no_text_of_a_hook_makes_a_request_that_the_api_refuses(
+    lab: Lab, text: str
+) -> None:
+    def says(_: object) -> str:
+        return text
+
+    lab.script("One.", "Two.")
+    async with lab.open(before_compaction=says) as chat:
+        await chat.send("1")
+        turn = await chat.compact()
+
+    assert turn.state is TurnState.CONFIRMED
+
+
 async def test_a_hook_that_blocks_its_thread_is_as_none(
     lab: Lab, let_go: threading.Event
 ) -> None:

@@ -26,6 +26,7 @@ from typing import Any, Protocol, cast, final
 
 import attrs
 
+from detent.errors import words
 from detent.model.sealing import described, one_line
 from detent_states.bounds import bounded_wait
 from detent_states.faults import BY_TYPE, Fault, FaultKind, classify, named_path
@@ -252,7 +253,7 @@ def _had_a_bad_moment(error: BaseException) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"{type(error).__name__}: {words(error)}".rstrip(": ")
 
 
 def tells_secrets(error: BaseException) -> bool:

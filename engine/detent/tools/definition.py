@@ -1,8 +1,9 @@
 """Declaring a tool: a typed function, and beside it what the engine may do with it."""
 
+import functools
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias, cast, final, overload
 
@@ -17,6 +18,10 @@ Effect: TypeAlias = Literal["once", "safe", "ask"]
 `once`: never repeated by the engine; a lost end is "outcome unknown". `safe`: reading
 only, may be repeated. `ask`: a person decides before each call.
 """
+
+
+class ArgumentsError(ValueError):
+    """The arguments do not fit the function, which was not called."""
 
 
 class Reconciled(StrEnum):
@@ -77,7 +82,8 @@ class Tool:
         name: The name the model calls it by.
         function: The function itself.
         definition: The tool as the API takes it: name, description, input schema.
-        validated: The function behind the SDK's argument validation.
+        bound: Makes of the model's arguments a call of the function, or raises an
+            `ArgumentsError`.
         effect: What a call does to the world.
         timeout_seconds: How long one call may run.
         output_bytes_max: Longest result that is sent; the whole output is journaled.
@@ -92,7 +98,9 @@ class Tool:
     name: str
     function: Callable[..., Any]
     definition: Mapping[str, Any] = attrs.field(eq=False)
-    validated: Callable[[dict[str, Any]], Any] = attrs.field(eq=False, repr=False)
+    bound: Callable[[dict[str, Any]], Callable[[], Any]] = attrs.field(
+        eq=False, repr=False
+    )
     effect: Effect = "once"
     timeout_seconds: float = 30.0
     output_bytes_max: int = 64 * 1024
@@ -268,6 +276,35 @@ def _bytes(label: str, given: int | str) -> int:
     return size
 
 
+def _binder(
+    label: str, function: Callable[..., Any]
+) -> Callable[[dict[str, Any]], Callable[[], Any]]:
+    """What makes of the model's arguments a call of the function that can be made.
+
+    The arguments are validated by pydantic, as the SDK does it; the function is called
+    by nobody but us. Otherwise a `ValidationError` of its own would be told as wrong
+    arguments, as if it had not run; and a daemon thread that is inside of it at the end
+    of the process would have to be unwound through pydantic's frames, which aborts the
+    process (pydantic-core 2, Python up to 3.13).
+    """
+    import pydantic
+
+    @functools.wraps(function)
+    def collect(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+        return functools.partial(function, *args, **kwargs)
+
+    validated = pydantic.validate_call(collect)
+
+    def bound(given: dict[str, Any]) -> Callable[[], Any]:
+        try:
+            found: Callable[[], Any] = validated(**given)
+        except pydantic.ValidationError as error:
+            raise ArgumentsError(_wrong(label, error.errors())) from error
+        return found
+
+    return bound
+
+
 def _declared(
     function: Callable[..., Any], label: str, description: str | None, **options: Any
 ) -> Tool:
@@ -295,11 +332,18 @@ def _declared(
         name=label,
         function=function,
         definition=definition,
-        validated=wrapped.call,
+        bound=_binder(label, function),
         takes_key=takes_key,
         is_async=is_async,
         **options,
     )
+
+
+def _wrong(label: str, found: Sequence[Mapping[str, Any]]) -> str:
+    lines = (
+        f"{'.'.join(map(str, one['loc'])) or 'input'}: {one['msg']}" for one in found
+    )
+    return f"Not executed: invalid arguments for {label}: {'; '.join(lines)}"
 
 
 def _without_key(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from inspect import isawaitable
 from typing import Any, cast, final
 
+import anyio.lowlevel
+
 from detent.background import in_thread
 from detent.tools.jsonable import NoJsonError, as_json
 
@@ -36,7 +38,13 @@ def read_here(value: object, stopped: Callable[[], bool]) -> object:
 
 
 async def drained(value: object, stopped: Callable[[], bool]) -> object:
-    """The value, or the list of what an iterator gives; see `read_here`."""
+    """The value, or the list of what an iterator gives; see `read_here`.
+
+    Raises:
+        NoJsonError: As `read_here`, or each thing awaited gave another to be awaited.
+    """
+    if isawaitable(value):
+        raise NoJsonError("$", _AGAIN.format(type(value).__name__))
     if isinstance(value, AsyncIterator):
         return await _drained(cast("AsyncIterator[object]", value))
     if isinstance(value, Iterator):
@@ -50,10 +58,17 @@ async def _drained(value: AsyncIterator[object]) -> list[Any]:
     try:
         async for item in value:
             found.add(item)
+            # What is read may never wait for anything itself, and never end.
+            await anyio.lowlevel.checkpoint()
     finally:
         if isinstance(value, AsyncGenerator):
             await value.aclose()
     return found.items
+
+
+_AGAIN = (
+    "is a {} that gives itself, or another to be awaited, however often it is awaited"
+)
 
 
 @final

@@ -1,10 +1,10 @@
 """Running one call, once, to exactly one truthful result."""
 
-import functools
 import json
 import logging
-from collections.abc import Callable
-from typing import Any, final
+from collections.abc import AsyncIterator, Callable
+from inspect import isawaitable
+from typing import Any, cast, final
 
 import attrs
 
@@ -13,8 +13,15 @@ from detent.errors import (
     CancelledItselfError,
     CorrectableToolError,
     TerminalToolError,
+    words,
 )
-from detent.tools.definition import KEY_PARAMETER, Reconciled, Tool, ToolCall
+from detent.tools.definition import (
+    KEY_PARAMETER,
+    ArgumentsError,
+    Reconciled,
+    Tool,
+    ToolCall,
+)
 from detent.tools.draining import drained, read_here
 from detent.tools.jsonable import NoJsonError
 from detent.tools.results import fit_result
@@ -118,16 +125,16 @@ class Run:
         tool, use = self._tool, self._use
         try:
             with own_cancellation():
-                value = await self._value()
-            result, output = fit_result(use.id, value, bytes_max=self._bytes_max)
+                return await self._made()
         except CancelledItselfError:
             raise
         except TerminalToolError as error:
-            return attrs.evolve(
-                _error(use, error.message), stops=f"{tool.name}: {error}"
-            )
+            said = words(error)
+            return attrs.evolve(_told(use, error), stops=f"{tool.name}: {said}")
         except CorrectableToolError as error:
-            return _error(use, error.message)
+            return _told(use, error)
+        except ArgumentsError as error:
+            return _error(use, str(error))
         except NoJsonError as error:
             LOG.exception("the result of the tool %s cannot be read", tool.name)
             return _error(use, _UNREADABLE.format(error))
@@ -135,17 +142,32 @@ class Run:
             if self._aside.stopped:
                 return None  # it failed because it was stopped: nobody knows how far
             return _error(use, _explain(tool, error))
-        return Ending(Closing.RESULT, result, output)
 
-    async def _value(self) -> object:
-        """What the tool gives; what can be read to its end is read to its end."""
+    async def _made(self) -> Ending:
+        """The result of what the tool gives, which is read to its end."""
         tool, aside = self._tool, self._aside
         if tool.is_async:
-            value = await called(tool.validated, self._given)
+            value = await called(tool.bound(self._given))
         else:
-            run = functools.partial(tool.validated, self._given)
-            value = await called(lambda: read_here(run(), lambda: aside.stopped))
-        return await drained(value, lambda: aside.stopped)
+            value = await called(self._make_here)
+        if isinstance(value, Ending):
+            return value
+        return self._result(await drained(value, lambda: aside.stopped))
+
+    def _make_here(self) -> object:
+        """The same in a thread, or what is left to be awaited and read.
+
+        Serializers and properties of what it gives are code of the tool's, too.
+        """
+        given, aside = self._tool.bound(self._given)(), self._aside
+        value = read_here(given, lambda: aside.stopped)
+        if isawaitable(value) or isinstance(value, AsyncIterator):
+            return cast("object", value)
+        return self._result(value)
+
+    def _result(self, value: object) -> Ending:
+        made = fit_result(self._use.id, value, bytes_max=self._bytes_max)
+        return Ending(Closing.RESULT, *made)
 
 
 async def run_tool(tool: Tool, use: ToolUse, key: str) -> Ending:
@@ -184,9 +206,14 @@ async def reconcile(
             return Ending(Closing.NOT_EXECUTED, closed_result(use.id, NOT_DONE))
         if value is Reconciled.UNKNOWN or value is None:
             return unknown
-        result, output = fit_result(use.id, value, bytes_max=_least(tool, bytes_max))
+        most = _least(tool, bytes_max)
+        result, output = await answered(  # making it may run code of the caller's
+            lambda: fit_result(use.id, value, bytes_max=most),
+            seconds=tool.timeout_seconds,
+            grace_seconds=tool.grace_seconds,
+        )
     except CorrectableToolError as error:
-        return _error(use, error.message)
+        return _told(use, error)
     except (Exception, SystemExit):  # who cannot tell has not told
         LOG.exception("what became of a call of %s cannot be found out", tool.name)
         return unknown
@@ -210,7 +237,7 @@ async def ruled(tool: Tool, call: ToolCall) -> tuple[bool | None, str]:
         LOG.exception("the rule about calls of the tool %s failed", tool.name)
         return (
             False,
-            f"the approval itself failed: {str(error) or type(error).__name__}",
+            f"the approval itself failed: {words(error) or type(error).__name__}",
         )
     if said is None or isinstance(said, bool):
         return said, "the tool's approval said no"
@@ -242,25 +269,18 @@ def _unseen(tool: Tool, use: ToolUse, said: str) -> Ending:
 
 
 def _explain(tool: Tool, error: BaseException) -> str:
-    cause = error.__cause__
-    if isinstance(error, ValueError) and cause is not None:
-        # The SDK hides what was wrong with the arguments in the cause; the model
-        # needs it to do better.
-        details = getattr(cause, "errors", None)
-        if callable(details):
-            return f"{error}: {_details(details())}"
-    said = str(error)
+    said = words(error)
     name = type(error).__name__
     return f"{name}: {said}" if said else f"{name} in tool {tool.name}"
 
 
-def _details(found: Any) -> str:
-    lines = [
-        f"{'.'.join(str(part) for part in one.get('loc', ())) or 'input'}:"
-        f" {one.get('msg', 'invalid')}"
-        for one in found
-    ]
-    return "; ".join(lines)
+def _told(use: ToolUse, error: CorrectableToolError | TerminalToolError) -> Ending:
+    """What a tool says of its failure, word for word; `str` makes it one line.
+
+    A class of the caller's need not have called the constructor of ours.
+    """
+    message: object = getattr(error, "message", None)
+    return _error(use, message if isinstance(message, str) else words(error))
 
 
 def _error(use: ToolUse, text: str) -> Ending:

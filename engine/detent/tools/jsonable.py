@@ -6,6 +6,7 @@ from collections.abc import (
     AsyncIterable,
     Awaitable,
     Callable,
+    Coroutine,
     Iterator,
     Mapping,
     MappingView,
@@ -17,6 +18,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
+from detent.errors import words
+from detent.tools.blocks import Blocks
 from detent_states.errors import DetentError
 
 Json = TypeVar("Json")
@@ -73,7 +76,7 @@ def _guarded(value: object, make: Callable[[], Json]) -> Json:
     except RecursionError as error:
         raise NoJsonError("$", "holds itself, or is nested too deep") from error
     except Exception as error:
-        said = f"is {_a(value)} that cannot be read: {type(error).__name__}: {error}"
+        said = f"is {_a(value)} that cannot be read: {type(error).__name__}: {words(error)}"
         raise NoJsonError("$", said) from error
 
 
@@ -100,6 +103,8 @@ def _plain(value: object, place: _Place) -> Any:
         case Awaitable() | AsyncIterable() | Iterator():
             found = cast("object", value)
             raise NoJsonError(_written(place), f"is {_a(found)}: {_close(found)}")
+        case Blocks():
+            raise NoJsonError(_written(place), _MISPLACED)
         case _ if hasattr(type(value), "__pydantic_serializer__"):
             return _leaf(value, place)
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -174,6 +179,9 @@ def _named(value: float) -> str:
 _NOT_TEXT = "is bytes that are no UTF-8 text; decode them, or give them as base64"
 
 
+_MISPLACED = "is Blocks: only what a tool returns itself is taken for content blocks"
+
+
 def _text(raw: bytes, place: _Place) -> str:
     try:
         return raw.decode()
@@ -184,9 +192,8 @@ def _text(raw: bytes, place: _Place) -> str:
 def _close(value: object) -> str:
     """Let go of what nobody will await or read; what to do instead."""
     if isinstance(value, Awaitable):
-        close = getattr(cast("object", value), "close", None)
-        if callable(close):
-            close()
+        if isinstance(value, Coroutine):
+            value.close()
         return "it was not awaited, and what it was to do was not done"
     return "only what a tool returns itself is read to its end, not a part of it"
 

@@ -2,33 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, cast, final
+from typing import Any, TypeAlias, cast
 
-import attrs
-
+from detent.tools.blocks import Blocks
 from detent.tools.jsonable import as_json, jsonable
 from detent_states.encoding import encode
 from detent_states.replayed import mended, mended_value
 from detent_states.rules import Context, check, is_result_part
 
 Json: TypeAlias = dict[str, Any]
-
-
-@final
-@attrs.frozen
-class Blocks:
-    """Content blocks that a tool returns: text, pictures, documents.
-
-    What a tool returns otherwise is data, and reaches the model as text or JSON. Only a
-    list that cannot be mistaken needs no `Blocks`: each item has exactly the fields of
-    a block that a `tool_result` takes, and at least one is more than text.
-
-    Attributes:
-        blocks: Blocks as the API takes them in a `tool_result`; a string is a block of
-            text. A note stands for one that the API would refuse, and says why.
-    """
-
-    blocks: Sequence[Mapping[str, Any] | str]
 
 
 def fit_result(

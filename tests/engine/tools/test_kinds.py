@@ -6,7 +6,14 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+)
 from typing import Any
 
 import anyio
@@ -162,6 +169,19 @@ async def for_ever_later(seat: str) -> AsyncIterator[str]:
         DONE.append("let go")
 
 
+async def test_what_never_ends_and_never_waits_holds_up_nothing() -> None:
+    async def chatters(seat: str) -> AsyncIterator[int]:
+        """Give the loop no turn."""
+        while True:
+            yield 1
+
+    one = Run(tool(name="book")(chatters), ToolUse("t", "book", {"seat": "1"}), "key")
+    with anyio.move_on_after(0.05) as scope:
+        await one.wait()
+
+    assert scope.cancelled_caught
+
+
 @pytest.mark.parametrize("function", [for_ever, for_ever_later])
 async def test_what_never_ends_is_stopped_and_said_to_be(
     function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
@@ -173,6 +193,74 @@ async def test_what_never_ends_is_stopped_and_said_to_be(
     assert "The tool ran, but its result cannot be read" in content
     assert "gives more than 100000 bytes" in content
     assert DONE == ["let go"]
+
+
+class Itself:
+    """Gives itself when it is awaited, as clients of databases do."""
+
+    def __await__(self) -> Generator[Any, Any, "Itself"]:
+        yield from anyio.lowlevel.checkpoint().__await__()
+        return self
+
+
+class Another(Itself):
+    """Gives another one."""
+
+    def __await__(self) -> Generator[Any, Any, Itself]:
+        yield from anyio.lowlevel.checkpoint().__await__()
+        return Another()
+
+
+@pytest.mark.parametrize("kind", [Itself, Another])
+@pytest.mark.parametrize("in_loop", [True, False])
+async def test_what_is_never_awaited_to_its_end_is_an_error(
+    kind: type[Itself], in_loop: bool
+) -> None:
+    def connects(seat: str) -> object:
+        """Connect."""
+        return kind()
+
+    async def connects_later(seat: str) -> object:
+        """Connect."""
+        return kind()
+
+    closing, content = await run(connects_later if in_loop else connects)
+
+    assert closing is Closing.ERROR
+    assert "The tool ran, but" in content
+    assert "however often it is awaited" in content
+
+
+async def test_what_a_plain_function_gives_is_read_in_its_thread_and_time() -> None:
+    readers: list[threading.Thread] = []
+    never = threading.Event()
+
+    class Rows(Mapping[str, int]):
+        """Read when they are looked at, like the rows of a database."""
+
+        def __getitem__(self, key: str) -> int:
+            readers.append(threading.current_thread())
+            never.wait(10)
+            return 1
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(["a"])
+
+        def __len__(self) -> int:
+            return 1
+
+    def look(seat: str) -> object:
+        """Look."""
+        return Rows()
+
+    try:
+        closing, content = await run(look, timeout=0.2, grace=0.01)
+    finally:
+        never.set()
+
+    assert closing is Closing.UNKNOWN
+    assert "Timed out" in content
+    assert threading.main_thread() not in readers
 
 
 async def test_what_hangs_between_two_pieces_is_past_its_time() -> None:
@@ -302,6 +390,7 @@ async def test_who_is_cancelled_from_outside_is_cancelled() -> None:
 
 HANGS = """
 import sys, threading, anyio
+waits = {"waits": threading.Event().wait, "works": lambda: [sum(range(999)) for _ in iter(int, 1)]}
 from detent import tool
 from detent.tools import run_tool
 from detent_states.reply import ToolUse
@@ -309,7 +398,7 @@ from detent_states.reply import ToolUse
 @tool(effect="once", timeout=0.01, grace=0.01)
 def hang() -> str:
     "Hang."
-    threading.Event().wait()
+    waits[sys.argv[2]]()
     return ""
 
 ending = anyio.run(run_tool, hang, ToolUse("t", "hang", {}), "key", backend=sys.argv[1])
@@ -318,11 +407,12 @@ print(ending.closing)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("kind", ["waits", "works"])
 def test_a_thread_that_never_ends_does_not_hold_up_the_end_of_the_process(
-    backend: str,
+    backend: str, kind: str
 ) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", HANGS, backend],
+        [sys.executable, "-c", HANGS, backend, kind],
         capture_output=True,
         timeout=120,
         check=True,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from detent import Blocks
 from detent.tools import fit_result
+from detent.tools.jsonable import NoJsonError
 
 
 def block(raw: bytes) -> dict[str, Any]:
@@ -50,6 +51,24 @@ def test_blocks_of_text_alone_are_blocks_where_the_tool_says_so() -> None:
 
     assert block(said)["content"] == [{"type": "text", "text": "a"}, SEE]
     assert json.loads(block(unsaid)["content"]) == [SEE]
+
+
+@pytest.mark.parametrize("given", ["see", SEE, b"see", None, 5], ids=repr)
+def test_a_single_block_is_no_list_of_its_letters_or_keys(given: Any) -> None:
+    with pytest.raises(TypeError, match="Blocks takes a list of blocks"):
+        Blocks(given)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[Blocks([SEE])], {"a": Blocks([SEE])}, Blocks(cast("Any", [Blocks([SEE])]))],
+    ids=["list", "object", "blocks"],
+)
+def test_blocks_inside_of_something_are_refused_and_not_told_as_data(
+    value: object,
+) -> None:
+    with pytest.raises(NoJsonError, match="is Blocks: only what a tool returns itself"):
+        fit_result("t", value, bytes_max=4096)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,15 @@ from typing import Any
 
 import anyio
 import pytest
+from pydantic import TypeAdapter
 
-from detent.errors import ToolDefinitionError
-from detent.tools import Tool, run_tool, tool
-from detent.tools.execution import unusable
+from detent.errors import (
+    CorrectableToolError,
+    TerminalToolError,
+    ToolDefinitionError,
+)
+from detent.tools import Tool, ToolCall, run_tool, tool
+from detent.tools.execution import reconcile, ruled, unusable
 from detent_states.call import Closing
 from detent_states.reply import ToolUse
 
@@ -80,6 +85,84 @@ async def test_arguments_that_fail_the_schema_tell_the_model_what_was_wrong() ->
     assert ending.closing is Closing.ERROR
     assert block(ending.result)["is_error"] is True
     assert "lines: Input should be a valid integer" in block(ending.result)["content"]
+
+
+@pytest.mark.parametrize("in_loop", [True, False])
+async def test_a_tool_whose_own_data_is_invalid_was_executed(in_loop: bool) -> None:
+    ran: list[int] = []
+
+    def parse(amount: int) -> str:
+        ran.append(amount)
+        return str(TypeAdapter(int).validate_python("none"))
+
+    async def parse_later(amount: int) -> str:
+        return parse(amount)
+
+    pay = tool(name="pay", description="Pay.")(parse_later if in_loop else parse)
+    ending = await run_tool(pay, use("pay", amount=5), "key")
+    wrong = await run_tool(pay, use("pay", amount="much"), "key")
+
+    assert ran == [5]
+    said = block(ending.result)["content"]
+    assert said.startswith("ValidationError: ")
+    assert "arguments" not in said
+    assert block(wrong.result)["content"] == (
+        "Not executed: invalid arguments for pay: amount: Input should be a valid"
+        " integer, unable to parse string as an integer"
+    )
+
+
+class Mute(Exception):
+    """Has no text, because making it fails."""
+
+    def __str__(self) -> str:
+        raise AttributeError("reason")
+
+
+class MuteToModel(CorrectableToolError):
+    def __init__(self) -> None:
+        """Leave the message out."""
+
+
+class MuteEnd(TerminalToolError):
+    def __init__(self) -> None:
+        """Leave the message out."""
+
+
+ODD: tuple[tuple[Exception, str], ...] = (
+    (Mute(), "Mute: (it has no text, because of an exception: AttributeError)"),
+    (MuteToModel(), "(it has no text, because of an exception: AttributeError)"),
+    (MuteEnd(), "(it has no text, because of an exception: AttributeError)"),
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"), ODD, ids=["plain", "correctable", "terminal"]
+)
+@pytest.mark.parametrize("where", ["tool", "reconcile", "rule"])
+async def test_an_exception_that_fails_to_say_what_it_is_is_told_all_the_same(
+    error: Exception, says: str, where: str
+) -> None:
+    def fails(*_: object) -> Any:
+        raise error
+
+    @tool(approve=fails, reconcile=fails)
+    async def fail() -> str:
+        """Fail."""
+        raise error
+
+    if where == "tool":
+        ending = await run_tool(fail, use("fail"), "key")
+        assert ending.closing is Closing.ERROR
+        assert block(ending.result)["content"] == says
+    elif where == "reconcile":
+        ending = await reconcile(fail, use("fail"), "key")
+        told = isinstance(error, MuteToModel)
+        assert ending.closing is (Closing.ERROR if told else Closing.UNKNOWN)
+    else:
+        said, why = await ruled(fail, ToolCall("toolu_1", "fail", {}))
+        assert said is False
+        assert why.startswith("the approval itself failed: ")
 
 
 @pytest.mark.parametrize(
