@@ -1,7 +1,6 @@
 """An absurd number from a server or in a file leaves every command able to work."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -17,7 +16,7 @@ from detent_states.events import CallAsked, Event, RetryScheduled, TurnSuspended
 from detent_states.faults import Fault
 
 ABSURD = 1e300
-FIELDS = {
+FIELDS: dict[type[object], tuple[str, ...]] = {
     RetryScheduled: ("wait_seconds", "due"),
     TurnSuspended: ("until",),
     CallAsked: ("expires",),
@@ -51,18 +50,13 @@ def test_a_chat_survives_what_a_server_asks_it_to_wait(
         chat.expect("confirmed")
 
 
-def unbounded(journal_append: Callable[..., None]) -> Callable[..., None]:
-    """An append that writes what a detent wrote that bounded nothing."""
-
-    def append(events: list[Event]) -> None:
-        for event in events:
-            for name in FIELDS.get(type(event), ()):
-                object.__setattr__(event, name, ABSURD)
-            if isinstance(fault := getattr(event, "fault", None), Fault):
-                object.__setattr__(fault, "retry_after", ABSURD)
-        journal_append(events)
-
-    return append
+def spoil(events: list[Event]) -> None:
+    """Make them what a detent wrote that bounded nothing."""
+    for event in events:
+        for name in FIELDS.get(type(event), ()):
+            object.__setattr__(event, name, ABSURD)
+        if isinstance(fault := getattr(event, "fault", None), Fault):
+            object.__setattr__(fault, "retry_after", ABSURD)
 
 
 def test_a_store_that_holds_absurd_numbers_opens(
@@ -73,7 +67,8 @@ def test_a_store_that_holds_absurd_numbers_opens(
     real = SQLiteJournal.append
 
     def append(self: SQLiteJournal, events: list[Event]) -> None:
-        unbounded(lambda told: real(self, told))(events)
+        spoil(events)
+        real(self, events)
 
     async def fail() -> None:
         client = simulated_client(
