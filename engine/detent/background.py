@@ -82,6 +82,9 @@ async def in_thread(function: Callable[[], Value]) -> Value:
     """
     token, done = anyio.lowlevel.current_token(), anyio.Event()
     context = contextvars.copy_context()
+    if (sniffio := sys.modules.get("sniffio")) is not None:
+        # In the thread no event loop runs yet: who begins one there must be its own.
+        context.run(sniffio.current_async_library_cvar.set, None)
     outcome = Future[Value]()
 
     def work() -> None:

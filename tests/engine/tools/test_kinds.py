@@ -421,6 +421,19 @@ def test_a_thread_that_never_ends_does_not_hold_up_the_end_of_the_process(
     assert ended.stdout.decode().strip() == "outcome unknown"
 
 
+@pytest.mark.parametrize("theirs", ["asyncio", "trio"])
+async def test_a_plain_function_may_run_an_event_loop_of_its_own(theirs: str) -> None:
+    async def inner() -> str:
+        await anyio.lowlevel.checkpoint()
+        return "booked 4A"
+
+    def books(seat: str) -> str:
+        """Book a seat."""
+        return anyio.run(inner, backend=theirs)
+
+    assert await run(books) == (Closing.RESULT, "booked 4A")
+
+
 async def test_a_thread_is_a_daemon_and_knows_its_context() -> None:
     found: list[bool] = []
 
