@@ -22,7 +22,7 @@ from detent_states.remedy import Remedy
 from detent_states.request import Request, betas, build
 from detent_states.room import Choose
 from detent_states.search import Bisection, Phase, under
-from detent_states.sized import without_another
+from detent_states.sized import short_of_room, with_room, without_another
 from detent_states.snapshot import Snapshot
 from detent_states.trials import anew, aside, otherwise, verdict
 from detent_states.view import DropBeta, DropField, View
@@ -115,7 +115,10 @@ class Trials:
     async def _concluded(self, search: Bisection) -> Choose | None:
         if search.found is not None:
             if await self._is_size(search.snapshot, search.found):
-                return Choose(Remedy.MAKE_ROOM, _TOO_LONG)
+                if self._searched.kind in DEFINITE:
+                    return Choose(Remedy.MAKE_ROOM, _TOO_LONG)
+                shorter = with_room(search.snapshot, search.found)
+                return Choose(Remedy.BISECT, _TOO_LONG, shorter)
             return Choose(Remedy.BISECT, _FOUND, search.found)
         if search.blames_words:
             return None
@@ -123,8 +126,8 @@ class Trials:
 
     async def _is_size(self, snapshot: Snapshot, found: View) -> bool:
         """Whether it is the length that is refused, and not the part that was found."""
-        if self._searched.kind not in DEFINITE:
-            return False
+        if self._searched.kind not in DEFINITE and short_of_room(snapshot):
+            return True
         if Remedy.MAKE_ROOM in self._driver.turn.tried:
             return False  # there is no room to be made
         other = without_another(snapshot, found)

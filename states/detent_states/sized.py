@@ -9,7 +9,7 @@ too, no part is to blame.
 
 from detent_states.room import boundary, unbound
 from detent_states.snapshot import Snapshot, cuttable
-from detent_states.view import REFUSED_PART, Hide, View
+from detent_states.view import LEFT_OUT, REFUSED_PART, Hide, View
 
 
 def without_another(snapshot: Snapshot, found: View) -> View | None:
@@ -38,3 +38,33 @@ def without_another(snapshot: Snapshot, found: View) -> View | None:
             other = Hide(snapshot.covered, last, REFUSED_PART)
             return snapshot.showing.adding(other, *unbound(snapshot))
     return None
+
+
+def short_of_room(snapshot: Snapshot) -> bool:
+    """True if the conversation is shown shortened for its length already."""
+    return any(
+        isinstance(op, Hide) and op.note == LEFT_OUT for op in snapshot.showing.ops
+    )
+
+
+def with_room(snapshot: Snapshot, found: View) -> View:
+    """A view that leaves out the oldest turns, so that what is left is at most half of
+    what passed: the next messages have room, too.
+
+    Args:
+        snapshot: The conversation, as it failed.
+        found: The view that passed, without the oldest turns.
+    """
+    history, start, end = snapshot.history, snapshot.covered, boundary(snapshot)
+    first = max(
+        (op.until for op in found.ops if isinstance(op, Hide) and op.start <= start),
+        default=start,
+    )
+    until = end
+    for size in range(end, first - 1, -1):
+        if cuttable(history, size) or size == end:
+            if history.bytes_of(size) * 2 > history.bytes_of(first):
+                break
+            until = size
+    others = [op for op in found.ops if not isinstance(op, Hide) or op.until > until]
+    return View(tuple(others)).adding(Hide(start, until, LEFT_OUT))

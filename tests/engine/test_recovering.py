@@ -1,8 +1,11 @@
 """What follows a failure: waiting, searching, suspending, and what each may cost."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
+import anthropic
+import httpx2
 import pytest
 from tests.engine.lab import Lab, lab
 
@@ -24,6 +27,7 @@ from detent import (
     Waiting,
 )
 from detent.simulator import Scripted, Simulator, call, reply, text
+from detent.simulator.transport import SimulatorTransport
 from detent_states.doubt import ALTERNATIONS, LASTING
 from detent_states.view import Hide, View
 
@@ -438,6 +442,42 @@ async def test_a_copy_of_less_than_everything_is_not_continued(lab: Lab) -> None
         sent = len(lab.bodies)
         await confirmed(chat, "And on?")
         assert "number 1" in json.dumps(lab.bodies[sent]), "all of it is sent again"
+
+
+class Narrow(httpx2.AsyncBaseTransport):
+    """A way to the service on which what is longer than that is reset."""
+
+    def __init__(self, lab: Lab, bytes_max: int) -> None:
+        self._inner = SimulatorTransport(lab.simulator, sleep=lab.clock.sleep)
+        self._most = bytes_max
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Pass a request on, or reset the connection."""
+        if len(await request.aread()) > self._most:
+            raise httpx2.WriteError("reset by peer")
+        return await self._inner.handle_async_request(request)
+
+
+async def test_a_length_that_is_reset_leaves_room_for_the_next_messages(
+    lab: Lab,
+) -> None:
+    """Else each message would be too long again, and be searched for anew."""
+    lab.script(*["noted " + "x" * 600] * 99)
+    way = Narrow(lab, 6_000)
+    client = anthropic.AsyncAnthropic(
+        api_key="test", http_client=httpx2.AsyncClient(transport=way)
+    )
+    searched: list[int] = []
+    async with lab.open(client=client, tools=[]) as chat:
+        for number in range(20):
+            turn = await chat.send(f"fact {number}")
+            assert turn.state is TurnState.CONFIRMED
+            if Remedy.BISECT in turn.remedies:
+                searched.append(number)
+        assert chat.snapshot.view == View(), "what is left out is only lent"
+        assert not chat.snapshot.bases, "and nothing is summed up for it"
+    assert len(searched) <= 3
+    assert all(later - one > 3 for one, later in pairwise(searched))
 
 
 async def test_between_a_failure_and_what_is_sent_next_lies_a_wait(lab: Lab) -> None:

@@ -59,6 +59,8 @@ from detent.simulator import Exchange, Simulator
 from detent.simulator.transport import SimulatorTransport
 from detent.turn import CallReport
 from detent_states.call import CallState
+from detent_states.events import RemedyChosen
+from detent_states.remedy import Remedy
 from detent_states.rules import Context, check
 from detent_states.snapshot import Snapshot
 
@@ -346,7 +348,7 @@ class Player:
             "only whole replies are history",
             told,
         )
-        reach = world.chat.snapshot.view.reach
+        reach = max(world.chat.snapshot.view.reach, self._lent_reach())
         for place, (stored, reply) in enumerate(
             zip(list(history)[known:], found, strict=True), start=known
         ):
@@ -359,6 +361,14 @@ class Player:
                     "history is the bytes that travelled", error
                 ) from error
         self.confirmed = wires
+
+    def _lent_reach(self) -> int:
+        """How far what was left out for a while has reached, if anything was."""
+        turn = self.world.chat.turn
+        if turn is None or not {Remedy.BISECT, Remedy.RECALL} & {*turn.remedies}:
+            return 0
+        chosen = [e for e in self.world.events("a") if isinstance(e, RemedyChosen)]
+        return max((e.view.reach for e in chosen if e.view is not None), default=0)
 
     def _check_effects(self) -> None:
         check_effects(self.world.deeds, self.world.clerk.replies)
@@ -426,7 +436,8 @@ class Player:
         self, chat: Conversation, rested: Snapshot, log: Sequence[Exchange]
     ) -> None:
         """The next message went out behind the bytes that were confirmed before it."""
-        ordinary = [one for one in log if _is_message(one)]
+        trials = self.world.clerk.trials
+        ordinary = [one for one in log if _is_message(one) and one.number not in trials]
         first = ordinary[0]
         sent, _ = cut_request(first.raw)
         if _continues(first.body or {}):
@@ -470,11 +481,9 @@ def _continues(body: Mapping[str, object]) -> bool:
 
 
 def _is_message(one: Exchange) -> bool:
-    """Whether a request is for a reply, and neither for a summary nor a trial."""
+    """Whether a request is for a reply, and not for a summary."""
     body = one.body or {}
     if not one.path.endswith("/v1/messages") or "compaction" in body:
-        return False
-    if body.get("max_tokens") == 1:
         return False
     _, user = cut_request(one.raw)
     probe = WholeReply(one.number, "", "", False, False, user, (), None, b"")

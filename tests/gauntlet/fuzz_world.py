@@ -112,6 +112,7 @@ class Marking:
     Attributes:
         calm: Plain words to everything from now on.
         moods: How often it did what a good model does not.
+        probing: Whether what is asked now is a trial: then plain words, too.
     """
 
     def __init__(self, seed: int, *, moody: bool) -> None:
@@ -120,10 +121,11 @@ class Marking:
         self._marks = 0
         self.calm = False
         self.moods = 0
+        self.probing: Callable[[], bool] = lambda: False
 
     def answer(self, request: Json, rng: random.Random, /) -> Answer:
         """See `Responder.answer`."""
-        if self.calm or request.get("max_tokens") == 1:
+        if self.calm or self.probing() or request.get("max_tokens") == 1:
             return Answer((Text("Very well."),))
         made = self._seeded.answer(request, rng)
         if self._moody and "tools" in request and rng.random() < 0.3:
@@ -197,6 +199,12 @@ class World:
             cache=play.setting.cache,
             system="You are somebody who helps.",
         )
+        self.clerk.probing = self.model.probing = self._probing
+
+    def _probing(self) -> bool:
+        # Whatever is for an answer is sent by a turn that says so.
+        turn = self.chat.snapshot.turn
+        return turn is not None and turn.state == "failed"
 
     def client(self) -> object:
         """The SDK over the trapped transport, or a port around it."""

@@ -34,7 +34,7 @@ class WholeReply:
         message_id: The id that the server gave it.
         stop_reason: Why the model stopped.
         compaction: It answers a request for a summary.
-        trial: It answers a request that asks for one token: whether, and not what.
+        trial: It answers a trial, which asks whether, and not what.
         user: The blocks of the request's last message if that is the user's, as they
             stand in the request, without the brackets; empty where there is none.
         blocks: The reply's blocks, parsed. A call's input that is no JSON is None.
@@ -71,11 +71,17 @@ class Clerk:
     Args:
         simulator: It.
         gateway: What stands between the service and everybody else, the clerk too.
+
+    Attributes:
+        probing: Whether what is sent now is a trial; those for one token always are.
+        trials: The numbers of the requests that were trials.
     """
 
     def __init__(self, simulator: Simulator, gateway: Gateway | None = None) -> None:
         self.simulator = simulator
         self.gateway = gateway
+        self.probing: Callable[[], bool] = lambda: False
+        self.trials: set[int] = set()
         self._replies: list[WholeReply] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -92,8 +98,10 @@ class Clerk:
         if self.gateway is not None:
             response = _altered(response, self.gateway)
         exchange = self.simulator.log[-1]
+        if self.probing() or (exchange.body or {}).get("max_tokens") == 1:
+            self.trials.add(exchange.number)
         if exchange.path.endswith("/v1/messages") and exchange.message_id is not None:
-            found = _whole(exchange, response)
+            found = _whole(exchange, response, exchange.number in self.trials)
             if found is not None:
                 self._replies.append(found)
         return response
@@ -116,7 +124,7 @@ def _altered(response: ApiResponse, gateway: Gateway) -> ApiResponse:
     return attrs.evolve(response, chunks=chunks, headers=headers)
 
 
-def _whole(exchange: Exchange, response: ApiResponse) -> WholeReply | None:
+def _whole(exchange: Exchange, response: ApiResponse, trial: bool) -> WholeReply | None:
     """The reply in a response; None if what was sent is no whole reply."""
     if (response.header("content-type") or "").startswith("text/event-stream"):
         message, raw = _assembled(response.body), None
@@ -134,7 +142,7 @@ def _whole(exchange: Exchange, response: ApiResponse) -> WholeReply | None:
         str(message["id"]),
         str(message["stop_reason"]),
         "compaction" in (exchange.body or {}),
-        (exchange.body or {}).get("max_tokens") == 1,
+        trial,
         user,
         tuple(message["content"]),
         raw,

@@ -36,18 +36,19 @@ async def test_overloaded_for_ever_costs_exactly_what_the_policy_says(
         )
 
 
-async def test_whether_it_is_the_service_or_the_conversation_is_asked_once(
+async def test_whether_it_is_the_service_or_the_conversation_is_asked_after_each_wait(
     course: Course,
 ) -> None:
-    """With a history there is a doubt, and one small request to settle it; no more."""
-    course.script("One.", faults="529 @2-10")
+    """With a history there is a doubt: from the fourth failure on, one short request is
+    sent beside each, behind the same wait, and no more."""
+    course.script("One.", faults="529 @2-14")
     async with course.open(retry=RetryPolicy(attempts_max=8)) as chat:
         await chat.send("1")
         turn = await chat.send("2")
-        small = [one for one in course.requests if (one.body or {})["max_tokens"] == 1]
-        assert len(small) <= 1
-        assert turn.requests == len(course.requests) - 1 - len(small) == 8
-        await course.finish(chat, ended=FaultKind.TRANSIENT, effects={}, budget=10)
+        assert (turn.requests, turn.trials) == (8, 5)
+        assert len(course.requests) - 1 == turn.requests + turn.trials
+        assert len(course.clock.slept) == 12, "each but the first waits its turn"
+        await course.finish(chat, ended=FaultKind.TRANSIENT, effects={}, budget=15)
 
 
 async def test_every_more_is_asked_for(course: Course) -> None:
