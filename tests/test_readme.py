@@ -84,5 +84,14 @@ def test_nothing_committed_names_a_machine_or_a_registry() -> None:
     )
     for name in tracked.stdout.split():
         path = ROOT / name
-        if path.suffix in {".py", ".md", ".txt", ".toml", ".json", ".mmd", ".svg"}:
+        if path.suffix in {
+            ".py",
+            ".sh",
+            ".md",
+            ".txt",
+            ".toml",
+            ".json",
+            ".mmd",
+            ".svg",
+        }:
             assert not leak.search(path.read_text(encoding="utf-8")), name

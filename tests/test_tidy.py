@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,3 +194,35 @@ def test_importing_costs_no_sdk(name: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+FINDINGS = Path(__file__).parent.parent / "findings"
+
+
+def loose(script: str) -> list[str]:
+    """What a finding lacks to prove the same thing tomorrow: strictness, and exact versions."""
+    lacks = [] if "\nset -euo pipefail\n" in script else ["set -euo pipefail"]
+    installs = re.search(r"/_venv\.sh\" (.+)$", script, re.MULTILINE)
+    packages = installs[1].split() if installs else ["no package"]
+    return lacks + [name for name in packages if not re.fullmatch(r"\w+==[\d.]+", name)]
+
+
+def test_every_finding_is_pinned_strict_and_listed() -> None:
+    listed = (FINDINGS / "README.md").read_text(encoding="utf-8")
+    names = {p.name for p in FINDINGS.glob("*.sh")} - {"_venv.sh", "run-all.sh"}
+
+    assert names == set(re.findall(r"^\| \[([\w-]+\.sh)\]", listed, re.MULTILINE))
+    for name in names:
+        assert loose((FINDINGS / name).read_text(encoding="utf-8")) == [], name
+
+
+@pytest.mark.parametrize(
+    ("planted", "lacks"),
+    [
+        ('\nset -euo pipefail\n. "x/_venv.sh" anyio>=4', ["anyio>=4"]),
+        ('\n. "x/_venv.sh" anyio==4.16.0', ["set -euo pipefail"]),
+        ("\nset -euo pipefail\npip install anyio", ["no package"]),
+    ],
+)
+def test_the_check_sees_a_loose_finding(planted: str, lacks: list[str]) -> None:
+    assert set(lacks) <= set(loose(planted))
