@@ -131,7 +131,12 @@ class Trials:
         if Remedy.MAKE_ROOM in self._driver.turn.tried:
             return False  # there is no room to be made
         other = without_another(snapshot, found)
-        return other is not None and bool(await self._tries(snapshot, other))
+        if other is None:
+            return False
+        # What a count told is asked of a count again: a message may be refused for
+        # another part, and would pass without that one.
+        counted = self._counted == self._driver.turn.number
+        return bool(await self._tries(snapshot, other, counted=counted))
 
     async def _judged(
         self, search: Bisection, shown: Snapshot, *, counted: bool
@@ -239,11 +244,13 @@ class Trials:
         whole = await self._tries(snapshot, kept)
         return Choose(Remedy.BISECT, _FOUND, kept if whole else search.found)
 
-    async def _tries(self, snapshot: Snapshot, view: View) -> bool | None:
+    async def _tries(
+        self, snapshot: Snapshot, view: View, *, counted: bool = False
+    ) -> bool | None:
         """Whether a view passes."""
         as_it_is = view is snapshot.showing
         told = "it as it is" if as_it_is else "it without what stands around it"
-        passed, _ = await self._asked(under(snapshot, view), told)
+        passed, _ = await self._asked(under(snapshot, view), told, counted=counted)
         return passed
 
     def _tell(

@@ -190,7 +190,7 @@ async def test_the_part_that_is_refused_is_found_and_nothing_else_is_hidden(
         turn = await stream.turn()
         assert turn.state is TurnState.CONFIRMED
         assert turn.remedies == (Remedy.BISECT,)
-        assert len(trials) == turn.trials <= 6, "and whoever watches is told of each"
+        assert len(trials) == turn.trials <= 7, "and whoever watches is told of each"
         hidden = [op for op in chat.snapshot.view.ops if isinstance(op, Hide)]
         assert [(op.start, op.until) for op in hidden] == [(culprit, culprit + 1)]
         assert chat.history.wires()[:6] == before, "the record stays as it is"

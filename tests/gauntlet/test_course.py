@@ -242,7 +242,10 @@ async def test_a_request_that_says_something_else_than_is_stored_is_caught(
 def plant(chat: Conversation, **changes: Any) -> None:
     """Change what is in memory and not on the disk."""
     driver: Any = chat._driver  # pyright: ignore[reportPrivateUsage]
-    driver.snapshot = attrs.evolve(driver.snapshot, **changes)
+    kept = driver._kept
+    driver._kept = attrs.evolve(
+        kept, snapshot=attrs.evolve(kept.snapshot, **changes)
+    )
 
 
 def forgets_the_last_reply(chat: Conversation) -> None:
