@@ -243,9 +243,7 @@ def plant(chat: Conversation, **changes: Any) -> None:
     """Change what is in memory and not on the disk."""
     driver: Any = chat._driver  # pyright: ignore[reportPrivateUsage]
     kept = driver._kept
-    driver._kept = attrs.evolve(
-        kept, snapshot=attrs.evolve(kept.snapshot, **changes)
-    )
+    driver._kept = attrs.evolve(kept, snapshot=attrs.evolve(kept.snapshot, **changes))
 
 
 def forgets_the_last_reply(chat: Conversation) -> None:
