@@ -9,6 +9,7 @@ random moment by this process. The children's stores and notes stay in FOLDER.
 import asyncio
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -46,6 +47,9 @@ class Style:
     handler: Callable[..., Any] | None
     presses: int = 1
 
+
+GRACE_SECONDS: Final = 15.0
+"""How long a process may take to end before it is killed, as supervisors do."""
 
 STYLES: Final = {
     "exits": Style(signal.SIGTERM, _exit),
@@ -153,13 +157,18 @@ def _one(folder: Path, backend: str, style: str, dice: random.Random) -> None:
         _child(folder, backend, style, write)
     os.close(write)
     os.read(read, 1)
-    os.close(read)
     time.sleep(dice.uniform(0.0, 0.06))
     for _ in range(STYLES[style].presses):
         os.kill(
             pid, STYLES[style].number
         )  # a child that ended is still ours to collect
         time.sleep(dice.uniform(0.0, 0.003))
+    # An exception of a handler's that comes in the middle of asyncio's own loop can make
+    # that forget a task, and wait for it for ever. What is done then is done here.
+    if not select.select([read], [], [], GRACE_SECONDS)[0]:
+        os.kill(pid, signal.SIGKILL)
+        (folder / "killed").touch()
+    os.close(read)
     os.waitpid(pid, 0)
 
 

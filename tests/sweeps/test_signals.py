@@ -52,6 +52,7 @@ def _checked(folder: Path, count: Tally) -> None:
         count.add("points")
         count.add("turns confirmed and there", len(confirmed))
         count.add("effects, each once", len(effects))
+        count.add("that had to be killed", (number / "killed").exists())
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
