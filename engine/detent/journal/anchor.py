@@ -27,6 +27,8 @@ _HEADER = Struct(">16s16sI28x")  # magic, store id, checksum of both
 _SLOT = Struct(">Q32s12sI8x")  # sequence, hash, name digest, checksum of the three
 _CHECKED: Final = 52
 _SIZE: Final = 64
+_PIECE: Final = 1 << 16
+_BLANK_MAX: Final = 1 << 24  # bytes: slots of a quarter of a million conversations
 # 64 bytes at a multiple of 64 never straddle a sector, so a slot is old or new.
 
 
@@ -185,6 +187,8 @@ def _ours(descriptor: int, header: bytes, store_id: bytes) -> bool:
     """True for a head file of any store, whichever part of it is damaged."""
     if header[:16] == _MAGIC or header[16:32] == store_id:
         return True
+    if _blank(descriptor):
+        return True  # it is not synced: a power cut can leave all of it unwritten
     slots = os.fstat(descriptor).st_size // _SIZE
     raws = (_pread(descriptor, _SIZE, at * _SIZE) for at in range(1, slots))
     return any(
@@ -193,6 +197,14 @@ def _ours(descriptor: int, header: bytes, store_id: bytes) -> bool:
         and _SLOT.unpack(raw)[3] == crc32(raw[:_CHECKED])
         for raw in raws
     )
+
+
+def _blank(descriptor: int) -> bool:
+    """True for a file of nothing but zeros, of a size that a head file can have."""
+    size = os.fstat(descriptor).st_size
+    if size > _BLANK_MAX:
+        return False
+    return not any(any(_pread(descriptor, _PIECE, at)) for at in range(0, size, _PIECE))
 
 
 def is_used(path: str) -> bool:
