@@ -79,7 +79,7 @@ class Recovery:
 
     async def _ask(self, seconds: float, *, stream: bool) -> bool:
         """Ask something short: does the server answer anybody at all?"""
-        if not await self._sender.wait(seconds):
+        if seconds and not await self._sender.wait(seconds):
             return self._rest(self._driver.turn)
         await self._trials.small(stream=stream)
         return True

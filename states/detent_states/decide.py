@@ -224,13 +224,17 @@ def _suspected(
         return None
     if (fault.hint or 0.0) > policies.retry.hint_max_seconds:
         return None  # it is waited for before anything else
-    wait = policies.retry.pause(fault, turn.failures, draw)
+    wait = 0.0  # for whoever refuses; whoever fails is left alone for a while
+    if fault.kind is FaultKind.TRANSIENT:
+        wait = policies.retry.pause(fault, turn.failures, draw)
     found = snapshot.found
     if found is not None and found.of(fault) and Remedy.RECALL not in turn.tried:
         why = "it last passed so, and with everything it still fails"
         return Choose(Remedy.RECALL, why, found.view, seconds=wait, passing=True)
     if doubt.met < doubt.after(fault):
         return None
+    if fault.kind in SUSPENDING and turn.granted:
+        return None  # whoever asks again asks for one request
     gone = _without_reference(snapshot, turn, fault)
     if gone is not None:
         return attrs.evolve(gone, seconds=wait, passing=True)

@@ -35,7 +35,7 @@ import anyio
 import httpx2
 import pytest
 from tests.engine.lab import Lab
-from tests.gauntlet.record import Clerk, Gateway, WholeReply, cut_request
+from tests.gauntlet.record import Clerk, Gateway, WholeReply, cut_request, probes
 
 from detent import Conversation, FaultKind, Tool, Turn, TurnState, tool
 from detent.simulator import Answer, Exchange, Scripted, Simulator, parse_faults, text
@@ -62,11 +62,16 @@ class Course(Lab):
         self.ledger = folder / "ledger"
         self.finished = 0
         self._options: dict[str, dict[str, Any]] = {}
+        self._chats: list[Conversation] = []
         self._listen(Simulator(Plain(), clock=self.clock.now))
 
     def _listen(self, simulator: Simulator, gateway: Gateway | None = None) -> None:
         self.simulator = simulator
         self.clerk = Clerk(simulator, gateway)
+        self.clerk.probing = self._probing
+
+    def _probing(self) -> bool:
+        return any(map(probes, self._chats))
 
     def script(
         self,
@@ -116,7 +121,8 @@ class Course(Lab):
     def open(self, name: str = "a", **options: Any) -> Conversation:
         """A conversation in this world; `finish` opens it again the same way."""
         self._options[name] = options
-        return super().open(name, **options)
+        self._chats.append(super().open(name, **options))
+        return self._chats[-1]
 
     def tools(self) -> list[Tool]:
         """The laboratory's tools; its `hang` tells when it has begun."""

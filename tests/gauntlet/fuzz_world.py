@@ -20,7 +20,7 @@ import attrs
 import httpx2
 from tests.gauntlet.fuzz_script import Play, stopping
 from tests.gauntlet.fuzz_tools import HERE, MORE, TOOLS, Deeds, Trap
-from tests.gauntlet.record import Clerk, WholeReply
+from tests.gauntlet.record import Clerk, WholeReply, probes
 
 from detent import Conversation, RetryPolicy, Tool
 from detent.journal import MemoryStore, SQLiteStore
@@ -202,9 +202,7 @@ class World:
         self.clerk.probing = self.model.probing = self._probing
 
     def _probing(self) -> bool:
-        # Whatever is for an answer is sent by a turn that says so.
-        turn = self.chat.snapshot.turn
-        return turn is not None and turn.state == "failed"
+        return probes(self.chat)
 
     def client(self) -> object:
         """The SDK over the trapped transport, or a port around it."""

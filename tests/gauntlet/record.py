@@ -14,10 +14,22 @@ from typing import Any, NoReturn, cast, final
 
 import attrs
 
+from detent import Conversation
 from detent.simulator import ApiRequest, ApiResponse, Chunk, Exchange, Simulator
 
 Block = dict[str, Any]
 Gateway = Callable[[bytes], bytes]
+
+
+def probes(chat: Conversation) -> bool:
+    """Whether a conversation sends a trial, if it sends anything now: whatever is for an
+    answer is sent by a turn that says so, and by no turn that has failed."""
+    driver: Any = getattr(chat, "_driver", None)
+    if driver is None or not driver.running or driver.snapshot.turn is None:
+        return False
+    return bool(driver.snapshot.turn.state == "failed")
+
+
 """What a gateway makes of one piece of a response: an event of a stream, a plain body."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")

@@ -109,8 +109,8 @@ async def test_a_key_that_is_revoked_in_a_turn_is_replaced_and_the_turn_goes_on(
     tools = [*course.tools(), rotates(course)]
     async with course.open(client=client(course, "old"), tools=tools) as chat:
         waits(await chat.send("Go"))
-        for _ in range(3):  # whoever is impatient costs a request, and one that asks
-            waits(await chat.retry())  # whether it is the credentials, and nothing else
+        for _ in range(3):  # whoever is impatient costs a request and nothing else
+            waits(await chat.retry())
         held = chat.history.wires()
         await chat.configure(client=client(course, "new"))
         turn = await chat.retry()
@@ -118,7 +118,7 @@ async def test_a_key_that_is_revoked_in_a_turn_is_replaced_and_the_turn_goes_on(
         assert chat.history.wires()[: len(held)] == held
         course.simulator.change(keys={"new", "test"})  # that of the next process
         ran = {"rotate a": 1, "act b": 1}
-        await course.finish(chat, ended=CONFIRMED, effects=ran, budget=10)
+        await course.finish(chat, ended=CONFIRMED, effects=ran, budget=7)
 
 
 async def test_the_next_process_goes_on_with_its_own_credentials(
