@@ -12,7 +12,7 @@ import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 import anthropic
 import anyio
@@ -298,7 +298,7 @@ class World:
 def _path(value: Any, at: str) -> str | None:
     """The path of the innermost block that holds the word."""
     if isinstance(value, list):
-        for index, one in enumerate(value):
+        for index, one in enumerate(cast("list[dict[str, Any]]", value)):
             if WORD in json.dumps(one):
                 inner = _path(one.get("content"), f"{at}.{index}.content")
                 return inner or f"{at}.{index}"
