@@ -52,12 +52,12 @@ def told_as_done(call: Call) -> Call:
     )
 
 
-def timed_out_as_done(_: Tool, use: ToolUse) -> Ending:
+def timed_out_as_done(_: Tool, use: ToolUse, said: str) -> Ending:
     """Planted: a call past its time is told as one that succeeded."""
     return Ending(Closing.RESULT, closed_result(use.id, "Done."))
 
 
-def timed_out_as_not_run(_: Tool, use: ToolUse) -> Ending:
+def timed_out_as_not_run(_: Tool, use: ToolUse, said: str) -> Ending:
     """Planted: a call past its time is told as one that was not executed."""
     return Ending(Closing.NOT_EXECUTED, closed_result(use.id, "Not executed."))
 
@@ -72,8 +72,15 @@ async def asked_by_doing(
 class Curious(Run):  # type: ignore[misc] # a planted one
     """Planted: whoever saw the end of a call asks nevertheless."""
 
-    def __init__(self, tool: Tool, use: ToolUse, key: str, most: int) -> None:
-        super().__init__(tool, use, key, most)
+    def __init__(
+        self,
+        tool: Tool,
+        use: ToolUse,
+        key: str,
+        most: int,
+        begins: Callable[[], None],
+    ) -> None:
+        super().__init__(tool, use, key, most, begins)
         self._asks, self._of = tool.reconcile, key
 
     async def wait(self) -> Ending:
@@ -153,7 +160,7 @@ PLANTED = (
     ),
     Planted(
         RUNS,
-        "_timed_out",
+        "_unseen",
         timed_out_as_done,
         "seed=6133 cache=off tools=soon+settle+babble+slip+lag /"
         " steer juniper, send birch / ",
@@ -161,7 +168,7 @@ PLANTED = (
     ),
     Planted(
         RUNS,
-        "_timed_out",
+        "_unseen",
         timed_out_as_not_run,
         "seed=3979 threads=on cache=1h tools=lag+slip+babble / stream lantern / ",
         "what is said not to have run did not run",
