@@ -382,8 +382,13 @@ def _abandon(snapshot: Snapshot, event: ev.TurnAbandoned) -> Snapshot:
             "conversation", turn.state, "abandon", TURN.legal(turn.state)
         )
     left = attrs.evolve(snapshot, said=snapshot.said[turn.taken :])
+    return _given_up(left)
+
+
+def _given_up(snapshot: Snapshot) -> Snapshot:
+    """The turn is over for good: of what it had staged, its answers alone live on."""
     return changed(
-        left,
+        snapshot,
         content=b"",
         taken=0,
         abandoned=True,
@@ -425,17 +430,7 @@ def _rewind(snapshot: Snapshot, event: ev.Rewound, fire: Fire) -> Snapshot:
     )
     if snapshot.turn is None:
         return after
-    return changed(
-        after,
-        calls=kept,
-        content=b"",
-        taken=0,
-        abandoned=True,
-        due=None,
-        ready=False,
-        trial=None,
-        lent=(),
-    )
+    return _given_up(changed(after, calls=kept))
 
 
 def _until(found: Found | None, size: int) -> Found | None:

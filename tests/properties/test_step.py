@@ -221,12 +221,15 @@ def test_from_every_state_the_next_message_can_be_confirmed(choices: list[int]) 
 
 
 def test_nothing_but_the_commit_can_change_what_commits_change() -> None:
-    """Structural: history grows in one function, and one place calls it."""
+    """Structural: history grows in `commit` and its two halves, and one place calls it."""
+    modules = ("commit", "step", "beside", "turns", "pins")
     functions = [
         node
-        for name in ("detent_states.commit", "detent_states.step")
+        for name in modules
         for node in ast.walk(
-            ast.parse(inspect.getsource(importlib.import_module(name)))
+            ast.parse(
+                inspect.getsource(importlib.import_module(f"detent_states.{name}"))
+            )
         )
         if isinstance(node, ast.FunctionDef)
     ]
@@ -254,14 +257,19 @@ def test_nothing_but_the_commit_can_change_what_commits_change() -> None:
             for n in ast.walk(function)
         )
 
-    assert [f.name for f in functions if calls(f, "commit")] == ["_move"]
-    assert [f.name for f in functions if calls(f, "appended")] == ["commit"]
-    assert [f.name for f in functions if calls(f, "Base")] == ["commit"]
-    assert [f.name for f in functions if sets(f, "spent")] == ["commit"]
-    assert [f.name for f in functions if sets(f, "history")] == ["commit", "_rewind"]
-    assert [f.name for f in functions if sets(f, "bases")] == ["commit", "_rewind"]
-    viewing = ["commit", "_reconfigured", "_rewind"]
-    assert [f.name for f in functions if sets(f, "view")] == viewing
+    def names(found: Callable[[ast.FunctionDef], bool]) -> list[str]:
+        return [one.name for one in functions if found(one)]
+
+    assert names(lambda f: calls(f, "commit")) == ["_move"]
+    assert names(lambda f: calls(f, "_reply")) == ["commit"]
+    assert names(lambda f: calls(f, "_summary")) == ["commit"]
+    assert names(lambda f: calls(f, "appended")) == ["_reply"]
+    assert names(lambda f: calls(f, "Base")) == ["_summary"]
+    assert names(lambda f: sets(f, "spent")) == ["_reply", "_summary"]
+    assert names(lambda f: sets(f, "history")) == ["_reply", "_rewind"]
+    assert names(lambda f: sets(f, "bases")) == ["_summary", "_rewind"]
+    viewing = ["_reply", "_summary", "_reconfigured", "_rewind"]
+    assert names(lambda f: sets(f, "view")) == viewing
 
 
 def test_a_history_shares_its_past_and_keeps_its_own_length() -> None:
