@@ -81,7 +81,7 @@ def test_an_error_of_detent_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     result = CliRunner().invoke(main, ["diagram"])
 
     assert result.exit_code == 1
-    assert result.stderr == "detent: colour: it is \\x1b[31mred; give none\n"
+    assert result.stderr == "detent: colour: it is\\n\\x1b[31mred; give none\n"
 
 
 def test_a_bug_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
