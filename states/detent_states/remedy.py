@@ -47,7 +47,7 @@ class Remedy(StrEnum):
 
 SAYS: Final[Mapping[Remedy, str]] = {
     Remedy.WAIT: "wait (the server's hint, else a growing backoff) and send it again",
-    Remedy.PROBE: "ask something short and this again, in turn: is it an outage?",
+    Remedy.PROBE: "send a short request and this one in turn, to see which fails",
     Remedy.DROP_FIELD: "leave out the optional field that is named",
     Remedy.REPLAY: "send the whole conversation again as a new server thread",
     Remedy.UNTHREAD: "send the whole conversation without a server thread",

@@ -372,6 +372,11 @@ def _beyond(status: int, message: str) -> str:
         return "its type or its wording may say more: give the message, too"
     if meant is FaultKind.TRANSIENT:
         return "an error code comes before it, and so do words about credit"
+    if status == 403:
+        return (
+            "an error code comes before it; without the API's own envelope it is the"
+            " word of a proxy or filter, and taken for transient"
+        )
     return "only an error code comes before it"
 
 
