@@ -20,7 +20,6 @@ import attrs
 
 from detent.errors import ConversationBusyError
 from detent.journal.chain import SEQUENCE_BITS, SEQUENCE_MAX
-from detent.journal.codec import FORMAT
 from detent.journal.owner import Owner
 
 _STORE = """\
@@ -227,6 +226,3 @@ OLDEST: Final = min(FORMATS)
 
 NEWEST: Final = max(FORMATS)
 """The format that is written."""
-
-if NEWEST != FORMAT:  # pragma: no cover - a mistake in this file
-    raise RuntimeError("FORMATS lacks the format that the codec writes")

@@ -81,6 +81,7 @@ def _told(store: SQLiteStore, name: str) -> list[str]:
 
 def test_there_is_a_golden_store_of_every_format() -> None:
     assert list(range(OLDEST, NEWEST + 1)) == VERSIONS
+    assert codec.FORMAT == NEWEST, "what the codec writes is the newest of the map"
     for version in VERSIONS:
         assert _format(GOLDEN / f"v{version}.db") == version
         rows = _entries(GOLDEN / f"v{version}.db")
