@@ -8,10 +8,10 @@ from typing import Any, Self, final
 
 import anyio
 
-from detent.approving import Approving
-from detent.content import input_key, pin_name, pin_text, user_blocks
+from detent.configuring import Configuring
+from detent.content import input_key, user_blocks
 from detent.driver import Driver
-from detent.endpoint import Endpoint, choose_endpoint
+from detent.endpoint import Endpoint
 from detent.errors import ConversationClosedError
 from detent.feed import Feed
 from detent.happenings import TurnEnded
@@ -20,7 +20,6 @@ from detent.opening import (
     choose_store,
     in_place,
     named,
-    requested_profile,
     size_before,
     start,
 )
@@ -42,7 +41,7 @@ from detent_states.turn import TURN, TurnState
 
 
 @final
-class Conversation(Approving):
+class Conversation(Configuring):
     """A durable conversation with a model, and the loop that keeps it going.
 
     Use it as an async context manager::
@@ -308,92 +307,6 @@ class Conversation(Approving):
         async with self._alone("compact"):
             self._demand_nothing_owed()
             return await self._submit(b"", None)
-
-    async def configure(
-        self,
-        *,
-        model: str | None = None,
-        max_tokens: int | None = None,
-        settings: Mapping[str, Any] | None = None,
-        betas: Sequence[str] | None = None,
-        threads: Threads | str | None = None,
-        cache: Cache | str | None = None,
-        client: object = None,
-    ) -> None:
-        """Change settings of an open conversation; they hold from the next request on.
-
-        What is left out stays as it is. A turn that waits for credentials is given new
-        ones by `client`, and `retry()` goes on.
-
-        Args:
-            model: Model id.
-            max_tokens: Most tokens one reply may have.
-            settings, betas: All of them, instead of those that were set.
-            threads: As in `open`. Given again, it is tried again.
-            cache: As in `open`.
-            client: As in `open`, for all requests from then on; the one before is closed
-                if opened here. What the server holds and its limits are found out anew.
-
-        Raises:
-            SettingsError: A setting is unknown, of the wrong type or refused.
-            ConversationClosedError, JournalError: As `send`.
-        """
-        given = {n: v for n, v in locals().items() if n in PROFILE_OPTIONS}
-        async with self._alone("configure"):
-            driver = self._open_driver()
-            asked = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), **given}
-            asked |= {} if client is None else {"client": client}
-            profile = requested_profile(asked, driver.snapshot.profile)
-            anew = client is not None or threads is not None
-            if anew or profile != driver.snapshot.profile:
-                driver.apply(ev.ProfileChanged(profile))
-                driver.flush()
-            if client is not None:
-                await self._go_to(driver, client)
-
-    async def _go_to(self, driver: Driver, client: object) -> None:
-        old = self._endpoint
-        timeout: float = self._options["timeout"]
-        idle: float = self._options["idle_timeout"]
-        self._options = {**self._options, "client": client, "base_url": None}
-        self._endpoint = choose_endpoint(client, None, timeout, idle)
-        driver.world.model = self._endpoint.model
-        if old is not None and old.owned:
-            await old.model.aclose()
-
-    async def pin(self, name: str, text: str) -> None:
-        """Have a text go along with every later summary, word for word.
-
-        A summary stands for what was said; what is pinned is said again behind it. It
-        is durable when this returns, and may be called while a turn runs, by its tools
-        and hooks too.
-
-        Args:
-            name: Its name, 1 to 200 characters; a pin of that name is replaced.
-            text: The text.
-
-        Raises:
-            SettingsError: The API refuses the text wherever it is said, or the name is
-                none.
-            ConversationClosedError, JournalError: As `send`.
-        """
-        snapshot, name = self.snapshot, pin_name(name)
-        self._pinned(name, pin_text(name, text, snapshot.pins, snapshot.profile))
-
-    async def unpin(self, name: str) -> None:
-        """Let go of a pinned text; summaries go without it, the one in force as well.
-
-        Raises:
-            SettingsError: The name is none.
-            ConversationClosedError, JournalError: As `send`.
-        """
-        self._pinned(name if name in self.pins else pin_name(name), None)
-
-    def _pinned(self, name: str, text: str | None) -> None:
-        driver = self._open_driver()
-        driver.flush()  # what was in doubt is known from here on
-        driver.apply(ev.Pinned(name, text))
-        driver.flush()
 
     # The past.
 
