@@ -21,6 +21,8 @@ def planted(tmp_path: Path) -> Path:
     """A property that a few hundred examples break."""
     file = tmp_path / "test_planted.py"
     file.write_text(PLANTED)
+    # Outside of `tests/` its profiles are not found by themselves.
+    (tmp_path / "conftest.py").write_text("import tests.conftest\n")
     return file
 
 

@@ -11,12 +11,13 @@ at the fork.
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from detent.conversation import Conversation as AsyncConversation
 from detent.engine_thread import EngineThread
-from detent.errors import ConversationClosedError
+from detent.errors import ConversationClosedError, ForkedProcessError
 from detent.happenings import Cursor, Happening
 from detent.stream import TurnStream as AsyncTurnStream
 from detent.stream import Watch as AsyncWatch
@@ -290,7 +291,15 @@ class TurnStream(Iterator[Happening]):
         self._read = _Reading(inner)
 
     def __next__(self) -> Happening:
-        return self._read.next(self._run, self._leave)
+        # A Ctrl-C may come on the way to the wait and back, too.
+        try:
+            return self._read.next(self._run, self._leave)
+        except Exception:
+            raise
+        except BaseException:
+            with suppress(ConversationClosedError, ForkedProcessError):
+                self._run(self._leave)
+            raise
 
     def turn(self) -> Turn:
         """The turn, once it rests; starts it if nobody watched."""

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import pytest
 from tests.engine.lab import Lab, lab
 
@@ -85,6 +86,8 @@ class Inside:
     def __init__(self) -> None:
         self.chats: list[Conversation] = []
         self.visited: list[str] = []
+        # The thread of a plain tool is no worker of the loop's, which it must outlive.
+        self.loop = anyio.lowlevel.current_token()
 
     async def visit(self, where: str) -> None:
         """Try everything from here, once."""
@@ -111,7 +114,7 @@ class Inside:
         @tool(effect="safe")
         def thread() -> str:
             """Try it in the thread of a plain function."""
-            anyio.from_thread.run(self.visit, "thread")
+            anyio.from_thread.run(self.visit, "thread", token=self.loop)
             return "done"
 
         async def rule(asked: ToolCall) -> bool:

@@ -24,6 +24,7 @@ SECONDS = 30
 
 PRELUDE = """
 import signal, sys, threading
+from concurrent.futures import Future
 import anyio
 from detent import tool
 from detent.happenings import CallMoved
@@ -33,11 +34,30 @@ from detent.sync import Conversation
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started it ignores it
 
+def awaited():
+    '''What the main thread waits for, of what has not come yet.'''
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame is not None:
+        if isinstance(future := frame.f_locals.get("self"), Future):
+            return None if future.done() else future
+        frame = frame.f_back
+    return None
+
+async def until_it_waits():
+    '''Until the main thread waits for what does not come: all else that the loop
+    has for it would have come in so many of its rounds.'''
+    rounds, before = 0, None
+    while rounds < 200:
+        await anyio.sleep(0)
+        now = awaited()
+        rounds = rounds + 1 if now is not None and now is before else 0
+        before = now
+
 @tool
 async def hang() -> str:
     'Hang.'
-    if sys.argv[1] != "watch":
-        print("ready", flush=True)
+    await until_it_waits()
+    print("ready", flush=True)
     await anyio.sleep_forever()
     return ""
 
