@@ -27,6 +27,7 @@ MODEL_DEFAULT = "claude-sonnet-5-5"
 
 _NOT_READABLE = 7
 _RULE_IDS = tuple(rule.id for rule in RULES)
+_ACCEPTED_TOO = "the API has been seen to accept it, other servers may refuse it"
 _UNSEEN = ", ".join(rule.id for rule in RULES if rule.unseen)
 
 
@@ -131,7 +132,8 @@ def check(
 
     FILE is a JSON array of messages or a whole request body; - reads standard input.
     Ends with 0 if there is nothing, 1 if there are findings, 7 if FILE is neither. What
-    only the server knows, such as the length of a prompt, is not judged.
+    the API has been seen to accept as well is a note. What only the server knows, such
+    as the length of a prompt, is not judged.
 
     \b
     Example:
@@ -149,7 +151,12 @@ def check(
     named = read.body.get("model") if model is None else model
     for note in _notes(named, betas):
         click.echo(one_line(f"{shown}: note: {note}"), err=True)
-    found = list(_found(read, context, only))
+    judged = list(_found(read, context, only))
+    found = [each for each in judged if not each.accepted_too]
+    for each in judged:
+        if each.accepted_too:
+            told = f"{shown}: note: {each.rule} {each.message}; {_ACCEPTED_TOO}"
+            click.echo(one_line(told), err=True)
     if form == "json":
         click.echo(json.dumps([_as_object(shown, each) for each in found], indent=2))
     else:

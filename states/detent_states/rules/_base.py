@@ -28,6 +28,8 @@ class Finding:
         type: `error.type` of the refusal.
         code: `error.details.error_code` of the refusal, where there is one.
         related: Tool call ids, or the exact places behind a path that is too wide.
+        accepted_too: The service has been recorded to accept such a request as well,
+            so it may pass; a server of somebody else's may refuse it.
     """
 
     rule: str
@@ -37,6 +39,7 @@ class Finding:
     type: str = "invalid_request_error"
     code: str | None = None
     related: tuple[str, ...] = ()
+    accepted_too: bool = False
 
     @property
     def message(self) -> str:

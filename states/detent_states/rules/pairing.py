@@ -211,18 +211,26 @@ def _server_results_were_asked_for(request: Request) -> Iterator[Finding]:
 def ids_are_unique(request: Request, context: Context) -> Iterator[Finding]:
     """Call ids are well formed and unique, and a call has at most one result.
 
-    Uniqueness is taken to hold over the whole conversation. Confidence: wording seen
-    live; the scope is assumed.
+    An id that comes back in a later turn, after its first call was answered, was accepted
+    in recorded exchanges of 2026-08; servers of others refuse it. Confidence: wording
+    seen live; the scope is assumed.
     """
     yield from request.shape_of("R11")
-    seen: set[str] = set()
+    before: set[str] = set()
     for turn in request.turns:
         answered: Counter[str] = Counter()
+        seen: set[str] = set()
         for block in turn.blocks:
             if block.type in ("tool_use", "server_tool_use", "mcp_tool_use"):
-                if block.call and block.call in seen:
-                    reason = "`tool_use` ids must be unique"
-                    yield Finding("R11", block.path, reason, related=(block.call,))
+                if block.call and block.call in seen | before:
+                    yield Finding(
+                        "R11",
+                        block.path,
+                        "`tool_use` ids must be unique",
+                        related=(block.call,),
+                        accepted_too=block.type == "tool_use"
+                        and block.call not in seen,
+                    )
                 seen.add(block.call)
             elif block.type == "tool_result" and block.call:
                 answered[block.call] += 1
@@ -234,6 +242,7 @@ def ids_are_unique(request: Request, context: Context) -> Iterator[Finding]:
                         f"`tool_result` blocks with id: {block.call}",
                         related=(block.call,),
                     )
+        before |= seen
 
 
 def _open_server_calls(turns: tuple[Turn, ...]) -> dict[str, Block]:

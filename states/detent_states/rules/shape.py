@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator
 
+import attrs
+
 from detent_states.rules._base import (
     Context,
     Finding,
@@ -149,7 +151,8 @@ def content_not_empty(request: Request, context: Context) -> Iterator[Finding]:
     """No message is empty, and no text block is empty or only white space.
 
     The last assistant message is exempt, as a prefill. A tool result without content
-    is fine; the text blocks inside one are held to the same rule. Sources: GitHub
+    is fine; the text blocks inside one are held to the same rule. Blank text beside the
+    calls of a reply was accepted in a recorded exchange of 2026-04. Sources: GitHub
     anthropics/claude-code#59812, home-assistant/core#175637. Confidence: seen live.
     """
     last = request.messages[-1] if request.messages else None
@@ -169,8 +172,15 @@ def content_not_empty(request: Request, context: Context) -> Iterator[Finding]:
             )
     for message in request.messages:
         if message.place >= 0 and not message.empty:
+            calls = message.role == "assistant" and any(
+                block.type == "tool_use" for block in message.blocks
+            )
             for block in message.blocks:
-                yield from _texts(block)
+                taken = (
+                    calls and block.type == "text" and member(block.value, "text") != ""
+                )
+                for found in _texts(block):
+                    yield attrs.evolve(found, accepted_too=taken)
     system = request.body.get("system")
     if is_array(system):
         for place, part in enumerate(system):

@@ -18,6 +18,11 @@ CALL: dict[str, object] = {
     "name": "f",
     "input": EMPTY,
 }
+RESULT: dict[str, object] = {
+    "type": "tool_result",
+    "tool_use_id": "toolu_A",
+    "content": "y",
+}
 OPEN: list[object] = [
     {"role": "user", "content": "x"},
     {"role": "assistant", "content": [CALL]},
@@ -241,6 +246,41 @@ def test_bytes_that_are_no_text_are_said(tmp_path: Path) -> None:
 
     assert result.exit_code == 7
     assert "not UTF-8 at byte 2" in result.output
+
+
+CALL_AGAIN: list[object] = [
+    {"role": "user", "content": "Hello"},
+    {"role": "assistant", "content": [CALL]},
+    {"role": "user", "content": [RESULT]},
+    {"role": "assistant", "content": [{"type": "text", "text": "\n"}, CALL]},
+    {"role": "user", "content": [RESULT]},
+]
+
+
+def test_what_the_api_was_seen_to_accept_as_well_is_a_note(tmp_path: Path) -> None:
+    result = run(tmp_path, CALL_AGAIN)
+
+    assert result.exit_code == 0
+    assert "5 messages read, nothing found" in result.stdout
+    notes = [line for line in result.stderr.splitlines() if ": note: " in line]
+    assert [note.split(": note: ")[1].split()[0] for note in notes] == ["R6", "R11"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [CALL, CALL],
+        [{"type": "text", "text": ""}, CALL],
+        [{"type": "text", "text": " "}],
+    ],
+    ids=["one id twice in a reply", "empty text beside a call", "blank text alone"],
+)
+def test_what_it_was_not_seen_to_accept_is_a_finding(
+    tmp_path: Path, content: list[object]
+) -> None:
+    messages = [*CALL_AGAIN[:1], {"role": "assistant", "content": content}]
+    answered = {"role": "user", "content": [RESULT]}
+    assert run(tmp_path, [*messages, answered]).exit_code == 1
 
 
 def test_a_doubled_key_is_noted(tmp_path: Path) -> None:
