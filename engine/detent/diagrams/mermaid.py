@@ -1,10 +1,14 @@
 """A table as a Mermaid state diagram, for pages that draw Mermaid themselves."""
 
+import re
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from detent.diagrams.labels import Move, check_current, marks, rows
 from detent.diagrams.palette import DARK, LIGHT, Theme
 from detent_states.machine import State, Table
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_]+")
 
 
 def draw(
@@ -30,20 +34,21 @@ def draw(
 def _lines(
     table: Table, path: Sequence[Move], current: str | None, theme: Theme
 ) -> Iterator[str]:
+    keys = _keys(table)
     yield "stateDiagram-v2"
     yield f"  accTitle: The {table.name} machine"
     yield f"  accDescr: {_told(table.promise)}"
     yield "  direction LR"
     for state in table.states:
-        yield f'  state "{_shown(table, state, current)}" as {_key(state.name)}'
-    yield f"  [*] --> {_key(table.initial)}"
+        yield f'  state "{_shown(table, state, current)}" as {keys[state.name]}'
+    yield f"  [*] --> {keys[table.initial]}"
     for row in rows(table, path):
         step = row.transition
-        ends = f"{_key(step.source)} --> {_key(step.target)}"
+        ends = f"{keys[step.source]} --> {keys[step.target]}"
         yield f"  {ends}: {_told(row.label)}"
     for state in table.states:
         if state.final:
-            yield f"  {_key(state.name)} --> [*]"
+            yield f"  {keys[state.name]} --> [*]"
     palette = DARK if theme == "dark" else LIGHT
     for role, look in palette.looks.items():
         if any(state.role is role for state in table.states):
@@ -52,10 +57,10 @@ def _lines(
                 f"color:{palette.text},stroke-width:1.5px"
             )
     for state in table.states:
-        yield f"  class {_key(state.name)} {state.role.value}"
+        yield f"  class {keys[state.name]} {state.role.value}"
     if current is not None:
         yield "  classDef current stroke-width:4px,font-weight:bold"
-        yield f"  class {_key(current)} current"
+        yield f"  class {keys[current]} current"
 
 
 def _shown(table: Table, state: State, current: str | None) -> str:
@@ -64,9 +69,16 @@ def _shown(table: Table, state: State, current: str | None) -> str:
     return _told(f"{state.icon} {state.name}{note}")
 
 
-def _key(name: str) -> str:
-    """A state's id; Mermaid reads some plain words, such as `end`, as its own."""
-    return f"s_{name}"
+def _keys(table: Table) -> dict[str, str]:
+    """The id of each state, by its name.
+
+    Mermaid takes some plain words, such as `end`, for its own, and draws states that
+    nobody declared for a space, a dash or an accent in an id.
+    """
+    return {
+        state.name: f"s_{state.name}" if _PLAIN.fullmatch(state.name) else f"n_{place}"
+        for place, state in enumerate(table.states)
+    }
 
 
 def _told(words: str) -> str:

@@ -211,9 +211,7 @@ def _server_results_were_asked_for(request: Request) -> Iterator[Finding]:
 def ids_are_unique(request: Request, context: Context) -> Iterator[Finding]:
     """Call ids are well formed and unique, and a call has at most one result.
 
-    An id that comes back in a later turn, after its first call was answered, was accepted
-    in recorded exchanges of 2026-08; servers of others refuse it. Confidence: wording
-    seen live; the scope is assumed.
+    The API was recorded to accept an answered call's id again. Confidence: seen live.
     """
     yield from request.shape_of("R11")
     before: set[str] = set()

@@ -48,6 +48,32 @@ def test_mermaid_states_are_no_reserved_words() -> None:
     assert not re.search(r"^  end\b", drawing, re.MULTILINE)
 
 
+def test_mermaid_ids_are_plain_words_and_each_is_one_state() -> None:
+    named = (
+        "in progress",
+        "in-progress",
+        "in_progress",
+        "geprüft",
+        "n_1",
+        "a.b",
+        "A/b",
+    )
+    states = tuple(
+        State(name, "x", final=name != "in progress", cell=(place, place))
+        for place, name in enumerate(named)
+    )
+    rows = tuple(Transition(f"go{n}", named[0], name) for n, name in enumerate(named))
+    table = Table("order", "it ends", states, "in progress", rows[1:])
+
+    drawing = render(table, "mermaid")
+
+    ids = re.findall(r'^  state ".*" as (.*)$', drawing, re.MULTILINE)
+    assert all(re.fullmatch(r"[A-Za-z0-9_]+", one) for one in ids)
+    assert len(set(ids)) == len(named)
+    drawn = re.findall(r"^  (\S+) --> (\S+):", drawing, re.MULTILINE)
+    assert drawn == [(ids[0], one) for one in ids[1:]]
+
+
 @pytest.mark.parametrize("table", MACHINES.values(), ids=MACHINES)
 def test_mermaid_gives_fill_and_text_colour_to_every_state(table: Table) -> None:
     drawing = render(table, "mermaid")
