@@ -1,5 +1,6 @@
 """The README keeps its promises: short, code at once, and everything in it runs."""
 
+import os
 import re
 import subprocess
 import sys
@@ -20,22 +21,33 @@ def test_it_is_short_and_shows_code_at_once() -> None:
     assert len(before.split()) <= WORDS_BEFORE_CODE_MAX
 
 
-def test_its_program_runs_without_a_key_and_says_who_answers(tmp_path: Path) -> None:
+def test_its_program_invents_no_answer_and_runs_on_the_simulator_if_asked(
+    tmp_path: Path,
+) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    asked = program.replace(
+        "tools=[read_file]", 'tools=[read_file], client="simulator"'
+    )
     (tmp_path / "README.md").write_text("An example.", encoding="utf-8")
 
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    def run(text: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-c", text],
+            cwd=tmp_path,
+            env={**os.environ, "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("confirmed ")
-    assert "built-in simulator" in done.stderr
+    alone, simulated = run(program), run(asked)
+
+    assert (alone.returncode, alone.stdout) == (1, "")
+    assert alone.stderr.rstrip().splitlines()[-1].startswith("detent.errors.NoCred")
+    assert asked != program
+    assert simulated.returncode == 0, simulated.stderr
+    assert simulated.stdout.startswith("confirmed ")
     assert (tmp_path / "chat.db").exists()
 
 

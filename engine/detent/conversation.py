@@ -112,7 +112,9 @@ class Conversation(Configuring):
             diagnostics: Send `diagnostics.previous_message_id` (default yes).
             threads: `off` (default), `on`, `auto`: see `detent_states.profile.Threads`.
             cache: How long the prompt cache keeps: `off`, `5m` (default), `1h`.
-            client: Any async client of the `anthropic` SDK, or a `Model` port.
+            client: Any async client of the `anthropic` SDK, a `Model` port, or
+                `"simulator"` for answers that are made up; by default one with the
+                credentials that the SDK finds.
             base_url: A compatible base URL, if no client is given.
             timeout: Longest one attempt may take, in seconds.
             idle_timeout: Longest silence within an attempt, in seconds.
@@ -124,10 +126,8 @@ class Conversation(Configuring):
             clock: Time; the machine's own by default.
             ids: Identity and chance; the machine's own by default.
 
-        Without a client, a base URL and credentials it runs on the simulator, logs a
-        warning that says so, and has `live` False.
-
         Entering raises:
+            NoCredentialsError: No client was given, and the SDK finds no credentials.
             SettingsError: A setting is unknown, of the wrong type or refused.
             ToolDefinitionError: A tool cannot be offered.
             ConversationBusyError: Somebody alive writes this conversation.

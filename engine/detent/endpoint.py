@@ -1,16 +1,23 @@
-"""Choosing where requests go: a port, an SDK client, a base URL, or the simulator."""
+"""Choosing where requests go: a port, an SDK client, a base URL, or the simulator.
 
-import logging
+The simulator invents its answers, so it is only ever asked for. Where nothing is given,
+the SDK looks for credentials, and a conversation without any is not opened.
+"""
+
 import os
-from typing import Any, final
+from typing import Any, Final, final
 
 import attrs
 
-from detent.errors import SettingsError
+from detent.errors import NoCredentialsError, SettingsError
 from detent.ports import Model
 from detent.rulebook import Rulebook, rulebook
 
-LOG = logging.getLogger("detent")
+SIMULATOR: Final = "simulator"
+"""What is given as `client` by whoever wants invented answers."""
+
+_CREDENTIALS: Final = ("authorization", "x-api-key")
+"""The headers that the SDK demands one of before a request leaves."""
 
 
 @final
@@ -39,30 +46,34 @@ def choose_endpoint(
     """The endpoint for what the caller gave.
 
     Args:
-        client: A `Model` port, any async client of the `anthropic` SDK, or None.
+        client: A `Model` port, any async client of the `anthropic` SDK, `SIMULATOR`, or
+            None for a client that the SDK finds the credentials of.
         base_url: A compatible base URL; None for the SDK's own choice.
         timeout_seconds: Longest one attempt may take.
         idle_seconds: Longest silence within an attempt.
 
     Raises:
-        SettingsError: `client` is neither.
+        NoCredentialsError: There are none for the API.
+        SettingsError: `client` is none of these.
     """
     if client is not None and base_url is not None:
         raise SettingsError(
             "base_url", "a client was given too", "set the base URL on the client"
         )
+    if client == SIMULATOR:
+        return _simulated(timeout_seconds, idle_seconds)
     if client is not None and not hasattr(client, "with_options"):
         if all(callable(getattr(client, name, None)) for name in ("send", "count")):
             given: Any = client
             return Endpoint(given, type(given).__name__, live=True, owned=False)
+        told = repr(client) if isinstance(client, str) else type(client).__name__
         raise SettingsError(
             "client",
-            f"{type(client).__name__} is no client",
-            "give anthropic.AsyncAnthropic(...), another async client of the SDK, or"
-            " an object with the methods of detent.ports.Model",
+            f"{told} is no client",
+            "give anthropic.AsyncAnthropic(...), another async client of the SDK,"
+            f" {SIMULATOR!r}, or an object with the methods of detent.ports.Model",
         )
-    if client is None and base_url is None and not has_credentials():
-        return _simulated(timeout_seconds, idle_seconds)
+    demand_credentials(client, base_url)
     from detent.model import SdkModel
 
     sdk: Any = client  # has what the SDK's clients have, as far as can be seen
@@ -77,21 +88,58 @@ def choose_endpoint(
     return Endpoint(model, shown, live=True, owned=True, rules=rules)
 
 
-def has_credentials() -> bool:
-    """True if the SDK would find credentials, or a base URL was set, somewhere.
+def demand_credentials(client: object = None, base_url: str | None = None) -> None:
+    """Demand that the SDK can authenticate a request, as far as it can be seen now.
 
-    The SDK is asked itself, because it looks in more places than one variable.
+    The SDK is asked itself, because it looks in more places than one variable: a key or
+    a token in the environment, headers there, a profile, a workload's identity. Only its
+    own client is judged: those of the platforms find credentials when they send. A key
+    of white space is none, and stands before whatever else there is, as for the SDK.
+
+    Args:
+        client: A client of the SDK; None for the one that it makes by itself.
+        base_url: Where that one sends to.
+
+    Raises:
+        NoCredentialsError: It cannot.
     """
-    if os.environ.get("ANTHROPIC_BASE_URL"):
-        return True
     import anthropic
 
+    problem = "the SDK finds no credentials"
+    if client is None:
+        try:
+            client = anthropic.AsyncAnthropic(base_url=base_url)
+        except (anthropic.AnthropicError, OSError, ValueError) as error:
+            problem = f"the SDK cannot use the credentials that are set: {error}"
+            raise NoCredentialsError(problem, unusable=True) from error
+    elif type(client) is anthropic.AsyncAnthropic:
+        problem = "this client has no credentials"
+    else:
+        return
+    keys = [one for one in (client.api_key, client.auth_token) if one is not None]
+    if any(one.strip() for one in keys):
+        return
+    if keys:
+        problem = "the key or token that the SDK would send is empty"
+        raise NoCredentialsError(problem, unusable=True)
+    if getattr(client, "credentials", None) is not None:
+        return
+    headers = client.default_headers.items()
+    if any(name.lower() in _CREDENTIALS and value != "" for name, value in headers):
+        return  # a header of the caller's own, or one that is left out on purpose
+    raise NoCredentialsError(problem)
+
+
+def is_set_up() -> bool:
+    """True if anything in the environment is meant for the API: credentials, usable or
+    not, or a base URL. What is missing then is an error, and no reason to simulate."""
+    if os.environ.get("ANTHROPIC_BASE_URL", "").strip():
+        return True
     try:
-        client = anthropic.AsyncAnthropic()
-    except anthropic.AnthropicError:
-        return False
-    found = (client.api_key, client.auth_token, getattr(client, "credentials", None))
-    return any(one is not None for one in found)
+        demand_credentials()
+    except NoCredentialsError as error:
+        return error.unusable
+    return True
 
 
 def _simulated(timeout_seconds: float, idle_seconds: float) -> Endpoint:
@@ -99,13 +147,9 @@ def _simulated(timeout_seconds: float, idle_seconds: float) -> Endpoint:
     from detent.simulator import Simulator
     from detent.simulator.transport import simulated_client
 
-    LOG.warning(
-        "no credentials found: this conversation runs on the built-in simulator, and"
-        " its answers are made up; set ANTHROPIC_API_KEY to talk to the API"
-    )
     model = SdkModel(
         simulated_client(Simulator()),
         total_seconds=timeout_seconds,
         idle_seconds=idle_seconds,
     )
-    return Endpoint(model, "simulator", live=False, owned=True)
+    return Endpoint(model, SIMULATOR, live=False, owned=True)

@@ -44,6 +44,25 @@ class SettingsError(DetentError):
         return f"{self.setting}: {self.problem}; {self.remedy}"
 
 
+class NoCredentialsError(SettingsError):
+    """There are no credentials for the API, so nothing was opened and nothing sent.
+
+    Attributes:
+        unusable: Some are set, and cannot be used; False where nothing is set.
+    """
+
+    def __init__(self, problem: str, *, unusable: bool = False) -> None:
+        super().__init__(
+            "client",
+            problem,
+            "set ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, or give"
+            ' client=anthropic.AsyncAnthropic(api_key=...); client="simulator" asks for'
+            " answers that are made up",
+        )
+        self.args = (problem,)  # what a copy is made from
+        self.unusable = unusable
+
+
 class ToolDefinitionError(DetentError):
     """A function cannot be offered as a tool.
 

@@ -79,7 +79,7 @@ class Standing:
 
     @property
     def live(self) -> bool:
-        """False if detent fell back on the simulator, for want of credentials."""
+        """False if the simulator was asked for: the answers are made up."""
         return self._endpoint is not None and self._endpoint.live
 
     @property

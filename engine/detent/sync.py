@@ -226,7 +226,7 @@ class Conversation:
 
     @property
     def live(self) -> bool:
-        """False if the simulator answers."""
+        """False if the simulator was asked for: the answers are made up."""
         return self._inner.live
 
     @property

@@ -92,7 +92,10 @@ async def test_what_the_api_would_refuse_is_refused_and_the_version_said(
     assert f"anthropic-version {version}" in str(caught.value)
 
 
-async def test_another_server_says_itself_which_fields_it_takes() -> None:
+async def test_another_server_says_itself_which_fields_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     settings = {"temperature": 0, "guided_json": {}, "thinking": {"type": "deep"}}
     async with Conversation.open("a", base_url=ELSEWHERE, settings=settings) as chat:
         assert chat.check() == ()

@@ -194,9 +194,9 @@ def _conversation(
 
 def _simulator(options: Options, *, simulated: bool) -> "SimulatedModel | None":
     """The simulator, if it answers; None if the API does."""
-    from detent.endpoint import has_credentials
+    from detent.endpoint import is_set_up
 
-    if not simulated and (options.base_url is not None or has_credentials()):
+    if not simulated and (options.base_url is not None or is_set_up()):
         return None
     from detent.cli.simulated import SimulatedModel
 

@@ -121,6 +121,11 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "detent.errors",
         "have the function that was asked answer sooner, or give it more time",
     ),
+    "NoCredentialsError": (
+        "detent.errors",
+        "set ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, or give a client that has a key;"
+        ' client="simulator" asks for answers that are made up',
+    ),
     "NoJsonError": (
         "detent.tools.jsonable",
         "return text, content blocks, or a value that has a JSON form; the error names"

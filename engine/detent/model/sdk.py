@@ -5,6 +5,7 @@ what comes, or retry. The body leaves byte for byte, and the reply is sealed fro
 bytes that arrived.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
@@ -44,6 +45,8 @@ over."""
 CONNECT_SECONDS_MAX = 5.0
 """Longest wait for a connection, in a client that is made here."""
 
+_BASE_URL = "ANTHROPIC_BASE_URL"
+_API = "https://api.anthropic.com"
 _MESSAGES = "/v1/messages"
 _COUNT = "/v1/messages/count_tokens"
 
@@ -345,9 +348,12 @@ class SdkModel:
         return send if plain else send_through_middleware
 
     def _make(self, anthropic: Any, httpx2: Any) -> SdkClient:
+        base_url = self._base_url
+        if base_url is None and not os.environ.get(_BASE_URL, _API).strip():
+            base_url = _API  # the SDK takes an empty variable for a URL
         client = anthropic.AsyncAnthropic(
             api_key=self._api_key,
-            base_url=self._base_url,
+            base_url=base_url,
             max_retries=0,
             timeout=httpx2.Timeout(self._total, connect=CONNECT_SECONDS_MAX),
         )
