@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, Tool, Turn, tool
+from detent import FaultKind, NoCredentialsError, Tool, Turn, tool
 from detent.simulator import call
 from detent.simulator.transport import SimulatorTransport
 
@@ -160,7 +160,12 @@ async def test_no_credentials_at_all_are_told_before_anything_is_sent(
             transport=SimulatorTransport(handed, sleep=course.clock.sleep)
         ),
     )
+    with pytest.raises(NoCredentialsError):
+        async with course.open(client=nobody):
+            pytest.fail("it is open")
+    nobody.api_key = "one that is taken away"
     async with course.open(client=nobody) as chat:
+        nobody.api_key = None
         waits(await chat.send("1"))
         assert course.requests == ()
         await chat.configure(client=course.client())
