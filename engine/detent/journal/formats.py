@@ -20,6 +20,7 @@ import attrs
 
 from detent.errors import ConversationBusyError
 from detent.journal.chain import SEQUENCE_BITS, SEQUENCE_MAX
+from detent.journal.lease import LEASE_SECONDS
 from detent.journal.owner import Owner
 
 _STORE = """\
@@ -182,6 +183,7 @@ class Format:
         tables: The text of each table and view.
         lease: The columns of `lease AS l` that say who holds it and until when, for a
             reader of any format.
+        lasts: How many seconds a lease lasts that is not renewed.
         upgrade: Makes a store of this format one of the next, in a transaction that the
             caller began; None if only the number changes. Raises ConversationBusyError
             where somebody alive would be in the way.
@@ -189,6 +191,7 @@ class Format:
 
     tables: tuple[str, ...]
     lease: str
+    lasts: float
     upgrade: Callable[[Connection, MayWrite], None] | None = None
 
     @property
@@ -212,11 +215,13 @@ FORMATS: Final[Mapping[int, Format]] = {
     1: Format(
         (_STORE, _CONVERSATION, _LEASE_1, _ENTRY_1, _JOURNAL),
         f"{_HOLDER}, '' AS namespace, l.expires, NULL AS expires_up",
+        300.0,
         _from_1,
     ),
     2: Format(
         (_STORE, _CONVERSATION, _LEASE, _ENTRY, _JOURNAL),
         f"{_HOLDER}, l.namespace, l.expires, l.expires_up",
+        LEASE_SECONDS,
     ),
 }
 """Every format that this detent reads, the newest last."""

@@ -52,7 +52,7 @@ def acquire(
         state, last, *who, wall, up = found
         holder, until = Owner(*who), Until(wall, up)
         if state == "held" and not gone(last, holder, until):
-            left = max(seconds_left(until, now, holder, me), 0.0)
+            left = min(max(seconds_left(until, now, holder, me), 0.0), LEASE_SECONDS)
             raise ConversationBusyError(
                 place(name),
                 f"{holder} writes it already",
@@ -86,6 +86,23 @@ def over_at(now: Until) -> Until:
     """When a lease is over that is taken or renewed now."""
     up = now.up or 0.0
     return Until(now.wall + LEASE_SECONDS, up + LEASE_SECONDS)
+
+
+def shorten(connection: Connection, most: float, now: Until) -> None:
+    """Bring leases back to what one can last that was renewed just now.
+
+    A lease that lasts longer was taken by a clock that was ahead of this one, which may
+    have been set since. Its holder renews it, if it lives; else it is over in time.
+
+    Args:
+        connection: The store's, in a transaction that the caller began.
+        most: How many seconds a lease lasts in the store's format.
+        now: The time.
+    """
+    connection.execute(
+        "UPDATE lease SET expires = ? WHERE state = 'held' AND expires > ?",
+        (now.wall + most, now.wall + most),
+    )
 
 
 def is_due(renewed: Until, now: Until) -> bool:

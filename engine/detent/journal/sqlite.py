@@ -3,17 +3,18 @@
 import gc
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from sqlite3 import Connection
 from typing import Final, final
 from weakref import WeakSet
 
-from detent.errors import JournalCorruptError, JournalError
+from detent.errors import ConversationBusyError, JournalCorruptError, JournalError
 from detent.journal import anchor, lease, records, schema
 from detent.journal.anchor import Anchor, name_digest
 from detent.journal.database import Connect, Database, Synchronous, connect
-from detent.journal.handle import Clock, SQLiteJournal, transact
+from detent.journal.formats import FORMATS
+from detent.journal.handle import Clock, Result, SQLiteJournal, transact
 from detent.journal.listing import listings
 from detent.journal.owner import Owner, Until, is_gone, is_over, may_write
 from detent.journal.records import Conversation, Record
@@ -108,7 +109,7 @@ class SQLiteStore:
             # Read before anything is changed: what is refused here stays as it is.
             old = records.find(connection, name)
             record = None if old is None else self._load(connection, old)
-            conversation, epoch = transact(
+            conversation, epoch = self._unheld(
                 connection, lambda connection: self._take(connection, name)
             )
             writer = Writer(place(name))
@@ -170,7 +171,7 @@ class SQLiteStore:
             above = self._known(connection, parent)
             root = self._root(connection, above, sequence)
             self._database.settle_log()
-            made = transact(
+            made = self._unheld(
                 connection,
                 lambda connection: self._fork(connection, above, name, sequence, root),
             )
@@ -217,6 +218,25 @@ class SQLiteStore:
                 yield connection
             except SQLiteTrouble as error:
                 raise translate(error, where) from error
+
+    def _unheld(
+        self, connection: Connection, work: Callable[[Connection], Result]
+    ) -> Result:
+        """Do what a holder may stand in the way of, in one transaction.
+
+        However far in the future the lease of one that is dead ends, by a clock that was
+        wrong, it is not in the way for longer than a lease lasts from now on.
+        """
+        try:
+            return transact(connection, work)
+        except ConversationBusyError:
+            with suppress(*SQLiteTrouble):
+                transact(connection, self._shorten)
+            raise
+
+    def _shorten(self, connection: Connection) -> None:
+        _, version = schema.identity(connection)
+        lease.shorten(connection, FORMATS[version].lasts, self._now())
 
     def _upgrade(self, connection: Connection) -> None:
         schema.upgrade(

@@ -10,6 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from tests.engine.journal.golden_store import DEAD, GOLDEN
 from tests.engine.lab import Lab
@@ -191,6 +192,8 @@ def _lease(path: Path, holder: Owner, expires: float) -> None:
 
 
 HERE = Owner.current()
+NOW = 2e9
+FAR = Owner("far", 7, "1", "b")
 
 
 @pytest.mark.parametrize("version", OLD)
@@ -198,7 +201,7 @@ HERE = Owner.current()
     ("holder", "expires"),
     [
         (Owner(HERE.host, os.getppid(), "", HERE.boot), 0.0),  # alive, long idle
-        (Owner("far", 7, "1", "b"), 1e12),  # whom only time can tell about
+        (FAR, NOW + 299.0),  # whom only time can tell about
     ],
 )
 def test_a_store_is_not_upgraded_under_an_older_detent_that_writes(
@@ -206,7 +209,7 @@ def test_a_store_is_not_upgraded_under_an_older_detent_that_writes(
 ) -> None:
     _lease(_golden(version, path), holder, expires)
     before = path.read_bytes()
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, clock=lambda: NOW)
 
     for _ in range(2):
         with pytest.raises(ConversationBusyError, match=f"{holder} writes to it"):
@@ -217,6 +220,21 @@ def test_a_store_is_not_upgraded_under_an_older_detent_that_writes(
     store.close()
 
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_an_older_lease_of_a_clock_that_was_ahead_is_over_in_time(
+    version: int, path: Path
+) -> None:
+    _lease(_golden(version, path), FAR, NOW * 2)
+    now = NOW
+    store = SQLiteStore(path, clock=lambda: now)
+    with pytest.raises(ConversationBusyError, match=f"{FAR} writes to it"):
+        store.open("left")
+    now += FORMATS[version].lasts
+
+    assert store.open("left").sequence > 0
+    store.close()
 
 
 @pytest.mark.parametrize("version", OLD)
@@ -315,7 +333,7 @@ def _in_parts(connection: sqlite3.Connection, *rest: Any) -> None:
 def test_an_upgrade_in_parts_is_seen(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = formats.Format(FORMATS[1].tables, FORMATS[1].lease, _in_parts)
+    broken = attrs.evolve(FORMATS[1], upgrade=_in_parts)
     monkeypatch.setattr(schema, "FORMATS", {**FORMATS, 1: broken})
 
     with pytest.raises((AssertionError, JournalError)):

@@ -323,6 +323,45 @@ def test_a_clock_that_is_set_robs_nobody_on_the_same_host(path: Path) -> None:
     second.close()
 
 
+@pytest.mark.parametrize("holder", [FAR, evolve(ME, boot="the one before")])
+def test_a_dead_holder_whose_clock_was_ahead_is_succeeded_in_time(
+    path: Path, holder: Owner
+) -> None:
+    """A host that was booted with a wrong clock, and then with the right one."""
+    times = Times()
+    times.wall += 1e9
+    times.store(path, holder).open("notes")
+    times.wall -= 1e9
+    second = times.store(path, ME)
+    with pytest.raises(ConversationBusyError, match="is over in 12 s") as raised:
+        second.open("notes")
+    assert raised.value.seconds == lease.LEASE_SECONDS
+    times.pass_(lease.LEASE_SECONDS)
+
+    assert second.open("notes").sequence == 0
+    second.close()
+
+
+def test_a_living_holder_whose_clock_is_ahead_is_not_succeeded(path: Path) -> None:
+    times, ahead = Times(), Times()
+    ahead.wall += 1e9
+    first, second = ahead.store(path, FAR), times.store(path, ME)
+    journal = first.open("notes")
+    renewed = first._database  # pyright: ignore[reportPrivateUsage] - what its thread calls
+    for _ in range(5):
+        with pytest.raises(ConversationBusyError):
+            second.open("notes")
+        for one in (times, ahead):
+            one.pass_(lease.LEASE_SECONDS * 0.9)
+        assert renewed._renew()  # pyright: ignore[reportPrivateUsage]
+        for one in (times, ahead):
+            one.pass_(lease.LEASE_SECONDS * 0.9)
+
+    journal.append([RequestSent(1, 1)])
+    first.close()
+    second.close()
+
+
 def test_an_idle_holder_is_renewed_for_in_the_background(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
