@@ -1,6 +1,11 @@
 # Everything a contributor runs. Each target needs only Python 3.11+, make and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
+MAKEFLAGS += --no-print-directory
+
+# A stage says how long it took, whether it went well or not.
+stage = @since=$$(date +%s); { $(2); }; ended=$$?; \
+	echo "$(1): $$(($$(date +%s) - since)) s"; exit $$ended
 
 .PHONY: demo test lint types unit gauntlet fuzz sweep bench clients diagrams clean
 
@@ -14,18 +19,19 @@ BIN := .venv/bin
 demo: .venv/installed          ## one conversation, six faults, nothing lost
 	$(BIN)/detent demo
 
-test: lint types unit          ## what CI runs
+test: .venv/installed          ## what CI runs: lint, then the types beside the tests
+	$(call stage,test,$(MAKE) lint && $(MAKE) -j2 types unit)
 
 lint: .venv/installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
 
 types: .venv/installed
-	$(BIN)/mypy
-	$(BIN)/pyright
+	$(call stage,types,$(BIN)/mypy && $(BIN)/pyright)
 
+# Each process begins with a part of the tests in their order, and takes from another's
+# when its own are done: most modules are run by one process, which sets them up once.
 unit: .venv/installed
-	$(BIN)/pytest
+	$(call stage,unit,$(BIN)/pytest --numprocesses auto --dist worksteal --durations 20)
 
 gauntlet: .venv/installed      ## how conversations broke elsewhere, one line a class
 	GAUNTLET_BOTH_LOOPS=1 $(BIN)/python -m tests.gauntlet

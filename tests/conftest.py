@@ -1,6 +1,8 @@
 """What every test stands on."""
 
 import os
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,3 +34,23 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test talks to the API, whatever the shell has exported."""
     for name in [n for n in os.environ if n.startswith("ANTHROPIC_")]:
         monkeypatch.delenv(name)
+
+
+def _sendable(value: Any) -> Any:
+    """The same, with what is no Unicode spelt out: `\\udc00` where half a pair stood."""
+    within: Any = value
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case dict():
+            return {_sendable(key): _sendable(one) for key, one in within.items()}
+        case list() | tuple():
+            return type(within)(_sendable(one) for one in within)
+        case _:
+            return value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Tests log odd text on purpose, and it crosses to another process in UTF-8."""
+    return _sendable((yield))

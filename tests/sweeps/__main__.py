@@ -35,9 +35,13 @@ class Lines:
         """Keep what a test counted that has ended, and count those that failed."""
         self.failed += not report.passed
         if report.when == "teardown":
-            # Tallies; to import them here would be before pytest is ready for it.
-            found = [one for name, one in report.user_properties if name == "sweep"]
-            self.sweeps += found
+            # To import it with this module would be before pytest is ready for it.
+            from tests.sweeps.bench import Tally
+
+            found: list[Any] = [
+                one for name, one in report.user_properties if name == "sweep"
+            ]
+            self.sweeps += [Tally(name, counts) for name, counts in found]
 
     @property
     def points(self) -> int:

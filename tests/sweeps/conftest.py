@@ -61,12 +61,15 @@ def bench(folder: Path, workshop: Workshop, full: bool) -> Bench:
 @pytest.fixture
 def tally(
     record_property: Callable[[str, object], None],
-) -> Callable[[str], Tally]:
+) -> Iterator[Callable[[str], Tally]]:
     """Makes tallies; each becomes a line of the full run."""
+    tallies: list[Tally] = []
 
     def make(name: str) -> Tally:
-        made = Tally(name)
-        record_property("sweep", made)
-        return made
+        tallies.append(Tally(name))
+        return tallies[-1]
 
-    return make
+    yield make
+    for one in tallies:
+        # Plain values: a report crosses from one process to another.
+        record_property("sweep", [one.name, one.counts])
