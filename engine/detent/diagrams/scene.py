@@ -15,7 +15,8 @@ import attrs
 from detent.diagrams.grid import Cell, Kind, Lane, Side, cells
 from detent.diagrams.labels import Row
 from detent.diagrams.labels import rows as untaken
-from detent.diagrams.route import Plan, Point, corners, plan
+from detent.diagrams.layout import Plan, Point, corners
+from detent.diagrams.route import plan
 from detent_states.machine import State, Table
 
 TRIGGER_SIZE: Final = 13.0

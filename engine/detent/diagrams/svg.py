@@ -5,8 +5,8 @@ from hashlib import sha256
 from xml.sax.saxutils import escape, quoteattr
 
 from detent.diagrams.labels import Move, check_current, describe, marks, rows
+from detent.diagrams.layout import Point
 from detent.diagrams.palette import DARK, LIGHT, Palette, Theme
-from detent.diagrams.route import Point
 from detent.diagrams.scene import (
     DETAIL_SIZE,
     STATE_SIZE,
