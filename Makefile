@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 stage = @since=$$(date +%s); { $(2); }; ended=$$?; \
 	echo "$(1): $$(($$(date +%s) - since)) s"; exit $$ended
 
-.PHONY: demo test lint types unit gauntlet fuzz sweep bench clients diagrams clean
+.PHONY: demo test lint types unit gauntlet fuzz sweep bench clients sdks diagrams clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -50,6 +50,9 @@ bench: .venv/installed         ## ratios within one run; never a gate
 
 clients: .venv/installed       ## real clients against the simulator; installs public packages
 	$(BIN)/python -m tests.clients
+
+sdks: .venv/installed          ## the tests of outcomes with the oldest and the newest SDK
+	$(BIN)/python -m tests.sdks
 
 diagrams: .venv/installed      ## redraw diagrams/ from the tables
 	$(BIN)/python diagrams/generate.py

@@ -7,57 +7,17 @@ neither the SDK nor the API promises it (Anthropic docs: api/errors).
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import final
 
 import attrs
 
 from detent_states.added import added
 from detent_states.bounds import bounded_wait
+from detent_states.codes import BY_CODE, family
+from detent_states.kinds import FaultKind as FaultKind
 from detent_states.lengths import HINTS
 from detent_states.reply import Usage
 from detent_states.visible import printable
-
-
-class FaultKind(StrEnum):
-    """The kinds of fault, each with what it means for the turn."""
-
-    TRANSIENT = "transient"
-    """The server or the network had a bad moment; the same request may pass later."""
-    OPTIONAL_FIELD = "optional field"
-    """A field the request can do without was refused."""
-    THREAD = "thread"
-    """The server's copy of the conversation is gone or cannot be continued."""
-    TOO_LONG = "too long"
-    """The request does not fit: bytes, tokens, images."""
-    BLOCK = "block"
-    """The server names one block of the request."""
-    THINKING = "thinking"
-    """Signed thinking was refused."""
-    INVALID = "invalid"
-    """A definite refusal that names nothing we know."""
-    REFUSAL = "refusal"
-    """The model declined; the exchange is not history."""
-    COMPACTION = "compaction"
-    """A summary is not usable, or is not accepted any more; the history stays."""
-    CUT_OFF = "cut off"
-    """The reply hit its limit inside a call; nothing of it is history."""
-    AUTH = "auth"
-    """Credentials are missing, wrong or not allowed to do this."""
-    BILLING = "billing"
-    """Credit or a spend limit."""
-    MODEL_GONE = "model gone"
-    """The model is unknown or retired."""
-    TOOL = "tool"
-    """A tool said that the turn cannot go on."""
-    LOCAL = "local"
-    """detent refused its own request before sending it."""
-    BUDGET = "budget"
-    """The turn used up what it was allowed."""
-    CANCELLED = "cancelled"
-    """The caller stopped the turn."""
-    INTERRUPTED = "interrupted"
-    """The process ended in the middle of the turn."""
 
 
 @final
@@ -106,122 +66,6 @@ class Fault:
         tail = f" ({self.request_id})" if self.request_id else ""
         return printable(f"{head or self.kind.value}: {self.message}{tail}")
 
-
-BY_CODE: Mapping[str, FaultKind | None] = {
-    # the server's copy of the conversation
-    "thread_not_found": FaultKind.THREAD,
-    "thread_already_continued": FaultKind.THREAD,
-    "thread_continue_in_flight": FaultKind.THREAD,
-    "thread_fingerprint_mismatch": FaultKind.THREAD,
-    "thread_unsupported_request": FaultKind.THREAD,
-    # compaction
-    "compaction_unavailable": FaultKind.TRANSIENT,
-    "compaction_block_ambiguous": FaultKind.COMPACTION,
-    "compaction_block_misplaced": FaultKind.COMPACTION,
-    "compaction_content_mismatch": FaultKind.COMPACTION,
-    "compaction_signature_invalid": FaultKind.COMPACTION,
-    "compaction_tool_changes_mismatch": FaultKind.COMPACTION,
-    "compaction_incomplete_turn": FaultKind.COMPACTION,
-    "compaction_nothing_to_summarize": FaultKind.COMPACTION,
-    "compaction_too_many_tool_references": FaultKind.COMPACTION,
-    # the request and its parts
-    "request_body_too_large_after_decoding": FaultKind.TOO_LONG,
-    "request_body_timeout": FaultKind.TRANSIENT,
-    "request_body_encoding_invalid": FaultKind.INVALID,
-    "request_body_encoding_unsupported": FaultKind.INVALID,
-    "unsupported_charset": FaultKind.INVALID,
-    "available_tools_limit_exceeded": FaultKind.INVALID,
-    "tool_name_conflict": FaultKind.INVALID,
-    "tool_reference_unresolved": FaultKind.INVALID,
-    "file_expired": FaultKind.BLOCK,
-    "file_not_downloadable": FaultKind.BLOCK,
-    "image_dimensions_too_large": FaultKind.BLOCK,
-    # credit and limits
-    "enforced_spend_limit_reached": FaultKind.BILLING,
-    "contract_spend_limit_reached": FaultKind.BILLING,
-    "linked_organization_billing_unavailable": FaultKind.BILLING,
-    "linked_organization_spend_limit_reached": FaultKind.BILLING,
-    "user_profile_billing_not_authorized": FaultKind.BILLING,
-    "user_profile_not_billable": FaultKind.BILLING,
-    "ramp_limit_exceeded": FaultKind.TRANSIENT,
-    # who may do what
-    "organization_on_hold": FaultKind.AUTH,
-    "organization_not_enrolled_in_beta": FaultKind.AUTH,
-    "organization_type_not_supported": FaultKind.AUTH,
-    "user_profile_required": FaultKind.AUTH,
-    "user_profile_not_found": FaultKind.AUTH,
-    "cmek_key_disabled": FaultKind.AUTH,
-    "cmek_key_network_blocked": FaultKind.AUTH,
-    "cmek_feature_unsupported": FaultKind.AUTH,
-    "cmek_context_unavailable": FaultKind.TRANSIENT,
-    "cmek_key_unreachable": FaultKind.TRANSIENT,
-    "skill_read_blocked_undecryptable": FaultKind.AUTH,
-    "sandbox_egress_restricted": FaultKind.AUTH,
-    "api_key_scope_missing": FaultKind.AUTH,
-    "organization_level_scoped_api_key_required": FaultKind.AUTH,
-    "workspace_policy_violation": FaultKind.AUTH,
-    "claude_code_version_too_old": FaultKind.AUTH,
-    "claude_code_key_creator_not_member": FaultKind.AUTH,
-    # administration, environments, skills: these say no more than their status
-    **dict.fromkeys(
-        (
-            "already_member",
-            "bundle_attachment_not_supported",
-            "bundle_on_call",
-            "cannot_invite_emails_with_unverified_domains",
-            "cannot_remove_last_member",
-            "cannot_sign_out_managed_member",
-            "cannot_sign_out_membership_admin",
-            "cannot_sign_out_owner",
-            "cannot_sign_out_primary_owner",
-            "cannot_sign_out_privileged_member",
-            "cannot_sign_out_self",
-            "claude_tag_writes_not_enabled",
-            "compliance_configuration_restricted",
-            "concurrent_membership_change",
-            "email_domain_not_allowed",
-            "environment_archived",
-            "environment_create_disabled",
-            "environment_not_found",
-            "environment_update_disabled",
-            "external_key_changed",
-            "external_key_in_workspace_policy",
-            "external_key_validation_failed",
-            "external_key_validation_timed_out",
-            "heartbeat_precondition_failed",
-            "invalid_config_type_change",
-            "invalid_metadata",
-            "invite_already_exists",
-            "key_profile_mismatch",
-            "org_api_key_limit_exceeded",
-            "org_member_limit_exceeded",
-            "parent_organization_required",
-            "plugin_name_taken",
-            "rbac_group_grants_owner_access",
-            "rbac_group_managed_settings_not_found",
-            "rbac_group_not_found",
-            "rbac_group_order_limit_exceeded",
-            "rbac_group_owner_access_unconfirmed",
-            "rbac_role_not_found",
-            "registration_pending",
-            "scan_failed",
-            "scan_pending",
-            "settings_document_limit_exceeded",
-            "settings_history_limit_exceeded",
-            "skill_name_taken",
-            "slack_channel_set_up_environment_not_found",
-            "slack_channel_set_up_settings_conflict",
-            "slack_channel_set_up_settings_refused",
-            "spend_limits_admin_api_writes_not_enabled",
-            "storage_quota_exceeded",
-            "workspace_api_key_limit_exceeded",
-            "workspace_member_limit_exceeded",
-        ),
-        None,
-    ),
-}
-"""What each error code means; None where it says no more than its status does. A test
-fails when the SDK gains a code that is not here."""
 
 BY_TYPE: Mapping[str, FaultKind] = {
     "rate_limit_error": FaultKind.TRANSIENT,
@@ -334,19 +178,24 @@ def classify(
 ) -> FaultKind:
     """The kind of a fault, for any combination whatever.
 
-    Order: the code (the contract), then the HTTP status, then the type, then, for
-    a plain 400, the wording as a hint.
+    Order: the code (the contract), then the HTTP status, then the type; where these
+    say only that the request is refused, the family of a code that is not known, and
+    last the wording as a hint.
     """
     coded = BY_CODE.get(code) if code is not None else None
     if coded is not None:
         return coded
     if status is None:
         return FaultKind.TRANSIENT
+    alike = family(code)
+    relative = alike.kind if alike is not None else None
     typed = BY_TYPE.get(type_ or "")
     if status < 300:  # an error inside an answer that began as a success
         if typed is FaultKind.INVALID:
-            return _refused(message)
+            return relative or _refused(message)
         return typed or FaultKind.TRANSIENT
+    if relative is FaultKind.BILLING and status < 500:
+        return relative
     meant = BY_STATUS.get(
         status, FaultKind.TRANSIENT if status >= 500 else FaultKind.INVALID
     )
@@ -360,7 +209,7 @@ def classify(
         return meant
     if typed is not None and typed is not FaultKind.INVALID:
         return _wording(message, set(FaultKind)) or typed
-    return _refused(message)
+    return relative or _refused(message)
 
 
 def _refused(message: str) -> FaultKind:

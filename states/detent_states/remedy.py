@@ -161,7 +161,8 @@ AFTERWARDS: Final[Mapping[FaultKind, str]] = {
     FaultKind.INVALID: "read the message; send() something else, or rewind()",
     FaultKind.COMPACTION: "go on as before: the old context is in force",
     FaultKind.CUT_OFF: "configure(max_tokens=...) with more, then retry()",
-    FaultKind.AUTH: "configure(client=...) with good credentials, then retry()",
+    FaultKind.AUTH: "configure(client=...) with good credentials, or have the account"
+    " allowed what the message names; then retry()",
     FaultKind.BILLING: "restore the credit or raise the limit, then retry()",
     FaultKind.MODEL_GONE: "configure(model=...) with a successor, then retry()",
     FaultKind.REFUSAL: "send() it in other words; where an earlier part is declined, the"

@@ -40,7 +40,8 @@ from detent.simulator import (
     When,
 )
 from detent.simulator.faults import CUT_ENDINGS, HANGUPS, Action, Kind
-from detent_states.faults import BY_CODE, BY_STATUS, OPTIONAL_FIELDS
+from detent_states.codes import BY_CODE
+from detent_states.faults import BY_STATUS, OPTIONAL_FIELDS
 from detent_states.rules import RULES
 
 _HINTS: Final = (

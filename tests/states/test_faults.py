@@ -1,7 +1,7 @@
 """The classification of faults: total, explicit, and abreast of the SDK."""
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 from anthropic._error_classes import ERROR_CLASSES
@@ -11,10 +11,12 @@ from anthropic.types.shared.error_type import ErrorType
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detent_states.codes import BY_CODE, CODE_MAX, FAMILIES, Family, family
 from detent_states.faults import (
-    BY_CODE,
     BY_STATUS,
     BY_TYPE,
+    DEFINITE,
+    SUSPENDING,
     Fault,
     FaultKind,
     RetryPolicy,
@@ -24,7 +26,6 @@ from detent_states.faults import (
 from detent_states.outcome import STOP_REASONS
 
 TABLES: tuple[tuple[Mapping[typing.Any, object], set[object]], ...] = (
-    (BY_CODE, {code for _, code in ERROR_CLASSES if code is not None}),
     (BY_STATUS, {status for status, _ in ERROR_CLASSES}),
     (BY_TYPE, set(typing.get_args(ErrorType))),
     (
@@ -56,10 +57,119 @@ def test_forgotten_entry_is_noticed(
         assert missing(rest, known) == {entry}
 
 
+SDK_CODES = sorted((status, code) for status, code in ERROR_CLASSES if code)
+"""Every code that the installed SDK knows, with the status it comes with."""
+
+
+def unplaced(codes: Iterable[str], table: Mapping[str, object]) -> list[str]:
+    """The codes that neither the table nor a family has a meaning for."""
+    return [one for one in codes if one not in table and family(one) is None]
+
+
+def test_every_code_that_the_sdk_knows_has_a_meaning_or_a_family() -> None:
+    assert len(SDK_CODES) > 80
+    assert unplaced([code for _, code in SDK_CODES], BY_CODE) == [], (
+        "say what it means in `BY_CODE`, or which of `FAMILIES` it belongs to"
+        " (detent_states.codes)"
+    )
+
+
+def test_code_without_a_meaning_is_noticed() -> None:
+    assert unplaced(["frobnication_failed"], BY_CODE) == ["frobnication_failed"]
+    for code in BY_CODE:
+        rest = {name: kind for name, kind in BY_CODE.items() if name != code}
+        assert unplaced(BY_CODE, rest) == [code]
+
+
+def made_up(one: Family) -> Iterator[str]:
+    """A code of tomorrow for everything that makes a code a member of the family."""
+    yield from (f"{start}_of_tomorrow_exceeded" for start in one.starts)
+    yield from (f"linked_{word}_of_tomorrow" for word in one.words)
+    yield from (f"frobnication_{end}" for end in one.ends)
+
+
+MADE_UP = [(one, code) for one in FAMILIES for code in made_up(one)]
+
+
+@pytest.mark.parametrize(
+    ("one", "code"), MADE_UP, ids=lambda it: getattr(it, "name", it)
+)
+def test_unknown_code_means_what_its_family_means(one: Family, code: str) -> None:
+    assert code not in BY_CODE
+    assert family(code) is one
+    for status in (400, 404, 412, 422):
+        for words in ("said", "messages.1.content.0: said", "prompt is too long"):
+            kind = classify(status, "invalid_request_error", code, words)
+            assert kind is one.kind, (status, words)
+    assert classify(200, "invalid_request_error", code, "said") is one.kind
+    # What says more than that the request is refused stands.
+    assert classify(503, "api_error", code, "said") is FaultKind.TRANSIENT
+    assert classify(401, "authentication_error", code, "") in SUSPENDING
+    assert classify(413, "request_too_large", code, "") in (
+        FaultKind.TOO_LONG,
+        FaultKind.BILLING,
+    )
+    busy = FaultKind.BILLING if one.kind is FaultKind.BILLING else FaultKind.TRANSIENT
+    assert classify(429, "rate_limit_error", code, "said") is busy
+    assert classify(400, "billing_error", code, "said") in (one.kind, FaultKind.BILLING)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "message_role_invalid",
+        "content_policy_violation",
+        "image_format_unknown",
+        "tool_input_malformed",
+        "document_pages_exceeded",
+        "thinking_signature_unverifiable",
+        "frobnication_failed",
+        "keyboard_missing",
+        "regional",
+        "",
+        "organization" * CODE_MAX,
+    ],
+)
+def test_code_about_what_was_said_has_no_family(code: str) -> None:
+    """Trouble with a part of the conversation is still looked for in it."""
+    assert family(code) is None
+    assert classify(400, None, code, "no idea") is FaultKind.INVALID
+    assert classify(400, None, code, "messages.1: bad") is FaultKind.BLOCK
+
+
+ABOUT_THE_REQUEST = {
+    "available_tools_limit_exceeded",
+    "request_body_encoding_invalid",
+    "request_body_encoding_unsupported",
+    "tool_name_conflict",
+    "tool_reference_unresolved",
+    "unsupported_charset",
+    # of other endpoints, and in words that a Messages request could meet
+    "heartbeat_precondition_failed",
+    "invalid_config_type_change",
+    "invalid_metadata",
+}
+"""The codes of the SDK, all known, that may be looked for in what was sent."""
+
+
+@pytest.mark.parametrize(("status", "code"), SDK_CODES)
+def test_no_code_about_an_account_is_looked_for_in_the_history(
+    status: int, code: str
+) -> None:
+    kind = classify(status, "invalid_request_error", code, "said")
+
+    if code not in ABOUT_THE_REQUEST:
+        assert kind is not FaultKind.INVALID
+    if kind in DEFINITE - {FaultKind.INVALID}:
+        assert code.startswith(("thread_", "file_", "image_", "request_body_")), kind
+
+
 @given(
     st.none() | st.integers(100, 999),
     st.none() | st.text() | st.sampled_from(sorted(BY_TYPE)),
-    st.none() | st.text() | st.sampled_from(sorted(BY_CODE)),
+    st.none()
+    | st.text()
+    | st.sampled_from([*sorted(BY_CODE), *(c for _, c in MADE_UP)]),
     st.text(),
 )
 def test_every_fault_has_exactly_one_kind(
@@ -74,6 +184,8 @@ def test_every_fault_has_exactly_one_kind(
         (None, None, None, "reset", FaultKind.TRANSIENT),
         (404, "not_found_error", "thread_not_found", "No thread", FaultKind.THREAD),
         (409, "conflict_error", "skill_name_taken", "taken", FaultKind.TRANSIENT),
+        (409, "conflict_error", "storage_in_use", "used", FaultKind.TRANSIENT),
+        (400, None, "spend_limit_of_tomorrow", "no", FaultKind.BILLING),
         (404, "not_found_error", None, "model: claude-0", FaultKind.MODEL_GONE),
         (404, "not_found_error", None, "Not found", FaultKind.INVALID),
         (429, "rate_limit_error", None, "slow down", FaultKind.TRANSIENT),

@@ -29,8 +29,8 @@ from detent.cli.words import (
     SCRIPTS,
 )
 from detent_states.call import CALL, Closing
+from detent_states.codes import BY_CODE, family
 from detent_states.faults import (
-    BY_CODE,
     BY_STATUS,
     BY_TYPE,
     SUSPENDING,
@@ -117,8 +117,9 @@ class Meaning:
         sort: What it is: `status`, `kind`, `state` and so on.
         name: The thing, as it is written.
         says: What it means; empty where the course says it.
-        by: What decided about its kind: `code`, `status`, `type`, `wording`, or
-            `detent` where it said so itself; None for what is no fault.
+        by: What decided about its kind: `code`, `family` (of a code that no table
+            has), `status`, `type`, `wording`, or `detent` where it said so itself; None
+            for what is no fault.
         evidence: The same in words.
         course: What follows, for a fault.
         facts: Further facts, each with its label.
@@ -348,6 +349,13 @@ def _evidence(said: Said, kind: FaultKind) -> tuple[str, str]:
         return "detent", "what detent said of it: no server had a word for it"
     if said.code is not None and BY_CODE.get(said.code) is not None:
         return "code", "its error code, which comes before everything else"
+    alike = family(said.code)
+    bare = said.status is None and said.type is None
+    if alike is not None and (
+        bare or said.without(code=True, message=True) is not kind
+    ):
+        known = "how such codes begin and end, where the status only refuses"
+        return "family", f"the family of its error code ({alike.name}): {known}"
     if said.without(message=True) is not kind:
         if kind is FaultKind.BLOCK:
             part = named_path(said.message)

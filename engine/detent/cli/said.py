@@ -11,7 +11,8 @@ from typing import Any, Final, cast, final
 
 import attrs
 
-from detent_states.faults import BY_CODE, BY_TYPE, FaultKind, classify
+from detent_states.codes import BY_CODE, family
+from detent_states.faults import BY_TYPE, FaultKind, classify
 
 STATUS_ASSUMED: Final = 400
 """The status that is assumed for a bare message: the only one whose wording counts."""
@@ -42,10 +43,13 @@ class Said:
         if self.stated is not None:
             return self.stated
         if self.status is None and self.type is None and self.code is not None:
-            return BY_CODE.get(self.code)
+            alike = family(self.code)
+            return BY_CODE.get(self.code) if alike is None else alike.kind
         return self.without()
 
-    def without(self, *, type_: bool = False, message: bool = False) -> FaultKind:
+    def without(
+        self, *, type_: bool = False, code: bool = False, message: bool = False
+    ) -> FaultKind:
         """The kind if less of it were known."""
         status = self.status
         if status is None:  # a type alone comes inside of a stream
@@ -53,7 +57,7 @@ class Said:
         return classify(
             status,
             None if type_ else self.type,
-            self.code,
+            None if code else self.code,
             "" if message else self.message,
         )
 
@@ -96,7 +100,7 @@ def read(text: str) -> Said | None:
         first = first.rstrip(":,")
         if type_ is None and first in BY_TYPE:
             type_, rest = first, after
-        elif code is None and first in BY_CODE:
+        elif code is None and is_code(first):
             code, rest = first, after
         else:
             break
@@ -106,6 +110,16 @@ def read(text: str) -> Said | None:
         hinted = said.kind is not FaultKind.INVALID
         return said if hinted or len(rest.split()) >= _WORDS_MIN else None
     return said
+
+
+_CODE: Final = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+", re.ASCII)
+
+
+def is_code(word: str) -> bool:
+    """True for an error code that is known, or that looks like one and has a family."""
+    if word in BY_CODE:
+        return True
+    return family(word) is not None and _CODE.fullmatch(word) is not None
 
 
 def _envelope(text: str) -> Said | None:

@@ -41,7 +41,9 @@ KINDS: Final[Mapping[FaultKind, str]] = {
     FaultKind.CUT_OFF: (
         "The reply hit its limit inside a call; nothing of it is history."
     ),
-    FaultKind.AUTH: "Credentials are missing, wrong or not allowed to do this.",
+    FaultKind.AUTH: (
+        "Credentials are missing or wrong, or the account is not allowed to do this."
+    ),
     FaultKind.BILLING: "Credit or a spend limit.",
     FaultKind.MODEL_GONE: "The model is unknown or retired.",
     FaultKind.TOOL: "A tool said that the turn cannot go on.",

@@ -23,7 +23,7 @@ import detent
 import detent.errors
 import detent_states
 import detent_states.call
-import detent_states.faults
+import detent_states.kinds
 import detent_states.outcome
 import detent_states.rules
 from detent import Conversation, diagrams, tool
@@ -47,9 +47,9 @@ from detent.cli.words import (
 )
 from detent.simulator import parse_faults
 from detent_states.call import Closing
+from detent_states.codes import BY_CODE, FAMILIES, Family
 from detent_states.errors import DetentError
 from detent_states.faults import (
-    BY_CODE,
     BY_STATUS,
     BY_TYPE,
     FaultKind,
@@ -110,7 +110,7 @@ def documented(module: ModuleType, name: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("words", "members", "module"),
     [
-        (KINDS, FaultKind, detent_states.faults),
+        (KINDS, FaultKind, detent_states.kinds),
         (OUTCOMES, Outcome, detent_states.outcome),
         (CLOSINGS, Closing, detent_states.call),
     ],
@@ -320,6 +320,23 @@ def test_a_code_is_known_by_itself_or_says_that_it_says_nothing(code: str) -> No
         assert (found.by, kind_of(code)) == ("code", kind)
 
 
+@pytest.mark.parametrize("alike", FAMILIES, ids=lambda alike: alike.name)
+def test_a_code_that_nobody_has_heard_of_is_told_by_its_family(alike: Family) -> None:
+    found = one(f"400 {(alike.starts or alike.words)[0]}_of_tomorrow")
+
+    assert (found.sort, found.by) == ("error", "family")
+    assert f"({alike.name})" in found.evidence
+    assert found.course is not None
+    assert found.course.kind is alike.kind
+
+
+@pytest.mark.parametrize(
+    "what", ["the plan", "key_", "_key_x", "Organization_X", "plan"]
+)
+def test_a_word_that_only_looks_like_a_code_is_none(what: str) -> None:
+    assert all(found.by != "family" for found in meanings(f"400 {what}"))
+
+
 @pytest.mark.parametrize("reason", STOP_REASONS)
 def test_a_stop_reason_says_what_follows(reason: str) -> None:
     found = next(m for m in meanings(reason) if m.sort == "stop reason")
@@ -380,6 +397,13 @@ def test_a_word_may_be_spelt_as_people_spell(what: str) -> None:
         ("HTTP 418", FaultKind.INVALID, "status"),
         ("409 skill_name_taken", FaultKind.TRANSIENT, "status"),
         ("400 thread_not_found", FaultKind.THREAD, "code"),
+        ("cmek_not_approved", FaultKind.AUTH, "code"),
+        ("400 cmek_of_tomorrow", FaultKind.AUTH, "family"),
+        ("400 workspace_api_key_limit_exceeded: no", FaultKind.AUTH, "family"),
+        ("storage_of_tomorrow", FaultKind.AUTH, "family"),
+        ("429 spend_limit_of_tomorrow", FaultKind.BILLING, "family"),
+        ("503 workspace_of_tomorrow", FaultKind.TRANSIENT, "status"),
+        ("403 feature_of_tomorrow", FaultKind.AUTH, "status"),
         ("overloaded_error: Overloaded", FaultKind.TRANSIENT, "type"),
         ("400 billing_error: no", FaultKind.BILLING, "type"),
         (json.dumps(BODY), FaultKind.BLOCK, "wording"),
