@@ -58,7 +58,9 @@ def trials() -> tuple[Trial, Trial]:
     """The oldest and the newest SDK that are allowed."""
     pins = tuple((ROOT / "constraints.txt").read_text().split())
     rest = tuple(one for one in pins if not one.startswith("anthropic=="))
-    tools = tuple(one for one in pins if re.match(r"(pytest|hypothesis|trio)==", one))
+    tools = tuple(
+        one for one in pins if re.match(r"(pytest|pytest-xdist|hypothesis|trio)==", one)
+    )
     oldest = allowed().replace(">=", "==")
     return Trial("oldest", oldest, rest), Trial("newest", allowed(), tools)
 
