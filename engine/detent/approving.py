@@ -3,17 +3,19 @@
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import anyio
 
 from detent.content import input_key, user_blocks
 from detent.driver import Driver
-from detent.errors import ApprovalError, InsideTurnError, SettingsError
+from detent.errors import ApprovalError, InsideTurnError
+from detent.options import CALL
 from detent.running import is_inside, working
 from detent.standing import Standing
 from detent.turn import Turn
 from detent_states import events as ev
+from detent_states.allowed import optional, text
 from detent_states.call import CallState
 from detent_states.errors import IllegalEventError
 from detent_states.snapshot import Call
@@ -61,10 +63,13 @@ class Approving(Standing, ABC):
                 changed since: an answer to another question does not count.
 
         Raises:
+            SettingsError: The call or the digest is no text.
             IllegalEventError: No such call waits; it may have been decided already.
             ApprovalError: The question was another one, or is over; nothing ran.
             InsideTurnError: It was called by a tool, a hook or a rule of the turn.
         """
+        CALL.demand("call", call)
+        optional(CALL).demand("digest", digest)
         async with self._alone("approve"):
             number, waiting = self._awaiting(call)
             self._demand_same(waiting, digest)
@@ -79,12 +84,12 @@ class Approving(Standing, ABC):
             reason: What the model is told.
 
         Raises:
-            SettingsError: The reason is no text.
+            SettingsError: The call or the reason is no text.
             IllegalEventError: No such call waits.
             InsideTurnError: It was called by a tool, a hook or a rule of the turn.
         """
-        if not isinstance(cast("object", reason), str):
-            raise SettingsError("reason", f"{reason!r} is no text", "give a str")
+        CALL.demand("call", call)
+        text().demand("reason", reason)
         async with self._alone("deny"):
             number, waiting = self._awaiting(call)
             no = ev.CallDenied(number, waiting.use.id, reason)

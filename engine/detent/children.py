@@ -11,6 +11,7 @@ import anyio
 
 from detent.conversation import Conversation
 from detent.errors import ChildError
+from detent.options import OPTIONS
 from detent.running import RunningCall, running_call
 from detent.tools import Reconciled, Tool, tool
 from detent.turn import Turn
@@ -43,9 +44,11 @@ def child_tool(
             if not given.
 
     Raises:
-        ToolDefinitionError: The name cannot be used.
+        ToolDefinitionError: The name or the description cannot be used.
+        SettingsError: The timeout or an option is of the wrong type or out of bounds.
         TypeError: An option is none of `Conversation.open`.
     """
+    OPTIONS["timeout"].demand("timeout", timeout)
     Conversation.open("checked", **options)  # what is wrong is said now
 
     async def run(task: str) -> str:

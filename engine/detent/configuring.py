@@ -1,16 +1,23 @@
 """What a caller changes of an open conversation: its settings, and its pins."""
 
+import logging
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import anyio
+
 from detent.approving import Approving
 from detent.content import pin_name, pin_text
-from detent.driver import Driver
-from detent.endpoint import choose_endpoint
+from detent.endpoint import Endpoint, choose_endpoint
 from detent.opening import PROFILE_OPTIONS, requested_profile
+from detent.options import OPTIONS, demand_options
+from detent.settings import tools_by_name
+from detent.tools import Tool
 from detent_states import events as ev
 from detent_states.profile import Cache, Threads
+
+LOG = logging.getLogger("detent")
 
 
 class Configuring(Approving, ABC):
@@ -23,6 +30,8 @@ class Configuring(Approving, ABC):
         *,
         model: str | None = None,
         max_tokens: int | None = None,
+        system: str | Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
         settings: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         threads: Threads | str | None = None,
@@ -32,11 +41,20 @@ class Configuring(Approving, ABC):
         """Change settings of an open conversation; they hold from the next request on.
 
         What is left out stays as it is. A turn that waits for credentials is given new
-        ones by `client`, and `retry()` goes on.
+        ones by `client`, and `retry()` goes on. A call that waits for approval is asked
+        about anew where its tool is another one by now, and answered as unknown here
+        where there is none any more.
+
+        The prompt cache serves nothing behind the first byte that changes: the tools
+        stand first, then the system prompt, then everything that was said. What the next
+        request has to read anew, `prefix_change` says at once, and `PrefixChanged` when
+        it leaves.
 
         Args:
             model: Model id.
             max_tokens: Most tokens one reply may have.
+            system: The system prompt; "" for none.
+            tools: All of them, instead of those that were offered; [] for none.
             settings, betas: All of them, instead of those that were set.
             threads: As in `open`. Given again, it is tried again.
             cache: As in `open`.
@@ -44,31 +62,39 @@ class Configuring(Approving, ABC):
                 if opened here. What the server holds and its limits are found out anew.
 
         Raises:
-            SettingsError: A setting is unknown, of the wrong type or refused.
+            SettingsError: A setting is unknown, of the wrong type or refused; nothing
+                was changed.
             ConversationClosedError, JournalError: As `send`.
         """
-        given = {n: v for n, v in locals().items() if n in PROFILE_OPTIONS}
+        given = {n: v for n, v in locals().items() if n in OPTIONS}
+        demand_options(given)
+        functions = None if tools is None else tools_by_name(tools)
         async with self._alone("configure"):
-            driver = self._open_driver()
+            driver, was = self._open_driver(), self._endpoint
+            # All that can be refused comes before anything is changed.
             asked = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), **given}
-            asked |= {} if client is None else {"client": client}
+            if client is None:
+                asked["client"] = self._options["client"]
+            else:
+                asked["base_url"] = None
             profile = requested_profile(asked, driver.snapshot.profile)
-            anew = client is not None or threads is not None
-            if anew or profile != driver.snapshot.profile:
+            goes_to = was if client is None else _endpoint(asked)
+            if (
+                client is not None
+                or threads is not None
+                or profile != driver.snapshot.profile
+            ):
                 driver.apply(ev.ProfileChanged(profile))
                 driver.flush()
-            if client is not None:
-                await self._go_to(driver, client)
-
-    async def _go_to(self, driver: Driver, client: object) -> None:
-        old = self._endpoint
-        timeout: float = self._options["timeout"]
-        idle: float = self._options["idle_timeout"]
-        self._options = {**self._options, "client": client, "base_url": None}
-        self._endpoint = choose_endpoint(client, None, timeout, idle)
-        driver.world.model = self._endpoint.model
-        if old is not None and old.owned:
-            await old.model.aclose()
+            if functions is not None:
+                driver.world.tools = functions
+                self._options = {**self._options, "tools": tools}
+            if goes_to is not None and goes_to is not was:
+                self._endpoint = goes_to
+                driver.world.model = goes_to.model
+                self._options = {**self._options, "client": client, "base_url": None}
+                if was is not None and was.owned:
+                    await _left(was)
 
     async def pin(self, name: str, text: str) -> None:
         """Have a text go along with every later summary, word for word.
@@ -96,10 +122,29 @@ class Configuring(Approving, ABC):
             SettingsError: The name is none.
             ConversationClosedError, JournalError: As `send`.
         """
-        self._pinned(name if name in self.pins else pin_name(name), None)
+        known = type(name) is str and name in self.pins
+        self._pinned(name if known else pin_name(name), None)
 
     def _pinned(self, name: str, text: str | None) -> None:
         driver = self._open_driver()
         driver.flush()  # what was in doubt is known from here on
         driver.apply(ev.Pinned(name, text))
         driver.flush()
+
+
+async def _left(endpoint: Endpoint) -> None:
+    """Close an endpoint that nothing goes to any more; that cannot fail a change."""
+    with anyio.CancelScope(shield=True):
+        try:
+            await endpoint.model.aclose()
+        except Exception:  # the new one is in force, whatever the old one says
+            LOG.exception("the client before could not be closed")
+
+
+def _endpoint(options: Mapping[str, Any]) -> Endpoint:
+    return choose_endpoint(
+        options["client"],
+        options["base_url"],
+        options["timeout"],
+        options["idle_timeout"],
+    )

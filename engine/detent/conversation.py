@@ -19,10 +19,10 @@ from detent.opening import (
     PROFILE_OPTIONS,
     choose_store,
     in_place,
-    named,
     size_before,
     start,
 )
+from detent.options import NAME, TURNS, demand_options
 from detent.ports import Clock, Ids, Store
 from detent.retelling import at_rest
 from detent.settings import Limits
@@ -104,9 +104,9 @@ class Conversation(Configuring):
             store: Path of an SQLite file, or a `Store`; None keeps it in memory only.
             model: Model id.
             max_tokens: Most tokens one reply may have.
-            system: The system prompt.
-            tools: Functions decorated with `@tool`, and tools that the server runs, as
-                the API takes them (`{"type": "web_search_…", "name": "web_search"}`).
+            system: The system prompt; "" for none.
+            tools: Functions decorated with `@tool`, and the API's objects of tools that
+                the server runs; [] for none.
             betas: Names for the `anthropic-beta` header.
             settings: Further body fields (`thinking`, …), held to `detent.rulebook`.
             diagnostics: Send `diagnostics.previous_message_id` (default yes).
@@ -126,17 +126,18 @@ class Conversation(Configuring):
             clock: Time; the machine's own by default.
             ids: Identity and chance; the machine's own by default.
 
-        Entering raises:
+        Raises:
+            SettingsError: An option is of the wrong type or out of its bounds. What a
+                rule of the API refuses is raised by entering, and so are:
             NoCredentialsError: No client was given, and the SDK finds no credentials.
-            SettingsError: A setting is unknown, of the wrong type or refused.
-            ToolDefinitionError: A tool cannot be offered.
             ConversationBusyError: Somebody alive writes this conversation.
             JournalError: The store cannot be read, or must not be.
         """
-        options = dict(locals())
-        del options["cls"], options["name"]
+        options = {n: v for n, v in locals().items() if n not in ("cls", "name")}
+        NAME.demand("name", name)
+        demand_options(options)
         options["store"] = in_place(store)
-        return cls(named(name), options)
+        return cls(name, options)
 
     async def __aenter__(self) -> Self:
         if self._driver is not None:
@@ -317,8 +318,10 @@ class Conversation(Configuring):
             turns: How many confirmed turns to go back.
 
         Raises:
+            SettingsError: `turns` is no whole number, 0 or more.
             IllegalEventError: There are not that many, or a turn is running.
         """
+        TURNS.demand("turns", turns)
         async with self._alone("rewind"):
             driver = self._open_driver()
             if not driver.snapshot.resting:
@@ -332,9 +335,11 @@ class Conversation(Configuring):
         Enter it with `async with`. It has this one's store, tools and client.
 
         Raises:
+            SettingsError: The name is none.
             IllegalEventError: A turn is running; a fork has no live rows.
             JournalError: `name` exists.
         """
+        NAME.demand("name", name)
         driver = self._open_driver()
         driver.flush()
         if driver.running or not driver.snapshot.resting:

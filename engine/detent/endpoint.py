@@ -10,11 +10,9 @@ from typing import Any, Final, final
 import attrs
 
 from detent.errors import NoCredentialsError, SettingsError
+from detent.options import SIMULATOR, demand_options
 from detent.ports import Model
 from detent.rulebook import Rulebook, rulebook
-
-SIMULATOR: Final = "simulator"
-"""What is given as `client` by whoever wants invented answers."""
 
 _CREDENTIALS: Final = ("authorization", "x-api-key")
 """The headers that the SDK demands one of before a request leaves."""
@@ -54,8 +52,9 @@ def choose_endpoint(
 
     Raises:
         NoCredentialsError: There are none for the API.
-        SettingsError: `client` is none of these.
+        SettingsError: It is none of these, or both are given.
     """
+    demand_options({"client": client, "base_url": base_url})
     if client is not None and base_url is not None:
         raise SettingsError(
             "base_url", "a client was given too", "set the base URL on the client"
@@ -63,16 +62,8 @@ def choose_endpoint(
     if client == SIMULATOR:
         return _simulated(timeout_seconds, idle_seconds)
     if client is not None and not hasattr(client, "with_options"):
-        if all(callable(getattr(client, name, None)) for name in ("send", "count")):
-            given: Any = client
-            return Endpoint(given, type(given).__name__, live=True, owned=False)
-        told = repr(client) if isinstance(client, str) else type(client).__name__
-        raise SettingsError(
-            "client",
-            f"{told} is no client",
-            "give anthropic.AsyncAnthropic(...), another async client of the SDK,"
-            f" {SIMULATOR!r}, or an object with the methods of detent.ports.Model",
-        )
+        port: Any = client
+        return Endpoint(port, type(port).__name__, live=True, owned=False)
     demand_credentials(client, base_url)
     from detent.model import SdkModel
 

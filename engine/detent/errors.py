@@ -7,6 +7,7 @@ from detent_states.errors import (
     DefinitionError,
     DetentError,
     IllegalEventError,
+    SettingsError,
 )
 from detent_states.faults import Fault
 
@@ -23,25 +24,6 @@ def words(error: BaseException) -> str:
         return str(error)
     except Exception as failed:  # noqa: BLE001 - it cannot say it: that is what is told
         return f"(it has no text, because of an exception: {type(failed).__name__})"
-
-
-class SettingsError(DetentError):
-    """A setting that the engine cannot use.
-
-    Attributes:
-        setting: Its name.
-        problem: What is wrong with it.
-        remedy: What to give instead.
-    """
-
-    def __init__(self, setting: str, problem: str, remedy: str) -> None:
-        super().__init__(setting, problem, remedy)
-        self.setting = setting
-        self.problem = problem
-        self.remedy = remedy
-
-    def _told(self) -> str:
-        return f"{self.setting}: {self.problem}; {self.remedy}"
 
 
 class NoCredentialsError(SettingsError):
@@ -63,20 +45,22 @@ class NoCredentialsError(SettingsError):
         self.unusable = unusable
 
 
-class ToolDefinitionError(DetentError):
+class ToolDefinitionError(SettingsError):
     """A function cannot be offered as a tool.
 
     Attributes:
         tool: Its name.
+        setting: Which option it is about; `function` for the function itself.
         problem: What is wrong with its signature or its options.
         remedy: What to change.
     """
 
-    def __init__(self, tool: str, problem: str, remedy: str) -> None:
-        super().__init__(tool, problem, remedy)
+    def __init__(
+        self, tool: str, problem: str, remedy: str, setting: str = "function"
+    ) -> None:
+        super().__init__(setting, problem, remedy)
+        self.args = (tool, problem, remedy, setting)
         self.tool = tool
-        self.problem = problem
-        self.remedy = remedy
 
     def _told(self) -> str:
         return f"tool {self.tool!r}: {self.problem}; {self.remedy}"

@@ -20,6 +20,9 @@ from detent_states.rules import RULES, VERSION_2026, Context, Finding, check
 _OWN_HOSTS: Final = frozenset({"api.anthropic.com", "simulator.invalid"})
 """The API, and the simulator in this process, which stands for it."""
 
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""The hosts that a key may be sent to without encryption: this machine."""
+
 _ONE_SERVICE: Final = frozenset({"R1", "R20"})
 _EVERYWHERE: Final = frozenset(rule.id for rule in RULES) - _ONE_SERVICE
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Generator
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 from detent.background import answered
 from detent.checking import staged_fault
@@ -20,6 +20,7 @@ from detent_states.copies import provable, unproved
 from detent_states.decide import cut_off
 from detent_states.events import Event
 from detent_states.faults import DEFINITE, Fault, FaultKind
+from detent_states.foreseen import INSTRUCTIONS_MAX
 from detent_states.history import Base, Method, told_block
 from detent_states.outcome import Outcome, outcome, unusable_summary
 from detent_states.profile import Purpose
@@ -36,7 +37,6 @@ from detent_states.room import (
     piece_bytes,
     prepare,
 )
-from detent_states.rules import Limits as RuleLimits
 from detent_states.shown import base_in_force
 from detent_states.snapshot import Compacting, Snapshot, Turn
 from detent_states.thread import choose_copy
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("detent")
 
 _GRACE_SECONDS = 1.0
-_INSTRUCTIONS_MAX: Final = RuleLimits().compaction_instructions_chars_max
 """How long a hook that was stopped may take to come to its end."""
 
 
@@ -238,13 +237,13 @@ class Sender:
             return None
         if said is None or isinstance(said, bool):
             return said
-        if isinstance(said, str) and len(said) <= _INSTRUCTIONS_MAX:
+        if isinstance(said, str) and len(said) <= INSTRUCTIONS_MAX:
             return mended(said)
         LOG.error(
             "the hook before a compaction gave a %s, not True, False, None or text of up"
             " to %d characters; it goes on as if there were no hook",
             type(said).__name__,
-            _INSTRUCTIONS_MAX,
+            INSTRUCTIONS_MAX,
         )
         return None
 

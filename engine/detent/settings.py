@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from functools import cached_property
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 import attrs
 
 from detent.errors import SettingsError
 from detent.rulebook import Rulebook
 from detent.tools.definition import Tool
+from detent_states.allowed import instance, number, optional, shown, whole
 from detent_states.budget import Budget, Price
 from detent_states.encoding import encode
 from detent_states.faults import RetryPolicy
 from detent_states.profile import Cache, Profile, Threads
+
+_COUNT = whole(1)
+_AMOUNT = number(0, above=True)
 
 
 @final
@@ -43,18 +46,31 @@ class Limits:
             goes on as if there were none.
         stream_above_tokens: Replies that may be longer than this are streamed even
             by `send()`, as the SDK demands for long work.
+
+    Raises:
+        SettingsError: A bound is no number, or bounds nothing: it is not above 0.
     """
 
-    requests_per_turn_max: int = 60
-    seconds_per_turn_max: float | None = None
-    tokens_per_turn_max: int | None = None
-    dollars_per_turn_max: float | None = None
-    price: Price | None = None
-    calls_parallel_max: int = 8
-    calls_per_turn_max: int | None = None
-    repeats_max: int | None = 5
-    hook_seconds_max: float = 30.0
-    stream_above_tokens: int = 21_333
+    requests_per_turn_max: int = attrs.field(default=60, validator=_COUNT)
+    seconds_per_turn_max: float | None = attrs.field(
+        default=None, validator=optional(_AMOUNT)
+    )
+    tokens_per_turn_max: int | None = attrs.field(
+        default=None, validator=optional(_COUNT)
+    )
+    dollars_per_turn_max: float | None = attrs.field(
+        default=None, validator=optional(_AMOUNT)
+    )
+    price: Price | None = attrs.field(
+        default=None, validator=optional(instance(Price, "a Price(...)"))
+    )
+    calls_parallel_max: int = attrs.field(default=8, validator=_COUNT)
+    calls_per_turn_max: int | None = attrs.field(
+        default=None, validator=optional(_COUNT)
+    )
+    repeats_max: int | None = attrs.field(default=5, validator=optional(_COUNT))
+    hook_seconds_max: float = attrs.field(default=30.0, validator=_AMOUNT)
+    stream_above_tokens: int = attrs.field(default=21_333, validator=whole(0))
 
     @cached_property
     def budget(self) -> Budget:
@@ -91,7 +107,7 @@ def make_profile(
     model: str,
     max_tokens: int,
     system: str | Sequence[Mapping[str, Any]] | None = None,
-    tools: Sequence[Tool | Mapping[str, Any]] = (),
+    tools: Sequence[Tool | Mapping[str, Any]] | None = None,
     betas: Sequence[str] = (),
     diagnostics: bool = True,
     threads: str = Threads.OFF,
@@ -102,23 +118,18 @@ def make_profile(
 ) -> Profile:
     """The profile of a conversation, checked by the rules of the API.
 
-    `definitions` are the tools of a resumed conversation whose functions were not given
-    again: they stay offered, and a call of one is answered as unknown here. `rules` are
-    those of the server; by default the API's own.
+    Each setting is what `detent.options` allows. `definitions` are the tools of a
+    resumed conversation whose functions were not given again (`tools` is None): they
+    stay offered, and a call of one is answered as unknown here. `rules` are those of
+    the server; by default the API's own.
 
     Raises:
-        SettingsError: A setting is unknown, of the wrong type, or refused by a rule.
+        SettingsError: A setting is unknown, or refused by a rule.
     """
-    if not isinstance(model, str) or not model:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-        raise SettingsError("model", f"{model!r} is no model id", "give its name")
-    if type(max_tokens) is not int or max_tokens < 0:
-        raise SettingsError(
-            "max_tokens", f"{max_tokens!r} is no number of tokens", "give an integer"
-        )
     fields: list[tuple[str, bytes]] = []
     if system is not None and system != "":
         fields.append(("system", encoded("system", system)))
-    if tools:
+    if tools is not None:
         definitions = [t.definition if isinstance(t, Tool) else t for t in tools]
     if definitions:
         fields.append(("tools", encoded("tools", [dict(d) for d in definitions])))
@@ -134,22 +145,11 @@ def make_profile(
         tuple(fields),
         tuple(betas),
         diagnostics,
-        _one_of("threads", threads, Threads),
-        _one_of("cache", cache, Cache),
+        Threads(threads),
+        Cache(cache),
     )
     _refuse(profile, rules or Rulebook())
     return profile
-
-
-_E = TypeVar("_E", bound=StrEnum)
-
-
-def _one_of(name: str, value: str, of: type[_E]) -> _E:
-    try:
-        return of(value)
-    except ValueError:
-        known = ", ".join(repr(one.value) for one in of)
-        raise SettingsError(name, f"{value!r} is none", f"give {known}") from None
 
 
 def encoded(name: str, value: object) -> bytes:
@@ -198,7 +198,7 @@ def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
         if not isinstance(one, Tool):
             raise SettingsError(
                 "tools",
-                f"{one!r} is no tool",
+                f"{shown(one)} is no tool",
                 "decorate the function with @tool, or give the API's object of a tool"
                 " that the server runs",
             )

@@ -1,7 +1,7 @@
 """Where a conversation stands: what can be read of it at any time, as values."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from detent.checking import findings
 from detent.driver import Driver
@@ -9,9 +9,11 @@ from detent.endpoint import Endpoint
 from detent.errors import ConversationClosedError
 from detent.feed import Feed
 from detent.happenings import Cursor
+from detent.options import CURSOR
 from detent.rulebook import Rulebook
 from detent.stream import Watch
 from detent.turn import Turn
+from detent_states.allowed import one_of
 from detent_states.errors import IllegalEventError
 from detent_states.history import History
 from detent_states.prefix import PrefixChange, prefix_change
@@ -126,9 +128,11 @@ class Standing:
                 everything from the first turn on; None for what happens from now on.
 
         Raises:
+            SettingsError: `after` is no cursor.
             ConversationClosedError: The conversation is closed.
             JournalError: The journal cannot be read.
         """
+        CURSOR.demand("after", after)
         world = self._open_driver().world
         return Watch(self._feed, world.journal, after, world.policies.retry)
 
@@ -145,9 +149,17 @@ class Standing:
         return Rulebook() if self._endpoint is None else self._endpoint.rules
 
     def diagram(self, format: "Format" = "text") -> str:
-        """The turn machine, with the rows that this turn took."""
-        from detent.diagrams import render
+        """The turn machine, with the rows that this turn took.
 
+        Args:
+            format: "text", "mermaid", "dot" or "svg".
+
+        Raises:
+            SettingsError: There is no such format.
+        """
+        from detent.diagrams import Format, render
+
+        one_of(get_args(Format)).demand("format", format)
         turn = self._open_driver().snapshot.turn
         if turn is None:
             return render(TURN, format)

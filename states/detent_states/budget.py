@@ -4,6 +4,7 @@ from typing import final
 
 import attrs
 
+from detent_states.allowed import number
 from detent_states.reply import Usage
 from detent_states.snapshot import Turn
 
@@ -20,10 +21,10 @@ class Price:
         cache_write: Tokens written to the prompt cache.
     """
 
-    input: float
-    output: float
-    cache_read: float = 0.0
-    cache_write: float = 0.0
+    input: float = attrs.field(validator=number())
+    output: float = attrs.field(validator=number())
+    cache_read: float = attrs.field(default=0.0, validator=number())
+    cache_write: float = attrs.field(default=0.0, validator=number())
 
     def of(self, usage: Usage) -> float:
         """What that usage cost, in US dollars."""

@@ -81,5 +81,29 @@ class IllegalEventError(DetentError):
         )
 
 
+class SettingsError(DetentError):
+    """A setting that cannot be used. Nothing was changed, stored or sent.
+
+    Attributes:
+        setting: Its name.
+        problem: What is wrong with it.
+        remedy: What is allowed: what to give instead.
+        given: What was given, shortened; never a credential. Empty where `problem` says
+            it.
+    """
+
+    def __init__(
+        self, setting: str, problem: str, remedy: str, given: str = ""
+    ) -> None:
+        super().__init__(setting, problem, remedy, given)
+        self.setting = setting
+        self.problem = problem
+        self.remedy = remedy
+        self.given = given
+
+    def _told(self) -> str:
+        return f"{self.setting}: {self.problem}; {self.remedy}"
+
+
 class CoreBugError(DetentError, AssertionError):
     """The core contradicted itself: a bug in detent, not in the caller or the world."""

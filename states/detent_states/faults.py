@@ -12,6 +12,7 @@ from typing import final
 import attrs
 
 from detent_states.added import added
+from detent_states.allowed import number, whole
 from detent_states.bounds import bounded_wait
 from detent_states.codes import BY_CODE, family
 from detent_states.kinds import FaultKind as FaultKind
@@ -260,13 +261,16 @@ class RetryPolicy:
         hint_max_seconds: A server hint beyond this suspends the turn instead of
             blocking the caller.
         jitter: Share of the backoff that is drawn at random, 0 to 1.
+
+    Raises:
+        SettingsError: A number is none, or out of its bounds.
     """
 
-    attempts_max: int = 8
-    first_wait_seconds: float = 0.5
-    wait_max_seconds: float = 30.0
-    hint_max_seconds: float = 120.0
-    jitter: float = 0.25
+    attempts_max: int = attrs.field(default=8, validator=whole(1))
+    first_wait_seconds: float = attrs.field(default=0.5, validator=number())
+    wait_max_seconds: float = attrs.field(default=30.0, validator=number())
+    hint_max_seconds: float = attrs.field(default=120.0, validator=number())
+    jitter: float = attrs.field(default=0.25, validator=number(0, 1))
 
     def wait(self, fault: Fault, failures: int, draw: float) -> float | None:
         """Seconds to wait before the next attempt, or None to rest in failed.

@@ -13,6 +13,9 @@ from detent_states.models import spec
 from detent_states.rules import Limits, check, member
 from detent_states.view import Flatten, Side, Stub, View
 
+INSTRUCTIONS_MAX: Final = Limits().compaction_instructions_chars_max
+"""The longest instructions for a summary that the API takes, in characters."""
+
 MANY_IMAGES: Final = Limits().many_images
 """Up to so many images in a request there is no rule about all of them together."""
 

@@ -9,7 +9,9 @@ from typing import Any, Final, cast, final
 
 import attrs
 
+from detent_states.allowed import flag, number, optional, text, whole
 from detent_states.foreseen import (
+    INSTRUCTIONS_MAX,
     MANY_IMAGES,
     began_without_thinking,
     media_most,
@@ -63,7 +65,7 @@ CLAMPS_MAX: Final = 2
 @final
 @attrs.frozen
 class CompactionPolicy:
-    """When the context is replaced by a summary of it.
+    """When the context is replaced by a summary; other values are a `SettingsError`.
 
     Attributes:
         auto: Compact before the window is full, without being asked.
@@ -76,13 +78,15 @@ class CompactionPolicy:
         instructions: What a summary shall hold; None for the server's own prompt.
     """
 
-    auto: bool = True
-    at: float = 0.8
-    gain_min: float = 0.1
-    per_turn_max: int = 8
-    futile_max: int = 3
-    window: int | None = None
-    instructions: str | None = None
+    auto: bool = attrs.field(default=True, validator=flag())
+    at: float = attrs.field(default=0.8, validator=number(0, 1, above=True))
+    gain_min: float = attrs.field(default=0.1, validator=number(0, 1))
+    per_turn_max: int = attrs.field(default=8, validator=whole(0))
+    futile_max: int = attrs.field(default=3, validator=whole(0))
+    window: int | None = attrs.field(default=None, validator=optional(whole(1)))
+    instructions: str | None = attrs.field(
+        default=None, validator=optional(text(1, INSTRUCTIONS_MAX))
+    )
 
 
 @final

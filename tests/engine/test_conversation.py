@@ -250,15 +250,15 @@ async def test_what_is_no_content_is_refused(lab: Lab, content: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"model": ""}, "model: '' is no model id"),
+        ({"model": ""}, "model: '' is not allowed"),
         ({"max_tokens": 0.5}, "max_tokens"),
         ({"max_tokens": 10**9}, "max_tokens"),
         ({"settings": {"temperature": 1}}, "temperature: Extra inputs"),
         ({"settings": {"messages": []}}, "it is set elsewhere"),
         ({"settings": {"metadata": object()}}, "it is no JSON value"),
         ({"tools": [print]}, "is no tool"),
-        ({"store": 7}, "int is no store"),
-        ({"client": 7}, "int is no client"),
+        ({"store": 7}, "store: 7 is not allowed"),
+        ({"client": 7}, "client: 7 is not allowed"),
     ],
 )
 async def test_unusable_settings_are_refused_when_opening(

@@ -55,7 +55,7 @@ async def test_the_simulator_answers_where_it_is_asked_for() -> None:
         assert (chat.live, chat.endpoint) == (False, "simulator")
     assert turn.state is TurnState.CONFIRMED
 
-    with pytest.raises(SettingsError, match=r"'simulater' is no client"):
+    with pytest.raises(SettingsError, match=r"give .*'simulator'"):
         choose_endpoint("simulater", None, 1.0, 1.0)
 
 

@@ -149,7 +149,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "add answers to the script, or name who answers afterwards in `then`",
     ),
     "SettingsError": (
-        "detent.errors",
+        "detent_states.errors",
         "give what the error asks for instead; nothing was changed",
     ),
     "TerminalToolError": (

@@ -16,6 +16,7 @@ import attrs
 from detent.errors import ConversationBusyError, JournalError, UnknownConversationError
 from detent.journal.codec import Row, decode
 from detent.journal.writer import Writer, checked_name, encoded, place
+from detent.options import CLOCK
 from detent.ports import Entry, Listing
 from detent_states.events import Event
 
@@ -136,6 +137,7 @@ class MemoryStore:
     """
 
     def __init__(self, *, clock: Clock = time.time) -> None:
+        CLOCK.demand("clock", clock)
         self._clock = clock
         self._records: dict[str, _Record] = {}
         self._lock = RLock()

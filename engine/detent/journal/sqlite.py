@@ -3,10 +3,10 @@
 import gc
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from sqlite3 import Connection
-from typing import Final, final
+from typing import Final, final, get_args
 from weakref import WeakSet
 
 from detent.errors import ConversationBusyError, JournalCorruptError, JournalError
@@ -21,11 +21,30 @@ from detent.journal.records import Conversation, Record
 from detent.journal.renewing import Held
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.journal.writer import Writer, checked_name, place
+from detent.options import CLOCK, PATH
 from detent.ports import Entry, Listing
+from detent_states.allowed import Allowed, flag, hook, instance, one_of, optional
 
 _COLLECTIONS: Final = 2
 """A handle that was dropped may be in a cycle with what used it, and that with a coroutine
 that an event loop left behind: ending that is one collection, the handle the next."""
+
+
+_OPTIONS: Final[Mapping[str, Allowed]] = {
+    "path": PATH,
+    "synchronous": one_of(get_args(Synchronous)),
+    "clock": CLOCK,
+    "uptime": CLOCK,
+    "owner": optional(instance(Owner, "an Owner(...)")),
+    "connect": hook("a function that opens a connection to a database URI"),
+    "accept_loss": flag(),
+    "renew": flag(),
+}
+
+
+def _demand(**given: object) -> None:
+    for name, value in given.items():
+        _OPTIONS[name].demand(name, value)
 
 
 @final
@@ -56,6 +75,7 @@ class SQLiteStore:
             is another one. What is lost stays lost; the anchors are set anew.
 
     Raises:
+        SettingsError: An argument is of the wrong type; nothing was opened.
         JournalVersionError: The file is a newer detent's, somebody else's database, or
             none. It was not touched.
         JournalCorruptError: The file is damaged; or the `-head` file knows a store that
@@ -78,6 +98,16 @@ class SQLiteStore:
         accept_loss: bool = False,
         renew: bool = True,
     ) -> None:
+        _demand(
+            path=path,
+            synchronous=synchronous,
+            clock=clock,
+            uptime=uptime,
+            owner=owner,
+            connect=connect,
+            accept_loss=accept_loss,
+            renew=renew,
+        )
         self.path = os.fspath(path)
         self._clock = clock
         self._uptime = uptime

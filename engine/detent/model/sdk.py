@@ -16,12 +16,16 @@ import anyio
 import attrs
 
 from detent.background import own_cancellation
+from detent.errors import SettingsError
 from detent.model.attempt import Attempt, Response, chunks_of, failed
 from detent.model.counting import count_body
 from detent.model.failures import of_connection
 from detent.model.sealing import NotWholeError
 from detent.model.sse import Limits, Splitter
+from detent.options import CLOCK, SECONDS, demand_options
 from detent.ports import Delta, RequestFailedError
+from detent.rulebook import LOOPBACK
+from detent_states.allowed import instance, optional, text
 from detent_states.faults import Fault, FaultKind
 from detent_states.reply import Reply
 from detent_states.request import Request
@@ -50,8 +54,8 @@ _API = "https://api.anthropic.com"
 _MESSAGES = "/v1/messages"
 _COUNT = "/v1/messages/count_tokens"
 
-_REWRITE_BODY = frozenset({"AsyncAnthropicBedrock", "AsyncAnthropicVertex"})
-# These move parts of the body to the URL, so no sealed bytes can pass through them.
+_KEY = attrs.evolve(optional(text(1)), secret=True)
+_LIMITS = optional(instance(Limits, "a Limits(...) of detent.model.sse"))
 
 
 class SdkClient(Protocol):
@@ -90,6 +94,10 @@ class SdkModel:
             is waited for. Pings do not prolong it.
         limits: How much one reply may be.
         now: Seconds since the epoch, to read retry hints that are given as a date.
+
+    Raises:
+        SettingsError: An argument is of the wrong type or out of its bounds, or the
+            client is one that takes no body of bytes.
     """
 
     def __init__(
@@ -104,10 +112,17 @@ class SdkModel:
         limits: Limits | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        demand_options({"client": client, "base_url": base_url})
         if client is not None and (base_url is not None or api_key is not None):
-            raise ValueError("give a client, or base_url and api_key, not both")
-        if not min(total_seconds, idle_seconds, grace_seconds) > 0:
-            raise ValueError("total, idle and grace seconds must be above 0")
+            raise SettingsError(
+                "client", "base_url or api_key was given too", "set both on the client"
+            )
+        _KEY.demand("api_key", api_key)
+        SECONDS.demand("total_seconds", total_seconds)
+        SECONDS.demand("idle_seconds", idle_seconds)
+        SECONDS.demand("grace_seconds", grace_seconds)
+        _LIMITS.demand("limits", limits)
+        CLOCK.demand("now", now)
         self._client = client
         self._own = client is None
         self._base_url = base_url
@@ -304,16 +319,6 @@ class SdkModel:
         if self._client is None:
             self._client = self._make(anthropic, httpx2)
         client: Any = self._client
-        for cls in type(client).__mro__:
-            if cls.__name__ in _REWRITE_BODY:
-                raise RequestFailedError(
-                    Fault(
-                        FaultKind.LOCAL,
-                        f"{cls.__name__} rewrites request bodies, so nothing sealed "
-                        "can pass; use AsyncAnthropicBedrockMantle or "
-                        "AsyncAnthropicGoogleCloud",
-                    )
-                )
         own = {k.lower(): v for k, v in dict(client.default_headers).items()}
         betas = own.get("anthropic-beta")
         names = betas.split(",") if isinstance(betas, str) else ()
@@ -358,7 +363,7 @@ class SdkModel:
             timeout=httpx2.Timeout(self._total, connect=CONNECT_SECONDS_MAX),
         )
         url = urlsplit(str(client.base_url))
-        if url.scheme != "https" and url.hostname not in _LOOPBACK:
+        if url.scheme != "https" and url.hostname not in LOOPBACK:
             raise RequestFailedError(
                 Fault(
                     FaultKind.LOCAL,
@@ -367,9 +372,6 @@ class SdkModel:
                 )
             )
         return cast("SdkClient", client)
-
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _without_secrets(url: str) -> str:

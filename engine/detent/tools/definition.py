@@ -5,11 +5,20 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias, cast, final, overload
+from typing import Any, Literal, TypeAlias, cast, final, get_args, overload
 
 import attrs
 
-from detent.errors import ToolDefinitionError
+from detent.errors import SettingsError, ToolDefinitionError
+from detent_states.allowed import (
+    Allowed,
+    hook,
+    number,
+    one_of,
+    optional,
+    shown,
+    text,
+)
 from detent_states.encoding import copied
 
 Effect: TypeAlias = Literal["once", "safe", "ask"]
@@ -177,15 +186,15 @@ def tool(
         ToolDefinitionError: The signature, the name or an option cannot be used.
     """
 
+    options = {name: value for name, value in locals().items() if name in _OPTIONS}
+
     def declare(given: Callable[..., Any]) -> Tool:
         if isinstance(given, Tool):
             return given
-        label = name or str(getattr(given, "__name__", given))
-        _check_options(label, effect)
-        _check_seconds(label, "timeout", timeout)
-        _check_seconds(label, "grace", grace)
-        if approval_timeout is not None:
-            _check_seconds(label, "approval_timeout", approval_timeout)
+        own = str(getattr(given, "__name__", type(given).__name__))
+        label = name if isinstance(name, str) and name else own
+        _check_options(label, options)
+        _check_name(label)
         _check_signature(label, given)
         return _declared(
             given,
@@ -204,34 +213,39 @@ def tool(
 
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_SIZE = re.compile(r"\s*([0-9]{1,15})\s*([A-Za-z]*)\s*")
 
 
-def _check_options(label: str, effect: str) -> None:
+_OPTIONS: Mapping[str, Allowed] = {
+    "effect": one_of(get_args(Effect)),
+    "timeout": number(0, 86_400, above=True),
+    "approve": optional(hook("a function that takes a ToolCall")),
+    "approval_timeout": optional(number(0, 365 * 86_400, above=True)),
+    "grace": number(0, 60, above=True),
+    "reconcile": optional(hook("a function that takes the key of a call")),
+    "name": optional(text(1, 64)),
+    "description": optional(text(1)),
+}
+"""What each option may be. Seconds are bounded: a bound that is too long is none."""
+
+
+def _check_options(label: str, given: Mapping[str, object]) -> None:
+    for option, value in given.items():
+        try:
+            _OPTIONS[option].demand(option, value)
+        except SettingsError as error:
+            said = f"{option}: {error.problem}"
+            raise ToolDefinitionError(label, said, error.remedy, option) from None
+
+
+def _check_name(label: str) -> None:
     if not _NAME.fullmatch(label):
         raise ToolDefinitionError(
             label,
             "the name is not 1 to 64 letters, digits, _ or -",
             "give another name with tool(name=...)",
+            "name",
         )
-    if effect not in ("once", "safe", "ask"):
-        raise ToolDefinitionError(
-            label, f"effect {effect!r} is unknown", "use 'once', 'safe' or 'ask'"
-        )
-
-
-def _check_seconds(label: str, option: str, seconds: object) -> None:
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        raise ToolDefinitionError(label, f"{option} is no number", "give it in seconds")
-    if not 0 < seconds <= _SECONDS_MAX[option]:
-        raise ToolDefinitionError(
-            label,
-            f"{option} {seconds} s is out of range",
-            f"give more than 0, and at most {_SECONDS_MAX[option]} seconds",
-        )
-
-
-_SECONDS_MAX = {"timeout": 86_400, "grace": 60, "approval_timeout": 365 * 86_400}
-"""The longest that each may be: a bound that is too long is none."""
 
 
 def _check_signature(label: str, function: Callable[..., Any]) -> None:
@@ -265,13 +279,16 @@ def _check_signature(label: str, function: Callable[..., Any]) -> None:
 def _bytes(label: str, given: int | str) -> int:
     """A size in bytes from a number or from text like "64 KiB"."""
     units = {"": 1, "B": 1, "KIB": 1024, "MIB": 1024**2, "KB": 1000, "MB": 1000**2}
-    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+    if type(given) is int and given > 0:
         return given
-    match = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]*)\s*", str(given))
+    match = _SIZE.fullmatch(given) if isinstance(given, str) else None
     size = int(match[1]) * units.get(match[2].upper(), 0) if match else 0
     if size <= 0:
         raise ToolDefinitionError(
-            label, f"max_output {given!r} is no size", "give bytes, or like '64 KiB'"
+            label,
+            f"max_output {shown(given)} is no size",
+            "give bytes, or like '64 KiB'",
+            "max_output",
         )
     return size
 

@@ -30,6 +30,7 @@ from tests.engine.model.wire import (
     ignore,
 )
 
+from detent.errors import SettingsError
 from detent.model import Limits, SdkModel
 from detent.ports import Delta, RequestFailedError, TextDelta
 from detent_states.faults import Fault, FaultKind
@@ -110,8 +111,13 @@ async def test_missing_credentials_are_a_fault_with_a_remedy() -> None:
     assert server.requests == []
 
 
-async def test_key_leaves_unencrypted_to_loopback_only() -> None:
-    model = SdkModel(api_key="sk-canary", base_url="http://gateway.test")
+async def test_key_leaves_unencrypted_to_loopback_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SettingsError, match="give an https URL"):
+        SdkModel(api_key="sk-canary", base_url="http://gateway.test")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://gateway.test")
+    model = SdkModel(api_key="sk-canary")
 
     with pytest.raises(RequestFailedError, match="use https") as caught:
         await model.send(ask(), ignore)
@@ -123,14 +129,14 @@ async def test_client_that_rewrites_bodies_is_refused() -> None:
     class AsyncAnthropicVertex(anthropic.AsyncAnthropic):
         pass
 
-    with pytest.raises(RequestFailedError, match="AsyncAnthropicGoogleCloud"):
-        await SdkModel(AsyncAnthropicVertex(api_key="k")).send(ask(), ignore)
+    with pytest.raises(SettingsError, match="AsyncAnthropicGoogleCloud"):
+        SdkModel(AsyncAnthropicVertex(api_key="k"))
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(SettingsError, match="set both on the client"):
         SdkModel(client(Server([])), api_key="k")
-    with pytest.raises(ValueError, match="above 0"):
+    with pytest.raises(SettingsError, match="above 0"):
         SdkModel(idle_seconds=0)
 
 

@@ -292,9 +292,9 @@ def test_an_unusable_signature_is_refused_with_what_to_change(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"effect": "twice"}, "effect 'twice' is unknown"),
-        ({"timeout": 0}, "timeout 0 s is out of range"),
-        ({"timeout": "soon"}, "timeout is no number"),
+        ({"effect": "twice"}, "effect: 'twice' is not allowed"),
+        ({"timeout": 0}, "timeout: 0 is not allowed; give a finite number above 0"),
+        ({"timeout": "soon"}, "timeout: 'soon' is not allowed"),
         ({"max_output": "much"}, "max_output 'much' is no size"),
         ({"name": "not a name"}, "the name is not"),
     ],
