@@ -9,7 +9,7 @@ import anyio
 
 from detent.approving import Approving
 from detent.content import pin_name, pin_text
-from detent.endpoint import Endpoint, choose_endpoint
+from detent.endpoint import Endpoint, choose_endpoint, demand_unmixed
 from detent.opening import PROFILE_OPTIONS, requested_profile
 from detent.options import OPTIONS, demand_options
 from detent.settings import tools_by_name
@@ -79,6 +79,8 @@ class Configuring(Approving, ABC):
                 asked["base_url"] = None
             profile = requested_profile(asked, driver.snapshot.profile)
             goes_to = was if client is None else _endpoint(asked)
+            if goes_to is not None and goes_to is not was:
+                demand_unmixed(goes_to, driver.snapshot)
             if (
                 client is not None
                 or threads is not None

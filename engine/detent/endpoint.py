@@ -12,7 +12,8 @@ import attrs
 from detent.errors import NoCredentialsError, SettingsError
 from detent.options import SIMULATOR, demand_options
 from detent.ports import Model
-from detent.rulebook import Rulebook, rulebook
+from detent.rulebook import Rulebook, rulebook, stands_in
+from detent_states.snapshot import Snapshot
 
 _CREDENTIALS: Final = ("authorization", "x-api-key")
 """The headers that the SDK demands one of before a request leaves."""
@@ -26,8 +27,10 @@ class Endpoint:
     Attributes:
         model: The port.
         label: Where that is, in words: `simulator`, or a base URL.
-        live: False if the answers are made up by the simulator.
+        live: False if the answers are made up by the simulator, as far as can be seen:
+            where a base URL leads is only known from the answers.
         owned: The conversation opened it, so it closes it.
+        found: It is the API, with the credentials that the SDK found by itself.
         rules: What requests to it are held to.
     """
 
@@ -35,6 +38,7 @@ class Endpoint:
     label: str
     live: bool
     owned: bool
+    found: bool = False
     rules: Rulebook = attrs.field(factory=Rulebook)
 
 
@@ -63,7 +67,8 @@ def choose_endpoint(
         return _simulated(timeout_seconds, idle_seconds)
     if client is not None and not hasattr(client, "with_options"):
         port: Any = client
-        return Endpoint(port, type(port).__name__, live=True, owned=False)
+        live = bool(getattr(port, "live", True))
+        return Endpoint(port, type(port).__name__, live=live, owned=False)
     demand_credentials(client, base_url)
     from detent.model import SdkModel
 
@@ -74,9 +79,41 @@ def choose_endpoint(
         total_seconds=timeout_seconds,
         idle_seconds=idle_seconds,
     )
-    shown = base_url or str(getattr(client, "base_url", "") or "the API")
+    given_url = base_url or str(getattr(client, "base_url", "") or "")
     rules = rulebook(client, base_url)
-    return Endpoint(model, shown, live=True, owned=True, rules=rules)
+    return Endpoint(
+        model,
+        given_url or "the API",
+        live=not stands_in(given_url),
+        owned=True,
+        found=client is None and rules.own,
+        rules=rules,
+    )
+
+
+def demand_unmixed(endpoint: Endpoint, snapshot: Snapshot) -> None:
+    """Refuse to put answers that are made up among others, and others behind them.
+
+    A client or a base URL that the caller gave may lead to a simulator elsewhere, so
+    what is said there is told apart reply by reply (`Reply.simulated`).
+
+    Raises:
+        SettingsError: It would.
+    """
+    if not endpoint.live and snapshot.history and not snapshot.simulated:
+        raise SettingsError(
+            "client",
+            "this conversation has answers that are not the simulator's, and what that"
+            " makes up would stand among them",
+            "give credentials or a client, or begin another conversation",
+        )
+    if endpoint.found and snapshot.simulated:
+        raise SettingsError(
+            "client",
+            "this conversation has answers that the simulator made up, and the model"
+            " would take them for its own",
+            'begin another conversation, or go on in this one with client="simulator"',
+        )
 
 
 def demand_credentials(client: object = None, base_url: str | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from detent.clock import SystemClock, SystemIds
 from detent.driver import Driver
-from detent.endpoint import Endpoint, choose_endpoint
+from detent.endpoint import Endpoint, choose_endpoint, demand_unmixed
 from detent.feed import Feed
 from detent.happenings import TurnEnded
 from detent.loading import Loaded, load, recover
@@ -111,6 +111,8 @@ def _started(
         options["timeout"],
         options["idle_timeout"],
     )
+    if loaded is not None:
+        demand_unmixed(endpoint, loaded.snapshot)
     ids: Ids = options["ids"] or SystemIds()
     if loaded is None:
         opened = ConversationOpened(profile, ids.fresh())

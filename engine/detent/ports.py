@@ -251,6 +251,7 @@ class Listing:
             if nothing was, as in a fork that is new.
         left: Who took it and is gone without giving it back, in words: whoever opens it
             next takes it over. None if nobody did.
+        simulated: A confirmed answer in its record was made up by the simulator.
     """
 
     name: str
@@ -261,6 +262,7 @@ class Listing:
     turns: int = 0
     used: float | None = None
     left: str | None = None
+    simulated: bool = False
 
 
 class Store(Protocol):

@@ -17,7 +17,8 @@ import attrs
 
 from detent_states.rules import RULES, VERSION_2026, Context, Finding, check
 
-_OWN_HOSTS: Final = frozenset({"api.anthropic.com", "simulator.invalid"})
+_SIMULATOR: Final = "simulator.invalid"
+_OWN_HOSTS: Final = frozenset({"api.anthropic.com", _SIMULATOR})
 """The API, and the simulator in this process, which stands for it."""
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -70,6 +71,11 @@ def rulebook(client: object, base_url: str | None) -> Rulebook:
         base_url = str(getattr(client, "base_url", "") or "")
     own = not base_url or _host(base_url) in _OWN_HOSTS
     return Rulebook(_version(headers), own)
+
+
+def stands_in(base_url: str) -> bool:
+    """True if a base URL is that of the simulator in this process."""
+    return _host(base_url) == _SIMULATOR
 
 
 def _version(headers: object) -> str:

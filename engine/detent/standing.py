@@ -85,6 +85,12 @@ class Standing:
         return self._endpoint is not None and self._endpoint.live
 
     @property
+    def simulated(self) -> bool:
+        """True if an answer in the record was made up by the simulator, wherever it ran;
+        it stays so, whatever is rewound."""
+        return self._open_driver().snapshot.simulated
+
+    @property
     def endpoint(self) -> str:
         """Where requests go, in words."""
         return "" if self._endpoint is None else self._endpoint.label

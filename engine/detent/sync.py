@@ -230,6 +230,11 @@ class Conversation:
         return self._inner.live
 
     @property
+    def simulated(self) -> bool:
+        """True if an answer in the record was made up by the simulator."""
+        return self._inner.simulated
+
+    @property
     def endpoint(self) -> str:
         """Where requests go, in words."""
         return self._inner.endpoint

@@ -114,6 +114,11 @@ class Turn:
         return self.replies[-1].text if self.replies else ""
 
     @property
+    def simulated(self) -> bool:
+        """True if the simulator made up a reply of this turn."""
+        return any(one.simulated for one in self.replies)
+
+    @property
     def cache_miss(self) -> Mapping[str, Any] | None:
         """Why the prompt cache could not serve the last reply, where the server said.
 

@@ -16,7 +16,7 @@ from detent_states.events import Event
 from detent_states.history import Exchange, History
 from detent_states.machine import Table
 from detent_states.profile import Purpose
-from detent_states.reply import Spent
+from detent_states.reply import Spent, simulated
 from detent_states.request import Copy
 from detent_states.snapshot import Snapshot
 from detent_states.step import begin, fold
@@ -107,6 +107,7 @@ def _taken(
             snapshot,
             history=History((*snapshot.history, *sealed)),
             spent=Spent(snapshot.usage, metas),
+            simulated=snapshot.simulated or any(map(simulated, metas)),
             thread=thread,
             turn=None,
             turns=snapshot.turns + len(sealed),

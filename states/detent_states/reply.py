@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, cast, final
+from typing import Any, Final, cast, final
 
 import attrs
 
@@ -82,6 +82,18 @@ class Usage:
             case _:
                 pass
         return total
+
+
+SIMULATED_ID: Final = "msg_sim_"
+"""How the id of every message begins that the simulator made up, as test keys and test
+objects say elsewhere what they are. The API gives no such id."""
+
+_SIMULATED: Final = f'"{SIMULATED_ID}'.encode()
+
+
+def simulated(meta: bytes) -> bool:
+    """True if the reply with this `meta` was made up by the simulator."""
+    return _SIMULATED in meta
 
 
 def given_id(facts: Mapping[str, Any]) -> str:
@@ -193,6 +205,11 @@ class Reply:
     def message_id(self) -> str:
         """The server's id for this reply (`msg_…`); empty where it gave none."""
         return given_id(self.facts)
+
+    @property
+    def simulated(self) -> bool:
+        """True if the simulator made it up."""
+        return simulated(self.meta)
 
     @property
     def stop_reason(self) -> str:

@@ -294,6 +294,8 @@ class Snapshot:
         entries: How many events made it: the sequence of the last one's journal entry.
         identity: What tells this record from every other; empty in one that was begun
             before records had it.
+        simulated: A reply or a summary that was confirmed was made up by the simulator.
+            It stays so, whatever is rewound.
     """
 
     profile: Profile
@@ -320,6 +322,7 @@ class Snapshot:
     said: tuple[bytes, ...] = ()
     entries: int = 1
     identity: str = ""
+    simulated: bool = False
 
     @property
     def usage(self) -> Usage:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import httpx2
 import pytest
 
 from detent import (
@@ -17,8 +18,12 @@ from detent import (
     sync,
 )
 from detent.endpoint import choose_endpoint, demand_credentials, is_set_up
-from detent.journal import MemoryStore
+from detent.journal import MemoryStore, SQLiteStore
+from detent.journal.listing import glance
 from detent.loading import load
+from detent.simulator import Simulator
+from detent.simulator.server import run_in_thread
+from detent.simulator.transport import SimulatorTransport
 from detent_states import events as ev
 from detent_states.profile import Profile
 
@@ -192,3 +197,116 @@ def test_a_record_of_what_cannot_have_happened_is_refused() -> None:
 
     with pytest.raises(JournalCorruptError, match="what cannot have happened"):
         load(journal.entries())
+
+
+# Who answered is told by the record.
+
+
+def real() -> anthropic.AsyncAnthropic:
+    """A client of a server whose answers are not the simulator's."""
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        message = {
+            "id": "msg_01R",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude-sonnet-5-5",
+            "content": [{"type": "text", "text": "Yes."}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": 1, "output_tokens": 1},
+        }
+        return httpx2.Response(200, json=message)
+
+    transport = httpx2.MockTransport(answer)
+    http = httpx2.AsyncClient(transport=transport)
+    return anthropic.AsyncAnthropic(api_key="k", http_client=http)
+
+
+async def test_the_record_says_for_good_that_answers_were_made_up(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "chat.db"
+    for store in (MemoryStore(), path):
+        async with Conversation.open("a", store=store, client="simulator") as chat:
+            assert not chat.simulated  # nothing was said yet
+            assert (await chat.send("Hello")).simulated
+            fork = chat.fork("b")
+            await chat.rewind()
+            assert chat.simulated
+        async with fork:
+            assert fork.simulated
+        async with Conversation.open("c", store=store, client=real()) as chat:
+            assert not (await chat.send("Hello")).simulated
+            assert not chat.simulated
+        async with Conversation.open("a", store=store, client="simulator") as chat:
+            assert chat.simulated
+
+        opened = SQLiteStore(store) if isinstance(store, Path) else store
+        listed = {one.name: one.simulated for one in opened.conversations()}
+        assert listed == {"a": True, "b": True, "c": False}
+        opened.close()
+    assert [one.simulated for one in glance(path)] == [True, True, False]
+
+
+async def test_a_summary_that_was_made_up_counts() -> None:
+    store = MemoryStore()
+    async with Conversation.open("a", store=store, client=real()) as chat:
+        await chat.send("Hello")
+        await chat.configure(
+            client=anthropic.AsyncAnthropic(
+                api_key="k",
+                http_client=httpx2.AsyncClient(
+                    transport=SimulatorTransport(Simulator())
+                ),
+            )
+        )
+        assert not chat.simulated
+        await chat.compact()
+        assert chat.simulated
+    assert store.conversations()[0].simulated
+
+
+def test_a_simulator_behind_a_base_url_is_told_by_its_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "any")
+    with (
+        run_in_thread(Simulator()) as server,
+        sync.Conversation.open("a", base_url=server.base_url) as chat,
+    ):
+        assert chat.live  # as far as can be seen
+        assert chat.send("Hello").simulated
+        assert chat.simulated
+
+
+async def test_the_api_does_not_go_on_with_what_was_made_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryStore()
+    async with Conversation.open("a", store=store, client="simulator") as chat:
+        await chat.send("Hello")
+    before = store.read("a")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test")
+
+    with pytest.raises(SettingsError, match="answers that the simulator made up"):
+        async with Conversation.open("a", store=store):
+            pytest.fail("it is open")
+
+    assert store.read("a") == before
+    async with Conversation.open("b", store=store):
+        pass  # one that has no such answers is open to it
+
+
+async def test_the_simulator_adds_nothing_to_what_it_did_not_make_up() -> None:
+    store = MemoryStore()
+    async with Conversation.open("a", store=store, client=real()) as chat:
+        await chat.send("Hello")
+        with pytest.raises(SettingsError, match="not the simulator's"):
+            await chat.configure(client="simulator")
+        assert (await chat.send("Are you there?")).text == "Yes."
+        assert not chat.simulated
+
+    with pytest.raises(SettingsError, match="not the simulator's"):
+        async with Conversation.open("a", store=store, client="simulator"):
+            pytest.fail("it is open")

@@ -65,7 +65,9 @@ class Options:
 @click.option("--system", help="System prompt.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Most tokens of one reply.")
 @click.option("--base-url", help="A compatible API somewhere else.")
-@click.option("--sim", is_flag=True, help="Use the simulator even if there is a key.")
+@click.option(
+    "--sim", is_flag=True, help="Use the simulator even if there are credentials."
+)
 @click.option("--seed", type=int, help="Seed of the simulator; implies --sim.")
 @click.option(
     "--faults",
@@ -81,6 +83,8 @@ class Options:
 @click.option("--plain", is_flag=True, help="ASCII lines only, no live footer.")
 def chat(**given: Any) -> None:
     """Talk in a conversation that nothing can break.
+
+    Without credentials the built-in simulator answers, and what it makes up is marked SIM.
 
     NAME is a conversation of the store, new or old; without it a new one is begun.
 
@@ -163,6 +167,7 @@ def _chat(options: Options, stack: contextlib.ExitStack, *, simulated: bool) -> 
         inject=None if model is None else model.inject,
         where=_short(store.path),
         told=store.notices,
+        unasked=model is not None and not simulated,
     )
     session.welcome(version("detent"))
     if fresh:  # later, /state tells them

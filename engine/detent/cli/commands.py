@@ -9,7 +9,7 @@ import attrs
 
 from detent.cli.hints import in_chat, miss_words, next_step
 from detent.cli.terminal import one_line
-from detent.cli.transcript import counted
+from detent.cli.transcript import SPEAKER, counted
 from detent.errors import DetentError, SettingsError
 from detent.turn import Turn
 from detent_states.faults import Fault
@@ -116,7 +116,8 @@ def _history(session: "Session", rest: str) -> None:
         for use in reply.tool_uses:
             session.note(f"called > {one_line(use.name)}")
         if reply.text:
-            session.note(f"claude > {_short(reply.text)}", "plain")
+            who = f"SIM {SPEAKER}" if reply.simulated else SPEAKER
+            session.note(f"{who} > {_short(reply.text)}", "plain")
 
 
 def _why(session: "Session", rest: str) -> None:

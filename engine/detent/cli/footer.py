@@ -53,7 +53,7 @@ class Standing:
     """What holds between turns.
 
     Attributes:
-        live: False if the simulator answers.
+        live: False if the simulator answers, or has answered before.
         model: The model id.
         name: The conversation.
         turns: Number of the last turn.

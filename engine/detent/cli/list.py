@@ -132,8 +132,8 @@ def listed(found: Sequence[Listing], look: Look, width: int, now: float) -> str:
 
 
 def _remarks(one: Listing) -> str:
-    """Who has it, and where it came from."""
-    said: list[str] = []
+    """Who answered, who has it, and where it came from."""
+    said = ["SIM: made-up answers"] if one.simulated else []
     if one.holder is not None:
         said.append(f"open in {one.holder}")
     if one.left is not None:

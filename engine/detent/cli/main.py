@@ -133,7 +133,7 @@ def _refuse(error: Exception) -> NoReturn:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Without a key everything runs on a built-in simulator, and says so.",
+    epilog="Without credentials `chat` runs on the built-in simulator, and shows SIM.",
 )
 @click.version_option(package_name="detent", message="%(prog)s %(version)s")
 def main() -> None:

@@ -26,6 +26,7 @@ from detent.cli.hints import in_chat, next_step
 from detent.cli.screen import Screen, typed
 from detent.cli.terminal import Ink, Look, one_line
 from detent.cli.transcript import (
+    SPEAKER,
     Transcript,
     counted,
     ending,
@@ -80,11 +81,12 @@ class Session:
         runner: The event loop it was entered in.
         screen: Where it is shown.
         footer: What the footer shows.
-        live: False if the simulator answers.
+        live: False if the simulator of this command answers.
         asks: A person types; otherwise lines are read until there are none.
         inject: Gives the simulator a fault script; None with the API.
         where: The store, for messages to people.
         told: What the store says about itself.
+        unasked: The simulator answers for want of anything else; nobody asked for it.
     """
 
     chat: Conversation
@@ -96,6 +98,7 @@ class Session:
     inject: Callable[[str], None] | None
     where: str
     told: tuple[str, ...]
+    unasked: bool = False
     _transcript: Transcript = attrs.field(init=False)
     _interrupted: bool = attrs.field(default=False, init=False)
     _terminated: bool = attrs.field(default=False, init=False)
@@ -116,6 +119,11 @@ class Session:
             asked = TurnEnded(Cursor(), turn)  # as the footer was told when it was
             self.footer.progress = self.footer.progress.after(asked, time.time())
         self._stand()
+
+    @property
+    def real(self) -> bool:
+        """False if an answer is made up, or may be taken for one that is not."""
+        return self.live and not self.chat.simulated
 
     # The loop.
 
@@ -154,7 +162,7 @@ class Session:
         if not self.asks:
             return self.screen.ask("")
         look = self.screen.look
-        shown = "you > "
+        shown = "you > " if self.real else "SIM you > "
         if look.colour:  # the marks tell the line editor what takes no room
             shown = f"\x01\x1b[1m\x02{shown}\x01\x1b[0m\x02"
         self.screen.say("\n")
@@ -212,7 +220,8 @@ class Session:
             self._stand()
         self._failed = turn.state is TurnState.FAILED
         if not self._failed and turn.text:
-            self.screen.answer(turn.text)
+            # A program that reads answers sees no prompt that says it.
+            self.screen.answer(f"SIM: {turn.text}" if self.unasked else turn.text)
         if self._failed and not self.asks:  # the transcript is for people
             self.note(f"{ending(turn)}; next: {next_step(turn)}", "red")
         if turn.awaiting and not self.asks:
@@ -396,6 +405,8 @@ class Session:
                 " is made up",
                 "yellow",
             )
+        if self.live and chat.simulated:
+            self.note("SIM: answers in this conversation were made up", "yellow")
         if turn is None:
             stands = "a new conversation"
         else:
@@ -434,8 +445,9 @@ class Session:
         """Bring what the footer knows of the conversation up to date."""
         chat = self.chat
         usage, turn = chat.usage, chat.turn
+        self._transcript.speaker = SPEAKER if self.real else f"SIM {SPEAKER}"
         self.footer.standing = Standing(
-            live=self.live,
+            live=self.real,
             model=chat.profile.model,
             name=chat.name,
             turns=0 if turn is None else turn.number,

@@ -54,9 +54,14 @@ class SimulatedModel:
         idle_seconds: Longest silence within an attempt.
         tool_use: How likely the made-up model calls a tool; see `Seeded`.
 
+    Attributes:
+        live: False, which tells a conversation that the answers are made up.
+
     Raises:
         FaultScriptError: The script cannot be read.
     """
+
+    live: Final = False
 
     def __init__(
         self, seed: int, faults: str, idle_seconds: float, tool_use: float = 0.0

@@ -50,6 +50,7 @@ class Transcript:
 
     Attributes:
         stopped: The person stopped the turn that goes on.
+        speaker: Who answers.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Transcript:
         self._width = width
         self._replies = replies
         self._call = call
+        self.speaker = SPEAKER
         self._flow = Flow()
         self._named = False  # the speaker's name stands over what follows
         self._shown = 0  # characters of this attempt that are on the screen
@@ -142,7 +144,7 @@ class Transcript:
         if self._named:
             return ""
         self._named = True
-        return self._look.ink(SPEAKER, "bold") + "\n"
+        return self._look.ink(self.speaker, "bold") + "\n"
 
     def _moved(self, moved: Moved) -> str:
         if moved.turn != self._turn:

@@ -9,7 +9,7 @@ the next opening takes in.
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from sqlite3 import Connection
@@ -25,6 +25,7 @@ from detent.journal.records import demand_listed
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.ports import Listing
 from detent_states.bounds import bounded_moment
+from detent_states.reply import SIMULATED_ID
 
 Gone: TypeAlias = Callable[[int, int, Owner, Until], bool]
 """Whether the holder of (conversation, epoch, who, until when) writes no more."""
@@ -52,6 +53,15 @@ _TURN: Final = (
     "SELECT turn FROM entry WHERE key > ? AND key <= ? AND turn > 0"
     " ORDER BY key DESC LIMIT 1"
 )
+
+
+# The newest first: whoever has made-up answers mostly has one there.
+_MADE_UP: Final = (
+    "SELECT 1 FROM entry WHERE key > ? AND key <= ?"
+    " AND kind IN ('reply_confirmed', 'compaction_confirmed')"
+    " AND instr(meta, ?) > 0 ORDER BY key DESC LIMIT 1"
+)
+_MARK: Final = f'"{SIMULATED_ID}'.encode()
 
 
 def listings(
@@ -90,6 +100,7 @@ def listings(
                     turns=_turns(connection, number, forks),
                     used=None if at_ms is None else bounded_moment(at_ms / 1000),
                     left=str(holder) if dead else None,
+                    simulated=_simulated(connection, number, forks),
                 )
             )
     return found
@@ -99,15 +110,35 @@ def _turns(
     connection: Connection, number: int, forks: dict[int, tuple[int | None, int | None]]
 ) -> int:
     """The number of a conversation's last turn, which may be one it inherited."""
+    for first, last in _ranges(number, forks):
+        found = connection.execute(_TURN, (first, last)).fetchone()
+        if found is not None:
+            return int(found[0])
+    return 0
+
+
+def _simulated(
+    connection: Connection, number: int, forks: dict[int, tuple[int | None, int | None]]
+) -> bool:
+    """Whether an answer of a conversation was made up, which it may have inherited."""
+    return any(
+        connection.execute(_MADE_UP, (first, last, _MARK)).fetchone() is not None
+        for first, last in _ranges(number, forks)
+    )
+
+
+def _ranges(
+    number: int, forks: dict[int, tuple[int | None, int | None]]
+) -> Iterator[tuple[int, int]]:
+    """The keys of a conversation's entries, its own first, then what it inherited: each
+    as what comes before the first, and the last."""
     end = SEQUENCE_MAX
     while True:
         base = number << SEQUENCE_BITS
-        found = connection.execute(_TURN, (base, base + end)).fetchone()
-        if found is not None:
-            return int(found[0])
+        yield base, base + end
         parent, begins = forks.get(number, (None, None))
         if parent is None or begins is None or parent >= number:
-            return 0
+            return
         number, end = parent, min(end, begins)
 
 

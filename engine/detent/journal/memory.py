@@ -19,6 +19,7 @@ from detent.journal.writer import Writer, checked_name, encoded, place
 from detent.options import CLOCK
 from detent.ports import Entry, Listing
 from detent_states.events import Event
+from detent_states.reply import simulated
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since the epoch."""
@@ -50,6 +51,14 @@ class _Record:
     def turns(self) -> int:
         numbers = (row.turn for row in reversed(self.until(self.sequence)))
         return next((number for number in numbers if number), 0)
+
+    @property
+    def simulated(self) -> bool:
+        confirmed = ("reply_confirmed", "compaction_confirmed")
+        return any(
+            row.kind in confirmed and simulated(row.meta)
+            for row in self.until(self.sequence)
+        )
 
     def until(self, sequence: int) -> list[Row]:
         above = [] if self.parent is None else self.parent.until(self.inherited)
@@ -211,6 +220,7 @@ class MemoryStore:
                     record.epoch,
                     turns=record.turns,
                     used=record.used,
+                    simulated=record.simulated,
                 )
                 for record in self._records.values()
             ]

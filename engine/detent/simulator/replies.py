@@ -24,6 +24,7 @@ from detent.simulator.signing import Notary, Place, Share, shares
 from detent.simulator.tokens import OVERHEAD_TOKENS, count_block, count_text
 from detent.simulator.wire import Json, as_array, as_object, integer, latest_turn
 from detent_states.models import ModelSpec
+from detent_states.reply import SIMULATED_ID
 
 # Measured on the older models; every later one leaves thoughts out unless asked.
 _SHOWS_THINKING: Final = frozenset(
@@ -36,11 +37,14 @@ _SHOWS_THINKING: Final = frozenset(
     }
 )
 
+MESSAGE: Final = SIMULATED_ID.removesuffix("_")
+"""The prefix of messages: whoever keeps one can tell that it was made up."""
+
 _LETTERS: Final = bytes.maketrans(b"+/", b"Zz")
 
 
 def fresh_id(prefix: str, rng: random.Random) -> str:
-    """An id such as `msg_01…`: the prefix, `01`, and 22 letters and digits."""
+    """An id such as `req_01…`: the prefix, `01`, and 22 letters and digits."""
     encoded = base64.b64encode(rng.randbytes(18)).translate(_LETTERS)
     return f"{prefix}_01{encoded[:22].decode()}"
 
@@ -133,7 +137,7 @@ def build_message(
     spent = sum(_tokens(part) for part in parts)
     if not thinks(body, prompt.model):
         parts = [part for part in parts if not isinstance(part, Thinking)]
-    message_id = fresh_id("msg", rng)
+    message_id = fresh_id(MESSAGE, rng)
     thoughts = sum(isinstance(part, Thinking | Redacted) for part in parts)
     signed = shares(message_id, thoughts)
     content: list[Json] = []

@@ -29,6 +29,7 @@ from detent.simulator.diagnosis import Diagnoses
 from detent.simulator.gate import invalid
 from detent.simulator.judge import BINDING_BETA, Judge
 from detent.simulator.replies import (
+    MESSAGE,
     Prompt,
     build_message,
     fresh_id,
@@ -414,7 +415,7 @@ def _compacted(
     rng: random.Random,
 ) -> Json:
     """A reply that is a compaction and nothing else: its cost is in the iterations."""
-    built = message(fresh_id("msg", rng), admitted.body, content, summary.stop_reason)
+    built = message(fresh_id(MESSAGE, rng), admitted.body, content, summary.stop_reason)
     counted = {**usage(Tally(0), 0), "iterations": list(iterations)}
     built["usage"] = overridden(counted, summary.usage)
     _report_beta(built, admitted)

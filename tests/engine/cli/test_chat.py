@@ -419,6 +419,46 @@ def test_a_pipe_gets_answers_only_and_progress_goes_to_stderr(tmp_path: Path) ->
     assert b"\x1b" not in done.stdout + done.stderr
 
 
+def test_what_is_made_up_says_sim_the_whole_time(tmp_path: Path) -> None:
+    with Chat(tmp_path, "notes") as chat:
+        chat.expect("SIM: the built-in simulator answers")
+        chat.expect("SIM you > ")
+        chat.type("hello there\r")
+        chat.expect("SIM claude-")  # the footer
+        chat.expect("SIM claude\r\n")
+        chat.expect("SIM you > ")
+        chat.type("/quit\r")
+        assert chat.left() == 0
+
+    # A program reads no prompt: what nobody asked to be made up says it itself.
+    unasked, asked = batch(tmp_path, "hello\n"), batch(tmp_path, "hello\n", "--sim")
+    assert unasked.stdout.startswith(b"SIM: ")
+    assert not asked.stdout.startswith(b"SIM")
+
+    listed = subprocess.run(
+        [sys.executable, "-m", "detent", "list"],
+        capture_output=True,
+        env=environment(tmp_path),
+        timeout=SECONDS_MAX * 2,
+    )
+    lines = listed.stdout.decode().splitlines()[1:]
+    assert len(lines) == 3
+    assert all(line.endswith("SIM: made-up answers") for line in lines)
+
+
+def test_a_key_does_not_make_what_was_made_up_real(tmp_path: Path) -> None:
+    assert batch(tmp_path, "hello\n", "notes").returncode == 0
+    key = {"ANTHROPIC_API_KEY": "sk-ant-test"}
+    with Chat(tmp_path, "notes", environ=key) as chat:
+        chat.expect("answers that the simulator made up")
+        assert chat.left() == 2
+
+    for wrong in ({"ANTHROPIC_PROFILE": "nobody"}, {"ANTHROPIC_API_KEY": " "}):
+        with Chat(tmp_path, environ=wrong) as chat:
+            chat.expect("detent: client: the ")
+            assert chat.left() == 2  # meant for the API, and no reason to simulate
+
+
 def test_a_failed_last_turn_is_exit_code_1(tmp_path: Path) -> None:
     done = batch(tmp_path, "hello there\n", "--faults", "400")
 

@@ -69,7 +69,7 @@ def test_a_reply_has_every_member_of_a_message() -> None:
 
     message = json.loads(response.body)
     assert response.status == 200
-    assert message["id"].startswith("msg_01")
+    assert message["id"].startswith("msg_sim_01")  # it says that it is made up
     assert message["content"] == [{"type": "text", "text": "Hi."}]
     assert (message["stop_reason"], message["stop_sequence"]) == ("end_turn", None)
     assert message["usage"]["input_tokens"] == 6
