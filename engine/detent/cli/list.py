@@ -49,6 +49,7 @@ def list_(store: Path | None, as_json: bool) -> None:
     """List the conversations of a store, the last used first.
 
     It takes none of them and changes nothing, so it may be run while they are in use.
+    SIM stands before the turns of one with answers that the simulator made up.
     Ends with 7 if the store cannot be read.
 
     \b
@@ -94,7 +95,7 @@ def listed(found: Sequence[Listing], look: Look, width: int, now: float) -> str:
         return "No conversation yet; detent chat begins one.\n"
     names = [one_line(one.name) for one in found]
     columns = [
-        [str(one.turns) for one in found],
+        [f"{'SIM ' if one.simulated else ''}{one.turns}" for one in found],
         [str(one.entries) for one in found],
         [ago(one.used, now) for one in found],
     ]
@@ -132,8 +133,8 @@ def listed(found: Sequence[Listing], look: Look, width: int, now: float) -> str:
 
 
 def _remarks(one: Listing) -> str:
-    """Who answered, who has it, and where it came from."""
-    said = ["SIM: made-up answers"] if one.simulated else []
+    """Who has it, and where it came from."""
+    said: list[str] = []
     if one.holder is not None:
         said.append(f"open in {one.holder}")
     if one.left is not None:
