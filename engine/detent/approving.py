@@ -72,7 +72,7 @@ class Approving(Standing, ABC):
         optional(CALL).demand("digest", digest)
         async with self._alone("approve"):
             number, waiting = self._awaiting(call)
-            self._demand_same(waiting, digest)
+            await self._demand_same(waiting, digest)
             yes = ev.CallApproved(number, waiting.use.id, waiting.digest)
             return await self._decide(yes)
 
@@ -141,7 +141,7 @@ class Approving(Standing, ABC):
         legal = tuple(one.use.id for one in asked)
         raise IllegalEventError("call", "none", f"decide about {call}", legal)
 
-    def _demand_same(self, call: Call, digest: str | None) -> None:
+    async def _demand_same(self, call: Call, digest: str | None) -> None:
         """Let a yes count only for the question that was asked, while it is asked."""
         driver = self._open_driver()
         id_ = call.use.id
@@ -155,7 +155,8 @@ class Approving(Standing, ABC):
                 "the time to answer is over; it was denied, and nothing ran",
                 "retry() tells the model so, send() says something else",
             )
-        if driver.ask_anew(call) or (digest is not None and digest != call.digest):
+        anew = await driver.ask_anew(call)
+        if anew or (digest is not None and digest != call.digest):
             driver.flush()
             raise ApprovalError(
                 id_,

@@ -1,21 +1,22 @@
 """Running the calls of a reply: each gets exactly one ending, and its record first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import anyio
 
 from detent.errors import JournalError
 from detent.running import RUNNING, RunningCall
 from detent.tools import Tool, ToolCall
-from detent.tools.execution import Ending, Run, reconcile, ruled, unusable
+from detent.tools.execution import Ending, Run, reconcile, ruled, shown, unusable
 from detent_states import events as ev
 from detent_states.call import CallState, Closing
 from detent_states.calls import call_key, repeats, started
 from detent_states.closing import UNKNOWN, closed_result
 from detent_states.encoding import encode
 from detent_states.faults import Fault, FaultKind
+from detent_states.reply import ToolUse
 from detent_states.share import result_bytes
 from detent_states.snapshot import Call
 
@@ -85,8 +86,10 @@ class Caller:
         if tool is None:
             return None
         if call.state is CallState.APPROVED:
-            return None if self._asked_anew(tool, call) else call
-        return await self._decided(tool, call)
+            return None if await self.ask_anew(call) else call
+        if tool.effect == "ask" or tool.approve is not None:
+            return await self._decided(tool, call)
+        return call
 
     def _guarded(self, call: Call, before: int) -> Ending | None:
         """The ending of a call that the limits of the turn keep from running."""
@@ -106,25 +109,29 @@ class Caller:
     # Who decides.
 
     async def _decided(self, tool: Tool, call: Call) -> Call | None:
-        """The call, if a rule says yes or nobody has to be asked."""
+        """The call, if a rule says yes to it; what is wrong is put to nobody."""
         use, turn = call.use, self._driver.turn.number
-        answer, why = (None if tool.effect == "ask" else True), ""
+        arguments = await self._shown(tool, use)
+        if isinstance(arguments, Ending):
+            self._close(call, arguments)
+            return None
+        answer: bool | None = None
+        why = ""
         if tool.approve is not None:
             self._driver.flush()
-            answer, why = await ruled(tool, ToolCall(use.id, use.name, use.input))
-        elif answer:
-            return call
+            answer, why = await ruled(tool, ToolCall(use.id, use.name, arguments))
         if answer is None:
-            self._ask(tool, call)
+            self._ask(tool, call, arguments)
             return None
         if answer:
-            self._driver.apply(ev.CallApproved(turn, use.id, self.digest(call)))
+            digest, kept = self._digest(call, arguments), _kept(use, arguments)
+            self._driver.apply(ev.CallApproved(turn, use.id, digest, kept))
             return self._driver.turn.call(use.id)
         self._driver.apply(ev.CallDenied(turn, use.id, why))
         self._close(call, _denied(self._driver.turn.call(use.id) or call))
         return None
 
-    def _ask(self, tool: Tool, call: Call) -> None:
+    def _ask(self, tool: Tool, call: Call, arguments: Mapping[str, Any]) -> None:
         """Put the question to a person; it is durable, and about exactly this call."""
         seconds = tool.approval_seconds
         now = self._driver.world.clock.now()
@@ -132,22 +139,45 @@ class Caller:
             ev.CallAsked(
                 self._driver.turn.number,
                 call.use.id,
-                self.digest(call),
+                self._digest(call, arguments),
                 None if seconds is None else now + seconds,
+                _kept(call.use, arguments),
             )
         )
 
-    def _asked_anew(self, tool: Tool, call: Call) -> bool:
-        """Ask again where what would run is not what was said yes to."""
-        if call.digest in (self.digest(call), self._former_digest(call)):
-            return False
-        self._ask(tool, call)
-        return True
+    async def _shown(
+        self, tool: Tool, use: ToolUse, before: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any] | Ending:
+        """The arguments as they would run; see `shown`."""
+        if tool.arguments.runs_code:
+            self._driver.flush()
+        return await shown(tool, use, before)
 
-    def ask_anew(self, call: Call) -> bool:
-        """Put a question anew that is not the one any more that was put; True if so."""
-        tool = self._driver.world.tools.get(call.use.name)
-        return tool is not None and self._asked_anew(tool, call)
+    async def ask_anew(self, call: Call) -> bool:
+        """Put a question anew that is not the one any more that was put; True if so.
+
+        What does not fit its tool any more is closed instead: nobody is asked about it.
+        """
+        use = call.use
+        tool = self._driver.world.tools.get(use.name)
+        if tool is None or call.input is None:
+            return False
+        before = call.input if call.arguments else None
+        arguments = await self._shown(tool, use, before)
+        if (
+            not isinstance(arguments, Ending)
+            and _kept(use, arguments) == call.arguments
+        ):
+            now = self._digest(call, arguments)
+            if call.digest in (now, self._former_digest(call, arguments)):
+                return False
+        if before is not None:
+            arguments = await self._shown(tool, use)
+        if isinstance(arguments, Ending):
+            self._close(call, arguments)
+        else:
+            self._ask(tool, call, arguments)
+        return True
 
     def expire(self) -> None:
         """Say no to what nobody answered in time."""
@@ -159,19 +189,18 @@ class Caller:
             if call.state is CallState.ASKED and _is_over(call, now):
                 self._driver.apply(ev.CallDenied(turn.number, call.use.id, EXPIRED))
 
-    def digest(self, call: Call) -> str:
+    def _digest(
+        self, call: Call, arguments: Mapping[str, Any], place: str | None = None
+    ) -> str:
         """What exactly would run: the tool as it is declared, the arguments, the place."""
-        return self._digest(call, self.key(call))
-
-    def _digest(self, call: Call, place: str) -> str:
-        use = call.use
-        tool = self._driver.world.tools.get(use.name)
-        schema = None if tool is None else tool.definition.get("input_schema")
-        parts = [place, use.name, use.input, schema]
-        parts.append(None if tool is None else tool.effect)
+        name = call.use.name
+        tool = self._driver.world.tools[name]
+        place = self.key(call) if place is None else place
+        schema = tool.definition.get("input_schema")
+        parts = [place, name, arguments, schema, tool.effect]
         return sha256(encode(parts)).hexdigest()[:32]
 
-    def _former_digest(self, call: Call) -> str:
+    def _former_digest(self, call: Call, arguments: Mapping[str, Any]) -> str:
         """The same as the first version wrote it, in records that it began: what a
         person was asked then is still the question."""
         snapshot, turn = self._driver.snapshot, self._driver.turn.number
@@ -179,7 +208,7 @@ class Caller:
             return ""
         text = f"{self._driver.world.journal.name}\0{turn}\0{call.use.id}"
         place = sha256(text.encode(errors="replace")).hexdigest()[:32]
-        return self._digest(call, place)
+        return self._digest(call, arguments, place)
 
     # How it ends.
 
@@ -254,7 +283,8 @@ class Caller:
         self, call: Call, running: RunningCall, begins: Callable[[], None]
     ) -> None:
         tool, key = self._driver.world.tools[call.use.name], running.key
-        run = Run(tool, call.use, key, self._bytes_max(), begins)
+        shown = call.input if call.arguments else None
+        run = Run(tool, call.use, key, self._bytes_max(), begins, shown)
         try:
             ending = await run.wait()
         except BaseException:
@@ -304,6 +334,12 @@ class Caller:
         driver = self._driver
         name = driver.world.journal.name
         return call.key or call_key(driver.snapshot, name, call)
+
+
+def _kept(use: ToolUse, arguments: Mapping[str, Any]) -> bytes:
+    """What the record says of the arguments: nothing where they are as they came."""
+    written = encode(arguments)
+    return b"" if written == encode(use.input) else written
 
 
 def _is_over(call: Call, now: float) -> bool:

@@ -254,9 +254,9 @@ class Driver:
         """Say no to the questions that nobody answered in time."""
         self._caller.expire()
 
-    def ask_anew(self, call: Call) -> bool:
+    async def ask_anew(self, call: Call) -> bool:
         """Put a question anew that is not the one any more that was put; True if so."""
-        return self._caller.ask_anew(call)
+        return await self._caller.ask_anew(call)
 
     async def settle(self) -> str:
         """Find out how the calls ended whose end was not seen, as far as can be; why

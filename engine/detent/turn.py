@@ -47,7 +47,11 @@ class CallReport:
 
     @property
     def input(self) -> Mapping[str, Any] | None:
-        """The arguments, copied each time; None where they were cut off."""
+        """The arguments, copied each time; None where they were cut off.
+
+        Where somebody had to decide, they are what would run: what the types of the
+        tool make of what the model wrote.
+        """
         return copied(self._input)
 
     @classmethod
@@ -57,7 +61,7 @@ class CallReport:
         return cls(
             use.id,
             use.name,
-            use.input,
+            call.input,
             call.state,
             call.closing,
             call.result,

@@ -32,10 +32,18 @@ def moved_calls(turn: Turn, event: ev.CallEvent, fire: Fire) -> tuple[Call, ...]
     match event:
         case ev.CallAsked():
             trigger = "ask"
-            changed = attrs.evolve(call, digest=event.digest, expires=event.expires)
+            changed = attrs.evolve(
+                call,
+                digest=event.digest,
+                expires=event.expires,
+                arguments=event.arguments,
+            )
         case ev.CallApproved():
             trigger = "approve"
-            changed = attrs.evolve(call, digest=event.digest, expires=None)
+            shown = event.arguments or call.arguments
+            changed = attrs.evolve(
+                call, digest=event.digest, expires=None, arguments=shown
+            )
         case ev.CallDenied():
             trigger, changed = "deny", attrs.evolve(call, note=event.reason)
         case ev.CallStarted():

@@ -183,12 +183,15 @@ class CallAsked:
         call: The call, by its `ToolUse.id`: no other of the last reply has it.
         digest: What exactly is asked about: tool, arguments and place.
         expires: Until when an answer counts, seconds since the epoch; None for always.
+        arguments: The arguments as they would run, as JSON, where the types of the tool
+            make of them something else than the model wrote; else empty.
     """
 
     turn: int
     call: str
     digest: str
     expires: float | None = None
+    arguments: bytes = b""
 
 
 @final
@@ -200,11 +203,14 @@ class CallApproved:
         turn: The turn.
         call: The call, by its `ToolUse.id`: no other of the last reply has it.
         digest: What exactly was said yes to: as the question said it.
+        arguments: The arguments as a rule was shown them, where it said yes without a
+            question; see `CallAsked`.
     """
 
     turn: int
     call: str
     digest: str
+    arguments: bytes = b""
 
 
 @final

@@ -1,8 +1,9 @@
 """Everything a conversation remembers: a frozen value, and nothing outside it."""
 
 import json
+from collections.abc import Mapping
 from functools import cached_property
-from typing import final
+from typing import Any, cast, final
 
 import attrs
 
@@ -43,6 +44,8 @@ class Call:
         reply: SHA-256 of that reply, its `meta` included.
         renamed: The id that requests show it with, where another call of its turn is
             shown with `use.id`; else empty.
+        arguments: The arguments that somebody was shown, as JSON, where they are not
+            as the model wrote them; else empty.
     """
 
     use: ToolUse
@@ -58,6 +61,15 @@ class Call:
     index: int = 0
     reply: str = ""
     renamed: str = ""
+    arguments: bytes = b""
+
+    @property
+    def input(self) -> Mapping[str, Any] | None:
+        """The arguments: as they would run, where somebody was shown that, else as the
+        model wrote them; None where they were cut off or are no object."""
+        if not self.arguments:
+            return self.use.input
+        return cast("Mapping[str, Any]", json.loads(self.arguments))
 
     @property
     def place(self) -> str:

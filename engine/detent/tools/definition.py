@@ -1,15 +1,15 @@
 """Declaring a tool: a typed function, and beside it what the engine may do with it."""
 
-import functools
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias, cast, final, get_args, overload
 
 import attrs
 
 from detent.errors import SettingsError, ToolDefinitionError
+from detent.tools.arguments import KEY_PARAMETER, Arguments
 from detent_states.allowed import (
     Allowed,
     hook,
@@ -29,10 +29,6 @@ only, may be repeated. `ask`: a person decides before each call.
 """
 
 
-class ArgumentsError(ValueError):
-    """The arguments do not fit the function, which was not called."""
-
-
 class Reconciled(StrEnum):
     """What a tool's `reconcile` answers where it has no result to give."""
 
@@ -40,10 +36,6 @@ class Reconciled(StrEnum):
     """The call never had its effect."""
     UNKNOWN = "unknown"
     """Nobody can tell."""
-
-
-KEY_PARAMETER = "idempotency_key"
-"""A tool with a parameter of this name is given the call's stable key in it."""
 
 
 @final
@@ -62,7 +54,7 @@ class ToolCall:
 
     @property
     def input(self) -> Mapping[str, Any]:
-        """The arguments the model gave, copied each time: editing them changes nothing."""
+        """The arguments as they would run; a copy each time: editing it changes nothing."""
         return copied(self._input) or {}
 
 
@@ -91,8 +83,7 @@ class Tool:
         name: The name the model calls it by.
         function: The function itself.
         definition: The tool as the API takes it: name, description, input schema.
-        bound: Makes of the model's arguments a call of the function, or raises an
-            `ArgumentsError`.
+        arguments: Reads the model's arguments, strictly, and tells what they would be.
         effect: What a call does to the world.
         timeout_seconds: How long one call may run.
         output_bytes_max: Longest result that is sent; the whole output is journaled.
@@ -107,9 +98,7 @@ class Tool:
     name: str
     function: Callable[..., Any]
     definition: Mapping[str, Any] = attrs.field(eq=False)
-    bound: Callable[[dict[str, Any]], Callable[[], Any]] = attrs.field(
-        eq=False, repr=False
-    )
+    arguments: Arguments = attrs.field(eq=False, repr=False)
     effect: Effect = "once"
     timeout_seconds: float = 30.0
     output_bytes_max: int = 64 * 1024
@@ -163,6 +152,10 @@ def tool(
     The schema comes from the types and the docstring, made by the SDK's `beta_tool` and
     `beta_async_tool`. A coroutine function runs on the event loop, any other in a daemon
     thread of its own; what it hands back to be awaited is awaited.
+
+    Arguments are read strictly (see `Arguments`): what does not fit, and a key that
+    nothing is known of, is an error result, and nobody is asked about it. A person and
+    an `approve` rule see what the types make of the arguments: that is what runs.
 
     What it returns is text, `Blocks`, or what has a JSON form: models, dataclasses,
     attrs classes, enums, dates, sets, paths and the like. What a generator gives is
@@ -293,35 +286,6 @@ def _bytes(label: str, given: int | str) -> int:
     return size
 
 
-def _binder(
-    label: str, function: Callable[..., Any]
-) -> Callable[[dict[str, Any]], Callable[[], Any]]:
-    """What makes of the model's arguments a call of the function that can be made.
-
-    The arguments are validated by pydantic, as the SDK does it; the function is called
-    by nobody but us. Otherwise a `ValidationError` of its own would be told as wrong
-    arguments, as if it had not run; and a daemon thread that is inside of it at the end
-    of the process would have to be unwound through pydantic's frames, which aborts the
-    process (pydantic-core 2, Python up to 3.13).
-    """
-    import pydantic
-
-    @functools.wraps(function)
-    def collect(*args: Any, **kwargs: Any) -> Callable[[], Any]:
-        return functools.partial(function, *args, **kwargs)
-
-    validated = pydantic.validate_call(collect)
-
-    def bound(given: dict[str, Any]) -> Callable[[], Any]:
-        try:
-            found: Callable[[], Any] = validated(**given)
-        except pydantic.ValidationError as error:
-            raise ArgumentsError(_wrong(label, error.errors())) from error
-        return found
-
-    return bound
-
-
 def _declared(
     function: Callable[..., Any], label: str, description: str | None, **options: Any
 ) -> Tool:
@@ -333,6 +297,7 @@ def _declared(
     try:
         wrapped = wrap(function, name=label, description=description)
         definition: dict[str, Any] = dict(wrapped.to_dict())
+        arguments = Arguments(label, function)
     except Exception as error:
         remedy = "use types that JSON has: str, int, float, bool, list, dict, models"
         if not inspect.isroutine(function):  # a partial, or an object that is called
@@ -342,25 +307,17 @@ def _declared(
             f"no schema can be made from its signature ({_line(error)})",
             remedy,
         ) from error
-    takes_key = KEY_PARAMETER in inspect.signature(function).parameters
-    if takes_key:
+    if arguments.takes_key:
         definition["input_schema"] = _without_key(definition["input_schema"])
     return Tool(
         name=label,
         function=function,
         definition=definition,
-        bound=_binder(label, function),
-        takes_key=takes_key,
+        arguments=arguments,
+        takes_key=arguments.takes_key,
         is_async=is_async,
         **options,
     )
-
-
-def _wrong(label: str, found: Sequence[Mapping[str, Any]]) -> str:
-    lines = (
-        f"{'.'.join(map(str, one['loc'])) or 'input'}: {one['msg']}" for one in found
-    )
-    return f"Not executed: invalid arguments for {label}: {'; '.join(lines)}"
 
 
 def _without_key(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Running one call, once, to exactly one truthful result."""
 
+import functools
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from inspect import isawaitable
 from typing import Any, cast, final
 
@@ -12,16 +13,12 @@ from detent.background import Aside, answered, called, own_cancellation
 from detent.errors import (
     CancelledItselfError,
     CorrectableToolError,
+    NoAnswerError,
     TerminalToolError,
     words,
 )
-from detent.tools.definition import (
-    KEY_PARAMETER,
-    ArgumentsError,
-    Reconciled,
-    Tool,
-    ToolCall,
-)
+from detent.tools.arguments import ArgumentsError
+from detent.tools.definition import Reconciled, Tool, ToolCall
 from detent.tools.draining import drained, read_here
 from detent.tools.jsonable import NoJsonError
 from detent.tools.results import fit_result
@@ -79,6 +76,8 @@ class Run:
         key: The call's idempotency key, given to tools that take one.
         bytes_max: Longest result, if that is less than the tool's own.
         begins: Called when the tool begins to run.
+        shown: The arguments that somebody said yes to, where they are not as the model
+            wrote them.
     """
 
     def __init__(
@@ -88,14 +87,16 @@ class Run:
         key: str,
         bytes_max: int | None = None,
         begins: Callable[[], None] = lambda: None,
+        shown: Mapping[str, Any] | None = None,
     ) -> None:
         self._begins = begins
         self._tool = tool
         self._use = use
         self._bytes_max = _least(tool, bytes_max)
-        self._given: dict[str, Any] = dict(use.input or {})
-        if tool.takes_key:
-            self._given[KEY_PARAMETER] = key
+        given = (use.input or {}) if shown is None else shown
+        self._bound = functools.partial(
+            tool.arguments.bound, given, key, shown=shown is not None
+        )
         self._aside = Aside(self._work, tool.grace_seconds)
         self.ending: Ending | None = None
         """How it ended, as far as that was seen."""
@@ -147,7 +148,7 @@ class Run:
         """The result of what the tool gives, which is read to its end."""
         tool, aside = self._tool, self._aside
         if tool.is_async:
-            value = await called(tool.bound(self._given))
+            value = await called(self._bound())
         else:
             value = await called(self._make_here)
         if isinstance(value, Ending):
@@ -159,7 +160,7 @@ class Run:
 
         Serializers and properties of what it gives are code of the tool's, too.
         """
-        given, aside = self._tool.bound(self._given)(), self._aside
+        given, aside = self._bound()(), self._aside
         value = read_here(given, lambda: aside.stopped)
         if isawaitable(value) or isinstance(value, AsyncIterator):
             return cast("object", value)
@@ -179,6 +180,35 @@ async def run_tool(tool: Tool, use: ToolUse, key: str) -> Ending:
         key: The call's idempotency key, given to tools that take one.
     """
     return await Run(tool, use, key).wait()
+
+
+async def shown(
+    tool: Tool, use: ToolUse, before: Mapping[str, Any] | None = None
+) -> Mapping[str, Any] | Ending:
+    """The arguments of a call as they would run, or its ending if they cannot.
+
+    Nothing is awaited, unless code of the caller's may run: validators have the tool's
+    time.
+
+    Args:
+        tool: The tool.
+        use: The call; `use.input` is an object.
+        before: What was shown before, where that is not as the model wrote it.
+    """
+    given = (use.input or {}) if before is None else before
+    read = functools.partial(tool.arguments.shown, given, shown=before is not None)
+    try:
+        if not tool.arguments.runs_code:
+            return read()
+        found: Mapping[str, Any] = await answered(
+            read, seconds=tool.timeout_seconds, grace_seconds=tool.grace_seconds
+        )
+    except ArgumentsError as error:
+        return _error(use, str(error))
+    except NoAnswerError as error:
+        said = f"Not executed: the arguments of {tool.name} cannot be read: {error}"
+        return _error(use, said)
+    return found
 
 
 async def reconcile(

@@ -108,7 +108,7 @@ async def test_a_tool_whose_own_data_is_invalid_was_executed(in_loop: bool) -> N
     assert "arguments" not in said
     assert block(wrong.result)["content"] == (
         "Not executed: invalid arguments for pay: amount: Input should be a valid"
-        " integer, unable to parse string as an integer"
+        " integer"
     )
 
 
