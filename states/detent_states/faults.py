@@ -38,7 +38,8 @@ class Fault:
         outcome_unknown: The request may have been answered where we cannot see it.
         retry_refused: The server said in so many words not to retry.
         paths: Every part that the server names, where it lists them.
-        misshapen: The answer came whole and is no reply: it is in another format.
+        misshapen: The answer is no reply, and the next one will be none either: it is in
+            another format, or larger than anything that is read.
         spent: What a whole reply cost that was not committed; None where there was none.
     """
 

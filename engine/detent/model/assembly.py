@@ -24,12 +24,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast, final
 
 from detent.model.sealing import (
+    BLOCKS_MAX,
     NOTED,
     OPENAI,
     Member,
     NotWholeError,
     OtherFormatError,
     ServerSaidError,
+    check_blocks,
     checked_block,
     joined,
     members,
@@ -160,8 +162,11 @@ class Assembly:
             last.
     """
 
-    def __init__(self, report: Callable[[Delta], None]) -> None:
+    def __init__(
+        self, report: Callable[[Delta], None], blocks_max: int = BLOCKS_MAX
+    ) -> None:
         self.finished = False
+        self._blocks_max = blocks_max
         self.endings = 0
         self._report = report
         self._head: dict[str, str] | None = None  # the message's members, raw
@@ -318,6 +323,7 @@ class Assembly:
 
     def _open_block(self, text: str, found: dict[str, Member]) -> None:
         self._check_index("content_block_start", found)
+        check_blocks(len(self._sealed) + 1, self._blocks_max)
         block = _object(text, found, "content_block")
         parsed = found["content_block"].value
         wrong = checked_block(parsed)

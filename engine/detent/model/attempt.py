@@ -14,11 +14,18 @@ import attrs
 from detent.background import own_cancellation
 from detent.model.assembly import Assembly
 from detent.model.counting import counted
-from detent.model.failures import fault_of, from_status, not_whole, tells_secrets
+from detent.model.failures import (
+    fault_of,
+    from_status,
+    name_of,
+    not_whole,
+    tells_secrets,
+)
 from detent.model.sealing import (
+    HOPELESS,
     NotWholeError,
-    OtherFormatError,
     ServerSaidError,
+    TooLargeError,
     seal,
 )
 from detent.model.sse import Limits, Splitter
@@ -81,7 +88,7 @@ class Attempt:
         now: Callable[[], float],
         report: Callable[[Delta], None],
     ) -> None:
-        self.assembly = Assembly(report)
+        self.assembly = Assembly(report, limits.blocks)
         self.fault: Fault | None = None
         self.late: str | None = None
         self._limits = limits
@@ -94,7 +101,7 @@ class Attempt:
     def begins_stream(self, response: Response, asked: bool) -> bool:
         """Whether the answer is a stream of events."""
         self._headers = response.headers
-        self._request_id = response.headers.get("request-id")
+        self._request_id = name_of(response.headers.get("request-id"))
         type_: str = response.headers.get("content-type") or ""
         return type_.startswith("text/event-stream") or (asked and not type_)
 
@@ -104,6 +111,9 @@ class Attempt:
             with own_cancellation():
                 return await chunks.__anext__()
         except StopAsyncIteration:
+            return None
+        except TooLargeError as error:
+            self._refuse(error)
             return None
         except Exception as error:  # noqa: BLE001 # no type of the SDK crosses the port
             self._cut = error
@@ -119,9 +129,10 @@ class Attempt:
                 parts.append(chunk)
                 size += len(chunk)
                 if size > self._limits.reply_bytes:
-                    self._refuse(f"it is larger than {self._limits.reply_bytes} bytes")
+                    most = self._limits.reply_bytes
+                    self._refuse(TooLargeError(f"it is larger than {most} bytes"))
                     return
-        if self._cut is None:
+        if self._cut is None and self.fault is None:
             self._body = b"".join(parts)
 
     def take(self, splitter: Splitter, chunk: bytes) -> None:
@@ -129,7 +140,7 @@ class Attempt:
         try:
             self.assembly.take(splitter.feed(chunk))
         except NotWholeError as error:
-            self._refuse(str(error), misshapen=isinstance(error, OtherFormatError))
+            self._refuse(error)
         except ServerSaidError as error:
             self._failed_by_server(error)
 
@@ -156,19 +167,24 @@ class Attempt:
         """
         tokens: int | None = None
         if self.fault is None and self._body is not None:
-            tokens = self._judged(self._body, counted)
+            tokens = self._judged(self._body, self._counted)
         if tokens is None:
             raise self._failure("the answer is no count")
         return tokens
 
     def _sealed(self, body: bytes) -> Reply:
-        return seal(body, self._request_id)
+        self._limits.check_containers(body)
+        return seal(body, self._request_id, self._limits.blocks)
+
+    def _counted(self, body: bytes) -> int:
+        self._limits.check_containers(body)
+        return counted(body)
 
     def _judged(self, body: bytes, read: Callable[[bytes], Read]) -> Read | None:
         try:
             return read(body)
         except NotWholeError as error:
-            self._refuse(str(error), misshapen=isinstance(error, OtherFormatError))
+            self._refuse(error)
         except ServerSaidError as error:
             self._failed_by_server(error)
         return None
@@ -183,9 +199,9 @@ class Attempt:
             return failed(self._cut, self._now(), self._request_id)
         return RequestFailedError(not_whole(otherwise, self._request_id))
 
-    def _refuse(self, message: str, *, misshapen: bool = False) -> None:
-        fault = not_whole(message, self._request_id)
-        self.fault = attrs.evolve(fault, misshapen=misshapen)
+    def _refuse(self, error: NotWholeError) -> None:
+        fault = not_whole(str(error), self._request_id)
+        self.fault = attrs.evolve(fault, misshapen=isinstance(error, HOPELESS))
 
     def _failed_by_server(self, error: ServerSaidError) -> None:
         self.fault = from_status(200, error.envelope, self._headers, self._now())

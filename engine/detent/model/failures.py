@@ -34,6 +34,9 @@ from detent_states.faults import BY_TYPE, Fault, FaultKind, classify, named_path
 MESSAGE_MAX = 500
 """Most characters of a fault's message; the server's own are longer only by mistake."""
 
+NAME_MAX = 200
+"""Most characters of what a server calls something: a type, a code, a request's id."""
+
 PATHS_MAX = 1_000
 """Most parts of a request that are read from one refusal."""
 
@@ -143,6 +146,7 @@ EXCEPTIONS: Mapping[str, Means] = {
     "RequestNotRead": _OURS,
     "SSEError": _CUT,
     # detent's own
+    "TooLargeError": Means(FaultKind.TRANSIENT, unknown=True),
     "CancelledItselfError": Means(FaultKind.LOCAL, unknown=True),
     # Python's own
     "JSONDecodeError": _CUT,
@@ -239,9 +243,18 @@ def _answered(error: BaseException, now: float) -> Fault | None:
         return None
     fault = from_status(status, getattr(error, "body", None), headers, now)
     if hasattr(error, "body"):
-        return fault
+        return _cut_off(fault, getattr(response, "stream", None))
     # Raised by a hook of the HTTP client, before anybody read the body.
     return attrs.evolve(fault, message=one_line(_said(error), MESSAGE_MAX))
+
+
+def _cut_off(fault: Fault, stream: object) -> Fault:
+    """The fault of a refusal whose body may have been larger than what was read of it."""
+    if not getattr(stream, "over", False):
+        return fault
+    most = getattr(stream, "most", 0)
+    said = f"{fault.message}; of its body, {most} bytes were read, and there are more"
+    return attrs.evolve(fault, message=said)
 
 
 def _had_a_bad_moment(error: BaseException) -> bool:
@@ -288,8 +301,8 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
         now: Seconds since the epoch, for hints that are given as a date.
     """
     error = _mapping(_mapping(body).get("error"))
-    said, type_ = error.get("message"), _text(error.get("type"))
-    code = _text(_mapping(error.get("details")).get("error_code"))
+    said, type_ = error.get("message"), name_of(error.get("type"))
+    code = name_of(_mapping(error.get("details")).get("error_code"))
     message = one_line(said, MESSAGE_MAX) if isinstance(said, str) else ""
     paths = _paths(_mapping(error.get("details")).get("paths"))
     enveloped = bool(type_ or message)
@@ -297,6 +310,7 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
         message = one_line(_hint(body, status), MESSAGE_MAX)
     if 300 <= status < 400:
         target = _text(headers.get("location")) or "nowhere"
+        target = one_line(target, NAME_MAX)
         message = f"redirected to {target}; redirects are not followed"
     kind = classify(status, type_, code, message)
     if status == 403 and kind is FaultKind.AUTH and not _of_the_api(body, type_):
@@ -309,8 +323,8 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
         status=status,
         type=type_,
         code=code,
-        request_id=_text(headers.get("request-id"))
-        or _text(_mapping(body).get("request_id")),
+        request_id=name_of(headers.get("request-id"))
+        or name_of(_mapping(body).get("request_id")),
         retry_after=retry_after(headers, now),
         path=named_path(message) or (paths[0] if paths else None),
         paths=paths,
@@ -390,12 +404,22 @@ def _of_the_api(body: object, type_: str | None) -> bool:
 def _paths(given: object) -> tuple[str, ...]:
     """The parts that are listed, as far as they have the form of paths."""
     listed = cast("list[object]", given) if isinstance(given, list) else []
-    found = (one for one in listed[:PATHS_MAX] if isinstance(one, str))
+    found = (
+        one
+        for one in listed[:PATHS_MAX]
+        if isinstance(one, str) and len(one) <= NAME_MAX
+    )
     return tuple(one for one in found if named_path(one) == one)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def name_of(value: object) -> str | None:
+    """What a server calls something, shortened; None where it says nothing."""
+    said = _text(value)
+    return None if said is None else said[:NAME_MAX]
 
 
 def _text(value: object) -> str | None:

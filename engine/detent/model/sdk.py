@@ -8,7 +8,7 @@ bytes that arrived.
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import AbstractContextManager, aclosing, suppress
 from typing import Any, Protocol, TypeAlias, cast, final
 from urllib.parse import urlsplit
 
@@ -92,7 +92,9 @@ class SdkModel:
             request that is not streamed.
         grace_seconds: How long the closing event of a reply that is whole without it
             is waited for. Pings do not prolong it.
-        limits: How much one reply may be.
+        limits: How much one answer may be. The HTTP client of `client` gets a response
+            hook, before those that it has, which acts on the requests of this port only:
+            what the SDK or another hook reads of a body is bounded, too.
         now: Seconds since the epoch, to read retry hints that are given as a date.
 
     Raises:
@@ -264,13 +266,18 @@ class SdkModel:
             names = dict.fromkeys((*self._betas, *betas))
             options["headers"] = {"anthropic-beta": ",".join(names)}
         try:
-            with own_cancellation():
+            with own_cancellation(), self._bounded():
                 return cast("Response", await send(path, body, options))
         except Exception as error:  # noqa: BLE001 # no type of the SDK crosses the port
             failure = error
         if getattr(failure, "status_code", None) == 401:
             self._forget_token()
         raise failed(failure, self._now())
+
+    def _bounded(self) -> AbstractContextManager[None]:
+        from detent.model.bounding import bounded  # here: it needs the HTTP library
+
+        return bounded(self._client, self._limits)
 
     def _forget_token(self) -> None:
         # The SDK drops a token that was refused only where it would retry by itself.

@@ -20,6 +20,9 @@ OPENAI = "it is in the format of OpenAI's chat completions, and not of the Messa
 DEPTH_MAX = 100
 """Deepest nesting of arrays and objects; the interpreter's own limit is no contract."""
 
+BLOCKS_MAX = 10_000
+"""Most content blocks of one reply, where nothing else is said."""
+
 NOTED = frozenset({"request_id", "end", "broken", "adapted"})
 """Names in a reply's meta that are the adapter's, whatever the server calls its own."""
 
@@ -31,6 +34,15 @@ class NotWholeError(Exception):
 @final
 class OtherFormatError(NotWholeError):
     """What arrived came whole, and is in another format."""
+
+
+@final
+class TooLargeError(NotWholeError):
+    """What arrives is larger than anything that is read; the rest was left unread."""
+
+
+HOPELESS = (OtherFormatError, TooLargeError)
+"""What an answer is refused for that the next one would be refused for, too."""
 
 
 @final
@@ -230,6 +242,16 @@ def joined(raw: Mapping[str, str]) -> str:
     )
 
 
+def check_blocks(blocks: int, blocks_max: int) -> None:
+    """Refuse a reply of too many content blocks.
+
+    Raises:
+        TooLargeError: There are more than `blocks_max`.
+    """
+    if blocks > blocks_max:
+        raise TooLargeError(f"it has more than {blocks_max} content blocks")
+
+
 def checked_block(block: object) -> str | None:
     """Why a content block cannot be history; None if it can.
 
@@ -277,7 +299,7 @@ def opened(body: bytes) -> dict[str, Member]:
     return found
 
 
-def seal(body: bytes, request_id: str | None) -> Reply:
+def seal(body: bytes, request_id: str | None, blocks_max: int = BLOCKS_MAX) -> Reply:
     """The reply in a whole JSON body, its content sliced out byte for byte.
 
     A content that is one text is taken as a block of that text, and a note in the meta
@@ -287,9 +309,10 @@ def seal(body: bytes, request_id: str | None) -> Reply:
         body: The body of a 200, decompressed.
         request_id: What the response's header said; a `request_id` in the body counts
             where the header is missing.
+        blocks_max: Most content blocks.
 
     Raises:
-        NotWholeError: The body is no whole message.
+        NotWholeError: The body is no whole message, or has too many blocks.
         ServerSaidError: The body is an error envelope.
     """
     found = opened(body)
@@ -297,6 +320,8 @@ def seal(body: bytes, request_id: str | None) -> Reply:
     if request_id is None and isinstance(inner := _value(found, "request_id"), str):
         request_id = inner
     content = found["content"]
+    if isinstance(content.value, list):
+        check_blocks(len(cast("list[object]", content.value)), blocks_max)
     inside, adapted = content.raw[1:-1] if content.value else "", ""
     if isinstance(content.value, str):
         adapted = "content"

@@ -13,23 +13,42 @@ from typing import final
 
 import attrs
 
-from detent.model.sealing import NotWholeError, reason
+from detent.model.sealing import BLOCKS_MAX, NotWholeError, TooLargeError, reason
 
 
 @final
 @attrs.frozen
 class Limits:
-    """How much one reply may be, so that no server can fill the memory.
+    """How much one answer may be, so that no server can fill the memory.
 
     Attributes:
         event_bytes: Bytes of one event, or of one unfinished line.
-        reply_bytes: Bytes of one reply, decompressed.
+        reply_bytes: Bytes of one reply or count: as they come, and unpacked.
         events: Events of one reply.
+        blocks: Content blocks of one reply.
+        containers: Arrays and objects of one event, or of a reply that is not streamed:
+            parsed, an empty one takes thirty times its bytes.
+        refusal_bytes: Bytes that are read of an answer that is no success, as they come
+            and unpacked. The rest is left unread, and the status says what it means.
     """
 
     event_bytes: int = 8 * 1024 * 1024
     reply_bytes: int = 64 * 1024 * 1024
     events: int = 1_000_000
+    blocks: int = BLOCKS_MAX
+    containers: int = 1_000_000
+    refusal_bytes: int = 1024 * 1024
+
+    def check_containers(self, text: bytes) -> None:
+        """Refuse JSON that would take far more memory than its bytes.
+
+        Raises:
+            TooLargeError: It has more arrays and objects than are allowed.
+        """
+        if len(text) > self.containers:  # each takes a byte at least
+            found = text.count(b"[") + text.count(b"{")
+            if found > self.containers:
+                raise TooLargeError(f"it has more than {self.containers} parts")
 
 
 @final
@@ -72,7 +91,7 @@ class Splitter:
         """
         self._fed += len(chunk)
         if self._fed > self._limits.reply_bytes:
-            raise NotWholeError(f"it is larger than {self._limits.reply_bytes} bytes")
+            raise TooLargeError(f"it is larger than {self._limits.reply_bytes} bytes")
         if self._cr or b"\r" in chunk:
             chunk = self._with_line_feeds(chunk)
         if not chunk:
@@ -107,12 +126,13 @@ class Splitter:
         self._size += len(tail)
         self.work += len(tail)
         if self._size > self._limits.event_bytes:
-            raise NotWholeError(
+            raise TooLargeError(
                 f"an event is larger than {self._limits.event_bytes} bytes"
             )
 
     def _texts(self, region: bytes) -> Iterable[str]:
         self.work += len(region)
+        self._limits.check_containers(region)
         if region[:3] == b"\xef\xbb\xbf" and not self._events:
             region = region[3:]  # a byte order mark may open the stream
         try:
@@ -128,7 +148,7 @@ class Splitter:
         # The events before a bad one are still events, wherever the chunks were cut.
         for event in region.split(b"\n\n"):
             if len(event) > self._limits.event_bytes:
-                raise NotWholeError(
+                raise TooLargeError(
                     f"an event is larger than {self._limits.event_bytes} bytes"
                 )
             try:
@@ -139,7 +159,7 @@ class Splitter:
     def _count(self, events: int) -> None:
         self._events += events
         if self._events > self._limits.events:
-            raise NotWholeError(f"there are more than {self._limits.events} events")
+            raise TooLargeError(f"there are more than {self._limits.events} events")
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:
         if self._cr and chunk[:1] == b"\n":

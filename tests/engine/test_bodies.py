@@ -1,0 +1,87 @@
+"""A conversation that gets bodies without end goes on, and has confirmed nothing of them."""
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx2
+import pytest
+from tests.engine.lab import Lab, lab
+
+from detent import FaultKind, TurnState
+from detent.simulator.transport import SimulatorTransport
+
+__all__ = ["lab"]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("anyio_backend", ["asyncio"]),
+]
+
+
+class Bloated(httpx2.AsyncBaseTransport):
+    """Puts an answer of its own before those of the simulator, some times."""
+
+    def __init__(self, inner: SimulatorTransport, status: int, times: int) -> None:
+        self.inner = inner
+        self.status = status
+        self.times = times
+        squeezed = zlib.compressobj(9, wbits=31)
+        parts = [squeezed.compress(b" " * 1_000_000) for _ in range(68)]
+        self.body = b"".join([*parts, squeezed.flush()])
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if not self.times:
+            return await self.inner.handle_async_request(request)
+        self.times -= 1
+        headers = {"content-type": "application/json", "content-encoding": "gzip"}
+        return httpx2.Response(
+            self.status, headers=headers, content=None, stream=Once(self.body)
+        )
+
+
+class Once(httpx2.AsyncByteStream):
+    """A body that comes in one piece."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    async def __aiter__(self) -> Any:
+        yield self.body
+
+
+def client(lab: Lab, status: int, times: int) -> anthropic.AsyncAnthropic:
+    inner = SimulatorTransport(lab.simulator, sleep=lab.clock.sleep)
+    http = httpx2.AsyncClient(transport=Bloated(inner, status, times))
+    return anthropic.AsyncAnthropic(api_key="test", http_client=http)
+
+
+async def test_bloated_refusals_are_waited_out(lab: Lab) -> None:
+    lab.script("One.")
+    async with lab.open(tools=[], client=client(lab, 529, 3)) as chat:
+        turn = await chat.send("first")
+
+    assert (turn.state, turn.text) == (TurnState.CONFIRMED, "One.")
+    assert len(lab.clock.slept) == 3
+
+
+async def test_bloated_replies_end_the_turn_and_nothing_of_them_is_kept(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.script("One.", "Two.")
+    async with lab.open(tools=[], client=client(lab, 200, 3)) as chat:
+        turn = await chat.send("first")
+
+        assert turn.state is TurnState.FAILED
+        assert turn.fault is not None
+        assert turn.fault.kind is FaultKind.TRANSIENT
+        assert turn.fault.outcome_unknown
+        assert "larger than 67108864 bytes" in turn.fault.message
+        assert len(lab.clock.slept) == 2, "the third alike ends it"
+        assert len(chat.history) == 0
+        turn = await chat.retry()
+        assert (turn.state, turn.text) == (TurnState.CONFIRMED, "One.")
+        assert (await chat.send("second")).text == "Two."
+    stored = os.scandir(tmp_path)
+    assert sum(one.stat().st_size for one in stored) < 1_000_000
