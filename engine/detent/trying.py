@@ -108,13 +108,23 @@ class Trials:
             elif counted:  # what else a count says is about counts
                 search, counted = Bisection.of(search.snapshot), False
             else:
-                search = search.beside(other)
+                search = search.anew(other)
+            if self._runs_out():
+                search = search.cut_short()
         self._counted = self._driver.turn.number if counted else 0
         return search
 
+    def _runs_out(self) -> bool:
+        """Whether only as many requests are left as it takes to prove what was found,
+        and to go on with it."""
+        rule = RULES.get(self._searched.kind)
+        proof = 1 if rule is None else rule.repeats
+        allowed = self._driver.world.limits.requests_per_turn_max
+        return allowed - self._driver.turn.requests <= proof + 1
+
     async def _concluded(self, search: Bisection) -> Choose | None:
         if search.found is not None:
-            if await self._is_size(search.snapshot, search.found):
+            if await self._is_size(search, search.found):
                 if self._searched.kind in DEFINITE:
                     return Choose(Remedy.MAKE_ROOM, _TOO_LONG)
                 shorter = with_room(search.snapshot, search.found)
@@ -124,12 +134,15 @@ class Trials:
             return None
         return await self._otherwise(search.snapshot)
 
-    async def _is_size(self, snapshot: Snapshot, found: View) -> bool:
+    async def _is_size(self, search: Bisection, found: View) -> bool:
         """Whether it is the length that is refused, and not the part that was found."""
+        snapshot = search.snapshot
         if self._searched.kind not in DEFINITE and short_of_room(snapshot):
             return True
         if Remedy.MAKE_ROOM in self._driver.turn.tried:
             return False  # there is no room to be made
+        if search.sized is not None:
+            return search.sized
         other = without_another(snapshot, found)
         if other is None:
             return False

@@ -8,11 +8,12 @@ nothing is changed.
 """
 
 from enum import StrEnum
-from typing import final
+from typing import Final, final
 
 import attrs
 
 from detent_states.room import RECORD_BYTES, SQUEEZED_BYTES, boundary, unbound
+from detent_states.sized import without_another
 from detent_states.snapshot import Snapshot, cuttable
 from detent_states.view import (
     REFUSED_PART,
@@ -25,6 +26,10 @@ from detent_states.view import (
     Stub,
     View,
 )
+
+PARTS_MAX: Final = 3
+"""Parts of the past that are told one from another; with more than that to blame, what
+stands before the last of them is left out, too."""
 
 
 class Phase(StrEnum):
@@ -40,6 +45,7 @@ class Phase(StrEnum):
     PAST = "with its past again"
     NARROW = "without the first part of its past"
     ONLY = "without the suspected turn only"
+    OTHER = "without another part of its size"
     STILL = "as it is"
     OVER = "over"
 
@@ -64,6 +70,10 @@ class Bisection:
         found: The view that passed and leaves out the least so far.
         words: What was just said is asked alone, before anything else.
         alone: Whether that passed; None if it was not asked, or is all there is.
+        beside: What else every trial leaves out, because it is to blame for certain.
+        parts: How many parts that are.
+        sized: Whether it passes without another part, too, at least as large as what
+            was found, so that it is the size that is refused; None if it was not asked.
     """
 
     snapshot: Snapshot
@@ -74,6 +84,9 @@ class Bisection:
     found: View | None = None
     words: bool = False
     alone: bool | None = None
+    beside: tuple[Op, ...] = ()
+    parts: int = 0
+    sized: bool | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot, *, words: bool = False) -> "Bisection":
@@ -115,6 +128,8 @@ class Bisection:
                 return self._without(0, (self.low + self.high) // 2)
             case Phase.ONLY:
                 return self._without(self.high - 1, self.high)
+            case Phase.OTHER:
+                return self._another
             case Phase.OVER:
                 return None
 
@@ -144,20 +159,32 @@ class Bisection:
                 if self.phase in (Phase.BARE, Phase.LEAST):
                     then = Phase.SHOWN
                 return attrs.evolve(self, phase=then, found=self.trial)
-            case Phase.SHOWN if not passed:
-                return self._at(Phase.PAST if self.high > 0 else Phase.STILL)
             case Phase.NARROW:
                 middle = (self.low + self.high) // 2
                 if passed:
                     return self._narrowed(self.low, middle, self.trial)
                 return self._narrowed(middle, self.high, self.found)
-            case Phase.ONLY | Phase.SHOWN | Phase.PAST:
-                found = self.trial if passed else self.found
-                return attrs.evolve(self, phase=Phase.STILL, found=found)
+            case Phase.ONLY | Phase.SHOWN | Phase.PAST if passed:
+                return attrs.evolve(self, phase=Phase.STILL, found=self.trial)
+            case Phase.ONLY if self.sized is None and self._another is not None:
+                return self._at(Phase.OTHER)
+            case Phase.OTHER if passed:
+                return attrs.evolve(self, phase=Phase.STILL, sized=True)
+            case Phase.ONLY | Phase.OTHER:
+                return attrs.evolve(self, sized=False)._one_more()
+            case Phase.SHOWN:
+                return self._at(Phase.PAST if self.high > 0 else Phase.STILL)
+            case Phase.PAST:
+                return self._beside_the_open_turn()
             case Phase.OVER:
                 return self
 
-    def beside(self, view: View) -> "Bisection":
+    def cut_short(self) -> "Bisection":
+        """The search where no more can be told apart: what was found is proved, if it
+        leaves out all that is to blame, and then some."""
+        return self._at(Phase.STILL) if self.parts and self.trial else self
+
+    def anew(self, view: View) -> "Bisection":
         """The search from its start, with what the trial had to be shown without for
         another reason than the one that is searched for."""
         assert self.trial is not None, "it was just made"
@@ -176,11 +203,31 @@ class Bisection:
             phase = Phase.ONLY if high > 1 else Phase.STILL
         return attrs.evolve(self, low=low, high=high, phase=phase, found=found)
 
+    def _one_more(self) -> "Bisection":
+        """The last part of what is left out is to blame, and so is one before it."""
+        if self.parts + 1 >= PARTS_MAX:
+            return self._at(Phase.STILL)
+        last = Hide(self.cuts[self.high - 1], self.cuts[self.high], REFUSED_PART)
+        more = attrs.evolve(self, beside=(*self.beside, last), parts=self.parts + 1)
+        return more._narrowed(0, self.high - 1, self.found)
+
+    def _beside_the_open_turn(self) -> "Bisection":
+        """What is done without beside the past is to blame, and so is a part of it."""
+        assert self.trial is not None, "it was just made"
+        known = self.snapshot.showing.ops
+        beside = tuple(op for op in self.trial.ops if op not in known)
+        more = attrs.evolve(self, beside=beside, parts=1)
+        return more._narrowed(0, self.high, self.found)
+
+    @property
+    def _another(self) -> View | None:
+        return self.found and without_another(self.snapshot, self.found)
+
     def _without(self, first: int, last: int) -> View:
         start, until = self.cuts[first], self.cuts[last]
-        ops: tuple[Op, ...] = ()
+        ops: tuple[Op, ...] = self.beside
         if until > start:
-            ops = (Hide(start, until, REFUSED_PART), *unbound(self.snapshot))
+            ops = (Hide(start, until, REFUSED_PART), *unbound(self.snapshot), *ops)
         return self.snapshot.showing.adding(*ops)
 
     def _recorded(self) -> View:

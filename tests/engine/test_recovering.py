@@ -544,6 +544,28 @@ async def test_a_search_that_its_budget_cuts_short_goes_on_in_the_next_turn(
         assert 1 < len(states) <= 4
 
 
+@pytest.mark.parametrize("requests", range(9, 20))
+async def test_a_budget_too_small_to_tell_parts_apart_is_enough_to_go_on(
+    lab: Lab, requests: int
+) -> None:
+    """Two of nine turns are refused: each is found, or what stands before the second of
+    them is left out, too, rather than that the turn comes to nothing."""
+    said = [f"number {'P' if n in (1, 7) else n}." for n in range(9)]
+    lab.script(*MORE, *MORE, faults='400 message="No." @10+ body="number P" forever')
+    limits = Limits(requests_per_turn_max=requests)
+    async with lab.open(limits=limits) as chat:
+        await confirmed(chat, *said)
+        assert (await chat.send("And now?")).state is TurnState.FAILED
+        turn = await chat.send("And now?")
+        assert turn.state is TurnState.CONFIRMED
+        assert turn.requests <= requests
+        shown = json.dumps(lab.bodies[-1]["messages"])
+        left = [n for n in range(9) if f"number {n}." in shown]
+        assert left[-1] == 8, "what stands behind them is not to blame"
+        if requests > 16:
+            assert left == [0, 2, 3, 4, 5, 6, 8]
+
+
 # Two reasons at once.
 
 BOUND = '400 message="No." @7+ body="number P" forever'

@@ -369,7 +369,7 @@ class Climb:
             if passed is None and other is None:
                 return self._rest(self.turn)
             self.do(ev.Probed(turn.number, f"{search.phase}", passed is True))
-            search = search.beside(other) if other else search.told(passed is True)
+            search = search.anew(other) if other else search.told(passed is True)
         if search.found is not None:
             said = "as trials have shown"
             made = Choose(Remedy.BISECT, said, search.found, passing=passing)

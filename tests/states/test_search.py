@@ -1,6 +1,7 @@
 """A search finds exactly the turn that is refused, and never hides one for an outage."""
 
 from collections.abc import Callable
+from itertools import combinations
 from math import ceil, log2
 
 import attrs
@@ -12,7 +13,7 @@ from tests.states.talks import Block, Talk, body_of, findings, talks
 
 from detent_states.history import Method
 from detent_states.remedy import Remedy
-from detent_states.search import Bisection, Phase
+from detent_states.search import PARTS_MAX, Bisection, Phase
 from detent_states.snapshot import Snapshot
 from detent_states.view import View
 
@@ -92,9 +93,10 @@ def hidden(snapshot: Snapshot, view: View, turns: int) -> list[int]:
     return [n for n in range(turns) if word(n).encode() not in body]
 
 
-def trials_max(turns: int) -> int:
-    """The most trials for so many turns."""
-    return ceil(log2(max(turns, 1))) + EXTRA
+def trials_max(turns: int, parts: int = 1) -> int:
+    """The most trials for so many turns, of which so many are to blame."""
+    halvings = ceil(log2(max(turns, 1)))
+    return halvings + EXTRA + (parts - 1) * (halvings + 2)
 
 
 @pytest.mark.parametrize("calls", [False, True])
@@ -109,19 +111,49 @@ def test_one_turn_that_is_refused_is_found_exactly(turns: int, calls: bool) -> N
         assert findings(snapshot, found) == []
 
 
-@pytest.mark.parametrize("turns", range(2, TURNS_MAX + 1, 3))
-def test_of_two_turns_that_are_refused_both_are_hidden_and_nothing_later(
-    turns: int,
+@pytest.mark.parametrize("calls", [False, True])
+@pytest.mark.parametrize("turns", [2, 5, 10])
+@pytest.mark.parametrize("parts", [2, PARTS_MAX])
+def test_of_several_turns_that_are_refused_each_is_found_and_no_other(
+    turns: int, parts: int, calls: bool
 ) -> None:
+    snapshot = with_words(past(turns, calls=calls))
+    for culprits in combinations(range(turns), parts):
+        passes = without(*map(word, culprits))
+        found, trials = searched(snapshot, passes)
+        assert found is not None
+        assert hidden(snapshot, found, turns) == list(culprits)
+        assert findings(snapshot, found) == []
+        assert trials <= trials_max(turns, parts)
+
+
+@pytest.mark.parametrize("turns", [4, 9])
+def test_of_too_many_turns_that_are_refused_nothing_later_is_hidden(turns: int) -> None:
     snapshot = with_words(past(turns))
-    for first in range(turns):
-        for second in range(first + 1, turns):
-            passes = without(word(first), word(second))
-            found, trials = searched(snapshot, passes)
-            assert found is not None
-            assert hidden(snapshot, found, turns) == list(range(second + 1))
-            assert passes(0, body_of(snapshot, found))
-            assert trials <= trials_max(turns)
+    for culprits in combinations(range(turns), PARTS_MAX + 1):
+        passes = without(*map(word, culprits))
+        found, trials = searched(snapshot, passes)
+        assert found is not None
+        last = culprits[-PARTS_MAX:]
+        assert hidden(snapshot, found, turns) == [*range(last[0]), *last]
+        assert passes(0, body_of(snapshot, found))
+        assert trials <= trials_max(turns, PARTS_MAX)
+
+
+@pytest.mark.parametrize("turns", range(1, TURNS_MAX + 1))
+@pytest.mark.parametrize("culprit", ["[open]", "toolu_open", '"tool_result"'])
+def test_a_refused_part_of_the_open_turn_and_a_turn_of_the_past_are_both_found(
+    turns: int, culprit: str
+) -> None:
+    snapshot = with_calls(past(turns))
+    for other in range(turns):
+        passes = without(culprit, word(other))
+        found, trials = searched(snapshot, passes)
+        assert found is not None
+        assert hidden(snapshot, found, turns) == [other]
+        assert passes(0, body_of(snapshot, found))
+        assert findings(snapshot, found) == []
+        assert trials <= trials_max(turns, 2)
 
 
 @pytest.mark.parametrize("turns", range(TURNS_MAX + 1))
@@ -274,7 +306,7 @@ def test_whatever_is_answered_a_search_ends_and_what_it_finds_has_passed(
         return found
 
     found, trials = searched(snapshot, service)
-    assert trials <= trials_max(len(snapshot.history)) + EXTRA
+    assert trials <= trials_max(len(snapshot.history), PARTS_MAX) + EXTRA
     assert found is None or body_of(snapshot, found) in passed
     assert found is None or findings(snapshot, found) == []
     assert attrs.evolve(snapshot) == snapshot
