@@ -124,10 +124,13 @@ class Approving(Standing, ABC):
         driver = self._open_driver()
         blocks = user_blocks(content, driver.snapshot.profile)
         key = input_key(key)
-        driver.flush()  # what was in doubt is known from here on
-        if key is None or key not in driver.said:
-            driver.apply(ev.Steered(driver.snapshot.turns, blocks, key))
-            driver.flush()
+
+        def said() -> ev.Steered | None:
+            if key is not None and key in driver.said:
+                return None
+            return ev.Steered(driver.snapshot.turns, blocks, key)
+
+        await driver.note(said)
         return driver.running
 
     def _awaiting(self, call: str) -> tuple[int, Call]:
@@ -146,7 +149,7 @@ class Approving(Standing, ABC):
         driver = self._open_driver()
         id_ = call.use.id
         driver.expire()
-        driver.flush()
+        await driver.save()
         turn = driver.turn
         found = turn.call(id_)
         if found is None or found.state is not CallState.ASKED:
@@ -157,7 +160,7 @@ class Approving(Standing, ABC):
             )
         anew = await driver.ask_anew(call)
         if anew or (digest is not None and digest != call.digest):
-            driver.flush()
+            await driver.save()
             raise ApprovalError(
                 id_,
                 "it is not the call any more that was looked at; nothing ran",
@@ -166,9 +169,7 @@ class Approving(Standing, ABC):
 
     async def _decide(self, event: ev.CallApproved | ev.CallDenied) -> Turn:
         driver = self._open_driver()
-        driver.flush()
-        driver.apply(event)
-        driver.flush()
+        await driver.note(lambda: event)
         if any(c.state is CallState.ASKED for c in driver.turn.open_calls):
             return self._rested(driver)
         return await self._drive()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 EXPIRED = "nobody answered in time"
 
+NEVER_STARTED = "Not executed: the journal failed before this call could start."
+
 
 @final
 class Caller:
@@ -49,7 +51,7 @@ class Caller:
         at_once = self._driver.world.limits.calls_parallel_max
         for call in ready[:at_once]:
             self._start(call)
-        self._driver.flush()
+        await self._driver.save()
         if len(ready) == 1:  # nothing is awaited between its end and what follows it
             await self._run_one(ready[0], started=True, save=False)
         else:
@@ -118,7 +120,7 @@ class Caller:
         answer: bool | None = None
         why = ""
         if tool.approve is not None:
-            self._driver.flush()
+            await self._driver.save()
             answer, why = await ruled(tool, ToolCall(use.id, use.name, arguments))
         if answer is None:
             self._ask(tool, call, arguments)
@@ -150,7 +152,7 @@ class Caller:
     ) -> Mapping[str, Any] | Ending:
         """The arguments as they would run; see `shown`."""
         if tool.arguments.runs_code:
-            self._driver.flush()
+            await self._driver.save()
         return await shown(tool, use, before)
 
     async def ask_anew(self, call: Call) -> bool:
@@ -224,7 +226,7 @@ class Caller:
         if tool is None:
             unknown = Ending(Closing.UNKNOWN, closed_result(call.use.id, UNKNOWN))
             return self._close(call, unknown)
-        self._driver.flush()
+        await self._driver.save()
         token = RUNNING.set(self._running(call))
         try:
             found = await reconcile(tool, call.use, call.key, self._bytes_max())
@@ -264,8 +266,7 @@ class Caller:
     ) -> None:
         try:
             if not started:
-                self._start(call)
-                self._driver.flush()
+                await self._begin(call)
             running = self._running(call)
             token = RUNNING.set(running)
             try:
@@ -273,7 +274,7 @@ class Caller:
             finally:
                 RUNNING.reset(token)
             if save:
-                self._driver.flush()
+                await self._driver.save()
         except JournalError as error:
             # Raising here would cancel the other calls in the middle of their
             # effects: they end first, then the error is told.
@@ -293,7 +294,7 @@ class Caller:
             raise
         if ending.closing is Closing.UNKNOWN and tool.reconcile is not None:
             self._driver.apply(ev.CallLost(self._driver.turn.number, call.use.id))
-            self._driver.flush()
+            await self._driver.save()
             found = await reconcile(tool, call.use, key, self._bytes_max())
             ending = ending if found.closing is Closing.UNKNOWN else found
         self._stops = self._stops or ending.stops
@@ -320,6 +321,19 @@ class Caller:
         turn, use = self._driver.turn.number, call.use
         safe = self._driver.world.tools[use.name].effect == "safe"
         self._driver.apply(ev.CallStarted(turn, use.id, self.key(call), safe))
+
+    async def _begin(self, call: Call) -> None:
+        """Start a call beside others that run, and make that durable."""
+        self._start(call)
+        try:
+            await self._driver.save()
+        except JournalError as error:
+            # What ended while this waited stands on it, and keeps it.
+            kept = self._driver.turn.call(call.use.id)
+            if not error.outcome_unknown and kept and kept.state is CallState.STARTED:
+                result = closed_result(call.use.id, NEVER_STARTED)
+                self._close(call, Ending(Closing.NOT_EXECUTED, result))
+            raise
 
     def _close(self, call: Call, ending: Ending) -> None:
         turn = self._driver.turn.number

@@ -12,6 +12,7 @@ import anyio
 from detent.conversation import Conversation
 from detent.errors import ChildError
 from detent.options import OPTIONS
+from detent.patience import patiently
 from detent.running import RunningCall, running_call
 from detent.tools import Reconciled, Tool, tool
 from detent.turn import Turn
@@ -62,7 +63,8 @@ def child_tool(
     async def look(key: str) -> object:
         """What became of a child whose parent was broken off; nothing is done for it."""
         call = running_call()
-        names = {one.name for one in call.world["store"].conversations()}
+        listed = await patiently(call.world["store"].conversations)
+        names = {one.name for one in listed}
         if _named(name, key) not in names:
             return Reconciled.NOT_DONE
         async with _child(name, call, options) as child:

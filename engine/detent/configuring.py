@@ -81,13 +81,9 @@ class Configuring(Approving, ABC):
             goes_to = was if client is None else _endpoint(asked)
             if goes_to is not None and goes_to is not was:
                 demand_unmixed(goes_to, driver.snapshot)
-            if (
-                client is not None
-                or threads is not None
-                or profile != driver.snapshot.profile
-            ):
-                driver.apply(ev.ProfileChanged(profile))
-                driver.flush()
+            anew = client is not None or threads is not None
+            if anew or profile != driver.snapshot.profile:
+                await driver.note(lambda: ev.ProfileChanged(profile))
             if functions is not None:
                 driver.world.tools = functions
                 self._options = {**self._options, "tools": tools}
@@ -115,7 +111,7 @@ class Configuring(Approving, ABC):
             ConversationClosedError, JournalError: As `send`.
         """
         snapshot, name = self.snapshot, pin_name(name)
-        self._pinned(name, pin_text(name, text, snapshot.pins, snapshot.profile))
+        await self._pinned(name, pin_text(name, text, snapshot.pins, snapshot.profile))
 
     async def unpin(self, name: str) -> None:
         """Let go of a pinned text; summaries go without it, the one in force as well.
@@ -125,13 +121,10 @@ class Configuring(Approving, ABC):
             ConversationClosedError, JournalError: As `send`.
         """
         known = type(name) is str and name in self.pins
-        self._pinned(name if known else pin_name(name), None)
+        await self._pinned(name if known else pin_name(name), None)
 
-    def _pinned(self, name: str, text: str | None) -> None:
-        driver = self._open_driver()
-        driver.flush()  # what was in doubt is known from here on
-        driver.apply(ev.Pinned(name, text))
-        driver.flush()
+    async def _pinned(self, name: str, text: str | None) -> None:
+        await self._open_driver().note(lambda: ev.Pinned(name, text))
 
 
 async def _left(endpoint: Endpoint) -> None:

@@ -1,6 +1,7 @@
 """`Conversation`: the one noun that people use."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from detent.configuring import Configuring
 from detent.content import input_key, user_blocks
 from detent.driver import Driver
 from detent.endpoint import Endpoint
-from detent.errors import ConversationClosedError
+from detent.errors import ConversationClosedError, StoreLockedError
 from detent.feed import Feed
 from detent.happenings import TurnEnded
 from detent.opening import (
@@ -23,6 +24,7 @@ from detent.opening import (
     start,
 )
 from detent.options import NAME, TURNS, demand_options
+from detent.patience import at_once, patiently
 from detent.ports import Clock, Ids, Store
 from detent.retelling import at_rest
 from detent.settings import Limits
@@ -66,6 +68,9 @@ class Conversation(Configuring):
         self._feed = Feed()
         self._keys: dict[str, int] = {}
         self._streams = False  # as the turn was begun, so it goes on
+        self._forked: tuple[str, int] | None = (
+            None  # off what, where that is still to do
+        )
 
     @classmethod
     def open(
@@ -142,15 +147,23 @@ class Conversation(Configuring):
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise ConversationClosedError(self._name)
-        self._feed = Feed()
-        self._store, self._owns_store = choose_store(self._options["store"])
+        given = self._options["store"]
+        store, self._owns_store = await patiently(lambda: choose_store(given))
+        self._store = store
         try:
-            opened = start(self._store, self._name, self._options, self._feed)
+            opened = await patiently(lambda: self._begin(store))
         except BaseException:
             self._close_store()
             raise
         self._driver, self._endpoint, self._keys = opened
         return self
+
+    def _begin(self, store: Store) -> tuple[Driver, Endpoint, dict[str, int]]:
+        if self._forked is not None:
+            store.fork(self._forked[0], self._name, self._forked[1])
+            self._forked = None
+        self._feed = Feed()
+        return start(store, self._name, self._options, self._feed)
 
     async def __aexit__(
         self,
@@ -177,16 +190,18 @@ class Conversation(Configuring):
             async with self._lock:  # the running turn has come to rest
                 self._feed.close()
                 try:
-                    driver.flush()
+                    await driver.save()
                 finally:
-                    driver.world.journal.close()
+                    with suppress(StoreLockedError):  # the lease is found dead, or over
+                        await patiently(driver.world.journal.close)
                     self._close_store()
                     if self._endpoint is not None and self._endpoint.owned:
                         await self._endpoint.model.aclose()
 
     def _close_store(self) -> None:
         if self._owns_store and self._store is not None:
-            self._store.close()
+            with at_once():
+                self._store.close()
 
     # Turns.
 
@@ -258,7 +273,7 @@ class Conversation(Configuring):
         """
         async with self._alone("retry"):
             driver = self._open_driver()
-            driver.flush()
+            await driver.save()
             turn = driver.snapshot.turn
             if turn is None:
                 raise IllegalEventError("turn", "none", "retry", ("send",))
@@ -278,14 +293,13 @@ class Conversation(Configuring):
         """
         async with self._alone("abandon"):
             driver = self._open_driver()
-            driver.flush()
+            await driver.save()
             turn = driver.snapshot.turn
             if turn is None:
                 raise IllegalEventError("turn", "none", "abandon", ("send",))
             if not driver.snapshot.resting:
-                driver.stop("the turn was abandoned")
-            driver.apply(ev.TurnAbandoned(turn.number))
-            driver.flush()
+                await driver.halt("the turn was abandoned")
+            await driver.note(lambda: ev.TurnAbandoned(turn.number))
 
     async def interrupt(self) -> bool:
         """Stop the running turn, in whatever state it is; True if one was running.
@@ -325,14 +339,15 @@ class Conversation(Configuring):
         async with self._alone("rewind"):
             driver = self._open_driver()
             if not driver.snapshot.resting:
-                driver.stop("the conversation was rewound")
-            driver.apply(ev.Rewound(size_before(driver.snapshot, turns)))
-            driver.flush()
+                await driver.halt("the conversation was rewound")
+            size = size_before(driver.snapshot, turns)
+            await driver.note(lambda: ev.Rewound(size))
 
     def fork(self, name: str) -> "Conversation":
         """A new conversation that begins as this one stands, by reference.
 
-        Enter it with `async with`. It has this one's store, tools and client.
+        Enter it with `async with`. It has this one's store, tools and client. Where
+        another process has the store locked, it is made when it is entered.
 
         Raises:
             SettingsError: The name is none.
@@ -347,19 +362,24 @@ class Conversation(Configuring):
                 "conversation", str(self.state), "fork", (), "no turn is going on"
             )
         assert self._store is not None
-        self._store.fork(self._name, name, driver.world.journal.sequence)
+        forked: tuple[str, int] | None = (self._name, driver.world.journal.sequence)
+        with at_once(), suppress(StoreLockedError):
+            self._store.fork(self._name, name, driver.world.journal.sequence)
+            forked = None
         # A path is opened anew, so that the fork outlives the store of this one.
         given = self._options["store"]
         store = given if isinstance(given, str | Path) else self._store
         options = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), "store": store}
-        return Conversation(name, {**options, "tools": self._options["tools"]})
+        made = Conversation(name, {**options, "tools": self._options["tools"]})
+        made._forked = forked
+        return made
 
     # Inside.
 
     async def _submit(self, blocks: bytes, key: str | None) -> Turn:
         """Open a turn and run it, unless its key says it ran already."""
         driver = self._open_driver()
-        driver.flush()
+        await driver.save()
         snapshot = driver.snapshot
         last = snapshot.turn
         if key is not None:
@@ -374,13 +394,13 @@ class Conversation(Configuring):
         stopped = ""
         if not snapshot.resting:
             stopped = await driver.settle()
-            driver.stop("another message came first")
+            await driver.halt("another message came first")
         number = driver.snapshot.turns + 1
         purpose = Purpose.MESSAGE if blocks else Purpose.COMPACTION
         driver.apply(ev.TurnOpened(number, blocks, key, purpose))
         self._name_turn(number, key)
         if stopped:
-            driver.stop(stopped)
+            await driver.halt(stopped)
             return self._rested(driver)
         return await self._drive()
 

@@ -4,23 +4,28 @@ Rules of this file:
 
 * The machine decides; the driver builds, sends, runs, waits, and tells it how that
   ended. It changes no state by itself.
-* Nothing is awaited while an event is unsaved: `flush` comes before every `await`, and
-  between a reply and its record there is no `await` at all.
+* Nothing is awaited while an event is unsaved: `save` comes before every `await`, and
+  between a reply and its record there is no `await` at all. The one thing that is waited
+  for is the lock that another process has on the store: until it is gone nothing that is
+  about to happen is done, and nothing that happened is forgotten.
 * Whatever interrupts it, the turn ends in a declared state and every call it started
   has an ending.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import anyio
+import anyio.lowlevel
 
-from detent.calling import Caller
-from detent.errors import JournalError, words
+from detent import patience
+from detent.calling import NEVER_STARTED, Caller
+from detent.errors import JournalError, StoreLockedError, words
 from detent.feed import Feed
 from detent.kept import Kept, steered_keys
 from detent.narrator import narrate
+from detent.patience import at_once, patiently
 from detent.recovering import Recovery
 from detent.sending import Sender
 from detent.world import World
@@ -42,8 +47,6 @@ from detent_states.snapshot import Call, Snapshot, Turn
 from detent_states.step import Step, orders, step
 from detent_states.turn import TurnState
 
-NEVER_STARTED = "Not executed: the journal failed before this call could start."
-
 
 @final
 class Driver:
@@ -55,6 +58,7 @@ class Driver:
         self.said: set[str] = set()
         """The keys of what was said while a turn ran, as far as it is durable."""
         self._kept = Kept(snapshot)
+        self._failures = 0  # of appends, for whoever waits to append
         self._scope: anyio.CancelScope | None = None
         self._why = ""
         self._sender = Sender(self)
@@ -96,9 +100,102 @@ class Driver:
         and looks, before it writes.
 
         Raises:
+            StoreLockedError: Another process has the store locked; nothing was changed,
+                in the store or in memory.
             JournalError: What already happened in the world stays in memory and is
                 saved by the next flush. What was only about to happen is taken back,
                 unless nobody can say whether it was recorded.
+        """
+        try:
+            with at_once():
+                self._append()
+        except StoreLockedError:
+            raise
+        except BaseException:
+            self._failures += 1
+            raise
+        self._tell()
+
+    async def save(self) -> None:
+        """`flush`, once no other process has the store locked. Other tasks run until
+        then; where it is not locked, nothing is awaited.
+
+        The wait is bounded and shielded: whoever stops the turn stops it before or after.
+
+        Raises:
+            JournalError: As `flush`; a lock that is not let go of in time, too.
+        """
+        try:
+            return self.flush()
+        except StoreLockedError as error:
+            locked = error
+        failures = self._failures
+        for pause in patience.pauses(patience.WAIT_SECONDS):
+            try:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(pause)
+            except BaseException:  # asyncio can cancel a task through a shield
+                self._take_back()
+                raise
+            if self._failures != failures:
+                self._take_back()
+                raise self._failed_meanwhile()
+            try:
+                self.flush()
+            except StoreLockedError as error:
+                locked = error
+            else:
+                return await anyio.lowlevel.checkpoint_if_cancelled()
+        self._take_back()
+        raise locked.after(patience.WAIT_SECONDS) from locked
+
+    def _take_back(self) -> None:
+        """Forget what was only about to happen, and tell whoever waits with it."""
+        self._kept = self._kept.taken_back()
+        self._failures += 1
+
+    def _failed_meanwhile(self) -> JournalError:
+        """The error of who waited while another append of this conversation failed, which
+        may have taken back what was waited with."""
+        return JournalError(
+            f"conversation {self.world.journal.name!r}",
+            "an append failed while this one waited for the store",
+            "see whether it was said before it is said again",
+            outcome_unknown=self._kept.doubt is not None,
+        )
+
+    async def note(self, decide: Callable[[], Event | None]) -> None:
+        """Have something durable that is said or decided beside a running turn.
+
+        While another process has the store locked it is not so much as decided: what waits
+        to be saved otherwise may have to be taken back, and nothing may stand on it.
+
+        Args:
+            decide: The event, asked at each try; None if there is nothing to be noted.
+
+        Raises:
+            JournalError: Nothing was noted, unless that is in doubt (`outcome_unknown`).
+        """
+
+        def noted() -> None:
+            self.flush()  # what was in doubt is known from here on
+            before, event = self._kept, decide()
+            if event is None:
+                return
+            self.apply(event)
+            try:
+                self.flush()
+            except StoreLockedError:
+                self._kept = before
+                raise
+
+        await patiently(noted)
+
+    def _append(self) -> None:
+        """Append what is unsaved.
+
+        Raises:
+            JournalError: As `flush`.
         """
         self._look()
         kept = self._kept
@@ -107,12 +204,14 @@ class Driver:
             self._kept = kept.doubtful(first)
             try:
                 self.world.journal.append(kept.events)
+            except StoreLockedError:
+                self._kept = kept
+                raise
             except JournalError as error:
                 if not error.outcome_unknown:
                     self._kept = kept.unrecorded()
                 raise
             self._saved(kept, first, len(kept.unsaved))
-        self._tell()
 
     def _look(self) -> None:
         """Find out what became of an append that is in doubt: all of it, or none.
@@ -180,7 +279,7 @@ class Driver:
                 self.expire()
                 while await self._perform(stream=stream):
                     pass
-                self.flush()
+                await self.save()
             except JournalError:
                 raise
             except BaseException as error:
@@ -196,6 +295,8 @@ class Driver:
             finally:
                 self._scope = None
                 self._why = ""
+        with contextlib.suppress(JournalError):  # of a turn that was stopped meanwhile
+            await self.save()
 
     @property
     def running(self) -> bool:
@@ -218,8 +319,22 @@ class Driver:
         Raises:
             JournalError: As `flush`; the turn has come to rest in memory.
         """
-        with contextlib.suppress(JournalError):  # else what follows is in doubt as well
-            self._look()
+        with contextlib.suppress(JournalError), at_once():
+            self._look()  # or what follows is in doubt as well
+        self._bring_to_rest(why, kind)
+        self.flush()
+
+    async def halt(self, why: str) -> None:
+        """Bring a turn that waits for somebody to rest in `failed`, and save that.
+
+        Raises:
+            JournalError: As `save`; the turn has come to rest in memory.
+        """
+        await self.save()
+        self._bring_to_rest(why, FaultKind.CANCELLED)
+        await self.save()
+
+    def _bring_to_rest(self, why: str, kind: FaultKind) -> None:
         turn = self.snapshot.turn
         if turn is None or self.snapshot.resting:
             return
@@ -229,7 +344,6 @@ class Driver:
             flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
             fault = Fault(kind, why, outcome_unknown=flying)
             self.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
-        self.flush()
 
     async def _perform(self, *, stream: bool) -> bool:
         """Perform the next order; False when there is nothing more to do."""
@@ -238,7 +352,7 @@ class Driver:
             case Prepare():
                 await self._sender.prepare(command.purpose)
             case SendRequest():
-                self.flush()
+                await self.save()
                 await self._sender.send(command, stream=stream)
             case RunCalls():
                 await self._caller.run()

@@ -293,6 +293,38 @@ class ConversationBusyError(JournalError):
         self.seconds = seconds
 
 
+class StoreLockedError(JournalError):
+    """Another process has the store locked; nothing was changed.
+
+    Attributes:
+        holder: That process, in words; None where the system does not tell.
+        seconds: How long it was waited for; 0 where nobody waited.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        problem: str,
+        remedy: str,
+        *,
+        holder: str | None = None,
+        seconds: float = 0.0,
+    ) -> None:
+        super().__init__(where, problem, remedy)
+        self.holder = holder
+        self.seconds = seconds
+
+    def after(self, seconds: float) -> "StoreLockedError":
+        """The same, once the store was waited for so long."""
+        return StoreLockedError(
+            self.where, self.problem, self.remedy, holder=self.holder, seconds=seconds
+        )
+
+    def _told(self) -> str:
+        waited = f" (for {self.seconds:g} s now)" if self.seconds else ""
+        return f"{self.where}: {self.problem}{waited}; {self.remedy}"
+
+
 class LeaseLostError(JournalError):
     """A newer writer holds the conversation; this handle appends nothing any more."""
 
@@ -341,6 +373,7 @@ __all__ = [
     "LeaseLostError",
     "NoRunningCallError",
     "SettingsError",
+    "StoreLockedError",
     "TerminalToolError",
     "ToolDefinitionError",
     "TurnFailedError",

@@ -110,15 +110,18 @@ class Kept:
         """
         if self.doubt is not None and self.doubt.count < len(self.unsaved):
             return attrs.evolve(self, doubt=None)
+        return attrs.evolve(self, doubt=None).taken_back()
+
+    def taken_back(self) -> "Kept":
+        """The same, without what was only about to happen and was never appended."""
+        least = 0 if self.doubt is None else self.doubt.count
         left = len(self.unsaved)
-        while left and not isinstance(self.unsaved[left - 1].event, _FACTS):
+        while left > least and not isinstance(self.unsaved[left - 1].event, _FACTS):
             left -= 1
-        snapshot = self.snapshot
-        if left < len(self.unsaved):
-            snapshot = self.unsaved[left].before
-        return attrs.evolve(
-            self, snapshot=snapshot, unsaved=self.unsaved[:left], doubt=None
-        )
+        if left == len(self.unsaved):
+            return self
+        snapshot = self.unsaved[left].before
+        return attrs.evolve(self, snapshot=snapshot, unsaved=self.unsaved[:left])
 
     def told(self) -> "Kept":
         """The same without the first that was untold."""

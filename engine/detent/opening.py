@@ -10,6 +10,7 @@ from typing import Any
 from detent.clock import SystemClock, SystemIds
 from detent.driver import Driver
 from detent.endpoint import Endpoint, choose_endpoint, demand_unmixed
+from detent.errors import StoreLockedError
 from detent.feed import Feed
 from detent.happenings import TurnEnded
 from detent.loading import Loaded, load, recover
@@ -76,7 +77,8 @@ def start(
             loaded = load(journal.entries(), name)
             return _started(store, journal, loaded, options, feed)
         except BaseException:
-            journal.close()
+            with contextlib.suppress(StoreLockedError):  # its lease is found dead
+                journal.close()
             raise
 
 

@@ -222,6 +222,9 @@ class Journal(Protocol):
         can be cancelled between the reply and the record of it.
 
         Raises:
+            StoreLockedError: Somebody else has the store locked; nothing was appended,
+                and it is tried again. A port that can be locked waits for nothing here,
+                because all that runs on the event loop would wait with it.
             JournalError: Nothing was appended, or (`outcome_unknown`) nobody can say.
         """
         ...

@@ -167,7 +167,7 @@ class Sender:
             return False
         most = driver.world.policies.retry.attempts_max
         driver.apply(ev.RetryScheduled(turn.number, turn.failures, seconds, due, most))
-        driver.flush()
+        await driver.save()
         await driver.world.clock.sleep(seconds)
         return True
 
@@ -249,7 +249,7 @@ class Sender:
 
     async def _heard(self, hook: Callable[[Any], Any], told: object) -> object:
         """What a hook says within its time; everything is saved before it is asked."""
-        self._driver.flush()
+        await self._driver.save()
         return await answered(
             hook,
             told,

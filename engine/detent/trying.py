@@ -71,7 +71,7 @@ class Trials:
         unknown = fault.kind in (FaultKind.INVALID, FaultKind.BLOCK)
         if again or not unknown:
             snapshot = anew(snapshot, self._driver.world.policies)
-        self._driver.flush()
+        await self._driver.save()
         try:
             # Counting is free; else the trials are messages. What was found by counting
             # and did not help was refused for another reason.
@@ -286,7 +286,7 @@ class Trials:
         seconds = self._rest()
         if seconds and not await self._sender.wait(seconds):
             raise _SpentError
-        driver.flush()
+        await driver.save()
 
     def _rest(self) -> float:
         """How long the server is to be left alone before it is asked again."""
@@ -340,7 +340,7 @@ class Trials:
         it does for the same kind of reason, and not to everything."""
         if searched.kind not in DEFINITE:
             return False
-        self._driver.flush()
+        await self._driver.save()
         fault = await self._uncounted(self._trial(snapshot))
         if fault is None or fault.kind is not searched.kind:
             return False

@@ -359,7 +359,7 @@ async def test_a_call_that_timed_out_is_found_out_about_whatever_append_fails(
     async def found(key: str) -> str:  # on the loop: no thread has to be quick
         return paid.get(key, "never")
 
-    @tool(timeout=0.01, grace=0.01, reconcile=found)
+    @tool(timeout=0.1, grace=0.01, reconcile=found)
     async def pay(idempotency_key: str) -> str:
         """Pay, and never come back."""
         lab.ran.append("pay")

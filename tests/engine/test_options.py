@@ -177,6 +177,7 @@ TAKES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         "connect": frozenset({"function"}),
         "accept_loss": FLAG,
         "renew": FLAG,
+        "wait": SHARE,
     },
     "MemoryStore": {"clock": frozenset({"function"})},
     "SdkModel": {

@@ -17,7 +17,6 @@ from tests.sweeps.writers_process import (
     Outcome,
     Plant,
     forked,
-    impatient,
     sound,
     unfenced,
     verdict,
@@ -138,7 +137,7 @@ def _round(folder: Path, nth: int, plant: Plant) -> tuple[Outcome, bool, bool]:
         synchronous="NORMAL",
         clock=lambda: 1e12,
         owner=Owner("near", 1, "1", "boot"),
-        connect=impatient,
+        wait=0.005,
     )
     other = Writer(folder, 2, store)
     took = other.open()

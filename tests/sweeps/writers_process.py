@@ -10,7 +10,6 @@ import os
 import random
 import select
 import signal
-import sqlite3
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
@@ -28,7 +27,7 @@ from tests.sweeps.writers_history import (
 )
 
 from detent.errors import JournalError, LeaseLostError
-from detent.journal import SQLiteStore, database, lease, sqlite
+from detent.journal import SQLiteStore, lease, sqlite
 from detent.journal.handle import SQLiteJournal
 from detent.journal.owner import Owner
 
@@ -103,13 +102,6 @@ def grabbing() -> None:
 # One process.
 
 
-def impatient(uri: str) -> sqlite3.Connection:
-    """A connection that does not wait long for one that was stopped in a transaction."""
-    return sqlite3.connect(
-        uri, uri=True, timeout=0.005, isolation_level=None, check_same_thread=False
-    )
-
-
 @final
 class Worker:
     """Draws operations from a seed, does them, and writes down how each went.
@@ -169,7 +161,7 @@ class Worker:
                 synchronous="NORMAL",
                 clock=self._now,
                 owner=self._owner,
-                connect=impatient,
+                wait=0.005,
                 renew=False,
             )
             self.history.ok()
@@ -342,9 +334,6 @@ class Warden:
         ear, mouth = os.pipe()
 
         def work() -> None:
-            # Nor does it wait long for one that was stopped while it opened the store.
-            setattr(database, "_SWITCHES_MAX", 1)  # noqa: B010 - for type checkers
-            setattr(database, "connect", impatient)  # noqa: B010 - the same
             self._course.plant()
             Worker(self._folder, number, self._course.seed, mouth).run(share)
 

@@ -152,6 +152,11 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "detent_states.errors",
         "give what the error asks for instead; nothing was changed",
     ),
+    "StoreLockedError": (
+        "detent.errors",
+        "do it again once the process that the error names has let go of the store, or end"
+        " that process; nothing was changed",
+    ),
     "TerminalToolError": (
         "detent.errors",
         "raise it in a tool that cannot go on; remove the cause, then retry() or send()",

@@ -17,7 +17,6 @@ Rules of this file:
 import atexit
 import os
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Final, Literal, TypeAlias, final
 from weakref import WeakKeyDictionary
 
 from detent.errors import JournalCorruptError, JournalError, JournalVersionError
-from detent.journal import records, schema
+from detent.journal import lease, records, schema
 from detent.journal.anchor import HeadFile, is_used, open_head, refuse_foreign
 from detent.journal.leftover import (
     refuse_widowed,
@@ -37,7 +36,7 @@ from detent.journal.leftover import (
 )
 from detent.journal.paths import checked_path, make_file, who_else
 from detent.journal.renewing import Held, Renewer, renew
-from detent.journal.trouble import SQLiteTrouble, primary, translate
+from detent.journal.trouble import SQLiteTrouble, translate
 from detent.journal.writer import Writer
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
@@ -46,13 +45,9 @@ Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 Connect: TypeAlias = Callable[[str], Connection]
 """Opens a connection to the database of a URI."""
 
-BUSY_SECONDS: Final = 5.0
-"""How long a statement waits for another process to finish writing."""
-
 _SQLITE_MIN: Final = (3, 37, 0)  # STRICT tables
 _PROBES: Final = 5
-_SWITCHES_MAX: Final = 250
-_SWITCH_SECONDS: Final = 0.02
+_RENEW_AGAIN_SECONDS: Final = 0.25  # after what was in the way of it
 
 _SYNCHRONOUS: Final = {
     "FULL": "PRAGMA synchronous = FULL",
@@ -74,11 +69,11 @@ _SETTINGS: Final = (
 
 def connect(uri: str) -> Connection:
     """A connection as a store wants it: no implicit transactions, any thread (the store
-    holds a lock around every use)."""
+    holds a lock around every use), and no wait for another process (see `patience`)."""
     return sqlite3.connect(
         uri,
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=0,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -172,7 +167,7 @@ class Database:
                 try:
                     found = cls(real, synchronous, open_, accept_loss)
                 except SQLiteTrouble as error:
-                    raise translate(error, path) from error
+                    raise translate(error, path, real) from error
                 _open[found._key] = found
             found._refuse_fork()
             if found._synchronous != synchronous:
@@ -237,18 +232,20 @@ class Database:
     def _holding(self) -> list[Held]:
         return [held for writer, held in list(self.held.items()) if writer.held]
 
-    def _renew(self) -> bool:
-        """Renew the lease of everything that is held; False if nothing is."""
+    def _renew(self) -> float | None:
+        """Renew the lease of everything that is held; in how many seconds again, None if
+        nothing is held."""
         with suppress(JournalError, *SQLiteTrouble), self.alone, self as connection:
             holding = self._holding() if self._users else []
             if not holding:
                 self.renewer.end()
-                return False
-            if _identity(self._log) != self._log_key:
-                return True  # whoever appends next finds out what that means
-            self.settle_log()
-            renew(connection, holding)
-        return True  # what failed is tried again in time
+                return None
+            if _identity(self._log) == self._log_key:
+                self.settle_log()
+                renew(connection, holding)
+            # else whoever appends next finds out what that means
+            return lease.RENEW_SECONDS
+        return _RENEW_AGAIN_SECONDS
 
     def lost_its_log(self) -> bool:
         """True if the write-ahead log is not the file any more that is written to.
@@ -304,7 +301,7 @@ class Database:
             # A statement that reads makes SQLite open its log.
             self.connection.execute("SELECT id FROM store").fetchone()
         except SQLiteTrouble as error:
-            translated = translate(error, self.where)
+            translated = translate(error, self.where, self.where)
             if isinstance(translated, JournalCorruptError):
                 self._refuse()
             raise translated from error
@@ -379,28 +376,13 @@ class Database:
             ) from error.__cause__
 
     def _demand_wal(self) -> None:
-        for _ in range(_SWITCHES_MAX):
-            try:
-                (mode,) = self.connection.execute(
-                    "PRAGMA journal_mode = WAL"
-                ).fetchone()
-            except sqlite3.OperationalError as error:
-                # Two processes that make the same store switch at the same moment:
-                # SQLite then does not wait by itself.
-                if primary(error) != sqlite3.SQLITE_BUSY:
-                    raise
-                time.sleep(_SWITCH_SECONDS)
-                continue
-            if mode != "wal":
-                raise JournalError(
-                    self.where,
-                    f"its file system gives SQLite journal mode {mode!r}, not WAL",
-                    "put the store on a local file system",
-                )
-            return
-        raise JournalError(
-            self.where, "another process keeps it locked", "end that process"
-        )
+        (mode,) = self.connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise JournalError(
+                self.where,
+                f"its file system gives SQLite journal mode {mode!r}, not WAL",
+                "put the store on a local file system",
+            )
 
     def _create(self) -> None:
         # Always synced, whatever the store's own setting: a head file must never
@@ -474,7 +456,7 @@ def _probe(path: str) -> None:
             if size_of(f"{path}-wal") or was_being_made(path):
                 return
             if not left:
-                raise translate(error, path) from error
+                raise translate(error, path, path) from error
 
 
 def _library_notices() -> tuple[str, ...]:

@@ -7,11 +7,15 @@ from the commit means is found out by reading back, never assumed.
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from sqlite3 import Connection
 from typing import TypeAlias, TypeVar, final
 
-from detent.errors import JournalCorruptError, JournalError, LeaseLostError
+from detent.errors import (
+    JournalCorruptError,
+    JournalError,
+    LeaseLostError,
+    StoreLockedError,
+)
 from detent.journal import lease, records
 from detent.journal.anchor import name_digest
 from detent.journal.chain import REMEDY, SEQUENCE_MAX, Stored, link
@@ -21,6 +25,7 @@ from detent.journal.owner import Until
 from detent.journal.records import Conversation, Record
 from detent.journal.trouble import SQLiteTrouble, primary, translate
 from detent.journal.writer import Writer, encoded, lost, place
+from detent.patience import is_at_once, waited
 from detent.ports import Entries, Entry
 from detent_states.events import Event
 
@@ -49,6 +54,7 @@ class SQLiteJournal:
         writer: Writer,
         record: Record,
         now: Callable[[], Until],
+        wait: float,
     ) -> None:
         self._database = database
         self._conversation = conversation
@@ -57,6 +63,7 @@ class SQLiteJournal:
         self._epoch = epoch
         self._writer = writer
         self._now = now
+        self._wait = wait
         self._renewed = now()
         self._sequence = conversation.begins
         if record.entries:
@@ -65,6 +72,7 @@ class SQLiteJournal:
         # The record was read and checked to open it: the first reader gets that.
         self._loaded: Entries | None = record.entries
         self._certain = True
+        self._owed = False  # its lease, to the store
 
     @property
     def name(self) -> str:
@@ -89,11 +97,15 @@ class SQLiteJournal:
                 now or ever again by this handle.
             JournalFullError: There is no room; nothing was appended, and the same
                 events may be appended again.
+            StoreLockedError: Another process has the store locked; likewise.
             JournalError: Nothing was appended, and the same events may be appended
                 again; or (`outcome_unknown`) nobody can say, and the handle refuses
                 everything until the conversation is opened again.
         """
         rows = encoded(events, self._where)
+        waited(lambda: self._append(rows), self._wait)
+
+    def _append(self, rows: list[Row]) -> None:
         with self._database.alone, self._database as connection:
             self._writer.fire("append")
             if not self._certain:
@@ -123,7 +135,7 @@ class SQLiteJournal:
                 raise self._unknown() from error
             except SQLiteTrouble as error:
                 if not self._settle(error, committing, last, head):
-                    raise translate(error, self._where) from error
+                    raise translate(error, self._where, self._database.where) from error
             except BaseException as error:
                 # An interrupt. It goes on its way once memory agrees with the record.
                 self._settle(error, committing, last, head)
@@ -138,6 +150,9 @@ class SQLiteJournal:
             JournalCorruptError: The record contradicts its hashes.
             JournalError: It cannot be read, or the handle is closed or in doubt.
         """
+        return waited(lambda: self._entries(after), self._wait)
+
+    def _entries(self, after: int) -> Sequence[Entry]:
         with self._database.alone, self._database as connection:
             if not self._writer.held:
                 self._writer.fire("append")  # the table refuses, and says why
@@ -151,7 +166,7 @@ class SQLiteJournal:
             try:
                 record = records.load(connection, self._conversation, max(after, 0))
             except SQLiteTrouble as error:
-                raise translate(error, self._where) from error
+                raise translate(error, self._where, self._database.where) from error
             if record.hash != self._hash:
                 raise JournalCorruptError(
                     self._where, f"entry {self._sequence} changed under us", REMEDY
@@ -159,18 +174,34 @@ class SQLiteJournal:
             return record.entries
 
     def close(self) -> None:
-        """Give the conversation back. Idempotent."""
-        if not self._writer.held:
+        """Give the conversation back. Idempotent.
+
+        Raises:
+            StoreLockedError: Only where nobody waits (`patience.at_once`), and another
+                process has the store locked: the handle is closed, and its lease not
+                given back. `close` tries that again.
+        """
+        if self._writer.held:
+            self._owed = True
+            self._writer.fire("release")
+            self._loaded = None
+        if not self._owed:
             return
-        # A lease that cannot be given back is found dead by whoever comes next.
-        with (
-            suppress(JournalError, *SQLiteTrouble),
-            self._database.alone,
-            self._database as connection,
-        ):
-            transact(connection, self._release)
-        self._writer.fire("release")
-        self._loaded = None
+        try:
+            waited(self._give_back, self._wait)
+        except StoreLockedError:
+            if is_at_once():
+                raise
+        except (JournalError, *SQLiteTrouble):
+            pass  # a lease that cannot be given back is found dead by whoever comes next
+        self._owed = False
+
+    def _give_back(self) -> None:
+        with self._database.alone, self._database as connection:
+            try:
+                transact(connection, self._release)
+            except SQLiteTrouble as error:
+                raise translate(error, self._where, self._database.where) from error
 
     def _release(self, connection: Connection) -> None:
         lease.release(connection, self._conversation.id, self._epoch)
@@ -179,7 +210,7 @@ class SQLiteJournal:
         try:
             self._database.settle_log()
         except SQLiteTrouble as error:
-            raise translate(error, self._where) from error
+            raise translate(error, self._where, self._database.where) from error
 
     def _stamp(self, rows: list[Row]) -> list[Stored]:
         if self._sequence + len(rows) > SEQUENCE_MAX:

@@ -179,7 +179,7 @@ def glance(
             raise JournalVersionError(where, error.problem, error.remedy) from error
         except SQLiteTrouble as error:
             if not left:
-                raise translate(error, where) from error
+                raise translate(error, where, real) from error
         else:
             # Without a log it was read without a lock: somebody may have begun one.
             if logged or not os.path.exists(f"{real}-wal"):

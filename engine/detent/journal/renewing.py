@@ -52,10 +52,11 @@ class Renewer:
     `begin` and `end` are called under the database's lock, and so is the end of `work`.
 
     Args:
-        work: Renews what is held; False if nothing is, after it called `end`.
+        work: Renews what is held; in how many seconds it is to be done again, or None if
+            nothing is held, after it called `end`.
     """
 
-    def __init__(self, work: Callable[[], bool]) -> None:
+    def __init__(self, work: Callable[[], float | None]) -> None:
         self._work = work
         self._stop: Event | None = None
 
@@ -77,6 +78,6 @@ class Renewer:
             stop.set()
 
     def _run(self, stop: Event) -> None:
-        while not stop.wait(lease.RENEW_SECONDS):
-            if not self._work():
-                return
+        seconds: float | None = lease.RENEW_SECONDS
+        while seconds is not None and not stop.wait(seconds):
+            seconds = self._work()

@@ -9,7 +9,12 @@ from sqlite3 import Connection
 from typing import Final, final, get_args
 from weakref import WeakSet
 
-from detent.errors import ConversationBusyError, JournalCorruptError, JournalError
+from detent.errors import (
+    ConversationBusyError,
+    JournalCorruptError,
+    JournalError,
+    StoreLockedError,
+)
 from detent.journal import anchor, lease, records, schema
 from detent.journal.anchor import Anchor, name_digest
 from detent.journal.database import Connect, Database, Synchronous, connect
@@ -21,9 +26,18 @@ from detent.journal.records import Conversation, Record
 from detent.journal.renewing import Held
 from detent.journal.trouble import SQLiteTrouble, translate
 from detent.journal.writer import Writer, checked_name, place
-from detent.options import CLOCK, PATH
+from detent.options import CLOCK, PATH, SECONDS_MAX
+from detent.patience import WAIT_SECONDS, waited
 from detent.ports import Entry, Listing
-from detent_states.allowed import Allowed, flag, hook, instance, one_of, optional
+from detent_states.allowed import (
+    Allowed,
+    flag,
+    hook,
+    instance,
+    number,
+    one_of,
+    optional,
+)
 
 _COLLECTIONS: Final = 2
 """A handle that was dropped may be in a cycle with what used it, and that with a coroutine
@@ -39,6 +53,7 @@ _OPTIONS: Final[Mapping[str, Allowed]] = {
     "connect": hook("a function that opens a connection to a database URI"),
     "accept_loss": flag(),
     "renew": flag(),
+    "wait": number(most=SECONDS_MAX),
 }
 
 
@@ -67,6 +82,9 @@ class SQLiteStore:
             lasts for who does not share `uptime`.
         uptime: Seconds since the host was booted: until when a lease lasts.
         owner: Who takes leases; this process if not given.
+        wait: How long each operation waits while another process has the store locked,
+            in seconds. The thread stands still meanwhile; a conversation does not use
+            this, and waits without holding up its event loop.
         renew: Renew leases in the background, while conversations are held. Without it
             only appends do, and a holder that is idle for long is succeeded.
         connect: Opens the connection to a database URI; for tests that need a
@@ -82,6 +100,7 @@ class SQLiteStore:
             is gone; or a process that is living or was killed left a `-wal`, and some
             conversation is shorter than the `-head` file says. What is refused is left
             as it is, down to the bytes of the three files.
+        StoreLockedError: Another process had it locked all the time; so every method.
         JournalError: The file cannot be used: no permission, no WAL on its file system,
             open in this process with another `synchronous`, opened before a fork.
     """
@@ -97,6 +116,7 @@ class SQLiteStore:
         connect: Connect = connect,
         accept_loss: bool = False,
         renew: bool = True,
+        wait: float = WAIT_SECONDS,
     ) -> None:
         _demand(
             path=path,
@@ -107,17 +127,21 @@ class SQLiteStore:
             connect=connect,
             accept_loss=accept_loss,
             renew=renew,
+            wait=wait,
         )
         self.path = os.fspath(path)
         self._clock = clock
         self._uptime = uptime
         self._renew = renew
+        self._wait = wait
         self._owner = owner or Owner.current()
         self._accept_loss = accept_loss
         self._closed = False
         self._journals: WeakSet[SQLiteJournal] = WeakSet()
         self._taken: dict[int, int] = {}
-        self._database = Database.acquire(self.path, synchronous, connect, accept_loss)
+        self._database = waited(
+            lambda: Database.acquire(self.path, synchronous, connect, accept_loss), wait
+        )
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -134,7 +158,11 @@ class SQLiteStore:
             JournalError: The name is no name, or the store cannot be written to.
         """
         checked_name(name)
+        return waited(lambda: self._open(name), self._wait)
+
+    def _open(self, name: str) -> SQLiteJournal:
         with self._use(place(name)) as connection:
+            _demand_unlocked(connection)
             self._database.settle_log()
             # Read before anything is changed: what is refused here stays as it is.
             old = records.find(connection, name)
@@ -152,7 +180,13 @@ class SQLiteStore:
                 self._note_end(conversation, record)
                 writer.fire("acquire")
                 journal = SQLiteJournal(
-                    self._database, conversation, epoch, writer, record, self._now
+                    self._database,
+                    conversation,
+                    epoch,
+                    writer,
+                    record,
+                    self._now,
+                    self._wait,
                 )
                 held = Held(conversation.id, epoch, self._now)
                 self._database.held[writer] = held
@@ -184,8 +218,12 @@ class SQLiteStore:
             JournalError: The store cannot be read.
         """
         checked_name(name)
-        with self._use(place(name)) as connection:
-            return self._load(connection, self._known(connection, name)).entries
+
+        def read() -> Sequence[Entry]:
+            with self._use(place(name)) as connection:
+                return self._load(connection, self._known(connection, name)).entries
+
+        return waited(read, self._wait)
 
     def fork(self, parent: str, name: str, sequence: int) -> None:
         """Make `name` begin as the first `sequence` entries of `parent`, by reference:
@@ -197,15 +235,22 @@ class SQLiteStore:
         """
         checked_name(parent)
         checked_name(name)
-        with self._use(place(name)) as connection:
-            above = self._known(connection, parent)
-            root = self._root(connection, above, sequence)
-            self._database.settle_log()
-            made = self._unheld(
-                connection,
-                lambda connection: self._fork(connection, above, name, sequence, root),
-            )
-            self._note(made, made.begins, made.root)
+
+        def fork() -> None:
+            with self._use(place(name)) as connection:
+                _demand_unlocked(connection)
+                above = self._known(connection, parent)
+                root = self._root(connection, above, sequence)
+                self._database.settle_log()
+                made = self._unheld(
+                    connection,
+                    lambda connection: self._fork(
+                        connection, above, name, sequence, root
+                    ),
+                )
+                self._note(made, made.begins, made.root)
+
+        waited(fork, self._wait)
 
     def conversations(self) -> Sequence[Listing]:
         """Every conversation, oldest first.
@@ -214,18 +259,23 @@ class SQLiteStore:
             JournalCorruptError: One that the head file knows is not there.
             JournalError: The store cannot be read.
         """
-        with self._use(self.path) as connection:
-            head = None if self._accept_loss else self._database.head
-            noted = [] if head is None else head.everything()  # first, as in `_load`
-            there = [number for number, _ in noted]
-            return listings(connection, self._gone, there, self.path)
+
+        def listed() -> Sequence[Listing]:
+            with self._use(self.path) as connection:
+                head = None if self._accept_loss else self._database.head
+                noted = [] if head is None else head.everything()  # as in `_load`
+                there = [number for number, _ in noted]
+                return listings(connection, self._gone, there, self.path)
+
+        return waited(listed, self._wait)
 
     def close(self) -> None:
         """Close every handle and give back the file. Idempotent."""
         if self._closed:
             return
         for journal in tuple(self._journals):
-            journal.close()
+            with suppress(StoreLockedError):  # its lease is found dead, or over
+                journal.close()
         # A handle that was dropped unclosed still has its lease in the file, where other
         # processes would believe it for as long as this one lives.
         with (
@@ -247,7 +297,7 @@ class SQLiteStore:
             try:
                 yield connection
             except SQLiteTrouble as error:
-                raise translate(error, where) from error
+                raise translate(error, where, self._database.where) from error
 
     def _unheld(
         self, connection: Connection, work: Callable[[Connection], Result]
@@ -375,6 +425,12 @@ class SQLiteStore:
             raise JournalError(place(name), "exists", "give the fork another name")
         self._refuse_forgotten(name)
         return records.fork(connection, parent, name, sequence, root)
+
+
+def _demand_unlocked(connection: Connection) -> None:
+    """Find out whether another process writes, before a long record is read in vain."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("ROLLBACK")
 
 
 def _release(connection: Connection, leases: list[tuple[int, int]]) -> None:

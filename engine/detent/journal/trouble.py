@@ -8,15 +8,12 @@ from detent.errors import (
     JournalError,
     JournalFullError,
     JournalVersionError,
+    StoreLockedError,
 )
 from detent.journal.chain import REMEDY
+from detent.journal.holder import lock_holder
 
 _MEANING: Final = {
-    sqlite3.SQLITE_BUSY: (
-        JournalError,
-        "another process is writing to the store and did not finish in time",
-        "try again; a process that was stopped in the middle of it has to be ended",
-    ),
     sqlite3.SQLITE_READONLY: (
         JournalError,
         "the store cannot be written to",
@@ -75,10 +72,20 @@ def _coded(error: BaseException) -> bool:
 
 
 def translate(
-    error: sqlite3.Error | UnicodeError | OverflowError, where: str
+    error: sqlite3.Error | UnicodeError | OverflowError, where: str, path: str
 ) -> JournalError:
-    """The typed error for one of SQLite's, which becomes its cause."""
+    """The typed error for one of SQLite's, which becomes its cause.
+
+    Args:
+        error: SQLite's.
+        where: The store or the conversation, as the error names it.
+        path: The store's file.
+    """
     code = primary(error)
+    if code == sqlite3.SQLITE_BUSY:
+        locked = _locked(where, lock_holder(path))
+        locked.__cause__ = error
+        return locked
     found = _MEANING.get(code)
     if found is not None:
         made, problem, remedy = found
@@ -90,3 +97,12 @@ def translate(
     translated = made(where, f"{problem} ({error})", remedy)
     translated.__cause__ = error
     return translated
+
+
+def _locked(where: str, holder: str | None) -> StoreLockedError:
+    return StoreLockedError(
+        where,
+        f"{holder or 'another process'} has the store locked",
+        "nothing was changed; try again once it lets go, or end it",
+        holder=holder,
+    )

@@ -134,7 +134,7 @@ _held: list[object] = []
 
 
 def _write(path: str, *, hold: bool = False) -> SQLiteStore:
-    store = SQLiteStore(path, synchronous="NORMAL", connect=_impatient)
+    store = SQLiteStore(path, synchronous="NORMAL", connect=_impatient, wait=0)
     try:
         journal = store.open("theirs")
         journal.append([RequestSent(1, journal.sequence + 1)])
@@ -164,7 +164,6 @@ def _killed(path: str) -> None:
 
 def serve(say: Say, hear: Hear) -> None:
     """Does what it is told, one word and a path a line, and says how that went."""
-    setattr(database, "_SWITCHES_MAX", 1)  # noqa: B010 - a constant, for type checkers
     kept: SQLiteStore | None = None
     while line := hear():
         word, path = line.split(" ", 1)

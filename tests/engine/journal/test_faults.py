@@ -11,6 +11,7 @@ import pytest
 from detent.errors import (
     JournalError,
     JournalFullError,
+    StoreLockedError,
 )
 from detent.journal import SQLiteStore
 from detent_states.events import Event, RequestSent, TurnOpened
@@ -75,7 +76,7 @@ def made() -> Made:
 @pytest.fixture
 def faulty(path: Path, made: Made) -> Iterator[SQLiteStore]:
     """A store whose connection can be made to fail."""
-    store = SQLiteStore(path, connect=made)
+    store = SQLiteStore(path, connect=made, wait=0)
     yield store
     store.close()
 
@@ -281,7 +282,7 @@ def test_store_that_another_connection_writes_to_is_busy_and_later_works(
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    with pytest.raises(JournalError, match="another process is writing"):
+    with pytest.raises(StoreLockedError, match="has the store locked"):
         journal.append([RequestSent(1, 1)])
     other.execute("ROLLBACK")
     other.close()

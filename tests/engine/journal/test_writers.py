@@ -369,7 +369,7 @@ def test_an_idle_holder_is_renewed_for_in_the_background(
     asked, work = threading.Semaphore(0), database.Database._renew  # pyright: ignore[reportPrivateUsage]
     times = Times()
 
-    def renew(self: database.Database) -> bool:
+    def renew(self: database.Database) -> float | None:
         held = work(self)
         asked.release()
         return held

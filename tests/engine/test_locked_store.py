@@ -1,0 +1,496 @@
+"""Another process has the store locked: the event loop goes on, nothing is lost.
+
+The lock is real, and so is the process. Nothing is measured: the lock is let go of by what
+runs beside, once it ran often enough, so a wait that holds up the loop ends in an error.
+"""
+
+import ast
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from tests.engine.lab import Lab, lab
+
+import detent
+from detent import Conversation, JournalError, Limits, TurnState, patience, sync, tool
+from detent.driver import Driver
+from detent.errors import StoreLockedError
+from detent.journal import SQLiteStore, lease
+from detent.journal.holder import lock_holder
+from detent.patience import waited
+from detent.simulator import call, reply
+
+__all__ = ["lab"]
+
+pytestmark = pytest.mark.anyio
+
+TICKS = 20
+
+_LOCKS = """
+import sqlite3, sys
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+for line in sys.stdin:
+    held.execute(line)
+    print("done", flush=True)
+"""
+
+
+class Locker:
+    """A process that locks a store when it is told, and lets go of it."""
+
+    def __init__(self, store: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _LOCKS, str(store)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+
+    def lock(self) -> None:
+        """Lock it; it is locked when this returns."""
+        self._tell("BEGIN IMMEDIATE")
+
+    def free(self) -> None:
+        """Let go of it."""
+        self._tell("ROLLBACK")
+
+    def _tell(self, statement: str) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{statement}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "done\n"
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def locker(lab: Lab) -> Iterator[Locker]:
+    """A process beside the store of the lab."""
+    made = Locker(lab.store)
+    yield made
+    made.end()
+
+
+@asynccontextmanager
+async def beside(locker: Locker) -> AsyncGenerator[list[int]]:
+    """Lock the store, and let go of it once the loop has come round so many times."""
+    ticks: list[int] = []
+
+    async def tick() -> None:
+        for number in range(TICKS):
+            await anyio.sleep(0.001)
+            ticks.append(number)
+        locker.free()
+
+    locker.lock()
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick)
+        yield ticks
+
+
+async def _waits(chat: Conversation) -> None:
+    """The second turn was begun, and waits for the store."""
+    while chat.snapshot.turns == 1:
+        await anyio.lowlevel.checkpoint()
+
+
+async def _send(chat: Conversation) -> None:
+    assert (await chat.send("more")).state is TurnState.CONFIRMED
+
+
+async def _stream(chat: Conversation) -> None:
+    async with chat.stream("more") as stream:
+        assert (await stream.turn()).state is TurnState.CONFIRMED
+
+
+async def _steer(chat: Conversation) -> None:
+    assert not await chat.steer("a word", key="k")
+    assert not await chat.steer("a word", key="k")
+    assert len(chat.snapshot.said) == 1
+
+
+async def _pin(chat: Conversation) -> None:
+    await chat.pin("name", "text")
+    assert chat.pins == {"name": "text"}
+
+
+async def _configure(chat: Conversation) -> None:
+    await chat.configure(max_tokens=77)
+    assert chat.profile.max_tokens == 77
+
+
+async def _rewind(chat: Conversation) -> None:
+    await chat.rewind()
+    assert not chat.history
+
+
+async def _compact(chat: Conversation) -> None:
+    assert (await chat.compact()).number == 2
+
+
+async def _fork(chat: Conversation) -> None:
+    async with chat.fork("b") as fork:
+        assert len(fork.history) == 1
+
+
+async def _close(chat: Conversation) -> None:
+    await chat.close()
+
+
+Act = Callable[[Conversation], Awaitable[None]]
+
+
+@pytest.mark.parametrize(
+    "act", [_send, _stream, _steer, _pin, _configure, _rewind, _compact, _fork, _close]
+)
+async def test_the_loop_goes_on_while_a_method_waits_for_the_store(
+    lab: Lab, locker: Locker, act: Act
+) -> None:
+    async with lab.open() as chat:
+        await chat.send("first")
+        async with beside(locker) as ticks:
+            await act(chat)
+            assert len(ticks) == TICKS
+
+    store = SQLiteStore(lab.store)  # and every lease was given back
+    assert [one.holder for one in store.conversations() if one.holder] == []
+    store.close()
+
+
+@pytest.mark.parametrize("answer", ["approve", "deny", "abandon", "retry", "send"])
+async def test_the_loop_goes_on_while_an_answer_waits_for_the_store(
+    lab: Lab, locker: Locker, answer: str
+) -> None:
+    lab.script(call("ask", what="x"), *["Done."] * 3)
+    async with lab.open() as chat:
+        waiting = await chat.send("Ask me")
+        method: Any = getattr(chat, answer)
+        said = {
+            "approve": waiting.calls[0].id,
+            "deny": waiting.calls[0].id,
+            "send": "No",
+        }
+        async with beside(locker) as ticks:
+            if answer == "retry":
+                await chat.steer("and more")
+            await method(*[said[answer]] if answer in said else [])
+            assert len(ticks) == TICKS
+
+    assert lab.ran == (["ask x"] if answer == "approve" else [])
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+async def test_the_loop_goes_on_while_a_conversation_is_opened(
+    lab: Lab, locker: Locker, name: str
+) -> None:
+    async with lab.open() as chat:
+        await chat.send("first")
+
+    async with beside(locker) as ticks, lab.open(name) as again:
+        assert len(ticks) == TICKS
+        assert len(again.history) == (name == "a")
+
+
+async def test_the_loop_goes_on_while_a_new_store_is_made(
+    lab: Lab, locker: Locker
+) -> None:
+    """The other process has begun to make something of the empty file."""
+    async with beside(locker) as ticks, lab.open() as chat:
+        assert len(ticks) == TICKS
+        assert (await chat.send("first")).state is TurnState.CONFIRMED
+
+
+@pytest.mark.parametrize("renews", [True, False])
+async def test_another_conversation_has_its_turns_while_one_waits_for_the_store(
+    lab: Lab, locker: Locker, renews: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its lease is to be renewed all the time, which takes the same lock."""
+    if renews:
+        monkeypatch.setattr(lease, "RENEW_SECONDS", 0.001)
+    async with lab.open() as chat, lab.open(store=None) as other:
+        await chat.send("first")
+        locker.lock()
+        async with anyio.create_task_group() as group:
+
+            async def elsewhere() -> None:
+                for number in range(1, 6):
+                    assert (await other.send("more")).number == number
+                assert chat.state is TurnState.SENT
+                assert not [one for one in lab.bodies if "second" in str(one)]
+                locker.free()
+
+            group.start_soon(elsewhere)
+            turn = await chat.send("second")
+
+    assert turn.state is TurnState.CONFIRMED
+
+
+async def test_the_end_of_a_call_waits_for_the_store_and_the_loop_goes_on(
+    lab: Lab, locker: Locker
+) -> None:
+    """Locked while the tool runs: what it did is recorded before anything follows."""
+    ended = anyio.Event()
+
+    @tool
+    async def act() -> str:
+        """Do something."""
+        locker.lock()
+        ended.set()
+        return "did it"
+
+    lab.script(call("act"), "Done.")
+    async with lab.open(tools=[act]) as chat, anyio.create_task_group() as group:
+
+        async def let_go() -> None:
+            await ended.wait()
+            for _ in range(TICKS):
+                await anyio.sleep(0.001)
+            assert len(lab.bodies) == 1
+            locker.free()
+
+        group.start_soon(let_go)
+        turn = await chat.send("Go")
+
+    assert turn.text == "Done."
+
+
+# What is not let go of in time.
+
+
+async def test_a_lock_that_stays_is_an_error_that_names_its_holder(
+    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message was not recorded and not sent; said again, it is one turn."""
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
+    async with lab.open() as chat:
+        await chat.send("first")
+        locker.lock()
+        known = lock_holder(str(lab.store))
+        for method in (chat.send, chat.steer):
+            with pytest.raises(
+                StoreLockedError, match="has the store locked"
+            ) as raised:
+                await method("second", key="k")
+            assert raised.value.seconds == 0.01
+            assert raised.value.holder == known
+        assert chat.unsaved == 0
+        assert (chat.snapshot.turns, chat.snapshot.said) == (1, ())
+        with pytest.raises(StoreLockedError):
+            async with lab.open("b"):
+                pass
+        locker.free()
+        turn = await chat.send("second", key="k")
+
+    assert turn.number == 2
+    assert len(lab.bodies) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell")
+def test_the_holder_of_a_lock_is_named(lab: Lab, locker: Locker) -> None:
+    store = SQLiteStore(lab.store)
+    locker.lock()
+    if not Path("/proc/locks").read_text():
+        pytest.skip("the system tells nobody")
+    assert str(lock_holder(str(lab.store))).startswith(f"process {locker.pid} (")
+    locker.free()
+    assert lock_holder(str(lab.store)) is None
+    store.close()
+
+
+async def test_what_a_call_did_is_kept_while_the_lock_stays(
+    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
+
+    @tool
+    async def act() -> str:
+        """Do something that counts."""
+        lab.ran.append("act")
+        locker.lock()
+        return "did it"
+
+    lab.script(call("act"), "Done.")
+    async with lab.open(tools=[act]) as chat:
+        with pytest.raises(StoreLockedError):
+            await chat.send("Go")
+        assert chat.unsaved == 1
+        locker.free()
+        turn = await chat.retry()
+
+    assert turn.text == "Done."
+    assert lab.ran == ["act"]
+    assert "did it" in str(lab.bodies[-1])
+
+
+async def test_a_call_whose_start_could_not_be_recorded_is_told_as_not_executed(
+    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ended beside it meanwhile stands on the record of its start, and keeps it."""
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.1)
+
+    @tool
+    async def quick() -> str:
+        """End at once."""
+        return "quick"
+
+    @tool
+    async def slow() -> str:
+        """Lock the store, and end while the next call waits for it."""
+        locker.lock()
+        while chat.snapshot.turn is not None:
+            if [
+                c.use.name for c in chat.snapshot.turn.calls if c.state == "started"
+            ] == [
+                "slow",
+                "late",
+            ]:
+                break
+            await anyio.sleep(0.001)
+        return "slow"
+
+    @tool
+    async def late() -> str:
+        """Never start."""
+        lab.ran.append("late")
+        return "late"
+
+    lab.script(reply(call("quick"), call("slow"), call("late")), "Done.")
+    limits = Limits(calls_parallel_max=2)
+    async with lab.open(tools=[quick, slow, late], limits=limits) as chat:
+        with pytest.raises(JournalError):
+            await chat.send("Go")
+        locker.free()
+        turn = await chat.retry()
+
+    assert turn.text == "Done."
+    assert lab.ran == []
+    assert "could start" in turn.calls[2].result.decode()
+
+
+async def test_a_turn_that_is_interrupted_while_it_waits_rests_once_it_is_recorded(
+    lab: Lab, locker: Locker
+) -> None:
+    async with lab.open() as chat:
+        await chat.send("first")
+        locker.lock()
+        async with anyio.create_task_group() as group:
+
+            async def interrupt() -> None:
+                await _waits(chat)
+                assert await chat.interrupt()
+                locker.free()
+
+            group.start_soon(interrupt)
+            turn = await chat.send("second")
+        assert turn.number == 2
+        assert turn.state is TurnState.FAILED
+        assert chat.unsaved == 0
+
+    assert len(lab.bodies) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_that_asyncio_cancels_while_it_waits_has_said_nothing(
+    lab: Lab, locker: Locker
+) -> None:
+    """asyncio cancels through every shield."""
+    import asyncio
+
+    async with lab.open() as chat:
+        await chat.send("first")
+        locker.lock()
+        task = asyncio.create_task(chat.send("second"))
+        await _waits(chat)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (chat.snapshot.turns, chat.unsaved) == (1, 0)
+        locker.free()
+        assert (await chat.send("third")).number == 2
+
+    assert "second" not in str(lab.bodies)
+
+
+# The sync twin.
+
+
+def test_the_sync_twin_hears_while_it_waits_for_the_store(
+    lab: Lab, locker: Locker
+) -> None:
+    """Its engine answers others in the meantime."""
+    with sync.Conversation.open("a", store=lab.store, client=lab.client()) as chat:
+        chat.send("first")
+        locker.lock()
+        turns = []
+        thread = threading.Thread(target=lambda: turns.append(chat.send("second")))
+        thread.start()
+        while chat.snapshot.turns == 1:
+            pass
+        assert chat.interrupt()
+        locker.free()
+        thread.join()
+
+    assert [turn.state for turn in turns] == [TurnState.FAILED]
+
+
+def test_who_uses_a_store_without_a_loop_waits_in_its_thread(
+    lab: Lab, locker: Locker
+) -> None:
+    store = SQLiteStore(lab.store)
+    locker.lock()
+    thread = threading.Thread(target=store.open, args=("a",))
+    thread.start()
+    locker.free()
+    thread.join()
+
+    assert [one.name for one in store.conversations()] == ["a"]
+    store.close()
+
+
+# The planted bug.
+
+
+async def test_a_wait_that_holds_up_the_loop_is_seen(
+    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def save(driver: Driver) -> None:
+        waited(driver.flush, 0.05)
+
+    monkeypatch.setattr(Driver, "save", save)
+
+    async with lab.open() as chat:
+        with pytest.raises(BaseExceptionGroup) as raised:
+            async with beside(locker):
+                await _send(chat)
+        assert raised.group_contains(StoreLockedError)
+        locker.free()
+
+
+def test_no_coroutine_appends_without_waiting_as_a_task() -> None:
+    """`Driver.flush` gives up at once where the store is locked: `save` and `note` are
+    what a coroutine calls."""
+    found = {
+        f"{path.stem}.{function.name}"
+        for path in Path(detent.__file__).parent.glob("*.py")
+        for function in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(function, ast.AsyncFunctionDef)
+        and any(
+            isinstance(node, ast.Attribute)
+            and node.attr == "flush"
+            and "driver" in ast.unparse(node.value)
+            for node in ast.walk(function)
+        )
+    }
+    assert found == set()
