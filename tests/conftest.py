@@ -1,5 +1,6 @@
 """What every test stands on."""
 
+import gc
 import os
 from collections.abc import Generator
 from typing import Any
@@ -20,6 +21,12 @@ _ALIKE = settings(
 settings.register_profile("alike", _ALIKE)
 settings.register_profile("search", _ALIKE, derandomize=False)
 settings.load_profile("search" if os.environ.get(SEARCH) else "alike")
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: it is not searched for garbage a thousand times."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["asyncio", "trio"])

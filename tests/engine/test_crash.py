@@ -1,12 +1,10 @@
 """A process that dies at any moment leaves the confirmed prefix and the truth."""
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests import warm
 from tests.engine.lab import Lab, lab
 
 from detent import Closing, FaultKind, TurnState
@@ -88,23 +86,12 @@ def kill_at(lab: Lab, ledger: Path, point: str) -> None:
         )
     )
     with run_in_thread(lab.simulator) as server:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                CHILD,
-                server.base_url,
-                str(lab.store),
-                str(ledger),
-                point,
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
+        process = warm.Spoken(
+            ["-c", CHILD, server.base_url, str(lab.store), str(ledger), point]
         )
-        assert process.stdout is not None
-        with process:
-            assert process.stdout.readline() == "now\n"
-            os.kill(process.pid, signal.SIGKILL)
+        assert process.stdout.readline() == "now\n"
+        process.child.send_signal(signal.SIGKILL)
+        process.end()
     assert lab.simulator.unscripted_rejections() == ()
 
 

@@ -11,13 +11,12 @@ loopback, so its requests are in the same log and its replies in the same record
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, final
 
+from tests import warm
 from tests.gauntlet.course import Course
 
 from detent.simulator import run_in_thread
@@ -29,18 +28,17 @@ ROOT: Final = Path(__file__).parents[2]
 class Victim:
     """A child process, and what it says."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: warm.Spoken) -> None:
         self._process = process
         self.heard: list[str] = []
 
     @property
     def pid(self) -> int:
         """Its number."""
-        return self._process.pid
+        return self._process.child.pid
 
     def hear(self) -> str:
         """Its next line; empty if it is gone."""
-        assert self._process.stdout is not None
         line = self._process.stdout.readline().rstrip("\n")
         self.heard.append(line)
         return line
@@ -56,18 +54,17 @@ class Victim:
 
     def go(self) -> None:
         """Let it go on from where it stands."""
-        assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
-        self._process.send_signal(number)
+        self._process.child.send_signal(number)
 
     def kill(self) -> None:
         """End it without a chance to say a word, and wait until it is gone."""
         self.signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.child.wait()
 
 
 @contextmanager
@@ -88,7 +85,7 @@ class Victims:
     def __init__(self, course: Course, url: str) -> None:
         self._course = course
         self._url = url
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[warm.Spoken] = []
 
     def start(self, point: str, *messages: str, **more: Any) -> Victim:
         """Start a child; `more` is further fields of its `Spec`."""
@@ -100,12 +97,8 @@ class Victims:
             "messages": messages,
             **more,
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.gauntlet.victim", json.dumps(spec)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        process = warm.Spoken(
+            ["-m", "tests.gauntlet.victim", json.dumps(spec)], cwd=ROOT
         )
         self._processes.append(process)
         return Victim(process)
@@ -113,9 +106,7 @@ class Victims:
     def end(self) -> None:
         """Kill every child that is left."""
         for process in self._processes:
-            process.kill()
-            with process:
-                pass
+            process.end()
 
 
 def kill_at(course: Course, point: str, *messages: str, **more: Any) -> None:

@@ -3,7 +3,6 @@
 Nothing here sleeps: what is expected is read until it is there, with a deadline.
 """
 
-import fcntl
 import os
 import pty
 import re
@@ -12,7 +11,6 @@ import signal
 import sqlite3
 import stat
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Mapping
@@ -23,13 +21,14 @@ from typing import Self
 import click
 import pytest
 from click.testing import CliRunner
+from tests import warm
 
 from detent.cli import main
 from detent.cli.chat import default_store
 from detent.cli.files import file_tools
 from detent.errors import SettingsError
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 """Longest wait for anything; a busy machine takes seconds to import the SDK."""
 
 CSI = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[78D])")
@@ -74,14 +73,13 @@ class Chat:
     ) -> None:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (rows, columns))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "detent", command, *args],
+        self.process = warm.start(
+            ["-m", "detent", command, *args],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env=environment(home, **(environ or {})),
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            terminal=True,
         )
         os.close(slave)
         self._raw = b""
@@ -155,10 +153,9 @@ def batch(
     home: Path, text: str | bytes, *args: str
 ) -> subprocess.CompletedProcess[bytes]:
     """A chat whose lines come from a pipe."""
-    return subprocess.run(
-        [sys.executable, "-m", "detent", "chat", *args],
+    return warm.run(
+        ["-m", "detent", "chat", *args],
         input=text.encode() if isinstance(text, str) else text,
-        capture_output=True,
         env=environment(home),
         timeout=SECONDS_MAX * 2,
     )

@@ -11,8 +11,6 @@ import pkgutil
 import pty
 import re
 import select
-import subprocess
-import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import warm
 from tests.engine.cli.test_chat import SECONDS_MAX, Chat, environment
 from tests.engine.cli.test_simulate import BODY, ask
 
@@ -52,17 +51,14 @@ class Window:
 
     def __init__(self, arguments: list[str], said: bytes, environ: dict[str, str]):
         self._master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=slave,
-            stderr=slave,
-            env=environ,
+        read, write = os.pipe()
+        self.process = warm.start(
+            arguments, stdin=read, stdout=slave, stderr=slave, env=environ
         )
+        os.close(read)
         os.close(slave)
-        assert self.process.stdin is not None
-        self.process.stdin.write(said)
-        self.process.stdin.close()
+        with os.fdopen(write, "wb") as stdin:
+            stdin.write(said)
         self.raw = b""
 
     def read(self, until: bytes | None = None) -> bytes:
@@ -123,14 +119,13 @@ def test_a_piped_prompt_is_answered_on_a_terminal_as_text(tmp_path: Path) -> Non
 def test_a_pipe_gets_the_answer_as_it_is(tmp_path: Path) -> None:
     said = f"One {TITLE}two"
     with run_in_thread(Simulator(Scripted([said]))) as server:
-        done = subprocess.run(
-            [sys.executable, "-m", "detent", "chat", "--base-url", server.base_url],
+        done = warm.run(
+            ["-m", "detent", "chat", "--base-url", server.base_url],
             input=b"hi\n",
-            capture_output=True,
             env=environment(tmp_path, ANTHROPIC_API_KEY="any"),
             timeout=2 * SECONDS_MAX,
-            check=True,
         )
+    assert done.returncode == 0
     assert done.stdout.decode() == said + "\n"
 
 

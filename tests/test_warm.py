@@ -1,0 +1,84 @@
+"""A child that begins warm is a process like any other, but for what it finds imported."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests import warm
+
+LIMIT_SECONDS = 60.0
+
+
+def warm_and_cold(code: str, *more: str) -> "list[subprocess.CompletedProcess[bytes]]":
+    """The same program, as a warm child and as an interpreter of its own."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "ONLY": "this"}
+    arguments = ["-c", code, *more]
+    return [
+        warm.run(arguments, input=b"said", env=environment, timeout=LIMIT_SECONDS),
+        subprocess.run(
+            [sys.executable, *arguments],
+            input=b"said",
+            env=environment,
+            capture_output=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('done')",
+        "raise SystemExit(3)",
+        "raise SystemExit('no more')",
+        "raise KeyboardInterrupt",
+        "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+        "import os, signal; os.kill(os.getpid(), signal.SIGINT); signal.pause()",
+        "import sys; print(sys.argv, sys.stdin.read(), sys.stdout.encoding, __name__)",
+        "import sys; print([each.errors for each in (sys.stdin, sys.stdout, sys.stderr)])",
+        "import os; print(os.environ['ONLY'], os.getcwd(), os.isatty(0))",
+        "import atexit, sys; atexit.register(print, 'last'); sys.stdout.write('first ')",
+        "import threading as t; t.Thread(target=print, args=('late',)).start()",
+        "from signal import *; print(getsignal(SIGINT), getsignal(SIGCHLD))",
+    ],
+)
+def test_it_says_and_ends_as_an_interpreter_does(code: str) -> None:
+    one, other = warm_and_cold(code, "more")
+
+    assert (one.returncode, one.stdout) == (other.returncode, other.stdout)
+    assert one.stderr.splitlines()[-1:] == other.stderr.splitlines()[-1:]
+
+
+def test_it_finds_the_sdk_imported_and_nothing_of_ours() -> None:
+    code = "import sys; print(sorted({name.split('.')[0] for name in sys.modules}))"
+
+    found = warm.run(["-c", code], timeout=LIMIT_SECONDS).stdout.decode()
+
+    assert "'anthropic'" in found
+    assert "detent" not in found
+
+
+def test_no_two_are_alike_in_what_they_draw() -> None:
+    code = "import os, random, tempfile; print(os.getpid(), random.random())"
+
+    drawn = {warm.run(["-c", code], timeout=LIMIT_SECONDS).stdout for _ in range(3)}
+
+    assert len(drawn) == 3
+
+
+def test_one_that_is_late_is_killed(tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    code = "import signal, sys; signal.pause(); open(sys.argv[1], 'w')"
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        warm.run(["-c", code, str(late)], timeout=0.0)
+
+    child = warm.Spoken(["-c", "print('now', flush=True); input()"])
+    assert child.stdout.readline() == "now\n"
+    child.end()
+    assert child.child.returncode == -signal.SIGKILL
+    assert not late.exists()
