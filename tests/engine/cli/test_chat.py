@@ -432,9 +432,8 @@ def test_what_is_made_up_says_sim_the_whole_time(tmp_path: Path) -> None:
     assert unasked.stdout.startswith(b"SIM: ")
     assert not asked.stdout.startswith(b"SIM")
 
-    listed = subprocess.run(
-        [sys.executable, "-m", "detent", "list"],
-        capture_output=True,
+    listed = warm.run(
+        ["-m", "detent", "list"],
         env=environment(tmp_path),
         timeout=SECONDS_MAX * 2,
     )
