@@ -330,7 +330,7 @@ def test_a_remedy_is_told_when_it_is_tried_and_settings_can_be_changed(
             ("/configure model claude-opus-5", "next request on: model claude-opus-5"),
             ("/configure max_tokens 9", "next request on: max_tokens 9"),
             ("/configure max_tokens none", "detent: number"),
-            ("/configure cache sometimes", "detent: cache: 'sometimes' is none"),
+            ("/configure cache sometimes", "detent: cache: 'sometimes' is not allowed"),
             ("/configure colour red", "detent: /configure: that sets nothing"),
             ("once more", "✓ confirmed"),
         ):
