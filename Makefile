@@ -7,14 +7,27 @@ MAKEFLAGS += --no-print-directory
 stage = @since=$$(date +%s); { $(2); }; ended=$$?; \
 	echo "$(1): $$(($$(date +%s) - since)) s"; exit $$ended
 
-.PHONY: demo test lint types unit gauntlet fuzz sweep bench clients sdks diagrams clean
+.PHONY: demo test lint types unit gauntlet fuzz sweep bench clients sdks requirements upgrade diagrams clean
 
-.venv/installed: pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Only what has a hash in the file is installed, and beside it nothing but the project
+# itself: neither its dependencies nor what builds it are looked for anywhere else.
+.venv/installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable . --group dev
+	$(PIP) --require-hashes --requirement requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
+
+LOCK = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv --quiet --no-config \
+	pip compile pyproject.toml --group dev --universal --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --output-file requirements.txt
+
+requirements: .venv/installed  ## write requirements.txt again: pins stay, save what must change
+	$(LOCK)
+
+upgrade: .venv/installed       ## write requirements.txt again, with the newest of everything
+	$(LOCK) --upgrade
 
 demo: .venv/installed          ## one conversation, six faults, nothing lost
 	$(BIN)/detent demo

@@ -54,9 +54,19 @@ def allowed() -> str:
     return str(found)
 
 
+def pinned() -> tuple[str, ...]:
+    """What `make` installs, as lines of constraints: without the hashes."""
+    found = re.findall(
+        r"^([\w.-]+==[^\\\n]+?) *\\?$",
+        (ROOT / "requirements.txt").read_text(),
+        re.MULTILINE,
+    )
+    return tuple(found)
+
+
 def trials() -> tuple[Trial, Trial]:
     """The oldest and the newest SDK that are allowed."""
-    pins = tuple((ROOT / "constraints.txt").read_text().split())
+    pins = pinned()
     rest = tuple(one for one in pins if not one.startswith("anthropic=="))
     tools = tuple(
         one for one in pins if re.match(r"(pytest|pytest-xdist|hypothesis|trio)==", one)

@@ -90,7 +90,7 @@ def test_nothing_committed_names_a_machine_or_a_registry() -> None:
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if tracked.returncode != 0:  # an unpacked sdist has no git
-        tracked.stdout = "README.md\nconstraints.txt"
+        tracked.stdout = "README.md\nrequirements.txt"
     leak = re.compile(
         r"(?<![\w.])/(?:work|root|farm)/[a-z]|https?://[\w.-]*(?:pypi|npm|debian)[\w.-]*"
     )
@@ -107,3 +107,13 @@ def test_nothing_committed_names_a_machine_or_a_registry() -> None:
             ".svg",
         }:
             assert not leak.search(path.read_text(encoding="utf-8")), name
+
+
+def test_the_security_policy_is_linked_and_names_no_person() -> None:
+    policy = (ROOT / "SECURITY.md").read_text()
+
+    assert "(SECURITY.md)" in README
+    assert "@" not in policy
+    for part in ("## What is promised", "## What is not promised", "## Reporting"):
+        assert part in policy
+    assert "No isolation of tenants" in policy

@@ -5,7 +5,6 @@ import inspect
 import json
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -16,6 +15,7 @@ import pytest
 from anthropic._error_classes import ERROR_CLASSES
 from tests.engine.model.known import sdk_exceptions, transport_exceptions
 from tests.engine.model.wire import Server, ask, client, ignore
+from tests.sdks import pinned
 
 from detent.errors import CancelledItselfError
 from detent.model import SdkModel
@@ -163,8 +163,7 @@ ANSWERS: dict[type[Exception], tuple[int, str | None]] = {
 """The status and the error code that each class of an answer stands for."""
 
 
-PINS = Path(__file__).parents[3] / "constraints.txt"
-EXACT = f"anthropic=={anthropic.__version__}" in PINS.read_text().splitlines()
+EXACT = f"anthropic=={anthropic.__version__}" in pinned()
 """True for the SDK that the lists here were made for; False under `make sdks`."""
 
 
