@@ -261,7 +261,11 @@ class Conversation(Configuring):
 
         alone = partial(self._alone, "stream")
         work = Work(
-            self._feed, alone, submit, interrupt, lambda: Turn.withdrawn(self.snapshot)
+            self._feed,
+            alone,
+            submit,
+            interrupt,
+            lambda: Turn.withdrawn(self.snapshot, blocks),
         )
         return TurnStream(work)
 

@@ -1,5 +1,6 @@
 """What a turn gives back: a value that says where it stands and what was done."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, cast, final
 
@@ -7,12 +8,13 @@ import attrs
 
 from detent.errors import TurnFailedError
 from detent_states.call import CallState, Closing
-from detent_states.encoding import copied
+from detent_states.encoding import copied, parts
 from detent_states.faults import Fault, FaultKind
 from detent_states.profile import Purpose
 from detent_states.remedy import Remedy
 from detent_states.reply import Reply, Usage
 from detent_states.snapshot import Call, Move, Snapshot, Suspension
+from detent_states.steering import said_in, still_waiting
 from detent_states.turn import TurnState
 
 
@@ -106,6 +108,25 @@ class Turn:
     remedies: tuple[Remedy, ...] = ()
     suspended: Suspension | None = None
     trials: int = 0
+    _said: bytes = attrs.field(default=b"", repr=False)
+    _waiting: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def said(self) -> list[dict[str, Any]]:
+        """What the user said in this turn, as content blocks, parsed each time.
+
+        It is there whatever became of the turn: failed, given up, rewound, opened again.
+        What was steered into it is behind its message, delivered or not.
+        """
+        found: list[dict[str, Any]] = json.loads(b"[%b]" % self._said)
+        return found
+
+    @property
+    def waiting(self) -> list[dict[str, Any]]:
+        """What of `said` goes along with the next message by itself, if it is not said
+        before: what was steered into the turn. Nobody has to say that again."""
+        found: list[dict[str, Any]] = json.loads(b"[%b]" % self._waiting)
+        return found
 
     @property
     def reply(self) -> Reply | None:
@@ -174,12 +195,14 @@ class Turn:
             turn.remedies,
             turn.suspended,
             turn.probes,
+            said=said_in(snapshot, turn),
+            waiting=b",".join(still_waiting(snapshot, turn)),
         )
 
     @classmethod
-    def withdrawn(cls, snapshot: Snapshot) -> "Turn":
+    def withdrawn(cls, snapshot: Snapshot, blocks: bytes) -> "Turn":
         """The turn that never was, of a message that was taken back in the line."""
-        said = "taken back before its turn began: it was not recorded and not sent"
+        why = "taken back before its turn began: it was not recorded and not sent"
         return cls(
             0,
             TurnState.FAILED,
@@ -188,15 +211,20 @@ class Turn:
             (),
             Usage(),
             (),
-            Fault(FaultKind.CANCELLED, said),
+            Fault(FaultKind.CANCELLED, why),
             0,
             len(snapshot.history),
+            said=blocks,
         )
 
     @classmethod
     def confirmed(cls, snapshot: Snapshot, number: int) -> "Turn":
         """An earlier turn, as far as the history tells: it was confirmed."""
-        replies = tuple(one.reply for one in snapshot.history.of_turn(number))
+        exchanges = snapshot.history.of_turn(number)
+        replies = tuple(one.reply for one in exchanges)
+        said = [
+            block for one in exchanges for block in parts(one.user) if _is_said(block)
+        ]
         usage = Usage()
         for reply in replies:
             usage += reply.usage
@@ -211,4 +239,10 @@ class Turn:
             None,
             len(replies),
             len(snapshot.history),
+            said=b",".join(said),
         )
+
+
+def _is_said(block: bytes) -> bool:
+    """True for a block of a user message that is no result of a call."""
+    return bool(json.loads(block)["type"] != "tool_result")

@@ -139,6 +139,7 @@ class Turn:
         key: The caller's idempotency key.
         content: The user's blocks, while they are staged; empty once confirmed.
         taken: How many of the conversation's waiting messages are among them.
+        said: What the user said in this turn, whatever became of it.
         calls: The calls whose results the next request owes, in the order asked.
         attempt: Requests sent so far; the stamp of the one in flight.
         granted: Requests sent before the caller last asked for more; the turn's budget
@@ -174,6 +175,7 @@ class Turn:
     key: str | None = None
     content: bytes = b""
     taken: int = 0
+    said: bytes = b""
     calls: tuple[Call, ...] = ()
     attempt: int = 0
     granted: int = 0

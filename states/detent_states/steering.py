@@ -20,8 +20,11 @@ def with_said(turn: Turn, said: tuple[bytes, ...]) -> dict[str, Any]:
     waiting = said[turn.taken :]
     if not waiting:
         return {}
-    parts = (turn.content, *waiting) if turn.content else waiting
-    return {"content": b",".join(parts), "taken": len(said)}
+    return {
+        "content": b",".join(filter(None, (turn.content, *waiting))),
+        "taken": len(said),
+        "said": b",".join(filter(None, (turn.said, *waiting))),
+    }
 
 
 def must_wait(snapshot: Snapshot) -> bool:
@@ -34,6 +37,11 @@ def must_wait(snapshot: Snapshot) -> bool:
 def asked_again(snapshot: Snapshot, turn: int) -> TurnRetried:
     """A failed turn goes on because the caller asks for it."""
     return TurnRetried(turn, asked=True, results_only=must_wait(snapshot))
+
+
+def said_in(snapshot: Snapshot, turn: Turn) -> bytes:
+    """Everything that the user said in the current turn: in it, and beside it."""
+    return b",".join(filter(None, (turn.said, *snapshot.said[turn.taken :])))
 
 
 def still_waiting(snapshot: Snapshot, last: Turn) -> tuple[bytes, ...]:

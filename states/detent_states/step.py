@@ -362,14 +362,15 @@ def _open(snapshot: Snapshot, event: ev.TurnOpened) -> Snapshot:
     answers = () if last is None else last.calls
     said = snapshot.said if last is None else still_waiting(snapshot, last)
     goes = said if event.purpose is Purpose.MESSAGE else ()
-    content = (event.content,) if event.content else ()
+    content = b",".join((*goes, *((event.content,) if event.content else ())))
     turn = Turn(
         number=event.turn,
         state=TURN.initial,
         purpose=event.purpose,
         key=event.key,
-        content=b",".join((*goes, *content)),
+        content=content,
         taken=len(goes),
+        said=content,
         calls=answers,
     )
     return attrs.evolve(snapshot, turn=turn, turns=event.turn, said=said)
