@@ -15,6 +15,7 @@ from detent.feed import Feed
 from detent.happenings import TurnEnded
 from detent.loading import Loaded, load, recover
 from detent.ports import Ids, Journal, Store
+from detent.pricing import demand_price
 from detent.retelling import at_rest
 from detent.rulebook import rulebook
 from detent.settings import (
@@ -182,10 +183,13 @@ def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profil
         **asked,
     }
     if old is not None and not asked:
+        demand_price(options["limits"], old)
         return old  # byte for byte as it was
     definitions = merged.pop("definitions", None)
     rules = rulebook(options["client"], options["base_url"])
-    return make_profile(**merged, definitions=definitions, rules=rules)
+    profile = make_profile(**merged, definitions=definitions, rules=rules)
+    demand_price(options["limits"], profile)
+    return profile
 
 
 def _settings_of(profile: Profile) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Recovery:
     async def consider(self, *, stream: bool) -> bool:
         """Do what the ladder of the fault says; False to rest in failed."""
         driver, turn = self._driver, self._driver.turn
-        spent = driver.world.limits.budget.spent(turn, self._sender.seconds)
+        spent = self._sender.budget.spent(turn, self._sender.seconds)
         decision = decide(
             driver.snapshot, driver.world.policies, driver.world.ids.draw()
         )

@@ -13,8 +13,10 @@ from detent.background import answered
 from detent.checking import staged_fault
 from detent.narrator import narrate_delta
 from detent.ports import Delta, RequestFailedError
+from detent.pricing import budgeted
 from detent.world import CompactionDone, CompactionPlan, Verdict
 from detent_states import events as ev
+from detent_states.budget import Budget
 from detent_states.commands import SendRequest
 from detent_states.copies import provable, unproved
 from detent_states.decide import cut_off
@@ -73,8 +75,8 @@ class Sender:
 
     async def prepare(self, purpose: Purpose) -> None:
         """Do what has to be done before the next request, announce it, or fail."""
-        turn, limits = self._driver.turn, self._driver.world.limits
-        spent = limits.budget.spent(turn, self.seconds)
+        turn = self._driver.turn
+        spent = self.budget.spent(turn, self.seconds)
         if spent is not None:
             said = f"{spent}; retry() grants as much again"
             return self._fail(Fault(FaultKind.BUDGET, said))
@@ -131,6 +133,13 @@ class Sender:
         if self._since is None:
             return self._seconds
         return self._seconds + self._driver.world.clock.monotonic() - self._since
+
+    @property
+    def budget(self) -> Budget:
+        """What the turn may cost, with the prices of what it has used."""
+        driver = self._driver
+        model = driver.snapshot.profile.model
+        return budgeted(driver.world.limits, model, driver.turn.charges)
 
     def _fail(self, fault: Fault) -> None:
         turn = self._driver.turn
@@ -373,7 +382,8 @@ class Sender:
             problem = self._no_summary(reply)
             if problem is None:
                 return ev.CompactionConfirmed(order.turn, order.attempt, reply)
-            fault = Fault(FaultKind.COMPACTION, problem, request_id=reply.request_id)
+            id_, spent = reply.request_id, reply.usage
+            fault = Fault(FaultKind.COMPACTION, problem, request_id=id_, spent=spent)
             return ev.TurnFailed(order.turn, order.attempt, fault)
         refused = _unacceptable(self._driver.snapshot, reply)
         if refused is not None:
@@ -422,7 +432,7 @@ def _unacceptable(snapshot: Snapshot, reply: Reply) -> Fault | None:
     if cut_off(snapshot, outcome(reply), bool(reply.tool_uses)):
         said = "the reply hit its limit inside a call, which is not executed"
         kind, id_ = FaultKind.CUT_OFF, reply.request_id
-        return Fault(kind, said, request_id=id_, status=200)
+        return Fault(kind, said, request_id=id_, status=200, spent=reply.usage)
     return None
 
 
@@ -431,7 +441,8 @@ def reply_fault(reply: Reply) -> Fault | None:
     if outcome(reply) is not Outcome.REFUSED:
         return None
     kind, said = FaultKind.REFUSAL, _refusal(reply)
-    return Fault(kind, said, request_id=reply.request_id, status=200)
+    id_, spent = reply.request_id, reply.usage
+    return Fault(kind, said, request_id=id_, status=200, spent=spent)
 
 
 def _refusal(reply: Reply) -> str:

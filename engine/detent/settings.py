@@ -33,9 +33,14 @@ class Limits:
             tools, by a clock that nobody sets. While it rests, because a person has to
             decide about a call, no time counts. A wait that would go beyond it suspends
             the turn instead.
-        tokens_per_turn_max: Tokens of the turn's confirmed replies and summaries.
-        dollars_per_turn_max: What those may cost; needs `price`.
-        price: What tokens cost.
+        tokens_per_turn_max: Tokens of the turn's requests, as far as the server told them:
+            of replies and summaries, failed attempts and trials.
+        dollars_per_turn_max: What those may cost, web searches included; other fees of
+            tools that the server runs are not known. No request leaves once it is used
+            up, so one request may go beyond it. A model without a known price is
+            refused.
+        price: What every model costs; None for the list price of each, from
+            `genai-prices`.
         calls_parallel_max: Tool calls of one reply that run at the same time.
         calls_per_turn_max: Tool calls that one turn may run; those beyond are answered
             as not executed. None for as many as its requests ask for.

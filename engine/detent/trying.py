@@ -19,6 +19,7 @@ from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.history import History
 from detent_states.profile import Purpose
 from detent_states.remedy import Remedy
+from detent_states.reply import Usage
 from detent_states.request import Request, betas, build
 from detent_states.room import Choose
 from detent_states.search import Bisection, Phase, under
@@ -52,6 +53,7 @@ class Trials:
         self._stream = False
         self._known: dict[tuple[object, ...], bool] = {}
         self._failing: tuple[Fault, int] | None = None  # the last answer, and how often
+        self._spent: Usage | None = None  # by the last trial, until that is told
 
     async def small(self, *, stream: bool) -> None:
         """Ask the server something short of the same kind, and note how that ended."""
@@ -274,14 +276,16 @@ class Trials:
         fault: Fault | None = None,
     ) -> None:
         number = self._driver.turn.number
-        self._driver.apply(ev.Probed(number, question, passed is True, about, fault))
+        spent, self._spent = self._spent, None
+        self._driver.apply(
+            ev.Probed(number, question, passed is True, about, fault, spent)
+        )
 
     async def _afford(self) -> None:
         """See that one more request may be sent, once the server has had its rest, and
         make everything before durable."""
         driver, turn = self._driver, self._driver.turn
-        budget = driver.world.limits.budget
-        if budget.spent(turn, self._sender.seconds) is not None:
+        if self._sender.budget.spent(turn, self._sender.seconds) is not None:
             raise _SpentError
         seconds = self._rest()
         if seconds and not await self._sender.wait(seconds):
@@ -373,8 +377,10 @@ class Trials:
             fault, many = error.fault, self._failing[1] if self._failing else 0
             passing = fault.kind is FaultKind.TRANSIENT
             self._failing = (fault, many + 1) if passing else None
+            self._spent = fault.spent
             return fault
         self._failing = None
+        self._spent = reply.usage
         return reply_fault(reply)
 
 

@@ -16,7 +16,7 @@ from detent_states.remedy import Remedy
 from detent_states.snapshot import Snapshot, Suspension, Turn
 from detent_states.thread import Fire
 from detent_states.turn import TURN, TurnState
-from detent_states.turns import changed, current
+from detent_states.turns import changed, charges, current
 from detent_states.view import Op
 
 
@@ -99,5 +99,6 @@ def _probed(snapshot: Snapshot, turn: Turn, event: ev.Probed) -> Snapshot:
     if event.about is ev.Question.SMALL and fault is not None:
         met = None if event.passed else event.fault or fault
         doubts = answered(doubts, fault.kind, met)
-    asked = changed(snapshot, probes=turn.probes + 1, due=None)
+    charged = (*turn.charges, *charges(snapshot.profile, event))
+    asked = changed(snapshot, probes=turn.probes + 1, due=None, charges=charged)
     return attrs.evolve(asked, doubts=doubts)

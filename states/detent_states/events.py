@@ -16,7 +16,7 @@ from detent_states.faults import Fault
 from detent_states.history import Method
 from detent_states.profile import Profile, Purpose
 from detent_states.remedy import Remedy
-from detent_states.reply import Reply
+from detent_states.reply import Reply, Usage
 from detent_states.request import Copy
 from detent_states.view import View
 
@@ -358,6 +358,7 @@ class Probed:
         passed: Whether the server took it.
         about: What it is about.
         fault: What the server answered instead, where it did not.
+        spent: What it used, as far as that is known; None for nothing.
     """
 
     turn: int
@@ -365,6 +366,7 @@ class Probed:
     passed: bool
     about: Question = added(Question.TRIAL)
     fault: Fault | None = added(None)
+    spent: Usage | None = added(None)
 
 
 @final

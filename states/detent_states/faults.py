@@ -40,7 +40,8 @@ class Fault:
         paths: Every part that the server names, where it lists them.
         misshapen: The answer is no reply, and the next one will be none either: it is in
             another format, or larger than anything that is read.
-        spent: What a whole reply cost that was not committed; None where there was none.
+        spent: What was used for a reply that was not committed, as far as the server said
+            it; None where it said nothing.
     """
 
     kind: FaultKind

@@ -12,6 +12,7 @@ from typing import Any, Final, cast, final
 
 import attrs
 
+from detent_states.added import added
 from detent_states.bounds import bounded_tokens
 from detent_states.encoding import copied
 from detent_states.replayed import call_ids
@@ -27,12 +28,16 @@ class Usage:
         output: Tokens written (`output_tokens`).
         cache_read: Tokens served by the prompt cache.
         cache_write: Tokens written to the prompt cache.
+        cache_write_1h: Those of them that it keeps for an hour, which cost more.
+        web_searches: Searches of the web that the server made, which cost beside tokens.
     """
 
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
+    cache_write_1h: int = added(0)
+    web_searches: int = added(0)
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -40,20 +45,19 @@ class Usage:
             self.output + other.output,
             self.cache_read + other.cache_read,
             self.cache_write + other.cache_write,
+            self.cache_write_1h + other.cache_write_1h,
+            self.web_searches + other.web_searches,
         )
 
-    def __sub__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.input - other.input,
-            self.output - other.output,
-            self.cache_read - other.cache_read,
-            self.cache_write - other.cache_write,
-        )
+    @property
+    def read_in(self) -> int:
+        """Tokens of the request: what was read, from the cache or not."""
+        return self.input + self.cache_read + self.cache_write
 
     @property
     def context(self) -> int:
         """Tokens in the window after this reply: everything read plus the reply."""
-        return self.input + self.cache_read + self.cache_write + self.output
+        return self.read_in + self.output
 
     @classmethod
     def read(cls, usage: Any) -> "Usage":
@@ -70,6 +74,10 @@ class Usage:
             bounded_tokens(told.get("output_tokens")),
             bounded_tokens(told.get("cache_read_input_tokens")),
             bounded_tokens(told.get("cache_creation_input_tokens")),
+            bounded_tokens(
+                _within(told, "cache_creation", "ephemeral_1h_input_tokens")
+            ),
+            bounded_tokens(_within(told, "server_tool_use", "web_search_requests")),
         )
         match told.get("iterations"):
             case [*parts]:
@@ -94,6 +102,32 @@ _SIMULATED: Final = f'"{SIMULATED_ID}'.encode()
 def simulated(meta: bytes) -> bool:
     """True if the reply with this `meta` was made up by the simulator."""
     return _SIMULATED in meta
+
+
+def _within(told: Mapping[str, Any], name: str, member: str) -> object:
+    inner: Any = told.get(name)
+    return inner.get(member) if isinstance(inner, dict) else None
+
+
+@final
+@attrs.frozen
+class Charge:
+    """What one request used, and by which price that is counted.
+
+    Attributes:
+        model: The model that answered; the one that was asked where none did.
+        speed: The speed that was paid for, where the server said one (`fast`).
+        usage: What it used, as far as that is known.
+    """
+
+    model: str
+    speed: str
+    usage: Usage
+
+    @property
+    def tariff(self) -> tuple[str, str]:
+        """What the price depends on beside the usage."""
+        return self.model, self.speed
 
 
 def given_id(facts: Mapping[str, Any]) -> str:
@@ -220,6 +254,15 @@ class Reply:
     def model(self) -> str:
         """The model that answered."""
         return str(self.facts.get("model") or "")
+
+    def charge(self, asked: str) -> Charge:
+        """What this reply cost.
+
+        Args:
+            asked: The model that was asked.
+        """
+        speed = _within(self.facts, "usage", "speed")
+        return Charge(self.model or asked, str(speed or ""), self.usage)
 
     @property
     def request_id(self) -> str | None:

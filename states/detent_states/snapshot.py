@@ -17,7 +17,7 @@ from detent_states.outcome import Outcome, outcome
 from detent_states.pins import without_pin
 from detent_states.profile import Profile, Purpose
 from detent_states.remedy import Remedy
-from detent_states.reply import Spent, ToolUse, Usage
+from detent_states.reply import Charge, Spent, ToolUse, Usage
 from detent_states.request import Copy
 from detent_states.shown import base_in_force
 from detent_states.thread import Thread
@@ -144,7 +144,8 @@ class Turn:
         attempt: Requests sent so far; the stamp of the one in flight.
         granted: Requests sent before the caller last asked for more; the turn's budget
             counts from there.
-        credited: What the turn had cost by then.
+        charges: What each request since then used, as far as it is known: of failed
+            attempts and of questions, too.
         failures: Attempts in a row that failed.
         fault: Why it failed, while it is failed.
         outcome: What the last confirmed reply asked for.
@@ -179,7 +180,7 @@ class Turn:
     calls: tuple[Call, ...] = ()
     attempt: int = 0
     granted: int = 0
-    credited: Usage = attrs.field(factory=Usage)
+    charges: tuple[Charge, ...] = ()
     failures: int = 0
     fault: Fault | None = None
     outcome: Outcome | None = None

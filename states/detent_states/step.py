@@ -43,7 +43,7 @@ from detent_states.snapshot import (
 from detent_states.steering import must_wait, still_waiting, with_said
 from detent_states.thread import Fire
 from detent_states.turn import TURN, TurnState
-from detent_states.turns import changed, current, turn_of
+from detent_states.turns import changed, charges, current, turn_of
 from detent_states.view import DropBeta, DropField, Op, View
 
 
@@ -262,7 +262,8 @@ def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move 
     trigger = _TRIGGERS[type(event)]
     row = fire(TURN, turn.state, trigger, snapshot, event)
     move = Move(trigger, row.source, row.target)
-    changes = _noted(turn, event, snapshot.said)
+    charged = (*turn.charges, *charges(snapshot.profile, event))
+    changes = {"charges": charged, **_noted(turn, event, snapshot.said)}
     if isinstance(event, ev.RequestSent | ev.ReplyConfirmed | ev.TurnFailed):
         snapshot = learned(snapshot, turn, event, fire)
     match row.effect:
@@ -331,7 +332,7 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 **({} if event.results_only else with_said(turn, said)),
                 "due": None,
                 "ready": False,
-                "credited": turn.usage,
+                "charges": (),
                 "failures": 0,
                 "complaint": None,
                 "alike": 0,

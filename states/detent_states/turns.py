@@ -4,8 +4,11 @@ from typing import Any
 
 import attrs
 
+from detent_states import events as ev
 from detent_states.errors import CoreBugError, IllegalEventError
 from detent_states.events import Event
+from detent_states.profile import Profile
+from detent_states.reply import Charge
 from detent_states.snapshot import Snapshot, Turn
 
 
@@ -39,3 +42,22 @@ def current(snapshot: Snapshot, event: Event) -> Turn:
 def changed(snapshot: Snapshot, **changes: Any) -> Snapshot:
     """The conversation with some fields of its current turn changed."""
     return attrs.evolve(snapshot, turn=attrs.evolve(turn_of(snapshot), **changes))
+
+
+def charges(profile: Profile, event: Event) -> tuple[Charge, ...]:
+    """What a request used, as far as the event that tells its end knows.
+
+    Where no reply names a model and a speed, it was asked for with those of the profile.
+    """
+    match event:
+        case ev.ReplyConfirmed() | ev.CompactionConfirmed():
+            return (event.reply.charge(profile.model),)
+        case ev.TurnFailed():
+            spent = event.fault.spent
+        case ev.Probed():
+            spent = event.spent
+        case _:
+            spent = None
+    if spent is None:
+        return ()
+    return (Charge(profile.model, str(profile.setting("speed") or ""), spent),)

@@ -20,6 +20,7 @@ never repaired, and where they are no strict JSON object they are kept beside th
 as text and nothing runs on them.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any, cast, final
 
@@ -50,7 +51,7 @@ from detent.ports import (
 )
 from detent_states.encoding import encode
 from detent_states.replayed import call_ids
-from detent_states.reply import Reply
+from detent_states.reply import Reply, Usage
 
 _KNOWN = frozenset(
     {
@@ -187,6 +188,11 @@ class Assembly:
     def whole(self) -> bool:
         """All blocks are closed and a stop reason was given."""
         return self._stopped and self._open is None
+
+    @property
+    def used(self) -> Usage | None:
+        """What the server has counted so far; None before it has counted anything."""
+        return Usage.read(json.loads(joined(self._usage))) if self._usage else None
 
     def take(self, events: Iterable[str]) -> None:
         """Go on with these events; what follows the closing event is ignored.

@@ -30,7 +30,7 @@ from detent.model.sealing import (
 )
 from detent.model.sse import Limits, Splitter
 from detent.ports import Delta, RequestFailedError
-from detent_states.faults import Fault, FaultKind
+from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.reply import Reply
 
 Read = TypeVar("Read")
@@ -156,7 +156,11 @@ class Attempt:
         elif self.fault is None and self.assembly.whole:
             reply = self.assembly.reply(self._request_id)
         if reply is None:
-            raise self._failure("the stream ended before the reply did")
+            failure = self._failure("the stream ended before the reply did")
+            if failure.fault.kind not in DEFINITE:  # what is refused is not paid for
+                used = self.assembly.used
+                failure.fault = attrs.evolve(failure.fault, spent=used)
+            raise failure
         return reply
 
     def count(self) -> int:

@@ -31,7 +31,7 @@ from detent_states.events import (
 )
 from detent_states.faults import Fault, FaultKind
 from detent_states.profile import Profile, Purpose
-from detent_states.reply import Reply
+from detent_states.reply import Reply, Usage
 from detent_states.request import Copy
 from detent_states.view import (
     DropBeta,
@@ -172,6 +172,7 @@ def samples() -> dict[str, Event]:
         float: 1.5,
         Fault: fault,
         Profile: profile,
+        Usage: Usage(1, 2, 3, 4, 1, 5),
         Reply: Reply(b"{}", b'{"id":1}'),
     }
     found: dict[str, Event] = {}
