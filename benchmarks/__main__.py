@@ -11,6 +11,7 @@ import click
 
 from benchmarks import (
     crowd,
+    linear,
     memory,
     recovery,
     resume,
@@ -42,6 +43,10 @@ async def _steady(plan: Plan, _: InstantServer, folder: Path) -> Report:
     return await steady.measure(plan.steady_turns, folder)
 
 
+async def _linear(plan: Plan, _: InstantServer, __: Path) -> Report:
+    return linear.measure(plan)
+
+
 MEASURES: dict[str, Measure] = {
     "turns": turns.measure,
     "crowd": crowd.measure,
@@ -51,6 +56,7 @@ MEASURES: dict[str, Measure] = {
     "spans": spans.measure,
     "recovery": _recovery,
     "steady": _steady,
+    "linear": _linear,
 }
 """Every measure by the name that `--only` takes."""
 

@@ -26,6 +26,7 @@ class Plan:
         memory_count: How many are held.
         span_turns: Turns that are taken apart.
         steady_turns: Turns of the conversation in a small window.
+        linear: Texts are long enough to tell work in proportion from work by pairs.
     """
 
     sizes: tuple[int, ...] = (0, 100, 1_000, 5_000)
@@ -43,6 +44,7 @@ class Plan:
     memory_count: int = 50
     span_turns: int = 100
     steady_turns: int = 400
+    linear: bool = True
 
 
 FULL = Plan()
@@ -77,5 +79,6 @@ SMOKE = Plan(
     memory_count=2,
     span_turns=2,
     steady_turns=24,
+    linear=False,
 )
 """Every arm once, to see that it runs. Its numbers mean nothing."""

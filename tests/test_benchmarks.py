@@ -1,5 +1,6 @@
 """The benchmarks run and fill their table; what the numbers are is not asked here."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -170,3 +171,51 @@ async def test_a_long_conversation_that_stumbles_is_caught(
 
     with pytest.raises(AssertionError, match=says):
         await steady.measure(24, tmp_path, bug)
+
+
+# Work in proportion.
+
+
+@pytest.fixture
+def linear(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module that doubles what it works on."""
+    monkeypatch.syspath_prepend(ROOT)
+    return importlib.import_module("benchmarks.linear")
+
+
+class Counted:
+    """A clock that goes by the work that is done."""
+
+    def __init__(self) -> None:
+        self.work = 0.0
+
+    def __call__(self) -> float:
+        return self.work
+
+    def by(self, power: int) -> Callable[[int], Callable[[], object]]:
+        def do(size: int) -> Callable[[], object]:
+            def work() -> None:
+                self.work += size**power
+
+            return work
+
+        return do
+
+
+@pytest.mark.parametrize(("power", "ratio"), [(1, 2.0), (2, 4.0)])
+def test_work_by_pairs_is_told_from_work_in_proportion(
+    linear: Any, power: int, ratio: float
+) -> None:
+    clock = Counted()
+    twice, once = linear.timed(linear.Work("w", clock.by(power)), 100, clock)
+
+    assert twice / once == ratio
+    assert (ratio > linear.RATIO_MAX) is (power > 1)
+
+
+def test_every_work_can_be_done_and_has_a_name_of_its_own(linear: Any) -> None:
+    for work in linear.WORK:
+        work.do(10)()
+    names = [work.name for work in linear.WORK]
+
+    assert len(names) == len(set(names))

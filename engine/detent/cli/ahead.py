@@ -12,8 +12,8 @@ HINT: Final = "enter says it"
 _KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[ -~])|\r\n|.", re.DOTALL)
 """One key: what an arrow or an editing key sends, the bracket of a paste, a character."""
 
-_BEGINNING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|O)\Z")
-"""The first of them, and its end has not come yet."""
+_BEGINNING = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,16}|O)\Z")
+"""The first of them, and its end has not come yet; what is longer is none."""
 
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 
@@ -46,15 +46,20 @@ class Ahead:
         self._open = begun.group() if begun else ""
         keys = keys[: len(keys) - len(self._open)]
         said: list[str] = []
+        typed = [self.text]  # put together once, however many keys there are
         for key in _KEY.findall(keys):
             if key in (_PASTE, _PASTED):
                 self._pasting = key == _PASTE
             elif self._pasting:
-                self.text += _pasted(key)
+                typed.append(_pasted(key))
             elif key not in ("\r", "\n", "\r\n"):
-                self.text = _edited(self.text, key)
-            elif self.text.strip() and not is_command(self.text):
-                said.append(self.take())
+                _edit(typed, key)
+            else:
+                self.text = "".join(typed)
+                if self.text.strip() and not is_command(self.text):
+                    said.append(self.take())
+                typed = [self.text]
+        self.text = "".join(typed)
         return said
 
     def take(self) -> str:
@@ -68,8 +73,10 @@ class Ahead:
             return ""
         label = "say > "
         hint = "a command waits for the end" if is_command(self.text) else HINT
-        text = escape(self.text).replace("\n", "|" if look.ascii else "⏎")
         room = width - len(label) - 1
+        # Only its end can be in sight, also where marks take no room of their own.
+        end = escape(self.text[-8 * max(room, 1) :])
+        text = end.replace("\n", "|" if look.ascii else "⏎")
         if cells(text) > room:
             more = look.glyph("more")
             back = clip(text[::-1], room - len(more), "")
@@ -86,18 +93,23 @@ def is_command(line: str) -> bool:
     return text.startswith("/") and not text.startswith("//")
 
 
-def _edited(text: str, key: str) -> str:
+def _edit(typed: list[str], key: str) -> None:
+    """Do to the pieces of a line what a key does."""
     match key:
         case "\x7f" | "\b":
-            return text[:-1]
+            while typed and not typed[-1]:
+                typed.pop()
+            if typed:
+                typed[-1] = typed[-1][:-1]
         case "\x15":  # Ctrl-U
-            return ""
+            typed.clear()
         case "\x17":  # Ctrl-W
-            return re.sub(r"\S*\s*\Z", "", text)
+            text = "".join(typed).rstrip()
+            typed[:] = [text[: len(text) - len(text.split()[-1])] if text else ""]
         case "\t":
-            return text + " "
+            typed.append(" ")
         case _:
-            return text if key < " " else text + key
+            typed.append("" if key < " " else key)
 
 
 def _pasted(key: str) -> str:

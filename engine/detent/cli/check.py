@@ -3,12 +3,14 @@
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, NoReturn, TypeGuard
 
 import attrs
 import click
 
+from detent.cli.inputs import read_file
 from detent.cli.terminal import one_line
 from detent_states.betas import KNOWN_BETAS, can_be_a_beta
 from detent_states.models import spec
@@ -24,6 +26,9 @@ from detent_states.rules import check as findings
 
 MODEL_DEFAULT = "claude-sonnet-5-5"
 """The model a bare array is held against, unless one is named."""
+
+BYTES_MAX = 64 * 1024 * 1024
+"""Most bytes that are read; the API takes 32 MB, and a transcript may hold more."""
 
 _NOT_READABLE = 7
 _RULE_IDS = tuple(rule.id for rule in RULES)
@@ -218,13 +223,16 @@ def _read(file: str, shown: str, model: str | None) -> _Input:
 
 
 def _bytes(file: str, shown: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read()
     try:
-        with open(file, "rb") as stream:
-            return stream.read()
+        data = read_file(file, BYTES_MAX)
     except OSError as error:
         _fail(shown, error.strerror or str(error), "name a file that can be read")
+    if data is None:
+        what = (
+            f"larger than {BYTES_MAX // 2**20} MiB, and no request may be half of that"
+        )
+        _fail(shown, what, "give a part of it")
+    return data
 
 
 def _is_array(value: object) -> TypeGuard[list[object]]:
@@ -247,8 +255,8 @@ def _parsed(raw: bytes, shown: str) -> object:
     def made(pairs: list[tuple[str, object]]) -> dict[str, object]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice.update(name for name in names if names.count(name) > 1)
+            counts = Counter(name for name, _ in pairs)
+            twice.update(name for name, count in counts.items() if count > 1)
         return value
 
     try:

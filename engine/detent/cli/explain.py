@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 import click
 
+from detent.cli.inputs import read_file
 from detent.cli.main import SettingRefusedError
 from detent.cli.meanings import (
     KEPT,
@@ -26,6 +27,9 @@ from detent_states.faults import FaultKind
 from detent_states.machine import Effect, Transition
 
 UNKNOWN: Final = 2
+
+BYTES_MAX: Final = 256 * 1024
+"""Most bytes of an error that are read from standard input."""
 
 COPIED: Final = frozenset({"try it", "ask as"})
 """Labels of commands: they are not broken, so that they can be copied."""
@@ -56,7 +60,7 @@ def explain(what: tuple[str, ...], as_json: bool) -> None:
     forgive_encodings()
     look = survey(plain=False).look
     width = shutil.get_terminal_size().columns
-    asked = sys.stdin.read() if what == ("-",) else " ".join(what)
+    asked = _given() if what == ("-",) else " ".join(what)
     if not asked.strip():
         told = _listed_json() if as_json else listed(look, width)
         click.echo(told, nl=False, color=look.colour)
@@ -70,6 +74,16 @@ def explain(what: tuple[str, ...], as_json: bool) -> None:
     if not found:
         raise SettingRefusedError(unknown(asked))
     click.echo(explained(found, look, width), nl=False, color=look.colour)
+
+
+def _given() -> str:
+    data = read_file("-", BYTES_MAX)
+    if data is None:
+        raise SettingRefusedError(
+            f"what was given is longer than {BYTES_MAX // 1024} KiB, and no error is:"
+            " give its status, type, code and message"
+        )
+    return data.decode(errors="replace")
 
 
 def unknown(what: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from typing import Final, final
 
-from detent.cli.terminal import cells, clip
+from detent.cli.terminal import cells
 from detent_states.visible import escape
 
 WIDTH_MAX: Final = 100
@@ -15,27 +15,50 @@ INDENT: Final = "  "
 def wrapped(line: str, width: int) -> list[str]:
     """A line broken between words to fit; what follows hangs under its first word.
 
-    The line is escaped already. A line without a break stays as it is.
+    The line is escaped already. A word that is longer than a line is broken where it must
+    be. No character is looked at more than a few times, however long its word is.
     """
     room = max(20, min(width, WIDTH_MAX))
     if cells(line) <= room:
         return [line]
     hang = " " * min(len(line) - len(line.lstrip(" ")) + 2, room // 2)
     lines: list[str] = []
-    open_line = ""
-    for word in _TOKEN.findall(line):
-        if open_line.strip() and cells(open_line) + cells(word.rstrip()) > room:
-            lines.append(open_line.rstrip())
-            open_line = hang
-        open_line += word
-        while cells(open_line) > room and not open_line.endswith(" "):
-            head = clip(open_line, room, "")
-            lines.append(head)
-            open_line = hang + open_line[len(head) :]
-    return [*lines, open_line.rstrip()] if open_line.strip() else lines
+    begun: list[str] = []  # the pieces of the open line
+    taken, blank = 0, True  # its columns, and whether it holds nothing but spaces
+    for token in _TOKEN.findall(line):
+        word = token.rstrip()
+        size = cells(word)
+        if not blank and taken + size > room:
+            lines.append("".join(begun).rstrip())
+            begun, taken, blank = [hang], len(hang), True
+        if taken + size > room:
+            *whole, rest = _broken(word, room - taken, room - len(hang))
+            for piece in whole:
+                lines.append("".join((*begun, piece)))
+                begun, taken = [hang], len(hang)
+            word, size = rest, cells(rest)
+        spaces = token[len(token.rstrip()) :]
+        begun += (word, spaces)
+        taken += size + len(spaces)
+        blank = blank and not word.strip()
+    last = "".join(begun)
+    return [*lines, last.rstrip()] if last.strip() else lines
+
+
+def _broken(word: str, first: int, room: int) -> list[str]:
+    """A word in pieces that fit: `first` columns are left for the first of them."""
+    pieces: list[str] = []
+    start, left = 0, first
+    for at, char in enumerate(word):
+        left -= cells(char)
+        if left < 0:
+            pieces.append(word[start:at])
+            start, left = at, room - cells(char)
+    return [*pieces, word[start:]]
 
 
 _TOKEN = re.compile(r" *[^ ]* ?")
+_PIECE = re.compile(r"\n|[ \t]+|[^\n \t]+")
 
 
 @final
@@ -48,7 +71,7 @@ class Flow:
 
     def __init__(self) -> None:
         self._column = 0  # columns used on the open line; 0 at the start of one
-        self._held = ""
+        self._held: list[str] = []  # pieces of the last word
         self._spaces = ""
         self._carry = ""
 
@@ -65,15 +88,16 @@ class Flow:
             text, self._carry = text[:-1], "\r"
         room = max(20, min(width, WIDTH_MAX))
         out: list[str] = []
-        for char in escape(text):
-            if char == "\n":
+        for piece in _PIECE.findall(escape(text)):
+            if piece == "\n":
                 out += (self._word(room), "\n")
                 self._column, self._spaces = 0, ""
-            elif char in " \t":
+            elif piece[0] in " \t":
                 out.append(self._word(room))
-                self._spaces += " " if char == " " else "    "
+                spaces = self._spaces + piece.replace("\t", "    ")
+                self._spaces = spaces[:WIDTH_MAX]  # more do not fit on any line
             else:
-                self._held += char
+                self._held.append(piece)
         return "".join(out)
 
     def aside(self) -> str:
@@ -86,14 +110,16 @@ class Flow:
 
     def end(self, width: int) -> str:
         """The rest, and the end of the open line."""
-        self._held += escape(self._carry)  # no LF came after the CR
+        if self._carry:  # no LF came after the CR
+            self._held.append(escape(self._carry))
         self._carry = ""
         rest = self.feed("\n", width) if self.mid_line else ""
         self._spaces = ""
         return rest
 
     def _word(self, room: int) -> str:
-        word, self._held = self._held, ""
+        word = "".join(self._held)
+        self._held.clear()
         if not word:
             return ""
         spaces, self._spaces = self._spaces, ""

@@ -11,6 +11,8 @@ from typing import Any, Final, cast, final
 
 import attrs
 
+from detent.model.failures import MESSAGE_MAX
+from detent.model.sealing import one_line
 from detent_states.codes import BY_CODE, family
 from detent_states.faults import BY_TYPE, FaultKind, classify
 
@@ -75,7 +77,7 @@ _HEAD: Final = re.compile(
     r"(?:HTTP/\d\S* )?([1-5]\d\d)(?![\w.])[\s:,-]*",
     re.IGNORECASE,
 )
-_TAIL: Final = re.compile(r"\s*\((?:request id: )?req_\w+\)$")
+_REQUEST: Final = re.compile(r"(?:request id: )?req_\w+")
 _WORDS_MIN: Final = 3
 """Fewer words are no message but a word that is misspelt."""
 
@@ -85,7 +87,7 @@ def read(text: str) -> Said | None:
     text = _OURS.sub("", text)
     stated = _STATED.match(text)
     if stated is not None:
-        message = text[stated.end() :]
+        message = one_line(text[stated.end() :], MESSAGE_MAX)
         return Said(message=message, stated=FaultKind(stated[1]))
     start, _, _ = text.partition("{")
     enveloped = _envelope(text[len(start) :])
@@ -104,12 +106,20 @@ def read(text: str) -> Said | None:
             code, rest = first, after
         else:
             break
-    rest = _TAIL.sub("", rest)
+    rest = one_line(_without_request(rest), MESSAGE_MAX)
     said = Said(status, type_, code, rest)
     if status is None and type_ is None and code is None:
         hinted = said.kind is not FaultKind.INVALID
         return said if hinted or len(rest.split()) >= _WORDS_MIN else None
     return said
+
+
+def _without_request(text: str) -> str:
+    """A message without the id of its request, which ends it in brackets."""
+    head, bracket, last = text.rpartition("(")
+    if bracket and last.endswith(")") and _REQUEST.fullmatch(last[:-1]):
+        return head.rstrip()
+    return text
 
 
 _CODE: Final = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+", re.ASCII)
@@ -141,7 +151,7 @@ def _envelope(text: str) -> Said | None:
         None,
         type_ if isinstance(type_, str) else None,
         code if isinstance(code, str) else None,
-        message if isinstance(message, str) else "",
+        one_line(message, MESSAGE_MAX) if isinstance(message, str) else "",
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from detent.cli.inputs import read_file
 from detent.cli.main import SettingRefusedError
 from detent.cli.terminal import clip, one_line
 from detent.simulator import (
@@ -20,6 +21,8 @@ from detent_states.errors import DetentError
 
 _INTERRUPTED = 130
 _TOOL_USE = 0.7
+SCENARIO_BYTES_MAX = 16 * 1024 * 1024
+"""Most bytes of a scenario."""
 LINE_MAX = 500
 """Columns of one request in the log: a client chooses its path and its model."""
 
@@ -82,7 +85,7 @@ def simulate(
     try:
         model: Responder = Seeded(seed, tool_use=_TOOL_USE if calls_tools else 0.0)
         if scenario is not None:
-            model = read_scenario(scenario.read_text(encoding="utf-8"), then=model)
+            model = read_scenario(_text_of(scenario), then=model)
         simulator = Simulator(
             model,
             seed=seed,
@@ -106,6 +109,14 @@ def simulate(
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
         raise SystemExit(_INTERRUPTED) from None
+
+
+def _text_of(scenario: Path) -> str:
+    data = read_file(str(scenario), SCENARIO_BYTES_MAX)
+    if data is None:
+        most = SCENARIO_BYTES_MAX // 2**20
+        raise SettingRefusedError(f"{scenario} is larger than {most} MiB; split it")
+    return data.decode()
 
 
 def _promise(scenario: Path | None, *, calls_tools: bool) -> str:

@@ -115,16 +115,16 @@ class Transcript:
         return said + self._inked(text, ink, drawn=drawn)
 
     def _inked(self, text: str, ink: Ink, *, drawn: bool = False) -> str:
-        said, width = "", self._width()
+        said: list[str] = []
+        width = self._width()
         for line in text.split("\n"):
             room = width - len(INDENT)
             if drawn:
                 broken = [clip(line, room, self._look.glyph("more"))]
             else:
                 broken = wrapped(line, room)
-            for piece in broken:
-                said += f"{INDENT}{self._look.ink(piece, ink)}\n"
-        return said
+            said += (f"{INDENT}{self._look.ink(piece, ink)}\n" for piece in broken)
+        return "".join(said)
 
     def said(self, text: str, note: str) -> str:
         """What the person said while the turn goes on, and what becomes of it."""

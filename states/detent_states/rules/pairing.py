@@ -81,7 +81,7 @@ def _unanswered(
         calls = [block for block in turn.blocks if block.type == "tool_use"]
         if not calls:
             continue
-        following = turns[place + 1 :]
+        following = turns[place + 1 : place + 4]  # no answer is looked for further on
         if following and following[0].broken:
             continue
         if not following and request.body.get("compaction") is not None:
@@ -111,7 +111,7 @@ def _blame(missing: Collection[str], following: tuple[Turn, ...]) -> str:
         return "R10"
     later = {
         block.call
-        for turn in following[1:3]
+        for turn in following[1:]
         if turn.role == "user"
         for block in turn.of("tool_result")
     }
@@ -220,7 +220,7 @@ def ids_are_unique(request: Request, context: Context) -> Iterator[Finding]:
         seen: set[str] = set()
         for block in turn.blocks:
             if block.type in ("tool_use", "server_tool_use", "mcp_tool_use"):
-                if block.call and block.call in seen | before:
+                if block.call and (block.call in seen or block.call in before):
                     yield Finding(
                         "R11",
                         block.path,
@@ -269,10 +269,10 @@ def server_calls_are_closed(request: Request, context: Context) -> Iterator[Find
     for place, turn in enumerate(request.turns):
         if turn.role == "assistant":
             answers = {b.call for b in turn.blocks if b.type.endswith("_tool_result")}
-            callers = {
+            named = answers | {
                 member(b.value, "caller", "tool_id") for b in turn.of("tool_use")
             }
-            for call in [call for call in opened if call not in answers | callers]:
+            for call in [call for call in opened if call not in named]:
                 yield from _torn(opened.pop(call), "")
             kept = {call: b for call, b in opened.items() if call not in answers}
             opened = {} if turn.broken else {**kept, **_open_server_calls((turn,))}

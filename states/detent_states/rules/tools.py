@@ -149,8 +149,8 @@ def _fits(value: object, schema: object) -> bool:
                 return False
             known = rule.get("properties")
             properties: Mapping[str, object] = known if is_object(known) else {}
-            if rule.get("additionalProperties") is False and set(item) - set(
-                properties
+            if rule.get("additionalProperties") is False and any(
+                name not in properties for name in item
             ):
                 return False
             waiting += [(item[n], properties[n]) for n in item if n in properties]
@@ -196,7 +196,8 @@ def _strict(request: Request, context: Context) -> Iterator[Finding]:
             continue
         properties, required = schema.get("properties"), schema.get("required")
         if is_object(properties):
-            named = required if is_array(required) else ()
+            listed = required if is_array(required) else ()
+            named = {name for name in listed if isinstance(name, str)}
             optional += sum(name not in named for name in properties)
             unions += sum(_is_union(part) for part in properties.values())
         compiled.extend(_subschemas(schema))
