@@ -1,6 +1,5 @@
 """What a caller changes of an open conversation: its settings, and its pins."""
 
-import logging
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,14 +9,13 @@ import anyio
 from detent.approving import Approving
 from detent.content import pin_name, pin_text
 from detent.endpoint import Endpoint, choose_endpoint, demand_unmixed
+from detent.logs import LOG_CALLER
 from detent.opening import PROFILE_OPTIONS, requested_profile
 from detent.options import OPTIONS, demand_options
 from detent.settings import tools_by_name
 from detent.tools import Tool
 from detent_states import events as ev
 from detent_states.profile import Cache, Threads
-
-LOG = logging.getLogger("detent")
 
 
 class Configuring(Approving, ABC):
@@ -133,7 +131,7 @@ async def _left(endpoint: Endpoint) -> None:
         try:
             await endpoint.model.aclose()
         except Exception:  # the new one is in force, whatever the old one says
-            LOG.exception("the client before could not be closed")
+            LOG_CALLER.exception("the client before could not be closed")
 
 
 def _endpoint(options: Mapping[str, Any]) -> Endpoint:

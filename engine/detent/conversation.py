@@ -16,6 +16,7 @@ from detent.endpoint import Endpoint
 from detent.errors import ConversationClosedError, StoreLockedError
 from detent.feed import Feed
 from detent.happenings import TurnEnded
+from detent.logs import log_turn
 from detent.opening import (
     PROFILE_OPTIONS,
     choose_store,
@@ -428,9 +429,11 @@ class Conversation(Configuring):
         except BaseException:
             # Whoever watches is told of the end, also where it was stopped from outside.
             if at_rest(driver.snapshot) and not driver.unsaved:
-                self._rested(driver)
+                log_turn(self._name, self._rested(driver), driver.seconds)
             raise
-        return self._rested(driver)
+        turn = self._rested(driver)
+        log_turn(self._name, turn, driver.seconds)
+        return turn
 
     def _rested(self, driver: Driver) -> Turn:
         turn = Turn.current(driver.snapshot)

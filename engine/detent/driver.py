@@ -24,6 +24,7 @@ from detent.calling import NEVER_STARTED, Caller
 from detent.errors import JournalError, StoreLockedError, words
 from detent.feed import Feed
 from detent.kept import Kept, steered_keys
+from detent.logs import log_fault
 from detent.narrator import narrate
 from detent.patience import at_once, patiently
 from detent.recovering import Recovery
@@ -299,6 +300,11 @@ class Driver:
             await self.save()
 
     @property
+    def seconds(self) -> float:
+        """How long the turn was at work since somebody asked for it."""
+        return self._sender.seconds
+
+    @property
     def running(self) -> bool:
         """True while `run` is at work."""
         return self._scope is not None
@@ -338,11 +344,13 @@ class Driver:
         turn = self.snapshot.turn
         if turn is None or self.snapshot.resting:
             return
+        flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
+        fault = Fault(kind, why, outcome_unknown=flying)
+        now = "it was stopped; retry() goes on, and nothing confirmed is lost"
+        log_fault(self.world.journal.name, turn.number, turn.attempt, fault, now)
         if turn.state == TurnState.FAILED:
-            self.apply(ev.RetryCancelled(turn.number, Fault(kind, why)))
+            self.apply(ev.RetryCancelled(turn.number, fault))
         else:
-            flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
-            fault = Fault(kind, why, outcome_unknown=flying)
             self.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
 
     async def _perform(self, *, stream: bool) -> bool:

@@ -4,13 +4,13 @@ Loading only reads. What was going on when the last process ended is settled by 
 writer that opens the conversation next, as ordinary events.
 """
 
-import logging
 from collections.abc import Sequence
 
 import attrs
 
 from detent.driver import Driver
 from detent.errors import JournalCorruptError
+from detent.logs import LOG_STORE
 from detent.ports import Entry
 from detent.repeated import events_of, without_repetitions
 from detent_states import events as ev
@@ -22,8 +22,6 @@ from detent_states.faults import FaultKind
 from detent_states.replay import replay
 from detent_states.snapshot import Snapshot
 from detent_states.turn import TurnState
-
-LOG = logging.getLogger("detent")
 
 
 @attrs.frozen
@@ -62,7 +60,7 @@ def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
                 f"it records what cannot have happened ({error})",
                 "restore it from a backup; nothing was changed",
             ) from error
-    LOG.warning(
+    LOG_STORE.warning(
         "%s: %d of its %d entries were appended a second time when an append was"
         " interrupted; they are read once, and the record was not changed",
         where,

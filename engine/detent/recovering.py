@@ -5,6 +5,7 @@ What is decided is decided by the core (`decide`); this file does it, and report
 
 from typing import TYPE_CHECKING, final
 
+from detent.logs import doing, log_fault
 from detent.sending import Sender
 from detent.trying import Trials
 from detent_states import events as ev
@@ -34,6 +35,9 @@ class Recovery:
         )
         if spent is not None:
             decision = GiveUp()
+        if turn.fault is not None:
+            name = driver.world.journal.name
+            log_fault(name, turn.number, turn.attempt, turn.fault, doing(decision))
         match decision:
             case Wait():
                 return await self._wait(turn, decision.seconds)

@@ -4,13 +4,13 @@ The core decides (`prepare`, `decide`); this file builds, sends, asks, waits, an
 """
 
 import contextlib
-import logging
 from collections.abc import Callable, Generator
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast, final
 
 from detent.background import answered
 from detent.checking import staged_fault
+from detent.logs import LOG_CALLER
 from detent.narrator import narrate_delta
 from detent.ports import Delta, RequestFailedError
 from detent.pricing import budgeted
@@ -53,8 +53,6 @@ from detent_states.view import COMPACT_BETA, THREADS_BETA
 
 if TYPE_CHECKING:
     from detent.driver import Driver
-
-LOG = logging.getLogger("detent")
 
 _GRACE_SECONDS = 1.0
 """How long a hook that was stopped may take to come to its end."""
@@ -242,13 +240,13 @@ class Sender:
             Exception,
             SystemExit,
         ):  # a hook that fails must not cost the conversation its room
-            LOG.exception("the hook before a compaction failed; it goes on")
+            LOG_CALLER.exception("the hook before a compaction failed; it goes on")
             return None
         if said is None or isinstance(said, bool):
             return said
         if isinstance(said, str) and len(said) <= INSTRUCTIONS_MAX:
             return mended(said)
-        LOG.error(
+        LOG_CALLER.error(
             "the hook before a compaction gave a %s, not True, False, None or text of up"
             " to %d characters; it goes on as if there were no hook",
             type(said).__name__,
@@ -281,7 +279,9 @@ class Sender:
             Exception,
             SystemExit,
         ):  # the summary is in force whatever the hook thinks
-            LOG.exception("the hook after a compaction failed; the summary is in force")
+            LOG_CALLER.exception(
+                "the hook after a compaction failed; the summary is in force"
+            )
 
     # Requests.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
+from detent.logs import log_fault
 from detent.ports import RequestFailedError
 from detent.sending import Sender, reply_fault
 from detent_states import events as ev
@@ -276,6 +277,10 @@ class Trials:
         fault: Fault | None = None,
     ) -> None:
         number = self._driver.turn.number
+        if fault is not None:
+            name, attempt = self._driver.world.journal.name, self._driver.turn.attempt
+            now = "that was a trial, and what it shows is made use of"
+            log_fault(name, number, attempt, fault, now)
         spent, self._spent = self._spent, None
         self._driver.apply(
             ev.Probed(number, question, passed is True, about, fault, spent)

@@ -12,7 +12,7 @@ Rules of this file:
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any, final
+from typing import Any, Final, final
 
 import attrs
 from transitions import EventData, Machine, MachineError
@@ -222,6 +222,10 @@ class Table:
         return row
 
 
+COMPILED: Final = "detent"
+"""What the library calls the machines that it runs for tables, in what it logs."""
+
+
 @attrs.define
 class _Cursor:
     """What the library moves: a state and nothing else."""
@@ -241,6 +245,7 @@ def _asks(guard: Guard) -> Callable[[EventData], bool]:
 def _compile(table: Table) -> Machine:
     return Machine(
         model=None,
+        name=COMPILED,
         states=[state.name for state in table.states],
         initial=table.initial,
         transitions=[

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from inspect import isawaitable
 from typing import Any, cast, final
@@ -17,6 +16,7 @@ from detent.errors import (
     TerminalToolError,
     words,
 )
+from detent.logs import LOG_CALLER
 from detent.tools.arguments import ArgumentsError
 from detent.tools.definition import Reconciled, Tool, ToolCall
 from detent.tools.draining import drained, read_here
@@ -25,8 +25,6 @@ from detent.tools.results import fit_result
 from detent_states.call import Closing
 from detent_states.closing import UNKNOWN, closed_result
 from detent_states.reply import ToolUse
-
-LOG = logging.getLogger("detent")
 
 NOT_DONE = (
     "Not executed: this call was interrupted before it had any effect, as was found out"
@@ -130,6 +128,9 @@ class Run:
         except CancelledItselfError:
             raise
         except TerminalToolError as error:
+            LOG_CALLER.exception(
+                "the tool %s failed, and its turn cannot go on", tool.name
+            )
             said = words(error)
             return attrs.evolve(_told(use, error), stops=f"{tool.name}: {said}")
         except CorrectableToolError as error:
@@ -137,11 +138,12 @@ class Run:
         except ArgumentsError as error:
             return _error(use, str(error))
         except NoJsonError as error:
-            LOG.exception("the result of the tool %s cannot be read", tool.name)
+            LOG_CALLER.exception("the result of the tool %s cannot be read", tool.name)
             return _error(use, _UNREADABLE.format(error))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure is a result
+        except (Exception, SystemExit) as error:
             if self._aside.stopped:
                 return None  # it failed because it was stopped: nobody knows how far
+            LOG_CALLER.exception("the tool %s failed; the model is told", tool.name)
             return _error(use, _explain(tool, error))
 
     async def _made(self) -> Ending:
@@ -245,7 +247,9 @@ async def reconcile(
     except CorrectableToolError as error:
         return _told(use, error)
     except (Exception, SystemExit):  # who cannot tell has not told
-        LOG.exception("what became of a call of %s cannot be found out", tool.name)
+        LOG_CALLER.exception(
+            "what became of a call of %s cannot be found out", tool.name
+        )
         return unknown
     return Ending(Closing.RESULT, result, output)
 
@@ -264,7 +268,7 @@ async def ruled(tool: Tool, call: ToolCall) -> tuple[bool | None, str]:
             grace_seconds=tool.grace_seconds,
         )
     except (Exception, SystemExit) as error:  # a rule that fails says no
-        LOG.exception("the rule about calls of the tool %s failed", tool.name)
+        LOG_CALLER.exception("the rule about calls of the tool %s failed", tool.name)
         return (
             False,
             f"the approval itself failed: {words(error) or type(error).__name__}",
