@@ -1,6 +1,6 @@
 """`python -m detent`: the same as the `detent` command."""
 
-from detent.cli import main
+from detent_command import main
 
 if __name__ == "__main__":
     main()

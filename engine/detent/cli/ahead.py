@@ -15,6 +15,7 @@ _KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[ -~])|\r\n|.", re.DOTALL)
 _BEGINNING = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,16}|O)\Z")
 """The first of them, and its end has not come yet; what is longer is none."""
 
+_ENDS: Final = ("\r", "\n", "\r\n")
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 
 
@@ -22,7 +23,8 @@ _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 class Ahead:
     """One line with the simplest editing: Backspace, Ctrl-W, Ctrl-U and Enter.
 
-    Keys that move a cursor do nothing. What is pasted stays together, line ends and all.
+    Keys that move a cursor do nothing. What is pasted stays together, line ends and all:
+    what comes between brackets, and lines that come in one piece, as nobody types them.
     What stands on the line when the turn ends is where the next prompt begins, and can
     be edited there.
 
@@ -51,16 +53,26 @@ class Ahead:
             if key in (_PASTE, _PASTED):
                 self._pasting = key == _PASTE
             elif self._pasting:
-                typed.append(_pasted(key))
-            elif key not in ("\r", "\n", "\r\n"):
+                typed.append(pasted(key))
+            elif key not in _ENDS:
                 _edit(typed, key)
             else:
                 self.text = "".join(typed)
                 if self.text.strip() and not is_command(self.text):
-                    said.append(self.take())
+                    said.append(self.take().rstrip("\n"))
                 typed = [self.text]
         self.text = "".join(typed)
         return said
+
+    def feed_piece(self, data: bytes) -> list[str]:
+        """As `feed`, for keys that came in one piece: several lines are pasted then, also
+        where the terminal has no brackets for that."""
+        lines = data.rstrip(b"\r\n")
+        several = b"\r" in lines or b"\n" in lines
+        if several and not (self._pasting or self._open or b"\x1b" in data):
+            end = b"" if lines == data else b"\r"
+            data = _PASTE.encode() + lines + _PASTED.encode() + end
+        return self.feed(data)
 
     def take(self) -> str:
         """What stands on the line, which is empty then."""
@@ -88,9 +100,9 @@ class Ahead:
 
 
 def is_command(line: str) -> bool:
-    """True for a line that is for the chat and not for the model."""
+    """True for one line that is for the chat and not for the model."""
     text = line.strip()
-    return text.startswith("/") and not text.startswith("//")
+    return text.startswith("/") and not text.startswith("//") and "\n" not in text
 
 
 def _edit(typed: list[str], key: str) -> None:
@@ -112,7 +124,13 @@ def _edit(typed: list[str], key: str) -> None:
             typed.append("" if key < " " else key)
 
 
-def _pasted(key: str) -> str:
-    if key in ("\r", "\n", "\r\n"):
+def pasted(key: str) -> str:
+    """What one key of a paste stands for in the text."""
+    if key in _ENDS:
         return "\n"
     return " " if key == "\t" else "" if key < " " or key == "\x7f" else key
+
+
+def pasted_text(keys: str) -> str:
+    """What stands in the text for keys that came in one piece."""
+    return "".join(map(pasted, _KEY.findall(keys)))

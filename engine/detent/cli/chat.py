@@ -29,7 +29,7 @@ IDLE_SECONDS: Final = 90.0
 SIMULATED_TOOL_USE: Final = 0.7
 """How likely the simulated model calls a tool that it may call."""
 
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+EXIT_TERMINATED: Final = 143
 
 
 @attrs.frozen
@@ -86,13 +86,14 @@ def chat(**given: Any) -> None:
 
     Without credentials the built-in simulator answers, and what it makes up is marked SIM.
 
-    NAME is a conversation of the store, new or old; without it a new one is begun.
+    NAME is a conversation of the store, new or old; without it a new one is begun. What is
+    piped in is one message, and never a command.
 
     \b
     Examples:
         detent chat notes
         detent chat --faults "529 times 2, cut 3 stall"
-        echo "Say hello" | detent chat
+        cat question.txt | detent chat
     """
     options = Options(**given)
     if options.name is not None and options.last:
@@ -126,8 +127,6 @@ def _run(options: Options, *, simulated: bool) -> int:
     try:
         with contextlib.ExitStack() as stack:
             return _chat(options, stack, simulated=simulated)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     except (SettingsError, FaultScriptError) as error:
         raise SettingRefusedError(str(error)) from error
     except JournalError as error:

@@ -4,6 +4,7 @@ Everything is real but the model: the SDK, its HTTP client, sockets on loopback,
 SQLite journal on disk, a file-reading tool, and a process that is killed with SIGKILL.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from detent_states.call import Closing
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from rich.console import Console
 
@@ -39,6 +40,13 @@ FAULTS = (
     ' body="[scene 6, refused]" forever'
 )
 """The script, as `detent simulate --faults` takes it."""
+
+TEXTS = {
+    "README.md": "# An example\n\nA project that is here to be read.\n",
+    "pyproject.toml": '[project]\nname = "example"\nversion = "1"\n',
+    "LICENSE": "Whoever reads this may do with it what they like.\n",
+}
+"""The files that the model of the demo asks for."""
 
 
 class Storyteller:
@@ -97,10 +105,9 @@ class Checks:
 @click.option(
     "--files",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(),
-    help="Folder that the file-reading tool may read.",
+    help="Folder that the file-reading tool may read, instead of one with a few texts.",
 )
-def demo(files: Path) -> None:
+def demo(files: Path | None) -> None:
     """Watch one conversation survive six faults.
 
     Runs offline in under 30 seconds, on the built-in simulator over loopback.
@@ -110,16 +117,17 @@ def demo(files: Path) -> None:
     from detent.simulator import Simulator, parse_faults
     from detent.simulator.server import run_in_thread
 
-    if not (files / "README.md").is_file() or not (files / "LICENSE").is_file():
+    if files is not None and not all((files / name).is_file() for name in TEXTS):
         raise click.UsageError(
-            f"{files.resolve()} has no README.md and LICENSE to read;"
-            " run it in a project's folder, or name one with --files"
+            f"{files.resolve()} has no {', '.join(TEXTS)} to read;"
+            " name a project's folder, or leave --files out"
         )
     began = time.monotonic()
     simulator = Simulator(Storyteller(), faults=parse_faults(FAULTS))
     with tempfile.TemporaryDirectory(prefix="detent-demo-") as folder:
         place = Path(folder)
         store, ledger = place / "demo.db", place / "ledger.txt"
+        files = _texts(place / "files") if files is None else files
         click.echo(
             "The simulator answers, so the words are made up; the SDK, the sockets, the"
             "\njournal and the SIGKILL are real. Its orders:"
@@ -136,15 +144,25 @@ def demo(files: Path) -> None:
         sys.exit(1)
 
 
+def _texts(folder: Path) -> Path:
+    """A folder with what the model of the demo reads, wherever the demo runs."""
+    folder.mkdir()
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
 def _play(
     act: int, base_url: str, store: Path, files: Path, ledger: Path, *, kill: bool
 ) -> None:
     """Run one act in a process of its own; kill it when its tool has had its effect."""
     reader, writer = os.pipe()
     arguments = [str(act), base_url, str(store), str(files), str(ledger), str(writer)]
-    command = [sys.executable, "-m", "detent.cli.demo_act", *arguments]
+    # Safe: nothing is imported from the folder that the demo happens to run in.
+    command = [sys.executable, "-P", "-m", "detent.cli.demo_act", *arguments]
     sys.stdout.flush()
-    process = subprocess.Popen(command, pass_fds=[writer])
+    with _uninterrupted():
+        process = subprocess.Popen(command, pass_fds=[writer])
     os.close(writer)
     try:
         if kill and os.read(reader, 1):
@@ -152,6 +170,7 @@ def _play(
         code = process.wait(timeout=60)
     except BaseException:
         process.kill()
+        process.wait()
         raise
     finally:
         os.close(reader)
@@ -161,6 +180,17 @@ def _play(
         click.echo(look.ink(told, "red"))
     elif code:
         raise click.ClickException(f"act {act} ended with exit code {code}")
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> "Generator[None]":
+    """A process that is begun here gets no Ctrl-C: whoever began it ends it then. One
+    that comes meanwhile waits until this is over."""
+    was = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, was)
 
 
 @attrs.frozen

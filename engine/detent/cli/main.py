@@ -12,6 +12,8 @@ from typing import Any, Final, NoReturn, final
 import attrs
 import click
 
+from detent_command import interruptible
+
 
 @final
 @attrs.frozen
@@ -85,11 +87,13 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what detent raises on purpose becomes one line."""
-        try:
-            return super().invoke(ctx)
-        except Exception as error:  # noqa: BLE001 - raised again, or told
-            _refuse(error)
+        """Run a command; what detent raises on purpose becomes one line, and so does
+        a Ctrl-C, wherever it comes."""
+        with interruptible():
+            try:
+                return super().invoke(ctx)
+            except Exception as error:  # noqa: BLE001 - raised again, or told
+                _refuse(error)
 
     def main(self, *args: Any, **given: Any) -> Any:
         """Run the command line; what it writes to a terminal is guarded from here on."""

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -21,8 +20,20 @@ from typing import Any, Final, Protocol, TypeAlias, final
 import anyio
 
 from detent.cli.ahead import Ahead
+from detent.cli.keyboard import (
+    CHUNK_BYTES,
+    at_once,
+    attributes_now,
+    beginning_with,
+    flush_keys,
+    line_editing,
+    more,
+    prompt_ctrl_c,
+    quiet,
+    restore,
+    typed,
+)
 from detent.cli.terminal import Look, Terminal, shown
-from detent_states.visible import escape
 
 ROWS: Final = 3
 """Rows that are kept for the footer: a blank one and its two lines."""
@@ -80,7 +91,7 @@ class Screen(Protocol):
         ...
 
     def ask(self, prompt: str, begun: str = "") -> str:
-        """Read a line from the person.
+        """Read what the person says: a line, or what is pasted with its line ends.
 
         Args:
             prompt: What stands before it.
@@ -120,7 +131,7 @@ class PlainScreen:
         self._streams = terminal.streams
         self._mid_line = False
         if self._asks:
-            _line_editing()
+            line_editing()
 
     def width(self) -> int:
         """Columns of the window."""
@@ -152,17 +163,21 @@ class PlainScreen:
     def forget_typed(self) -> None:
         """Let go of what a person typed and nobody read."""
         if self._asks:
-            _flush_keys()
+            flush_keys()
 
     def ask(self, prompt: str, begun: str = "") -> str:
-        """Read a line; the prompt is shown to people only, and nothing was begun."""
+        """Read a line from a person; everything there is from a pipe or a file."""
         if self._asks:
-            with _prompt_ctrl_c():
-                return input(prompt)
-        line = sys.stdin.readline()
-        if not line:
+            with prompt_ctrl_c():
+                line = input(prompt)
+                rest = at_once()
+            if rest and self._streams:  # without a line editor it was echoed
+                _write(sys.stdout, rest.removesuffix("\n") + "\n")
+            return f"{line}\n{rest}" if rest else line
+        text = sys.stdin.read()
+        if not text:
             raise EOFError
-        return line
+        return text
 
     @contextlib.contextmanager
     def busy(self) -> Generator[None, None, None]:
@@ -196,9 +211,9 @@ class LiveScreen:
         self._lock = threading.RLock()
         self._open = True
         self._prompt = ""  # what stands before the line that is being typed
-        self._attributes = _attributes()
+        self._attributes = attributes_now()
         self._stopped = signal.signal(signal.SIGTSTP, self._stop)
-        _line_editing()
+        line_editing()
         self.paint()
 
     def width(self) -> int:
@@ -262,12 +277,12 @@ class LiveScreen:
 
     def forget_typed(self) -> None:
         """Let go of what was typed and not read."""
-        _flush_keys()
+        flush_keys()
 
     def ask(self, prompt: str, begun: str = "") -> str:
         """Read a line above the footer."""
         with self._lock:
-            _restore(self._attributes)
+            restore(self._attributes)
             self.paint()
         done = threading.Event()
 
@@ -281,8 +296,12 @@ class LiveScreen:
         follower.start()
         self._prompt = prompt
         try:
-            with _prompt_ctrl_c(), _begun(begun):
-                return input(prompt)
+            with prompt_ctrl_c(), beginning_with(begun):
+                line = input(prompt)
+                rest = at_once()
+            if rest:
+                self.say(rest.removesuffix("\n") + "\n")
+            return f"{line}\n{rest}" if rest else line
         finally:
             self._prompt = ""
             done.set()
@@ -291,7 +310,7 @@ class LiveScreen:
     @contextlib.contextmanager
     def busy(self) -> Generator[None, None, None]:
         """Show what is typed in the footer's blank row, not where text arrives."""
-        _quiet(self._attributes)
+        quiet(self._attributes)
         self._busy = True
         _control(PASTES)
         try:
@@ -299,7 +318,7 @@ class LiveScreen:
         finally:
             self._busy = False
             _control(NO_PASTES)
-            _restore(self._attributes)
+            restore(self._attributes)
             self.paint()
 
     async def pressed(self) -> bytes:
@@ -307,7 +326,8 @@ class LiveScreen:
         keyboard = sys.stdin.fileno()
         await anyio.wait_readable(keyboard)
         try:
-            return os.read(keyboard, 1024)
+            data = os.read(keyboard, CHUNK_BYTES)
+            return data if len(data) < 2 else data + more(keyboard)
         except OSError:  # the window was closed
             return b""
 
@@ -318,20 +338,20 @@ class LiveScreen:
                 return
             self._open = False
             signal.signal(signal.SIGTSTP, self._stopped)
-            _restore(self._attributes)
+            restore(self._attributes)
             _control(RELEASE + "\x1b[?25h")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Ctrl-Z: give the window to the shell, and take it again afterwards."""
-        attributes = _attributes()
+        attributes = attributes_now()
         with self._lock:
-            _restore(self._attributes)
+            restore(self._attributes)
             _control(f"{RELEASE}{NO_PASTES if self._busy else ''}\n")
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)
             # Here the process has been continued.
             signal.signal(signal.SIGTSTP, self._stop)
-            _restore(attributes)
+            restore(attributes)
             _control(PASTES if self._busy else "")
             self._size = (0, 0)
             self.paint()
@@ -349,111 +369,3 @@ def _control(text: str) -> None:
     data = text.encode(errors="replace")
     while data:
         data = data[os.write(2, data) :]
-
-
-@contextlib.contextmanager
-def _prompt_ctrl_c() -> Generator[None, None, None]:
-    """Let a Ctrl-C interrupt the line editor at whatever moment it comes.
-
-    One that comes just before the editor waits for a key is only noticed with the next
-    key. A thread that is woken by the signal itself sends it once more then.
-    """
-    if os.name != "posix":
-        yield
-        return
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    seen = threading.Event()
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        seen.set()
-        raise KeyboardInterrupt
-
-    def watch() -> None:
-        while data := reader.recv(16):
-            if signal.SIGINT in data and not seen.wait(0.1):
-                signal.pthread_kill(main, signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, handle)
-    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    watcher = threading.Thread(target=watch, name="detent-ctrl-c", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        signal.signal(signal.SIGINT, before)
-        writer.close()  # the watcher reads the end, and leaves
-        watcher.join()
-        reader.close()
-
-
-def _line_editing() -> None:
-    """Give `input()` history and editing, where this Python has them."""
-    with contextlib.suppress(ImportError):
-        import readline
-
-        readline.set_auto_history(True)
-
-
-@contextlib.contextmanager
-def _begun(text: str) -> Generator[None, None, None]:
-    """Let the line editor begin with a text."""
-    try:
-        import readline
-    except ImportError:
-        yield
-        return
-    readline.set_startup_hook((lambda: readline.insert_text(text)) if text else None)
-    try:
-        yield
-    finally:
-        readline.set_startup_hook(None)
-
-
-def typed() -> str:
-    """What stands on the line that is being typed."""
-    try:
-        import readline
-    except ImportError:
-        return ""
-    return escape(readline.get_line_buffer())
-
-
-def _flush_keys() -> None:
-    if os.name != "posix":
-        return
-    import termios
-
-    with contextlib.suppress(termios.error, OSError, ValueError):
-        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-
-
-def _attributes() -> list[Any] | None:
-    import termios
-
-    with contextlib.suppress(termios.error, OSError, ValueError):
-        return termios.tcgetattr(sys.stdin.fileno())
-    return None
-
-
-def _restore(attributes: list[Any] | None) -> None:
-    import termios
-
-    if attributes is not None:
-        with contextlib.suppress(termios.error, OSError, ValueError):
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, attributes)
-
-
-def _quiet(attributes: list[Any] | None) -> None:
-    import termios
-
-    if attributes is not None:
-        changed = list(attributes)
-        # Byte by byte and unseen, but with the keys that send signals.
-        changed[3] &= ~(termios.ECHO | termios.ICANON)
-        changed[6] = list(changed[6])
-        changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
-        _restore(changed)

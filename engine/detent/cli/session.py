@@ -19,11 +19,12 @@ import anyio
 import attrs
 
 from detent.calling import EXPIRED
-from detent.cli.ahead import Ahead
+from detent.cli.ahead import Ahead, is_command
 from detent.cli.commands import run_command
 from detent.cli.footer import Progress, Standing, countdown, footer
 from detent.cli.hints import in_chat, next_step
-from detent.cli.screen import Screen, typed
+from detent.cli.keyboard import typed
+from detent.cli.screen import Screen
 from detent.cli.terminal import Ink, Look, one_line
 from detent.cli.transcript import (
     SPEAKER,
@@ -82,7 +83,7 @@ class Session:
         screen: Where it is shown.
         footer: What the footer shows.
         live: False if the simulator of this command answers.
-        asks: A person types; otherwise lines are read until there are none.
+        asks: A person types; otherwise all that can be read is one message.
         inject: Gives the simulator a fault script; None with the API.
         where: The store, for messages to people.
         told: What the store says about itself.
@@ -133,6 +134,8 @@ class Session:
             try:
                 code = self._step()
             except KeyboardInterrupt:
+                if not self.asks:
+                    raise
                 code = EXIT_INTERRUPTED if self._ctrl_c() else None
                 if code is not None:
                     self._goodbye()
@@ -140,7 +143,7 @@ class Session:
                 return code
 
     def _step(self) -> int | None:
-        """Read one line and do what it asks; the exit code, to leave."""
+        """Read one input and do what it asks; the exit code, to leave."""
         if self.asks:
             self._ask_approvals()
         try:
@@ -149,14 +152,20 @@ class Session:
             return self._leave()
         self._hinted = 0.0
         text = line.strip()
-        if text.startswith("/") and not text.startswith("//"):
+        if self.asks and is_command(text):
             if run_command(self, text):
                 return self._leave()
         elif text:
-            self.send(text[1:] if text.startswith("//") else line.rstrip("\r\n"))
+            self.send(text[1:] if self._escaped(text) else line.rstrip("\r\n"))
+        elif not self.asks:
+            self.note("there was nothing to say")
         if self._terminated:
             return EXIT_TERMINATED
         return EXIT_INTERRUPTED if self._interrupted and not self.asks else None
+
+    def _escaped(self, text: str) -> bool:
+        """True for a line that would be a command with one slash less."""
+        return self.asks and text.startswith("//") and "\n" not in text
 
     def _read(self) -> str:
         if not self.asks:
@@ -173,7 +182,7 @@ class Session:
         """Ctrl-C at the prompt; True to leave."""
         now = time.monotonic()
         self.screen.note("\n")
-        if not self.asks or now - self._hinted < HINT_SECONDS:
+        if now - self._hinted < HINT_SECONDS:
             return True
         if typed():
             return False  # it only dropped the line
@@ -313,7 +322,7 @@ class Session:
         if ahead is None:
             return
         while data := await self.screen.pressed():
-            for line in ahead.feed(data):
+            for line in ahead.feed_piece(data):
                 await self._steer(ahead, line)
             self.screen.paint()
 
@@ -351,7 +360,7 @@ class Session:
             self.note(asked, "yellow")
             self.screen.forget_typed()  # before the question was seen
             try:
-                answer = self.screen.ask("  run it? [y/n] ").strip().lower()
+                said = self.screen.ask("  run it? [y/n] ")
             except (EOFError, KeyboardInterrupt):
                 turn = self.chat.turn
                 waiting = () if turn is None else turn.awaiting
@@ -362,6 +371,10 @@ class Session:
                     f" /deny {one_line(call.id)}"
                 )
                 return
+            if "\n" in said:
+                self.note("what is pasted is no answer; type y or n")
+                continue
+            answer = said.strip().lower()
             if answer in ("y", "yes") and not self._over(call):
                 # A yes is for what was shown: what it has become since is asked anew.
                 self.turn(partial(self.chat.approve, call.id, digest=call.digest))

@@ -17,9 +17,9 @@ from detent.simulator import (
     read_scenario,
     serve,
 )
+from detent_command import EXIT_INTERRUPTED
 from detent_states.errors import DetentError
 
-_INTERRUPTED = 130
 _TOOL_USE = 0.7
 SCENARIO_BYTES_MAX = 16 * 1024 * 1024
 """Most bytes of a scenario."""
@@ -108,7 +108,7 @@ def simulate(
         raise click.ClickException(f"port {port}: {problem.strerror}") from problem
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 def _text_of(scenario: Path) -> str:

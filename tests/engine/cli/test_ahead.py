@@ -54,7 +54,9 @@ def test_a_stopped_turn_keeps_what_was_said_for_the_next_message(
     with Chat(tmp_path, "notes", "--faults", "cut 8 stall @1") as chat:
         chat.say("hello there")
         chat.expect("streaming")
-        chat.type("first\rsecond\r")
+        chat.type("first\r")
+        chat.expect("you > first")
+        chat.type("second\r")
         chat.expect("you > second")
         chat.type("\x03")
         chat.expect("2 messages said meanwhile and not heard yet")
@@ -89,6 +91,26 @@ def test_a_command_waits_for_the_prompt_slashes_and_pastes_do_not(
         chat.type("\r")
         chat.expect("turn 1 is failed")
         assert "\x1b[?2004l" in chat.raw.partition(PROMPT + "/state")[0]
+
+
+def test_what_comes_in_one_piece_is_said_as_one() -> None:
+    ahead = Ahead()
+    assert ahead.feed_piece(b"one\rtwo\r\nthree\r") == ["one\ntwo\nthree"]
+    assert ahead.feed_piece(b"four\nfi") == []
+    assert ahead.feed_piece(b"ve\x7f\x7f\x7fx") == []
+    assert ahead.feed_piece(b"\r") == ["four\nfx"]
+    assert ahead.feed_piece(b"\x1b[200~a\rb\r") == []
+    assert ahead.feed_piece(b"c\rd\r") == []  # the same paste goes on
+    assert ahead.feed_piece(b"\x1b[201~") == []
+    assert ahead.text == "a\nb\nc\nd\n"
+    assert ahead.feed_piece(b"\r") == ["a\nb\nc\nd"]
+    assert ahead.feed_piece(b"typed\r") == ["typed"]
+    assert ahead.feed_piece(b"/quit\rmore\r") == ["/quit\nmore"]  # no command
+    assert ahead.feed_piece(b"/state\r") == []
+    assert ahead.take() == "/state"
+
+    book = "line\r" * 50_000  # copied for each of them it would take minutes
+    assert ahead.feed_piece(book.encode()) == [book.rstrip("\r").replace("\r", "\n")]
 
 
 def test_what_is_said_during_a_compaction_is_not_lost(tmp_path: Path) -> None:

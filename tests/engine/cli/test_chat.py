@@ -3,6 +3,7 @@
 Nothing here sleeps: what is expected is read until it is there, with a deadline.
 """
 
+import json
 import os
 import pty
 import re
@@ -27,6 +28,10 @@ from detent.cli import main
 from detent.cli.chat import default_store
 from detent.cli.files import file_tools
 from detent.errors import SettingsError
+from detent.journal import SQLiteStore
+from detent.simulator import Scripted, Simulator, call
+from detent.simulator.server import run_in_thread
+from detent_states.events import TurnOpened
 
 SECONDS_MAX = 60.0
 """Longest wait for anything; a busy machine takes seconds to import the SDK."""
@@ -403,17 +408,79 @@ def test_every_command_says_something(tmp_path: Path) -> None:
         assert "Traceback" not in chat.text
 
 
-def test_a_pipe_gets_answers_only_and_progress_goes_to_stderr(tmp_path: Path) -> None:
-    done = batch(tmp_path, "hello there\n\nand again\n", "--faults", "529")
+def test_what_is_piped_in_is_one_message_and_no_command(tmp_path: Path) -> None:
+    """Whoever pipes a file does not know what its lines say."""
+    text = "/undo\r\nhello there\n\nand again\r/quit\n"
+    done = batch(tmp_path, text, "notes", "--faults", "529")
 
     assert done.returncode == 0
-    answers = done.stdout.decode().splitlines()
-    assert len(answers) == 2
+    assert len(done.stdout.decode().splitlines()) == 1
     assert b"turn=1 sent->failed fail 529 overloaded req_" in done.stderr
     assert b"turn=1 failed retry=2/8" in done.stderr
-    assert b"turn=2 sent->confirmed confirm" in done.stderr
+    assert b"turn=1 sent->confirmed confirm" in done.stderr
+    assert b"turn=2" not in done.stderr
     assert b"SIM" in done.stderr
     assert b"\x1b" not in done.stdout + done.stderr
+    store = SQLiteStore(tmp_path / "detent" / "chat.db")
+    (opened,) = (
+        one.event.content
+        for one in store.read("notes")
+        if isinstance(one.event, TurnOpened)
+    )
+    store.close()
+    said = "/undo\nhello there\n\nand again\n/quit"
+    assert json.loads(opened) == {"type": "text", "text": said}
+
+    empty = batch(tmp_path, " \n", "notes", "--sim")
+    assert (empty.returncode, empty.stdout) == (0, b"")
+    assert b"nothing to say" in empty.stderr
+
+
+@pytest.mark.parametrize("terminal", ["xterm-256color", "dumb"])
+def test_one_paste_is_one_input(tmp_path: Path, terminal: str) -> None:
+    """Between brackets it waits for Enter; without them its lines come in one piece."""
+    brackets = terminal != "dumb"
+    with Chat(tmp_path, "--sim", environ={"TERM": terminal}) as chat:
+        chat.expect(PROMPT)
+        if brackets:
+            chat.type("\x1b[200~one\rtwo\x1b[201~")
+            chat.expect("two")
+        chat.type("\r" if brackets else "one\rtwo\rthree")
+        chat.expect("claude")
+        chat.expect(PROMPT)
+        chat.type("/history\r")
+        chat.expect("you    > one\r\n         two")
+        assert "you    >" not in chat.expect(PROMPT)
+        chat.type("/quit\r/undo\r")  # a command is one line
+        chat.expect("claude")
+        chat.expect(PROMPT)
+        chat.type("\x04")
+        assert chat.left() == 0
+
+
+def test_what_is_pasted_answers_no_question(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("alpha")
+    with (
+        run_in_thread(Simulator(Scripted([call("read_file", path="a.txt")]))) as server,
+        Chat(
+            tmp_path,
+            "--files",
+            str(tmp_path),
+            "--ask",
+            "--base-url",
+            server.base_url,
+            environ={"ANTHROPIC_API_KEY": "any"},
+        ) as chat,
+    ):
+        chat.say("read it")
+        for paste in ("y\ry\r", "\x1b[200~y\r\x1b[201~\r"):
+            chat.expect("run it? [y/n] ")
+            chat.type(paste)
+            chat.expect("what is pasted is no answer")
+        chat.expect("run it? [y/n] ")
+        assert "alpha" not in chat.text
+        chat.type("y\r")
+        chat.expect("alpha")
 
 
 def test_what_is_made_up_says_sim_the_whole_time(tmp_path: Path) -> None:

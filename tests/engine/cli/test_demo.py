@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
 
-
-def test_the_demo_holds_every_claim_it_makes() -> None:
+def test_the_demo_holds_every_claim_it_makes_in_any_folder(tmp_path: Path) -> None:
+    """Also where nothing can be written, and what lies there is named as we are."""
+    for name in ("detent", "detent.py", "detent_states.py", "anyio.py", "README.md"):
+        (tmp_path / name).write_text("raise SystemExit('not this one')")
+    tmp_path.chmod(0o500)
     done = subprocess.run(
-        [sys.executable, "-m", "detent", "demo", "--files", str(ROOT)],
+        [sys.executable, "-P", "-m", "detent", "demo"],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=120,
@@ -40,4 +43,4 @@ def test_a_folder_without_a_project_is_refused_with_a_hint(tmp_path: Path) -> No
     )
 
     assert done.returncode == 2
-    assert "has no README.md and LICENSE to read" in done.stderr
+    assert "has no README.md, pyproject.toml, LICENSE" in done.stderr

@@ -49,7 +49,11 @@ def told(home: Path, *args: str) -> list[dict[str, Any]]:
 def test_conversations_are_listed_the_last_used_first(tmp_path: Path) -> None:
     for name in ("first", "second"):
         assert batch(tmp_path, "hello there\n", name).returncode == 0
-    assert batch(tmp_path, "again\n/fork branch\n", "first").returncode == 0
+    assert batch(tmp_path, "again\n", "first").returncode == 0
+    store = SQLiteStore(tmp_path / "detent" / "chat.db")
+    (first,) = (one for one in store.conversations() if one.name == "first")
+    store.fork("first", "branch", first.entries)
+    store.close()
 
     found = told(tmp_path)
     assert [one["name"] for one in found] == ["first", "second", "branch"]

@@ -70,7 +70,7 @@ def test_it_serves_logs_and_stops(tmp_path: Path) -> None:
 
     assert first[1]["content"] == [{"type": "text", "text": "Hello from a file."}]
     assert (second[0], third[0]) == (429, 200)
-    assert process.returncode == 130
+    assert process.returncode == 130, told
     lines = told.splitlines()
     assert "any key is accepted" in lines[0]
     assert "no tool is called without --tools" in lines[1]
