@@ -101,6 +101,7 @@ def at_once() -> str:
 
 
 def more(keyboard: int) -> bytes:
+    """What else comes in the same piece, as far as there is an end of it."""
     data = b""
     while select.select([keyboard], [], [], AT_ONCE_SECONDS)[0]:
         piece = os.read(keyboard, CHUNK_BYTES)
@@ -120,6 +121,7 @@ def typed() -> str:
 
 
 def flush_keys() -> None:
+    """Let go of the keys that nobody read."""
     if os.name != "posix":
         return
     import termios
@@ -129,6 +131,7 @@ def flush_keys() -> None:
 
 
 def attributes_now() -> list[Any] | None:
+    """How the terminal is set; None where it is none."""
     import termios
 
     with contextlib.suppress(termios.error, OSError, ValueError):
@@ -137,6 +140,7 @@ def attributes_now() -> list[Any] | None:
 
 
 def restore(attributes: list[Any] | None) -> None:
+    """Set the terminal as it was."""
     import termios
 
     if attributes is not None:
@@ -145,6 +149,7 @@ def restore(attributes: list[Any] | None) -> None:
 
 
 def quiet(attributes: list[Any] | None) -> None:
+    """Let keys come one by one and unseen."""
     import termios
 
     if attributes is not None:
