@@ -21,7 +21,7 @@ from detent_states.commands import SendRequest
 from detent_states.copies import provable, unproved
 from detent_states.decide import cut_off
 from detent_states.events import Event
-from detent_states.faults import DEFINITE, Fault, FaultKind
+from detent_states.faults import Fault, FaultKind
 from detent_states.foreseen import INSTRUCTIONS_MAX
 from detent_states.history import Base, Method, told_block
 from detent_states.outcome import Outcome, outcome, unusable_summary
@@ -366,7 +366,7 @@ class Sender:
         try:
             reply = await driver.world.model.send(request, report)
         except RequestFailedError as error:
-            if error.fault.kind in DEFINITE:
+            if error.fault.definite:
                 self._refused[_digest(request)] = error.fault
             driver.apply(ev.TurnFailed(order.turn, order.attempt, error.fault))
             return None

@@ -13,10 +13,10 @@ from detent.logs import log_fault
 from detent.ports import RequestFailedError
 from detent.sending import Sender, reply_fault
 from detent_states import events as ev
-from detent_states.doubt import RULES
+from detent_states.doubt import rule_of
 from detent_states.encoding import text_block
 from detent_states.events import Question
-from detent_states.faults import DEFINITE, Fault, FaultKind
+from detent_states.faults import Fault, FaultKind
 from detent_states.history import History
 from detent_states.profile import Purpose
 from detent_states.remedy import Remedy
@@ -71,7 +71,7 @@ class Trials:
         if again and turn.number != self._counted:
             return None  # what trials have shown, they would show again
         # A ladder was climbed before, in vain, unless nothing was known of the refusal.
-        unknown = fault.kind in (FaultKind.INVALID, FaultKind.BLOCK)
+        unknown = fault.definite and fault.kind in (FaultKind.INVALID, FaultKind.BLOCK)
         if again or not unknown:
             snapshot = anew(snapshot, self._driver.world.policies)
         await self._driver.save()
@@ -86,7 +86,7 @@ class Trials:
             made = await self._concluded(search)
         except _SpentError:
             return None
-        if fault.kind not in RULES:
+        if rule_of(fault) is None:
             return made
         if made is None:
             self._tell("all trials together", False, Question.SEARCH)
@@ -120,7 +120,7 @@ class Trials:
     def _runs_out(self) -> bool:
         """Whether only as many requests are left as it takes to prove what was found,
         and to go on with it."""
-        rule = RULES.get(self._searched.kind)
+        rule = rule_of(self._searched)
         proof = 1 if rule is None else rule.repeats
         allowed = self._driver.world.limits.requests_per_turn_max
         return allowed - self._driver.turn.requests <= proof + 1
@@ -128,7 +128,7 @@ class Trials:
     async def _concluded(self, search: Bisection) -> Choose | None:
         if search.found is not None:
             if await self._is_size(search, search.found):
-                if self._searched.kind in DEFINITE:
+                if self._searched.definite:
                     return Choose(Remedy.MAKE_ROOM, _TOO_LONG)
                 shorter = with_room(search.snapshot, search.found)
                 return Choose(Remedy.BISECT, _TOO_LONG, shorter)
@@ -140,7 +140,7 @@ class Trials:
     async def _is_size(self, search: Bisection, found: View) -> bool:
         """Whether it is the length that is refused, and not the part that was found."""
         snapshot = search.snapshot
-        if self._searched.kind not in DEFINITE and short_of_room(snapshot):
+        if not self._searched.definite and short_of_room(snapshot):
             return True
         if Remedy.MAKE_ROOM in self._driver.turn.tried:
             return False  # there is no room to be made
@@ -188,7 +188,7 @@ class Trials:
         """What a trial shows once it was made as often as its kind of fault asks for,
         with the waits in between; and without what it is shown instead, where it was
         refused for a known reason beside the one that is searched for."""
-        rule, failed = RULES.get(self._searched.kind), 0
+        rule, failed = rule_of(self._searched), 0
         while True:
             fault = await self._answer(shown, question, counted=counted)
             other = self._aside(shown, fault)
@@ -198,7 +198,7 @@ class Trials:
             failed += 1
             if passed is None:
                 return await self._stays(shown, question, fault), None
-            if fault is None or fault.kind in DEFINITE:
+            if fault is None or fault.definite:
                 return False, None
             if rule is None or failed >= rule.repeats:
                 return False, None
@@ -208,7 +208,7 @@ class Trials:
     ) -> bool | None:
         """Whether a trial passes that met a bad moment, if that was one: it was none
         where the server is well, and still fails at it."""
-        if fault is None or fault.kind is not FaultKind.TRANSIENT or not fault.status:
+        if fault is None or not fault.may_pass or not fault.status:
             return None
         if not await self._well(shown, Question.TRIAL):
             return None
@@ -329,7 +329,7 @@ class Trials:
         """
         profile, turn = shown.profile, self._driver.turn
         purpose, base = Purpose.MESSAGE, shown.base
-        definite = self._searched.kind not in RULES
+        definite = rule_of(self._searched) is None
         most = _least(shown) if definite else turn.max_tokens
         stream = not definite and self._sender.streams(self._stream)
         body = build(
@@ -347,7 +347,7 @@ class Trials:
     async def _is_witness(self, searched: Fault, snapshot: Snapshot) -> bool:
         """Whether a count says no to what a message was refused for, and to that only:
         it does for the same kind of reason, and not to everything."""
-        if searched.kind not in DEFINITE:
+        if not searched.definite:
             return False
         await self._driver.save()
         fault = await self._uncounted(self._trial(snapshot))
@@ -380,9 +380,13 @@ class Trials:
             reply = await self._driver.world.model.send(request, lambda _: None)
         except RequestFailedError as error:
             fault, many = error.fault, self._failing[1] if self._failing else 0
+<<<<<<< HEAD
             passing = fault.kind is FaultKind.TRANSIENT
             self._failing = (fault, many + 1) if passing else None
             self._spent = fault.spent
+=======
+            self._failing = (fault, many + 1) if fault.may_pass else None
+>>>>>>> eb73275 (What a router or a proxy says in the service's place refuses nothing for good)
             return fault
         self._failing = None
         self._spent = reply.usage

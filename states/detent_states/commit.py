@@ -260,7 +260,7 @@ def learned(
                     snapshot = attrs.evolve(snapshot, lost=_lost_unseen(snapshot))
             elif without_copy(turn, fault) is not None:
                 pass  # it says nothing about the conversation yet
-            elif fault.kind in DEFINITE or fault.kind is FaultKind.COMPACTION:
+            elif fault.definite or fault.kind is FaultKind.COMPACTION:
                 count, bad = snapshot.refused + 1, snapshot.known_bad
                 if fault.kind in (FaultKind.INVALID, FaultKind.BLOCK):
                     bad |= named(snapshot, turn, fault)

@@ -225,7 +225,7 @@ def _suspected(
     if (fault.hint or 0.0) > policies.retry.hint_max_seconds:
         return None  # it is waited for before anything else
     wait = 0.0  # for whoever refuses; whoever fails is left alone for a while
-    if fault.kind is FaultKind.TRANSIENT:
+    if fault.may_pass:
         wait = policies.retry.pause(fault, turn.failures, draw)
     found = snapshot.found
     if found is not None and found.of(fault) and Remedy.RECALL not in turn.tried:

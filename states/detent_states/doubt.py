@@ -67,9 +67,17 @@ RULES: Final[Mapping[FaultKind, Rule]] = {
     FaultKind.AUTH: _WORLD,
     FaultKind.BILLING: _WORLD,
     FaultKind.MODEL_GONE: _WORLD,
+    # Said in the service's place; what the service says itself is definite: `rule_of`.
+    FaultKind.INVALID: Rule(SUSPECT_AFTER_NO, 3, 1, LASTING),
 }
-"""The rule of each kind that is no definite refusal and can hang on the content. A
-definite refusal needs no such proof: one trial suffices, and what is found lasts."""
+"""The rule of each kind that can hang on the content and need not."""
+
+
+def rule_of(fault: Fault) -> Rule | None:
+    """The rule for a fault; None for one that cannot hang on the content, and for a
+    definite refusal, which needs no such proof: one trial suffices, and what is found
+    lasts."""
+    return None if fault.definite else RULES.get(fault.kind)
 
 
 @final
@@ -152,7 +160,7 @@ def suspicious(fault: Fault) -> bool:
 
     What never reached a server, a connection that was not made, says nothing of it.
     """
-    if fault.kind not in RULES:
+    if rule_of(fault) is None:
         return False
     return fault.status is not None or fault.outcome_unknown
 

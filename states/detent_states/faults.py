@@ -40,8 +40,14 @@ class Fault:
         paths: Every part that the server names, where it lists them.
         misshapen: The answer is no reply, and the next one will be none either: it is in
             another format, or larger than anything that is read.
+<<<<<<< HEAD
         spent: What was used for a reply that was not committed, as far as the server said
             it; None where it said nothing.
+=======
+        spent: What a whole reply cost that was not committed; None where there was none.
+        foreign: Nothing in the answer says that the service gave it: a proxy, a router
+            or a filter said no in its place.
+>>>>>>> eb73275 (What a router or a proxy says in the service's place refuses nothing for good)
     """
 
     kind: FaultKind
@@ -57,6 +63,17 @@ class Fault:
     paths: tuple[str, ...] = added(())
     misshapen: bool = added(False)
     spent: Usage | None = added(None)
+    foreign: bool = added(False)
+
+    @property
+    def definite(self) -> bool:
+        """True if the service says no to the body itself: it is not sent again."""
+        return self.kind in DEFINITE and not self.foreign
+
+    @property
+    def may_pass(self) -> bool:
+        """True if the same request may pass after a while."""
+        return self.kind is FaultKind.TRANSIENT or self.foreign
 
     @property
     def hint(self) -> float | None:
@@ -136,7 +153,7 @@ DEFINITE: frozenset[FaultKind] = frozenset(
         FaultKind.THREAD,
     }
 )
-"""What says no to the body itself: that body is not sent again."""
+"""What says no to the body itself, if the service says it: that body is not sent again."""
 
 OPTIONAL_FIELDS: tuple[str, ...] = (
     "diagnostics",

@@ -129,6 +129,8 @@ LADDERS: Final[Mapping[FaultKind, tuple[Remedy, ...]]] = {
         Remedy.DROP_FIELD,
         Remedy.RENAME,
         Remedy.STUB,
+        Remedy.RECALL,
+        Remedy.PROBE,
         Remedy.BISECT,
         Remedy.MAKE_ROOM,
         Remedy.IGNORE_BASE,

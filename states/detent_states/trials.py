@@ -11,7 +11,7 @@ import attrs
 
 from detent_states.decide import Policies, decide
 from detent_states.doubt import suspicious
-from detent_states.faults import DEFINITE, Fault, FaultKind
+from detent_states.faults import Fault, FaultKind
 from detent_states.profile import Cache
 from detent_states.remedy import ROOM, Remedy
 from detent_states.request import Copy
@@ -66,7 +66,7 @@ def verdict(searched: Fault, answer: Fault | None) -> bool | None:
     """
     if answer is None:
         return True
-    if answer.kind in DEFINITE:
+    if answer.definite:
         return False
     alike = (answer.kind, answer.status) == (searched.kind, searched.status)
     if alike and (suspicious(answer) or answer.kind is FaultKind.COMPACTION):

@@ -25,5 +25,7 @@ def unwrapped(fault: Fault) -> Fault:
         kind = classify(fault.status, None, None, inner)
         if kind is not FaultKind.INVALID:
             path = named_path(inner)
-            return attrs.evolve(fault, kind=kind, message=inner, path=path)
+            return attrs.evolve(
+                fault, kind=kind, message=inner, path=path, foreign=False
+            )
     return fault

@@ -3,7 +3,8 @@
 A conversation is had while the service fails at random, in one of the ways of `KINDS`;
 then comes an hour of calm, and two messages. Whatever the outage was like, both are
 confirmed, and behind the second nothing that was confirmed is missing from what is sent:
-no request was ever refused for good, so no part of the conversation was to blame.
+no request was ever refused for good, so no part of the conversation was to blame. The pages
+are those of a router or a proxy that answers some requests in the service's place.
 """
 
 import json
@@ -35,6 +36,7 @@ from detent_states.remedy import Remedy
 COMMAND: Final = "python -m tests.gauntlet.outages"
 
 STATUSES: Final = ("529", "500", "429", "503", "429 retry-after=3", "529 retry-after=9")
+PAGES: Final = ("html 404", "html 400", "html 403", "html 410")
 NETWORK: Final = ("reset", "eof", "cut 40% reset", "cut 3 clean")
 
 KINDS: Final[Mapping[str, tuple[tuple[str, ...], float]]] = {
@@ -44,6 +46,8 @@ KINDS: Final[Mapping[str, tuple[tuple[str, ...], float]]] = {
     "62% of one": (STATUSES[:1], 0.62),
     "50% resets": (NETWORK[:1], 0.5),
     "62% network": (NETWORK, 0.62),
+    "50% pages": (PAGES, 0.5),
+    "62% of one page": (PAGES[:1], 0.62),
 }
 """How the service fails, and how often. One status alone looks most like a part of the
 conversation that it always fails at, and most so where it fails 8 times of 13."""

@@ -49,6 +49,9 @@ UNKNOWN = {"in other words", "on a page"}
 """What says nothing at all is believed the second time only: the first time it may be an
 outage, a filter, or what was just said."""
 
+PAGE = "on a page"
+"""What the service does not even say itself is believed for as long as it lasts only."""
+
 
 async def goes_on(
     course: Course, fault: str, answers: list[Any], way: str, first: str, **options: Any
@@ -66,12 +69,18 @@ async def goes_on(
             turn = await chat.stream("2").turn()
         assert turn.state is CONFIRMED, turn.fault
         asked = [one.raw for one in course.requests]
-        assert len(set(asked)) >= len(asked) - 1, "no request was made for nothing"
+        if way != PAGE:
+            assert len(set(asked)) >= len(asked) - 1, "no request was made for nothing"
         turn = await chat.send("3")
-        assert turn.requests == 1, "and it is not met again"
+        assert turn.requests <= (2 if way == PAGE else 1), "and it is not met again"
         ran = {"look a": 1} if course.ran else {}
         await course.finish(
-            chat, ended=CONFIRMED, effects=ran, budget=14, verbatim=False
+            chat,
+            ended=CONFIRMED,
+            effects=ran,
+            budget=20 if way == PAGE else 14,
+            patience=2 if way == PAGE else 1,
+            verbatim=False,
         )
 
 
@@ -151,7 +160,12 @@ async def test_a_summary_that_is_not_taken_is_left_out_however_it_is_refused(
         sent: Any = course.requests[-1].body
         assert len(sent["messages"]) >= 3, "what it stood for is shown again"
         await course.finish(
-            chat, ended=CONFIRMED, effects={}, budget=14, verbatim=False
+            chat,
+            ended=CONFIRMED,
+            effects={},
+            budget=20 if way == PAGE else 14,
+            patience=2 if way == PAGE else 1,
+            verbatim=False,
         )
 
 

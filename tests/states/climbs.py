@@ -29,10 +29,10 @@ from detent_states.decide import (
     Wait,
     decide,
 )
-from detent_states.doubt import RULES
+from detent_states.doubt import rule_of
 from detent_states.encoding import encode
 from detent_states.events import Event
-from detent_states.faults import DEFINITE, Fault, FaultKind
+from detent_states.faults import Fault, FaultKind
 from detent_states.history import Method
 from detent_states.prefix import prefix_change
 from detent_states.profile import Purpose
@@ -257,7 +257,7 @@ class Climb:
             return
         fault = self._asks(request)
         if fault is not None:
-            if fault.kind in DEFINITE:
+            if fault.definite:
                 self.refused[request] = fault
             self._fail(fault)
         elif summary:
@@ -354,7 +354,7 @@ class Climb:
         assert turn.fault is not None
         if Remedy.BISECT in turn.tried:
             return self._rest(turn)  # nothing was counted
-        passing = turn.fault.kind in RULES
+        passing = rule_of(turn.fault) is not None
         unknown = turn.fault.kind in (FaultKind.INVALID, FaultKind.BLOCK)
         if not unknown:
             snapshot = anew(snapshot, self.policies)
@@ -388,7 +388,7 @@ class Climb:
                 continue
             if self._tries(snapshot, fault, snapshot.showing) is not False:
                 break
-            self._go_on(attrs.evolve(left, passing=fault.kind in RULES))
+            self._go_on(attrs.evolve(left, passing=rule_of(fault) is not None))
             return True
         return False
 

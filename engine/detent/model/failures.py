@@ -316,6 +316,7 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
     if status == 403 and kind is FaultKind.AUTH and not _of_the_api(body, type_):
         # A proxy or a filter said no, to whatever it is: no word about credentials.
         kind = FaultKind.TRANSIENT
+    foreign = kind is FaultKind.INVALID and not _read_by_a_service(status, body, type_)
     timed_out = status in TIMEOUT_STATUS or type_ == "timeout_error"
     return Fault(
         kind,
@@ -331,6 +332,7 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
         outcome_unknown=timed_out
         or (not enveloped and (status >= 500 or status < 300)),
         retry_refused=headers.get("x-should-retry") == "false",
+        foreign=foreign,
     )
 
 
@@ -399,6 +401,12 @@ def _hint(body: object, status: int) -> str:
 def _of_the_api(body: object, type_: str | None) -> bool:
     """True if an error has the API's own envelope, or a type that only the API has."""
     return type_ in BY_TYPE or _mapping(body).get("type") == "error"
+
+
+def _read_by_a_service(status: int, body: object, type_: str | None) -> bool:
+    """True if whoever says no has read the request: the API, or another service that
+    tells in JSON what is wrong with it."""
+    return _of_the_api(body, type_) or (status in (400, 422) and isinstance(body, dict))
 
 
 def _paths(given: object) -> tuple[str, ...]:

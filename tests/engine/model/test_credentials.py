@@ -86,6 +86,29 @@ async def test_refused_key_is_a_refused_key_where_the_api_says_so(
     assert (await refused(model)).kind is kind
 
 
+@pytest.mark.parametrize("status", [302, 400, 404, 405, 410, 418, 421, 422, 431, 451])
+@pytest.mark.parametrize(
+    ("body", "read"),
+    [
+        (b'{"type":"error","error":{"type":"invalid_request_error"}}', "by the API"),
+        (b'{"error":{"message":"no","type":"not_found_error"}}', "by the API"),
+        (b'{"detail":"no such model"}', "by a gateway"),
+        (b"<html><body>404</body></html>", "by nobody"),
+        (b"default backend - 404", "by nobody"),
+        (b"", "by nobody"),
+    ],
+)
+async def test_a_refusal_is_definite_where_who_gives_it_has_read_the_request(
+    status: int, body: bytes, read: str
+) -> None:
+    """A page of a router or a proxy says no to whatever comes."""
+    fault = await refused(SdkModel(client(Server([body], status, "application/json"))))
+
+    told = read == "by the API" or (read == "by a gateway" and status in (400, 422))
+    assert fault.kind is FaultKind.INVALID
+    assert (fault.definite, fault.foreign, fault.may_pass) == (told, not told, not told)
+
+
 def exchange_failed(
     status: int | None = None, cause: Exception | None = None
 ) -> WorkloadIdentityError:
