@@ -380,13 +380,8 @@ class Trials:
             reply = await self._driver.world.model.send(request, lambda _: None)
         except RequestFailedError as error:
             fault, many = error.fault, self._failing[1] if self._failing else 0
-<<<<<<< HEAD
-            passing = fault.kind is FaultKind.TRANSIENT
-            self._failing = (fault, many + 1) if passing else None
-            self._spent = fault.spent
-=======
             self._failing = (fault, many + 1) if fault.may_pass else None
->>>>>>> eb73275 (What a router or a proxy says in the service's place refuses nothing for good)
+            self._spent = fault.spent
             return fault
         self._failing = None
         self._spent = reply.usage

@@ -40,14 +40,10 @@ class Fault:
         paths: Every part that the server names, where it lists them.
         misshapen: The answer is no reply, and the next one will be none either: it is in
             another format, or larger than anything that is read.
-<<<<<<< HEAD
         spent: What was used for a reply that was not committed, as far as the server said
             it; None where it said nothing.
-=======
-        spent: What a whole reply cost that was not committed; None where there was none.
         foreign: Nothing in the answer says that the service gave it: a proxy, a router
             or a filter said no in its place.
->>>>>>> eb73275 (What a router or a proxy says in the service's place refuses nothing for good)
     """
 
     kind: FaultKind
