@@ -9,8 +9,9 @@ from typing import Any, Final, final
 
 import attrs
 
+from detent.addresses import HoldsClient, shown_text, shown_url
 from detent.errors import NoCredentialsError, SettingsError
-from detent.options import SIMULATOR, demand_options
+from detent.options import SIMULATOR, URL, demand_options
 from detent.ports import Model
 from detent.rulebook import Rulebook, rulebook, stands_in
 from detent_states.snapshot import Snapshot
@@ -21,12 +22,12 @@ _CREDENTIALS: Final = ("authorization", "x-api-key")
 
 @final
 @attrs.frozen
-class Endpoint:
+class Endpoint(HoldsClient):
     """Where a conversation's requests go.
 
     Attributes:
         model: The port.
-        label: Where that is, in words: `simulator`, or a base URL.
+        label: Where that is, in words: `simulator`, or a base URL, without a password.
         live: False if the answers are made up by the simulator, as far as can be seen:
             where a base URL leads is only known from the answers.
         owned: The conversation opened it, so it closes it.
@@ -83,7 +84,7 @@ def choose_endpoint(
     rules = rulebook(client, base_url)
     return Endpoint(
         model,
-        given_url or "the API",
+        shown_url(given_url) or "the API",
         live=not stands_in(given_url),
         owned=True,
         found=client is None and rules.own,
@@ -130,16 +131,23 @@ def demand_credentials(client: object = None, base_url: str | None = None) -> No
 
     Raises:
         NoCredentialsError: It cannot.
+        SettingsError: The base URL in the environment is none.
     """
     import anthropic
+    import httpx2
 
     problem = "the SDK finds no credentials"
     if client is None:
         try:
             client = anthropic.AsyncAnthropic(base_url=base_url)
         except (anthropic.AnthropicError, OSError, ValueError) as error:
-            problem = f"the SDK cannot use the credentials that are set: {error}"
+            said = shown_text(str(error))
+            problem = f"the SDK cannot use the credentials that are set: {said}"
             raise NoCredentialsError(problem, unusable=True) from error
+        except httpx2.InvalidURL:  # whose text quotes a part of it
+            raise SettingsError(
+                "ANTHROPIC_BASE_URL", "it is no URL", f"set {URL.words}"
+            ) from None
     elif type(client) is anthropic.AsyncAnthropic:
         problem = "this client has no credentials"
     else:

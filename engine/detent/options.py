@@ -90,7 +90,8 @@ def _is_url(given: object) -> bool:
     except ValueError:
         return False
     secure = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
-    return bool(host) and secure
+    # The path of each request is put behind it: a query would swallow that.
+    return bool(host) and secure and not parts.query and not parts.fragment
 
 
 def _is_fields(given: object) -> bool:
@@ -115,7 +116,9 @@ PATH: Final = Allowed("a path that is not empty", _is_path)
 CLOCK: Final = hook("a function that gives seconds")
 NAME: Final = text(1, 200)
 URL: Final = Allowed(
-    "an https URL with a host, or an http URL of this machine", _is_url, secret=True
+    "an https URL with a host and no query, or an http URL of this machine",
+    _is_url,
+    secret=True,
 )
 CURSOR: Final = optional(instance(Cursor, "a Cursor of a happening"))
 TURNS: Final = whole(0)

@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any, get_args
 
+from detent.addresses import HoldsClient
 from detent.checking import findings
 from detent.driver import Driver
 from detent.endpoint import Endpoint
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from detent.diagrams import Format
 
 
-class Standing:
+class Standing(HoldsClient):
     """What can be read of a conversation; the base of `Conversation`."""
 
     _name: str

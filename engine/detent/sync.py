@@ -15,6 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
+from detent.addresses import HoldsClient
 from detent.conversation import Conversation as AsyncConversation
 from detent.engine_thread import EngineThread
 from detent.errors import ConversationClosedError, ForkedProcessError
@@ -37,7 +38,7 @@ _T = TypeVar("_T")
 
 
 @final
-class Conversation:
+class Conversation(HoldsClient):
     """`detent.Conversation` for callers without an event loop.
 
     Use it as a context manager::

@@ -5,6 +5,7 @@ from typing import TypeAlias, final
 
 import attrs
 
+from detent.addresses import HoldsClient
 from detent.ports import Clock, Ids, Journal, Model, Store
 from detent.settings import Limits
 from detent.tools import Tool
@@ -60,7 +61,7 @@ AfterCompaction: TypeAlias = Callable[[CompactionDone], Awaitable[None] | None]
 
 
 @attrs.define
-class World:
+class World(HoldsClient):
     """Everything outside that one conversation uses.
 
     Attributes:

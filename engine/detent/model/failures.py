@@ -26,6 +26,7 @@ from typing import Any, Protocol, cast, final
 
 import attrs
 
+from detent.addresses import shown_text
 from detent.errors import words
 from detent.model.sealing import described, one_line
 from detent_states.bounds import bounded_wait
@@ -266,7 +267,7 @@ def _had_a_bad_moment(error: BaseException) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {words(error)}".rstrip(": ")
+    return shown_text(f"{type(error).__name__}: {words(error)}".rstrip(": "))
 
 
 def tells_secrets(error: BaseException) -> bool:
@@ -309,7 +310,7 @@ def from_status(status: int, body: object, headers: Headers, now: float) -> Faul
     if not message:
         message = one_line(_hint(body, status), MESSAGE_MAX)
     if 300 <= status < 400:
-        target = _text(headers.get("location")) or "nowhere"
+        target = shown_text(_text(headers.get("location")) or "nowhere")
         target = one_line(target, NAME_MAX)
         message = f"redirected to {target}; redirects are not followed"
     kind = classify(status, type_, code, message)

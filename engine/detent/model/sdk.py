@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import anyio
 import attrs
 
+from detent.addresses import HoldsClient, shown_url, without_user
 from detent.background import own_cancellation
 from detent.errors import SettingsError
 from detent.model.attempt import Attempt, Response, chunks_of, failed
@@ -75,7 +76,7 @@ _Send: TypeAlias = Callable[[str, bytes, dict[str, Any]], Any]
 
 
 @final
-class SdkModel:
+class SdkModel(HoldsClient):
     """Sends requests through a client of the `anthropic` SDK, one attempt at a time.
 
     Args:
@@ -127,8 +128,9 @@ class SdkModel:
         CLOCK.demand("now", now)
         self._client = client
         self._own = client is None
-        self._base_url = base_url
-        self._api_key = api_key
+        # In functions, so that no list of fields shows a password or a key.
+        self._base_url: Callable[[], str | None] = lambda: base_url
+        self._api_key: Callable[[], str | None] = lambda: api_key
         self._total = total_seconds
         self._idle = idle_seconds
         self._grace = grace_seconds
@@ -234,7 +236,7 @@ class SdkModel:
         """Name the base URL in what the API itself did not say."""
         fault, cause = error.fault, error.__cause__
         if fault.misshapen or (cause is not None and of_connection(cause)):
-            url = _without_secrets(str(getattr(self._client, "base_url", "")))
+            url = shown_url(str(getattr(self._client, "base_url", "")))
             if url:
                 error.fault = attrs.evolve(fault, message=f"{fault.message} ({url})")
 
@@ -325,7 +327,7 @@ class SdkModel:
 
         if self._client is None:
             self._client = self._make(anthropic, httpx2)
-        client: Any = self._client
+        client = _with_plain_url(self._client)
         own = {k.lower(): v for k, v in dict(client.default_headers).items()}
         betas = own.get("anthropic-beta")
         names = betas.split(",") if isinstance(betas, str) else ()
@@ -360,11 +362,11 @@ class SdkModel:
         return send if plain else send_through_middleware
 
     def _make(self, anthropic: Any, httpx2: Any) -> SdkClient:
-        base_url = self._base_url
+        base_url = self._base_url()
         if base_url is None and not os.environ.get(_BASE_URL, _API).strip():
             base_url = _API  # the SDK takes an empty variable for a URL
         client = anthropic.AsyncAnthropic(
-            api_key=self._api_key,
+            api_key=self._api_key(),
             base_url=base_url,
             max_retries=0,
             timeout=httpx2.Timeout(self._total, connect=CONNECT_SECONDS_MAX),
@@ -381,17 +383,13 @@ class SdkModel:
         return cast("SdkClient", client)
 
 
-def _without_secrets(url: str) -> str:
-    """A URL without a name, a password or a query; empty for what is none."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port = "" if parts.port is None else f":{parts.port}"
-    except ValueError:
-        return ""
-    if ":" in host:
-        host = f"[{host}]"
-    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}" if host else ""
+def _with_plain_url(client: Any) -> Any:
+    """The client, or one that sends the name and password of its base URL as the header
+    that they come to: then no log and no exception can quote them."""
+    url, header = without_user(str(getattr(client, "base_url", "")))
+    if not url:
+        return client
+    return client.with_options(base_url=url, default_headers={"Authorization": header})
 
 
 def _nobody(_: Delta) -> None:
