@@ -5,7 +5,7 @@ import gc
 import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from detent.clock import SystemClock, SystemIds
 from detent.driver import Driver
@@ -39,7 +39,9 @@ from detent_states.step import begin
 
 def in_place(store: object) -> object:
     """A store's path as it is meant now, wherever the process goes later."""
-    return Path(store).absolute() if isinstance(store, str | os.PathLike) else store
+    if not isinstance(store, str | os.PathLike):
+        return store
+    return Path(cast("str | os.PathLike[str]", store)).absolute()
 
 
 def choose_store(given: object) -> tuple[Store, bool]:

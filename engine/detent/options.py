@@ -57,7 +57,7 @@ def _is_path(given: object) -> bool:
     if not isinstance(given, str | os.PathLike):
         return False
     try:
-        path: object = os.fspath(given)
+        path: object = os.fspath(cast("str | os.PathLike[str]", given))
     except Exception:  # noqa: BLE001 - what cannot say its path has none
         return False
     return type(path) is str and bool(path) and "\0" not in path and encodable(path)
@@ -187,7 +187,7 @@ def demand_options(given: Mapping[str, Any]) -> None:
             _demand_kind(value)
         allowed.demand(name, value)
         if name == "tools":
-            tools_by_name(value)
+            tools_by_name(cast("Sequence[object]", value))
 
 
 def _demand_kind(client: object) -> None:

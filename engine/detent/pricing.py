@@ -8,7 +8,7 @@ A model is looked for where its name says it is served: names of Bedrock and of 
 Cloud have prices of their own there, and a router's prefix says nothing about the price.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -133,8 +133,16 @@ def demand_price(limits: Limits | None, profile: Profile) -> None:
 
 def _fallbacks(profile: Profile) -> list[str]:
     """The models that a request names to fall back to."""
-    named: Any = profile.setting("fallbacks")
-    if not isinstance(named, list):
-        return []
-    found = [one.get("model") for one in named if isinstance(one, dict)]
-    return [model for model in found if isinstance(model, str)]
+    match profile.setting("fallbacks"):
+        case [*listed]:
+            return [model for one in listed for model in _named(one)]
+        case _:
+            return []
+
+
+def _named(one: object) -> Iterator[str]:
+    match one:
+        case {"model": str(model)}:
+            yield model
+        case _:
+            pass

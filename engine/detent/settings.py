@@ -190,6 +190,10 @@ def _refuse(profile: Profile, rules: Rulebook) -> None:
         )
 
 
+def _is_served(tool: object) -> bool:
+    return isinstance(tool, Mapping) and "type" in tool
+
+
 def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
     """The functions by name; a tool that the server runs is only offered.
 
@@ -198,7 +202,7 @@ def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
     """
     found: dict[str, Tool] = {}
     for one in tools:
-        if isinstance(one, Mapping) and "type" in one:
+        if _is_served(one):
             continue
         if not isinstance(one, Tool):
             raise SettingsError(

@@ -63,11 +63,11 @@ class Allowed:
 
 def optional(one: Allowed) -> Allowed:
     """The same, or None."""
-    return attrs.evolve(
-        one,
-        words=f"{one.words}, or None",
-        holds=lambda given: given is None or one.holds(given),
-    )
+
+    def holds(given: object) -> bool:
+        return given is None or one.holds(given)
+
+    return attrs.evolve(one, words=f"{one.words}, or None", holds=holds)
 
 
 def whole(least: int, most: int = _WHOLE_MAX) -> Allowed:

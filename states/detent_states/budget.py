@@ -23,11 +23,10 @@ def _are_steps(given: object) -> bool:
 
 
 def _is_step(given: object) -> bool:
-    match given:
-        case (above, Price()):
-            return isinstance(given, tuple) and whole(1).holds(above)
-        case _:
-            return False
+    if not isinstance(given, tuple):
+        return False
+    pair = cast("tuple[object, ...]", given)
+    return len(pair) == 2 and whole(1).holds(pair[0]) and isinstance(pair[1], Price)
 
 
 @final

@@ -106,7 +106,9 @@ def simulated(meta: bytes) -> bool:
 
 def _within(told: Mapping[str, Any], name: str, member: str) -> object:
     inner: Any = told.get(name)
-    return inner.get(member) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict):
+        return None
+    return cast("dict[str, object]", inner).get(member)
 
 
 @final

@@ -64,7 +64,7 @@ PALETTE: Final[Mapping[str, Any]] = {
     "{1: 2}": {1: 2},
     "object": object(),
     "class": int,
-    "function": lambda *_: None,
+    "function": len,
 }
 """What callers give by mistake. None of it is a whole client, store, clock or tool."""
 
@@ -134,8 +134,15 @@ TAKES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         "hook_seconds_max": NUMBER,
         "stream_above_tokens": COUNT | {"0"},
     },
-    "Price": dict.fromkeys(("input", "output"), SHARE)
-    | dict.fromkeys(("cache_read", "cache_write"), SHARE),
+    "Price": {
+        "input": SHARE,
+        "output": SHARE,
+        "cache_read": MAYBE | SHARE,
+        "cache_write": MAYBE | SHARE,
+        "cache_write_1h": MAYBE | SHARE,
+        "web_searches": SHARE,
+        "long": frozenset(),
+    },
     "RetryPolicy": {
         "attempts_max": COUNT,
         "first_wait_seconds": SHARE,
@@ -268,6 +275,11 @@ def fine(path: str) -> str:
     return path
 
 
+def declared(**given: Any) -> Tool:
+    """A tool that is declared with these options."""
+    return tool(**given)(fine)
+
+
 PLACES: Final[Mapping[str, Callable[..., Any]]] = {
     "open": Conversation.open,
     "sync open": detent.sync.Conversation.open,
@@ -275,7 +287,7 @@ PLACES: Final[Mapping[str, Callable[..., Any]]] = {
     "Price": Price,
     "RetryPolicy": RetryPolicy,
     "CompactionPolicy": CompactionPolicy,
-    "tool": lambda **given: tool(**given)(fine),
+    "tool": declared,
     "child_tool": child_tool,
     "SQLiteStore": SQLiteStore,
     "MemoryStore": MemoryStore,
@@ -359,6 +371,7 @@ async def test_what_no_setting_may_be_is_refused_by_name(
     name: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where a path that is taken makes its file
+    call: Callable[..., Any]
     call = getattr(chat, place) if place in OPENED else PLACES[place]
     legal = TAKES[place].get(name, frozenset[str]())
     least = {"name": "a"} if place.endswith("open") else {}

@@ -17,12 +17,13 @@ from detent_states.step import begin, step
 PRICE = Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.75)
 NOTHING = Usage()
 counts = st.integers(0, 10**9)
-usages = st.builds(
-    lambda read, out, hit, short, hour, found: Usage(
-        read, out, hit, short + hour, hour, found
-    ),
-    *(counts, counts, counts, counts, counts, st.integers(0, 99)),
-)
+
+
+def usage_of(read: int, out: int, hit: int, short: int, hour: int, found: int) -> Usage:
+    return Usage(read, out, hit, short + hour, hour, found)
+
+
+usages = st.builds(usage_of, counts, counts, counts, counts, counts, st.integers(0, 99))
 
 
 def turn(
