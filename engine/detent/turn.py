@@ -108,8 +108,8 @@ class Turn:
     remedies: tuple[Remedy, ...] = ()
     suspended: Suspension | None = None
     trials: int = 0
-    _said: bytes = attrs.field(default=b"", repr=False)
-    _waiting: bytes = attrs.field(default=b"", repr=False)
+    _said: bytes = attrs.field(default=b"", repr=False, alias="said")
+    _waiting: bytes = attrs.field(default=b"", repr=False, alias="waiting")
 
     @property
     def said(self) -> list[dict[str, Any]]:

@@ -19,7 +19,16 @@ import pytest
 from tests.engine.lab import Lab, lab
 
 import detent
-from detent import Conversation, JournalError, Limits, TurnState, patience, sync, tool
+from detent import (
+    Conversation,
+    JournalError,
+    Limits,
+    Turn,
+    TurnState,
+    patience,
+    sync,
+    tool,
+)
 from detent.driver import Driver
 from detent.errors import StoreLockedError
 from detent.journal import SQLiteStore, lease
@@ -232,9 +241,7 @@ async def test_another_conversation_has_its_turns_while_one_waits_for_the_store(
                 locker.free()
 
             group.start_soon(elsewhere)
-            turn = await chat.send("second")
-
-    assert turn.state is TurnState.CONFIRMED
+            assert (await chat.send("second")).state is TurnState.CONFIRMED
 
 
 async def test_the_end_of_a_call_waits_for_the_store_and_the_loop_goes_on(
@@ -261,9 +268,7 @@ async def test_the_end_of_a_call_waits_for_the_store_and_the_loop_goes_on(
             locker.free()
 
         group.start_soon(let_go)
-        turn = await chat.send("Go")
-
-    assert turn.text == "Done."
+        assert (await chat.send("Go")).text == "Done."
 
 
 # What is not let go of in time.
@@ -394,9 +399,9 @@ async def test_a_turn_that_is_interrupted_while_it_waits_rests_once_it_is_record
 
             group.start_soon(interrupt)
             turn = await chat.send("second")
-        assert turn.number == 2
-        assert turn.state is TurnState.FAILED
-        assert chat.unsaved == 0
+            assert turn.number == 2
+            assert turn.state is TurnState.FAILED
+            assert chat.unsaved == 0
 
     assert len(lab.bodies) == 1
 
@@ -433,7 +438,7 @@ def test_the_sync_twin_hears_while_it_waits_for_the_store(
     with sync.Conversation.open("a", store=lab.store, client=lab.client()) as chat:
         chat.send("first")
         locker.lock()
-        turns = []
+        turns: list[Turn] = []
         thread = threading.Thread(target=lambda: turns.append(chat.send("second")))
         thread.start()
         while chat.snapshot.turns == 1:

@@ -15,10 +15,12 @@ from transitions import Machine
 import detent
 from detent import Fault, FaultKind, RetryPolicy, TerminalToolError, tool
 from detent.errors import CorrectableToolError
+from detent.journal import SQLiteStore
 from detent.logs import LOG_CALLER, doing
 from detent.ports import RequestFailedError
 from detent.simulator import call
 from detent_states.decide import Ask, Decision, GiveUp, Search, Suspend, Wait
+from detent_states.events import ConversationOpened, RequestSent, TurnOpened
 from detent_states.history import Method
 from detent_states.remedy import Remedy
 from detent_states.room import Choose, Compact
@@ -164,6 +166,37 @@ async def test_a_turn_that_is_stopped_is_told(lab: Lab, lines: Lines) -> None:
 
     (line,) = lines("detent.faults")
     assert "cancelled (request id none); it was stopped" in line.getMessage()
+
+
+async def test_a_trial_that_is_refused_is_told(lab: Lab, lines: Lines) -> None:
+    """Something short is asked after four equal failures, and fails, too."""
+    lab.script("One.", *["Done."] * 9, faults="529 @2+")
+    async with lab.open() as chat:
+        await chat.send("first")
+        await chat.send("Go")
+
+    told = [one.getMessage() for one in lines("detent.faults")]
+    assert [one for one in told if "that was a trial" in one and "529" in one]
+    assert [one for one in told if "it asks something short" in one]
+
+
+async def test_a_turn_that_its_process_did_not_end_is_told_when_it_is_opened(
+    lab: Lab, lines: Lines
+) -> None:
+    store = SQLiteStore(lab.store)
+    async with lab.open(store=store) as chat:
+        profile = chat.profile
+    journal = store.open("b")
+    block = b'{"type":"text","text":"Go"}'
+    opened = ConversationOpened(profile, "id")
+    journal.append([opened, TurnOpened(1, block), RequestSent(1, 1)])
+    journal.close()
+    async with lab.open("b", store=store):
+        pass
+    store.close()
+
+    (line,) = lines("detent.faults")
+    assert "turn 1 request 1: interrupted" in line.getMessage()
 
 
 # The caller's code.

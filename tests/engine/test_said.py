@@ -145,7 +145,7 @@ async def test_what_was_steered_into_a_turn_that_failed_for_good_is_kept(
 
 async def test_a_message_that_was_taken_back_in_the_line_is_kept(lab: Lab) -> None:
     lab.script("First.", "Second.")
-    async with lab.open() as chat, chat._lock:
+    async with lab.open() as chat, chat._lock:  # pyright: ignore[reportPrivateUsage] - another turn
         async with chat.stream(MESSAGE) as stream:
             pass
         turn = await stream.turn()
