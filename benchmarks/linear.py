@@ -127,7 +127,12 @@ def _deltas(count: int) -> Iterator[str]:
 
 def _blocks(count: int) -> Iterator[str]:
     for index in range(count):
-        call = {"type": "tool_use", "id": "same", "name": "f", "input": {}}
+        call: dict[str, Any] = {
+            "type": "tool_use",
+            "id": "same",
+            "name": "f",
+            "input": {},
+        }
         yield _event("content_block_start", index=index, content_block=call)
         yield _event("content_block_stop", index=index)
 
@@ -210,11 +215,9 @@ def _marked(turns: int) -> dict[str, Any]:
 
 def _parameters(count: int) -> dict[str, Any]:
     names = [f"p{at}" for at in range(count)]
-    schema = {
-        "type": "object",
-        "properties": {name: {} for name in names},
-        "required": names,
-    }
+    free: dict[str, Any] = {}
+    properties = dict.fromkeys(names, free)
+    schema = {"type": "object", "properties": properties, "required": names}
     tool = {"name": "f", "description": "", "input_schema": schema, "strict": True}
     return {**_body(1), "tools": [tool]}
 

@@ -179,7 +179,7 @@ async def test_a_long_conversation_that_stumbles_is_caught(
 @pytest.fixture
 def linear(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module that doubles what it works on."""
-    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
     return importlib.import_module("benchmarks.linear")
 
 

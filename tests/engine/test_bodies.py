@@ -2,8 +2,8 @@
 
 import os
 import zlib
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import anthropic
 import httpx2
@@ -47,7 +47,7 @@ class Once(httpx2.AsyncByteStream):
     def __init__(self, body: bytes) -> None:
         self.body = body
 
-    async def __aiter__(self) -> Any:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self.body
 
 

@@ -47,15 +47,18 @@ def bounded(client: Any, limits: Limits) -> Generator[None, None, None]:
     """Bound the answers to what is sent inside.
 
     Args:
-        client: A client of the SDK. One whose HTTP client has no hooks is left as it is,
-            and reads refusals whole.
+        client: A client of the SDK. One whose HTTP client is another library's is left as
+            it is, and reads refusals whole.
         limits: How much an answer may be.
     """
-    hooks: Any = getattr(getattr(client, "_client", None), "event_hooks", None)
-    others: list[Any] = hooks["response"] if isinstance(hooks, dict) else []
-    if isinstance(hooks, dict) and _hook not in others:
-        others.insert(0, _hook)
-    token = _BOUND.set(_Bound(limits, len(others) > 1))
+    http = getattr(client, "_client", None)
+    shared = False
+    if isinstance(http, httpx2.AsyncClient):
+        hooks = http.event_hooks["response"]
+        if _hook not in hooks:
+            hooks.insert(0, _hook)
+        shared = len(hooks) > 1
+    token = _BOUND.set(_Bound(limits, shared))
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ import json
 import re
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 import anthropic
 import anyio
@@ -74,7 +74,7 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def loopback(peer: Peer) -> AsyncIterator[str]:
+async def loopback(peer: Peer) -> AsyncGenerator[str]:
     async with (
         await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
         anyio.create_task_group() as tasks,
@@ -256,8 +256,8 @@ async def test_stream_of_too_many_blocks_is_none() -> None:
 
 async def test_names_that_a_refusal_gives_are_bounded() -> None:
     long = "x" * 5_000
-    error = {"type": long, "message": long, "details": {"error_code": long}}
-    error["details"] = {"error_code": long, "paths": [f"messages.0.{long}"]}
+    details = {"error_code": long, "paths": [f"messages.0.{long}"]}
+    error = {"type": long, "message": long, "details": details}
     body = json.dumps({"type": "error", "error": error}).encode()
     head = f"400 Bad\r\nrequest-id: {long}\r\ncontent-length: {len(body)}"
 
