@@ -95,14 +95,19 @@ def workload(_: Path) -> dict[str, str]:
     }
 
 
+def exported(**variables: str) -> Callable[[Path], dict[str, str]]:
+    """Variables that need no file."""
+    return lambda _: variables
+
+
 @pytest.mark.parametrize(
     "made",
     [
-        lambda _: {"ANTHROPIC_API_KEY": "sk-ant-test"},
-        lambda _: {"ANTHROPIC_AUTH_TOKEN": "token"},
-        lambda _: {"ANTHROPIC_CUSTOM_HEADERS": "Authorization: Bearer token"},
-        lambda _: {"ANTHROPIC_CUSTOM_HEADERS": "X-Api-Key: key"},
-        lambda _: {"ANTHROPIC_API_KEY": "", "ANTHROPIC_AUTH_TOKEN": "token"},
+        exported(ANTHROPIC_API_KEY="sk-ant-test"),
+        exported(ANTHROPIC_AUTH_TOKEN="token"),
+        exported(ANTHROPIC_CUSTOM_HEADERS="Authorization: Bearer token"),
+        exported(ANTHROPIC_CUSTOM_HEADERS="X-Api-Key: key"),
+        exported(ANTHROPIC_API_KEY="", ANTHROPIC_AUTH_TOKEN="token"),
         profile,
         workload,
     ],

@@ -320,12 +320,13 @@ def seal(body: bytes, request_id: str | None, blocks_max: int = BLOCKS_MAX) -> R
     if request_id is None and isinstance(inner := _value(found, "request_id"), str):
         request_id = inner
     content = found["content"]
-    if isinstance(content.value, list):
-        check_blocks(len(cast("list[object]", content.value)), blocks_max)
-    inside, adapted = content.raw[1:-1] if content.value else "", ""
-    if isinstance(content.value, str):
+    value: object = content.value
+    if isinstance(value, list):
+        check_blocks(len(cast("list[object]", value)), blocks_max)
+    inside, adapted = content.raw[1:-1] if value else "", ""
+    if isinstance(value, str):
         adapted = "content"
-        inside = f'{{"type":"text","text":{content.raw}}}' if content.value else ""
+        inside = f'{{"type":"text","text":{content.raw}}}' if value else ""
     kept = [
         f"{one.name}:{one.raw}"
         for name, one in found.items()
