@@ -272,6 +272,24 @@ async def test_a_summary_that_was_made_up_counts() -> None:
     assert store.conversations()[0].simulated
 
 
+async def test_answers_that_were_made_up_are_told_however_many_follow() -> None:
+    store = MemoryStore()
+    transport = SimulatorTransport(Simulator())
+    mine = anthropic.AsyncAnthropic(
+        api_key="k", http_client=httpx2.AsyncClient(transport=transport)
+    )
+    for client, times in ((mine, 2), (real(), 3)):
+        async with Conversation.open("a", store=store, client=client) as chat:
+            for _ in range(times):
+                await chat.send("Hello")
+
+    async with Conversation.open("a", store=store, client=real()) as chat:
+        assert chat.simulated
+        told = [one.reply.simulated for one in chat.history]
+        assert told == [True, True, False, False, False]
+    assert store.conversations()[0].simulated
+
+
 def test_a_simulator_behind_a_base_url_is_told_by_its_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

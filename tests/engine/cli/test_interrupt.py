@@ -89,6 +89,24 @@ def pressed(
     return [(code, (home / str(n)).read_text()) for n, code in enumerate(codes)]
 
 
+def children(pid: int) -> list[Path]:
+    """The processes that a process began, where the system tells."""
+    told = Path(f"/proc/{pid}/task/{pid}/children")
+    if not told.exists():
+        return []
+    return [Path("/proc") / one for one in told.read_text().split()]
+
+
+def ignores_ctrl_c(process: Path) -> bool:
+    """True if the process has the signal of Ctrl-C blocked."""
+    (blocked,) = (
+        int(line.split()[1], 16)
+        for line in (process / "status").read_text().splitlines()
+        if line.startswith("SigBlk")
+    )
+    return bool(blocked >> (signal.SIGINT - 1) & 1)
+
+
 def module(name: str) -> str:
     return COMMANDS[name].where.partition(":")[0]
 
@@ -139,6 +157,8 @@ def test_the_demo_leaves_nothing_behind(tmp_path: Path, whole: bool) -> None:
         assert demo.stderr is not None
         while "waits" not in demo.stdout.readline():
             pass  # its process is in the middle of a turn then
+        for child in children(demo.pid):
+            assert ignores_ctrl_c(child)  # it would tell its own end
         (os.killpg if whole else os.kill)(demo.pid, signal.SIGINT)
         demo.stdout.read()  # to its end: no process of it is left that could write
         assert demo.stderr.read() == LINE
