@@ -13,7 +13,7 @@ from typing import Final, final
 import attrs
 
 from detent_states.room import RECORD_BYTES, SQUEEZED_BYTES, boundary, unbound
-from detent_states.sized import without_another
+from detent_states.sized import short_of_room, without_another
 from detent_states.snapshot import Snapshot, cuttable
 from detent_states.view import (
     REFUSED_PART,
@@ -166,6 +166,8 @@ class Bisection:
                 return self._narrowed(middle, self.high, self.found)
             case Phase.ONLY | Phase.SHOWN | Phase.PAST if passed:
                 return attrs.evolve(self, phase=Phase.STILL, found=self.trial)
+            case Phase.ONLY if short_of_room(self.snapshot):
+                return self._at(Phase.STILL)  # it is the size again, which has no parts
             case Phase.ONLY if self.sized is None and self._another is not None:
                 return self._at(Phase.OTHER)
             case Phase.OTHER if passed:

@@ -13,9 +13,9 @@ from tests.states.talks import Block, Talk, body_of, findings, talks
 
 from detent_states.history import Method
 from detent_states.remedy import Remedy
-from detent_states.search import PARTS_MAX, Bisection, Phase
+from detent_states.search import PARTS_MAX, Bisection, Phase, under
 from detent_states.snapshot import Snapshot
-from detent_states.view import View
+from detent_states.view import LEFT_OUT, Hide, View
 
 TURNS_MAX = 14
 EXTRA = 4
@@ -138,6 +138,21 @@ def test_of_too_many_turns_that_are_refused_nothing_later_is_hidden(turns: int) 
         assert hidden(snapshot, found, turns) == [*range(last[0]), *last]
         assert passes(0, body_of(snapshot, found))
         assert trials <= trials_max(turns, PARTS_MAX)
+
+
+@pytest.mark.parametrize("turns", [6, 10])
+def test_where_room_was_made_a_size_is_not_taken_for_several_parts(turns: int) -> None:
+    plain = with_words(past(turns))
+    snapshot = under(plain, View((Hide(0, 2, LEFT_OUT),)))
+    whole = len(body_of(snapshot, snapshot.showing))
+    for over in range(150, whole // 2, 50):
+
+        def passes(_: int, body: bytes, over: int = over) -> bool:
+            return len(body) <= whole - over
+
+        found, trials = searched(snapshot, passes)
+        assert found is None or passes(0, body_of(snapshot, found))
+        assert trials <= trials_max(turns)
 
 
 @pytest.mark.parametrize("turns", range(1, TURNS_MAX + 1))
