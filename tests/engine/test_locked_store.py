@@ -29,12 +29,14 @@ from detent import (
     sync,
     tool,
 )
+from detent.calling import Caller
 from detent.driver import Driver
 from detent.errors import StoreLockedError
 from detent.journal import SQLiteStore, lease
 from detent.journal.holder import lock_holder
 from detent.patience import waited
 from detent.simulator import call, reply
+from detent_states.snapshot import Call
 
 __all__ = ["lab"]
 
@@ -382,6 +384,64 @@ async def test_a_call_whose_start_could_not_be_recorded_is_told_as_not_executed(
     assert turn.text == "Done."
     assert lab.ran == []
     assert "could start" in turn.calls[2].result.decode()
+
+
+async def test_a_call_does_not_start_whose_start_was_taken_back_by_who_waited_before(
+    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits longest gives up first, and what is only about to happen goes with it; who
+    began it learns that, although the store is free by then."""
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0.3)
+    ready, begin = anyio.Event(), Caller._begin  # pyright: ignore[reportPrivateUsage]
+
+    def is_started() -> bool:
+        turn = chat.snapshot.turn
+        return turn is not None and [c.state for c in turn.calls][2:] == ["started"]
+
+    async def late_begin(caller: Caller, late: Call) -> None:
+        locker.lock()
+        ready.set()  # the end of `slow` waits for the store now, and for longer
+        for _ in range(10):
+            await anyio.sleep(0.01)
+        assert chat.unsaved == 1
+        await begin(caller, late)
+
+    @tool
+    async def quick() -> str:
+        """End at once."""
+        return "quick"
+
+    @tool
+    async def slow() -> str:
+        """End once the store is locked."""
+        await ready.wait()
+        return "slow"
+
+    @tool
+    async def late() -> str:
+        """Do what has to be recorded before."""
+        lab.ran.append("late")
+        return "late"
+
+    async def let_go() -> None:
+        while not is_started():
+            await anyio.lowlevel.checkpoint()
+        while is_started():
+            await anyio.lowlevel.checkpoint()
+        locker.free()
+
+    monkeypatch.setattr(Caller, "_begin", late_begin)
+    lab.script(reply(call("quick"), call("slow"), call("late")), "Done.")
+    limits = Limits(calls_parallel_max=2)
+    async with lab.open(tools=[quick, slow, late], limits=limits) as chat:
+        async with anyio.create_task_group() as group:
+            group.start_soon(let_go)
+            with pytest.raises(JournalError):
+                await chat.send("Go")
+        assert lab.ran == []
+        assert (await chat.retry()).text == "Done."
+
+    assert lab.ran == ["late"]
 
 
 async def test_a_turn_that_is_interrupted_while_it_waits_rests_once_it_is_recorded(
