@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from detent_states import events as ev
@@ -69,11 +70,22 @@ def reply(number: int, stop: str, *blocks: dict[str, Any], **meta: Any) -> Reply
     )
 
 
+@lru_cache(maxsize=4096)
+def _replies(fresh: int) -> tuple[Reply, ...]:
+    """Every stop reason with every kind of content; read once, however often seen."""
+    two = (text(), call(f"toolu_{fresh}a"), call(f"toolu_{fresh}b"))
+    contents = ((text(),), (), (text(), search(fresh)), two)
+    return tuple(reply(fresh, stop, *blocks) for stop in STOPS for blocks in contents)
+
+
+@lru_cache(maxsize=4096)
 def summary(number: int) -> Reply:
     """A usable summary."""
     block = {"type": "compaction", "content": "so far", "signature": "s"}
     return reply(number, "compaction", block)
 
+
+LATE = reply(10**6, "end_turn", text("late"))
 
 FAULTS = tuple(Fault(kind, f"a {kind.value} fault") for kind in FaultKind)
 
@@ -111,13 +123,8 @@ def legal_events(
             yield ev.RemedyChosen(n, Remedy.SHRINK, "full", _view(snapshot))
             yield failing
         case "sent":
-            for stop in STOPS:
-                yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, text()))
-                yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop))
-                searching = (text(), search(fresh))
-                yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, *searching))
-                two = (text(), call(f"toolu_{fresh}a"), call(f"toolu_{fresh}b"))
-                yield ev.ReplyConfirmed(n, attempt, reply(fresh, stop, *two))
+            for each in _replies(fresh):
+                yield ev.ReplyConfirmed(n, attempt, each)
             yield failing
         case "compacting":
             yield ev.CompactionConfirmed(n, attempt, summary(fresh))
@@ -175,7 +182,7 @@ def stale_events(snapshot: Snapshot) -> Iterator[Event]:
         (turn.number - 1, turn.attempt),
         (turn.number, turn.attempt - 1),
     ):
-        yield ev.ReplyConfirmed(n, attempt, reply(10**6, "end_turn", text("late")))
+        yield ev.ReplyConfirmed(n, attempt, LATE)
         yield ev.CompactionConfirmed(n, attempt, summary(10**6))
         yield ev.TurnFailed(n, attempt, FAULTS[0])
     yield ev.CallClosed(turn.number, "toolu_nobody", Closing.RESULT, b"{}")

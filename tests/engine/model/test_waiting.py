@@ -201,7 +201,7 @@ class Peer:
 
     async def left(self, times: int) -> None:
         """Wait until that many connections were closed at the other end."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with self._changed:
                 await self._changed.wait_for(lambda: self.hung_up == times)
 

@@ -240,7 +240,7 @@ async def test_what_a_plain_function_gives_is_read_in_its_thread_and_time() -> N
 
         def __getitem__(self, key: str) -> int:
             readers.append(threading.current_thread())
-            never.wait(10)
+            never.wait(60)
             return 1
 
         def __iter__(self) -> Iterator[str]:
