@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
+# Modules are compiled once, and not by each of some hundred child processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A stage says how long it took, whether it went well or not.
 stage = @since=$$(date +%s); { $(2); }; ended=$$?; \
 	echo "$(1): $$(($$(date +%s) - since)) s"; exit $$ended

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests import warm
 
 from detent import ForkedProcessError, JournalError, TurnState, sync
 from detent.engine_thread import EngineThread
@@ -104,18 +104,14 @@ AFTER = """
 def interrupted(name: str, work: str, after: str = AFTER) -> tuple[str, int]:
     """Press Ctrl-C where it says that it is ready; what it printed then."""
     program = PRELUDE + textwrap.indent(work, " " * 8) + after
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, name], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    with process:
-        try:
-            assert process.stdout.readline() == "ready\n"
-            os.kill(process.pid, signal.SIGINT)
-            said, _ = process.communicate(timeout=SECONDS)
-        finally:
-            process.kill()
-    return said, process.returncode
+    process = warm.Spoken(["-c", program, name])
+    try:
+        assert process.stdout.readline() == "ready\n"
+        process.child.send_signal(signal.SIGINT)
+        status = process.child.wait(SECONDS)
+        return process.stdout.read(), status
+    finally:
+        process.end()
 
 
 @pytest.mark.parametrize("name", COURSES)
@@ -188,6 +184,7 @@ VALUES = {
     "pins",
     "prefix_change",
     "profile",
+    "simulated",
     "snapshot",
     "state",
     "turn",
@@ -320,15 +317,10 @@ def test_a_child_that_ends_with_the_conversation_neither_hangs_nor_touches_the_s
 ) -> None:
     program = PARENT + textwrap.indent(LEAVES[how], " " * 8) + CHILD_ENDS
     store = tmp_path / "chat.db"
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(store)],
-        capture_output=True,
-        text=True,
-        timeout=2 * SECONDS,
-        check=True,
-    )
-    assert ran.stdout == "0\nconfirmed\n", ran.stderr
-    assert "Traceback" not in ran.stderr
+    ran = warm.run(["-c", program, str(store)], timeout=2 * SECONDS)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == b"0\nconfirmed\n", ran.stderr
+    assert b"Traceback" not in ran.stderr
     with opened(tmp_path) as chat:
         assert len(chat.history) == 2
 
