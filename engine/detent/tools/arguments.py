@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from itertools import product, zip_longest
+from itertools import islice, product, zip_longest
 from typing import Annotated, Any, Final, cast, final
 
 from detent.errors import words
@@ -131,6 +131,10 @@ class Arguments:
             for one, _ in told:
                 if self._reads_back(one, found):
                     return one
+            for one, live in told:
+                taken = self._taken(one)
+                if self._reads_back(taken, found):
+                    return given if _same(given, taken, live) else taken
         raise ArgumentsError(
             f"Not executed: nobody can be shown what {self._label} would do. Its types"
             " make of these arguments what cannot be written as JSON and read back."
@@ -210,6 +214,21 @@ class Arguments:
                 {names[name]: value for name, value in live.items()},
             )
 
+    def _taken(self, told: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What was written, without what a class writes and does not take: fields of a
+        dataclass that it computes itself."""
+        from pydantic import ValidationError
+
+        try:
+            self._read(told, shown=True)
+        except ValidationError as error:
+            for one in error.errors():
+                if one["type"] in _FURTHER:
+                    told = cast("Mapping[str, Any]", _without(told, one["loc"]))
+        except Exception:  # noqa: BLE001 - a validator is code of the caller's
+            return told
+        return told
+
     def _reads_back(self, told: Mapping[str, Any], found: Any) -> bool:
         try:
             return bool(self._read(told, shown=True) == found)
@@ -270,9 +289,10 @@ def _same(given: object, told: object, live: object) -> bool:
         if isinstance(live, Set):
             one_way, other_way = (sorted(map(encode, each)) for each in items)
             return one_way == other_way
+        # A deque is a sequence that cannot be sliced.
         values = cast("Sequence[object]", live if isinstance(live, Sequence) else ())
         return len(items[0]) == len(items[1]) and all(
-            _same(*each) for each in zip_longest(*items, values[: len(items[0])])
+            _same(*each) for each in zip_longest(*items, islice(values, len(items[0])))
         )
     return given == told and isinstance(given, bool) == isinstance(told, bool)
 
@@ -299,6 +319,24 @@ def _kept(told: object, place: Sequence[str | int]) -> bool:
         else:
             found = False
     return found
+
+
+def _without(told: object, place: Sequence[str | int]) -> object:
+    """A JSON value without what is in that place; steps are those of `_kept`."""
+    if not place:
+        return told
+    step, rest = place[0], place[1:]
+    if isinstance(told, Mapping):
+        named = cast("Mapping[str, object]", told)
+        if step in named:
+            others = {name: one for name, one in named.items() if name != step}
+            inside = {str(step): _without(named[str(step)], rest)} if rest else {}
+            return {**others, **inside}
+    elif isinstance(told, list) and isinstance(step, int):
+        items = cast("list[object]", told)
+        if step < len(items):
+            return [*items[:step], _without(items[step], rest), *items[step + 1 :]]
+    return _without(told, rest)
 
 
 def _wrong(label: str, found: Sequence[Mapping[str, Any]]) -> str:

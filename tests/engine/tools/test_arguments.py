@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -79,6 +80,16 @@ class Data:
     b: str = "b"
 
 
+@dataclasses.dataclass
+class Computing:
+    a: int
+    twice: int = dataclasses.field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        """Compute."""
+        self.twice = self.a * 2
+
+
 class Pair(NamedTuple):
     a: int
     b: int = 2
@@ -126,6 +137,8 @@ def everything(
     hiding: Hiding | None = None,
     typed: Typed | None = None,
     data: Data | None = None,
+    computing: list[Computing | int] | None = None,
+    queue: deque[int] | None = None,
     tupled: Pair | None = None,
     pet: Annotated[Cat | Dog, Field(discriminator="kind")] | None = None,
     union: Open | Data | int | None = None,
@@ -174,6 +187,8 @@ GOOD: dict[str, list[Any]] = {
     "hiding": [{"a": 1}],
     "typed": [{"a": 1, "inside": [{"a": 1}]}],
     "data": [{"a": 1, "b": "c"}, {"a": 1}],
+    "computing": [[{"a": 1}, {"a": 2}, 3]],
+    "queue": [[2, 1], []],
     "tupled": [[1, 2], {"a": 1}],
     "pet": [{"kind": "cat", "lives": 9}, {"kind": "dog", "owner": {"a": 1}}],
     "union": [{"a": 1, "b": "x"}, {"q": 1}, 5],
@@ -261,12 +276,14 @@ def written(value: object) -> object:
             return {k: written(named[k]) for k in value.model_fields_set}
         case Data():
             return {"a": value.a, "b": value.b}
+        case Computing():
+            return {"a": value.a}
         case dict():
             inside = cast("dict[str, object]", value)
             return {k: written(v) for k, v in inside.items()}
         case set() | frozenset():
             return {json.dumps(written(v)) for v in cast("Set[object]", value)}
-        case list() | tuple():
+        case list() | tuple() | deque():
             return [written(v) for v in cast("Iterable[object]", value)]
         case SecretStr():
             return value.get_secret_value()
