@@ -18,7 +18,7 @@ from detent_states.doubt import Found, failed
 from detent_states.encoding import text_block
 from detent_states.errors import CoreBugError
 from detent_states.events import Event
-from detent_states.faults import DEFINITE, FaultKind
+from detent_states.faults import DEFINITE, Fault, FaultKind
 from detent_states.heard import told_of_length
 from detent_states.history import (
     Base,
@@ -178,6 +178,17 @@ def _adopted(snapshot: Snapshot, turn: Turn, shown: View) -> tuple[View, Found |
     return (shown, None) if found.lasts else (_kept(snapshot, turn, shown), found)
 
 
+def _shaken(found: Found | None, turn: Turn, fault: Fault) -> Found | None:
+    """What the next request falls back to, once a request has failed.
+
+    A view that fails in the way it was found for has proved nothing so far: a server
+    that fails at random would give as many proofs as there are turns.
+    """
+    if found is None or not turn.lent or fault.kind is not found.kind:
+        return found
+    return attrs.evolve(found, proofs=0)
+
+
 def _kept(snapshot: Snapshot, turn: Turn, shown: View) -> View:
     """A view without what is only lent."""
     if not turn.lent:
@@ -267,7 +278,9 @@ def learned(
                 snapshot = attrs.evolve(snapshot, refused=count, known_bad=bad)
             elif fault.kind is FaultKind.REFUSAL:
                 thread = thread.lost(fire)  # it may hold the turn that was refused
-            snapshot = attrs.evolve(snapshot, doubts=failed(snapshot.doubts, fault))
+            found = _shaken(snapshot.found, turn, fault)
+            doubts = failed(snapshot.doubts, fault)
+            snapshot = attrs.evolve(snapshot, doubts=doubts, found=found)
             snapshot = told_of_length(snapshot, event.fault)
         case ev.TurnFailed() if turn.state == TurnState.COMPACTING:
             snapshot = told_of_length(snapshot, event.fault)

@@ -52,9 +52,9 @@ thousand (1/4^5), and with the failures before them and those of the search by f
 With the default policy they fit into the attempts of one turn."""
 
 LASTING: Final = 12
-"""Alternations that make a view last: 1/4^12 is less than one in ten million. Those of
-the search count, and so does each later request that fails with everything and passes
-under the view."""
+"""Alternations in a row that make a view last: 1/4^12 is less than one in ten million.
+Those of the search count, and so does each later request that fails with everything and
+then passes under the view at the first try; one that fails under it ends the row."""
 
 _PASSING: Final = Rule(SUSPECT_AFTER, ALTERNATIONS, 2, LASTING)
 _WORLD: Final = Rule(SUSPECT_AFTER_NO, ALTERNATIONS, 1, LASTING)
@@ -137,7 +137,7 @@ class Found:
         view: How the conversation is shown then.
         kind: The kind of fault that it is shown so for.
         status: Its HTTP status.
-        proofs: Alternations that speak for it so far.
+        proofs: Alternations in a row that speak for it so far.
     """
 
     view: View

@@ -414,6 +414,26 @@ async def test_everything_is_shown_again_first_until_it_is_proved(lab: Lab) -> N
         assert (await chat.send("And on?")).requests == 1
 
 
+async def test_a_view_that_fails_as_well_has_proved_nothing(lab: Lab) -> None:
+    """As many turns as one likes pass in the end while a server fails at random."""
+    lab.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
+    async with lab.open() as chat:
+        await troubled(chat)
+        await confirmed(chat, "And now?")
+        found = chat.snapshot.found
+        assert found is not None
+        assert found.proofs > 0
+        lab.simulator.inject("529 @2")
+
+        turn = await chat.send("And on?")
+
+        assert turn.state is TurnState.CONFIRMED
+        assert turn.requests == 3, "whole, and under the view twice"
+        found = chat.snapshot.found
+        assert found is not None
+        assert found.proofs == 1
+
+
 async def test_what_was_left_out_comes_back_with_the_first_request_that_passes(
     lab: Lab,
 ) -> None:
