@@ -2,12 +2,18 @@
 
 import gc
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.search import SEARCH
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests in the background has Ctrl-C ignored, and the children
+    # to which a test presses it would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An ordinary run draws the same examples everywhere and every time: a red build has a
 # reason that a contributor sees as CI does. Fresh examples are `python -m tests.search`.
