@@ -10,11 +10,12 @@ import json
 import random
 from bisect import insort
 from collections.abc import Iterable
-from typing import Protocol, TypeAlias, final, runtime_checkable
+from typing import Final, Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 
 from detent.simulator.wire import Json, blocks, objects
+from detent_states.allowed import Allowed
 from detent_states.errors import DetentError
 
 
@@ -112,6 +113,11 @@ class Raw:
 Part: TypeAlias = Text | Thinking | Redacted | Call | ServerCall | ServerResult | Raw
 """One content block of an answer, before the server has added its share."""
 
+_PARTS: Final = Allowed(
+    "a tuple of parts: Text, Thinking, Redacted, Call, ServerCall, ServerResult, Raw",
+    lambda given: isinstance(given, tuple) and all(isinstance(p, Part) for p in given),
+)
+
 
 @final
 @attrs.frozen
@@ -174,9 +180,12 @@ class Answer:
             end, but `output_tokens` above 1 and `iterations` at its end only.
         container: The id of the container it ran in, if it ran code.
         when: Which requests a script gives it to; None for any.
+
+    Raises:
+        SettingsError: `parts` is no tuple of parts.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Part, ...] = attrs.field(default=(), validator=_PARTS)
     stop_reason: str | None = None
     stop_details: Json | None = None
     delay_seconds: float = 0.0
@@ -262,6 +271,9 @@ class Scripted:
         again: Give an answer again whose reply a fault has spoiled, unless the client
             goes on with it all the same. False: it counts as given, and the repetition
             gets the next one, as a model that is asked twice says two things.
+
+    Raises:
+        SettingsError: `answers` or `summaries` is no list of answers and strings.
     """
 
     def __init__(
@@ -272,9 +284,9 @@ class Scripted:
         summaries: Iterable[Answer | str] = (),
         again: bool = True,
     ) -> None:
-        self._answers = tuple(_answer(each) for each in answers)
+        self._answers = _all_answers("answers", answers)
         self._left = list(range(len(self._answers)))
-        self._summaries = tuple(_answer(each) for each in summaries)
+        self._summaries = _all_answers("summaries", summaries)
         self._summarised = 0
         self._then = then
         self._again = again
@@ -469,5 +481,19 @@ def reply(
     )
 
 
-def _answer(given: Answer | str) -> Answer:
-    return text(given) if isinstance(given, str) else given
+_SEVERAL: Final = Allowed(
+    "a list of answers and strings",
+    lambda given: isinstance(given, Iterable) and not isinstance(given, str | bytes),
+)
+_ANSWER: Final = Allowed(
+    "an answer or a string; reply(...) joins several to one answer",
+    lambda given: isinstance(given, Answer | str),
+)
+
+
+def _all_answers(setting: str, given: Iterable[Answer | str]) -> tuple[Answer, ...]:
+    _SEVERAL.demand(setting, given)
+    listed = tuple(given)
+    for place, each in enumerate(listed):
+        _ANSWER.demand(f"{setting}[{place}]", each)
+    return tuple(text(each) if isinstance(each, str) else each for each in listed)

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from detent import SettingsError
 from detent.simulator import (
+    Answer,
     ApiRequest,
     Asked,
     Scripted,
     Seeded,
     Simulator,
+    Text,
     call,
     read_scenario,
     reply,
@@ -202,3 +205,35 @@ def test_a_scenario_says_which_requests_an_answer_is_for(tmp_path: Path) -> None
     assert ask(simulator, user("please run it"), tools=[SHELL]) == "Ran"
     assert ask(simulator, model=OPUS) == "Else"
     assert ask(simulator, model=HAIKU) == "Title"
+
+
+@pytest.mark.parametrize("setting", ["answers", "summaries"])
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("Hello", ""),
+        (None, ""),
+        (b"bytes", ""),
+        (7, ""),
+        (reply("Hello"), ""),
+        (["Hello", [call("shell"), call("clock")]], "[1]"),
+        (["Hello", reply("Hello"), Text("Hello")], "[2]"),
+        ([None], "[0]"),
+        ([{"text": "Hello"}], "[0]"),
+    ],
+)
+def test_what_is_no_answer_is_refused_when_the_script_is_made(
+    setting: str, given: Any, named: str
+) -> None:
+    options: dict[str, Any] = {"answers": (), setting: given}
+    with pytest.raises(SettingsError) as caught:
+        Scripted(**options)
+    assert caught.value.setting == setting + named
+
+
+@pytest.mark.parametrize("given", [["Hello"], [Text("Hello")], ("Hello",), None, 7])
+def test_what_is_no_part_is_refused_when_the_answer_is_made(given: Any) -> None:
+    with pytest.raises(SettingsError, match="a tuple of parts"):
+        Answer(given)
+    with pytest.raises(SettingsError, match="a tuple of parts"):
+        reply(call("shell"), given)
