@@ -117,7 +117,7 @@ class Approving(Standing, ABC):
         Raises:
             SettingsError: `content` is no user content, or the API refuses it wherever
                 it is said.
-            ConversationClosedError: The conversation is closed.
+            ConversationClosedError: The conversation is not open.
             JournalError: The journal failed; nothing was said, unless that is in doubt
                 (`outcome_unknown`): with the same key it can be said again.
         """

@@ -13,7 +13,7 @@ from detent.configuring import Configuring
 from detent.content import input_key, user_blocks
 from detent.driver import Driver
 from detent.endpoint import Endpoint
-from detent.errors import ConversationClosedError, StoreLockedError
+from detent.errors import StoreLockedError
 from detent.feed import Feed
 from detent.happenings import TurnEnded
 from detent.logs import log_turn
@@ -51,6 +51,9 @@ class Conversation(Configuring):
 
         async with Conversation.open("notes", store="chat.db") as chat:
             turn = await chat.send("Hello")
+
+    It is entered once at a time, and again after it was closed; entering it while it is
+    open is an `IllegalEventError`.
 
     One turn runs at a time: a second `send` waits for the first. Every method is safe
     to cancel: what was confirmed stays, what was not is rolled back.
@@ -147,7 +150,7 @@ class Conversation(Configuring):
 
     async def __aenter__(self) -> Self:
         if self._driver is not None:
-            raise ConversationClosedError(self._name)
+            raise IllegalEventError("conversation", "open", "enter", ("close",))
         given = self._options["store"]
         store, self._owns_store = await patiently(lambda: choose_store(given))
         self._store = store
@@ -226,7 +229,7 @@ class Conversation(Configuring):
                 it is said.
             InsideTurnError: It was called by a tool, a hook or a rule of this
                 conversation; `steer()` says something there.
-            ConversationClosedError: The conversation is closed.
+            ConversationClosedError: The conversation is not open.
             JournalError: The journal failed; nothing that happened is lost.
         """
         blocks = user_blocks(content, self.profile)

@@ -199,7 +199,7 @@ class ApprovalError(DetentError):
 
 
 class ConversationClosedError(DetentError):
-    """The conversation was closed; nothing was sent and nothing was lost.
+    """The conversation is not open: not entered yet, or closed. Nothing was sent or lost.
 
     Attributes:
         name: The conversation.
@@ -210,7 +210,10 @@ class ConversationClosedError(DetentError):
         self.name = name
 
     def _told(self) -> str:
-        return f"conversation {self.name!r} is closed; open it again to go on"
+        return (
+            f"conversation {self.name!r} is not open: it was not entered, or it was"
+            " closed; enter it with `async with` (`with` for detent.sync) to go on"
+        )
 
 
 class ForkedProcessError(DetentError):

@@ -136,7 +136,7 @@ class Standing(HoldsClient):
 
         Raises:
             SettingsError: `after` is no cursor.
-            ConversationClosedError: The conversation is closed.
+            ConversationClosedError: The conversation is not open.
             JournalError: The journal cannot be read.
         """
         CURSOR.demand("after", after)

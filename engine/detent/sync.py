@@ -23,6 +23,7 @@ from detent.happenings import Cursor, Happening
 from detent.stream import TurnStream as AsyncTurnStream
 from detent.stream import Watch as AsyncWatch
 from detent.turn import Turn
+from detent_states.errors import IllegalEventError
 from detent_states.history import History
 from detent_states.prefix import PrefixChange
 from detent_states.profile import Profile
@@ -67,7 +68,7 @@ class Conversation(HoldsClient):
     def __enter__(self) -> Self:
         if self._engine is not None:
             self._engine.demand_here()
-            raise ConversationClosedError(self._inner.name)
+            raise IllegalEventError("conversation", "open", "enter", ("close",))
         self._engine = EngineThread(self._inner.name)
         try:
             self._engine.start()

@@ -12,6 +12,7 @@ from detent import (
     ConversationBusyError,
     ConversationClosedError,
     FaultKind,
+    IllegalEventError,
     Limits,
     SettingsError,
     TurnEnded,
@@ -282,13 +283,26 @@ async def test_a_second_opener_is_refused_before_money_is_spent(lab: Lab) -> Non
         assert len(chat.history) == 1
 
 
-async def test_a_closed_conversation_says_so(lab: Lab) -> None:
+async def test_a_conversation_that_is_not_open_says_so_and_how_to_enter_it(
+    lab: Lab,
+) -> None:
+    chat = lab.open()
+    for _ in range(2):
+        with pytest.raises(ConversationClosedError, match=r"not entered.*async with"):
+            await chat.send("Hello")
+        with pytest.raises(ConversationClosedError):
+            _ = chat.history
+        async with chat:
+            assert (await chat.send("Hello")).state is TurnState.CONFIRMED
+
+
+async def test_an_open_conversation_that_is_entered_again_is_not_called_closed(
+    lab: Lab,
+) -> None:
     async with lab.open() as chat:
-        await chat.send("Hello")
-    with pytest.raises(ConversationClosedError, match="open it again"):
-        await chat.send("Again")
-    with pytest.raises(ConversationClosedError):
-        _ = chat.history
+        with pytest.raises(IllegalEventError, match=r"conversation open.*'enter'"):
+            await chat.__aenter__()
+        assert (await chat.send("Hello")).state is TurnState.CONFIRMED
 
 
 async def test_two_sends_at_once_are_two_turns_in_order(lab: Lab) -> None:

@@ -61,6 +61,16 @@ def test_it_converses_streams_forks_rewinds_and_resumes(lab: Lab) -> None:
         chat.send("4")
 
 
+def test_entering_an_open_conversation_again_leaves_it_open(lab: Lab) -> None:
+    chat = opened(lab)
+    with pytest.raises(ConversationClosedError, match="not entered"):
+        chat.send("0")
+    with chat:
+        with pytest.raises(IllegalEventError, match=r"conversation open.*'enter'"):
+            chat.__enter__()
+        assert chat.send("1").state is TurnState.CONFIRMED
+
+
 def test_another_thread_can_interrupt(lab: Lab) -> None:
     lab.script(call("hang", what="a"), "Two.")
     with opened(lab) as chat:

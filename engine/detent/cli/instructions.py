@@ -55,7 +55,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "ConversationClosedError": (
         "detent.errors",
-        "open the conversation again; what was confirmed is there",
+        "enter the conversation with `async with`; what was confirmed is there",
     ),
     "CoreBugError": (
         "detent.errors",
