@@ -326,6 +326,7 @@ def _without(told: object, place: Sequence[str | int]) -> object:
     if not place:
         return told
     step, rest = place[0], place[1:]
+    inner: object = told
     if isinstance(told, Mapping):
         named = cast("Mapping[str, object]", told)
         if step in named:
@@ -336,7 +337,7 @@ def _without(told: object, place: Sequence[str | int]) -> object:
         items = cast("list[object]", told)
         if step < len(items):
             return [*items[:step], _without(items[step], rest), *items[step + 1 :]]
-    return _without(told, rest)
+    return _without(inner, rest)
 
 
 def _wrong(label: str, found: Sequence[Mapping[str, Any]]) -> str:
