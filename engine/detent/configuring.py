@@ -64,8 +64,8 @@ class Configuring(Approving, ABC):
                 was changed.
             ConversationClosedError, JournalError: As `send`.
         """
-        given = {n: v for n, v in locals().items() if n in OPTIONS}
-        demand_options(given)
+        told = {n: v for n, v in locals().items() if n in OPTIONS}
+        given = demand_options(told)
         functions = None if tools is None else tools_by_name(tools)
         async with self._alone("configure"):
             driver, was = self._open_driver(), self._endpoint

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from detent.checking import plainly_legal
 from detent.errors import SettingsError
 from detent.settings import encoded
+from detent_states.allowed import plain, shown
 from detent_states.encoding import text_block
 from detent_states.history import user_message
 from detent_states.pins import pinned_blocks
@@ -102,14 +103,15 @@ def _text(name: str, given: object) -> str:
         SettingsError: It is none, or holds half of a surrogate pair.
     """
     if not isinstance(given, str):
-        raise SettingsError(name, f"{given!r} is no text", "give a str")
+        raise SettingsError(name, f"{shown(given)} is no text", "give a str")
+    found: str = plain(given)  # a journal takes nothing else
     try:
-        given.encode()
+        found.encode()
     except UnicodeEncodeError:
         raise SettingsError(
             name, "it holds half of a surrogate pair", "give text that UTF-8 can encode"
         ) from None
-    return given
+    return found
 
 
 def _demand_sayable(setting: str, given: bytes, said: bytes, profile: Profile) -> None:

@@ -24,7 +24,7 @@ from detent.opening import (
     size_before,
     start,
 )
-from detent.options import NAME, TURNS, demand_options
+from detent.options import TURNS, conversation_name, demand_options
 from detent.patience import at_once, patiently
 from detent.ports import Clock, Ids, Store
 from detent.retelling import at_rest
@@ -143,8 +143,8 @@ class Conversation(Configuring):
             JournalError: The store cannot be read, or must not be.
         """
         options = {n: v for n, v in locals().items() if n not in ("cls", "name")}
-        NAME.demand("name", name)
-        demand_options(options)
+        name = conversation_name(name)
+        options = demand_options(options)
         options["store"] = in_place(store)
         return cls(name, options)
 
@@ -362,7 +362,7 @@ class Conversation(Configuring):
             IllegalEventError: A turn is running; a fork has no live rows.
             JournalError: `name` exists.
         """
-        NAME.demand("name", name)
+        name = conversation_name(name)
         driver = self._open_driver()
         driver.flush()
         if driver.running or not driver.snapshot.resting:

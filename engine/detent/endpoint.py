@@ -16,6 +16,12 @@ from detent.ports import Model
 from detent.rulebook import Rulebook, rulebook, stands_in
 from detent_states.snapshot import Snapshot
 
+BASE_URL: Final = "ANTHROPIC_BASE_URL"
+"""Where the SDK looks for a base URL that nobody gives."""
+
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+"""Where the HTTP library looks for proxies, in small letters, too."""
+
 _CREDENTIALS: Final = ("authorization", "x-api-key")
 """The headers that the SDK demands one of before a request leaves."""
 
@@ -131,23 +137,28 @@ def demand_credentials(client: object = None, base_url: str | None = None) -> No
 
     Raises:
         NoCredentialsError: It cannot.
-        SettingsError: The base URL in the environment is none.
+        SettingsError: The base URL in the environment is none, or a proxy there.
     """
     import anthropic
     import httpx2
 
     problem = "the SDK finds no credentials"
     if client is None:
+        if base_url is None:
+            _demand_base_url()
+        _demand_proxies()
         try:
             client = anthropic.AsyncAnthropic(base_url=base_url)
-        except (anthropic.AnthropicError, OSError, ValueError) as error:
+        except (
+            anthropic.AnthropicError,
+            httpx2.InvalidURL,
+            ImportError,
+            OSError,
+            ValueError,
+        ) as error:
             said = shown_text(str(error))
             problem = f"the SDK cannot use the credentials that are set: {said}"
             raise NoCredentialsError(problem, unusable=True) from error
-        except httpx2.InvalidURL:  # whose text quotes a part of it
-            raise SettingsError(
-                "ANTHROPIC_BASE_URL", "it is no URL", f"set {URL.words}"
-            ) from None
     elif type(client) is anthropic.AsyncAnthropic:
         problem = "this client has no credentials"
     else:
@@ -166,15 +177,48 @@ def demand_credentials(client: object = None, base_url: str | None = None) -> No
     raise NoCredentialsError(problem)
 
 
+def _demand_base_url() -> None:
+    given = os.environ.get(BASE_URL, "").strip()
+    if given and not URL.holds(given):
+        raise SettingsError(
+            BASE_URL, "no requests go to what the environment says", f"set {URL.words}"
+        )
+
+
+def _demand_proxies() -> None:
+    """Refuse the proxy of the environment that no HTTP client can be made with, if it is
+    that. Its text is not shown: it may hold a password."""
+    import httpx2
+
+    for name in (*_PROXIES, *map(str.lower, _PROXIES)):
+        given = os.environ.get(name, "")
+        try:
+            if given:
+                url = given if "://" in given else f"http://{given}"
+                httpx2.AsyncClient(proxy=url, trust_env=False)
+        except ImportError:
+            raise SettingsError(
+                name,
+                "this kind of proxy needs a package that is not installed",
+                "install httpx2[socks], set an http proxy, or unset it",
+            ) from None
+        except (httpx2.InvalidURL, ValueError):
+            raise SettingsError(
+                name, "it is no URL of a proxy", "set one, or unset it"
+            ) from None
+
+
 def is_set_up() -> bool:
     """True if anything in the environment is meant for the API: credentials, usable or
     not, or a base URL. What is missing then is an error, and no reason to simulate."""
-    if os.environ.get("ANTHROPIC_BASE_URL", "").strip():
+    if os.environ.get(BASE_URL, "").strip():
         return True
     try:
         demand_credentials()
     except NoCredentialsError as error:
         return error.unusable
+    except SettingsError:
+        return True
     return True
 
 

@@ -25,6 +25,7 @@ from detent_states.allowed import (
     number,
     one_of,
     optional,
+    plain,
     text,
     whole,
 )
@@ -170,16 +171,20 @@ _NEVER_NONE: Final = frozenset({"timeout", "idle_timeout"})
 """Options that are numbers with a default of their own; None elsewhere is "not given"."""
 
 
-def demand_options(given: Mapping[str, Any]) -> None:
+def demand_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse what no option may be.
 
     Args:
         given: The options by name; None for one that was not given.
 
+    Returns:
+        The options, with plain texts where there were texts of other classes.
+
     Raises:
         SettingsError: An option may not be that.
     """
-    for name, value in given.items():
+    options = {name: _plain_option(value) for name, value in given.items()}
+    for name, value in options.items():
         allowed = OPTIONS[name]
         if value is None and name not in _NEVER_NONE:
             continue
@@ -188,6 +193,23 @@ def demand_options(given: Mapping[str, Any]) -> None:
         allowed.demand(name, value)
         if name == "tools":
             tools_by_name(cast("Sequence[object]", value))
+    return options
+
+
+def conversation_name(given: object) -> str:
+    """The name of a conversation, as plain text.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    NAME.demand("name", plain(given))
+    return str(plain(given))
+
+
+def _plain_option(given: object) -> object:
+    if isinstance(given, list | tuple):
+        return [plain(one) for one in cast("Sequence[object]", given)]
+    return plain(given)
 
 
 def _demand_kind(client: object) -> None:

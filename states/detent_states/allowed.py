@@ -128,6 +128,14 @@ def text(least: int = 0, most: int = _WHOLE_MAX) -> Allowed:
     return Allowed(words, holds)
 
 
+def plain(given: object) -> Any:
+    """A text of a class of its own, as a member of a `StrEnum` is, as plain text.
+
+    What such a class overrides is not asked. Anything else is left as it is.
+    """
+    return str.__str__(given) if isinstance(given, str) else given
+
+
 def encodable(given: str) -> bool:
     """True if UTF-8 can encode a text: it holds no half of a surrogate pair."""
     try:

@@ -1,6 +1,8 @@
 """Where requests go: what was given, what the SDK finds, or the simulator, if asked."""
 
 import json
+import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,43 @@ def test_a_client_that_can_send_nothing_is_refused_when_it_is_given() -> None:
     for empty in (None, "", " "):
         with pytest.raises(NoCredentialsError):
             demand_credentials(anthropic.AsyncAnthropic(api_key=empty))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ANTHROPIC_BASE_URL", "nope"),
+        ("ANTHROPIC_BASE_URL", "user:marker@host"),
+        ("ANTHROPIC_BASE_URL", "http://marker.invalid"),
+        ("ANTHROPIC_BASE_URL", "https://user:marker@host:port"),
+        ("HTTPS_PROXY", "http://user:marker@host:port"),
+        ("http_proxy", "user:marker@host:port"),
+        ("ALL_PROXY", "marker://host"),
+        ("all_proxy", "socks5://marker.invalid:1"),
+    ],
+)
+def test_what_no_client_can_be_made_with_is_refused_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)  # as where it is not installed
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        choose_endpoint(None, None, 600, 90)
+
+    assert caught.value.setting == name
+    assert "marker" not in "".join(traceback.format_exception(caught.value))
+    assert is_set_up()
+
+
+def test_a_proxy_that_can_be_used_is_no_obstacle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    monkeypatch.setenv("HTTPS_PROXY", "127.0.0.1:9")
+
+    assert choose_endpoint(None, None, 600, 90).live
 
 
 def test_an_empty_base_url_in_the_environment_is_none(

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -608,6 +609,38 @@ async def test_betas_are_withdrawn_by_an_empty_list(lab: Lab) -> None:
     async with lab.open(**FULL) as chat:
         await chat.configure(betas=[])
         assert chat.profile.betas == ()
+
+
+class Named(StrEnum):
+    """Texts of a class of the caller's, which overrides what it likes."""
+
+    MODEL = "claude-sonnet-4-5"
+    BETA = "a-2026-01-01"
+    WORD = "word"
+
+    def __str__(self) -> str:
+        """Say something else."""
+        return "something else"
+
+
+async def test_a_text_of_another_class_is_the_text_that_it_holds(lab: Lab) -> None:
+    lab.script("One.", "Two.")
+    word, betas = Named.WORD, [Named.BETA]
+    async with lab.open(word, system=word, model=Named.MODEL, betas=betas) as chat:
+        await chat.configure(model=Named.MODEL, betas=betas)
+        await chat.pin(word, word)
+        turn = await chat.send(word, key=word)
+        again = await chat.send(word, key="word")
+        found = [chat.name, chat.profile.model, *chat.profile.betas, *chat.pins]
+        fork = chat.fork(Named.BETA)
+    async with fork as other:
+        found.append(other.name)
+
+    assert again.number == turn.number
+    assert found == ["word", Named.MODEL, Named.BETA, "word", Named.BETA]
+    assert {type(one) for one in found} == {str}
+    body = json.loads(lab.simulator.log[-1].raw)
+    assert (body["model"], body["system"][0]["text"]) == ("claude-sonnet-4-5", "word")
 
 
 async def test_configured_tools_are_offered_and_run(lab: Lab) -> None:
