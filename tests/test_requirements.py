@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from tests.sdks import pinned
@@ -31,6 +32,26 @@ def unhashed(text: str) -> list[str]:
         if not good:
             found.append(pin)
     return found
+
+
+def test_a_source_distribution_holds_all_that_a_contributor_runs_and_reads() -> None:
+    """Without the Makefile, the pins and the docs its own tests fail."""
+    shipped = {
+        one.relative_path for one in SdistBuilder(str(ROOT)).recurse_included_files()
+    }
+
+    assert shipped >= {
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "SECURITY.md",
+        "docs/design.md",
+        "requirements.txt",
+        "tests/test_requirements.py",
+    }
+    assert not any(one.startswith((".venv", ".git/")) for one in shipped)
 
 
 def test_each_requirement_is_a_pin_with_hashes_and_names_no_address() -> None:

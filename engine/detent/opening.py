@@ -38,10 +38,18 @@ from detent_states.step import begin
 
 
 def in_place(store: object) -> object:
-    """A store's path as it is meant now, wherever the process goes later."""
+    """A store's path as it is meant now, wherever the process goes later.
+
+    Raises:
+        JournalError: It names no file. An absolute path would no longer show that.
+    """
     if not isinstance(store, str | os.PathLike):
         return store
-    return Path(cast("str | os.PathLike[str]", store)).absolute()
+    from detent.journal.paths import demand_path
+
+    path = os.fspath(cast("str | os.PathLike[str]", store))
+    demand_path(path)
+    return Path(path).absolute()
 
 
 def choose_store(given: object) -> tuple[Store, bool]:

@@ -187,7 +187,7 @@ class Session:
         if typed():
             return False  # it only dropped the line
         self._hinted = now
-        self.note("Ctrl-C again leaves, and so does Ctrl-D")
+        self.note(f"Ctrl-C again within {HINT_SECONDS:g} s leaves, and so does Ctrl-D")
         return False
 
     def _leave(self) -> int:

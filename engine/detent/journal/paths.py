@@ -7,16 +7,25 @@ from typing import Final
 from detent.errors import JournalError
 
 
+def demand_path(path: str) -> None:
+    """Refuse text that names no file: SQLite takes some of it for something else.
+
+    Raises:
+        JournalError: It names no file.
+    """
+    if not path or path == ":memory:" or path.startswith("file:") or "\0" in path:
+        raise JournalError(
+            path or "store", "is no path of a file", "for memory, use MemoryStore()"
+        )
+
+
 def checked_path(path: str) -> str:
     """The real path of a store, which is there as a regular file or not at all.
 
     Raises:
         JournalError: It is anything else.
     """
-    if not path or path == ":memory:" or path.startswith("file:") or "\0" in path:
-        raise JournalError(
-            path or "store", "is no path of a file", "for memory, use MemoryStore()"
-        )
+    demand_path(path)
     real = os.path.realpath(path)
     try:
         mode = os.stat(real).st_mode

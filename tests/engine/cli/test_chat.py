@@ -230,7 +230,7 @@ def test_ctrl_c_twice_at_the_prompt_leaves(tmp_path: Path) -> None:
     with Chat(tmp_path) as chat:
         chat.expect(PROMPT)
         chat.type("\x03")
-        chat.expect("Ctrl-C again leaves")
+        chat.expect("Ctrl-C again within 2 s leaves")
         chat.expect(PROMPT)
         chat.type("\x03")
 

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from detent.errors import JournalError, JournalVersionError
+import detent.sync
+from detent.errors import JournalError, JournalVersionError, SettingsError
 from detent.journal import SQLiteStore, schema
 from detent.journal.database import connect
 from detent.journal.listing import glance
@@ -150,10 +151,32 @@ def test_empty_file_becomes_a_store(path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("name", ["", ":memory:", "file:x.db", "a\0b"])
+@pytest.mark.parametrize("name", ["", "a\0b"])
 def test_what_is_no_path_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="path"):
+        SQLiteStore(name)
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:x.db"])
+def test_what_sqlite_takes_for_no_file_is_refused(name: str) -> None:
     with pytest.raises(JournalError, match="MemoryStore"):
         SQLiteStore(name)
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:x.db", Path(":memory:")])
+def test_a_conversation_makes_no_file_of_what_is_no_path(
+    name: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`open` makes paths absolute, and an absolute `:memory:` looks like a file."""
+    monkeypatch.chdir(tmp_path)
+
+    with (
+        pytest.raises(JournalError, match="MemoryStore"),
+        detent.sync.Conversation.open("a", store=name, client="simulator"),
+    ):
+        pytest.fail("it was opened")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_pipe_and_missing_folder_are_refused(tmp_path: Path) -> None:
