@@ -8,9 +8,9 @@ import anyio
 
 from detent.approving import Approving
 from detent.content import pin_name, pin_text
-from detent.endpoint import Endpoint, choose_endpoint, demand_unmixed
+from detent.endpoint import Endpoint, demand_unmixed
 from detent.logs import LOG_CALLER
-from detent.opening import PROFILE_OPTIONS, requested_profile
+from detent.opening import PROFILE_OPTIONS, endpoint_of, requested_profile
 from detent.options import OPTIONS, demand_options
 from detent.settings import tools_by_name
 from detent.tools import Tool
@@ -76,7 +76,7 @@ class Configuring(Approving, ABC):
             else:
                 asked["base_url"] = None
             profile = requested_profile(asked, driver.snapshot.profile)
-            goes_to = was if client is None else _endpoint(asked)
+            goes_to = was if client is None else endpoint_of(asked)
             if goes_to is not None and goes_to is not was:
                 demand_unmixed(goes_to, driver.snapshot)
             anew = client is not None or threads is not None
@@ -132,12 +132,3 @@ async def _left(endpoint: Endpoint) -> None:
             await endpoint.model.aclose()
         except Exception:  # the new one is in force, whatever the old one says
             LOG_CALLER.exception("the client before could not be closed")
-
-
-def _endpoint(options: Mapping[str, Any]) -> Endpoint:
-    return choose_endpoint(
-        options["client"],
-        options["base_url"],
-        options["timeout"],
-        options["idle_timeout"],
-    )

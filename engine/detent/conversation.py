@@ -20,6 +20,7 @@ from detent.logs import log_turn
 from detent.opening import (
     PROFILE_OPTIONS,
     choose_store,
+    endpoint_of,
     in_place,
     size_before,
     start,
@@ -151,23 +152,26 @@ class Conversation(Configuring):
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise IllegalEventError("conversation", "open", "enter", ("close",))
+        # What cannot be sent to is refused before a store is made for it.
+        endpoint = endpoint_of(self._options)
         given = self._options["store"]
         store, self._owns_store = await patiently(lambda: choose_store(given))
         self._store = store
         try:
-            opened = await patiently(lambda: self._begin(store))
+            opened = await patiently(lambda: self._begin(store, endpoint))
         except BaseException:
             self._close_store()
             raise
-        self._driver, self._endpoint, self._keys = opened
+        self._endpoint = endpoint
+        self._driver, self._keys = opened
         return self
 
-    def _begin(self, store: Store) -> tuple[Driver, Endpoint, dict[str, int]]:
+    def _begin(self, store: Store, endpoint: Endpoint) -> tuple[Driver, dict[str, int]]:
         if self._forked is not None:
             store.fork(self._forked[0], self._name, self._forked[1])
             self._forked = None
         self._feed = Feed()
-        return start(store, self._name, self._options, self._feed)
+        return start(store, self._name, self._options, endpoint, self._feed)
 
     async def __aexit__(
         self,

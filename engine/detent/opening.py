@@ -71,12 +71,12 @@ def choose_store(given: object) -> tuple[Store, bool]:
 
 
 def start(
-    store: Store, name: str, options: Mapping[str, Any], feed: Feed
-) -> tuple[Driver, Endpoint, dict[str, int]]:
+    store: Store, name: str, options: Mapping[str, Any], endpoint: Endpoint, feed: Feed
+) -> tuple[Driver, dict[str, int]]:
     """A driver for what the journal holds, settled and ready for the next turn.
 
     Returns:
-        The driver, where its requests go, and the turn that each key opened last.
+        The driver, and the turn that each key opened last.
 
     Raises:
         SettingsError: A setting is unknown, of the wrong type or refused.
@@ -86,11 +86,26 @@ def start(
         journal = store.open(name)
         try:
             loaded = load(journal.entries(), name)
-            return _started(store, journal, loaded, options, feed)
+            return _started(store, journal, loaded, options, endpoint, feed)
         except BaseException:
             with contextlib.suppress(StoreLockedError):  # its lease is found dead
                 journal.close()
             raise
+
+
+def endpoint_of(options: Mapping[str, Any]) -> Endpoint:
+    """Where the requests of a conversation with these options go.
+
+    Raises:
+        NoCredentialsError: There are none for the API.
+        SettingsError: No client can be made.
+    """
+    return choose_endpoint(
+        options["client"],
+        options["base_url"],
+        options["timeout"],
+        options["idle_timeout"],
+    )
 
 
 @contextlib.contextmanager
@@ -114,16 +129,11 @@ def _started(
     journal: Journal,
     loaded: Loaded | None,
     options: Mapping[str, Any],
+    endpoint: Endpoint,
     feed: Feed,
-) -> tuple[Driver, Endpoint, dict[str, int]]:
+) -> tuple[Driver, dict[str, int]]:
     tools = tools_by_name(options["tools"] or ())
     profile = requested_profile(options, loaded.snapshot.profile if loaded else None)
-    endpoint = choose_endpoint(
-        options["client"],
-        options["base_url"],
-        options["timeout"],
-        options["idle_timeout"],
-    )
     if loaded is not None:
         demand_unmixed(endpoint, loaded.snapshot)
     ids: Ids = options["ids"] or SystemIds()
@@ -157,7 +167,7 @@ def _started(
     driver.flush()
     if ended and (turn := Turn.current(driver.snapshot)) is not None:
         feed.publish(TurnEnded(feed.next(), turn))
-    return driver, endpoint, loaded.keys
+    return driver, loaded.keys
 
 
 PROFILE_OPTIONS = (

@@ -54,6 +54,7 @@ def test_without_credentials_nothing_is_opened_and_nothing_is_invented(
         for said in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "client="):
             assert said in str(caught.value)
         assert 'client="simulator"' in str(caught.value)
+        assert list(tmp_path.iterdir()) == [], "no store was made either"
 
 
 async def test_the_simulator_answers_where_it_is_asked_for() -> None:
