@@ -15,9 +15,10 @@ from detent.running import is_inside, working
 from detent.standing import Standing
 from detent.turn import Turn
 from detent_states import events as ev
-from detent_states.allowed import optional, text
+from detent_states.allowed import optional, plain, text
 from detent_states.call import CallState
 from detent_states.errors import IllegalEventError
+from detent_states.replayed import mended
 from detent_states.snapshot import Call
 
 
@@ -89,6 +90,9 @@ class Approving(Standing, ABC):
             InsideTurnError: It was called by a tool, a hook or a rule of the turn.
         """
         CALL.demand("call", call)
+        reason = plain(reason)
+        # Whatever stands in it, a no is taken.
+        reason = mended(reason) if isinstance(reason, str) else reason
         text().demand("reason", reason)
         async with self._alone("deny"):
             number, waiting = self._awaiting(call)

@@ -116,7 +116,7 @@ TAKES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     "stream": {"content": TEXT, "key": MAYBE | ANY_TEXT},
     "steer": {"content": TEXT, "key": MAYBE | ANY_TEXT},
     "approve": {"call": TEXT, "digest": MAYBE | TEXT},
-    "deny": {"call": TEXT, "reason": ANY_TEXT},
+    "deny": {"call": TEXT, "reason": ANY_TEXT | {"surrogate"}},
     "rewind": {"turns": frozenset({"0", "1"})},
     "fork": {"name": TEXT},
     "pin": {"name": TEXT, "text": TEXT},

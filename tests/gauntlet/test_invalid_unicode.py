@@ -80,7 +80,7 @@ async def test_half_a_character_in_a_call_of_the_model_is_run_and_sent_back(
         await course.finish(
             chat,
             ended=CONFIRMED,
-            effects={f"look half {HALF}": 1},
+            effects={"look half \ufffd": 1},
             budget=3,
             verbatim=False,
         )

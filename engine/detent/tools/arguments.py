@@ -7,6 +7,8 @@ from the values that the function would get.
 
 import functools
 import inspect
+import json
+import re
 import typing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -15,6 +17,8 @@ from typing import Annotated, Any, Final, cast, final
 
 from detent.errors import words
 from detent_states.encoding import encode
+
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 KEY_PARAMETER: Final = "idempotency_key"
 """A tool with a parameter of this name is given the call's stable key in it."""
@@ -95,6 +99,7 @@ class Arguments:
         Raises:
             ArgumentsError: They do not fit.
         """
+        given = _whole(given)
         with self._telling():
             found = self._read(given, shown)
             passed = {
@@ -122,6 +127,7 @@ class Arguments:
             ArgumentsError: They do not fit, or cannot be shown: the values cannot be
                 written as JSON and read back.
         """
+        given = _whole(given)
         with self._telling():
             found = self._read(given, shown)
             told = list(self._told(found))
@@ -234,6 +240,15 @@ class Arguments:
             return bool(self._read(told, shown=True) == found)
         except Exception:  # noqa: BLE001 - to compare may be code of the caller's, too
             return False
+
+
+def _whole(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments with each half of a character that a model wrote replaced: no
+    terminal can show it, and few functions can use it."""
+    written = json.dumps(dict(given), ensure_ascii=False)
+    found = _HALF.sub("\ufffd", written)
+    whole: Mapping[str, Any] = given if found == written else json.loads(found)
+    return whole
 
 
 def _runs_code(schema: object) -> bool:
