@@ -10,10 +10,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests.search import SEARCH
 
+# A shell that runs the tests in the background has Ctrl-C ignored, `nohup` a terminal that
+# closes, and the children to which a test sends these would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell that runs the tests in the background has Ctrl-C ignored, and the children
-    # to which a test presses it would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # An ordinary run draws the same examples everywhere and every time: a red build has a
 # reason that a contributor sees as CI does. Fresh examples are `python -m tests.search`.
