@@ -123,7 +123,8 @@ URL: Final = Allowed(
 )
 CURSOR: Final = optional(instance(Cursor, "a Cursor of a happening"))
 TURNS: Final = whole(0)
-CALL: Final = text(1)
+CALL: Final = text()
+"""The id of a call, which some servers leave empty, or its place."""
 
 OPTIONS: Final[Mapping[str, Allowed]] = {
     "store": Allowed(_STORE.words, lambda x: PATH.holds(x) or _STORE.holds(x)),

@@ -47,6 +47,7 @@ class Journal:
 
 class Store:
     def __init__(self, inner): self.inner = inner
+    def __getattr__(self, name): return getattr(self.inner, name)
     def open(self, name): return Journal(self.inner.open(name))
     def close(self): self.inner.close()
 

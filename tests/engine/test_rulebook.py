@@ -106,8 +106,9 @@ async def test_another_server_says_itself_which_fields_it_takes(
 
 async def test_the_format_itself_holds_everywhere() -> None:
     for wrong in ({"stop_sequences": [" "]}, {"tool_choice": {"type": "tool"}}):
+        served = anthropic.AsyncAnthropic(api_key="test", base_url=ELSEWHERE)
         with pytest.raises(SettingsError, match=next(iter(wrong))):
-            async with Conversation.open("a", base_url=ELSEWHERE, settings=wrong):
+            async with Conversation.open("a", client=served, settings=wrong):
                 pytest.fail("it is open")
 
 

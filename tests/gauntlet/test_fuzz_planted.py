@@ -77,10 +77,9 @@ class Curious(Run):  # type: ignore[misc] # a planted one
         tool: Tool,
         use: ToolUse,
         key: str,
-        most: int,
-        begins: Callable[[], None],
+        *further: Any,
     ) -> None:
-        super().__init__(tool, use, key, most, begins)
+        super().__init__(tool, use, key, *further)
         self._asks, self._of = tool.reconcile, key
 
     async def wait(self) -> Ending:
@@ -91,7 +90,7 @@ class Curious(Run):  # type: ignore[misc] # a planted one
         return found
 
 
-def let_pass(*_: object) -> None:
+async def let_pass(*_: object) -> None:
     """Planted: a yes counts for whatever waits, and for ever."""
 
 
@@ -177,7 +176,7 @@ PLANTED = (
         "detent.calling",
         "reconcile",
         asked_by_doing,
-        "seed=2 tools=lag / steer fjord 1, send amber / ",
+        "seed=10 tools=lag / steer fjord 1, send amber / ",
         "a call is carried out once",
     ),
     Planted(

@@ -16,7 +16,7 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 from tests.gauntlet.media import image, png
 
-from detent import FaultKind, Remedy, Tool
+from detent import FaultKind, Remedy
 from detent.simulator import Answer, call, refuse, reply
 
 pytestmark = pytest.mark.anyio
@@ -117,13 +117,21 @@ async def test_whoever_opens_it_without_tools_still_sends_those_of_the_history(
     course.script(*STEPS)
     async with course.open(system="Be brief.") as chat:
         await chat.send("1")
-    nothing: tuple[list[Tool] | None, ...] = ([], None)
-    for tools in nothing:
-        async with course.open(tools=tools) as chat:
-            await chat.send("2")
-            well_built(course)
     async with course.open(tools=None) as chat:
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=5)
+        await chat.send("2")
+        well_built(course)
+        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=4)
+
+
+async def test_tools_that_are_withdrawn_are_sent_no_more(course: Course) -> None:
+    course.script(*STEPS)
+    async with course.open(system="Be brief.") as chat:
+        await chat.send("1")
+    async with course.open(tools=[]) as chat:
+        await chat.send("2")
+        body: Any = course.requests[-1].body
+        assert "tools" not in body
+        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=4)
 
 
 # A rule that was not there when the conversation began.
