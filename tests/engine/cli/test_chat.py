@@ -45,6 +45,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ANTHROPIC_")}
     for name in ("CI", "NO_COLOR", "FORCE_COLOR", "DETENT_HOME", "XDG_STATE_HOME"):
         kept.pop(name, None)
+    # A process that imports `readline` leaves them behind, for a window of its own.
+    for name in ("COLUMNS", "LINES"):
+        kept.pop(name, None)
     return {
         **kept,
         "HOME": str(home),
