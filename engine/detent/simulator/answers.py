@@ -10,7 +10,7 @@ import json
 import random
 from bisect import insort
 from collections.abc import Iterable
-from typing import Final, Protocol, TypeAlias, cast, final, runtime_checkable
+from typing import Final, Protocol, TypeAlias, final, runtime_checkable
 
 import attrs
 
@@ -113,16 +113,9 @@ class Raw:
 Part: TypeAlias = Text | Thinking | Redacted | Call | ServerCall | ServerResult | Raw
 """One content block of an answer, before the server has added its share."""
 
-
-def _are_parts(given: object) -> bool:
-    if not isinstance(given, tuple):
-        return False
-    return all(isinstance(one, Part) for one in cast("tuple[object, ...]", given))
-
-
 _PARTS: Final = Allowed(
     "a tuple of parts: Text, Thinking, Redacted, Call, ServerCall, ServerResult, Raw",
-    _are_parts,
+    lambda x: isinstance(x, tuple) and all(isinstance(p, Part) for p in x),  # pyright: ignore[reportUnknownVariableType] # of a tuple of anything
 )
 
 
