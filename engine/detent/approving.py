@@ -90,9 +90,9 @@ class Approving(Standing, ABC):
             InsideTurnError: It was called by a tool, a hook or a rule of the turn.
         """
         CALL.demand("call", call)
-        reason = plain(reason)
+        given: object = plain(reason)
         # Whatever stands in it, a no is taken.
-        reason = mended(reason) if isinstance(reason, str) else reason
+        reason = mended(given) if isinstance(given, str) else reason
         text().demand("reason", reason)
         async with self._alone("deny"):
             number, waiting = self._awaiting(call)
