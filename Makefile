@@ -33,7 +33,7 @@ upgrade: .venv/installed       ## write requirements.txt again, with the newest 
 	$(LOCK) --upgrade
 
 demo: .venv/installed          ## one conversation, six faults, nothing lost
-	$(BIN)/detent demo
+	$(BIN)/turnlatch demo
 
 test: .venv/installed          ## what CI runs: lint, then the types beside the tests
 	$(call stage,test,$(MAKE) lint && $(MAKE) -j2 types unit)

@@ -16,8 +16,8 @@ from benchmarks.references import SdkLoop, make_client
 from benchmarks.report import Report, Row, Target
 from benchmarks.server import InstantServer
 from benchmarks.timing import settled_memory
-from detent import Conversation
-from detent.journal import SQLiteStore
+from turnlatch import Conversation
+from turnlatch.journal import SQLiteStore
 
 _NUMBERS = count()
 

@@ -17,17 +17,17 @@ from benchmarks.material import (
     text,
 )
 from benchmarks.references import Heard
-from detent import Conversation
-from detent.content import user_blocks
-from detent.journal import SQLiteStore
-from detent.ports import Store
-from detent.settings import make_profile
-from detent.tools import Tool, tool
-from detent_states import events as ev
-from detent_states.events import Event
-from detent_states.reply import Reply
-from detent_states.request import build
-from detent_states.snapshot import Snapshot
+from turnlatch import Conversation
+from turnlatch.content import user_blocks
+from turnlatch.journal import SQLiteStore
+from turnlatch.ports import Store
+from turnlatch.settings import make_profile
+from turnlatch.tools import Tool, tool
+from turnlatch_states import events as ev
+from turnlatch_states.events import Event
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import build
+from turnlatch_states.snapshot import Snapshot
 
 ECHO: Tool = tool(effect="safe")(echo)
 
@@ -99,7 +99,7 @@ def write_history(store: Store, name: str, size: int, case: Case = Case.PLAIN) -
 class Durable:
     """Ours: SQLite with `synchronous=FULL`, the SDK's client behind it."""
 
-    name = "detent, durable"
+    name = "turnlatch, durable"
 
     def __init__(self, client: anthropic.AsyncAnthropic, folder: Path) -> None:
         self._client = client

@@ -17,25 +17,25 @@ import attrs
 
 from benchmarks.plan import Plan
 from benchmarks.report import Report, Row, Target
-from detent.cli.ahead import Ahead
-from detent.cli.explain import explained
-from detent.cli.meanings import meanings
-from detent.cli.page import Flow, wrapped
-from detent.cli.said import read
-from detent.cli.terminal import Look, clip, one_line, shown
-from detent.cli.transcript import Transcript
-from detent.model.assembly import Assembly
-from detent.model.failures import from_status
-from detent.model.sealing import seal
-from detent.model.sse import Limits, Splitter
-from detent.simulator.cache import rendering
-from detent.simulator.fault_text import FaultScriptError, parse_faults
-from detent.simulator.tokens import count_request
-from detent.tools.jsonable import as_json
-from detent.tools.results import fit_result
-from detent_states.replayed import call_ids, replay_form
-from detent_states.rules import Context, check
-from detent_states.shortened import cut_text
+from turnlatch.cli.ahead import Ahead
+from turnlatch.cli.explain import explained
+from turnlatch.cli.meanings import meanings
+from turnlatch.cli.page import Flow, wrapped
+from turnlatch.cli.said import read
+from turnlatch.cli.terminal import Look, clip, one_line, shown
+from turnlatch.cli.transcript import Transcript
+from turnlatch.model.assembly import Assembly
+from turnlatch.model.failures import from_status
+from turnlatch.model.sealing import seal
+from turnlatch.model.sse import Limits, Splitter
+from turnlatch.simulator.cache import rendering
+from turnlatch.simulator.fault_text import FaultScriptError, parse_faults
+from turnlatch.simulator.tokens import count_request
+from turnlatch.tools.jsonable import as_json
+from turnlatch.tools.results import fit_result
+from turnlatch_states.replayed import call_ids, replay_form
+from turnlatch_states.rules import Context, check
+from turnlatch_states.shortened import cut_text
 
 SIZE: Final = 20_000
 RATIO_MAX: Final = 3.0

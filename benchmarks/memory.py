@@ -19,7 +19,7 @@ from benchmarks.plan import Plan
 from benchmarks.references import make_client
 from benchmarks.report import Report, Row, Target
 from benchmarks.server import ROOT
-from detent.journal import SQLiteStore
+from turnlatch.journal import SQLiteStore
 
 Meter = Literal["resident", "traced"]
 

@@ -24,10 +24,10 @@ import httpx2
 
 from benchmarks.material import MODEL
 from benchmarks.report import Report, Row, Target
-from detent import Conversation, FaultKind, RetryPolicy, Tool, TurnState, tool
-from detent.model import SdkModel
-from detent.ports import Model
-from detent.simulator import (
+from turnlatch import Conversation, FaultKind, RetryPolicy, Tool, TurnState, tool
+from turnlatch.model import SdkModel
+from turnlatch.ports import Model
+from turnlatch.simulator import (
     Answer,
     Call,
     Simulator,
@@ -37,10 +37,10 @@ from detent.simulator import (
     reply,
     text,
 )
-from detent.simulator.transport import SimulatorTransport
-from detent.simulator.wire import Json
-from detent.testing import SeededIds, VirtualClock
-from detent_states.remedy import LADDERS, Remedy
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch.simulator.wire import Json
+from turnlatch.testing import SeededIds, VirtualClock
+from turnlatch_states.remedy import LADDERS, Remedy
 
 Wrap = Callable[[Model], Model]
 """What stands between the engine and its port: a planted bug."""

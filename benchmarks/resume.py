@@ -20,10 +20,10 @@ from benchmarks.plan import Plan
 from benchmarks.references import make_client
 from benchmarks.report import Report, Row, Target
 from benchmarks.server import ROOT
-from detent.content import user_blocks
-from detent.journal import SQLiteStore
-from detent_states import events as ev
-from detent_states.step import step
+from turnlatch.content import user_blocks
+from turnlatch.journal import SQLiteStore
+from turnlatch_states import events as ev
+from turnlatch_states.step import step
 
 _NAME = "resumed"
 
@@ -60,7 +60,7 @@ def measure(plan: Plan, folder: Path) -> Report:
 
 
 async def _resume(path: Path) -> float:
-    import_module("detent.model")  # opening imports it, and imports are not counted
+    import_module("turnlatch.model")  # opening imports it, and imports are not counted
     client = make_client("http://127.0.0.1:9")
     gc.collect()  # what the imports left over is theirs, wherever it would be swept up
     began = time.perf_counter()

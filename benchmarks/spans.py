@@ -21,13 +21,13 @@ from benchmarks.plan import Plan
 from benchmarks.references import make_client
 from benchmarks.report import Report, Span
 from benchmarks.server import InstantServer
-from detent import Conversation, conversation, driver, sending
-from detent.journal import SQLiteStore
-from detent.model import SdkModel
-from detent.ports import Delta, Entry, Journal, Listing, Model, Store
-from detent_states.events import Event
-from detent_states.reply import Reply
-from detent_states.request import Request
+from turnlatch import Conversation, conversation, driver, sending
+from turnlatch.journal import SQLiteStore
+from turnlatch.model import SdkModel
+from turnlatch.ports import Delta, Entry, Journal, Listing, Model, Store
+from turnlatch_states.events import Event
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Request
 
 _MODEL = "request and reply: the model port, the SDK, the server"
 _DELTAS = "publishing the deltas"

@@ -26,13 +26,13 @@ import httpx2
 
 from benchmarks.material import MODEL, text
 from benchmarks.report import Report, Row, Target
-from detent import CompactionPolicy, Conversation, Tool, TurnState, tool
-from detent.model import SdkModel
-from detent.ports import Model
-from detent.simulator import Answer, Call, Limits, Simulator, reply, think
-from detent.simulator.transport import SimulatorTransport
-from detent.simulator.wire import Json
-from detent.testing import SeededIds, VirtualClock
+from turnlatch import CompactionPolicy, Conversation, Tool, TurnState, tool
+from turnlatch.model import SdkModel
+from turnlatch.ports import Model
+from turnlatch.simulator import Answer, Call, Limits, Simulator, reply, think
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch.simulator.wire import Json
+from turnlatch.testing import SeededIds, VirtualClock
 
 WINDOW = 4_000
 """Tokens of the window, as the server has it and as the policy says."""

@@ -11,7 +11,7 @@ from benchmarks.plan import Plan
 from benchmarks.references import make_client
 from benchmarks.report import Report, Row, Target
 from benchmarks.server import InstantServer
-from detent.journal import SQLiteStore
+from turnlatch.journal import SQLiteStore
 
 _IO = Path("/proc/self/io")
 

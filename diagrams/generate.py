@@ -7,8 +7,8 @@ committed files with what it would write.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from detent.diagrams import MACHINES, render
-from detent_states.machine import Table
+from turnlatch.diagrams import MACHINES, render
+from turnlatch_states.machine import Table
 
 FOLDER = Path(__file__).resolve().parent
 

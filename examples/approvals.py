@@ -2,9 +2,9 @@
 
 import anyio
 
-from detent import Conversation, Reconciled, tool
-from detent.simulator import Scripted, Simulator, call
-from detent.simulator.transport import simulated_client
+from turnlatch import Conversation, Reconciled, tool
+from turnlatch.simulator import Scripted, Simulator, call
+from turnlatch.simulator.transport import simulated_client
 
 PAID: dict[str, str] = {}
 """Stands for the bank's own record."""

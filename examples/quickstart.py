@@ -2,9 +2,9 @@
 
 import anyio
 
-from detent import Conversation, tool
-from detent.simulator import Scripted, Simulator, call
-from detent.simulator.transport import simulated_client
+from turnlatch import Conversation, tool
+from turnlatch.simulator import Scripted, Simulator, call
+from turnlatch.simulator.transport import simulated_client
 
 
 @tool(effect="safe")

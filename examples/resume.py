@@ -3,9 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from detent.simulator import Scripted, Simulator
-from detent.simulator.transport import simulated_client
-from detent.sync import Conversation
+from turnlatch.simulator import Scripted, Simulator
+from turnlatch.simulator.transport import simulated_client
+from turnlatch.sync import Conversation
 
 
 def talk(store: Path, text: str, answer: str) -> None:

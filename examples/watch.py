@@ -2,9 +2,9 @@
 
 import anyio
 
-from detent import Conversation, Moved, TextArrived, TurnEnded
-from detent.simulator import Scripted, Simulator
-from detent.simulator.transport import simulated_client
+from turnlatch import Conversation, Moved, TextArrived, TurnEnded
+from turnlatch.simulator import Scripted, Simulator
+from turnlatch.simulator.transport import simulated_client
 
 
 async def main() -> None:

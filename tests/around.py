@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from detent.ports import Entry, Journal, Listing, Store
-from detent_states.events import Event
+from turnlatch.ports import Entry, Journal, Listing, Store
+from turnlatch_states.events import Event
 
 
 class JournalAround:

@@ -1,6 +1,6 @@
 """What a request comes to, with the oldest and with the newest SDK that is allowed.
 
-`python -m tests.sdks` makes a temporary environment for each, installs detent and what
+`python -m tests.sdks` makes a temporary environment for each, installs turnlatch and what
 its tests need, and runs the tests of outcomes in it: those that put the real SDK in front
 of a server and look at what becomes of its answers. The oldest stands beside the pinned
 versions of everything else, the newest beside the newest of everything it needs, as

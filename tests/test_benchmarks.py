@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from detent.ports import Delta, Model, RequestFailedError
-from detent_states.faults import Fault, FaultKind
-from detent_states.reply import Reply
-from detent_states.request import Request
+from turnlatch.ports import Delta, Model, RequestFailedError
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Request
 
 ROOT = Path(__file__).resolve().parents[1]
 
 ARMS = {
-    "detent, durable",
+    "turnlatch, durable",
     "(a) SDK loop, in memory",
     "(b) SDK, kept bytes",
     "(c) raw socket, fdatasync",

@@ -44,7 +44,7 @@ def test_its_program_invents_no_answer_and_runs_on_the_simulator_if_asked(
     alone, simulated = run(program), run(asked)
 
     assert (alone.returncode, alone.stdout) == (1, "")
-    assert alone.stderr.rstrip().splitlines()[-1].startswith("detent.errors.NoCred")
+    assert alone.stderr.rstrip().splitlines()[-1].startswith("turnlatch.errors.NoCred")
     assert asked != program
     assert simulated.returncode == 0, simulated.stderr
     assert simulated.stdout.startswith("confirmed ")
@@ -52,7 +52,7 @@ def test_its_program_invents_no_answer_and_runs_on_the_simulator_if_asked(
 
 
 def test_every_file_and_command_it_names_exists() -> None:
-    from detent.cli.main import main
+    from turnlatch.cli.main import main
 
     for link in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", README):
         target = link[0] or link[1]
@@ -60,7 +60,7 @@ def test_every_file_and_command_it_names_exists() -> None:
     for path in re.findall(r"`((?:tests|states|engine)/[\w/.]+)`", README):
         assert (ROOT / path).exists(), path
     known = set(main.list_commands(None))  # type: ignore[arg-type] # the list needs no context
-    for command in re.findall(r"`detent (\w+)", README):
+    for command in re.findall(r"`turnlatch (\w+)", README):
         assert command in known
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):

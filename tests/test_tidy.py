@@ -23,7 +23,7 @@ CORE_IMPORTS = frozenset(
         "binascii",
         "bisect",
         "collections",
-        "detent_states",
+        "turnlatch_states",
         "enum",
         "functools",
         "hashlib",
@@ -57,13 +57,13 @@ def modules(package: str) -> list[Path]:
     return sorted(Path(spec.submodule_search_locations[0]).rglob("*.py"))
 
 
-CORE, ENGINE = modules("detent_states"), modules("detent")
+CORE, ENGINE = modules("turnlatch_states"), modules("turnlatch")
 EVERY = [*CORE, *ENGINE]
 
 
 def label(path: Path) -> str:
     """The path from its package on."""
-    roots = {"detent", "detent_states"}
+    roots = {"turnlatch", "turnlatch_states"}
     parts = path.parts
     start = max(i for i, part in enumerate(parts) if part in roots)
     return "/".join(parts[start:])
@@ -97,7 +97,7 @@ def test_the_core_imports_nothing_that_can_do_io(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "planted", ["import asyncio", "from time import time", "import detent"]
+    "planted", ["import asyncio", "from time import time", "import turnlatch"]
 )
 def test_the_purity_check_sees_an_impure_import(planted: str) -> None:
     assert impure(planted) != set()
@@ -130,7 +130,7 @@ def test_nothing_unfinished_or_banned_is_left(path: Path) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             name = node.func.id
-            allowed = name == "input" and label(path) == "detent/cli/screen.py"
+            allowed = name == "input" and label(path) == "turnlatch/cli/screen.py"
             assert allowed or name not in BANNED_CALLS, BANNED_CALLS[name]
 
 
@@ -154,15 +154,15 @@ def test_every_module_class_and_public_function_says_what_it_is_for(path: Path) 
 
 
 PUBLIC = (
-    "detent",
-    "detent_states",
-    "detent.journal",
-    "detent.model",
-    "detent.simulator",
-    "detent.testing",
-    "detent.tools",
-    "detent.diagrams",
-    "detent_states.rules",
+    "turnlatch",
+    "turnlatch_states",
+    "turnlatch.journal",
+    "turnlatch.model",
+    "turnlatch.simulator",
+    "turnlatch.testing",
+    "turnlatch.tools",
+    "turnlatch.diagrams",
+    "turnlatch_states.rules",
 )
 
 
@@ -179,10 +179,10 @@ def test_a_public_surface_is_a_list_of_what_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["detent", "detent.cli", "detent.cli.check", "detent.sync"]
+    "name", ["turnlatch", "turnlatch.cli", "turnlatch.cli.check", "turnlatch.sync"]
 )
 def test_importing_costs_no_sdk(name: str) -> None:
-    """`--help`, `check` and `from detent import tool` are instant."""
+    """`--help`, `check` and `from turnlatch import tool` are instant."""
     import subprocess
 
     heavy = ("anthropic", "httpx2", "pydantic", "rich")

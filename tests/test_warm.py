@@ -59,7 +59,7 @@ def test_it_finds_the_sdk_imported_and_nothing_of_ours() -> None:
     found = warm.run(["-c", code], timeout=LIMIT_SECONDS).stdout.decode()
 
     assert "'anthropic'" in found
-    assert "detent" not in found
+    assert "turnlatch" not in found
 
 
 def test_no_two_are_alike_in_what_they_draw() -> None:

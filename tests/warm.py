@@ -1,4 +1,4 @@
-"""Child processes that need not import the SDK first: `warm.start(["-m", "detent"])`.
+"""Child processes that need not import the SDK first: `warm.start(["-m", "turnlatch"])`.
 
 To import the SDK takes a processor two seconds, and some hundred tests start a process
 that needs it. Here it is imported once, by a process that waits for orders, and forks

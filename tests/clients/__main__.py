@@ -13,7 +13,7 @@ import attrs
 import click
 from tests.clients.catalogue import CELLS, CLIENTS, Cell, Client
 
-from detent.simulator import (
+from turnlatch.simulator import (
     Asked,
     Scripted,
     Seeded,
@@ -137,7 +137,7 @@ def install(client: Client, folder: Path) -> str | None:
 
 def tried(client: Client) -> dict[Cell, Result]:
     """Every cell of a client, in a folder that is removed."""
-    with tempfile.TemporaryDirectory(prefix="detent-client-") as made:
+    with tempfile.TemporaryDirectory(prefix="turnlatch-client-") as made:
         folder = Path(made)
         problem = install(client, folder)
         if problem is not None:

@@ -7,7 +7,7 @@ import pytest
 from tests.clients.__main__ import PROGRAMS, SUM, script
 from tests.clients.catalogue import CELLS, CLIENTS, Client
 
-from detent.simulator import Answer, Call, Text
+from turnlatch.simulator import Answer, Call, Text
 
 
 def test_there_are_twelve_and_each_program_is_one_of_them() -> None:

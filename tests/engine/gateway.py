@@ -10,8 +10,8 @@ import attrs
 import httpx2
 from tests.engine.lab import Lab
 
-from detent.simulator import ApiRequest, ApiResponse, Chunk, Simulator
-from detent.simulator.transport import SimulatorTransport
+from turnlatch.simulator import ApiRequest, ApiResponse, Chunk, Simulator
+from turnlatch.simulator.transport import SimulatorTransport
 
 Counts = Callable[[int], int | None]
 """What a gateway says was read for its nth answer; None to leave the count out."""

@@ -9,10 +9,10 @@ import anyio
 import httpx2
 import pytest
 
-from detent import CallMoved, Conversation, Tool, tool
-from detent.simulator import Answer, Scripted, Seeded, Simulator, parse_faults
-from detent.simulator.transport import SimulatorTransport
-from detent.testing import SeededIds, VirtualClock
+from turnlatch import CallMoved, Conversation, Tool, tool
+from turnlatch.simulator import Answer, Scripted, Seeded, Simulator, parse_faults
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch.testing import SeededIds, VirtualClock
 
 
 class Lab:

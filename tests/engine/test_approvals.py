@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     ApprovalError,
     CallState,
     Closing,
@@ -17,7 +17,7 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.simulator import call, reply
+from turnlatch.simulator import call, reply
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -192,8 +192,8 @@ async def test_a_rule_can_leave_a_call_to_a_person(lab: Lab) -> None:
 
 async def test_calls_that_only_wait_for_a_retry_are_no_questions(lab: Lab) -> None:
     """What was never started, and needs no yes, is not shown as if it did."""
-    from detent.journal import SQLiteStore
-    from detent_states.events import ReplyConfirmed
+    from turnlatch.journal import SQLiteStore
+    from turnlatch_states.events import ReplyConfirmed
 
     lab.script(call("act", what="a"), "Done.", "Done.")
     async with lab.open("whole") as chat:

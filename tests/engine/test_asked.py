@@ -11,7 +11,7 @@ import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     CallState,
     Closing,
     CompactionPlan,
@@ -21,9 +21,9 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.calling import Caller
-from detent.driver import Driver
-from detent.simulator import call, reply
+from turnlatch.calling import Caller
+from turnlatch.driver import Driver
+from turnlatch.simulator import call, reply
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -217,13 +217,13 @@ async def test_a_hook_that_does_not_answer_is_as_none(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from detent import sending
+    from turnlatch import sending
 
     monkeypatch.setattr(sending, "_GRACE_SECONDS", 0.01)
     lab.script("One.", "Two.")
     options: dict[str, Any] = {which: HOOKS[hook]}
     limits = Limits(hook_seconds_max=0.02)
-    with anyio.fail_after(GUARD_SECONDS), caplog.at_level(logging.ERROR, "detent"):
+    with anyio.fail_after(GUARD_SECONDS), caplog.at_level(logging.ERROR, "turnlatch"):
         async with lab.open(limits=limits, **options) as chat:
             await chat.send("1")
             turn = await chat.compact()

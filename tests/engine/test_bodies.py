@@ -10,8 +10,8 @@ import httpx2
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import FaultKind, TurnState
-from detent.simulator.transport import SimulatorTransport
+from turnlatch import FaultKind, TurnState
+from turnlatch.simulator.transport import SimulatorTransport
 
 __all__ = ["lab"]
 pytestmark = [

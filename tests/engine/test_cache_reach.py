@@ -12,10 +12,10 @@ import attrs
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import Conversation, PrefixChanged
-from detent.simulator import Answer, Call, ServerCall, ServerResult, Text
-from detent_states import marks
-from detent_states.reply import Usage
+from turnlatch import Conversation, PrefixChanged
+from turnlatch.simulator import Answer, Call, ServerCall, ServerResult, Text
+from turnlatch_states import marks
+from turnlatch_states.reply import Usage
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

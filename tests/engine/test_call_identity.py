@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     CallReport,
     Closing,
     Conversation,
@@ -17,12 +17,12 @@ from detent import (
     child_tool,
     tool,
 )
-from detent.clock import SystemIds
-from detent.journal import MemoryStore, SQLiteStore
-from detent.simulator import Answer, Call, Raw, Simulator, Text
-from detent_states import events as ev
-from detent_states.events import CallAsked, CallStarted, ConversationOpened
-from detent_states.remedy import Remedy
+from turnlatch.clock import SystemIds
+from turnlatch.journal import MemoryStore, SQLiteStore
+from turnlatch.simulator import Answer, Call, Raw, Simulator, Text
+from turnlatch_states import events as ev
+from turnlatch_states.events import CallAsked, CallStarted, ConversationOpened
+from turnlatch_states.remedy import Remedy
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

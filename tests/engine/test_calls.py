@@ -8,10 +8,10 @@ import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import CallMoved, Closing, FaultKind, Limits, ToolCall, TurnState, tool
-from detent.journal import SQLiteStore
-from detent.simulator import call, reply
-from detent_states.events import CallClosed, CallStarted, Event
+from turnlatch import CallMoved, Closing, FaultKind, Limits, ToolCall, TurnState, tool
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import call, reply
+from turnlatch_states.events import CallClosed, CallStarted, Event
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -189,7 +189,7 @@ async def test_a_huge_result_is_cut_for_the_model_and_kept_in_the_journal(
 
 
 async def test_a_retry_that_makes_no_sense_is_refused(lab: Lab) -> None:
-    from detent import IllegalEventError
+    from turnlatch import IllegalEventError
 
     lab.script("One.", faults='400 message="No." @2')
     async with lab.open() as chat:

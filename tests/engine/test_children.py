@@ -7,7 +7,7 @@ import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     Closing,
     Limits,
     NoRunningCallError,
@@ -19,9 +19,9 @@ from detent import (
     running_call,
     tool,
 )
-from detent.journal import SQLiteStore
-from detent.simulator import call, reply
-from detent_states.events import CallClosed, CallStarted, Event, ReplyConfirmed
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import call, reply
+from turnlatch_states.events import CallClosed, CallStarted, Event, ReplyConfirmed
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

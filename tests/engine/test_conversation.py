@@ -7,7 +7,7 @@ import anyio
 import pytest
 from tests.engine.lab import Lab, cancelled_once_started, lab
 
-from detent import (
+from turnlatch import (
     Closing,
     ConversationBusyError,
     ConversationClosedError,
@@ -20,7 +20,7 @@ from detent import (
     TurnState,
     Waiting,
 )
-from detent.simulator import call, refuse, reply
+from turnlatch.simulator import call, refuse, reply
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

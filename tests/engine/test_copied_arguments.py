@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     CallReport,
     CallState,
     Conversation,
@@ -19,9 +19,9 @@ from detent import (
     TurnEnded,
     tool,
 )
-from detent.simulator import Answer, Call
-from detent_states.encoding import encode
-from detent_states.reply import Reply, ToolUse
+from turnlatch.simulator import Answer, Call
+from turnlatch_states.encoding import encode
+from turnlatch_states.reply import Reply, ToolUse
 
 __all__ = ["lab"]
 

@@ -7,8 +7,8 @@ import pytest
 from tests import warm
 from tests.engine.lab import Lab, lab
 
-from detent import Closing, FaultKind, TurnState
-from detent.simulator import Scripted, Seeded, Simulator, call, run_in_thread
+from turnlatch import Closing, FaultKind, TurnState
+from turnlatch.simulator import Scripted, Seeded, Simulator, call, run_in_thread
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 CHILD = '''
 import os, sys
 import anthropic, anyio
-from detent import Conversation, tool
+from turnlatch import Conversation, tool
 
 url, store, ledger, point = sys.argv[1:]
 
@@ -52,7 +52,7 @@ class Store:
     def close(self): self.inner.close()
 
 async def main():
-    from detent.journal import SQLiteStore
+    from turnlatch.journal import SQLiteStore
     client = anthropic.AsyncAnthropic(api_key="k", base_url=url, max_retries=0)
     async with Conversation.open("a", store=Store(SQLiteStore(store)), client=client, tools=[act]) as chat:
         await chat.send("first")
@@ -123,7 +123,7 @@ async def test_killed_anywhere_a_new_process_goes_on(lab: Lab, point: str) -> No
 
 def test_the_points_are_real() -> None:
     """A point that never comes would hang the child; its events are the core's."""
-    from detent_states import events
+    from turnlatch_states import events
 
     for point in POINTS:
         _, name = point.split(" ", 1)

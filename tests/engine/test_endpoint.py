@@ -11,23 +11,23 @@ import anthropic
 import httpx2
 import pytest
 
-from detent import (
+from turnlatch import (
     Conversation,
-    DetentError,
     NoCredentialsError,
     SettingsError,
+    TurnlatchError,
     TurnState,
     sync,
 )
-from detent.endpoint import choose_endpoint, demand_credentials, is_set_up
-from detent.journal import MemoryStore, SQLiteStore
-from detent.journal.listing import glance
-from detent.loading import load
-from detent.simulator import Simulator
-from detent.simulator.server import run_in_thread
-from detent.simulator.transport import SimulatorTransport
-from detent_states import events as ev
-from detent_states.profile import Profile
+from turnlatch.endpoint import choose_endpoint, demand_credentials, is_set_up
+from turnlatch.journal import MemoryStore, SQLiteStore
+from turnlatch.journal.listing import glance
+from turnlatch.loading import load
+from turnlatch.simulator import Simulator
+from turnlatch.simulator.server import run_in_thread
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch_states import events as ev
+from turnlatch_states.profile import Profile
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +50,7 @@ def test_without_credentials_nothing_is_opened_and_nothing_is_invented(
         ):
             pytest.fail("it is open")
 
-        assert isinstance(caught.value, DetentError)
+        assert isinstance(caught.value, TurnlatchError)
         for said in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "client="):
             assert said in str(caught.value)
         assert 'client="simulator"' in str(caught.value)
@@ -203,7 +203,7 @@ def test_a_proxy_that_can_be_used_is_no_obstacle(
 def test_an_empty_base_url_in_the_environment_is_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from detent.model import SdkModel
+    from turnlatch.model import SdkModel
 
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "")
@@ -220,7 +220,7 @@ def test_a_client_and_a_base_url_contradict_each_other() -> None:
 
 
 async def test_a_server_that_is_not_there_fails_the_turn_and_keeps_the_input() -> None:
-    from detent import RetryPolicy
+    from turnlatch import RetryPolicy
 
     async with Conversation.open(
         "a",
@@ -235,7 +235,7 @@ async def test_a_server_that_is_not_there_fails_the_turn_and_keeps_the_input() -
 
 
 def test_a_record_of_what_cannot_have_happened_is_refused() -> None:
-    from detent import JournalCorruptError
+    from turnlatch import JournalCorruptError
 
     journal = MemoryStore().open("a")
     journal.append([ev.ConversationOpened(Profile("m", 9)), ev.RequestSent(1, 1)])

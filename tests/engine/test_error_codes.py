@@ -7,10 +7,10 @@ import pytest
 from anthropic._error_classes import ERROR_CLASSES
 from tests.engine.lab import Lab, lab
 
-import detent_states.codes
-from detent import FaultKind, TurnState
-from detent_states.codes import FAMILIES, Family
-from detent_states.faults import classify
+import turnlatch_states.codes
+from turnlatch import FaultKind, TurnState
+from turnlatch_states.codes import FAMILIES, Family
+from turnlatch_states.faults import classify
 
 __all__ = ["lab"]
 pytestmark = [
@@ -81,7 +81,7 @@ async def test_without_families_a_part_is_looked_for(
     """The planted bug: a code that no table has is taken for a definite refusal."""
     none: tuple[Family, ...] = ()
     table: Mapping[str, FaultKind | None] = {}
-    monkeypatch.setattr(detent_states.codes, "FAMILIES", none)
-    monkeypatch.setattr(detent_states.codes, "BY_CODE", table)
+    monkeypatch.setattr(turnlatch_states.codes, "FAMILIES", none)
+    monkeypatch.setattr(turnlatch_states.codes, "BY_CODE", table)
 
     assert await left_out(lab, "workspace_of_tomorrow")

@@ -12,8 +12,8 @@ from typing import final
 
 import pytest
 
-from detent import Cursor, Happening, Missed, Steered
-from detent.feed import Feed, Reader
+from turnlatch import Cursor, Happening, Missed, Steered
+from turnlatch.feed import Feed, Reader
 
 KEPT_MAX = 3
 

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     Conversation,
     InsideTurnError,
     Reconciled,
@@ -24,8 +24,8 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.simulator import call
-from detent.sync import Conversation as SyncConversation
+from turnlatch.simulator import call
+from turnlatch.sync import Conversation as SyncConversation
 
 __all__ = ["lab"]
 

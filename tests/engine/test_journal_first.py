@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import Limits, RetryPolicy, TurnState, tool
-from detent.journal import MemoryStore
-from detent.model import SdkModel
-from detent.ports import Delta, Store
-from detent.simulator import call, reply
-from detent_states.events import CallStarted, CompactionSent, Event, RequestSent
-from detent_states.reply import Reply
-from detent_states.request import Request
+from turnlatch import Limits, RetryPolicy, TurnState, tool
+from turnlatch.journal import MemoryStore
+from turnlatch.model import SdkModel
+from turnlatch.ports import Delta, Store
+from turnlatch.simulator import call, reply
+from turnlatch_states.events import CallStarted, CompactionSent, Event, RequestSent
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Request
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

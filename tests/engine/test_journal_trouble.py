@@ -10,7 +10,7 @@ import pytest
 from tests.around import JournalAround, StoreAround
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     Closing,
     Conversation,
     FaultKind,
@@ -21,10 +21,10 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.journal import MemoryStore
-from detent.ports import Journal
-from detent.simulator import call, reply
-from detent_states.events import CallClosed, Event
+from turnlatch.journal import MemoryStore
+from turnlatch.ports import Journal
+from turnlatch.simulator import call, reply
+from turnlatch_states.events import CallClosed, Event
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,8 @@ import pytest
 from tests.engine.lab import Lab, lab
 from tests.gauntlet.media import Block, image, png, words
 
-from detent import FaultKind, Remedy, Tool, TurnState, tool
-from detent.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
+from turnlatch import FaultKind, Remedy, Tool, TurnState, tool
+from turnlatch.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -72,7 +72,7 @@ async def test_the_check_sees_an_engine_that_forgets(
     def forgets(_: object) -> None:
         """Nothing is known."""
 
-    monkeypatch.setattr("detent.sending.without_known", forgets)
+    monkeypatch.setattr("turnlatch.sending.without_known", forgets)
     lab.simulator = Simulator(Looks(), clock=lab.clock.now)
     lab.simulator.inject(ODD)
     async with lab.open(tools=[gives(BAD)]) as chat:

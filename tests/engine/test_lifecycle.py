@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     Closing,
     FaultKind,
     IllegalEventError,
@@ -18,7 +18,7 @@ from detent import (
     RetryPolicy,
     TurnState,
 )
-from detent.simulator import call, reply
+from turnlatch.simulator import call, reply
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -311,7 +311,7 @@ def record(path: Path) -> object:
         (no_folder, JournalError, "check that its folder exists"),
         (a_folder, JournalError, "is not a regular file"),
         (garbage, JournalVersionError, "is no database at all"),
-        (newer, JournalVersionError, "upgrade detent; the file was not"),
+        (newer, JournalVersionError, "upgrade turnlatch; the file was not"),
         (damaged, JournalCorruptError, "is not what its hash says"),
         (shortened, JournalCorruptError, "journal was truncated"),
     ],

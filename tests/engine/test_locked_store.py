@@ -18,8 +18,8 @@ import anyio.lowlevel
 import pytest
 from tests.engine.lab import Lab, lab
 
-import detent
-from detent import (
+import turnlatch
+from turnlatch import (
     Conversation,
     JournalError,
     Limits,
@@ -29,14 +29,14 @@ from detent import (
     sync,
     tool,
 )
-from detent.calling import Caller
-from detent.driver import Driver
-from detent.errors import StoreLockedError
-from detent.journal import SQLiteStore, lease
-from detent.journal.holder import lock_holder
-from detent.patience import waited
-from detent.simulator import call, reply
-from detent_states.snapshot import Call
+from turnlatch.calling import Caller
+from turnlatch.driver import Driver
+from turnlatch.errors import StoreLockedError
+from turnlatch.journal import SQLiteStore, lease
+from turnlatch.journal.holder import lock_holder
+from turnlatch.patience import waited
+from turnlatch.simulator import call, reply
+from turnlatch_states.snapshot import Call
 
 __all__ = ["lab"]
 
@@ -548,7 +548,7 @@ def test_no_coroutine_appends_without_waiting_as_a_task() -> None:
     what a coroutine calls."""
     found = {
         f"{path.stem}.{function.name}"
-        for path in Path(detent.__file__).parent.glob("*.py")
+        for path in Path(turnlatch.__file__).parent.glob("*.py")
         for function in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(function, ast.AsyncFunctionDef)
         and any(

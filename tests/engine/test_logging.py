@@ -12,18 +12,18 @@ import pytest
 from tests.engine.lab import Lab, lab
 from transitions import Machine
 
-import detent
-from detent import Fault, FaultKind, RetryPolicy, TerminalToolError, tool
-from detent.errors import CorrectableToolError
-from detent.journal import SQLiteStore
-from detent.logs import LOG_CALLER, doing
-from detent.ports import RequestFailedError
-from detent.simulator import call
-from detent_states.decide import Ask, Decision, GiveUp, Search, Suspend, Wait
-from detent_states.events import ConversationOpened, RequestSent, TurnOpened
-from detent_states.history import Method
-from detent_states.remedy import Remedy
-from detent_states.room import Choose, Compact
+import turnlatch
+from turnlatch import Fault, FaultKind, RetryPolicy, TerminalToolError, tool
+from turnlatch.errors import CorrectableToolError
+from turnlatch.journal import SQLiteStore
+from turnlatch.logs import LOG_CALLER, doing
+from turnlatch.ports import RequestFailedError
+from turnlatch.simulator import call
+from turnlatch_states.decide import Ask, Decision, GiveUp, Search, Suspend, Wait
+from turnlatch_states.events import ConversationOpened, RequestSent, TurnOpened
+from turnlatch_states.history import Method
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.room import Choose, Compact
 
 __all__ = ["lab"]
 
@@ -48,7 +48,7 @@ async def test_a_turn_is_one_line_with_its_numbers(
     async with lab.open(system=SECRET) as chat:
         turn = await chat.send(SECRET)
 
-    (line,) = lines("detent.turns")
+    (line,) = lines("turnlatch.turns")
     usage = turn.usage
     assert line.levelno == logging.INFO
     assert re.fullmatch(
@@ -58,7 +58,7 @@ async def test_a_turn_is_one_line_with_its_numbers(
     )
     assert not [one for one in caplog.records if one.name.startswith("transitions")]
     assert SECRET not in "".join(
-        one.getMessage() for one in caplog.records if one.name.startswith("detent")
+        one.getMessage() for one in caplog.records if one.name.startswith("turnlatch")
     )  # the SDK logs bodies, at DEBUG
 
 
@@ -71,12 +71,12 @@ async def test_a_turn_that_waits_or_failed_says_so(
         await chat.send("Go")
 
     says = "confirmed, waits for a person" if waits else "failed (transient)"
-    assert f"turn 1: {says}; requests 1" in lines("detent.turns")[0].getMessage()
+    assert f"turn 1: {says}; requests 1" in lines("turnlatch.turns")[0].getMessage()
 
 
 def test_machines_of_the_caller_are_heard_as_ever(lines: Lines) -> None:
     """The planted bug would be to quiet the library as a whole."""
-    names: list[Any] = ["mine", "detents", None]
+    names: list[Any] = ["mine", "turnlatchs", None]
     for name in names:
         machine: Any = Machine(states=["a", "b"], initial="a", name=name)
         machine.to_b()
@@ -114,7 +114,7 @@ async def test_each_kind_of_fault_has_a_line_that_says_what_is_done(
         turn = await chat.send("Go")
         assert turn.fault is not None
 
-    found = lines("detent.faults")
+    found = lines("turnlatch.faults")
     assert {one.levelno for one in found} == {logging.WARNING}
     first = found[0].getMessage()
     named = f"conversation 'a' turn 1 request 1: {kind.value} 418 teapot_error cold"
@@ -145,7 +145,7 @@ async def test_a_wait_and_its_end_are_told(lab: Lab, lines: Lines) -> None:
     async with lab.open() as chat:
         await chat.send("Go")
 
-    first, second = (one.getMessage() for one in lines("detent.faults"))
+    first, second = (one.getMessage() for one in lines("turnlatch.faults"))
     assert "429 rate_limit_error" in first
     assert re.search(r"; it waits 2\.\d s, and sends the same again$", first)
     assert "request 2: transient 529" in second
@@ -164,7 +164,7 @@ async def test_a_turn_that_is_stopped_is_told(lab: Lab, lines: Lines) -> None:
     async with lab.open(tools=[stop]) as chat:
         await chat.send("Go")
 
-    (line,) = lines("detent.faults")
+    (line,) = lines("turnlatch.faults")
     assert "cancelled (request id none); it was stopped" in line.getMessage()
 
 
@@ -175,7 +175,7 @@ async def test_a_trial_that_is_refused_is_told(lab: Lab, lines: Lines) -> None:
         await chat.send("first")
         await chat.send("Go")
 
-    told = [one.getMessage() for one in lines("detent.faults")]
+    told = [one.getMessage() for one in lines("turnlatch.faults")]
     assert [one for one in told if "that was a trial" in one and "529" in one]
     assert [one for one in told if "it asks something short" in one]
 
@@ -195,7 +195,7 @@ async def test_a_turn_that_its_process_did_not_end_is_told_when_it_is_opened(
         pass
     store.close()
 
-    (line,) = lines("detent.faults")
+    (line,) = lines("turnlatch.faults")
     assert "turn 1 request 1: interrupted" in line.getMessage()
 
 
@@ -268,7 +268,7 @@ async def test_code_of_the_callers_that_raises_in_a_call_is_told_with_its_traceb
     async with lab.open(tools=tools) as chat:
         await chat.send("Go")
 
-    (line,) = lines("detent.caller")
+    (line,) = lines("turnlatch.caller")
     assert line.levelno == logging.ERROR
     assert line.getMessage().startswith(CALLED[name])
     assert "Traceback" in logging.Formatter().format(line)
@@ -284,7 +284,7 @@ async def test_a_hook_that_raises_is_told_with_its_traceback(
         await chat.send("Go " * 400)
         await chat.compact()
 
-    (line,) = lines("detent.caller")
+    (line,) = lines("turnlatch.caller")
     assert line.getMessage().startswith(f"the hook {when} a compaction failed")
     assert plainly(line)
 
@@ -301,7 +301,7 @@ async def test_what_a_tool_says_to_do_better_is_no_error_of_the_log(
     async with lab.open(tools=[fussy]) as chat:
         await chat.send("Go")
 
-    assert lines("detent.caller") == []
+    assert lines("turnlatch.caller") == []
 
 
 def plainly(line: logging.LogRecord) -> bool:
@@ -316,7 +316,7 @@ async def test_names_are_spelt_out(lab: Lab, lines: Lines) -> None:
     async with lab.open("a\x1b]0;b\x07\u202ec") as chat:
         await chat.send("Go")
 
-    for line in (*lines("detent.turns"), *lines("detent.faults")):
+    for line in (*lines("turnlatch.turns"), *lines("turnlatch.faults")):
         assert plainly(line)
         assert "a\\x1b]0;b\\x07\\u202ec" in line.getMessage()
 
@@ -326,7 +326,7 @@ def test_every_place_that_calls_code_of_the_callers_is_in_these_tests() -> None:
     of arguments (whose errors are the model's)."""
     found = {
         f"{path.stem}.{function.name}"
-        for path in Path(detent.__file__).parent.rglob("*.py")
+        for path in Path(turnlatch.__file__).parent.rglob("*.py")
         if path.stem != "background"
         for function in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(function, ast.AsyncFunctionDef)
@@ -347,9 +347,9 @@ def test_every_place_that_calls_code_of_the_callers_is_in_these_tests() -> None:
 
 def test_nobody_is_told_who_does_not_listen() -> None:
     """Without a handler of the program's own, Python would print to standard error."""
-    handlers = logging.getLogger("detent").handlers
+    handlers = logging.getLogger("turnlatch").handlers
     assert any(isinstance(one, logging.NullHandler) for one in handlers)
-    assert LOG_CALLER.name == "detent.caller"
+    assert LOG_CALLER.name == "turnlatch.caller"
 
 
 def test_an_error_that_has_no_text_is_told(lines: Lines) -> None:
@@ -358,7 +358,7 @@ def test_an_error_that_has_no_text_is_told(lines: Lines) -> None:
             raise RuntimeError
 
     LOG_CALLER.error("it failed", exc_info=Mute())
-    assert "Mute" in logging.Formatter().format(lines("detent.caller")[0])
+    assert "Mute" in logging.Formatter().format(lines("turnlatch.caller")[0])
 
 
 def test_the_table_of_what_is_logged_names_every_logger() -> None:
@@ -366,9 +366,12 @@ def test_the_table_of_what_is_logged_names_every_logger() -> None:
     found = [
         name
         for name, one in logging.root.manager.loggerDict.items()
-        if name.startswith("detent.") and isinstance(one, logging.Logger)
+        if name.startswith("turnlatch.") and isinstance(one, logging.Logger)
     ]
-    assert {"detent.turns", "detent.faults", "detent.caller", "detent.store"} <= {
-        *found
-    }
+    assert {
+        "turnlatch.turns",
+        "turnlatch.faults",
+        "turnlatch.caller",
+        "turnlatch.store",
+    } <= {*found}
     assert [name for name in found if f"`{name}`" not in told] == []

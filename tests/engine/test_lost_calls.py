@@ -9,7 +9,7 @@ import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     CallState,
     Closing,
     Conversation,
@@ -23,9 +23,9 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.journal import SQLiteStore
-from detent.simulator import call, reply
-from detent_states.events import CallClosed, CallStarted, ConversationOpened, Event
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import call, reply
+from turnlatch_states.events import CallClosed, CallStarted, ConversationOpened, Event
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -314,7 +314,7 @@ async def test_a_result_takes_no_more_than_its_share_of_the_room_that_is_left(
         return "x" * 60_000
 
     lab.script(reply(call("flood"), call("flood")), "Much.")
-    from detent import CompactionPolicy
+    from turnlatch import CompactionPolicy
 
     policy = CompactionPolicy(window=12_000)
     async with lab.open(tools=[flood], compaction=policy, max_tokens=500) as chat:

@@ -17,11 +17,11 @@ import anthropic
 import pytest
 from tests.engine.lab import Lab, lab
 
-import detent
-import detent.journal
-import detent.model
-import detent.sync
-from detent import (
+import turnlatch
+import turnlatch.journal
+import turnlatch.model
+import turnlatch.sync
+from turnlatch import (
     CompactionPolicy,
     Conversation,
     Limits,
@@ -33,10 +33,10 @@ from detent import (
     child_tool,
     tool,
 )
-from detent.journal import MemoryStore, SQLiteStore
-from detent.model import SdkModel
-from detent.options import OPTIONS, demand_options
-from detent_states.errors import DetentError
+from turnlatch.journal import MemoryStore, SQLiteStore
+from turnlatch.model import SdkModel
+from turnlatch.options import OPTIONS, demand_options
+from turnlatch_states.errors import TurnlatchError
 
 __all__ = ["lab"]
 
@@ -283,7 +283,7 @@ def declared(**given: Any) -> Tool:
 
 PLACES: Final[Mapping[str, Callable[..., Any]]] = {
     "open": Conversation.open,
-    "sync open": detent.sync.Conversation.open,
+    "sync open": turnlatch.sync.Conversation.open,
     "Limits": Limits,
     "Price": Price,
     "RetryPolicy": RetryPolicy,
@@ -333,21 +333,22 @@ async def refused(call: Callable[[], Any]) -> SettingsError | None:
             await made
     except SettingsError as error:
         return error
-    except DetentError:
+    except TurnlatchError:
         return None
     return None
 
 
 def test_every_public_name_is_a_place_a_value_or_an_exception() -> None:
     public = {
-        *detent.__all__,
-        *detent.journal.__all__,
-        *(set(detent.model.__all__) & {"SdkModel"}),
+        *turnlatch.__all__,
+        *turnlatch.journal.__all__,
+        *(set(turnlatch.model.__all__) & {"SdkModel"}),
     }
     exceptions = {
         name
-        for name in detent.__all__
-        if isinstance(one := getattr(detent, name), type) and issubclass(one, Exception)
+        for name in turnlatch.__all__
+        if isinstance(one := getattr(turnlatch, name), type)
+        and issubclass(one, Exception)
     }
     left = public - exceptions - GIVEN_OUT - {"Conversation"} - set(TAKES)
 
@@ -360,7 +361,7 @@ def test_every_method_that_takes_something_is_a_place() -> None:
             assert name in OPENED
     with_options = ("open", "configure", "send", "rewind", "pin", "approve", "deny")
     for name in with_options:
-        assert hasattr(detent.sync.Conversation, name)
+        assert hasattr(turnlatch.sync.Conversation, name)
 
 
 @pytest.mark.parametrize(("place", "name"), EVERY)
@@ -450,7 +451,7 @@ async def test_opening_refuses_it_and_stores_nothing(
             pass
 
     assert caught.value.setting == setting
-    assert isinstance(caught.value, DetentError)
+    assert isinstance(caught.value, TurnlatchError)
     with closing(SQLiteStore(lab.store)) as store:
         assert not any(one.entries for one in store.conversations())
 
@@ -478,7 +479,7 @@ class AsyncAnthropicVertex(anthropic.AsyncAnthropic):
 def test_a_client_that_cannot_serve_is_refused_where_it_is_given(
     client: object, says: str
 ) -> None:
-    for opened in (Conversation.open, detent.sync.Conversation.open):
+    for opened in (Conversation.open, turnlatch.sync.Conversation.open):
         with pytest.raises(SettingsError, match=says) as caught:
             opened("a", client=client)
         assert caught.value.setting == "client"
@@ -502,7 +503,9 @@ def test_the_classic_clients_of_the_sdk_take_no_body_of_bytes(name: str) -> None
 def test_an_asynchronous_client_serves_the_sync_twin(lab: Lab) -> None:
     lab.script("Hello.")
     store = lab.folder / "sync.db"
-    with detent.sync.Conversation.open("a", store=store, client=lab.client()) as chat:
+    with turnlatch.sync.Conversation.open(
+        "a", store=store, client=lab.client()
+    ) as chat:
         assert chat.send("Hi").text == "Hello."
 
 
@@ -644,7 +647,7 @@ async def test_a_text_of_another_class_is_the_text_that_it_holds(lab: Lab) -> No
 
 
 async def test_configured_tools_are_offered_and_run(lab: Lab) -> None:
-    lab.script(detent_call("store", what="a"), "Done.")
+    lab.script(turnlatch_call("store", what="a"), "Done.")
     async with lab.open(**FULL) as chat:
         await chat.configure(tools=[store], system="Be kind.")
         assert names(chat) == ["store"]
@@ -658,7 +661,7 @@ async def test_configured_tools_are_offered_and_run(lab: Lab) -> None:
 
 
 async def test_a_tool_that_was_withdrawn_is_answered_as_unknown(lab: Lab) -> None:
-    lab.script(detent_call("fetch", what="a"), "Done.")
+    lab.script(turnlatch_call("fetch", what="a"), "Done.")
     async with lab.open(**FULL) as chat:
         await chat.configure(tools=[store])
         turn = await chat.send("Hi")
@@ -676,7 +679,7 @@ async def test_a_change_tells_what_it_costs_the_prompt_cache(lab: Lab) -> None:
         assert change is not None
         assert change.part == "settings"
         seen = [one async for one in chat.stream("Again")]
-        assert [one for one in seen if isinstance(one, detent.PrefixChanged)]
+        assert [one for one in seen if isinstance(one, turnlatch.PrefixChanged)]
 
 
 @pytest.mark.parametrize(
@@ -696,7 +699,7 @@ async def test_a_change_tells_what_it_costs_the_prompt_cache(lab: Lab) -> None:
 async def test_a_configure_that_raises_has_changed_nothing(
     lab: Lab, wrong: dict[str, Any]
 ) -> None:
-    lab.script(detent_call("fetch", what="a"), "Done.")
+    lab.script(turnlatch_call("fetch", what="a"), "Done.")
     async with lab.open(**FULL) as chat:
         before, endpoint = chat.snapshot, chat.endpoint
         right: dict[str, Any] = {
@@ -729,8 +732,8 @@ async def test_a_client_that_cannot_be_closed_is_left(
         assert (await chat.send("Hi")).text
 
 
-def detent_call(name: str, **given: Any) -> Any:
-    from detent.simulator import call
+def turnlatch_call(name: str, **given: Any) -> Any:
+    from turnlatch.simulator import call
 
     return call(name, **given)
 

@@ -10,10 +10,10 @@ import httpx2
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import Remedy, TurnState
-from detent.simulator import ApiRequest, ApiResponse, Scripted, Seeded, Simulator
-from detent.simulator.tokens import count_request
-from detent.simulator.transport import SimulatorTransport
+from turnlatch import Remedy, TurnState
+from turnlatch.simulator import ApiRequest, ApiResponse, Scripted, Seeded, Simulator
+from turnlatch.simulator.tokens import count_request
+from turnlatch.simulator.transport import SimulatorTransport
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -11,13 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.engine.lab import Lab, lab
 
-from detent import Limits, Price, SettingsError
-from detent.pricing import budgeted, list_price
-from detent.settings import DEFAULT_MODEL
-from detent.simulator import call, reply
-from detent_states.faults import FaultKind
-from detent_states.models import MODELS
-from detent_states.reply import Charge, Usage
+from turnlatch import Limits, Price, SettingsError
+from turnlatch.pricing import budgeted, list_price
+from turnlatch.settings import DEFAULT_MODEL
+from turnlatch.simulator import call, reply
+from turnlatch_states.faults import FaultKind
+from turnlatch_states.models import MODELS
+from turnlatch_states.reply import Charge, Usage
 
 __all__ = ["lab"]
 
@@ -114,9 +114,9 @@ def test_what_the_table_does_not_know_has_no_price(name: str) -> None:
 
 def test_the_table_is_not_imported_before_it_is_needed() -> None:
     script = (
-        "import sys, anyio, detent\n"
+        "import sys, anyio, turnlatch\n"
         "async def main():\n"
-        "    async with detent.Conversation.open('a', client='simulator') as chat:\n"
+        "    async with turnlatch.Conversation.open('a', client='simulator') as chat:\n"
         "        await chat.send('Hi')\n"
         "anyio.run(main)\n"
         "assert 'genai_prices' not in sys.modules\n"
@@ -189,7 +189,7 @@ def test_a_reply_that_names_an_unknown_model_costs_what_the_asked_one_does() -> 
 
 
 def turn_of(used: tuple[Charge, ...]) -> Any:
-    from detent_states.snapshot import Turn
+    from turnlatch_states.snapshot import Turn
 
     return Turn(1, "failed", charges=used)
 
@@ -263,7 +263,7 @@ async def test_what_a_cut_attempt_is_known_to_have_used_counts(lab: Lab) -> None
 
 @pytest.mark.anyio
 async def test_what_a_refused_reply_used_counts(lab: Lab) -> None:
-    from detent.simulator import refuse
+    from turnlatch.simulator import refuse
 
     lab.script(refuse(), "Two.")
     async with lab.open(limits=CENT) as chat:

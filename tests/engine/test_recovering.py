@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     CompactionPlan,
     CompactionPolicy,
     Conversation,
@@ -26,10 +26,10 @@ from detent import (
     TurnState,
     Waiting,
 )
-from detent.simulator import Scripted, Simulator, call, reply, text
-from detent.simulator.transport import SimulatorTransport
-from detent_states.doubt import ALTERNATIONS, LASTING
-from detent_states.view import Hide, View
+from turnlatch.simulator import Scripted, Simulator, call, reply, text
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch_states.doubt import ALTERNATIONS, LASTING
+from turnlatch_states.view import Hide, View
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import JournalCorruptError
-from detent.happenings import Cursor
-from detent.journal import SQLiteStore
-from detent.loading import load
-from detent.ports import Entries, Entry
-from detent.repeated import events_of, without_repetitions
-from detent.simulator import call
-from detent_states.errors import IllegalEventError
-from detent_states.events import Event, Steered
-from detent_states.replay import replay
+from turnlatch import JournalCorruptError
+from turnlatch.happenings import Cursor
+from turnlatch.journal import SQLiteStore
+from turnlatch.loading import load
+from turnlatch.ports import Entries, Entry
+from turnlatch.repeated import events_of, without_repetitions
+from turnlatch.simulator import call
+from turnlatch_states.errors import IllegalEventError
+from turnlatch_states.events import Event, Steered
+from turnlatch_states.replay import replay
 
 __all__ = ["lab"]
 
@@ -110,7 +110,7 @@ async def test_a_store_that_was_damaged_so_opens_says_so_and_goes_on(
 
     for text, expected in (("3", 3), ("4", 4)):
         caplog.clear()
-        with caplog.at_level(logging.WARNING, "detent"):
+        with caplog.at_level(logging.WARNING, "turnlatch"):
             async with lab.open() as chat:
                 assert "2 of its" in caplog.text
                 assert "appended a second time" in caplog.text

@@ -14,9 +14,9 @@ import attrs
 import pytest
 from tests.engine.lab import Lab, lab
 
-import detent.narrator
-import detent.retelling
-from detent import (
+import turnlatch.narrator
+import turnlatch.retelling
+from turnlatch import (
     BlockBegan,
     Conversation,
     Cursor,
@@ -33,8 +33,8 @@ from detent import (
     Waiting,
     Watch,
 )
-from detent.simulator import call, reply
-from detent_states.snapshot import Snapshot
+from turnlatch.simulator import call, reply
+from turnlatch_states.snapshot import Snapshot
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -200,10 +200,10 @@ def resting(snapshot: Snapshot) -> bool:
 @pytest.mark.parametrize(
     ("where", "what", "bug"),
     [
-        (detent.retelling, "_CONTINUING", ()),
-        (detent.retelling, "_ends", never),
-        (detent.retelling, "at_rest", resting),
-        (detent.narrator, "_tell_reply", never),
+        (turnlatch.retelling, "_CONTINUING", ()),
+        (turnlatch.retelling, "_ends", never),
+        (turnlatch.retelling, "at_rest", resting),
+        (turnlatch.narrator, "_tell_reply", never),
     ],
     ids=["ends early", "never ends", "questions", "no texts"],
 )

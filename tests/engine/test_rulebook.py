@@ -6,11 +6,11 @@ import anthropic
 import httpx2
 import pytest
 
-from detent import Conversation, SettingsError, TurnState
-from detent.rulebook import Rulebook, rulebook
-from detent.simulator import Simulator
-from detent.simulator.transport import SimulatorTransport
-from detent_states.rules import RULES, VERSION_2026
+from turnlatch import Conversation, SettingsError, TurnState
+from turnlatch.rulebook import Rulebook, rulebook
+from turnlatch.simulator import Simulator
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch_states.rules import RULES, VERSION_2026
 
 pytestmark = pytest.mark.anyio
 

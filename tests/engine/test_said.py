@@ -6,8 +6,16 @@ import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import Conversation, Cursor, RetryPolicy, TurnEnded, TurnState, sync, tool
-from detent.simulator import call
+from turnlatch import (
+    Conversation,
+    Cursor,
+    RetryPolicy,
+    TurnEnded,
+    TurnState,
+    sync,
+    tool,
+)
+from turnlatch.simulator import call
 
 __all__ = ["lab"]
 

@@ -20,16 +20,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import detent
-from detent import Conversation, Limits, RetryPolicy, SettingsError, sync, tool
-from detent.addresses import HoldsClient, shown_text, shown_url
-from detent.endpoint import Endpoint
-from detent.journal import SQLiteStore
-from detent.model import SdkModel
-from detent.model.failures import from_status
-from detent.simulator import Scripted, Simulator, parse_faults, run_in_thread
-from detent.testing import SeededIds, VirtualClock
-from detent.world import World
+import turnlatch
+from turnlatch import Conversation, Limits, RetryPolicy, SettingsError, sync, tool
+from turnlatch.addresses import HoldsClient, shown_text, shown_url
+from turnlatch.endpoint import Endpoint
+from turnlatch.journal import SQLiteStore
+from turnlatch.model import SdkModel
+from turnlatch.model.failures import from_status
+from turnlatch.simulator import Scripted, Simulator, parse_faults, run_in_thread
+from turnlatch.testing import SeededIds, VirtualClock
+from turnlatch.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +70,7 @@ async def told(tmp_path: Path, **options: Any) -> list[str]:
             turn = await stream.turn()
         try:
             turn.raise_for_failure()
-        except detent.DetentError as error:
+        except turnlatch.TurnlatchError as error:
             found += traceback.format_exception(error)
         found += [turn, turn.fault, chat, chat.endpoint, chat.snapshot, chat.profile]
         found += [chat.messages, chat.check(), chat.diagram("text")]
@@ -117,7 +117,7 @@ def as_it_is(client: object) -> object:
 async def test_the_check_sees_a_password_in_a_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("detent.model.sdk._with_plain_url", as_it_is)
+    monkeypatch.setattr("turnlatch.model.sdk._with_plain_url", as_it_is)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     caplog.set_level(logging.DEBUG)
     with run_in_thread(Simulator(Scripted(["Fine."]))) as server:
@@ -129,7 +129,7 @@ async def test_the_check_sees_a_password_in_a_log(
 async def test_the_check_sees_a_password_in_a_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("detent.endpoint.shown_url", as_it_is)
+    monkeypatch.setattr("turnlatch.endpoint.shown_url", as_it_is)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with run_in_thread(Simulator(Scripted(["Fine."]))) as server:
         found = await told(tmp_path, base_url=with_user(server.base_url))
@@ -219,7 +219,7 @@ def test_nor_by_the_command(tmp_path: Path) -> None:
     with run_in_thread(Simulator(Scripted(["Fine."]))) as server:
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "detent", "chat", "notes"),
+                *(sys.executable, "-m", "turnlatch", "chat", "notes"),
                 *("--store", str(tmp_path / "chat.db")),
                 *("--base-url", with_user(server.base_url)),
             ],

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.engine.lab import Lab, lab
 from tests.states.strategies import reply as reply_of
 
-from detent import Conversation, Remedy, SettingsError, Tool, TurnState, tool
-from detent.simulator import (
+from turnlatch import Conversation, Remedy, SettingsError, Tool, TurnState, tool
+from turnlatch.simulator import (
     Answer,
     Raw,
     ServerCall,
@@ -22,8 +22,8 @@ from detent.simulator import (
     reply,
     server_call,
 )
-from detent_states.history import Exchange, History
-from detent_states.reply import Reply
+from turnlatch_states.history import Exchange, History
+from turnlatch_states.reply import Reply
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

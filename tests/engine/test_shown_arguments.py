@@ -11,7 +11,7 @@ import pytest
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     ApprovalError,
     CallState,
     Closing,
@@ -21,7 +21,7 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.simulator import call, reply
+from turnlatch.simulator import call, reply
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -5,9 +5,9 @@ import pytest
 from tests.engine.lab import Lab, lab
 from tests.engine.test_other_words import WINDOW, world
 
-from detent import Remedy, TurnState
-from detent.simulator import Seeded, Simulator
-from detent_states.view import Hide
+from turnlatch import Remedy, TurnState
+from turnlatch.simulator import Seeded, Simulator
+from turnlatch_states.view import Hide
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     Closing,
     Conversation,
     FaultKind,
@@ -16,7 +16,7 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.simulator import call, reply
+from turnlatch.simulator import call, reply
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -184,7 +184,7 @@ async def test_it_waits_while_a_person_is_asked(lab: Lab) -> None:
 async def test_blocks_can_be_said_too_and_a_wrong_one_changes_nothing(
     lab: Lab,
 ) -> None:
-    from detent import SettingsError
+    from turnlatch import SettingsError
 
     lab.script("One.")
     wrong: Any = 7

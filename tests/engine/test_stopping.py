@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     CallMoved,
     Closing,
     Conversation,
@@ -23,9 +23,9 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.clock import SystemClock
-from detent.simulator import call
-from detent.simulator.transport import SimulatorTransport
+from turnlatch.clock import SystemClock
+from turnlatch.simulator import call
+from turnlatch.simulator.transport import SimulatorTransport
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

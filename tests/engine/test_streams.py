@@ -10,7 +10,7 @@ import pytest
 from tests.engine.lab import Lab, lab
 from tests.sweeps.cancelling import Points, Way, by_scope, by_task
 
-from detent import (
+from turnlatch import (
     Conversation,
     ConversationClosedError,
     FaultKind,
@@ -23,10 +23,10 @@ from detent import (
     TurnState,
     TurnStream,
 )
-from detent.ports import BlockClosed, BlockOpened, Delta, TextDelta
-from detent.simulator import call
-from detent_states.reply import Reply
-from detent_states.request import Request
+from turnlatch.ports import BlockClosed, BlockOpened, Delta, TextDelta
+from turnlatch.simulator import call
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Request
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -177,7 +177,7 @@ async def test_an_exception_in_the_block_stops_the_turn_and_is_raised() -> None:
 async def test_whoever_is_cancelled_in_the_block_waits_for_no_deaf_port(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("detent.stream.STOPPING_SECONDS", 0.01)
+    monkeypatch.setattr("turnlatch.stream.STOPPING_SECONDS", 0.01)
     gate = Gate(deaf=True)
     async with Conversation.open("a", client=gate) as chat:
         stream = chat.stream("Go")
@@ -399,7 +399,7 @@ async def test_the_sweep_sees_a_stream_that_stops_whoever_runs(
     def stop(turn: Any) -> None:
         turn._work.interrupt()
 
-    monkeypatch.setattr("detent.stream._StreamedTurn.stop", stop)
+    monkeypatch.setattr("turnlatch.stream._StreamedTurn.stop", stop)
     with pytest.raises((AssertionError, TimeoutError)), anyio.fail_after(5):
         await swept(_behind, lab, by_scope)
 

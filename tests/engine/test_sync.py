@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import Conversation as AsyncConversation
-from detent import (
+from turnlatch import Conversation as AsyncConversation
+from turnlatch import (
     ConversationClosedError,
     Cursor,
     IllegalEventError,
@@ -22,7 +22,7 @@ from detent import (
     TurnState,
     sync,
 )
-from detent.simulator import call
+from turnlatch.simulator import call
 
 __all__ = ["lab"]
 
@@ -94,10 +94,10 @@ def test_another_thread_can_interrupt(lab: Lab) -> None:
 CTRL_C = '''
 import sys
 from pathlib import Path
-from detent import tool
-from detent.simulator import Scripted, Simulator, call
-from detent.simulator.transport import simulated_client
-from detent.sync import Conversation
+from turnlatch import tool
+from turnlatch.simulator import Scripted, Simulator, call
+from turnlatch.simulator.transport import simulated_client
+from turnlatch.sync import Conversation
 import anyio
 
 @tool

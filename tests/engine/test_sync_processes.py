@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from tests import warm
 
-from detent import ForkedProcessError, JournalError, TurnState, sync
-from detent.engine_thread import EngineThread
-from detent.journal import SQLiteStore
-from detent.simulator import Seeded, Simulator
-from detent.simulator.transport import simulated_client
+from turnlatch import ForkedProcessError, JournalError, TurnState, sync
+from turnlatch.engine_thread import EngineThread
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import Seeded, Simulator
+from turnlatch.simulator.transport import simulated_client
 
 SECONDS = 30
 """A child that takes longer hangs."""
@@ -26,11 +26,11 @@ PRELUDE = """
 import signal, sys, threading
 from concurrent.futures import Future
 import anyio
-from detent import tool
-from detent.happenings import CallMoved
-from detent.simulator import Scripted, Simulator, call
-from detent.simulator.transport import simulated_client
-from detent.sync import Conversation
+from turnlatch import tool
+from turnlatch.happenings import CallMoved
+from turnlatch.simulator import Scripted, Simulator, call
+from turnlatch.simulator.transport import simulated_client
+from turnlatch.sync import Conversation
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started it ignores it
 
@@ -288,10 +288,10 @@ assert process.exitcode == 7, process.exitcode
 }
 PARENT = """
 import gc, multiprocessing, os, signal, sys, warnings
-from detent import ForkedProcessError
-from detent.simulator import Seeded, Simulator
-from detent.simulator.transport import simulated_client
-from detent.sync import Conversation
+from turnlatch import ForkedProcessError
+from turnlatch.simulator import Seeded, Simulator
+from turnlatch.simulator.transport import simulated_client
+from turnlatch.sync import Conversation
 
 warnings.simplefilter("ignore")
 client = simulated_client(Simulator(Seeded(1)))

@@ -4,8 +4,8 @@ import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import Conversation, FaultKind, Limits, TurnState, tool
-from detent.simulator import call
+from turnlatch import Conversation, FaultKind, Limits, TurnState, tool
+from turnlatch.simulator import call
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ import pytest
 from tests.engine.gateway import COUNTS, Gateway, behind
 from tests.engine.lab import Lab, lab
 
-from detent import Conversation, Remedy, TurnState
-from detent.simulator import Scripted, Seeded, Simulator, call
-from detent.simulator.tokens import count_request
+from turnlatch import Conversation, Remedy, TurnState
+from turnlatch.simulator import Scripted, Seeded, Simulator, call
+from turnlatch.simulator.tokens import count_request
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

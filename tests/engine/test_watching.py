@@ -7,7 +7,7 @@ import anyio
 import pytest
 from tests.engine.lab import Lab, lab
 
-from detent import (
+from turnlatch import (
     CallMoved,
     Cursor,
     FaultKind,
@@ -21,11 +21,11 @@ from detent import (
     Waiting,
     Watch,
 )
-from detent.happenings import KEPT_MAX, PARTS_MAX
-from detent.ports import BlockClosed, BlockOpened, Delta, TextDelta
-from detent.simulator import call, reply
-from detent_states.reply import Reply
-from detent_states.request import Request
+from turnlatch.happenings import KEPT_MAX, PARTS_MAX
+from turnlatch.ports import BlockClosed, BlockOpened, Delta, TextDelta
+from turnlatch.simulator import call, reply
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Request
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -37,12 +37,19 @@ import pytest
 from tests.engine.lab import Lab
 from tests.gauntlet.record import Clerk, Gateway, WholeReply, cut_request, probes
 
-from detent import Conversation, FaultKind, Tool, Turn, TurnState, tool
-from detent.simulator import Answer, Exchange, Scripted, Simulator, parse_faults, text
-from detent.simulator.transport import SimulatorTransport
-from detent.simulator.wire import Json
-from detent_states.history import History
-from detent_states.snapshot import Snapshot
+from turnlatch import Conversation, FaultKind, Tool, Turn, TurnState, tool
+from turnlatch.simulator import (
+    Answer,
+    Exchange,
+    Scripted,
+    Simulator,
+    parse_faults,
+    text,
+)
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch.simulator.wire import Json
+from turnlatch_states.history import History
+from turnlatch_states.snapshot import Snapshot
 
 CONFIRMED: Final = TurnState.CONFIRMED
 NEXT: Final = "And now?"

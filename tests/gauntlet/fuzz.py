@@ -31,7 +31,7 @@ from tests.gauntlet.fuzz_script import (
 from tests.gauntlet.fuzz_truth import BrokenPromiseError
 from tests.gauntlet.fuzz_world import Wrap
 
-from detent.simulator import Fault, Status, When
+from turnlatch.simulator import Fault, Status, When
 
 COMMAND: Final = "python -m tests.gauntlet.fuzz"
 

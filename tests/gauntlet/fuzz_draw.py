@@ -22,7 +22,7 @@ from tests.gauntlet.fuzz_script import (
 )
 from tests.gauntlet.fuzz_tools import MORE
 
-from detent.simulator import (
+from turnlatch.simulator import (
     CutEvents,
     CutPercent,
     Empty,
@@ -39,10 +39,10 @@ from detent.simulator import (
     Status,
     When,
 )
-from detent.simulator.faults import CUT_ENDINGS, HANGUPS, Action, Kind
-from detent_states.codes import BY_CODE
-from detent_states.faults import BY_STATUS, OPTIONAL_FIELDS
-from detent_states.rules import RULES
+from turnlatch.simulator.faults import CUT_ENDINGS, HANGUPS, Action, Kind
+from turnlatch_states.codes import BY_CODE
+from turnlatch_states.faults import BY_STATUS, OPTIONAL_FIELDS
+from turnlatch_states.rules import RULES
 
 _HINTS: Final = (
     ("retry-after", "1"),

@@ -47,22 +47,22 @@ from tests.gauntlet.fuzz_words import Words
 from tests.gauntlet.fuzz_world import LONG_TEXT, World, Wrap, is_told, over
 from tests.gauntlet.record import WholeReply, cut_request
 
-from detent import (
+from turnlatch import (
     ApprovalError,
     Conversation,
     FaultKind,
     IllegalEventError,
     TurnState,
 )
-from detent.journal import MemoryStore
-from detent.simulator import Exchange, Simulator
-from detent.simulator.transport import SimulatorTransport
-from detent.turn import CallReport
-from detent_states.call import CallState
-from detent_states.events import RemedyChosen
-from detent_states.remedy import Remedy
-from detent_states.rules import Context, check
-from detent_states.snapshot import Snapshot
+from turnlatch.journal import MemoryStore
+from turnlatch.simulator import Exchange, Simulator
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch.turn import CallReport
+from turnlatch_states.call import CallState
+from turnlatch_states.events import RemedyChosen
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.rules import Context, check
+from turnlatch_states.snapshot import Snapshot
 
 NEXT: Final = "And now?"
 

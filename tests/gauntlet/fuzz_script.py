@@ -18,7 +18,7 @@ from typing import Any, Final, final
 
 import attrs
 
-from detent.simulator import (
+from turnlatch.simulator import (
     ExpireThreads,
     Fault,
     LimitChange,
@@ -27,8 +27,8 @@ from detent.simulator import (
     Status,
     parse_faults,
 )
-from detent.simulator.mangling import refusal_of
-from detent_states.faults import (
+from turnlatch.simulator.mangling import refusal_of
+from turnlatch_states.faults import (
     FaultKind,
     classify,
 )

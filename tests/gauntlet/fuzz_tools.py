@@ -16,7 +16,7 @@ from typing import Any, Final, final
 import anyio
 import anyio.lowlevel
 
-from detent import CorrectableToolError, Reconciled, TerminalToolError, Tool, tool
+from turnlatch import CorrectableToolError, Reconciled, TerminalToolError, Tool, tool
 
 OLD_RESULT: Final = "A line of a file that says very little about anything. " * 60
 

@@ -11,9 +11,9 @@ from typing import Final, Self, final
 from tests.gauntlet.fuzz_script import Verb
 from tests.gauntlet.fuzz_truth import hold
 
-from detent import Conversation
-from detent_states.faults import STOPPED
-from detent_states.snapshot import Snapshot
+from turnlatch import Conversation
+from turnlatch_states.faults import STOPPED
+from turnlatch_states.snapshot import Snapshot
 
 OPENING: Final = "Also, about "
 

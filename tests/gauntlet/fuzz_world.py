@@ -22,15 +22,15 @@ from tests.gauntlet.fuzz_script import Play, stopping
 from tests.gauntlet.fuzz_tools import HERE, MORE, TOOLS, Deeds, Trap
 from tests.gauntlet.record import Clerk, WholeReply, probes
 
-from detent import Conversation, RetryPolicy, Tool
-from detent.journal import MemoryStore, SQLiteStore
-from detent.model import SdkModel
-from detent.ports import Model, Store
-from detent.simulator import Answer, Call, Redacted, Seeded, Simulator, Text, refuse
-from detent.simulator.transport import SimulatorTransport
-from detent.simulator.wire import Json
-from detent.testing import SeededIds, VirtualClock
-from detent_states.events import Event
+from turnlatch import Conversation, RetryPolicy, Tool
+from turnlatch.journal import MemoryStore, SQLiteStore
+from turnlatch.model import SdkModel
+from turnlatch.ports import Model, Store
+from turnlatch.simulator import Answer, Call, Redacted, Seeded, Simulator, Text, refuse
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch.simulator.wire import Json
+from turnlatch.testing import SeededIds, VirtualClock
+from turnlatch_states.events import Event
 
 Wrap = Callable[[Model], Model]
 """Puts something between the engine and the port: a planted bug."""

@@ -21,17 +21,17 @@ import attrs
 import click
 import httpx2
 
-from detent import Conversation, Tool, TurnState, tool
-from detent.journal import MemoryStore
-from detent.simulator import Answer, Fault, Seeded, Simulator, When, parse_faults
-from detent.simulator.faults import Span
-from detent.simulator.transport import SimulatorTransport
-from detent.simulator.wire import Json
-from detent.testing import SeededIds, VirtualClock
-from detent_states.budget import Budget
-from detent_states.encoding import parts
-from detent_states.profile import Threads
-from detent_states.remedy import Remedy
+from turnlatch import Conversation, Tool, TurnState, tool
+from turnlatch.journal import MemoryStore
+from turnlatch.simulator import Answer, Fault, Seeded, Simulator, When, parse_faults
+from turnlatch.simulator.faults import Span
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch.simulator.wire import Json
+from turnlatch.testing import SeededIds, VirtualClock
+from turnlatch_states.budget import Budget
+from turnlatch_states.encoding import parts
+from turnlatch_states.profile import Threads
+from turnlatch_states.remedy import Remedy
 
 COMMAND: Final = "python -m tests.gauntlet.outages"
 

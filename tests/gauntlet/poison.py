@@ -21,14 +21,14 @@ import click
 import httpx2
 from tests.gauntlet.course import Plain
 
-from detent import Conversation, FaultKind, Tool, TurnState, tool
-from detent.journal import MemoryStore
-from detent.simulator import Answer, Scripted, Simulator, call, text
-from detent.simulator.transport import SimulatorTransport
-from detent.simulator.wire import Json
-from detent.testing import SeededIds, VirtualClock
-from detent_states.budget import Budget
-from detent_states.profile import Threads
+from turnlatch import Conversation, FaultKind, Tool, TurnState, tool
+from turnlatch.journal import MemoryStore
+from turnlatch.simulator import Answer, Scripted, Simulator, call, text
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch.simulator.wire import Json
+from turnlatch.testing import SeededIds, VirtualClock
+from turnlatch_states.budget import Budget
+from turnlatch_states.profile import Threads
 
 WORD: Final = "wormwood"
 """What the service does not take."""

@@ -19,7 +19,7 @@ from typing import Any, Final, final
 from tests import warm
 from tests.gauntlet.course import Course
 
-from detent.simulator import run_in_thread
+from turnlatch.simulator import run_in_thread
 
 ROOT: Final = Path(__file__).parents[2]
 

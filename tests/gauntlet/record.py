@@ -14,8 +14,8 @@ from typing import Any, NoReturn, cast, final
 
 import attrs
 
-from detent import Conversation
-from detent.simulator import ApiRequest, ApiResponse, Chunk, Exchange, Simulator
+from turnlatch import Conversation
+from turnlatch.simulator import ApiRequest, ApiResponse, Chunk, Exchange, Simulator
 
 Block = dict[str, Any]
 Gateway = Callable[[bytes], bytes]

@@ -14,9 +14,9 @@ import httpx2
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, NoCredentialsError, Tool, Turn, tool
-from detent.simulator import call
-from detent.simulator.transport import SimulatorTransport
+from turnlatch import FaultKind, NoCredentialsError, Tool, Turn, tool
+from turnlatch.simulator import call
+from turnlatch.simulator.transport import SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ in a loop that nothing could leave:
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, Limits, RetryPolicy, Suspended, Turn
-from detent.simulator import call
+from turnlatch import FaultKind, Limits, RetryPolicy, Suspended, Turn
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import Remedy
-from detent.simulator import Answer, Raw, call, reply, text, think
+from turnlatch import Remedy
+from turnlatch.simulator import Answer, Raw, call, reply, text, think
 
 pytestmark = pytest.mark.anyio
 

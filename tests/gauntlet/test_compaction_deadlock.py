@@ -16,8 +16,15 @@ from typing import Any, Final
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 
-from detent import CompactionPlan, CompactionPolicy, Conversation, FaultKind, Tool, tool
-from detent.simulator import call
+from turnlatch import (
+    CompactionPlan,
+    CompactionPolicy,
+    Conversation,
+    FaultKind,
+    Tool,
+    tool,
+)
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

@@ -18,9 +18,9 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, for_ever
 from tests.gauntlet.processes import kill_at
 
-from detent import CompactionPolicy, Conversation, FaultKind
-from detent.simulator import Answer, text
-from detent_states.history import Method
+from turnlatch import CompactionPolicy, Conversation, FaultKind
+from turnlatch.simulator import Answer, text
+from turnlatch_states.history import Method
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import (
+from turnlatch import (
     CompactionDone,
     CompactionPlan,
     CompactionPolicy,
@@ -27,7 +27,7 @@ from detent import (
     Tool,
     tool,
 )
-from detent.simulator import Answer, call, reply, think
+from turnlatch.simulator import Answer, call, reply, think
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import CompactionPolicy, Conversation, FaultKind
-from detent.simulator import Answer, text
+from turnlatch import CompactionPolicy, Conversation, FaultKind
+from turnlatch.simulator import Answer, text
 
 pytestmark = pytest.mark.anyio
 

@@ -17,10 +17,10 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import victims
 
-from detent import Conversation, ConversationBusyError, LeaseLostError, tool
-from detent.journal import SQLiteStore
-from detent.journal.owner import Owner
-from detent.simulator import call
+from turnlatch import Conversation, ConversationBusyError, LeaseLostError, tool
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal.owner import Owner
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind
-from detent.simulator import call
+from turnlatch import FaultKind
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

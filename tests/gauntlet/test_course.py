@@ -18,12 +18,12 @@ from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import ROOT, Victims, kill_at, victims
 from tests.gauntlet.record import cut_request
 
-from detent import Conversation, Fault, FaultKind, Turn, tool
-from detent.model import SdkModel
-from detent.ports import Delta
-from detent.simulator import call, refuse, reply
-from detent_states.reply import Reply
-from detent_states.request import Request
+from turnlatch import Conversation, Fault, FaultKind, Turn, tool
+from turnlatch.model import SdkModel
+from turnlatch.ports import Delta
+from turnlatch.simulator import call, refuse, reply
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Request
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import JournalError
-from detent.journal import SQLiteStore
-from detent.simulator import call
+from turnlatch import JournalError
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

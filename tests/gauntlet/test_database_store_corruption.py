@@ -15,9 +15,9 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, beside
 from tests.gauntlet.processes import victims
 
-from detent import Conversation, JournalError
-from detent.journal import SQLiteStore
-from detent.simulator import call
+from turnlatch import Conversation, JournalError
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ hundreds of times:
 import pytest
 from tests.gauntlet.course import Course
 
-from detent import FaultKind, RetryPolicy
-from detent.simulator import call
+from turnlatch import FaultKind, RetryPolicy
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

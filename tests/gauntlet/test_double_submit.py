@@ -16,10 +16,10 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at
 
-from detent import JournalFullError, Turn
-from detent.journal import SQLiteStore
-from detent.journal.database import connect
-from detent.simulator import call
+from turnlatch import JournalFullError, Turn
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal.database import connect
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

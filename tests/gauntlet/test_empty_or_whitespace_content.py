@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, SettingsError, Tool, tool
-from detent.simulator import Answer, Raw, call, reply, text, think
+from turnlatch import FaultKind, SettingsError, Tool, tool
+from turnlatch.simulator import Answer, Raw, call, reply, text, think
 
 pytestmark = pytest.mark.anyio
 

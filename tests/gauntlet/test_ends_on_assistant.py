@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course, for_ever
 
-from detent import FaultKind, TextArrived
-from detent.simulator import Answer, call, refuse, reply, text, think
+from turnlatch import FaultKind, TextArrived
+from turnlatch.simulator import Answer, call, refuse, reply, text, think
 
 pytestmark = pytest.mark.anyio
 

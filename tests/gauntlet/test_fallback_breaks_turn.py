@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import Conversation, FaultKind, RetryPolicy, SettingsError, tool
-from detent.simulator import Answer, Raw, call, reply, think
+from turnlatch import Conversation, FaultKind, RetryPolicy, SettingsError, tool
+from turnlatch.simulator import Answer, Raw, call, reply, think
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ import attrs
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, Remedy, tool
-from detent.simulator import (
+from turnlatch import FaultKind, Remedy, tool
+from turnlatch.simulator import (
     Answer,
     Redacted,
     call,

@@ -13,8 +13,8 @@ import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, IllegalEventError, Reconciled, tool
-from detent.simulator import call
+from turnlatch import FaultKind, IllegalEventError, Reconciled, tool
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

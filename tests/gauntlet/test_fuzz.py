@@ -16,13 +16,13 @@ from tests.gauntlet.fuzz_play import Player
 from tests.gauntlet.fuzz_script import Move, Play, Verb, lasting
 from tests.gauntlet.fuzz_world import Wrap
 
-from detent.ports import Delta, Model, RequestFailedError, TextDelta
-from detent.simulator import parse_faults
-from detent.simulator.faults import KINDS
-from detent_states.encoding import encode, text_block
-from detent_states.faults import Fault
-from detent_states.reply import Reply
-from detent_states.request import Request
+from turnlatch.ports import Delta, Model, RequestFailedError, TextDelta
+from turnlatch.simulator import parse_faults
+from turnlatch.simulator.faults import KINDS
+from turnlatch_states.encoding import encode, text_block
+from turnlatch_states.faults import Fault
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Request
 
 SCRIPTS = 200
 """How many are played in every run of the tests."""

@@ -15,13 +15,13 @@ import pytest
 from tests.gauntlet.fuzz import Finding, scripts, shrunk, tried
 from tests.gauntlet.fuzz_script import Play
 
-from detent.tools import Tool
-from detent.tools.execution import Ending, Run
-from detent_states.call import CallState, Closing
-from detent_states.closing import closed_result, ended
-from detent_states.reply import ToolUse
-from detent_states.snapshot import Call, Snapshot, Turn
-from detent_states.steering import with_said
+from turnlatch.tools import Tool
+from turnlatch.tools.execution import Ending, Run
+from turnlatch_states.call import CallState, Closing
+from turnlatch_states.closing import closed_result, ended
+from turnlatch_states.reply import ToolUse
+from turnlatch_states.snapshot import Call, Snapshot, Turn
+from turnlatch_states.steering import with_said
 
 SCRIPTS = 400
 """How many are played to find one."""
@@ -125,7 +125,7 @@ class Planted:
             yield
 
 
-STEP, RUNS = "detent_states.step", "detent.tools.execution"
+STEP, RUNS = "turnlatch_states.step", "turnlatch.tools.execution"
 
 PLANTED = (
     Planted(
@@ -173,21 +173,21 @@ PLANTED = (
         "what is said not to have run did not run",
     ),
     Planted(
-        "detent.calling",
+        "turnlatch.calling",
         "reconcile",
         asked_by_doing,
         "seed=10 tools=lag / steer fjord 1, send amber / ",
         "a call is carried out once",
     ),
     Planted(
-        "detent.calling",
+        "turnlatch.calling",
         "Run",
         Curious,
         "seed=2849 threads=on tools=lag+babble+settle+soon / abandon, send fjord / ",
         "only what nobody saw the end of is asked about",
     ),
     Planted(
-        "detent.approving",
+        "turnlatch.approving",
         "Approving._demand_same",
         let_pass,
         "seed=9 model=claude-sonnet-5 moody=1 tools=settle+deaf /"

@@ -15,7 +15,7 @@ import sqlite3
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 
-from detent.simulator import Simulator, call
+from turnlatch.simulator import Simulator, call
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, for_ever
 from tests.gauntlet.processes import victims
 
-from detent import Conversation, FaultKind, RetryPolicy, TextArrived, tool
-from detent.simulator import call
+from turnlatch import Conversation, FaultKind, RetryPolicy, TextArrived, tool
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

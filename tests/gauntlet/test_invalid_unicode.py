@@ -12,8 +12,8 @@ stood in the history and made every later body invalid JSON:
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import SettingsError, Tool, ToolCall, tool
-from detent.simulator import call, reply
+from turnlatch import SettingsError, Tool, ToolCall, tool
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 

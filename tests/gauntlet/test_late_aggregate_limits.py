@@ -17,9 +17,9 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.media import Block, document, image, png, words
 
-from detent import Limits, SettingsError, Tool, tool
-from detent.simulator import call
-from detent_states.doubt import ALTERNATIONS
+from turnlatch import Limits, SettingsError, Tool, tool
+from turnlatch.simulator import call
+from turnlatch_states.doubt import ALTERNATIONS
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ for dead that the next attempt would have finished:
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import TextArrived
-from detent.simulator import call, reply
+from turnlatch import TextArrived
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +78,7 @@ async def test_members_that_nobody_knows_yet_change_nothing(course: Course) -> N
 
 async def test_a_definite_no_inside_a_stream_is_not_tried_again(course: Course) -> None:
     """The other side: what was refused for good is told, and nothing is spent on it."""
-    from detent import FaultKind
+    from turnlatch import FaultKind
 
     course.script("One.", faults='error invalid_request_error after 0 message="No." @1')
     async with course.open() as chat:

@@ -12,8 +12,8 @@ with half a call in it, or with a signature that was cut:
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, RetryPolicy, TextArrived
-from detent.simulator import call, reply, think
+from turnlatch import FaultKind, RetryPolicy, TextArrived
+from turnlatch.simulator import call, reply, think
 
 pytestmark = pytest.mark.anyio
 

@@ -20,9 +20,9 @@ import httpx2
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent.model import SdkModel
-from detent.simulator import call, reply
-from detent.simulator.transport import SimulatorTransport
+from turnlatch.model import SdkModel
+from turnlatch.simulator import call, reply
+from turnlatch.simulator.transport import SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ import re
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, RetryPolicy
+from turnlatch import FaultKind, RetryPolicy
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import CompactionPolicy, FaultKind
-from detent.simulator import Answer, call, reply, think
+from turnlatch import CompactionPolicy, FaultKind
+from turnlatch.simulator import Answer, call, reply, think
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,8 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at
 
-from detent import Closing, FaultKind
-from detent.simulator import call, reply
+from turnlatch import Closing, FaultKind
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 

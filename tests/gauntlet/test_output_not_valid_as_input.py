@@ -18,8 +18,8 @@ import attrs
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import Conversation, tool
-from detent.simulator import Answer, Raw, reply
+from turnlatch import Conversation, tool
+from turnlatch.simulator import Answer, Raw, reply
 
 pytestmark = pytest.mark.anyio
 

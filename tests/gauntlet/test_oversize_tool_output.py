@@ -16,10 +16,10 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.media import document, words
 
-from detent import Limits, Tool, tool
-from detent.journal import SQLiteStore
-from detent.simulator import call, reply
-from detent_states.events import CallClosed
+from turnlatch import Limits, Tool, tool
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import call, reply
+from turnlatch_states.events import CallClosed
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import CallMoved, Tool, tool
-from detent.simulator import call, reply
+from turnlatch import CallMoved, Tool, tool
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ import pytest
 from tests.engine.lab import Lab
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import Conversation, FaultKind, Limits, Remedy, tool
-from detent.simulator import (
+from turnlatch import Conversation, FaultKind, Limits, Remedy, tool
+from turnlatch.simulator import (
     Answer,
     call,
     reply,

@@ -14,8 +14,8 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at, victims
 
-from detent import ApprovalError, Closing, FaultKind, IllegalEventError, Tool, tool
-from detent.simulator import call, reply
+from turnlatch import ApprovalError, Closing, FaultKind, IllegalEventError, Tool, tool
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 

@@ -19,10 +19,10 @@ from tests.gauntlet.poison import (
     played,
 )
 
-from detent_states.decide import Search
-from detent_states.faults import FaultKind
-from detent_states.profile import Threads
-from detent_states.snapshot import Snapshot, Turn
+from turnlatch_states.decide import Search
+from turnlatch_states.faults import FaultKind
+from turnlatch_states.profile import Threads
+from turnlatch_states.snapshot import Snapshot, Turn
 
 EVERY = cells()
 
@@ -62,7 +62,7 @@ def test_the_check_sees_an_engine_that_never_searches(
     def nothing(_: Snapshot, __: Turn) -> Search | None:
         return None
 
-    monkeypatch.setattr(import_module("detent_states.decide"), "_searched", nothing)
+    monkeypatch.setattr(import_module("turnlatch_states.decide"), "_searched", nothing)
     stuck = [
         Cell(trouble, Place.USER, Threads.OFF)
         for trouble in (KINDS[FaultKind.REFUSAL], KINDS[FaultKind.TRANSIENT])

@@ -17,8 +17,8 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 from tests.gauntlet.media import JPEG, PDF, Block, document, image, png, words
 
-from detent import FaultKind, Remedy, SettingsError, Tool, tool
-from detent.simulator import call, reply
+from turnlatch import FaultKind, Remedy, SettingsError, Tool, tool
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 

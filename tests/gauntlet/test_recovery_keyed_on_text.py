@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, RetryPolicy
-from detent.simulator import call, reply, think
+from turnlatch import FaultKind, RetryPolicy
+from turnlatch.simulator import call, reply, think
 
 pytestmark = pytest.mark.anyio
 

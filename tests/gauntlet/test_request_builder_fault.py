@@ -16,8 +16,8 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 from tests.gauntlet.media import image, png
 
-from detent import FaultKind, Remedy
-from detent.simulator import Answer, call, refuse, reply
+from turnlatch import FaultKind, Remedy
+from turnlatch.simulator import Answer, call, refuse, reply
 
 pytestmark = pytest.mark.anyio
 

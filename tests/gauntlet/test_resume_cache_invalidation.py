@@ -17,7 +17,7 @@ from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at
 from tests.gauntlet.record import cut_request
 
-from detent.simulator import Exchange, call, reply, think
+from turnlatch.simulator import Exchange, call, reply, think
 
 pytestmark = pytest.mark.anyio
 

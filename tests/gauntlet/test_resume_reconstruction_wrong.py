@@ -19,8 +19,8 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, beside
 from tests.gauntlet.processes import kill_at
 
-from detent import JournalCorruptError
-from detent.simulator import call
+from turnlatch import JournalCorruptError
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

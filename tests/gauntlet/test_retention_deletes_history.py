@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent.journal import SQLiteStore
+from turnlatch.journal import SQLiteStore
 
 pytestmark = pytest.mark.anyio
 

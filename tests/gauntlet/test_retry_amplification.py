@@ -12,8 +12,8 @@ requests of one turn while the service said that it was overloaded:
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import FaultKind, Limits, RetryPolicy
-from detent.simulator import call
+from turnlatch import FaultKind, Limits, RetryPolicy
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import Conversation, Remedy, Tool, tool
-from detent.simulator import call
-from detent_states.thread import ThreadState
+from turnlatch import Conversation, Remedy, Tool, tool
+from turnlatch.simulator import call
+from turnlatch_states.thread import ThreadState
 
 pytestmark = pytest.mark.anyio
 
@@ -274,7 +274,7 @@ async def test_a_reply_that_was_lost_is_counted_and_its_turn_goes_on(
 
 
 async def test_a_refusal_leaves_nothing_in_the_copy(course: Course) -> None:
-    from detent.simulator import refuse
+    from turnlatch.simulator import refuse
 
     course.script("One.", refuse(), "Two.")
     async with course.open(threads="on") as chat:

@@ -21,8 +21,8 @@ import attrs
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import Conversation, FaultKind, Remedy, RetryPolicy, TurnState, tool
-from detent.simulator import (
+from turnlatch import Conversation, FaultKind, Remedy, RetryPolicy, TurnState, tool
+from turnlatch.simulator import (
     Answer,
     call,
     reply,

@@ -14,8 +14,8 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at
 
-from detent import FaultKind, Limits, Reconciled, Tool, tool
-from detent.simulator import call, reply
+from turnlatch import FaultKind, Limits, Reconciled, Tool, tool
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 

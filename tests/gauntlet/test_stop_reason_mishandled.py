@@ -16,9 +16,9 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.record import Gateway
 
-from detent import Closing, Conversation, FaultKind, Turn
-from detent.simulator import Answer, call, reply, text, think
-from detent_states.outcome import STOP_REASONS
+from turnlatch import Closing, Conversation, FaultKind, Turn
+from turnlatch.simulator import Answer, call, reply, text, think
+from turnlatch_states.outcome import STOP_REASONS
 
 pytestmark = pytest.mark.anyio
 

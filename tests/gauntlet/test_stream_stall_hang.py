@@ -18,8 +18,8 @@ import httpx2
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course, for_ever
 
-from detent import FaultKind, RetryPolicy, TextArrived
-from detent.simulator.transport import SimulatorTransport
+from turnlatch import FaultKind, RetryPolicy, TextArrived
+from turnlatch.simulator.transport import SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import (
+from turnlatch import (
     Closing,
     Conversation,
     FaultKind,
@@ -25,7 +25,7 @@ from detent import (
     Turn,
     tool,
 )
-from detent.simulator import call, reply
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 

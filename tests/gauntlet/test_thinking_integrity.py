@@ -19,7 +19,7 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import kill_at
 
-from detent.simulator import Redacted, call, reply, think
+from turnlatch.simulator import Redacted, call, reply, think
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ import attrs
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 
-from detent import (
+from turnlatch import (
     CompactionPolicy,
     Conversation,
     FaultKind,
@@ -25,9 +25,9 @@ from detent import (
     Remedy,
     RetryPolicy,
 )
-from detent.simulator import Answer, call, reply
-from detent.simulator import Limits as Numbers
-from detent_states.reply import Usage
+from turnlatch.simulator import Answer, call, reply
+from turnlatch.simulator import Limits as Numbers
+from turnlatch_states.reply import Usage
 
 pytestmark = pytest.mark.anyio
 

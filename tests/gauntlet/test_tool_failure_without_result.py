@@ -13,7 +13,7 @@ import anyio
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import (
+from turnlatch import (
     Closing,
     CorrectableToolError,
     FaultKind,
@@ -21,7 +21,7 @@ from detent import (
     Tool,
     tool,
 )
-from detent.simulator import call, reply
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -128,7 +128,7 @@ async def test_a_call_that_is_handed_to_a_person_and_never_answered_is_closed(
 async def test_a_turn_of_nothing_but_unknown_tools_runs_out_of_budget_not_of_history(
     course: Course,
 ) -> None:
-    from detent import Limits
+    from turnlatch import Limits
 
     course.script(*[call("nobody", x=n) for n in range(3)])
     async with course.open(limits=Limits(requests_per_turn_max=3)) as chat:

@@ -16,10 +16,10 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, beside
 from tests.gauntlet.processes import kill_at
 
-from detent import JournalError, JournalFullError
-from detent.journal import SQLiteStore
-from detent.journal.database import connect
-from detent.simulator import call
+from turnlatch import JournalError, JournalFullError
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal.database import connect
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 from tests.gauntlet.record import Gateway
 
-from detent import Closing, Conversation, Remedy, Turn
-from detent.simulator import Answer, Raw, call, reply
+from turnlatch import Closing, Conversation, Remedy, Turn
+from turnlatch.simulator import Answer, Raw, call, reply
 
 pytestmark = pytest.mark.anyio
 

@@ -1,4 +1,4 @@
-"""Whoever cannot read a conversation leaves it exactly as it is: an older detent refuses a
+"""Whoever cannot read a conversation leaves it exactly as it is: an older turnlatch refuses a
 newer file, reading writes nothing, and what is refused today is whole for the next one.
 
 New versions hid old conversations, rewrote them on the way to showing them, or dropped
@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from detent import JournalError
-from detent.journal import SQLiteStore
-from detent.simulator import call
+from turnlatch import JournalError
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 

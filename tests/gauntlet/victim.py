@@ -17,10 +17,10 @@ import anyio
 import attrs
 from tests.around import JournalAround, StoreAround
 
-from detent import Conversation, DetentError, Tool, tool
-from detent.journal import SQLiteStore
-from detent.ports import Journal
-from detent_states.events import Event
+from turnlatch import Conversation, Tool, TurnlatchError, tool
+from turnlatch.journal import SQLiteStore
+from turnlatch.ports import Journal
+from turnlatch_states.events import Event
 
 
 @final
@@ -179,7 +179,7 @@ def main() -> None:
     spec = Spec(**json.loads(sys.argv[1]))
     try:
         anyio.run(converse, spec)
-    except DetentError as error:
+    except TurnlatchError as error:
         say(type(error).__name__)
     else:
         say("done")

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.lab import Lab
 
-from detent import (
+from turnlatch import (
     Conversation,
     CorrectableToolError,
     IllegalEventError,
@@ -28,9 +28,9 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.journal import MemoryStore
-from detent.ports import Entry, Journal, Listing, Store
-from detent.simulator import (
+from turnlatch.journal import MemoryStore
+from turnlatch.ports import Entry, Journal, Listing, Store
+from turnlatch.simulator import (
     Answer,
     Call,
     Scripted,
@@ -40,11 +40,11 @@ from detent.simulator import (
     call,
     parse_faults,
 )
-from detent.tools.execution import Ending, Run
-from detent_states.call import CallState
-from detent_states.reply import ToolUse
-from detent_states.snapshot import Turn
-from detent_states.steering import with_said
+from turnlatch.tools.execution import Ending, Run
+from turnlatch_states.call import CallState
+from turnlatch_states.reply import ToolUse
+from turnlatch_states.snapshot import Turn
+from turnlatch_states.steering import with_said
 
 FAULTS = (
     "429 retry-after=1",
@@ -350,7 +350,7 @@ def test_the_check_finds_words_that_are_said_twice(
 
     lab = Lab(tmp_path)
     lab.script(call("speak"), "One.")
-    monkeypatch.setattr(import_module("detent_states.step"), "with_said", for_ever)
+    monkeypatch.setattr(import_module("turnlatch_states.step"), "with_said", for_ever)
 
     with pytest.raises(AssertionError, match="each is said once"):
         anyio.run(play, lab, ["send"])
@@ -366,7 +366,7 @@ def test_the_check_finds_a_call_that_is_made_again(
 
     lab = Lab(tmp_path)
     lab.script(call("pay"), "One.", "Two.")
-    monkeypatch.setattr(import_module("detent.calling"), "reconcile", run)
+    monkeypatch.setattr(import_module("turnlatch.calling"), "reconcile", run)
 
     with pytest.raises(AssertionError, match="paid once for each key"):
         anyio.run(play, lab, ["send"])

@@ -16,15 +16,15 @@ from tests.states.talks import (
     talk_of,
 )
 
-from detent_states import events as ev
-from detent_states.history import Method
-from detent_states.prefix import PrefixChange, prefix_change
-from detent_states.profile import Cache, Profile
-from detent_states.remedy import Remedy
-from detent_states.request import build
-from detent_states.shown import base_in_force
-from detent_states.snapshot import Snapshot
-from detent_states.view import EMPTY, DropBound, Hide, Shrink, View
+from turnlatch_states import events as ev
+from turnlatch_states.history import Method
+from turnlatch_states.prefix import PrefixChange, prefix_change
+from turnlatch_states.profile import Cache, Profile
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.request import build
+from turnlatch_states.shown import base_in_force
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.view import EMPTY, DropBound, Hide, Shrink, View
 
 Guard = Callable[[Snapshot], PrefixChange | None]
 

@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.states.strategies import PROFILE, reply, text
 
-from detent_states import events as ev
-from detent_states.encoding import encode
-from detent_states.errors import IllegalEventError
-from detent_states.events import Event
-from detent_states.profile import Threads
-from detent_states.replay import replay
-from detent_states.request import Copy
-from detent_states.snapshot import Snapshot
-from detent_states.step import begin, fold
+from turnlatch_states import events as ev
+from turnlatch_states.encoding import encode
+from turnlatch_states.errors import IllegalEventError
+from turnlatch_states.events import Event
+from turnlatch_states.profile import Threads
+from turnlatch_states.replay import replay
+from turnlatch_states.request import Copy
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.step import begin, fold
 
 OPENED = ev.ConversationOpened(attrs.evolve(PROFILE, threads=Threads.ON))
 TURNS = st.lists(st.tuples(st.sampled_from(Copy), st.booleans()), max_size=12)

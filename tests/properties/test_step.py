@@ -18,29 +18,29 @@ from tests.states.strategies import (
     text,
 )
 
-from detent_states import events as ev
-from detent_states.call import Closing
-from detent_states.closing import closed_result
-from detent_states.commands import (
+from turnlatch_states import events as ev
+from turnlatch_states.call import Closing
+from turnlatch_states.closing import closed_result
+from turnlatch_states.commands import (
     ConsiderRetry,
     ContinueTurn,
     Prepare,
     RunCalls,
     SendRequest,
 )
-from detent_states.encoding import encode
-from detent_states.errors import IllegalEventError
-from detent_states.events import Event
-from detent_states.history import Exchange, History
-from detent_states.machine import Effect
-from detent_states.outcome import Outcome
-from detent_states.profile import Purpose
-from detent_states.replay import replay
-from detent_states.request import build
-from detent_states.rules import Context, check
-from detent_states.snapshot import Snapshot
-from detent_states.step import Step, begin, fold, orders, step
-from detent_states.turn import TURN, TurnState
+from turnlatch_states.encoding import encode
+from turnlatch_states.errors import IllegalEventError
+from turnlatch_states.events import Event
+from turnlatch_states.history import Exchange, History
+from turnlatch_states.machine import Effect
+from turnlatch_states.outcome import Outcome
+from turnlatch_states.profile import Purpose
+from turnlatch_states.replay import replay
+from turnlatch_states.request import build
+from turnlatch_states.rules import Context, check
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.step import Step, begin, fold, orders, step
+from turnlatch_states.turn import TURN, TurnState
 
 OPENED = ev.ConversationOpened(PROFILE)
 Stepper = Callable[[Snapshot, Event], Step]
@@ -228,7 +228,7 @@ def test_nothing_but_the_commit_can_change_what_commits_change() -> None:
         for name in modules
         for node in ast.walk(
             ast.parse(
-                inspect.getsource(importlib.import_module(f"detent_states.{name}"))
+                inspect.getsource(importlib.import_module(f"turnlatch_states.{name}"))
             )
         )
         if isinstance(node, ast.FunctionDef)

@@ -1,6 +1,6 @@
 """The ladders as the driver climbs them, without a driver: decisions, one after another.
 
-What `detent.sending` and `detent.recovering` do about a turn is done here in the same
+What `turnlatch.sending` and `turnlatch.recovering` do about a turn is done here in the same
 order, with `step` and the decisions of the core, against a service that is a function.
 """
 
@@ -10,16 +10,16 @@ from typing import TypeAlias, final
 import attrs
 from tests.states.talks import Talk
 
-from detent_states import events as ev
-from detent_states.budget import Budget
-from detent_states.commands import (
+from turnlatch_states import events as ev
+from turnlatch_states.budget import Budget
+from turnlatch_states.commands import (
     ConsiderRetry,
     ContinueTurn,
     Prepare,
     Rest,
     SendRequest,
 )
-from detent_states.decide import (
+from turnlatch_states.decide import (
     Ask,
     Decision,
     GiveUp,
@@ -29,26 +29,26 @@ from detent_states.decide import (
     Wait,
     decide,
 )
-from detent_states.doubt import rule_of
-from detent_states.encoding import encode
-from detent_states.events import Event
-from detent_states.faults import Fault, FaultKind
-from detent_states.history import Method
-from detent_states.prefix import prefix_change
-from detent_states.profile import Purpose
-from detent_states.remedy import Remedy
-from detent_states.reply import Reply
-from detent_states.request import Copy, betas, build
-from detent_states.room import Choose, Compact, boundary, piece_bytes, prepare
-from detent_states.search import Bisection, under
-from detent_states.shown import base_in_force
-from detent_states.snapshot import Snapshot, Turn
-from detent_states.step import orders, step
-from detent_states.thread import choose_copy
-from detent_states.told import summary_text, told_body
-from detent_states.trials import anew, aside, otherwise, verdict
-from detent_states.turn import TurnState
-from detent_states.view import COMPACT_BETA, THREADS_BETA, View
+from turnlatch_states.doubt import rule_of
+from turnlatch_states.encoding import encode
+from turnlatch_states.events import Event
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.history import Method
+from turnlatch_states.prefix import prefix_change
+from turnlatch_states.profile import Purpose
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Copy, betas, build
+from turnlatch_states.room import Choose, Compact, boundary, piece_bytes, prepare
+from turnlatch_states.search import Bisection, under
+from turnlatch_states.shown import base_in_force
+from turnlatch_states.snapshot import Snapshot, Turn
+from turnlatch_states.step import orders, step
+from turnlatch_states.thread import choose_copy
+from turnlatch_states.told import summary_text, told_body
+from turnlatch_states.trials import anew, aside, otherwise, verdict
+from turnlatch_states.turn import TurnState
+from turnlatch_states.view import COMPACT_BETA, THREADS_BETA, View
 
 
 @final
@@ -140,7 +140,7 @@ class Climb:
                 return False
         return True
 
-    # As `detent.sending` does it.
+    # As `turnlatch.sending` does it.
 
     def _prepare(self, purpose: Purpose) -> None:
         turn = self.turn
@@ -276,7 +276,7 @@ class Climb:
         self.sent.append(request)
         return self.service(request)
 
-    # As `detent.recovering` does it.
+    # As `turnlatch.recovering` does it.
 
     def considers(self) -> bool:
         """Do what the ladder of the fault says; False to rest in failed."""

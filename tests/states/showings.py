@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from detent_states.room import boundary
-from detent_states.snapshot import Snapshot, cuttable
-from detent_states.view import (
+from turnlatch_states.room import boundary
+from turnlatch_states.snapshot import Snapshot, cuttable
+from turnlatch_states.view import (
     DropBeta,
     DropBound,
     DropField,

@@ -5,21 +5,21 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from detent_states import events as ev
-from detent_states.call import Closing
-from detent_states.closing import closed_result
-from detent_states.commands import Rest
-from detent_states.encoding import encode
-from detent_states.events import Event
-from detent_states.faults import Fault, FaultKind
-from detent_states.history import Method
-from detent_states.profile import Profile, Purpose
-from detent_states.remedy import Remedy
-from detent_states.reply import Reply
-from detent_states.request import Copy
-from detent_states.snapshot import Snapshot
-from detent_states.step import orders
-from detent_states.view import Hide, Shrink, View
+from turnlatch_states import events as ev
+from turnlatch_states.call import Closing
+from turnlatch_states.closing import closed_result
+from turnlatch_states.commands import Rest
+from turnlatch_states.encoding import encode
+from turnlatch_states.events import Event
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.history import Method
+from turnlatch_states.profile import Profile, Purpose
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Copy
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.step import orders
+from turnlatch_states.view import Hide, Shrink, View
 
 PROFILE = Profile("claude-sonnet-5-5", 1024)
 

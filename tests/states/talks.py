@@ -12,22 +12,22 @@ import attrs
 from hypothesis import strategies as st
 from tests.states.strategies import text
 
-from detent_states import events as ev
-from detent_states.call import Closing
-from detent_states.closing import closed_result
-from detent_states.encoding import encode
-from detent_states.events import Event
-from detent_states.faults import Fault, FaultKind
-from detent_states.history import Method
-from detent_states.profile import Cache, Profile, Purpose
-from detent_states.reply import Reply
-from detent_states.request import Copy, betas, build
-from detent_states.room import Choose, CompactionPolicy, boundary, prepare
-from detent_states.rules import Context, check
-from detent_states.rules._base import Finding
-from detent_states.snapshot import Snapshot, Turn
-from detent_states.step import begin, step
-from detent_states.view import (
+from turnlatch_states import events as ev
+from turnlatch_states.call import Closing
+from turnlatch_states.closing import closed_result
+from turnlatch_states.encoding import encode
+from turnlatch_states.events import Event
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.history import Method
+from turnlatch_states.profile import Cache, Profile, Purpose
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Copy, betas, build
+from turnlatch_states.room import Choose, CompactionPolicy, boundary, prepare
+from turnlatch_states.rules import Context, check
+from turnlatch_states.rules._base import Finding
+from turnlatch_states.snapshot import Snapshot, Turn
+from turnlatch_states.step import begin, step
+from turnlatch_states.view import (
     View,
 )
 
@@ -262,7 +262,7 @@ def search_call(serial: int) -> Block:
         "type": "server_tool_use",
         "id": f"srvtoolu_{serial}",
         "name": "web_search",
-        "input": {"query": "detents"},
+        "input": {"query": "turnlatchs"},
     }
 
 
@@ -270,7 +270,7 @@ def search_result(serial: int) -> Block:
     """What that call found."""
     found = {
         "type": "web_search_result",
-        "title": "Detents",
+        "title": "Turnlatchs",
         "url": "https://example.org",
         "encrypted_content": "x==",
     }

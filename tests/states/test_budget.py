@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.states.strategies import PROFILE, text
 
-from detent_states import events as ev
-from detent_states.budget import Budget, Price
-from detent_states.encoding import encode
-from detent_states.faults import Fault, FaultKind
-from detent_states.reply import Charge, Reply, Spent, Usage
-from detent_states.snapshot import Turn
-from detent_states.step import begin, step
+from turnlatch_states import events as ev
+from turnlatch_states.budget import Budget, Price
+from turnlatch_states.encoding import encode
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.reply import Charge, Reply, Spent, Usage
+from turnlatch_states.snapshot import Turn
+from turnlatch_states.step import begin, step
 
 PRICE = Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.75)
 NOTHING = Usage()

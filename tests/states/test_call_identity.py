@@ -9,24 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent_states import events as ev
-from detent_states.call import CallState, Closing
-from detent_states.calls import call_key
-from detent_states.closing import closed_result
-from detent_states.decide import Policies, decide
-from detent_states.encoding import encode
-from detent_states.events import Event
-from detent_states.faults import Fault, FaultKind
-from detent_states.profile import Profile
-from detent_states.remedy import Remedy
-from detent_states.replay import replay
-from detent_states.replayed import call_ids, distinct_ids, replay_id
-from detent_states.reply import Reply
-from detent_states.request import build
-from detent_states.room import Choose
-from detent_states.rules import Context, check
-from detent_states.snapshot import Call, Snapshot, Turn
-from detent_states.step import begin, step
+from turnlatch_states import events as ev
+from turnlatch_states.call import CallState, Closing
+from turnlatch_states.calls import call_key
+from turnlatch_states.closing import closed_result
+from turnlatch_states.decide import Policies, decide
+from turnlatch_states.encoding import encode
+from turnlatch_states.events import Event
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.profile import Profile
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.replay import replay
+from turnlatch_states.replayed import call_ids, distinct_ids, replay_id
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import build
+from turnlatch_states.room import Choose
+from turnlatch_states.rules import Context, check
+from turnlatch_states.snapshot import Call, Snapshot, Turn
+from turnlatch_states.step import begin, step
 
 PROFILE: Final = Profile("claude-sonnet-5-5", 1024)
 SAID: Final = b'{"type":"text","text":"Pay."}'

@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.states.strategies import PROFILE, call, reply, search, text
 
-from detent_states import events as ev
-from detent_states.call import Closing
-from detent_states.closing import closed_result
-from detent_states.copies import least_count, provable, unproved, without_copy
-from detent_states.encoding import encode
-from detent_states.faults import DEFINITE, Fault, FaultKind
-from detent_states.history import user_message
-from detent_states.profile import Threads
-from detent_states.remedy import Remedy
-from detent_states.reply import Reply, Usage
-from detent_states.request import Copy
-from detent_states.snapshot import Snapshot, Turn
-from detent_states.step import begin, step
-from detent_states.thread import ThreadState
-from detent_states.tokens import bound
+from turnlatch_states import events as ev
+from turnlatch_states.call import Closing
+from turnlatch_states.closing import closed_result
+from turnlatch_states.copies import least_count, provable, unproved, without_copy
+from turnlatch_states.encoding import encode
+from turnlatch_states.faults import DEFINITE, Fault, FaultKind
+from turnlatch_states.history import user_message
+from turnlatch_states.profile import Threads
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.reply import Reply, Usage
+from turnlatch_states.request import Copy
+from turnlatch_states.snapshot import Snapshot, Turn
+from turnlatch_states.step import begin, step
+from turnlatch_states.thread import ThreadState
+from turnlatch_states.tokens import bound
 
 THREADED = attrs.evolve(PROFILE, threads=Threads.ON)
 

@@ -14,7 +14,7 @@ from tests.states.strategies import FAULTS as PLAIN
 from tests.states.talks import ENDS, PARTS, Talk, plain, talk_of, talks, with_turn
 from tests.states.wordings import MODES, PLANS, WORDINGS, in_a_thread, refusing, said
 
-from detent_states.decide import (
+from turnlatch_states.decide import (
     Decision,
     GiveUp,
     Policies,
@@ -23,12 +23,12 @@ from detent_states.decide import (
     Wait,
     decide,
 )
-from detent_states.doubt import ALTERNATIONS, RULES, Doubt, suspicious
-from detent_states.faults import SUSPENDING, Fault, FaultKind
-from detent_states.history import Method
-from detent_states.remedy import LADDERS, ROOM, Remedy
-from detent_states.room import Choose, Compact, boundary
-from detent_states.view import DropField, IgnoreBase, View
+from turnlatch_states.doubt import ALTERNATIONS, RULES, Doubt, suspicious
+from turnlatch_states.faults import SUSPENDING, Fault, FaultKind
+from turnlatch_states.history import Method
+from turnlatch_states.remedy import LADDERS, ROOM, Remedy
+from turnlatch_states.room import Choose, Compact, boundary
+from turnlatch_states.view import DropField, IgnoreBase, View
 
 K = FaultKind
 ENDINGS = (GiveUp, Suspend, Search)

@@ -20,19 +20,19 @@ from tests.states.strategies import (
     text,
 )
 
-from detent_states import events as ev
-from detent_states.call import CallState
-from detent_states.errors import IllegalEventError
-from detent_states.events import Event
-from detent_states.explore import ExplorationLimitError, Explored, explore
-from detent_states.faults import Fault, FaultKind
-from detent_states.outcome import Outcome, outcome
-from detent_states.reply import Usage
-from detent_states.request import Copy
-from detent_states.snapshot import Snapshot
-from detent_states.step import Step, begin, orders, step
-from detent_states.thread import LOSSES_MAX, ThreadState
-from detent_states.turn import TURN
+from turnlatch_states import events as ev
+from turnlatch_states.call import CallState
+from turnlatch_states.errors import IllegalEventError
+from turnlatch_states.events import Event
+from turnlatch_states.explore import ExplorationLimitError, Explored, explore
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.outcome import Outcome, outcome
+from turnlatch_states.reply import Usage
+from turnlatch_states.request import Copy
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.step import Step, begin, orders, step
+from turnlatch_states.thread import LOSSES_MAX, ThreadState
+from turnlatch_states.turn import TURN
 
 START = begin(ev.ConversationOpened(PROFILE))
 

@@ -14,28 +14,28 @@ from tests.states.strategies import text
 from tests.states.talks import PROFILE
 from typing_extensions import get_type_hints
 
-from detent_states.closing import closed_result
-from detent_states.encoding import encode
-from detent_states.history import (
+from turnlatch_states.closing import closed_result
+from turnlatch_states.encoding import encode
+from turnlatch_states.history import (
     Exchange,
     History,
     assistant_message,
     user_message,
 )
-from detent_states.profile import Profile
-from detent_states.replayed import (
+from turnlatch_states.profile import Profile
+from turnlatch_states.replayed import (
     CITATIONS,
     FIELDS,
     plainly_legal,
     replay_form,
     replay_id,
 )
-from detent_states.reply import Reply
-from detent_states.request import build
-from detent_states.rules import Context, Finding, check
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import build
+from turnlatch_states.rules import Context, Finding, check
 
 # The table is private; what is tested is that this one follows it.
-from detent_states.rules._blocks import BLOCKS
+from turnlatch_states.rules._blocks import BLOCKS
 
 BETAS = frozenset({"mcp-client-2025-11-20", "advisor-tool-2026-03-01"})
 REMOTE = {"type": "url", "name": "docs", "url": "https://example.org/mcp"}

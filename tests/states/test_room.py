@@ -28,15 +28,15 @@ from tests.states.talks import (
     with_turn,
 )
 
-from detent.simulator.tokens import count_block, count_request
-from detent_states import events as ev
-from detent_states.encoding import encode
-from detent_states.faults import Fault, FaultKind
-from detent_states.history import Method
-from detent_states.models import spec
-from detent_states.profile import Profile
-from detent_states.remedy import Remedy
-from detent_states.room import (
+from turnlatch.simulator.tokens import count_block, count_request
+from turnlatch_states import events as ev
+from turnlatch_states.encoding import encode
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.history import Method
+from turnlatch_states.models import spec
+from turnlatch_states.profile import Profile
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.room import (
     WINDOW_UNKNOWN,
     Choose,
     Compact,
@@ -48,10 +48,10 @@ from detent_states.room import (
     room,
     window,
 )
-from detent_states.snapshot import Snapshot, cuttable
-from detent_states.step import begin
-from detent_states.tokens import IMAGE_TOKENS_MAX, bound
-from detent_states.view import EMPTY, View
+from turnlatch_states.snapshot import Snapshot, cuttable
+from turnlatch_states.step import begin
+from turnlatch_states.tokens import IMAGE_TOKENS_MAX, bound
+from turnlatch_states.view import EMPTY, View
 
 POLICY = CompactionPolicy()
 

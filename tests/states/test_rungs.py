@@ -18,8 +18,8 @@ from tests.states.talks import (
 )
 from tests.states.wordings import K, in_a_thread, said
 
-from detent_states import events as ev
-from detent_states.decide import (
+from turnlatch_states import events as ev
+from turnlatch_states.decide import (
     RAISED_MAX,
     Ask,
     GiveUp,
@@ -30,17 +30,17 @@ from detent_states.decide import (
     cut_off,
     decide,
 )
-from detent_states.doubt import ALTERNATIONS
-from detent_states.encoding import encode
-from detent_states.faults import Fault, FaultKind, RetryPolicy
-from detent_states.history import Method
-from detent_states.outcome import Outcome
-from detent_states.profile import Purpose
-from detent_states.remedy import LADDERS, Remedy
-from detent_states.request import Copy
-from detent_states.room import Choose, boundary
-from detent_states.snapshot import Snapshot
-from detent_states.view import Hide, Side, Stub, View
+from turnlatch_states.doubt import ALTERNATIONS
+from turnlatch_states.encoding import encode
+from turnlatch_states.faults import Fault, FaultKind, RetryPolicy
+from turnlatch_states.history import Method
+from turnlatch_states.outcome import Outcome
+from turnlatch_states.profile import Purpose
+from turnlatch_states.remedy import LADDERS, Remedy
+from turnlatch_states.request import Copy
+from turnlatch_states.room import Choose, boundary
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.view import Hide, Side, Stub, View
 
 
 def failing(fault: Fault, talk: Talk | None = None, copy: Copy = Copy.NONE) -> Snapshot:

@@ -25,9 +25,9 @@ from tests.states.talks import (
     talks,
 )
 
-from detent_states.encoding import parts
-from detent_states.history import History
-from detent_states.shown import (
+from turnlatch_states.encoding import parts
+from turnlatch_states.history import History
+from turnlatch_states.shown import (
     Message,
     Place,
     base_in_force,
@@ -35,8 +35,8 @@ from detent_states.shown import (
     messages,
     wires,
 )
-from detent_states.snapshot import Snapshot
-from detent_states.view import EMPTY, Hide, Shrink, Side, Stub, View
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.view import EMPTY, Hide, Shrink, Side, Stub, View
 
 Find: TypeAlias = Callable[[str, Sequence[Message]], Place | None]
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.states.strategies import PROFILE, legal_events, text
 
-from detent_states import events as ev
-from detent_states.encoding import encode
-from detent_states.errors import IllegalEventError
-from detent_states.snapshot import Snapshot
-from detent_states.step import begin, step
+from turnlatch_states import events as ev
+from turnlatch_states.encoding import encode
+from turnlatch_states.errors import IllegalEventError
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.step import begin, step
 
 
 def said_in(snapshot: Snapshot) -> list[int]:

@@ -7,12 +7,12 @@ from typing import TypeAlias, final
 import attrs
 import pytest
 
-from detent_states.errors import IllegalEventError
-from detent_states.explore import Explored, explore
-from detent_states.machine import Table
-from detent_states.profile import Threads
-from detent_states.request import Copy
-from detent_states.thread import (
+from turnlatch_states.errors import IllegalEventError
+from turnlatch_states.explore import Explored, explore
+from turnlatch_states.machine import Table
+from turnlatch_states.profile import Threads
+from turnlatch_states.request import Copy
+from turnlatch_states.thread import (
     LOSSES_MAX,
     THREAD,
     Fire,

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from tests.states.strategies import call, reply, text
 from tests.states.talks import PARTS, Talk, findings, plain, talk_of, talks
 
-from detent_states import events as ev
-from detent_states.encoding import encode
-from detent_states.history import Method, told_block
-from detent_states.profile import Profile
-from detent_states.replayed import mended
-from detent_states.reply import Reply
-from detent_states.rules import Context, check
-from detent_states.shortened import cut_text, shrunk
-from detent_states.told import (
+from turnlatch_states import events as ev
+from turnlatch_states.encoding import encode
+from turnlatch_states.history import Method, told_block
+from turnlatch_states.profile import Profile
+from turnlatch_states.replayed import mended
+from turnlatch_states.reply import Reply
+from turnlatch_states.rules import Context, check
+from turnlatch_states.shortened import cut_text, shrunk
+from turnlatch_states.told import (
     PROMPT,
     REPLY_TOKENS,
     record_of,

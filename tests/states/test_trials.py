@@ -18,14 +18,14 @@ from tests.states.test_search import (
     word,
 )
 
-from detent_states.decide import Policies
-from detent_states.doubt import RULES
-from detent_states.faults import DEFINITE, Fault, FaultKind
-from detent_states.remedy import Remedy
-from detent_states.search import under
-from detent_states.snapshot import Snapshot
-from detent_states.trials import anew, aside, verdict
-from detent_states.view import DropBound, DropField, Hide, IgnoreBase, Shrink, View
+from turnlatch_states.decide import Policies
+from turnlatch_states.doubt import RULES
+from turnlatch_states.faults import DEFINITE, Fault, FaultKind
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.search import under
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.trials import anew, aside, verdict
+from turnlatch_states.view import DropBound, DropField, Hide, IgnoreBase, Shrink, View
 
 K = FaultKind
 TURNS = 6

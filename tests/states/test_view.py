@@ -25,10 +25,10 @@ from tests.states.talks import (
     with_turn,
 )
 
-from detent_states.encoding import encode, parts
-from detent_states.request import build
-from detent_states.snapshot import Snapshot
-from detent_states.view import (
+from turnlatch_states.encoding import encode, parts
+from turnlatch_states.request import build
+from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.view import (
     EMPTY,
     DropBeta,
     DropBound,

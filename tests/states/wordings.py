@@ -16,9 +16,9 @@ from tests.states.talks import (
     tools,
 )
 
-from detent_states.faults import OPTIONAL_FIELDS, Fault, FaultKind, named_path
-from detent_states.profile import Threads
-from detent_states.thread import Thread, ThreadState
+from turnlatch_states.faults import OPTIONAL_FIELDS, Fault, FaultKind, named_path
+from turnlatch_states.profile import Threads
+from turnlatch_states.thread import Thread, ThreadState
 
 K = FaultKind
 

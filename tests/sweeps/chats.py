@@ -15,21 +15,21 @@ import httpx2
 from tests.around import JournalAround, StoreAround
 from tests.sweeps.work import sqlite
 
-from detent import (
+from turnlatch import (
     CompactionPolicy,
     Conversation,
-    DetentError,
     JournalError,
     Tool,
+    TurnlatchError,
     TurnState,
     tool,
 )
-from detent.journal.codec import encode
-from detent.ports import Journal, Store
-from detent.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
-from detent.simulator.transport import SimulatorTransport
-from detent.testing import SeededIds, VirtualClock
-from detent_states.events import CallStarted, Event
+from turnlatch.journal.codec import encode
+from turnlatch.ports import Journal, Store
+from turnlatch.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch.testing import SeededIds, VirtualClock
+from turnlatch_states.events import CallStarted, Event
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -184,7 +184,7 @@ def converse(store: str, ledger: str, bug: str, say: Say) -> str:
     try:
         inner = sqlite(store)
         anyio.run(talk, ToldStore(inner, say, late=bug == "late"), ledger, say)
-    except DetentError as error:
+    except TurnlatchError as error:
         return f"stopped {type(error).__name__}"
     finally:
         if inner is not None:

@@ -13,12 +13,12 @@ from typing import Final
 import anyio
 from tests.sweeps.chats import NAME, STEERED, World, digest
 
-from detent import Closing, TurnState
-from detent.journal import SQLiteStore
-from detent.ports import Entry
-from detent_states.call import CallState
-from detent_states.events import CallClosed, CallStarted, Steered
-from detent_states.replay import replay
+from turnlatch import Closing, TurnState
+from turnlatch.journal import SQLiteStore
+from turnlatch.ports import Entry
+from turnlatch_states.call import CallState
+from turnlatch_states.events import CallClosed, CallStarted, Steered
+from turnlatch_states.replay import replay
 
 ALLOWED: Final = {
     Closing.RESULT: (1,),

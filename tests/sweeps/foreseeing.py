@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from tests.sweeps import signalled
 
-from detent import JournalError
-from detent.driver import Driver
+from turnlatch import JournalError
+from turnlatch.driver import Driver
 
 _FLUSH: Final = Driver.flush
 

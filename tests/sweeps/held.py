@@ -12,11 +12,11 @@ from typing import final
 
 from tests.sweeps.work import SCRIPT, Contents, Notes, Step, left_by
 
-from detent.errors import JournalError
-from detent.journal import SQLiteStore
-from detent.journal.codec import Row, encode
-from detent_states.events import RequestSent
-from detent_states.replay import replay
+from turnlatch.errors import JournalError
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal.codec import Row, encode
+from turnlatch_states.events import RequestSent
+from turnlatch_states.replay import replay
 
 NEW = RequestSent(999, 9)
 

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import attrs
 
-from detent.journal import database, formats
-from detent.journal.handle import SQLiteJournal
-from detent_states.events import Event
+from turnlatch.journal import database, formats
+from turnlatch.journal.handle import SQLiteJournal
+from turnlatch_states.events import Event
 
 _PATIENT: Final[Any] = SQLiteJournal
 

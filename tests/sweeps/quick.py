@@ -13,13 +13,13 @@ from typing import Any, Final, final
 import anyio
 import anyio.lowlevel
 
-from detent import Conversation, Tool, tool
-from detent.ports import Delta
-from detent.repeated import events_of, without_repetitions
-from detent_states.encoding import encode
-from detent_states.events import ReplyConfirmed
-from detent_states.reply import Reply
-from detent_states.request import Request
+from turnlatch import Conversation, Tool, tool
+from turnlatch.ports import Delta
+from turnlatch.repeated import events_of, without_repetitions
+from turnlatch_states.encoding import encode
+from turnlatch_states.events import ReplyConfirmed
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Request
 
 NAME: Final = "talk"
 
@@ -118,7 +118,7 @@ def check(store: Path, confirmed: Sequence[str], effects: Sequence[str]) -> None
 
 def _once(store: Path) -> None:
     """See that the record says nothing twice."""
-    from detent.journal import SQLiteStore
+    from turnlatch.journal import SQLiteStore
 
     held = SQLiteStore(store)
     try:

@@ -21,7 +21,7 @@ import anyio
 import attrs
 from tests.sweeps import quick
 
-from detent import Conversation
+from turnlatch import Conversation
 
 
 def _exit(*_: object) -> NoReturn:

@@ -16,7 +16,7 @@ from tests.sweeps.shim import FOR_GOOD, Kind, Mode, Op, Plan, logged
 from tests.sweeps.work import Notes
 from tests.sweeps.workshop import Ended
 
-from detent.errors import JournalCorruptError
+from turnlatch.errors import JournalCorruptError
 
 Tallies = Callable[[str], Tally]
 

@@ -22,7 +22,7 @@ from tests.engine.lab import Lab
 from tests.sweeps.bench import Tally
 from tests.sweeps.cancelling import Driven, Points, Tracked, Way, by_scope, by_task
 
-from detent import (
+from turnlatch import (
     Closing,
     Conversation,
     IllegalEventError,
@@ -32,13 +32,13 @@ from detent import (
     TurnState,
     tool,
 )
-from detent.driver import Driver
-from detent.journal import SQLiteStore
-from detent.simulator import call, reply
-from detent.simulator.transport import SimulatorTransport
-from detent_states.call import CallState
-from detent_states.events import CallClosed, CallStarted, Event, ReplyConfirmed
-from detent_states.replay import replay
+from turnlatch.driver import Driver
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import call, reply
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch_states.call import CallState
+from turnlatch_states.events import CallClosed, CallStarted, Event, ReplyConfirmed
+from turnlatch_states.replay import replay
 
 ANSWERS = (
     reply("Two things.", call("act", what="a"), call("look", path="b")),

@@ -22,9 +22,9 @@ import pytest
 from tests.sweeps import foreseeing, quick
 from tests.sweeps.bench import Tally, spread
 
-from detent import Conversation, JournalError, driver, kept, opening
-from detent.driver import Driver
-from detent.journal import anchor, database, handle, lease, memory, records, sqlite
+from turnlatch import Conversation, JournalError, driver, kept, opening
+from turnlatch.driver import Driver
+from turnlatch.journal import anchor, database, handle, lease, memory, records, sqlite
 
 Tallies = Callable[[str], Tally]
 

@@ -18,9 +18,9 @@ from tests.sweeps.bench import Bench, Tally, spread
 from tests.sweeps.shim import TAILS, Mode, Plan
 from tests.sweeps.work import Author, Contents, Worker
 
-from detent.errors import JournalError
-from detent.journal import SQLiteStore
-from detent.journal.anchor import HeadFile
+from turnlatch.errors import JournalError
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal.anchor import HeadFile
 
 Tallies = Callable[[str], Tally]
 Files: TypeAlias = dict[str, bytes]

@@ -13,9 +13,9 @@ from tests.sweeps.bench import Bench, Tally, spread
 from tests.sweeps.disk import images
 from tests.sweeps.shim import FOLDER, TAILS, Kind, Mode, Op, Plan, logged
 
-from detent.journal import SQLiteStore
-from detent.journal.formats import FORMATS, NEWEST, OLDEST
-from detent_states.events import RequestSent
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal.formats import FORMATS, NEWEST, OLDEST
+from turnlatch_states.events import RequestSent
 
 Tallies = Callable[[str], Tally]
 

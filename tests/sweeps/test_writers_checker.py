@@ -18,7 +18,7 @@ from tests.sweeps.writers_history import (
     whole,
 )
 
-from detent.journal import SQLiteStore
+from turnlatch.journal import SQLiteStore
 
 Said: TypeAlias = list[dict[str, Any]]
 Defect: TypeAlias = Callable[[Said, list[Line]], None]

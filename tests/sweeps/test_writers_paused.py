@@ -22,10 +22,10 @@ from tests.sweeps.writers_process import (
     verdict,
 )
 
-from detent.errors import JournalError
-from detent.journal import SQLiteStore, lease
-from detent.journal.handle import SQLiteJournal
-from detent.journal.owner import Owner
+from turnlatch.errors import JournalError
+from turnlatch.journal import SQLiteStore, lease
+from turnlatch.journal.handle import SQLiteJournal
+from turnlatch.journal.owner import Owner
 
 NAME: Final = "notes"
 

@@ -15,15 +15,15 @@ from typing import Any, Final, TypeAlias, final
 
 import attrs
 
-from detent.errors import JournalError
-from detent.journal import SQLiteStore
-from detent.ports import Journal, Store
-from detent_states import events as ev
-from detent_states.call import Closing
-from detent_states.encoding import encode
-from detent_states.events import Event
-from detent_states.profile import Profile
-from detent_states.reply import Reply
+from turnlatch.errors import JournalError
+from turnlatch.journal import SQLiteStore
+from turnlatch.ports import Journal, Store
+from turnlatch_states import events as ev
+from turnlatch_states.call import Closing
+from turnlatch_states.encoding import encode
+from turnlatch_states.events import Event
+from turnlatch_states.profile import Profile
+from turnlatch_states.reply import Reply
 
 Contents: TypeAlias = dict[str, list[Event]]
 """The events of each conversation that has any."""

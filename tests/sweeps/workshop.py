@@ -22,7 +22,7 @@ from tests.sweeps import planted, shim
 from tests.sweeps.shim import COUNTED, Plan
 from tests.sweeps.work import SCRIPT, Worker, lines_of, speaker, sqlite
 
-from detent.journal import lease
+from turnlatch.journal import lease
 
 ROOT: Final = Path(__file__).parents[2]
 HEAVY: Final = ("anthropic", "httpx2", "pydantic")

@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Final, final
 
 import attrs
 
-from detent.errors import JournalError
-from detent.journal import SQLiteStore
-from detent_states.events import Event, TurnOpened
+from turnlatch.errors import JournalError
+from turnlatch.journal import SQLiteStore
+from turnlatch_states.events import Event, TurnOpened
 
 DAMAGE: Final = frozenset({"JournalCorruptError", "JournalVersionError"})
 """Errors that no process may meet: no disk fails here."""

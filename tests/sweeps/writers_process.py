@@ -26,10 +26,10 @@ from tests.sweeps.writers_history import (
     whole,
 )
 
-from detent.errors import JournalError, LeaseLostError
-from detent.journal import SQLiteStore, lease, sqlite
-from detent.journal.handle import SQLiteJournal
-from detent.journal.owner import Owner
+from turnlatch.errors import JournalError, LeaseLostError
+from turnlatch.journal import SQLiteStore, lease, sqlite
+from turnlatch.journal.handle import SQLiteJournal
+from turnlatch.journal.owner import Owner
 
 CONVERSATIONS: Final = ("red", "green", "blue")
 

@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from detent import (
+from turnlatch import (
     CallReport,
     Conversation,
     Cursor,
@@ -13,9 +13,9 @@ from detent import (
     sync,
     tool,
 )
-from detent_states.history import History
-from detent_states.reply import Reply, Usage
-from detent_states.rules import Finding
+from turnlatch_states.history import History
+from turnlatch_states.reply import Reply, Usage
+from turnlatch_states.rules import Finding
 
 
 @tool

@@ -6,14 +6,14 @@ from pathlib import Path
 import anyio
 import pytest
 from tests.engine.cli.test_chat import Chat, batch
-from tests.engine.cli.test_list import detent, told
+from tests.engine.cli.test_list import told, turnlatch
 
-from detent import Conversation
-from detent.journal import SQLiteStore
-from detent.simulator import Scripted, Simulator
-from detent.simulator.transport import simulated_client
-from detent_states.events import CallAsked, Event, RetryScheduled, TurnSuspended
-from detent_states.faults import Fault
+from turnlatch import Conversation
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import Scripted, Simulator
+from turnlatch.simulator.transport import simulated_client
+from turnlatch_states.events import CallAsked, Event, RetryScheduled, TurnSuspended
+from turnlatch_states.faults import Fault
 
 ABSURD = 1e300
 FIELDS: dict[type[object], tuple[str, ...]] = {
@@ -25,7 +25,7 @@ FIELDS: dict[type[object], tuple[str, ...]] = {
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    folder = tmp_path / "detent"
+    folder = tmp_path / "turnlatch"
     folder.mkdir(mode=0o700)
     return folder / "chat.db"
 
@@ -50,7 +50,7 @@ def test_a_chat_survives_what_a_server_asks_it_to_wait(
 
 
 def spoil(events: list[Event]) -> None:
-    """Make them what a detent wrote that bounded nothing."""
+    """Make them what a turnlatch wrote that bounded nothing."""
     for event in events:
         for name in FIELDS.get(type(event), ()):
             object.__setattr__(event, name, ABSURD)
@@ -61,7 +61,7 @@ def spoil(events: list[Event]) -> None:
 def test_a_store_that_holds_absurd_numbers_opens(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from detent.journal.handle import SQLiteJournal
+    from turnlatch.journal.handle import SQLiteJournal
 
     real = SQLiteJournal.append
 
@@ -107,5 +107,5 @@ def test_a_store_with_an_absurd_time_is_listed(
     (one,) = told(tmp_path)
 
     assert one["used"].startswith("9999-12-3")
-    assert detent(tmp_path).returncode == 0
+    assert turnlatch(tmp_path).returncode == 0
     json.dumps(one)

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from tests.engine.cli.test_chat import CSI, PROMPT, Chat
 
-from detent.cli.ahead import Ahead
-from detent.cli.terminal import Look, cells
-from detent.cli.transcript import Transcript
-from detent.happenings import Cursor, TextArrived
-from detent.simulator import Scripted, Simulator, reply
-from detent.simulator.server import run_in_thread
+from turnlatch.cli.ahead import Ahead
+from turnlatch.cli.terminal import Look, cells
+from turnlatch.cli.transcript import Transcript
+from turnlatch.happenings import Cursor, TextArrived
+from turnlatch.simulator import Scripted, Simulator, reply
+from turnlatch.simulator.server import run_in_thread
 
 
 def test_a_line_typed_during_a_turn_is_said_into_it(tmp_path: Path) -> None:

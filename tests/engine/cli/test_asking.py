@@ -12,23 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.cli.test_chat import PROMPT, Chat
 
-from detent import CallState, Closing, Conversation, Tool, tool
-from detent.cli.page import wrapped
-from detent.cli.terminal import Look
-from detent.cli.transcript import Transcript, shown_arguments
-from detent.happenings import CallMoved, Cursor
-from detent.simulator import Scripted, Simulator, call
-from detent.simulator.transport import simulated_client
-from detent.turn import CallReport
+from turnlatch import CallState, Closing, Conversation, Tool, tool
+from turnlatch.cli.page import wrapped
+from turnlatch.cli.terminal import Look
+from turnlatch.cli.transcript import Transcript, shown_arguments
+from turnlatch.happenings import CallMoved, Cursor
+from turnlatch.simulator import Scripted, Simulator, call
+from turnlatch.simulator.transport import simulated_client
+from turnlatch.turn import CallReport
 
 FILE = "a.txt"
 
 DYING = """
 import os, sys
-from detent import tool
-from detent.simulator import Scripted, Simulator, call
-from detent.simulator.transport import simulated_client
-from detent.sync import Conversation
+from turnlatch import tool
+from turnlatch.simulator import Scripted, Simulator, call
+from turnlatch.simulator.transport import simulated_client
+from turnlatch.sync import Conversation
 
 @tool
 def pay() -> str:
@@ -44,8 +44,8 @@ with Conversation.open("notes", store=sys.argv[1], client=client, tools=[pay]) a
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """Where `detent chat` keeps its conversations."""
-    folder = tmp_path / "detent"
+    """Where `turnlatch chat` keeps its conversations."""
+    folder = tmp_path / "turnlatch"
     folder.mkdir(mode=0o700)
     return folder / "chat.db"
 

@@ -1,4 +1,4 @@
-"""`detent chat`, as a person meets it: a real process on a real pseudo-terminal.
+"""`turnlatch chat`, as a person meets it: a real process on a real pseudo-terminal.
 
 Nothing here sleeps: what is expected is read until it is there, with a deadline.
 """
@@ -24,14 +24,14 @@ import pytest
 from click.testing import CliRunner
 from tests import warm
 
-from detent.cli import main
-from detent.cli.chat import default_store
-from detent.cli.files import file_tools
-from detent.errors import SettingsError
-from detent.journal import SQLiteStore
-from detent.simulator import Scripted, Simulator, call
-from detent.simulator.server import run_in_thread
-from detent_states.events import TurnOpened
+from turnlatch.cli import main
+from turnlatch.cli.chat import default_store
+from turnlatch.cli.files import file_tools
+from turnlatch.errors import SettingsError
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import Scripted, Simulator, call
+from turnlatch.simulator.server import run_in_thread
+from turnlatch_states.events import TurnOpened
 
 SECONDS_MAX = 60.0
 """Longest wait for anything; a busy machine takes seconds to import the SDK."""
@@ -43,7 +43,7 @@ PROMPT = "you > "
 def environment(home: Path, **more: str) -> dict[str, str]:
     """An environment without a key, without a config and with a state folder."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ANTHROPIC_")}
-    for name in ("CI", "NO_COLOR", "FORCE_COLOR", "DETENT_HOME", "XDG_STATE_HOME"):
+    for name in ("CI", "NO_COLOR", "FORCE_COLOR", "TURNLATCH_HOME", "XDG_STATE_HOME"):
         kept.pop(name, None)
     # A process that imports `readline` leaves them behind, for a window of its own.
     for name in ("COLUMNS", "LINES"):
@@ -51,7 +51,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {
         **kept,
         "HOME": str(home),
-        "DETENT_HOME": str(home / "detent"),
+        "TURNLATCH_HOME": str(home / "turnlatch"),
         "TERM": "xterm-256color",
         "LC_ALL": "C.UTF-8",
         **more,
@@ -82,7 +82,7 @@ class Chat:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (rows, columns))
         self.process = warm.start(
-            ["-m", "detent", command, *args],
+            ["-m", "turnlatch", command, *args],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -162,7 +162,7 @@ def batch(
 ) -> subprocess.CompletedProcess[bytes]:
     """A chat whose lines come from a pipe."""
     return warm.run(
-        ["-m", "detent", "chat", *args],
+        ["-m", "turnlatch", "chat", *args],
         input=text.encode() if isinstance(text, str) else text,
         env=environment(home),
         timeout=SECONDS_MAX * 2,
@@ -181,14 +181,14 @@ def test_a_message_is_answered_and_confirmed(tmp_path: Path) -> None:
         chat.expect(PROMPT)
         chat.type("\x04")
         assert chat.left() == 0
-        assert "detent chat notes" in chat.text
+        assert "turnlatch chat notes" in chat.text
 
 
 def test_ctrl_c_stops_a_stalled_reply_and_the_next_message_is_confirmed(
     tmp_path: Path,
 ) -> None:
     with Chat(tmp_path, "--faults", "cut 8 stall @1") as chat:
-        chat.say("tell me about detents")
+        chat.say("tell me about turnlatchs")
         chat.expect("streaming")
 
         chat.type("\x03")
@@ -337,9 +337,12 @@ def test_a_remedy_is_told_when_it_is_tried_and_settings_can_be_changed(
             ("/explain overladed", "near: overloaded_error"),
             ("/configure model claude-opus-5", "next request on: model claude-opus-5"),
             ("/configure max_tokens 9", "next request on: max_tokens 9"),
-            ("/configure max_tokens none", "detent: number"),
-            ("/configure cache sometimes", "detent: cache: 'sometimes' is not allowed"),
-            ("/configure colour red", "detent: /configure: that sets nothing"),
+            ("/configure max_tokens none", "turnlatch: number"),
+            (
+                "/configure cache sometimes",
+                "turnlatch: cache: 'sometimes' is not allowed",
+            ),
+            ("/configure colour red", "turnlatch: /configure: that sets nothing"),
             ("once more", "✓ confirmed"),
         ):
             chat.say(command)
@@ -383,9 +386,9 @@ def test_every_command_says_something(tmp_path: Path) -> None:
             ("/state", "no turn yet"),
             ("/why", "did not fail"),
             ("/history", "nothing is confirmed yet"),
-            ("/retry", "detent: turn none"),
+            ("/retry", "turnlatch: turn none"),
             ("/nonsense", "is no command"),
-            ("/inject 5", "detent: fault script"),
+            ("/inject 5", "turnlatch: fault script"),
             ("/inject 400 times 1", "from the next request on"),
             ("hello there", "✕ turn 1 failed: 400"),
             ("/why", "request    req_"),
@@ -393,15 +396,15 @@ def test_every_command_says_something(tmp_path: Path) -> None:
             ("/retry", "✓ confirmed"),
             ("/history 1", "you    > hello there"),
             ("/check", "breaks no rule"),
-            ("/fork other", "Open it: detent chat other"),
-            ("/fork other", "detent: "),
+            ("/fork other", "Open it: turnlatch chat other"),
+            ("/fork other", "turnlatch: "),
             ("/diagram", "confirmed"),
             ("/compact", "the smaller context is in force"),
             ("/undo", "nothing was deleted"),
-            ("/undo 99", "detent: "),
-            ("/undo x", "detent: number"),
-            ("/approve nothing", "detent: call none"),
-            ("/deny nothing at all", "detent: call none"),
+            ("/undo 99", "turnlatch: "),
+            ("/undo x", "turnlatch: number"),
+            ("/approve nothing", "turnlatch: call none"),
+            ("/deny nothing at all", "turnlatch: call none"),
             ("//say it", "claude"),
         ):
             chat.say(command)
@@ -424,7 +427,7 @@ def test_what_is_piped_in_is_one_message_and_no_command(tmp_path: Path) -> None:
     assert b"turn=2" not in done.stderr
     assert b"SIM" in done.stderr
     assert b"\x1b" not in done.stdout + done.stderr
-    store = SQLiteStore(tmp_path / "detent" / "chat.db")
+    store = SQLiteStore(tmp_path / "turnlatch" / "chat.db")
     (opened,) = (
         one.event.content
         for one in store.read("notes")
@@ -503,7 +506,7 @@ def test_what_is_made_up_says_sim_the_whole_time(tmp_path: Path) -> None:
     assert not asked.stdout.startswith(b"SIM")
 
     listed = warm.run(
-        ["-m", "detent", "list"],
+        ["-m", "turnlatch", "list"],
         env=environment(tmp_path),
         timeout=SECONDS_MAX * 2,
     )
@@ -521,7 +524,7 @@ def test_a_key_does_not_make_what_was_made_up_real(tmp_path: Path) -> None:
 
     for wrong in ({"ANTHROPIC_PROFILE": "nobody"}, {"ANTHROPIC_API_KEY": " "}):
         with Chat(tmp_path, environ=wrong) as chat:
-            chat.expect("detent: client: the ")
+            chat.expect("turnlatch: client: the ")
             assert chat.left() == 2  # meant for the API, and no reason to simulate
 
 
@@ -592,14 +595,14 @@ def test_what_cannot_work_is_one_line(
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
-    assert last.startswith(("detent: ", "Error: "))
+    assert last.startswith(("turnlatch: ", "Error: "))
     assert text.read_text().startswith("This is no database")
 
 
 def test_the_state_folder_is_private(tmp_path: Path) -> None:
     assert batch(tmp_path, "hello there\n").returncode == 0
 
-    folder = tmp_path / "detent"
+    folder = tmp_path / "turnlatch"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "chat.db").stat().st_mode) == 0o600
     with sqlite3.connect(folder / "chat.db") as connection:
@@ -610,9 +613,9 @@ def test_the_state_folder_is_private(tmp_path: Path) -> None:
 def test_where_the_store_is_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
 
-    assert default_store({"DETENT_HOME": "/d"}) == Path("/d/chat.db")
-    assert default_store({"XDG_STATE_HOME": "/s"}) == Path("/s/detent/chat.db")
-    usual = Path("/home/someone/.local/state/detent/chat.db")
+    assert default_store({"TURNLATCH_HOME": "/d"}) == Path("/d/chat.db")
+    assert default_store({"XDG_STATE_HOME": "/s"}) == Path("/s/turnlatch/chat.db")
+    usual = Path("/home/someone/.local/state/turnlatch/chat.db")
     assert default_store({}) == usual
     assert default_store({"XDG_STATE_HOME": "relative"}) == usual
 
@@ -660,5 +663,5 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_the_help_has_an_example() -> None:
     result = CliRunner().invoke(main, ["chat", "--help"])
 
-    assert 'detent chat --faults "529 times 2' in result.stdout
+    assert 'turnlatch chat --faults "529 times 2' in result.stdout
     assert isinstance(main, click.Group)

@@ -1,4 +1,4 @@
-"""`detent check`: what it prints, how it ends, and what it never imports."""
+"""`turnlatch check`: what it prints, how it ends, and what it never imports."""
 
 import json
 import subprocess
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from detent.cli.check import check
-from detent_states.rules import RULES
+from turnlatch.cli.check import check
+from turnlatch_states.rules import RULES
 
 EMPTY: dict[str, object] = {}
 CALL: dict[str, object] = {
@@ -310,7 +310,7 @@ def test_nothing_reaches_the_terminal_as_a_command(tmp_path: Path) -> None:
 
 def test_neither_the_sdk_nor_its_transport_is_imported() -> None:
     program = (
-        "import sys, detent.cli.check\n"
+        "import sys, turnlatch.cli.check\n"
         "print([m for m in sys.modules if m.split('.')[0] in ('anthropic', 'httpx2')])"
     )
 

@@ -8,11 +8,17 @@ from pathlib import Path
 
 def test_the_demo_holds_every_claim_it_makes_in_any_folder(tmp_path: Path) -> None:
     """Also where nothing can be written, and what lies there is named as we are."""
-    for name in ("detent", "detent.py", "detent_states.py", "anyio.py", "README.md"):
+    for name in (
+        "turnlatch",
+        "turnlatch.py",
+        "turnlatch_states.py",
+        "anyio.py",
+        "README.md",
+    ):
         (tmp_path / name).write_text("raise SystemExit('not this one')")
     tmp_path.chmod(0o500)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "detent", "demo"],
+        [sys.executable, "-P", "-m", "turnlatch", "demo"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -35,7 +41,7 @@ def test_the_demo_holds_every_claim_it_makes_in_any_folder(tmp_path: Path) -> No
 
 def test_a_folder_without_a_project_is_refused_with_a_hint(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "detent", "demo", "--files", str(tmp_path)],
+        [sys.executable, "-m", "turnlatch", "demo", "--files", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=60,

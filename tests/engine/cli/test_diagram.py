@@ -1,4 +1,4 @@
-"""`detent diagram` draws what it is asked for and explains what it cannot draw."""
+"""`turnlatch diagram` draws what it is asked for and explains what it cannot draw."""
 
 import subprocess
 import sys
@@ -8,10 +8,10 @@ from typing import get_args
 import pytest
 from click.testing import CliRunner
 
-from detent.cli.diagram import diagram
-from detent.diagrams import MACHINES, Format, render, text
+from turnlatch.cli.diagram import diagram
+from turnlatch.diagrams import MACHINES, Format, render, text
 
-ASK = "import sys; from detent.cli.diagram import diagram; diagram({args!r}, standalone_mode=False); print('anthropic' in sys.modules, file=sys.stderr)"
+ASK = "import sys; from turnlatch.cli.diagram import diagram; diagram({args!r}, standalone_mode=False); print('anthropic' in sys.modules, file=sys.stderr)"
 
 
 def run(*args: str, charset: str = "utf-8") -> tuple[int, str, str]:

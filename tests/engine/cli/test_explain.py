@@ -1,4 +1,4 @@
-"""`detent explain`: every word of the tables, every way an error is printed, any width."""
+"""`turnlatch explain`: every word of the tables, every way an error is printed, any width."""
 
 import ast
 import importlib
@@ -19,21 +19,21 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-import detent
-import detent.errors
-import detent_states
-import detent_states.call
-import detent_states.kinds
-import detent_states.outcome
-import detent_states.rules
-from detent import Conversation, diagrams, tool
-from detent.cli.check import check
-from detent.cli.explain import explain, explained, listed
-from detent.cli.instructions import EXCEPTIONS, STATUSES
-from detent.cli.main import main
-from detent.cli.meanings import MACHINES, Course, Meaning, meanings, near
-from detent.cli.terminal import Look, cells, shown
-from detent.cli.words import (
+import turnlatch
+import turnlatch.errors
+import turnlatch_states
+import turnlatch_states.call
+import turnlatch_states.kinds
+import turnlatch_states.outcome
+import turnlatch_states.rules
+from turnlatch import Conversation, diagrams, tool
+from turnlatch.cli.check import check
+from turnlatch.cli.explain import explain, explained, listed
+from turnlatch.cli.instructions import EXCEPTIONS, STATUSES
+from turnlatch.cli.main import main
+from turnlatch.cli.meanings import MACHINES, Course, Meaning, meanings, near
+from turnlatch.cli.terminal import Look, cells, shown
+from turnlatch.cli.words import (
     BESIDE,
     BOUNDS,
     CLOSINGS,
@@ -45,19 +45,19 @@ from detent.cli.words import (
     RULES_BY_WORDING,
     SCRIPTS,
 )
-from detent.simulator import parse_faults
-from detent_states.call import Closing
-from detent_states.codes import BY_CODE, FAMILIES, Family
-from detent_states.errors import DetentError
-from detent_states.faults import (
+from turnlatch.simulator import parse_faults
+from turnlatch_states.call import Closing
+from turnlatch_states.codes import BY_CODE, FAMILIES, Family
+from turnlatch_states.errors import TurnlatchError
+from turnlatch_states.faults import (
     BY_STATUS,
     BY_TYPE,
     FaultKind,
     classify,
 )
-from detent_states.outcome import STOP_REASONS, Outcome
-from detent_states.remedy import AFTERWARDS, LADDERS, SAYS, Remedy
-from detent_states.rules import RULES
+from turnlatch_states.outcome import STOP_REASONS, Outcome
+from turnlatch_states.remedy import AFTERWARDS, LADDERS, SAYS, Remedy
+from turnlatch_states.rules import RULES
 
 LOOK = Look()
 TOO_LONG = "prompt is too long: 213462 tokens > 200000 maximum"
@@ -110,9 +110,9 @@ def documented(module: ModuleType, name: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("words", "members", "module"),
     [
-        (KINDS, FaultKind, detent_states.kinds),
-        (OUTCOMES, Outcome, detent_states.outcome),
-        (CLOSINGS, Closing, detent_states.call),
+        (KINDS, FaultKind, turnlatch_states.kinds),
+        (OUTCOMES, Outcome, turnlatch_states.outcome),
+        (CLOSINGS, Closing, turnlatch_states.call),
     ],
 )
 def test_a_word_is_told_as_the_core_declares_it(
@@ -142,17 +142,17 @@ def test_every_method_option_and_exception_is_one_and_has_its_words() -> None:
         assert "option of a tool" in {m.sort for m in meanings(name)}
 
 
-def exceptions() -> dict[str, type[DetentError]]:
-    """Every exception of detent, wherever it is defined."""
-    for package in (detent, detent_states):
+def exceptions() -> dict[str, type[TurnlatchError]]:
+    """Every exception of turnlatch, wherever it is defined."""
+    for package in (turnlatch, turnlatch_states):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not found.name.endswith("__main__"):
                 importlib.import_module(found.name)
-    known: dict[str, type[DetentError]] = {}
-    waiting: list[type[DetentError]] = [DetentError]
+    known: dict[str, type[TurnlatchError]] = {}
+    waiting: list[type[TurnlatchError]] = [TurnlatchError]
     while waiting:
         one = waiting.pop()
-        if one.__module__.partition(".")[0] in ("detent", "detent_states"):
+        if one.__module__.partition(".")[0] in ("turnlatch", "turnlatch_states"):
             known[one.__name__] = one
         waiting += one.__subclasses__()
     return known
@@ -162,7 +162,7 @@ def test_every_exception_says_what_it_is_and_what_to_do() -> None:
     known = exceptions()
 
     assert set(EXCEPTIONS) == set(known)
-    assert set(detent.errors.__all__) <= set(known)
+    assert set(turnlatch.errors.__all__) <= set(known)
     for name, (module, _) in EXCEPTIONS.items():
         found = one(name)
         assert getattr(importlib.import_module(module), name) is known[name]
@@ -181,7 +181,7 @@ def test_every_status_is_answered_in_its_own_words() -> None:
     assert "rate limit" in one("429").says
 
 
-# One body for each wording that is said to be found: `detent check` has to find it.
+# One body for each wording that is said to be found: `turnlatch check` has to find it.
 _USER: dict[str, Any] = {"role": "user", "content": "x"}
 _MARK = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
 _USE: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
@@ -227,10 +227,10 @@ def test_nobody_is_sent_to_check_for_what_it_cannot_see(
     told = dict(one(f"400 messages: {fragment}").facts)["rule"]
 
     if fragment not in SEEN:
-        assert "detent check cannot see it" in told
-        assert "detent check finds it" not in told
+        assert "turnlatch check cannot see it" in told
+        assert "turnlatch check finds it" not in told
         return
-    assert "detent check finds it" in told
+    assert "turnlatch check finds it" in told
     body = {"model": "claude-opus-5", "max_tokens": 9, "messages": SEEN[fragment]}
     (tmp_path / "body.json").write_text(json.dumps(body), encoding="utf-8")
     found = CliRunner().invoke(check, [str(tmp_path / "body.json"), "--select", rule])
@@ -254,7 +254,7 @@ def test_the_machines_are_those_that_are_drawn() -> None:
 
 @pytest.mark.parametrize(("fragment", "rule"), RULES_BY_WORDING)
 def test_a_wording_is_one_of_the_rules(fragment: str, rule: str) -> None:
-    folder = Path(inspect.getfile(detent_states.rules)).parent
+    folder = Path(inspect.getfile(turnlatch_states.rules)).parent
     trees = [ast.parse(path.read_text("utf-8")) for path in folder.glob("*.py")]
     texts = [
         node.value
@@ -421,8 +421,8 @@ def test_a_word_may_be_spelt_as_people_spell(what: str) -> None:
             "status",
         ),
         ("turn 2 suspended: 401 authentication_error: x", FaultKind.AUTH, "status"),
-        ("budget: the turn has sent its 60 requests", FaultKind.BUDGET, "detent"),
-        ("transient: RemoteProtocolError: closed", FaultKind.TRANSIENT, "detent"),
+        ("budget: the turn has sent its 60 requests", FaultKind.BUDGET, "turnlatch"),
+        ("transient: RemoteProtocolError: closed", FaultKind.TRANSIENT, "turnlatch"),
     ],
 )
 def test_an_error_is_read_however_it_was_printed(
@@ -491,7 +491,7 @@ def test_everything_fits_the_window(width: int) -> None:
 
     for text in [*texts, listed(LOOK, width)]:
         for line in text.splitlines():
-            copied = "detent chat --faults" in line
+            copied = "turnlatch chat --faults" in line
             assert copied or cells(line) <= width or " " not in line.strip(), line
 
 
@@ -513,7 +513,7 @@ def test_an_explanation_says_everything_in_order() -> None:
             "60 requests a turn",
             "history ends at the last confirmed exchange, input still staged",
             "retry() later, or send() something else",
-            "detent chat --faults 529",
+            "turnlatch chat --faults 529",
         )
     ]
     assert places == sorted(places)
@@ -532,7 +532,7 @@ def test_without_a_word_every_kind_is_listed() -> None:
 
     for kind in FaultKind:
         assert f"  {kind.value} " in out
-    assert "detent explain WHAT says more" in out
+    assert "turnlatch explain WHAT says more" in out
 
 
 def test_words_need_no_quotes_and_standard_input_is_read() -> None:
@@ -554,12 +554,14 @@ def test_an_unknown_word_is_one_line_with_what_is_near(what: str, alike: str) ->
 
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"detent: nothing is known by {what!r}: looked for a status")
+    assert line.startswith(
+        f"turnlatch: nothing is known by {what!r}: looked for a status"
+    )
     assert alike in line.partition("near: ")[2].split(", ")
 
 
 def test_nothing_near_points_to_the_list() -> None:
-    assert "detent explain lists the kinds" in run("qqqqqqqq").stderr
+    assert "turnlatch explain lists the kinds" in run("qqqqqqqq").stderr
 
 
 def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -600,16 +602,16 @@ def test_what_to_try_is_a_script_that_can_be_run(what: str) -> None:
     lines = explained(meanings(what), LOOK, 100).splitlines()
     line = next(line for line in lines if "try it" in line)
     command = line.partition("try it")[2]
-    assert shlex.split(command) == ["detent", "chat", "--faults", course.script]
+    assert shlex.split(command) == ["turnlatch", "chat", "--faults", course.script]
     assert parse_faults(course.script)
 
 
 def test_neither_the_sdk_nor_its_transport_is_imported() -> None:
     program = (
-        "import sys; from detent.cli import main\n"
+        "import sys; from turnlatch.cli import main\n"
         "try: main(['explain', '529'])\n"
         "except SystemExit: pass\n"
-        "heavy = ('anthropic', 'httpx2', 'rich', 'pydantic', 'detent')\n"
+        "heavy = ('anthropic', 'httpx2', 'rich', 'pydantic', 'turnlatch')\n"
         "print([m for m in sys.modules if m.split('.')[0] in heavy[:4]])"
     )
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.cli.footer import (
+from turnlatch.cli.footer import (
     Progress,
     Standing,
     count,
@@ -18,9 +18,9 @@ from detent.cli.footer import (
     footer,
     progress_of,
 )
-from detent.cli.terminal import Look, cells
-from detent.cli.transcript import Transcript, transition_line
-from detent.happenings import (
+from turnlatch.cli.terminal import Look, cells
+from turnlatch.cli.transcript import Transcript, transition_line
+from turnlatch.happenings import (
     BlockBegan,
     CallMoved,
     Cursor,
@@ -35,15 +35,15 @@ from detent.happenings import (
     TurnEnded,
     Waiting,
 )
-from detent.turn import Turn
-from detent_states.call import CallState, Closing
-from detent_states.faults import Fault, FaultKind
-from detent_states.prefix import PrefixChange
-from detent_states.profile import Purpose
-from detent_states.remedy import Remedy
-from detent_states.reply import Reply, Usage
-from detent_states.snapshot import Suspension
-from detent_states.turn import TurnState
+from turnlatch.turn import Turn
+from turnlatch_states.call import CallState, Closing
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.prefix import PrefixChange
+from turnlatch_states.profile import Purpose
+from turnlatch_states.remedy import Remedy
+from turnlatch_states.reply import Reply, Usage
+from turnlatch_states.snapshot import Suspension
+from turnlatch_states.turn import TurnState
 
 AT = Cursor()
 LOOK = Look()

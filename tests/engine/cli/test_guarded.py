@@ -23,19 +23,19 @@ from tests import warm
 from tests.engine.cli.test_chat import SECONDS_MAX, Chat, environment
 from tests.engine.cli.test_simulate import BODY, ask
 
-import detent
-import detent_states
-from detent.cli.terminal import Look, shown
-from detent.errors import DetentError, SettingsError
-from detent.journal import SQLiteStore
-from detent.simulator import Scripted, Simulator
-from detent.simulator.server import run_in_thread
-from detent_states.faults import Fault, FaultKind
-from detent_states.visible import escape, printable
+import turnlatch
+import turnlatch_states
+from turnlatch.cli.terminal import Look, shown
+from turnlatch.errors import SettingsError, TurnlatchError
+from turnlatch.journal import SQLiteStore
+from turnlatch.simulator import Scripted, Simulator
+from turnlatch.simulator.server import run_in_thread
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.visible import escape, printable
 
 TITLE, RED = "\x1b]0;harmless\x07", "\x1b[31mharmless"
 SHOWN = ("\\x1b]0;harmless", "\\x1b[31mharmless")
-ENGINE = Path(detent.__file__).parent
+ENGINE = Path(turnlatch.__file__).parent
 
 ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
 
@@ -108,10 +108,10 @@ def unmarked(raw: bytes) -> None:
 
 
 def test_a_piped_prompt_is_answered_on_a_terminal_as_text(tmp_path: Path) -> None:
-    """`echo hi | detent chat`: the answer is not shown while it arrives, but at once."""
+    """`echo hi | turnlatch chat`: the answer is not shown while it arrives, but at once."""
     simulator = Simulator(Scripted([f"One {TITLE}two {RED} three"]))
     with run_in_thread(simulator) as server:
-        args = ("-m", "detent", "chat", "notes", "--base-url", server.base_url)
+        args = ("-m", "turnlatch", "chat", "notes", "--base-url", server.base_url)
         with window(tmp_path, *args, said=b"hi\n", ANTHROPIC_API_KEY="any") as seen:
             unmarked(seen.read())
 
@@ -120,7 +120,7 @@ def test_a_pipe_gets_the_answer_as_it_is(tmp_path: Path) -> None:
     said = f"One {TITLE}two"
     with run_in_thread(Simulator(Scripted([said]))) as server:
         done = warm.run(
-            ["-m", "detent", "chat", "--base-url", server.base_url],
+            ["-m", "turnlatch", "chat", "--base-url", server.base_url],
             input=b"hi\n",
             env=environment(tmp_path, ANTHROPIC_API_KEY="any"),
             timeout=2 * SECONDS_MAX,
@@ -143,7 +143,7 @@ def test_names_of_conversations_are_listed_as_text(tmp_path: Path) -> None:
 
 
 def test_what_a_client_asks_the_simulator_for_is_logged_as_text(tmp_path: Path) -> None:
-    with window(tmp_path, "-m", "detent", "simulate") as seen:
+    with window(tmp_path, "-m", "turnlatch", "simulate") as seen:
         told = seen.read(until=b"without --tools").decode()
         url = told.partition("ANTHROPIC_BASE_URL=")[2].split()[0]
         ask(url, {**BODY, "model": f"claude {TITLE}{RED}" + "x" * 5000})
@@ -158,7 +158,7 @@ def test_what_a_client_asks_the_simulator_for_is_logged_as_text(tmp_path: Path) 
 def test_what_was_wrong_with_an_argument_is_said_as_text(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    with window(tmp_path, "-m", "detent", *arguments) as seen:
+    with window(tmp_path, "-m", "turnlatch", *arguments) as seen:
         unmarked(seen.read())
 
 
@@ -167,7 +167,7 @@ def test_what_was_wrong_with_an_argument_is_said_as_text(
     [
         f"print({TITLE!r})",
         f"click.echo({TITLE!r}); click.secho({RED!r}, err=True)",
-        f"logging.basicConfig(); logging.getLogger('detent').warning('%s', {TITLE!r})",
+        f"logging.basicConfig(); logging.getLogger('turnlatch').warning('%s', {TITLE!r})",
         f"warnings.warn({TITLE!r})",
         f"raise KeyError({TITLE!r}, Exception({RED!r}))",
         f"raise type('Odd', (Exception,), {{'__str__': lambda self: {TITLE!r}}})",
@@ -179,7 +179,7 @@ def test_whatever_prints_prints_text(tmp_path: Path, prints: str) -> None:
     """Logs, warnings, tracebacks and libraries have the same door."""
     code = (
         "import logging, sys, warnings, click; from rich.console import Console;"
-        "from detent.cli.terminal import guard_streams; guard_streams();"
+        "from turnlatch.cli.terminal import guard_streams; guard_streams();"
     )
     # What it says is decoded first: the code itself is echoed by nobody.
     run = f"{code}\nexec(sys.argv[1])"
@@ -190,8 +190,8 @@ def test_whatever_prints_prints_text(tmp_path: Path, prints: str) -> None:
 def test_the_tables_of_the_demo_are_text(tmp_path: Path) -> None:
     """Its replies say what the files of a folder hold, which is no markup either."""
     code = (
-        "import sys; from detent.cli.demo import console; from rich.table import Table;"
-        "from detent.cli.terminal import guard_streams; guard_streams();"
+        "import sys; from turnlatch.cli.demo import console; from rich.table import Table;"
+        "from turnlatch.cli.terminal import guard_streams; guard_streams();"
         "table = Table(title='It'); table.add_column('said');"
         "table.add_row(sys.argv[1]); console().print(table)"
     )
@@ -270,23 +270,23 @@ def test_the_search_sees_what_goes_around(planted: str) -> None:
 # Errors.
 
 
-def all_errors() -> set[type[DetentError]]:
-    for package in (detent, detent_states):
+def all_errors() -> set[type[TurnlatchError]]:
+    for package in (turnlatch, turnlatch_states):
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    found, new = set[type[DetentError]](), {DetentError}
+    found, new = set[type[TurnlatchError]](), {TurnlatchError}
     while new:
         found |= new
         new = {sub for each in new for sub in each.__subclasses__()} - found
-    return {each for each in found if each.__module__.startswith("detent")}
+    return {each for each in found if each.__module__.startswith("turnlatch")}
 
 
 def test_every_error_is_made_printable_in_one_place() -> None:
     """A class of its own `__str__` would be a way around it."""
     own = {each for each in all_errors() if "__str__" in vars(each)}
 
-    assert own == {DetentError}
+    assert own == {TurnlatchError}
     assert len(all_errors()) > 25
 
 
@@ -294,9 +294,9 @@ def test_every_error_is_made_printable_in_one_place() -> None:
 def test_an_error_says_nothing_that_commands(text: str, other: str) -> None:
     errors = [
         SettingsError(text, other, text),
-        detent.CorrectableToolError(text),
-        detent.TerminalToolError(other),
-        DetentError(text),
+        turnlatch.CorrectableToolError(text),
+        turnlatch.TerminalToolError(other),
+        TurnlatchError(text),
     ]
     said = [*map(str, errors), str(Fault(FaultKind.LOCAL, message=text, type=other))]
 

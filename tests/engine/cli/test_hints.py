@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import attrs
 import pytest
 
-from detent.cli.demo_act import show
-from detent.cli.footer import Progress, Standing, footer, progress_of
-from detent.cli.hints import (
+from turnlatch.cli.demo_act import show
+from turnlatch.cli.footer import Progress, Standing, footer, progress_of
+from turnlatch.cli.hints import (
     PREFIX_TOKENS_MIN,
     afterwards,
     in_chat,
@@ -17,10 +17,10 @@ from detent.cli.hints import (
     next_step,
     remedy_words,
 )
-from detent.cli.terminal import Look
-from detent.cli.transcript import Transcript, transition_line
-from detent.cli.words import BUDGET
-from detent.happenings import (
+from turnlatch.cli.terminal import Look
+from turnlatch.cli.transcript import Transcript, transition_line
+from turnlatch.cli.words import BUDGET
+from turnlatch.happenings import (
     Cursor,
     Happening,
     Moved,
@@ -29,14 +29,14 @@ from detent.happenings import (
     Suspended,
     TurnEnded,
 )
-from detent.turn import Turn
-from detent_states.faults import Fault, FaultKind
-from detent_states.prefix import PrefixChange
-from detent_states.profile import Purpose
-from detent_states.remedy import SAYS, Remedy
-from detent_states.reply import Reply, Usage
-from detent_states.snapshot import Suspension
-from detent_states.turn import TurnState
+from turnlatch.turn import Turn
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.prefix import PrefixChange
+from turnlatch_states.profile import Purpose
+from turnlatch_states.remedy import SAYS, Remedy
+from turnlatch_states.reply import Reply, Usage
+from turnlatch_states.snapshot import Suspension
+from turnlatch_states.turn import TurnState
 
 AT = Cursor()
 HERE = Standing(False, "m", "notes")

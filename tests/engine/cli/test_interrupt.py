@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from tests.engine.cli.test_chat import SECONDS_MAX, environment
 
-from detent.cli.main import COMMANDS
+from turnlatch.cli.main import COMMANDS
 
-LINE = "detent: interrupted\n"
+LINE = "turnlatch: interrupted\n"
 
 FORKED = """
 import atexit, importlib.abc, io, json, os, signal, sys
-import detent_command
+import turnlatch_command
 
 def press():
     os.kill(os.getpid(), signal.SIGINT)
@@ -54,11 +54,11 @@ def twice(name):
     at_exit(name)
 
 def early(name):
-    at_import("detent.cli")  # nothing of ours but the entry is imported
-    sys.modules.pop("detent.cli", None)
+    at_import("turnlatch.cli")  # nothing of ours but the entry is imported
+    sys.modules.pop("turnlatch.cli", None)
 
 if sys.argv[1] == "warm":  # what is the same for all of them is imported once
-    import detent.cli
+    import turnlatch.cli
 for number, (moment, name, args) in enumerate(json.loads(sys.argv[2])):
     child = os.fork()
     if not child:
@@ -66,8 +66,8 @@ for number, (moment, name, args) in enumerate(json.loads(sys.argv[2])):
             os.dup2(told.fileno(), 2)
         sys.stdout = io.StringIO()
         globals()[moment](name)
-        sys.argv = ["detent", *args]
-        sys.exit(detent_command.main())
+        sys.argv = ["turnlatch", *args]
+        sys.exit(turnlatch_command.main())
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
 """
@@ -146,7 +146,7 @@ def test_a_command_that_waits_for_its_input_closes_or_has_been_interrupted(
 def test_the_demo_leaves_nothing_behind(tmp_path: Path, whole: bool) -> None:
     """A terminal interrupts the processes of the demo, too; `kill` the demo alone."""
     with subprocess.Popen(
-        [sys.executable, "-m", "detent", "demo"],
+        [sys.executable, "-m", "turnlatch", "demo"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -170,7 +170,7 @@ def test_a_piped_message_is_stopped_in_the_middle_of_its_request(
     tmp_path: Path,
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "detent", "chat", "--faults", "cut 3 stall"],
+        [sys.executable, "-m", "turnlatch", "chat", "--faults", "cut 3 stall"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -11,14 +11,14 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.cli import ahead, check, explain, simulate, terminal
-from detent.cli.ahead import Ahead
-from detent.cli.main import main
-from detent.cli.page import Flow, wrapped
-from detent.cli.said import read
-from detent.cli.terminal import Look, cells
-from detent.cli.transcript import Transcript
-from detent_states.visible import escape
+from turnlatch.cli import ahead, check, explain, simulate, terminal
+from turnlatch.cli.ahead import Ahead
+from turnlatch.cli.main import main
+from turnlatch.cli.page import Flow, wrapped
+from turnlatch.cli.said import read
+from turnlatch.cli.terminal import Look, cells
+from turnlatch.cli.transcript import Transcript
+from turnlatch_states.visible import escape
 
 N = 2_000
 WIDE = "漢"

@@ -1,4 +1,4 @@
-"""`detent list`: a table for people, an array for machines, and nothing is touched."""
+"""`turnlatch list`: a table for people, an array for machines, and nothing is touched."""
 
 import json
 import os
@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 from tests.engine.cli.test_chat import PROMPT, Chat, batch, environment
 from tests.engine.cli.test_main import HEAVY, WATCHED, python
 
-from detent.cli.list import HEADS, ago, listed
-from detent.cli.terminal import Look, cells
-from detent.journal import SQLiteStore
-from detent.journal.owner import Owner
-from detent.ports import Listing
-from detent_states.events import RequestSent
+from turnlatch.cli.list import HEADS, ago, listed
+from turnlatch.cli.terminal import Look, cells
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal.owner import Owner
+from turnlatch.ports import Listing
+from turnlatch_states.events import RequestSent
 
 NOW = 1_800_000_000.0
 HERE = Owner.current().host
 LOOK = Look()
 
 
-def detent(home: Path, *args: str, **more: str) -> CompletedProcess[bytes]:
+def turnlatch(home: Path, *args: str, **more: str) -> CompletedProcess[bytes]:
     return run(
-        [sys.executable, "-m", "detent", "list", *args],
+        [sys.executable, "-m", "turnlatch", "list", *args],
         capture_output=True,
         env=environment(home, **more),
         timeout=60,
@@ -37,7 +37,7 @@ def detent(home: Path, *args: str, **more: str) -> CompletedProcess[bytes]:
 
 
 def told(home: Path, *args: str) -> list[dict[str, Any]]:
-    done = detent(home, *args, "--json")
+    done = turnlatch(home, *args, "--json")
     assert (done.returncode, done.stderr) == (0, b"")
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
@@ -50,7 +50,7 @@ def test_conversations_are_listed_the_last_used_first(tmp_path: Path) -> None:
     for name in ("first", "second"):
         assert batch(tmp_path, "hello there\n", name).returncode == 0
     assert batch(tmp_path, "again\n", "first").returncode == 0
-    store = SQLiteStore(tmp_path / "detent" / "chat.db")
+    store = SQLiteStore(tmp_path / "turnlatch" / "chat.db")
     (first,) = (one for one in store.conversations() if one.name == "first")
     store.fork("first", "branch", first.entries)
     store.close()
@@ -64,7 +64,7 @@ def test_conversations_are_listed_the_last_used_first(tmp_path: Path) -> None:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", one["used"])
         assert one["entries"] > one["turns"]
         assert one["holder"] is one["left"] is None
-    lines = detent(tmp_path).stdout.decode().splitlines()
+    lines = turnlatch(tmp_path).stdout.decode().splitlines()
     assert lines[0].split() == " ".join(HEADS).split()
     assert [line.split()[0] for line in lines[1:]] == ["first", "second", "branch"]
     assert lines[3].endswith("never      fork of first")
@@ -119,18 +119,18 @@ def test_a_pipe_gets_whole_names_and_no_colours(tmp_path: Path) -> None:
     store.open("é" * 200).close()
     store.close()
 
-    out = detent(tmp_path, "--store", str(tmp_path / "chat.db")).stdout
+    out = turnlatch(tmp_path, "--store", str(tmp_path / "chat.db")).stdout
     assert "é" * 200 in out.decode()
     assert b"\x1b" not in out
 
 
 def test_nothing_said_yet_is_no_error_and_makes_nothing(tmp_path: Path) -> None:
-    done = detent(tmp_path)
+    done = turnlatch(tmp_path)
 
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"No conversation yet" in done.stdout
     assert told(tmp_path) == []
-    assert not (tmp_path / "detent").exists()
+    assert not (tmp_path / "turnlatch").exists()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_nothing_said_yet_is_no_error_and_makes_nothing(tmp_path: Path) -> None:
 def test_what_is_no_store_is_one_line(tmp_path: Path, name: str, said: bytes) -> None:
     (tmp_path / "text").write_text("This is no database, and it is long. " * 40)
 
-    done = detent(tmp_path, "--store", str(tmp_path / name))
+    done = turnlatch(tmp_path, "--store", str(tmp_path / name))
 
     assert done.returncode == 7
     assert said in done.stderr

@@ -1,4 +1,4 @@
-"""`detent` answers at once, lists what there is, and never shows a traceback."""
+"""`turnlatch` answers at once, lists what there is, and never shows a traceback."""
 
 import importlib
 import subprocess
@@ -8,15 +8,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from detent.cli import main
-from detent.cli.main import COMMANDS
-from detent.errors import SettingsError
+from turnlatch.cli import main
+from turnlatch.cli.main import COMMANDS
+from turnlatch.errors import SettingsError
 
 HEAVY = ("anthropic", "httpx2", "rich")
 
 WATCHED = """
 import sys
-from detent.cli import main
+from turnlatch.cli import main
 try:
     main({args!r})
 except SystemExit as left:
@@ -71,17 +71,17 @@ def test_no_command_and_an_unknown_one_are_usage_errors() -> None:
     assert "chatt" in unknown.stderr
 
 
-def test_an_error_of_detent_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_turnlatch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     @click.command()
     def broken() -> None:
         raise SettingsError("colour", "it is\n\x1b[31mred", "give none")
 
-    monkeypatch.setattr("detent.cli.diagram.diagram", broken)
+    monkeypatch.setattr("turnlatch.cli.diagram.diagram", broken)
 
     result = CliRunner().invoke(main, ["diagram"])
 
     assert result.exit_code == 1
-    assert result.stderr == "detent: colour: it is\\n\\x1b[31mred; give none\n"
+    assert result.stderr == "turnlatch: colour: it is\\n\\x1b[31mred; give none\n"
 
 
 def test_a_bug_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,20 +89,20 @@ def test_a_bug_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("detent.cli.diagram.diagram", broken)
+    monkeypatch.setattr("turnlatch.cli.diagram.diagram", broken)
 
     assert isinstance(
         CliRunner().invoke(main, ["diagram"]).exception, ZeroDivisionError
     )
 
 
-def test_python_m_detent_is_the_same_command() -> None:
+def test_python_m_turnlatch_is_the_same_command() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "detent", "--version"],
+        [sys.executable, "-m", "turnlatch", "--version"],
         capture_output=True,
         text=True,
         timeout=60,
     )
 
-    assert done.stdout.startswith(("detent ", "python -m detent "))
+    assert done.stdout.startswith(("turnlatch ", "python -m turnlatch "))
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""`detent simulate` as a process: what it prints, serves, refuses, and how it stops."""
+"""`turnlatch simulate` as a process: what it prints, serves, refuses, and how it stops."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from click.testing import CliRunner
 
-from detent.cli.simulate import simulate
+from turnlatch.cli.simulate import simulate
 
 HEADERS = {"x-api-key": "any", "anthropic-version": "2026-10-21"}
 BODY: dict[str, Any] = {
@@ -28,7 +28,7 @@ BODY: dict[str, Any] = {
 @contextmanager
 def running(*options: str) -> Generator[tuple["subprocess.Popen[str]", str]]:
     """The command, and the URL it printed."""
-    code = "from detent.cli.simulate import simulate; simulate()"
+    code = "from turnlatch.cli.simulate import simulate; simulate()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *options],
         stdout=subprocess.PIPE,
@@ -149,6 +149,6 @@ def test_bad_settings_are_refused_in_one_line(
     result = CliRunner().invoke(simulate, options)
 
     assert result.exit_code == 2
-    assert result.output.startswith("detent: ")
+    assert result.output.startswith("turnlatch: ")
     assert complaint in result.output
     assert len(result.output.splitlines()) == 1

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.cli.page import INDENT, Flow
-from detent.cli.terminal import (
+from turnlatch.cli.page import INDENT, Flow
+from turnlatch.cli.terminal import (
     GLYPHS,
     Look,
     cells,
@@ -19,7 +19,7 @@ from detent.cli.terminal import (
     shown,
     survey,
 )
-from detent_states.visible import escape
+from turnlatch_states.visible import escape
 
 ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
 NASTY = st.one_of(

@@ -7,9 +7,9 @@ from typing import Protocol, cast
 
 import attrs
 
-from detent.diagrams import MACHINES
-from detent_states.machine import Table
-from detent_states.thread import THREAD
+from turnlatch.diagrams import MACHINES
+from turnlatch_states.machine import Table
+from turnlatch_states.thread import THREAD
 
 FOLDER = Path(__file__).resolve().parents[3] / "diagrams"
 

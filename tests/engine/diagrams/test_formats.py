@@ -5,10 +5,10 @@ import re
 import attrs
 import pytest
 
-from detent.diagrams import MACHINES, render, text
-from detent_states.call import CALL
-from detent_states.machine import Guard, State, Table, Transition
-from detent_states.turn import TURN
+from turnlatch.diagrams import MACHINES, render, text
+from turnlatch_states.call import CALL
+from turnlatch_states.machine import Guard, State, Table, Transition
+from turnlatch_states.turn import TURN
 
 AWKWARD = 'a "b": c; d # e <f>'
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import attrs
 import pytest
 
-from detent.diagrams import MACHINES
-from detent.diagrams.grid import Route, cells, routes
-from detent.diagrams.layout import Edge, Layout
-from detent_states.machine import Table
+from turnlatch.diagrams import MACHINES
+from turnlatch.diagrams.grid import Route, cells, routes
+from turnlatch.diagrams.layout import Edge, Layout
+from turnlatch_states.machine import Table
 
 
 def edges(table: Table) -> list[Edge]:

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import attrs
 import pytest
 
-from detent.diagrams import MACHINES, Format, render
-from detent.diagrams.labels import TIMES
-from detent_states.errors import DefinitionError
-from detent_states.machine import Table, Transition
-from detent_states.turn import TURN
+from turnlatch.diagrams import MACHINES, Format, render
+from turnlatch.diagrams.labels import TIMES
+from turnlatch_states.errors import DefinitionError
+from turnlatch_states.machine import Table, Transition
+from turnlatch_states.turn import TURN
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -151,7 +151,7 @@ def test_machines_are_named_as_they_call_themselves() -> None:
 def test_drawings_are_the_same_in_every_process(seed: str) -> None:
     """Sets and addresses differ from run to run; drawings are committed and must not."""
     ask = (
-        "import hashlib; from detent.diagrams import *;"
+        "import hashlib; from turnlatch.diagrams import *;"
         "print(*[hashlib.sha256(render(t, f).encode()).hexdigest()"
         " for t in MACHINES.values() for f in ('svg', 'mermaid', 'dot', 'text')])"
     )

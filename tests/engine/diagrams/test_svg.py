@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from detent.diagrams import MACHINES, render
-from detent.diagrams.palette import DARK, LIGHT, Palette
-from detent_states.call import CALL
-from detent_states.machine import Table
-from detent_states.turn import TURN
+from turnlatch.diagrams import MACHINES, render
+from turnlatch.diagrams.palette import DARK, LIGHT, Palette
+from turnlatch_states.call import CALL
+from turnlatch_states.machine import Table
+from turnlatch_states.turn import TURN
 
 SVG = "{http://www.w3.org/2000/svg}"
 TABLES = pytest.mark.parametrize("table", MACHINES.values(), ids=MACHINES)

@@ -9,10 +9,10 @@ from typing import Any, NoReturn, TypeAlias
 
 import pytest
 
-from detent.journal import MemoryStore, SQLiteStore
-from detent.ports import Store
-from detent_states.call import Closing
-from detent_states.events import (
+from turnlatch.journal import MemoryStore, SQLiteStore
+from turnlatch.ports import Store
+from turnlatch_states.call import Closing
+from turnlatch_states.events import (
     CallClosed,
     CallStarted,
     ConversationOpened,
@@ -22,9 +22,9 @@ from detent_states.events import (
     TurnFailed,
     TurnOpened,
 )
-from detent_states.faults import Fault, FaultKind
-from detent_states.profile import Profile
-from detent_states.reply import Reply
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.profile import Profile
+from turnlatch_states.reply import Reply
 
 EVENTS: tuple[Event, ...] = (
     ConversationOpened(Profile("claude-sonnet-5-5", 1024, (("system", b'"Be kind"'),))),

@@ -1,4 +1,4 @@
-"""Makes the golden files of the current format: what a released detent left on a disk.
+"""Makes the golden files of the current format: what a released turnlatch left on a disk.
 
     python -m tests.engine.journal.golden_store rows     # golden/v<FORMAT>.json
     python -m tests.engine.journal.golden_store store    # golden/v<FORMAT>.db, its -head
@@ -18,11 +18,11 @@ from typing import Final
 import anyio
 from tests.engine.lab import Lab
 
-from detent.journal import SQLiteStore
-from detent.journal.codec import FORMAT
-from detent.journal.owner import Owner
-from detent.simulator import call
-from detent_states.events import Event, RequestSent, TurnOpened
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal.codec import FORMAT
+from turnlatch.journal.owner import Owner
+from turnlatch.simulator import call
+from turnlatch_states.events import Event, RequestSent, TurnOpened
 
 GOLDEN: Final = Path(__file__).with_name("golden")
 
@@ -72,7 +72,7 @@ def make(folder: Path) -> Path:
     for name in ("chat.db", "chat.db-wal", "chat.db-head"):
         shutil.copy(folder / name, killed / name)
     store.close()
-    # What the next process would do first, without detent: write the log back.
+    # What the next process would do first, without turnlatch: write the log back.
     connection = sqlite3.connect(killed / "chat.db")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.execute("VACUUM")

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Protocol
 
-from detent.errors import JournalError
-from detent.journal import (
+from turnlatch.errors import JournalError
+from turnlatch.journal import (
     SQLiteStore,
     anchor,
     database,
@@ -25,7 +25,7 @@ from detent.journal import (
     schema,
     sqlite,
 )
-from detent_states.events import RequestSent
+from turnlatch_states.events import RequestSent
 
 
 class Child(Protocol):

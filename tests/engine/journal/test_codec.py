@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.journal import codec
-from detent.journal.codec import FORMAT, KINDS, NUMBER_MAX, Row, decode, encode
-from detent.journal.formats import FORMATS
-from detent.journal.strict import CodecError, dump
-from detent_states.added import added, added_fields
-from detent_states.events import (
+from turnlatch.journal import codec
+from turnlatch.journal.codec import FORMAT, KINDS, NUMBER_MAX, Row, decode, encode
+from turnlatch.journal.formats import FORMATS
+from turnlatch.journal.strict import CodecError, dump
+from turnlatch_states.added import added, added_fields
+from turnlatch_states.events import (
     CallClosed,
     CallDenied,
     ConversationOpened,
@@ -29,11 +29,11 @@ from detent_states.events import (
     TurnFailed,
     TurnOpened,
 )
-from detent_states.faults import Fault, FaultKind
-from detent_states.profile import Profile, Purpose
-from detent_states.reply import Reply, Usage
-from detent_states.request import Copy
-from detent_states.view import (
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.profile import Profile, Purpose
+from turnlatch_states.reply import Reply, Usage
+from turnlatch_states.request import Copy
+from turnlatch_states.view import (
     DropBeta,
     DropBound,
     DropField,

@@ -6,13 +6,13 @@ from typing import Any, cast
 
 import pytest
 
-from detent.errors import (
+from turnlatch.errors import (
     ConversationBusyError,
     JournalError,
     UnknownConversationError,
 )
-from detent.ports import Entry, Store
-from detent_states.events import Event, Forked, RequestSent, TurnOpened
+from turnlatch.ports import Entry, Store
+from turnlatch_states.events import Event, Forked, RequestSent, TurnOpened
 
 
 def _events(entries: Sequence[Entry]) -> list[Event]:

@@ -15,17 +15,17 @@ from typing import Any, Protocol
 
 import pytest
 
-from detent.errors import (
+from turnlatch.errors import (
     JournalCorruptError,
     JournalError,
     JournalVersionError,
     UnknownConversationError,
 )
-from detent.journal import SQLiteStore, chain, codec
-from detent.journal.anchor import HeadFile
-from detent.journal.formats import FORMATS, NEWEST
-from detent.ports import Entry
-from detent_states.events import Event, RequestSent
+from turnlatch.journal import SQLiteStore, chain, codec
+from turnlatch.journal.anchor import HeadFile
+from turnlatch.journal.formats import FORMATS, NEWEST
+from turnlatch.ports import Entry
+from turnlatch_states.events import Event, RequestSent
 
 NAMES = ("notes", "branch")
 
@@ -327,11 +327,11 @@ def test_error_names_conversation_and_entry(full: Path) -> None:
     assert "backup" in raised.value.remedy
 
 
-def test_entry_of_an_unknown_kind_is_of_a_newer_detent(
+def test_entry_of_an_unknown_kind_is_of_a_newer_turnlatch(
     full: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its hash is right, so nothing is damaged: this detent cannot read it."""
-    monkeypatch.delitem(chain._FORMS, "turn_failed")  # pyright: ignore[reportPrivateUsage] - a detent without it
+    """Its hash is right, so nothing is damaged: this turnlatch cannot read it."""
+    monkeypatch.delitem(chain._FORMS, "turn_failed")  # pyright: ignore[reportPrivateUsage] - a turnlatch without it
     readers = {k: v for k, v in codec.READERS.items() if k != "turn_failed"}
     monkeypatch.setattr(chain, "READERS", readers)
     store = SQLiteStore(full)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from detent.errors import (
+from turnlatch.errors import (
     JournalError,
     JournalFullError,
     StoreLockedError,
 )
-from detent.journal import SQLiteStore
-from detent_states.events import Event, RequestSent, TurnOpened
+from turnlatch.journal import SQLiteStore
+from turnlatch_states.events import Event, RequestSent, TurnOpened
 
 BIG = TurnOpened(1, b"x" * 200_000)
 

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 import pytest
 
-import detent.sync
-from detent.errors import JournalError, JournalVersionError, SettingsError
-from detent.journal import SQLiteStore, schema
-from detent.journal.database import connect
-from detent.journal.listing import glance
-from detent_states.events import Event, RequestSent
+import turnlatch.sync
+from turnlatch.errors import JournalError, JournalVersionError, SettingsError
+from turnlatch.journal import SQLiteStore, schema
+from turnlatch.journal.database import connect
+from turnlatch.journal.listing import glance
+from turnlatch_states.events import Event, RequestSent
 
 
 class Child(Protocol):
@@ -67,7 +67,9 @@ def test_foreign_or_newer_database_is_refused_untouched(
     _foreign(path, *statements)
     before = _digests(path.parent)
 
-    with pytest.raises(JournalVersionError, match=r"not a detent store|newer detent"):
+    with pytest.raises(
+        JournalVersionError, match=r"not a turnlatch store|newer turnlatch"
+    ):
         SQLiteStore(path)
 
     assert _digests(path.parent) == before
@@ -172,7 +174,7 @@ def test_a_conversation_makes_no_file_of_what_is_no_path(
 
     with (
         pytest.raises(JournalError, match="MemoryStore"),
-        detent.sync.Conversation.open("a", store=name, client="simulator"),
+        turnlatch.sync.Conversation.open("a", store=name, client="simulator"),
     ):
         pytest.fail("it was opened")
 

@@ -1,6 +1,6 @@
-"""Every store that a released detent left is opened, read and gone on with.
+"""Every store that a released turnlatch left is opened, read and gone on with.
 
-The golden stores were written by the detent of their format: every kind of entry, a fork,
+The golden stores were written by the turnlatch of their format: every kind of entry, a fork,
 a real conversation with a question that is open, and the lease of a process that died.
 """
 
@@ -15,20 +15,20 @@ import pytest
 from tests.engine.journal.golden_store import DEAD, GOLDEN
 from tests.engine.lab import Lab
 
-from detent.errors import (
+from turnlatch.errors import (
     ConversationBusyError,
     JournalError,
     JournalFullError,
     JournalVersionError,
 )
-from detent.journal import SQLiteStore, codec, formats, schema
-from detent.journal.anchor import open_head
-from detent.journal.codec import Row, encode
-from detent.journal.formats import FORMATS, NEWEST, OLDEST
-from detent.journal.listing import glance
-from detent.journal.owner import Owner
-from detent.ports import Entry
-from detent_states.events import RequestSent
+from turnlatch.journal import SQLiteStore, codec, formats, schema
+from turnlatch.journal.anchor import open_head
+from turnlatch.journal.codec import Row, encode
+from turnlatch.journal.formats import FORMATS, NEWEST, OLDEST
+from turnlatch.journal.listing import glance
+from turnlatch.journal.owner import Owner
+from turnlatch.ports import Entry
+from turnlatch_states.events import RequestSent
 
 VERSIONS = sorted(FORMATS)
 OLD = [version for version in VERSIONS if version != NEWEST]
@@ -204,7 +204,7 @@ FAR = Owner("far", 7, "1", "b")
         (FAR, NOW + 299.0),  # whom only time can tell about
     ],
 )
-def test_a_store_is_not_upgraded_under_an_older_detent_that_writes(
+def test_a_store_is_not_upgraded_under_an_older_turnlatch_that_writes(
     version: int, holder: Owner, expires: float, path: Path
 ) -> None:
     _lease(_golden(version, path), holder, expires)
@@ -214,7 +214,7 @@ def test_a_store_is_not_upgraded_under_an_older_detent_that_writes(
     for _ in range(2):
         with pytest.raises(ConversationBusyError, match=f"{holder} writes to it"):
             store.open("left")
-        with pytest.raises(ConversationBusyError, match="older detent"):
+        with pytest.raises(ConversationBusyError, match="older turnlatch"):
             store.fork("talk", "new", 1)
     assert len(store.read("talk")) > 0
     store.close()
@@ -238,7 +238,7 @@ def test_an_older_lease_of_a_clock_that_was_ahead_is_over_in_time(
 
 
 @pytest.mark.parametrize("version", OLD)
-def test_an_older_detent_that_has_the_file_open_writes_nothing_into_the_new_one(
+def test_an_older_turnlatch_that_has_the_file_open_writes_nothing_into_the_new_one(
     version: int, path: Path
 ) -> None:
     """What it asks before an append, and how it takes a lease: statements of then."""
@@ -262,18 +262,18 @@ def test_an_older_detent_that_has_the_file_open_writes_nothing_into_the_new_one(
     store.close()
 
 
-def test_a_newer_detent_that_upgraded_an_open_file_is_noticed(path: Path) -> None:
+def test_a_newer_turnlatch_that_upgraded_an_open_file_is_noticed(path: Path) -> None:
     store = SQLiteStore(path)
     store.open("notes").append([RequestSent(1, 1)])
     newer = sqlite3.connect(path, isolation_level=None)
     newer.execute("UPDATE lease SET state = 'free'")
     newer.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(JournalVersionError, match="newer detent"):
+    with pytest.raises(JournalVersionError, match="newer turnlatch"):
         store.open("other")
-    with pytest.raises(JournalVersionError, match="newer detent"):
+    with pytest.raises(JournalVersionError, match="newer turnlatch"):
         store.fork("notes", "other", 1)
-    with pytest.raises(JournalVersionError, match="newer detent"):
+    with pytest.raises(JournalVersionError, match="newer turnlatch"):
         store.conversations()
     newer.close()
     store.close()
@@ -348,13 +348,13 @@ def test_an_upgrade_in_parts_is_seen(
     [
         (
             NEWEST + 1,
-            f"was written by a newer detent (format {NEWEST + 1}); this one reads"
-            f" formats {OLDEST} to {NEWEST}; upgrade detent; the file was not touched",
+            f"was written by a newer turnlatch (format {NEWEST + 1}); this one reads"
+            f" formats {OLDEST} to {NEWEST}; upgrade turnlatch; the file was not touched",
         ),
         (
             OLDEST - 1,
-            f"has format {OLDEST - 1}, which is older than what this detent reads; this"
-            f" one reads formats {OLDEST} to {NEWEST}; open it with the detent that"
+            f"has format {OLDEST - 1}, which is older than what this turnlatch reads; this"
+            f" one reads formats {OLDEST} to {NEWEST}; open it with the turnlatch that"
             " wrote it, or restore it from a backup; the file was not touched",
         ),
     ],

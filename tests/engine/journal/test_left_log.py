@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import pytest
 from tests.engine.journal.left import bytes_of, copied
 
-from detent.errors import JournalCorruptError
-from detent.journal import SQLiteStore, anchor
-from detent.journal.anchor import name_digest
-from detent.journal.database import connect
-from detent_states.events import Event, RequestSent, TurnOpened
+from turnlatch.errors import JournalCorruptError
+from turnlatch.journal import SQLiteStore, anchor
+from turnlatch.journal.anchor import name_digest
+from turnlatch.journal.database import connect
+from turnlatch_states.events import Event, RequestSent, TurnOpened
 
 
 class Child(Protocol):
@@ -84,7 +84,7 @@ def test_program_that_ends_with_the_refusal_leaves_the_log(
     folder = _rewritten(path, events, tmp_path / "crashed")
     before = bytes_of(folder)
     program = (
-        "import sys; from detent.journal import SQLiteStore;"
+        "import sys; from turnlatch.journal import SQLiteStore;"
         "store = SQLiteStore(sys.argv[1]); store.read('notes')"
     )
     done = subprocess.run(

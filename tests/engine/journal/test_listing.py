@@ -13,13 +13,13 @@ import attrs
 import pytest
 from tests.engine.journal.interleaved import Child, Peer, Steps, serve
 
-from detent.errors import JournalCorruptError, JournalError, JournalVersionError
-from detent.journal import MemoryStore, SQLiteStore, listing
-from detent.journal.lease import LEASE_SECONDS
-from detent.journal.listing import glance, last_used_first
-from detent.journal.owner import Owner
-from detent.ports import Store
-from detent_states.events import Event, RequestSent
+from turnlatch.errors import JournalCorruptError, JournalError, JournalVersionError
+from turnlatch.journal import MemoryStore, SQLiteStore, listing
+from turnlatch.journal.lease import LEASE_SECONDS
+from turnlatch.journal.listing import glance, last_used_first
+from turnlatch.journal.owner import Owner
+from turnlatch.ports import Store
+from turnlatch_states.events import Event, RequestSent
 
 Start = Callable[..., Child]
 HERE = Owner.current()
@@ -182,7 +182,9 @@ def test_what_is_no_store_is_refused_and_not_made(tmp_path: Path) -> None:
         glance(tmp_path / "text")
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE mine (x)")
-    with pytest.raises(JournalVersionError, match=r"other\.db: .*not a detent store"):
+    with pytest.raises(
+        JournalVersionError, match=r"other\.db: .*not a turnlatch store"
+    ):
         glance(tmp_path / "other.db")
     (tmp_path / "empty.db").touch()
     assert list(glance(tmp_path / "empty.db")) == []

@@ -17,10 +17,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from detent.errors import ConversationBusyError, JournalError
-from detent.journal import MemoryStore, SQLiteStore
-from detent.ports import Journal, Store
-from detent_states.events import Event, RequestSent, TurnOpened
+from turnlatch.errors import ConversationBusyError, JournalError
+from turnlatch.journal import MemoryStore, SQLiteStore
+from turnlatch.ports import Journal, Store
+from turnlatch_states.events import Event, RequestSent, TurnOpened
 
 NAMES = ("a", "b", "c", "d")
 MOVES = ("append", "append", "append", "open", "close", "fork", "reopen", "read")

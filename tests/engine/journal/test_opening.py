@@ -14,9 +14,9 @@ from typing import Final
 import pytest
 from tests.engine.journal.interleaved import Child, Peer, Steps, serve
 
-from detent.errors import ConversationBusyError, JournalError
-from detent.journal import SQLiteStore, anchor, database, schema
-from detent_states.events import RequestSent
+from turnlatch.errors import ConversationBusyError, JournalError
+from turnlatch.journal import SQLiteStore, anchor, database, schema
+from turnlatch_states.events import RequestSent
 
 
 @pytest.fixture

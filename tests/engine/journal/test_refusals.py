@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from tests.engine.journal.left import bytes_of, copied
 
-from detent.errors import JournalError
-from detent.journal import SQLiteStore, database, records
-from detent_states.events import Event, RequestSent, TurnOpened
+from turnlatch.errors import JournalError
+from turnlatch.journal import SQLiteStore, database, records
+from turnlatch_states.events import Event, RequestSent, TurnOpened
 
 NAMES = ("notes", "other", "branch")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detent.journal import database
+from turnlatch.journal import database
 
 PACKAGE = Path(database.__file__).parent
 MODULES = sorted(PACKAGE.glob("*.py"))

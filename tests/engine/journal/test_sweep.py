@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from detent.errors import JournalError, UnknownConversationError
-from detent.journal import SQLiteStore
-from detent.journal.handle import SQLiteJournal
-from detent_states.events import RequestSent
+from turnlatch.errors import JournalError, UnknownConversationError
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal.handle import SQLiteJournal
+from turnlatch_states.events import RequestSent
 
 BATCH = 3
 

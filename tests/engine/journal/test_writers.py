@@ -15,12 +15,12 @@ from typing import Protocol
 import pytest
 from attrs import evolve
 
-from detent.errors import ConversationBusyError, JournalError, LeaseLostError
-from detent.journal import SQLiteStore, database, lease
-from detent.journal.handle import SQLiteJournal
-from detent.journal.owner import Owner
-from detent_states.events import RequestSent, TurnOpened
-from detent_states.writer import WriterState
+from turnlatch.errors import ConversationBusyError, JournalError, LeaseLostError
+from turnlatch.journal import SQLiteStore, database, lease
+from turnlatch.journal.handle import SQLiteJournal
+from turnlatch.journal.owner import Owner
+from turnlatch_states.events import RequestSent, TurnOpened
+from turnlatch_states.writer import WriterState
 
 
 class Child(Protocol):
@@ -386,9 +386,9 @@ def test_an_idle_holder_is_renewed_for_in_the_background(
             second.open("notes")
     journal.close()
     for thread in threading.enumerate():
-        if "detent" in thread.name:
+        if "turnlatch" in thread.name:
             thread.join(60)
-    assert not [one for one in threading.enumerate() if "detent" in one.name]
+    assert not [one for one in threading.enumerate() if "turnlatch" in one.name]
     second.open("notes").append([RequestSent(1, 1)])
     first.close()
     second.close()
@@ -408,8 +408,8 @@ def test_without_renewal_an_idle_holder_is_robbed(path: Path) -> None:
 
 _TALKS = """
 import sys
-from detent.journal import SQLiteStore
-from detent_states.events import RequestSent
+from turnlatch.journal import SQLiteStore
+from turnlatch_states.events import RequestSent
 store = SQLiteStore(sys.argv[1])
 journal = store.open("notes")
 print("held", flush=True)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.model.assembly import Assembly
-from detent.model.sealing import NotWholeError, ServerSaidError
-from detent.model.sse import Limits, Splitter
-from detent.ports import (
+from turnlatch.model.assembly import Assembly
+from turnlatch.model.sealing import NotWholeError, ServerSaidError
+from turnlatch.model.sse import Limits, Splitter
+from turnlatch.ports import (
     BlockClosed,
     BlockOpened,
     Delta,
@@ -19,7 +19,7 @@ from detent.ports import (
     TextDelta,
     ThinkingDelta,
 )
-from detent_states.reply import Reply
+from turnlatch_states.reply import Reply
 
 MESSAGE: dict[str, Any] = {
     "id": "msg_1",

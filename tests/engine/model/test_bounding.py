@@ -15,9 +15,9 @@ import httpx2
 import pytest
 from tests.engine.model.wire import CLOSED, START, STOP, ask, ignore
 
-from detent.model import Limits, SdkModel, sdk
-from detent.ports import RequestFailedError
-from detent_states.faults import Fault, FaultKind
+from turnlatch.model import Limits, SdkModel, sdk
+from turnlatch.ports import RequestFailedError
+from turnlatch_states.faults import Fault, FaultKind
 
 pytestmark = [
     pytest.mark.anyio,

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.model.wire import BODY, Part, Server, ask, client
 
-from detent.model import Limits, SdkModel
-from detent.model.counting import COUNTED, count_body, counted
-from detent.model.sealing import NotWholeError, ServerSaidError
-from detent.ports import RequestFailedError
-from detent.simulator import (
+from turnlatch.model import Limits, SdkModel
+from turnlatch.model.counting import COUNTED, count_body, counted
+from turnlatch.model.sealing import NotWholeError, ServerSaidError
+from turnlatch.ports import RequestFailedError
+from turnlatch.simulator import (
     Scripted,
     Simulator,
     Thinking,
@@ -26,8 +26,8 @@ from detent.simulator import (
     reply,
     serve,
 )
-from detent.simulator.transport import SimulatorTransport
-from detent_states.faults import Fault, FaultKind
+from turnlatch.simulator.transport import SimulatorTransport
+from turnlatch_states.faults import Fault, FaultKind
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,10 @@ from anthropic.lib.credentials import AccessToken
 from anthropic.lib.credentials._workload import WorkloadIdentityError
 from tests.engine.model.wire import WHOLE, Server, ask, client, ignore
 
-from detent.model import SdkModel
-from detent.model.failures import fault_of
-from detent.ports import RequestFailedError
-from detent_states.faults import Fault, FaultKind
+from turnlatch.model import SdkModel
+from turnlatch.model.failures import fault_of
+from turnlatch.ports import RequestFailedError
+from turnlatch_states.faults import Fault, FaultKind
 
 pytestmark = pytest.mark.anyio
 

@@ -7,12 +7,12 @@ import anyio
 import anyio.abc
 import pytest
 
-from detent.model import SdkModel
-from detent.ports import RequestFailedError
-from detent_states.faults import FaultKind
-from detent_states.profile import Purpose
-from detent_states.reply import Reply
-from detent_states.request import Request
+from turnlatch.model import SdkModel
+from turnlatch.ports import RequestFailedError
+from turnlatch_states.faults import FaultKind
+from turnlatch_states.profile import Purpose
+from turnlatch_states.reply import Reply
+from turnlatch_states.request import Request
 
 pytestmark = pytest.mark.anyio
 

@@ -30,11 +30,11 @@ from tests.engine.model.wire import (
     ignore,
 )
 
-from detent.errors import SettingsError
-from detent.model import Limits, SdkModel
-from detent.ports import Delta, RequestFailedError, TextDelta
-from detent_states.faults import Fault, FaultKind
-from detent_states.reply import Reply
+from turnlatch.errors import SettingsError
+from turnlatch.model import Limits, SdkModel
+from turnlatch.ports import Delta, RequestFailedError, TextDelta
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.reply import Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -155,7 +155,7 @@ async def test_own_client_is_closed_and_a_given_one_is_not() -> None:
 
 def test_importing_it_imports_no_sdk() -> None:
     code = (
-        "import sys, detent.model; detent.model.SdkModel(); "
+        "import sys, turnlatch.model; turnlatch.model.SdkModel(); "
         "assert not {'anthropic', 'httpx2', 'pydantic'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.model.sealing import (
+from turnlatch.model.sealing import (
     DEPTH_MAX,
     NotWholeError,
     ServerSaidError,

@@ -9,11 +9,11 @@ import anthropic
 import httpx2
 import pytest
 
-from detent import Conversation, FaultKind, Turn, TurnState
-from detent.model.sdk import SdkModel
-from detent.ports import RequestFailedError
-from detent.testing import SeededIds, VirtualClock
-from detent_states.decide import ALIKE_MAX
+from turnlatch import Conversation, FaultKind, Turn, TurnState
+from turnlatch.model.sdk import SdkModel
+from turnlatch.ports import RequestFailedError
+from turnlatch.testing import SeededIds, VirtualClock
+from turnlatch_states.decide import ALIKE_MAX
 
 from .wire import SSE, Body, ask, ignore
 

@@ -17,12 +17,12 @@ from tests.engine.model.known import sdk_exceptions, transport_exceptions
 from tests.engine.model.wire import Server, ask, client, ignore
 from tests.sdks import pinned
 
-from detent.errors import CancelledItselfError
-from detent.model import SdkModel
-from detent.model.failures import fault_of
-from detent.ports import RequestFailedError
-from detent_states.codes import family
-from detent_states.faults import FaultKind, classify
+from turnlatch.errors import CancelledItselfError
+from turnlatch.model import SdkModel
+from turnlatch.model.failures import fault_of
+from turnlatch.ports import RequestFailedError
+from turnlatch_states.codes import family
+from turnlatch_states.faults import FaultKind, classify
 
 NOW = 1_800_000_000.0
 REQUEST = httpx2.Request("POST", "https://api.test/v1/messages")
@@ -152,8 +152,8 @@ NAMES: Mapping[FaultKind, str] = {
 KINDS = {name: kind for kind, names in NAMES.items() for name in names.split()}
 
 TO_DO = (
-    "nobody has said what it means. Say so in `EXCEPTIONS` (detent.model.failures) or,"
-    " where it stands for an error code, in `BY_CODE` (detent_states.faults), and then"
+    "nobody has said what it means. Say so in `EXCEPTIONS` (turnlatch.model.failures) or,"
+    " where it stands for an error code, in `BY_CODE` (turnlatch_states.faults), and then"
     " in NAMES here"
 )
 

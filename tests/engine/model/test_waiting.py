@@ -31,13 +31,13 @@ from tests.engine.model.wire import (
     ignore,
 )
 
-from detent.model import SdkModel
-from detent.model.sdk import UPLOAD_BYTES_PER_SECOND_MIN
-from detent.ports import RequestFailedError
-from detent.simulator import Scripted, Simulator
-from detent.simulator.transport import simulated_client
-from detent_states.faults import Fault, FaultKind
-from detent_states.request import Request
+from turnlatch.model import SdkModel
+from turnlatch.model.sdk import UPLOAD_BYTES_PER_SECOND_MIN
+from turnlatch.ports import RequestFailedError
+from turnlatch.simulator import Scripted, Simulator
+from turnlatch.simulator.transport import simulated_client
+from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.request import Request
 
 pytestmark = pytest.mark.anyio
 

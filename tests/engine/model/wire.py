@@ -10,9 +10,9 @@ import anyio
 import httpx2
 import trio.testing
 
-from detent.ports import Delta
-from detent_states.profile import Purpose
-from detent_states.request import Request
+from turnlatch.ports import Delta
+from turnlatch_states.profile import Purpose
+from turnlatch_states.request import Request
 
 BODY = '{"model":"m","x":1.10,"stream":true,"é":"\\u00e9"}'.encode()
 WHOLE = (

@@ -9,13 +9,13 @@ import anthropic
 import httpx2
 import pytest
 
-from detent.simulator import (
+from turnlatch.simulator import (
     Answer,
     Scripted,
     Simulator,
     serve,
 )
-from detent.simulator.transport import (
+from turnlatch.simulator.transport import (
     SimulatorTransport,
 )
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.simulator import (
+from turnlatch.simulator import (
     ApiRequest,
     ApiResponse,
     Limits,
@@ -19,7 +19,7 @@ from detent.simulator import (
     refuse,
     text,
 )
-from detent.simulator.cache import LOOKBACK, PromptCache
+from turnlatch.simulator.cache import LOOKBACK, PromptCache
 
 MODEL = "claude-opus-5"
 LEAST = 512  # the shortest prefix this model caches, in tokens

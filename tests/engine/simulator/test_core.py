@@ -10,8 +10,8 @@ from anthropic.types import AnthropicBetaParam
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.errors import SettingsError
-from detent.simulator import (
+from turnlatch.errors import SettingsError
+from turnlatch.simulator import (
     ApiRequest,
     ApiResponse,
     Limits,
@@ -22,8 +22,8 @@ from detent.simulator import (
     reply,
     text,
 )
-from detent_states.betas import KNOWN_BETAS
-from detent_states.models import MODELS
+from turnlatch_states.betas import KNOWN_BETAS
+from turnlatch_states.models import MODELS
 
 AUTH = ("authorization", "Bearer k")
 VERSION = ("anthropic-version", "2026-10-21")
@@ -420,7 +420,7 @@ def test_without_strictness_only_what_is_needed_is_checked() -> None:
 
 def test_importing_the_simulator_imports_no_client() -> None:
     code = (
-        "import sys, detent.simulator;"
+        "import sys, turnlatch.simulator;"
         "sys.exit(any(name in sys.modules for name in ('anthropic', 'httpx2')))"
     )
 

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from detent.simulator import Bounds, Scripted, Server, Simulator, reply, run_in_thread
+from turnlatch.simulator import (
+    Bounds,
+    Scripted,
+    Server,
+    Simulator,
+    reply,
+    run_in_thread,
+)
 
 PATIENCE_SECONDS = 20
 AT_ONCE = 0.05
@@ -95,7 +102,7 @@ def test_without_the_guard_a_stranger_is_answered(
     def let_in(*_: object, remote: bool) -> None:
         del remote
 
-    monkeypatch.setattr("detent.simulator.server.stranger", let_in)
+    monkeypatch.setattr("turnlatch.simulator.server.stranger", let_in)
     simulator = Simulator()
     with run_in_thread(simulator) as server, pytest.raises(AssertionError):
         strangers_are_turned_away(simulator, server)
@@ -208,7 +215,7 @@ def test_without_the_guard_all_answers_wait_in_memory(
     def goes_on(_: object) -> None:
         pass
 
-    monkeypatch.setattr("detent.simulator.server._Connection.pause_writing", goes_on)
+    monkeypatch.setattr("turnlatch.simulator.server._Connection.pause_writing", goes_on)
     simulator = Simulator(Scripted([LONG] * PIPELINED))
     with run_in_thread(simulator) as server, pytest.raises(pytest.fail.Exception):
         it_stops_listening(server, PATIENCE_SECONDS, 200_000)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.simulator import (
+from turnlatch.simulator import (
     CutEvents,
     CutPercent,
     Empty,
@@ -26,9 +26,9 @@ from detent.simulator import (
     When,
     parse_faults,
 )
-from detent.simulator.faults import CUT_ENDINGS, HANGUPS, KINDS
-from detent.simulator.schedule import Circumstances, Faults
-from detent_states.errors import DetentError
+from turnlatch.simulator.faults import CUT_ENDINGS, HANGUPS, KINDS
+from turnlatch.simulator.schedule import Circumstances, Faults
+from turnlatch_states.errors import TurnlatchError
 
 COUNTS = st.integers(0, 10**9 - 1)
 POSITIVE = st.integers(1, 10**9 - 1)
@@ -144,7 +144,7 @@ def test_a_bad_script_names_the_word_the_place_and_what_is_allowed(
     with pytest.raises(FaultScriptError) as caught:
         parse_faults(text)
 
-    assert isinstance(caught.value, DetentError)
+    assert isinstance(caught.value, TurnlatchError)
     assert (caught.value.token, caught.value.position) == (token, position)
     assert allowed in caught.value.allowed
     assert f"position {position}" in str(caught.value)

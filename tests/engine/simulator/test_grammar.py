@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.simulator import (
+from turnlatch.simulator import (
     Answer,
     ApiRequest,
     Call,

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from detent.simulator import Answer, ApiRequest, Call, Responder, Seeded, Simulator
-from detent.simulator.samples import INERT, sample
-from detent.simulator.seeded import callable_tools
-from detent.simulator.wire import Json, as_array, as_object
+from turnlatch.simulator import Answer, ApiRequest, Call, Responder, Seeded, Simulator
+from turnlatch.simulator.samples import INERT, sample
+from turnlatch.simulator.seeded import callable_tools
+from turnlatch.simulator.wire import Json, as_array, as_object
 
 CONVERSATIONS = 10_000
 BEGUN: dict[str, Any] = {"role": "user", "content": "run it"}

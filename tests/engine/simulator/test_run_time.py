@@ -6,8 +6,8 @@ from typing import Any
 import attrs
 import pytest
 
-from detent.errors import SettingsError
-from detent.simulator import (
+from turnlatch.errors import SettingsError
+from turnlatch.simulator import (
     ApiRequest,
     ApiResponse,
     Fault,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from detent import SettingsError
-from detent.simulator import (
+from turnlatch import SettingsError
+from turnlatch.simulator import (
     Answer,
     ApiRequest,
     Asked,

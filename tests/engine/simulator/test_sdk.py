@@ -18,7 +18,7 @@ from tests.engine.simulator.shells import (
     streamed,
 )
 
-from detent.simulator import (
+from turnlatch.simulator import (
     Answer,
     ApiRequest,
     Scripted,
@@ -31,7 +31,7 @@ from detent.simulator import (
     say_and_call,
     stream_problems,
 )
-from detent.simulator.grammar import Event
+from turnlatch.simulator.grammar import Event
 
 __all__ = ["anyio_backend", "no_environment"]
 pytestmark = pytest.mark.anyio

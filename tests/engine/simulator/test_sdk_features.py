@@ -18,7 +18,7 @@ from tests.engine.simulator.shells import (
     streamed,
 )
 
-from detent.simulator import (
+from turnlatch.simulator import (
     Limits,
     Scripted,
     Simulator,
@@ -30,7 +30,7 @@ from detent.simulator import (
     server_call,
     server_result,
 )
-from detent.simulator.transport import (
+from turnlatch.simulator.transport import (
     SimulatorTransport,
     SyncSimulatorTransport,
     simulated_client,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.simulator import ApiRequest, Call, Seeded, Simulator
-from detent.simulator.samples import sample
-from detent_states.models import MODELS
+from turnlatch.simulator import ApiRequest, Call, Seeded, Simulator
+from turnlatch.simulator.samples import sample
+from turnlatch_states.models import MODELS
 
 HEADERS = (("authorization", "Bearer k"), ("anthropic-version", "2026-10-21"))
 TOOLS: list[dict[str, Any]] = [

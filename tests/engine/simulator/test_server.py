@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from detent.errors import SettingsError
-from detent.simulator import (
+from turnlatch.errors import SettingsError
+from turnlatch.simulator import (
     Exchange,
     Limits,
     Scripted,

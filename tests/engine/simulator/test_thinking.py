@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from detent.simulator import (
+from turnlatch.simulator import (
     ApiRequest,
     Redacted,
     Scripted,

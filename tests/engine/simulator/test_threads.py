@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import pytest
 
-from detent.simulator import ApiRequest, ApiResponse, Scripted, Simulator, call
+from turnlatch.simulator import ApiRequest, ApiResponse, Scripted, Simulator, call
 
 BETAS = "message-threads-2026-08-12,context-management-2025-06-27"
 HEADERS = (

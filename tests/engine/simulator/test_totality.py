@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent.simulator import ApiRequest, Seeded, Simulator
+from turnlatch.simulator import ApiRequest, Seeded, Simulator
 
 BETAS = ",".join(
     (

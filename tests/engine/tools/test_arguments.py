@@ -30,8 +30,8 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from detent.tools import tool
-from detent.tools.arguments import Arguments, ArgumentsError
+from turnlatch.tools import tool
+from turnlatch.tools.arguments import Arguments, ArgumentsError
 
 Call = Callable[[], Any]
 

@@ -23,10 +23,10 @@ import attrs
 import pydantic
 import pytest
 
-from detent.tools import run_tool, tool
-from detent.tools.jsonable import NoJsonError, as_json
-from detent_states.call import Closing
-from detent_states.reply import ToolUse
+from turnlatch.tools import run_tool, tool
+from turnlatch.tools.jsonable import NoJsonError, as_json
+from turnlatch_states.call import Closing
+from turnlatch_states.reply import ToolUse
 
 
 class Colour(enum.Enum):
@@ -191,7 +191,7 @@ async def test_the_model_is_told_that_it_ran_and_the_log_shows_the_traceback(
         """Act."""
         return make()
 
-    with caplog.at_level(logging.ERROR, "detent"):
+    with caplog.at_level(logging.ERROR, "turnlatch"):
         ending = await run_tool(act, ToolUse("toolu_1", "act", {}), "key")
 
     told = json.loads(ending.result)

@@ -19,10 +19,10 @@ from typing import Any
 import anyio
 import pytest
 
-from detent.tools import Blocks, draining, run_tool, tool
-from detent.tools.execution import Ending, Run
-from detent_states.call import Closing
-from detent_states.reply import ToolUse
+from turnlatch.tools import Blocks, draining, run_tool, tool
+from turnlatch.tools.execution import Ending, Run
+from turnlatch_states.call import Closing
+from turnlatch_states.reply import ToolUse
 
 pytestmark = pytest.mark.anyio
 
@@ -276,7 +276,7 @@ async def test_what_hangs_between_two_pieces_is_past_its_time() -> None:
 
 
 async def test_a_partial_is_refused_with_what_to_do() -> None:
-    from detent import ToolDefinitionError
+    from turnlatch import ToolDefinitionError
 
     with pytest.raises(ToolDefinitionError, match="wrap it in a function"):
         tool(name="book")(functools.partial(booked))
@@ -391,9 +391,9 @@ async def test_who_is_cancelled_from_outside_is_cancelled() -> None:
 HANGS = """
 import sys, threading, anyio
 waits = {"waits": threading.Event().wait, "works": lambda: [sum(range(999)) for _ in iter(int, 1)]}
-from detent import tool
-from detent.tools import run_tool
-from detent_states.reply import ToolUse
+from turnlatch import tool
+from turnlatch.tools import run_tool
+from turnlatch_states.reply import ToolUse
 
 @tool(effect="once", timeout=0.01, grace=0.01)
 def hang() -> str:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detent import Blocks
-from detent.tools import fit_result
-from detent.tools.jsonable import NoJsonError
+from turnlatch import Blocks
+from turnlatch.tools import fit_result
+from turnlatch.tools.jsonable import NoJsonError
 
 
 def block(raw: bytes) -> dict[str, Any]:

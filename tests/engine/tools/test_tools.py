@@ -8,15 +8,15 @@ import anyio
 import pytest
 from pydantic import TypeAdapter
 
-from detent.errors import (
+from turnlatch.errors import (
     CorrectableToolError,
     TerminalToolError,
     ToolDefinitionError,
 )
-from detent.tools import Tool, ToolCall, run_tool, tool
-from detent.tools.execution import reconcile, ruled, unusable
-from detent_states.call import Closing
-from detent_states.reply import ToolUse
+from turnlatch.tools import Tool, ToolCall, run_tool, tool
+from turnlatch.tools.execution import reconcile, ruled, unusable
+from turnlatch_states.call import Closing
+from turnlatch_states.reply import ToolUse
 
 pytestmark = pytest.mark.anyio
 

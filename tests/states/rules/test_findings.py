@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias, cast
 
 import pytest
 
-from detent_states.models import ModelSpec
-from detent_states.rules import RULES, Context, Finding, Limits, check, explain
+from turnlatch_states.models import ModelSpec
+from turnlatch_states.rules import RULES, Context, Finding, Limits, check, explain
 
 Json: TypeAlias = "dict[str, object]"
 EMPTY: Json = {}

@@ -1,5 +1,0 @@
-"""The `detent` command."""
-
-from detent.cli.main import main
-
-__all__ = ["main"]

@@ -1,0 +1,214 @@
+"""Running code beside its caller, on asyncio and on trio: a task, a thread, a question.
+
+A turn that is watched must go on when its watcher pauses between two events, so it
+cannot live in a scope that the watcher would have to keep open across its own awaits.
+What is the user's code (tools, rules, hooks) runs for a bounded time, and what it does
+to itself is told from what was done to it.
+"""
+
+import asyncio
+import contextvars
+import functools
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, Final, TypeVar, final
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+
+from turnlatch.errors import CancelledItselfError, NoAnswerError
+
+Value = TypeVar("Value")
+
+AWAITED_MAX: Final = 8
+"""How often what was awaited may hand back something else to be awaited."""
+
+_RUNNING: set[asyncio.Task[Any]] = set()  # asyncio itself keeps only a weak reference
+
+
+def spawn(work: Callable[[], Awaitable[None]]) -> None:
+    """Start `work` beside the caller. It must not raise."""
+
+    async def run() -> None:
+        await work()
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        context = contextvars.copy_context()  # a task of asyncio's has a copy too
+        sys.modules["trio"].lowlevel.spawn_system_task(run, context=context)
+        return
+    task = loop.create_task(run())
+    _RUNNING.add(task)
+    task.add_done_callback(_RUNNING.discard)
+
+
+@contextmanager
+def own_cancellation() -> Generator[None]:
+    """Turn a cancellation that nobody ordered into an error.
+
+    Code that awaits a future or a task that was cancelled raises what a cancelled task
+    raises, although nobody cancelled it.
+
+    Raises:
+        CancelledItselfError: The code within was not cancelled from outside.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if _cancelled_from_outside():
+            raise
+        raise CancelledItselfError from error
+
+
+def _cancelled_from_outside() -> bool:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False  # trio has a cancellation of its own
+    return task is not None and task.cancelling() > 0
+
+
+async def in_thread(function: Callable[[], Value]) -> Value:
+    """Run a function in a daemon thread of its own, and wait for what it returns.
+
+    Whoever waits can leave at once, and a function that never returns holds up neither
+    the event loop nor the end of the process, as a worker thread would.
+    """
+    token, done = anyio.lowlevel.current_token(), anyio.Event()
+    context = contextvars.copy_context()
+    if (sniffio := sys.modules.get("sniffio")) is not None:
+        # In the thread no event loop runs yet: who begins one there must be its own.
+        context.run(sniffio.current_async_library_cvar.set, None)
+    outcome = Future[Value]()
+
+    def work() -> None:
+        try:
+            outcome.set_result(context.run(function))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            outcome.set_exception(error)
+        with suppress(anyio.RunFinishedError):
+            anyio.from_thread.run_sync(done.set, token=token)
+
+    threading.Thread(target=work, name="turnlatch", daemon=True).start()
+    await done.wait()
+    return outcome.result()
+
+
+async def called(function: Callable[..., Any], *args: object) -> Any:
+    """What a function answers, whatever kind of function it is.
+
+    A coroutine function runs on the event loop, any other in a thread; what that hands
+    back to be awaited is awaited on the event loop. An object that gives itself when it
+    is awaited, as clients of databases do, is what is left in the end.
+    """
+    if iscoroutinefunction(function):
+        value: Any = await function(*args)
+    else:
+        value = await in_thread(functools.partial(function, *args))
+    for _ in range(AWAITED_MAX):
+        if not isawaitable(value):
+            break
+        value = await value
+    return value
+
+
+async def answered(
+    function: Callable[..., Any],
+    *args: object,
+    seconds: float,
+    grace_seconds: float,
+) -> Any:
+    """What a function of the user's answers, within a time; see `called`.
+
+    Args:
+        function: The function; what it raises is raised here.
+        *args: What it is given.
+        seconds: How long it may take.
+        grace_seconds: How long it may take to come to its end once it is stopped.
+
+    Raises:
+        NoAnswerError: It did not answer in time.
+        CancelledItselfError: It was cancelled from within.
+    """
+    found: list[Any] = []
+
+    async def ask() -> None:
+        found.append(await called(function, *args))
+
+    await Aside(ask, grace_seconds).wait(seconds)
+    if not found:
+        raise NoAnswerError(seconds)
+    return found[0]
+
+
+@final
+class Aside:
+    """Work in a task of its own: whoever waits for it can leave.
+
+    So work that does not listen when it is cancelled holds nobody up longer than its
+    grace time: it is left to itself.
+
+    Args:
+        work: What to do.
+        grace_seconds: How long it may take to come to its end once it is stopped.
+    """
+
+    def __init__(
+        self, work: Callable[[], Awaitable[None]], grace_seconds: float
+    ) -> None:
+        self._work = work
+        self._grace_seconds = grace_seconds
+        self._scope = anyio.CancelScope()
+        self._done = anyio.Event()
+        self._whole = False
+        self._raised: BaseException | None = None
+        self.stopped = False
+        """Whether it was told to stop; any thread may look."""
+
+    async def wait(self, seconds: float) -> None:
+        """Begin, and wait until it is done, or its time and its grace time are over.
+
+        What it raises is raised here; what it raises later nobody hears.
+
+        Raises:
+            CancelledItselfError: It was cancelled, and not from here.
+        """
+        spawn(self._run)
+        try:
+            with anyio.move_on_after(seconds):
+                await self._done.wait()
+        finally:
+            if not self._done.is_set():
+                await self._stop()
+        if self._raised is not None:
+            raise self._raised
+        if not self._whole and not self.stopped:
+            raise CancelledItselfError
+
+    async def _run(self) -> None:
+        try:
+            with self._scope, own_cancellation():
+                await self._work()
+                self._whole = True
+        except anyio.get_cancelled_exc_class():
+            raise  # its task was cancelled: by the loop that is being closed, or by it
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._raised = error
+        finally:
+            self._done.set()
+
+    async def _stop(self) -> None:
+        """Cancel it, and give it its grace time to come to an end."""
+        self.stopped = True
+        self._scope.cancel()
+        with (
+            anyio.CancelScope(shield=True),
+            anyio.move_on_after(self._grace_seconds),
+        ):
+            await self._done.wait()

@@ -1,0 +1,408 @@
+"""Looking up what a word or a message means to turnlatch: `turnlatch explain`, without a screen.
+
+Everything is read from the tables that the machine runs by. By which evidence a fault got
+its kind is found by asking the classification again with less, so the two cannot part.
+"""
+
+import difflib
+import importlib
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Final, final
+
+import attrs
+
+from turnlatch.cli.instructions import EXCEPTIONS, STATUSES
+from turnlatch.cli.said import STATUS_ASSUMED, Said, read
+from turnlatch.cli.words import (
+    BESIDE,
+    BOUNDS,
+    CLOSINGS,
+    DEEDS,
+    FOLLOWS,
+    KINDS,
+    OPTIONS,
+    OUTCOMES,
+    RULES_BY_WORDING,
+    SCRIPTS,
+)
+from turnlatch_states.call import CALL, Closing
+from turnlatch_states.codes import BY_CODE, family
+from turnlatch_states.faults import (
+    BY_STATUS,
+    BY_TYPE,
+    SUSPENDING,
+    FaultKind,
+    classify,
+    named_path,
+)
+from turnlatch_states.machine import Table, Transition
+from turnlatch_states.outcome import STOP_REASONS
+from turnlatch_states.remedy import LADDERS, SAYS, Remedy, ladder
+from turnlatch_states.rules import RULES, explain
+from turnlatch_states.thread import THREAD
+from turnlatch_states.turn import TURN, TurnState
+from turnlatch_states.writer import WRITER
+
+MACHINES: Final = (TURN, CALL, THREAD, WRITER)
+"""Every declared machine. The drawings have the same list, and cost more to import."""
+
+KEPT: Final = TURN.state(TurnState.FAILED).meaning.removeprefix("stopped; ")
+"""What a failed turn leaves as it was."""
+
+LOOKED_FOR: Final = (
+    "a status, an error type, an error code, a kind, a remedy, a rule, a stop reason,"
+    " a state or a trigger of a machine, how a call was closed, a method of a"
+    " conversation, an option of a tool, an exception, a message"
+)
+"""What `explain` knows."""
+
+
+@final
+@attrs.frozen
+class Rung:
+    """One rung of a ladder.
+
+    Attributes:
+        remedy: Which remedy.
+        says: What it does.
+        bound: How often.
+    """
+
+    remedy: Remedy
+    says: str
+    bound: str
+
+
+@final
+@attrs.frozen
+class Course:
+    """What turnlatch does about one kind of fault.
+
+    Attributes:
+        kind: The kind.
+        says: What it is.
+        rungs: What is tried, in order.
+        afterwards: What a person can do when the turn rests in `failed`.
+        script: A fault of the simulator that shows it; None if one is not enough.
+    """
+
+    kind: FaultKind
+    says: str
+    rungs: tuple[Rung, ...]
+    afterwards: str
+    script: str | None
+
+    @classmethod
+    def of(cls, kind: FaultKind) -> "Course":
+        """The course of a kind."""
+        climbed = ladder(kind)
+        rungs = tuple(Rung(each, SAYS[each], BOUNDS[each]) for each in climbed.rungs)
+        return cls(kind, KINDS[kind], rungs, climbed.afterwards, SCRIPTS.get(kind))
+
+    @property
+    def suspends(self) -> bool:
+        """True if the turn waits for the world."""
+        return self.kind in SUSPENDING
+
+
+@final
+@attrs.frozen
+class Meaning:
+    """One thing that a word means.
+
+    Attributes:
+        sort: What it is: `status`, `kind`, `state` and so on.
+        name: The thing, as it is written.
+        says: What it means; empty where the course says it.
+        by: What decided about its kind: `code`, `family` (of a code that no table
+            has), `status`, `type`, `wording`, or `turnlatch` where it said so itself; None
+            for what is no fault.
+        evidence: The same in words.
+        course: What follows, for a fault.
+        facts: Further facts, each with its label.
+        rows: Rows of a machine.
+        text: A text that says everything, instead of all this.
+    """
+
+    sort: str
+    name: str
+    says: str = ""
+    by: str | None = None
+    evidence: str = ""
+    course: Course | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    rows: tuple[Transition, ...] = ()
+    text: str = ""
+
+
+def meanings(what: str) -> tuple[Meaning, ...]:
+    """Everything that `what` means; nothing if it is unknown.
+
+    Args:
+        what: A word, a status, or the text of an error as somebody printed it.
+    """
+    word = " ".join(what.split())
+    found = tuple(_words(word))
+    if found or not word:
+        return found
+    said = read(word)
+    return () if said is None else (_fault(said),)
+
+
+def near(what: str) -> tuple[str, ...]:
+    """What is known and looks like `what`, the nearest first."""
+    word = _plain(what)
+    known = {_plain(name): name for name in names()}
+    close = [known[name] for name in difflib.get_close_matches(word, known, 4, 0.6)]
+    within = [known[name] for name in known if len(word) > 3 and word in name]
+    return tuple(dict.fromkeys([*close, *within]))[:4]
+
+
+def names() -> Iterator[str]:
+    """Every word that is known."""
+    yield from (kind.value for kind in FaultKind)
+    yield from (remedy.value for remedy in Remedy)
+    yield from STOP_REASONS
+    yield from BY_TYPE
+    yield from BY_CODE
+    yield from (closing.value for closing in Closing)
+    yield from DEEDS
+    yield from OPTIONS
+    yield from EXCEPTIONS
+    for table in MACHINES:
+        yield table.name
+        yield from (state.name for state in table.states)
+        yield from table.triggers()
+    yield from (rule.id for rule in RULES)
+    yield from map(str, BY_STATUS)
+
+
+def _plain(word: str) -> str:
+    """A word without what people spell differently."""
+    return re.sub(r"[\s_-]+", " ", word).strip().lower()
+
+
+# Words.
+
+
+def _words(word: str) -> Iterator[Meaning]:
+    plain = _plain(word)
+    for kind in FaultKind:
+        if plain in (kind.value, _plain(kind.name)):
+            yield Meaning("kind", kind.value, course=Course.of(kind))
+    for remedy in Remedy:
+        if plain in (remedy.value, _plain(remedy.name)):
+            yield _remedy(remedy)
+    for reason, outcome in STOP_REASONS.items():
+        if plain == _plain(reason):
+            does, kind_then = FOLLOWS[outcome]
+            course = None if kind_then is None else Course.of(kind_then)
+            facts = (("then", does),)
+            yield Meaning(
+                "stop reason", reason, OUTCOMES[outcome], course=course, facts=facts
+            )
+    for table in MACHINES:
+        yield from _of_table(table, plain)
+    for closing in Closing:
+        if plain == closing.value:
+            yield Meaning("closing of a call", closing.value, CLOSINGS[closing])
+    yield from _written(plain)
+    for rule in RULES:
+        if plain == rule.id.lower():
+            text = explain(rule.id)
+            yield Meaning("rule", rule.id, rule.title, text=text)
+
+
+def _written(plain: str) -> Iterator[Meaning]:
+    """What people write in programs."""
+    called = plain.removesuffix("()")
+    for name, says in DEEDS.items():
+        if called == name:
+            yield Meaning("method of a conversation", name, says)
+    for name, says in OPTIONS.items():
+        if plain == _plain(name):
+            yield Meaning("option of a tool", name, says)
+    for name, (module, do) in EXCEPTIONS.items():
+        if plain == name.lower():
+            raised = getattr(importlib.import_module(module), name)
+            says = " ".join((raised.__doc__ or "").partition("\n\n")[0].split())
+            yield Meaning("exception", name, says, facts=(("do", _sentence(do)),))
+
+
+def _remedy(remedy: Remedy) -> Meaning:
+    climbed = [
+        f"{kind.value} (rung {rungs.index(remedy) + 1} of {len(rungs)})"
+        for kind, rungs in LADDERS.items()
+        if remedy in rungs
+    ]
+    when = "; ".join(climbed) or BESIDE[remedy]
+    facts = (("tried for" if climbed else "tried", when), ("bound", BOUNDS[remedy]))
+    return Meaning("remedy", remedy.value, _sentence(SAYS[remedy]), facts=facts)
+
+
+def _of_table(table: Table, plain: str) -> Iterator[Meaning]:
+    where = ("machine", f"{table.name}; turnlatch diagram {table.name} draws it")
+    if plain == table.name:
+        states = ", ".join(state.name for state in table.states)
+        facts = (("states", states), ("drawn by", f"turnlatch diagram {table.name}"))
+        promise = _sentence(table.promise)
+        yield Meaning("machine", table.name, promise, facts=facts)
+    for state in table.states:
+        if plain == state.name:
+            rows = tuple(
+                row
+                for row in table.transitions
+                if state.name in (row.source, row.target)
+            )
+            rests = "nothing moves from here by itself"
+            still = (("rests", rests),) if state.rests else ()
+            meaning = _sentence(state.meaning)
+            yield Meaning(
+                "state", state.name, meaning, facts=(where, *still), rows=rows
+            )
+    rows = tuple(row for row in table.transitions if row.trigger == plain)
+    if rows:
+        moves = f"Moves the {table.name} machine."
+        yield Meaning("trigger", plain, moves, facts=(where,), rows=rows)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+# Faults.
+
+
+def _fault(said: Said) -> Meaning:
+    kind = said.kind
+    sort, name = _sort(said)
+    if kind is None:
+        says = "This error code says no more than the status it comes with."
+        facts = (("ask as", _question(f"409 {name}")),)
+        return Meaning(sort, name, says, facts=facts)
+    by, evidence = _evidence(said, kind)
+    if by == "nothing":
+        says = "No wording that turnlatch knows: what it came with decides."
+        return Meaning(sort, name, says, facts=_either(name))
+    course = Course.of(kind)
+    if course.script is not None:  # it can be shown; then this very fault can, too
+        course = attrs.evolve(course, script=_script(said) or course.script)
+    says = STATUSES.get(said.status or 0, "") if sort == "status" else ""
+    return Meaning(
+        sort,
+        name,
+        says,
+        by=by,
+        evidence=evidence,
+        course=course,
+        facts=tuple(_rules(said.message)),
+    )
+
+
+def _rules(message: str) -> Iterator[tuple[str, str]]:
+    """The rules that a message is about, and whether a file shows what they refuse."""
+    for fragment, id_ in RULES_BY_WORDING:
+        for rule in RULES:
+            if rule.id == id_ and fragment in message:
+                seen = f"turnlatch check cannot see it: {rule.unseen}"
+                if not rule.unseen:
+                    whole = " in a whole request body" if rule.id == "R7" else ""
+                    seen = f"turnlatch check finds it{whole}"
+                yield "rule", f"{rule.id}: {rule.title}; {seen}"
+
+
+def _either(message: str) -> tuple[tuple[str, str], ...]:
+    """What a message may be that says nothing by itself."""
+    refused, lost = classify(STATUS_ASSUMED, None, None, message), FaultKind.TRANSIENT
+    return (
+        (f"with a {STATUS_ASSUMED}", f"{refused.value}: {KINDS[refused]}"),
+        ("with no status", f"{lost.value}: {KINDS[lost]}"),
+        ("ask as", _question(f"{STATUS_ASSUMED} {message}")),
+    )
+
+
+def _question(what: str) -> str:
+    return f"turnlatch explain {shlex.quote(what)}"
+
+
+def _sort(said: Said) -> tuple[str, str]:
+    """What the text is, and its name."""
+    facts = (said.status, said.type, said.code, said.stated)
+    told = [str(one) for one in facts if one is not None]
+    if said.message:
+        return "message", ": ".join(
+            [" ".join(told), said.message] if told else [said.message]
+        )
+    if len(told) > 1:
+        return "error", " ".join(told)
+    if said.status is not None:
+        return "status", told[0]
+    return ("error type" if said.type is not None else "error code"), told[0]
+
+
+def _evidence(said: Said, kind: FaultKind) -> tuple[str, str]:
+    """What decided, and in words."""
+    if said.stated is not None:
+        return "turnlatch", "what turnlatch said of it: no server had a word for it"
+    if said.code is not None and BY_CODE.get(said.code) is not None:
+        return "code", "its error code, which comes before everything else"
+    alike = family(said.code)
+    bare = said.status is None and said.type is None
+    if alike is not None and (
+        bare or said.without(code=True, message=True) is not kind
+    ):
+        known = "how such codes begin and end, where the status only refuses"
+        return "family", f"the family of its error code ({alike.name}): {known}"
+    if said.without(message=True) is not kind:
+        if kind is FaultKind.BLOCK:
+            part = named_path(said.message)
+            return "wording", f"its wording, a hint: it begins with a part, {part}"
+        hint = "its wording, a hint: read only where nothing else says more"
+        return "wording", hint
+    if said.status is not None and said.without(type_=True, message=True) is kind:
+        return "status", f"its status; {_beyond(said.status, said.message)}"
+    if said.type is not None:
+        return "type", "its type, as it comes in a stream or with a plain 400"
+    return "nothing", ""
+
+
+def _beyond(status: int, message: str) -> str:
+    """What has to be added about a status."""
+    meant = classify(status, None, None, "")
+    if status < 300:
+        return "an error inside an answer is told by its type"
+    if meant is FaultKind.INVALID and message:
+        return "its wording is none that turnlatch knows"
+    if meant is FaultKind.INVALID:
+        return "its type or its wording may say more: give the message, too"
+    if meant is FaultKind.TRANSIENT:
+        return "an error code comes before it, and so do words about credit"
+    if status == 403:
+        return (
+            "an error code comes before it; without the API's own envelope it is the"
+            " word of a proxy or filter, and taken for transient"
+        )
+    return "only an error code comes before it"
+
+
+def _script(said: Said) -> str | None:
+    """A fault of the simulator that is like it."""
+    if said.stated is not None:
+        return None
+    words: list[str] = []
+    status = said.status
+    if status is None and said.type is not None and not said.code:
+        words += ["error", said.type]
+    elif status is None or 400 <= status <= 599:
+        words.append(str(status or STATUS_ASSUMED))
+        words += [f"type={said.type}"] if said.type else []
+        words += [f"code={said.code}"] if said.code else []
+    else:
+        return None
+    if said.message:
+        words.append(f"message={json.dumps(said.message)}")
+    script = " ".join(words)
+    return script if len(script) <= 120 else None

@@ -1,0 +1,170 @@
+"""What callers say, checked when it is given, so that nothing is stored that no request
+can ever say.
+
+The rules of the API decide, as they do before a request leaves; there is no second list
+here. What is refused only because of where the conversation stands now (the context is
+full, a call waits) is not refused here.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+from turnlatch.checking import plainly_legal
+from turnlatch.errors import SettingsError
+from turnlatch.settings import encoded
+from turnlatch_states.allowed import plain, shown
+from turnlatch_states.encoding import text_block
+from turnlatch_states.history import user_message
+from turnlatch_states.pins import pinned_blocks
+from turnlatch_states.profile import Profile
+from turnlatch_states.rules import Context, Finding, Limits, check
+
+_NESTED: Final = ("content", "source")
+"""Where a block holds other blocks: results, search results and documents do."""
+
+
+def user_blocks(content: object, profile: Profile) -> bytes:
+    """A user's content as blocks, encoded once, comma-separated.
+
+    Args:
+        content: Text, or a sequence of content blocks as the API takes them.
+        profile: The settings of the conversation that it is said in.
+
+    Raises:
+        SettingsError: It is neither, or the API refuses it wherever it is said.
+    """
+    kind = type(content).__name__
+    if isinstance(content, str):
+        text = encoded("content", {"type": "text", "text": content})
+        _demand_sayable("content", text, text, profile)
+        return text
+    if isinstance(content, Sequence) and not isinstance(content, bytes | bytearray):
+        given = cast("Sequence[object]", content)
+        if given and all(isinstance(block, Mapping) for block in given):
+            as_given = b",".join(encoded("content", block) for block in given)
+            blocks = b",".join(encoded("content", unmarked(block)) for block in given)
+            _demand_sayable("content", as_given, blocks, profile)
+            return blocks
+    raise SettingsError(
+        "content",
+        f"{kind} is no user content",
+        "give text, or a non-empty list of content blocks",
+    )
+
+
+def input_key(key: object) -> str | None:
+    """An idempotency key, or None where none is given.
+
+    Raises:
+        SettingsError: It is no text that can be stored.
+    """
+    return None if key is None else _text("key", key)
+
+
+def pin_name(name: object) -> str:
+    """The name of a pin.
+
+    Raises:
+        SettingsError: It is no text of 1 to 200 characters.
+    """
+    found = _text("name", name)
+    if not 0 < len(found) <= 200 or not found.strip():
+        raise SettingsError(
+            "name", f"{found[:40]!r} is no name of a pin", "give 1 to 200 characters"
+        )
+    return found
+
+
+def pin_text(
+    name: str, text: object, pins: Sequence[tuple[str, str]], profile: Profile
+) -> str:
+    """The text of a pin.
+
+    Args:
+        name: Its name.
+        text: The text.
+        pins: The pins that are said together with it.
+        profile: The settings of the conversation.
+
+    Raises:
+        SettingsError: It is no text, or the API refuses it wherever it is said.
+    """
+    found = _text("text", text)
+    together = (*(pin for pin in pins if pin[0] != name), (name, found))
+    _demand_sayable("text", text_block(found), pinned_blocks(together), profile)
+    return found
+
+
+def _text(name: str, given: object) -> str:
+    """A text that can be stored and sent.
+
+    Raises:
+        SettingsError: It is none, or holds half of a surrogate pair.
+    """
+    if not isinstance(given, str):
+        raise SettingsError(name, f"{shown(given)} is no text", "give a str")
+    found: str = plain(given)  # a journal takes nothing else
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(
+            name, "it holds half of a surrogate pair", "give text that UTF-8 can encode"
+        ) from None
+    return found
+
+
+def _demand_sayable(setting: str, given: bytes, said: bytes, profile: Profile) -> None:
+    """Refuse what no request of these settings can say, in the words of the rule.
+
+    The blocks stand alone in a request: what is wrong with them there is wrong with them
+    behind any history, because the results that a history asks for are the engine's own.
+
+    Args:
+        setting: What is refused.
+        given: The blocks as they were given, comma-separated.
+        said: The blocks as they will be said, which counts for their size.
+        profile: The settings of the conversation.
+    """
+    content = cast("list[dict[str, Any]]", json.loads(b"[" + given + b"]"))
+    size = len(profile.plain_opening) + len(user_message(said)) + len(b"]}")
+    if plainly_legal(content, []) and size <= Limits().request_bytes_max:
+        return
+    message = {"role": "user", "content": content}
+    body = {"model": profile.model, "max_tokens": 1, "messages": [message]}
+    context = Context(betas=frozenset(profile.betas), body_bytes=size)
+    for finding in check(body, context):
+        at = _place(finding, len(content))
+        raise SettingsError(
+            setting,
+            f"{at}{finding.reason} ({finding.rule})",
+            "nothing was stored or sent, because the API refuses this in every request;"
+            f" see `turnlatch check --explain {finding.rule}`",
+        )
+
+
+def _place(finding: Finding, blocks: int) -> str:
+    """Which of several blocks a finding is about, for a message."""
+    for path in (finding.path, *finding.related) if blocks > 1 else ():
+        _, inside, place = path.partition("messages.0.content.")
+        if inside:
+            return f"block {place}: "
+    return ""
+
+
+def unmarked(value: object) -> object:
+    """A block without cache markers, those of the blocks inside it included.
+
+    Markers are placed by each request and are no history: one that was kept with a
+    message would count in every later request, and the API takes four.
+    """
+    if isinstance(value, Mapping):
+        block = cast("Mapping[str, Any]", value)
+        return {
+            name: unmarked(inner) if name in _NESTED else inner
+            for name, inner in block.items()
+            if name != "cache_control"
+        }
+    if isinstance(value, list | tuple):
+        return [unmarked(one) for one in cast("Sequence[object]", value)]
+    return value

@@ -1,0 +1,452 @@
+"""`Conversation`: the one noun that people use."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+
+import anyio
+
+from turnlatch.configuring import Configuring
+from turnlatch.content import input_key, user_blocks
+from turnlatch.driver import Driver
+from turnlatch.endpoint import Endpoint
+from turnlatch.errors import StoreLockedError
+from turnlatch.feed import Feed
+from turnlatch.happenings import TurnEnded
+from turnlatch.logs import log_turn
+from turnlatch.opening import (
+    PROFILE_OPTIONS,
+    choose_store,
+    endpoint_of,
+    in_place,
+    size_before,
+    start,
+)
+from turnlatch.options import TURNS, conversation_name, demand_options
+from turnlatch.patience import at_once, patiently
+from turnlatch.ports import Clock, Ids, Store
+from turnlatch.retelling import at_rest
+from turnlatch.settings import Limits
+from turnlatch.stream import TurnStream, Work
+from turnlatch.tools import Tool
+from turnlatch.turn import Turn
+from turnlatch.world import AfterCompaction, BeforeCompaction
+from turnlatch_states import events as ev
+from turnlatch_states.errors import IllegalEventError
+from turnlatch_states.faults import RetryPolicy
+from turnlatch_states.profile import Cache, Purpose, Threads
+from turnlatch_states.room import CompactionPolicy
+from turnlatch_states.snapshot import unheard
+from turnlatch_states.steering import asked_again
+from turnlatch_states.turn import TURN, TurnState
+
+
+@final
+class Conversation(Configuring):
+    """A durable conversation with a model, and the loop that keeps it going.
+
+    Use it as an async context manager::
+
+        async with Conversation.open("notes", store="chat.db") as chat:
+            turn = await chat.send("Hello")
+
+    It is entered once at a time, and again after it was closed; entering it while it is
+    open is an `IllegalEventError`.
+
+    One turn runs at a time: a second `send` waits for the first. Every method is safe
+    to cancel: what was confirmed stays, what was not is rolled back.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        """Not for callers: use `Conversation.open`."""
+        self._name = name
+        self._options: Mapping[str, Any] = options
+        self._driver: Driver | None = None
+        self._endpoint: Endpoint | None = None
+        self._store: Store | None = None
+        self._owns_store = False
+        # Taken without yielding where nobody holds it: a turn need not wait a round.
+        self._lock = anyio.Lock(fast_acquire=True)
+        self._feed = Feed()
+        self._keys: dict[str, int] = {}
+        self._streams = False  # as the turn was begun, so it goes on
+        self._forked: tuple[str, int] | None = (
+            None  # off what, where that is still to do
+        )
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        *,
+        store: "str | Path | Store | None" = None,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        system: str | Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        betas: Sequence[str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        diagnostics: bool | None = None,
+        threads: Threads | str | None = None,
+        cache: Cache | str | None = None,
+        client: object = None,
+        base_url: str | None = None,
+        timeout: float = 600.0,
+        idle_timeout: float = 90.0,
+        retry: RetryPolicy | None = None,
+        limits: Limits | None = None,
+        compaction: CompactionPolicy | None = None,
+        before_compaction: BeforeCompaction | None = None,
+        after_compaction: AfterCompaction | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> "Conversation":
+        """A conversation, new or resumed; enter it with `async with`.
+
+        Settings that are left out are restored from the journal of a conversation
+        that exists, and take their defaults in one that does not.
+
+        Args:
+            name: Its name in the store: any text of 1 to 200 characters.
+            store: Path of an SQLite file, or a `Store`; None keeps it in memory only.
+            model: Model id.
+            max_tokens: Most tokens one reply may have.
+            system: The system prompt; "" for none.
+            tools: Functions decorated with `@tool`, and the API's objects of tools that
+                the server runs; [] for none.
+            betas: Names for the `anthropic-beta` header.
+            settings: Further body fields (`thinking`, …), held to `turnlatch.rulebook`.
+            diagnostics: Send `diagnostics.previous_message_id` (default yes).
+            threads: `off` (default), `on`, `auto`: see `turnlatch_states.profile.Threads`.
+            cache: How long the prompt cache keeps: `off`, `5m` (default), `1h`.
+            client: Any async client of the `anthropic` SDK, a `Model` port, or
+                `"simulator"` for answers that are made up; by default one with the
+                credentials that the SDK finds.
+            base_url: A compatible base URL, if no client is given.
+            timeout: Longest one attempt may take, in seconds.
+            idle_timeout: Longest silence within an attempt, in seconds.
+            retry: How transient faults are waited out.
+            limits: Bounds on one turn.
+            compaction: When the context is replaced by a summary of it.
+            before_compaction: Asked before; False for none, text for instructions.
+            after_compaction: Told what the summary says, once it is in force.
+            clock: Time; the machine's own by default.
+            ids: Identity and chance; the machine's own by default.
+
+        Raises:
+            SettingsError: An option is of the wrong type or out of its bounds. What a
+                rule of the API refuses is raised by entering, and so are:
+            NoCredentialsError: No client was given, and the SDK finds no credentials.
+            ConversationBusyError: Somebody alive writes this conversation.
+            JournalError: The store cannot be read, or must not be.
+        """
+        options = {n: v for n, v in locals().items() if n not in ("cls", "name")}
+        name = conversation_name(name)
+        options = demand_options(options)
+        options["store"] = in_place(store)
+        return cls(name, options)
+
+    async def __aenter__(self) -> Self:
+        if self._driver is not None:
+            raise IllegalEventError("conversation", "open", "enter", ("close",))
+        # What cannot be sent to is refused before a store is made for it.
+        endpoint = endpoint_of(self._options)
+        given = self._options["store"]
+        store, self._owns_store = await patiently(lambda: choose_store(given))
+        self._store = store
+        try:
+            opened = await patiently(lambda: self._begin(store, endpoint))
+        except BaseException:
+            self._close_store()
+            raise
+        self._endpoint = endpoint
+        self._driver, self._keys = opened
+        return self
+
+    def _begin(self, store: Store, endpoint: Endpoint) -> tuple[Driver, dict[str, int]]:
+        if self._forked is not None:
+            store.fork(self._forked[0], self._name, self._forked[1])
+            self._forked = None
+        self._feed = Feed()
+        return start(store, self._name, self._options, endpoint, self._feed)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop a running turn, and give the conversation back. Idempotent.
+
+        Raises:
+            InsideTurnError: It was called by a tool, a hook or a rule of the turn;
+                `interrupt()` stops the turn there.
+        """
+        if self._driver is not None:
+            self._demand_outside("close")
+        driver, self._driver = self._driver, None
+        if driver is None:
+            return
+        driver.interrupt("the conversation was closed")
+        with anyio.CancelScope(shield=True):
+            async with self._lock:  # the running turn has come to rest
+                self._feed.close()
+                try:
+                    await driver.save()
+                finally:
+                    with suppress(StoreLockedError):  # the lease is found dead, or over
+                        await patiently(driver.world.journal.close)
+                    self._close_store()
+                    if self._endpoint is not None and self._endpoint.owned:
+                        await self._endpoint.model.aclose()
+
+    def _close_store(self) -> None:
+        if self._owns_store and self._store is not None:
+            with at_once():
+                self._store.close()
+
+    # Turns.
+
+    async def send(
+        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
+    ) -> Turn:
+        """Say something, and run the turn until it rests.
+
+        The turn comes back as a value, confirmed or failed; a failed turn is not
+        raised (see `Turn.raise_for_failure`). A turn that failed before is given up
+        by this: its text is dropped, its tool results are kept. A call that waits for
+        approval is closed as not executed.
+
+        Args:
+            content: Text, or content blocks as the API takes them.
+            key: Idempotency key: the same key again gives the same turn, and goes on
+                with it if it had failed.
+
+        Raises:
+            SettingsError: `content` is no user content, or the API refuses it wherever
+                it is said.
+            InsideTurnError: It was called by a tool, a hook or a rule of this
+                conversation; `steer()` says something there.
+            ConversationClosedError: The conversation is not open.
+            JournalError: The journal failed; nothing that happened is lost.
+        """
+        blocks = user_blocks(content, self.profile)
+        key = input_key(key)
+        async with self._alone("send"):
+            self._streams = False
+            return await self._submit(blocks, key)
+
+    def stream(
+        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
+    ) -> TurnStream:
+        """Say something, and watch the turn: `async for happening in chat.stream(...)`.
+
+        Nothing is sent before watching starts. The turn belongs to the conversation, not
+        to its watcher: leaving the loop leaves it running, `interrupt()` stops it.
+        Leaving it as an `async with` block stops this turn, and no other; a message that
+        still waits for another turn is taken back. `await stream.turn()` gives the turn.
+
+        Args and errors are those of `send`. What is wrong with the arguments is raised
+        here, the other errors while watching.
+        """
+        blocks = user_blocks(content, self.profile)
+        key = input_key(key)
+        self._demand_outside("stream")
+
+        async def submit() -> Turn:
+            self._streams = True
+            return await self._submit(blocks, key)
+
+        def interrupt() -> bool:
+            driver = self._driver
+            return driver is not None and driver.interrupt("the stream was left")
+
+        alone = partial(self._alone, "stream")
+        work = Work(
+            self._feed,
+            alone,
+            submit,
+            interrupt,
+            lambda: Turn.withdrawn(self.snapshot, blocks),
+        )
+        return TurnStream(work)
+
+    async def retry(self) -> Turn:
+        """Go on with the turn that stopped: its input is still staged.
+
+        Raises:
+            IllegalEventError: There is no turn to go on with.
+        """
+        async with self._alone("retry"):
+            driver = self._open_driver()
+            await driver.save()
+            turn = driver.snapshot.turn
+            if turn is None:
+                raise IllegalEventError("turn", "none", "retry", ("send",))
+            if turn.state == TurnState.FAILED:
+                driver.apply(asked_again(driver.snapshot, turn.number))
+            elif driver.snapshot.resting and not unheard(driver.snapshot):
+                raise IllegalEventError(
+                    TURN.name, turn.state, "retry", ("send",), "the turn is not done"
+                )
+            return await self._drive()
+
+    async def abandon(self) -> None:
+        """Give up the failed turn: its text is dropped, its tool results are kept.
+
+        Raises:
+            IllegalEventError: The turn has not failed.
+        """
+        async with self._alone("abandon"):
+            driver = self._open_driver()
+            await driver.save()
+            turn = driver.snapshot.turn
+            if turn is None:
+                raise IllegalEventError("turn", "none", "abandon", ("send",))
+            if not driver.snapshot.resting:
+                await driver.halt("the turn was abandoned")
+            await driver.note(lambda: ev.TurnAbandoned(turn.number))
+
+    async def interrupt(self) -> bool:
+        """Stop the running turn, in whatever state it is; True if one was running.
+
+        Finished work is kept, open calls are closed truthfully, the input stays
+        staged. `send` and `stream` return the turn as `failed`.
+        """
+        return self._open_driver().interrupt("the turn was interrupted")
+
+    async def compact(self) -> Turn:
+        """Replace the context by the server's summary of it, in a turn of its own.
+
+        The old context stays in force until a whole, signed summary is confirmed; if
+        it fails, nothing has changed. The old history stays readable either way.
+
+        Raises:
+            IllegalEventError: A call waits for approval, or a message for its answer.
+            ConversationClosedError, JournalError: As `send`.
+        """
+        async with self._alone("compact"):
+            self._demand_nothing_owed()
+            return await self._submit(b"", None)
+
+    # The past.
+
+    async def rewind(self, *, turns: int = 1) -> None:
+        """Move the head back by whole turns. Nothing is deleted from the journal.
+
+        Args:
+            turns: How many confirmed turns to go back.
+
+        Raises:
+            SettingsError: `turns` is no whole number, 0 or more.
+            IllegalEventError: There are not that many, or a turn is running.
+        """
+        TURNS.demand("turns", turns)
+        async with self._alone("rewind"):
+            driver = self._open_driver()
+            if not driver.snapshot.resting:
+                await driver.halt("the conversation was rewound")
+            size = size_before(driver.snapshot, turns)
+            await driver.note(lambda: ev.Rewound(size))
+
+    def fork(self, name: str) -> "Conversation":
+        """A new conversation that begins as this one stands, by reference.
+
+        Enter it with `async with`. It has this one's store, tools and client. Where
+        another process has the store locked, it is made when it is entered.
+
+        Raises:
+            SettingsError: The name is none.
+            IllegalEventError: A turn is running; a fork has no live rows.
+            JournalError: `name` exists.
+        """
+        name = conversation_name(name)
+        driver = self._open_driver()
+        driver.flush()
+        if driver.running or not driver.snapshot.resting:
+            raise IllegalEventError(
+                "conversation", str(self.state), "fork", (), "no turn is going on"
+            )
+        assert self._store is not None
+        forked: tuple[str, int] | None = (self._name, driver.world.journal.sequence)
+        with at_once(), suppress(StoreLockedError):
+            self._store.fork(self._name, name, driver.world.journal.sequence)
+            forked = None
+        # A path is opened anew, so that the fork outlives the store of this one.
+        given = self._options["store"]
+        store = given if isinstance(given, str | Path) else self._store
+        options = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), "store": store}
+        made = Conversation(name, {**options, "tools": self._options["tools"]})
+        made._forked = forked
+        return made
+
+    # Inside.
+
+    async def _submit(self, blocks: bytes, key: str | None) -> Turn:
+        """Open a turn and run it, unless its key says it ran already."""
+        driver = self._open_driver()
+        await driver.save()
+        snapshot = driver.snapshot
+        last = snapshot.turn
+        if key is not None:
+            if last is not None and last.key == key and not last.abandoned:
+                if snapshot.resting and last.state == TurnState.CONFIRMED:
+                    return self._rested(driver)
+                if last.state == TurnState.FAILED:
+                    driver.apply(asked_again(snapshot, last.number))
+                return await self._drive()
+            if snapshot.history.of_turn(self._keys.get(key, 0)):
+                return self._ended(Turn.confirmed(snapshot, self._keys[key]))
+        stopped = ""
+        if not snapshot.resting:
+            stopped = await driver.settle()
+            await driver.halt("another message came first")
+        number = driver.snapshot.turns + 1
+        purpose = Purpose.MESSAGE if blocks else Purpose.COMPACTION
+        driver.apply(ev.TurnOpened(number, blocks, key, purpose))
+        self._name_turn(number, key)
+        if stopped:
+            await driver.halt(stopped)
+            return self._rested(driver)
+        return await self._drive()
+
+    def _name_turn(self, number: int, key: str | None) -> None:
+        """Remember which turn a key opened.
+
+        A turn that the journal could not take never was, and its number is given again:
+        the key that came with it, which is then the newest, names nothing any more.
+        """
+        newest = next(reversed(self._keys), None)
+        if newest is not None and self._keys[newest] == number:
+            del self._keys[newest]
+        if key is not None:
+            self._keys.pop(key, None)  # so that it is the newest again
+            self._keys[key] = number
+
+    async def _drive(self) -> Turn:
+        driver = self._open_driver()
+        try:
+            await driver.run(stream=self._streams)
+        except BaseException:
+            # Whoever watches is told of the end, also where it was stopped from outside.
+            if at_rest(driver.snapshot) and not driver.unsaved:
+                log_turn(self._name, self._rested(driver), driver.seconds)
+            raise
+        turn = self._rested(driver)
+        log_turn(self._name, turn, driver.seconds)
+        return turn
+
+    def _rested(self, driver: Driver) -> Turn:
+        turn = Turn.current(driver.snapshot)
+        assert turn is not None, "a turn was just run"
+        return self._ended(turn)
+
+    def _ended(self, turn: Turn) -> Turn:
+        self._feed.publish(TurnEnded(self._feed.next(), turn))
+        return turn

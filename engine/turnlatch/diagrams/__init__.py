@@ -1,0 +1,67 @@
+"""Diagrams of declared machines: SVG, Mermaid, DOT and text, all from the same rows.
+
+Nothing is drawn by hand. A table goes in, a string comes out, and the same table gives
+the same bytes; a row that is in the table is in the picture.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, Literal, assert_never
+
+from turnlatch.diagrams import dot, mermaid, svg, text
+from turnlatch.diagrams.labels import Move
+from turnlatch.diagrams.palette import Theme
+from turnlatch_states.call import CALL
+from turnlatch_states.machine import Table
+from turnlatch_states.thread import THREAD
+from turnlatch_states.turn import TURN
+from turnlatch_states.writer import WRITER
+
+Format = Literal["mermaid", "svg", "dot", "text"]
+"""What a machine can be drawn as."""
+
+MACHINES: Final[Mapping[str, Table]] = MappingProxyType(
+    {table.name: table for table in (TURN, CALL, THREAD, WRITER)}
+)
+"""Every declared machine by name, the turn first."""
+
+
+def render(
+    table: Table,
+    format: Format,
+    *,
+    path: Sequence[Move] = (),
+    current: str | None = None,
+    theme: Theme = "auto",
+) -> str:
+    """Draw a machine.
+
+    Args:
+        table: The machine; every state and every row of it is drawn.
+        format: `svg`, `mermaid`, `dot` or `text`.
+        path: Moves that were taken, such as those of a recorded turn. Their rows are
+            drawn thick where the format can, and carry how often.
+        current: The state to draw with a thick border.
+        theme: `auto` follows the reader's system in SVG; formats that cannot do so
+            take the light colours. Text has no colours.
+
+    Returns:
+        The drawing, ending in a line feed.
+
+    Raises:
+        ValueError: A move is no row of the table, or `current` no state of it.
+    """
+    match format:
+        case "svg":
+            return svg.draw(table, path=path, current=current, theme=theme)
+        case "mermaid":
+            return mermaid.draw(table, path=path, current=current, theme=theme)
+        case "dot":
+            return dot.draw(table, path=path, current=current, theme=theme)
+        case "text":
+            return text.draw(table, path=path, current=current)
+        case _:
+            assert_never(format)
+
+
+__all__ = ["MACHINES", "Format", "Move", "Theme", "render"]

@@ -1,0 +1,109 @@
+"""A table as text: the main line, the states, every row."""
+
+from collections.abc import Iterator, Sequence
+
+from turnlatch.diagrams.grid import cells
+from turnlatch.diagrams.labels import TIMES, Move, Row, check_current, marks, rows
+from turnlatch_states.machine import State, Table, Transition
+
+_PLAIN = str.maketrans(
+    {
+        "→": "->",
+        "…": "...",
+        TIMES: "x",
+        "\N{EN DASH}": "-",
+        "\N{EM DASH}": "-",
+        "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    }
+)
+
+
+def draw(
+    table: Table,
+    *,
+    path: Sequence[Move] = (),
+    current: str | None = None,
+    plain: bool = False,
+) -> str:
+    """The table as text for a terminal.
+
+    Args:
+        table: The machine.
+        path: Moves that were taken; their rows are counted.
+        current: The state to mark.
+        plain: Use ASCII characters only.
+
+    Raises:
+        ValueError: A move is no row of the table, or `current` no state of it.
+    """
+    check_current(table, current)
+    counted = rows(table, path)
+    lines = [
+        f"{table.name}: {table.promise}",
+        "",
+        f"  {_main_line(table, plain=plain)}",
+        "",
+        "states",
+        *_columns(_state(table, state, current, plain=plain) for state in table.states),
+        "",
+        "transitions",
+        *_columns(_row(row) for row in counted),
+    ]
+    whole = "\n".join(line.rstrip() for line in lines) + "\n"
+    if plain:
+        return whole.translate(_PLAIN).encode("ascii", "replace").decode()
+    return whole
+
+
+def _main_line(table: Table, *, plain: bool) -> str:
+    """The way right from the initial state, along its own line of cells."""
+    dot, line, tip = ("*", "--", ">") if plain else ("●", "──", "▶")
+    state = table.state(table.initial)
+    parts = [f"{dot} {line}{tip} {_named(state, plain=plain)}"]
+    while (step := _rightward(table, state)) is not None:
+        state = table.state(step.target)
+        parts.append(f"{line}{step.trigger}{line}{tip} {_named(state, plain=plain)}")
+    return " ".join(parts)
+
+
+def _rightward(table: Table, state: State) -> Transition | None:
+    grid = cells(table)
+    column, line = grid[state.name]
+    ahead = [
+        row
+        for row in table.transitions
+        if row.source == state.name
+        and grid[row.target][1] == line
+        and grid[row.target][0] > column
+    ]
+    return min(ahead, key=lambda row: grid[row.target][0], default=None)
+
+
+def _named(state: State, *, plain: bool) -> str:
+    return f"{state.ascii if plain else state.icon} {state.name}"
+
+
+def _state(
+    table: Table, state: State, current: str | None, *, plain: bool
+) -> tuple[str, ...]:
+    held = ", ".join(marks(table, state, current))
+    return (_named(state, plain=plain), held, state.meaning)
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    step = row.transition
+    guard = "" if step.guard is None else f"[{step.guard.name}] {step.guard.says}"
+    effect = f"/ {step.effect.value}" if step.effect.value else ""
+    ends = f"{step.source} → {step.target}"
+    return (step.trigger, row.times, ends, effect, guard, step.says)
+
+
+def _columns(table: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    """Cells below each other; a column that is empty everywhere is left out."""
+    lines = list(table)
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        shown = [
+            cell.ljust(width) for cell, width in zip(line, widths, strict=True) if width
+        ]
+        yield "  " + "  ".join(shown)

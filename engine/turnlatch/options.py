@@ -1,0 +1,241 @@
+"""What every option of a conversation may be: one table, and the words of each refusal.
+
+An option is checked when it is given, before anything is opened, stored or sent. What
+only the rules of the API can judge is judged with the journaled settings (`settings`);
+what is here is what no rule is needed for. `open` and `configure` look up every option
+that they take, so one without a row fails at once.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+from turnlatch.errors import SettingsError
+from turnlatch.happenings import Cursor
+from turnlatch.rulebook import LOOPBACK
+from turnlatch.settings import Limits, tools_by_name
+from turnlatch_states.allowed import (
+    Allowed,
+    encodable,
+    flag,
+    hook,
+    instance,
+    methods,
+    number,
+    one_of,
+    optional,
+    plain,
+    text,
+    whole,
+)
+from turnlatch_states.faults import RetryPolicy
+from turnlatch_states.profile import Cache, Threads
+from turnlatch_states.room import CompactionPolicy
+
+SIMULATOR: Final = "simulator"
+"""What is given as `client` by whoever wants invented answers."""
+
+SECONDS_MAX: Final = 86_400.0
+"""The longest timeout: one that is longer bounds nothing."""
+
+_CLASSIC: Final[Mapping[str, str]] = {
+    "AnthropicBedrock": "AsyncAnthropicBedrockMantle",
+    "AsyncAnthropicBedrock": "AsyncAnthropicBedrockMantle",
+    "AnthropicVertex": "AsyncAnthropicGoogleCloud",
+    "AsyncAnthropicVertex": "AsyncAnthropicGoogleCloud",
+}
+"""Clients of the SDK that take bodies as dictionaries only, and what serves instead."""
+
+
+def _listed(given: object) -> bool:
+    return isinstance(given, Sequence) and not isinstance(
+        given, str | bytes | bytearray | memoryview
+    )
+
+
+def _is_path(given: object) -> bool:
+    if not isinstance(given, str | os.PathLike):
+        return False
+    try:
+        path: object = os.fspath(cast("str | os.PathLike[str]", given))
+    except Exception:  # noqa: BLE001 - what cannot say its path has none
+        return False
+    return type(path) is str and bool(path) and "\0" not in path and encodable(path)
+
+
+def _is_system(given: object) -> bool:
+    if type(given) is str:
+        return encodable(given)
+    blocks = cast("Sequence[object]", given)
+    return _listed(given) and all(isinstance(one, Mapping) for one in blocks)
+
+
+def _is_beta(given: object) -> bool:
+    # The names are joined by commas in one line of a header.
+    return (
+        type(given) is str
+        and given.isascii()
+        and given.isprintable()
+        and bool(given)
+        and not any(mark in given for mark in ", ")
+    )
+
+
+def _is_url(given: object) -> bool:
+    if type(given) is not str or not given.isprintable() or " " in given:
+        return False
+    try:
+        parts = urlsplit(given)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    secure = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
+    # The path of each request is put behind it: a query would swallow that.
+    return bool(host) and secure and not parts.query and not parts.fragment
+
+
+def _is_fields(given: object) -> bool:
+    if not isinstance(given, Mapping):
+        return False
+    return all(type(name) is str for name in cast("Mapping[object, object]", given))
+
+
+_STORE = methods(
+    "open",
+    "read",
+    "fork",
+    "conversations",
+    "close",
+    words="a path, or an object with the methods of turnlatch.ports.Store",
+)
+_PORT = methods("send", "count", words="")
+_SDK = methods("with_options", "post", words="")
+SECONDS: Final = number(0, SECONDS_MAX, above=True)
+
+PATH: Final = Allowed("a path that is not empty", _is_path)
+CLOCK: Final = hook("a function that gives seconds")
+NAME: Final = text(1, 200)
+URL: Final = Allowed(
+    "an https URL with a host and no query, or an http URL of this machine",
+    _is_url,
+    secret=True,
+)
+CURSOR: Final = optional(instance(Cursor, "a Cursor of a happening"))
+TURNS: Final = whole(0)
+CALL: Final = text()
+"""The id of a call, which some servers leave empty, or its place."""
+
+OPTIONS: Final[Mapping[str, Allowed]] = {
+    "store": Allowed(_STORE.words, lambda x: PATH.holds(x) or _STORE.holds(x)),
+    "model": text(1),
+    "max_tokens": whole(0),
+    "system": Allowed("text, or a list of content blocks", _is_system),
+    "tools": Allowed("a list of tools; [] for none", _listed),
+    "betas": Allowed(
+        "a list of names, each in visible ASCII without commas; [] for none",
+        lambda x: _listed(x) and all(map(_is_beta, cast("Sequence[object]", x))),
+    ),
+    "settings": Allowed("a dict of body fields by name; {} for none", _is_fields),
+    "diagnostics": flag(),
+    "threads": one_of(Threads),
+    "cache": one_of(Cache),
+    "client": Allowed(
+        "anthropic.AsyncAnthropic(...), another async client of the SDK,"
+        f" {SIMULATOR!r}, or an object with the methods of turnlatch.ports.Model",
+        lambda x: (
+            (type(x) is str and x == SIMULATOR) or _PORT.holds(x) or _SDK.holds(x)
+        ),
+        secret=True,
+    ),
+    "base_url": URL,
+    "timeout": SECONDS,
+    "idle_timeout": SECONDS,
+    "retry": instance(RetryPolicy, "a RetryPolicy(...)"),
+    "limits": instance(Limits, "a Limits(...)"),
+    "compaction": instance(CompactionPolicy, "a CompactionPolicy(...)"),
+    "before_compaction": hook("a function that takes a CompactionPlan"),
+    "after_compaction": hook("a function that takes a CompactionDone"),
+    "clock": methods(
+        "now",
+        "monotonic",
+        "sleep",
+        words="an object with the methods of turnlatch.ports.Clock",
+    ),
+    "ids": methods(
+        "fresh", "draw", words="an object with the methods of turnlatch.ports.Ids"
+    ),
+}
+"""What each option of `open` and `configure` may be, beside None."""
+
+_NEVER_NONE: Final = frozenset({"timeout", "idle_timeout"})
+"""Options that are numbers with a default of their own; None elsewhere is "not given"."""
+
+
+def demand_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse what no option may be.
+
+    Args:
+        given: The options by name; None for one that was not given.
+
+    Returns:
+        The options, with plain texts where there were texts of other classes.
+
+    Raises:
+        SettingsError: An option may not be that.
+    """
+    options = {name: _plain_option(value) for name, value in given.items()}
+    for name, value in options.items():
+        allowed = OPTIONS[name]
+        if value is None and name not in _NEVER_NONE:
+            continue
+        if name == "client":
+            _demand_kind(value)
+        allowed.demand(name, value)
+        if name == "tools":
+            tools_by_name(cast("Sequence[object]", value))
+    return options
+
+
+def conversation_name(given: object) -> str:
+    """The name of a conversation, as plain text.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    NAME.demand("name", plain(given))
+    return str(plain(given))
+
+
+def _plain_option(given: object) -> object:
+    if isinstance(given, list | tuple):
+        return [plain(one) for one in cast("Sequence[object]", given)]
+    return plain(given)
+
+
+def _demand_kind(client: object) -> None:
+    """Refuse clients of the SDK that cannot be used here, each with its reason.
+
+    They are known by the names of their classes: importing them would import what they
+    need, which may not be installed.
+    """
+    classes = [one.__name__ for one in type(client).__mro__]
+    known = next((name for name in classes if name in _CLASSIC), None)
+    if known is not None:
+        raise SettingsError(
+            "client",
+            f"{known} moves the model out of the body of each request into its URL and"
+            " encodes the rest anew, so it takes no body of bytes, and turnlatch sends"
+            " each body byte for byte as it was checked",
+            f"give {_CLASSIC[known]}(...), which takes the bodies of the API as they are",
+            f"an instance of {known}",
+        )
+    if "SyncAPIClient" in classes:
+        raise SettingsError(
+            "client",
+            f"{classes[0]} is a synchronous client, which would block the event loop",
+            "give the asynchronous client of the same platform, for example"
+            " anthropic.AsyncAnthropic(...); turnlatch.sync takes that too, and runs it in"
+            " a thread of its own",
+            f"an instance of {classes[0]}",
+        )

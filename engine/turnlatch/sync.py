@@ -1,0 +1,370 @@
+"""The sync twin: the same conversation, the same names, without `await`.
+
+It runs the async engine in a thread of its own, so a signal or an exception in the
+caller's thread never cuts the engine in half. A Ctrl-C while the caller waits stops what it
+waits for (its own turn, or its own reading) and is then raised.
+
+In a process that was forked off, every method raises `ForkedProcessError` at once, and
+closing does nothing: the conversation is the parent's. Its values can be read, as they stood
+at the fork.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, final
+
+from turnlatch.addresses import HoldsClient
+from turnlatch.conversation import Conversation as AsyncConversation
+from turnlatch.engine_thread import EngineThread
+from turnlatch.errors import ConversationClosedError, ForkedProcessError
+from turnlatch.happenings import Cursor, Happening
+from turnlatch.stream import TurnStream as AsyncTurnStream
+from turnlatch.stream import Watch as AsyncWatch
+from turnlatch.turn import Turn
+from turnlatch_states.errors import IllegalEventError
+from turnlatch_states.history import History
+from turnlatch_states.prefix import PrefixChange
+from turnlatch_states.profile import Profile
+from turnlatch_states.reply import Usage
+from turnlatch_states.rules import Finding
+from turnlatch_states.snapshot import Lost, Snapshot
+from turnlatch_states.turn import TurnState
+
+if TYPE_CHECKING:
+    from turnlatch.diagrams import Format
+
+_T = TypeVar("_T")
+
+
+@final
+class Conversation(HoldsClient):
+    """`turnlatch.Conversation` for callers without an event loop.
+
+    Use it as a context manager::
+
+        with Conversation.open("notes", store="chat.db") as chat:
+            turn = chat.send("Hello")
+
+    Every method does what the async one of the same name does, and raises the same.
+    """
+
+    def __init__(self, inner: AsyncConversation) -> None:
+        """Not for callers: use `Conversation.open`."""
+        self._inner = inner
+        self._engine: EngineThread | None = None
+
+    @classmethod
+    def open(cls, name: str, **options: Any) -> "Conversation":
+        """A conversation, new or resumed; enter it with `with`.
+
+        Args:
+            name: Its name in the store.
+            **options: The keyword arguments of `turnlatch.Conversation.open`.
+        """
+        return cls(AsyncConversation.open(name, **options))
+
+    def __enter__(self) -> Self:
+        if self._engine is not None:
+            self._engine.demand_here()
+            raise IllegalEventError("conversation", "open", "enter", ("close",))
+        self._engine = EngineThread(self._inner.name)
+        try:
+            self._engine.start()
+            self._engine.run(self._inner.__aenter__)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop a running turn, and give the conversation back. Idempotent."""
+        engine, self._engine = self._engine, None
+        if engine is None or engine.forked:
+            return
+        try:
+            engine.run(self._inner.close)
+        finally:
+            engine.stop()
+
+    def _run(
+        self,
+        work: Callable[[], Awaitable[_T]],
+        leave: Callable[[], Awaitable[object]] | None = None,
+    ) -> _T:
+        """Run a coroutine in the engine's thread."""
+        if self._engine is None:
+            raise ConversationClosedError(self._inner.name)
+        return self._engine.run(work, leave)
+
+    # Turns.
+
+    def send(
+        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
+    ) -> Turn:
+        """Say something, and run the turn until it rests."""
+        return self._run(lambda: self._inner.send(content, key=key))
+
+    def stream(
+        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
+    ) -> "TurnStream":
+        """Say something, and watch the turn: `for happening in chat.stream(...)`."""
+
+        async def made() -> AsyncTurnStream:
+            return self._inner.stream(content, key=key)
+
+        return TurnStream(self._run(made), self._run)
+
+    def retry(self) -> Turn:
+        """Go on with the turn that stopped: its input is still staged."""
+        return self._run(self._inner.retry)
+
+    def abandon(self) -> None:
+        """Give up the failed turn: its text is dropped, its tool results are kept."""
+        self._run(self._inner.abandon)
+
+    def interrupt(self) -> bool:
+        """Stop the running turn, from any thread; True if one was running."""
+        return self._run(self._inner.interrupt)
+
+    def compact(self) -> Turn:
+        """Replace the context by the server's summary of it, in a turn of its own."""
+        return self._run(self._inner.compact)
+
+    def approve(self, call: str, *, digest: str | None = None) -> Turn:
+        """Say yes to a call that waits, and go on once every call is decided."""
+        return self._run(lambda: self._inner.approve(call, digest=digest))
+
+    def deny(self, call: str, reason: str = "the user said no") -> Turn:
+        """Say no to a call that waits, and go on once every call is decided."""
+        return self._run(lambda: self._inner.deny(call, reason))
+
+    def steer(
+        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
+    ) -> bool:
+        """Say something into the turn that runs, from any thread; True if one runs."""
+        return self._run(lambda: self._inner.steer(content, key=key))
+
+    def configure(self, **settings: Any) -> None:
+        """Change settings of an open conversation; they hold from the next request on.
+
+        Args:
+            **settings: The keyword arguments of `turnlatch.Conversation.configure`.
+        """
+        self._run(lambda: self._inner.configure(**settings))
+
+    def pin(self, name: str, text: str) -> None:
+        """Have a text go along with every later summary, word for word."""
+        self._run(lambda: self._inner.pin(name, text))
+
+    def unpin(self, name: str) -> None:
+        """Let go of a pinned text; later summaries go without it."""
+        self._run(lambda: self._inner.unpin(name))
+
+    # The past.
+
+    def rewind(self, *, turns: int = 1) -> None:
+        """Move the head back by whole turns. Nothing is deleted from the journal."""
+        self._run(lambda: self._inner.rewind(turns=turns))
+
+    def fork(self, name: str) -> "Conversation":
+        """A new conversation that begins as this one stands, by reference."""
+
+        async def forked() -> AsyncConversation:
+            return self._inner.fork(name)
+
+        return Conversation(self._run(forked))
+
+    # Where it stands: values, read without the engine's thread.
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+        return self._inner.name
+
+    @property
+    def state(self) -> TurnState | None:
+        """The state of the current turn, or of the last one; None before the first."""
+        return self._inner.state
+
+    @property
+    def turn(self) -> Turn | None:
+        """The current turn, or the last one; None before the first."""
+        return self._inner.turn
+
+    @property
+    def history(self) -> History:
+        """What was confirmed, sealed; summarised exchanges included."""
+        return self._inner.history
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The history as a messages array, parsed anew."""
+        return self._inner.messages
+
+    @property
+    def usage(self) -> Usage:
+        """What everything confirmed has cost."""
+        return self._inner.usage
+
+    @property
+    def profile(self) -> Profile:
+        """The settings in force."""
+        return self._inner.profile
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Everything the machine knows of this conversation, as one value."""
+        return self._inner.snapshot
+
+    @property
+    def live(self) -> bool:
+        """False if the simulator was asked for: the answers are made up."""
+        return self._inner.live
+
+    @property
+    def simulated(self) -> bool:
+        """True if an answer in the record was made up by the simulator."""
+        return self._inner.simulated
+
+    @property
+    def endpoint(self) -> str:
+        """Where requests go, in words."""
+        return self._inner.endpoint
+
+    @property
+    def unsaved(self) -> int:
+        """How many events happened that the journal could not take yet."""
+        return self._inner.unsaved
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the happenings stand now."""
+        return self._inner.cursor
+
+    @property
+    def lost(self) -> Lost:
+        """Replies that were paid for and are no part of the history."""
+        return self._inner.lost
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """The texts that go along with every summary, by name."""
+        return self._inner.pins
+
+    @property
+    def prefix_change(self) -> PrefixChange | None:
+        """What the next request would change of what the prompt cache holds."""
+        return self._inner.prefix_change
+
+    def watch(self, after: Cursor | None = None) -> "Watch":
+        """Everything that happens after a cursor, until the conversation is closed."""
+
+        async def made() -> AsyncWatch:
+            return self._inner.watch(after)
+
+        return Watch(self._run(made), self._run)
+
+    def check(self) -> tuple[Finding, ...]:
+        """What the strict rules of the API say about the whole next request."""
+        return self._inner.check()
+
+    def diagram(self, format: "Format" = "text") -> str:
+        """The turn machine, with the rows that this turn took."""
+        return self._inner.diagram(format)
+
+
+_Run = Callable[..., Any]
+
+
+@final
+class TurnStream(Iterator[Happening]):
+    """One turn, watched from its first happening to its last; see
+    `turnlatch.TurnStream`. A Ctrl-C while it waits ends what the stream began."""
+
+    def __init__(self, inner: AsyncTurnStream, run: _Run) -> None:
+        """Not for callers: use `Conversation.stream`."""
+        self._inner = inner
+        self._run = run
+        self._read = _Reading(inner)
+
+    def __next__(self) -> Happening:
+        # A Ctrl-C may come on the way to the wait and back, too.
+        try:
+            return self._read.next(self._run, self._leave)
+        except Exception:
+            raise
+        except BaseException:
+            with suppress(ConversationClosedError, ForkedProcessError):
+                self._run(self._leave)
+            raise
+
+    def turn(self) -> Turn:
+        """The turn, once it rests; starts it if nobody watched."""
+        turn: Turn = self._run(self._inner.turn, self._leave)
+        return turn
+
+    def __enter__(self) -> Self:
+        self._run(self._inner.__aenter__)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._run(self._leave)
+
+    async def _leave(self) -> None:
+        await self._inner.__aexit__(None, None, None)
+
+
+@final
+class Watch(Iterator[Happening]):
+    """Everything that happens after a cursor; see `turnlatch.Watch`. A Ctrl-C while it waits
+    stops nothing but the wait."""
+
+    def __init__(self, inner: AsyncWatch, run: _Run) -> None:
+        """Not for callers: use `Conversation.watch`."""
+        self._run = run
+        self._read = _Reading(inner)
+
+    def __next__(self) -> Happening:
+        return self._read.next(self._run)
+
+
+@final
+class _Reading:
+    """What was read in the engine's thread, and not handed over yet.
+
+    A happening that was read while the caller's wait was interrupted is handed over by
+    the next call.
+    """
+
+    def __init__(self, inner: AsyncTurnStream | AsyncWatch) -> None:
+        self._inner = inner
+        self._read: deque[Happening] = deque()
+
+    def next(
+        self, run: _Run, leave: Callable[[], Awaitable[object]] | None = None
+    ) -> Happening:
+        run(self._fill, leave)
+        if not self._read:
+            raise StopIteration
+        return self._read.popleft()
+
+    async def _fill(self) -> None:
+        if not self._read:
+            async for happening in self._inner:
+                self._read.append(happening)
+                return

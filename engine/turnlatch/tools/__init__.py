@@ -1,0 +1,8 @@
+"""Function tools: what the model may call, and what the engine may do with a call."""
+
+from turnlatch.tools.blocks import Blocks
+from turnlatch.tools.definition import Reconciled, Tool, ToolCall, tool
+from turnlatch.tools.execution import run_tool
+from turnlatch.tools.results import fit_result
+
+__all__ = ["Blocks", "Reconciled", "Tool", "ToolCall", "fit_result", "run_tool", "tool"]

@@ -1,0 +1,334 @@
+"""Declaring a tool: a typed function, and beside it what the engine may do with it."""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias, cast, final, get_args, overload
+
+import attrs
+
+from turnlatch.errors import SettingsError, ToolDefinitionError
+from turnlatch.tools.arguments import KEY_PARAMETER, Arguments
+from turnlatch_states.allowed import (
+    Allowed,
+    hook,
+    number,
+    one_of,
+    optional,
+    shown,
+    text,
+)
+from turnlatch_states.encoding import copied
+
+Effect: TypeAlias = Literal["once", "safe", "ask"]
+"""What a call does to the world, and so what the engine may do with it.
+
+`once`: never repeated by the engine; a lost end is "outcome unknown". `safe`: reading
+only, may be repeated. `ask`: a person decides before each call.
+"""
+
+
+class Reconciled(StrEnum):
+    """What a tool's `reconcile` answers where it has no result to give."""
+
+    NOT_DONE = "not done"
+    """The call never had its effect."""
+    UNKNOWN = "unknown"
+    """Nobody can tell."""
+
+
+@final
+@attrs.frozen
+class ToolCall:
+    """A call as a tool's `approve` sees it.
+
+    Attributes:
+        id: The `tool_use` id; see `CallReport.id`.
+        name: The tool's name.
+    """
+
+    id: str
+    name: str
+    _input: Mapping[str, Any] | None = attrs.field(converter=copied)
+
+    @property
+    def input(self) -> Mapping[str, Any]:
+        """The arguments as they would run; a copy each time: editing it changes nothing."""
+        return copied(self._input) or {}
+
+
+Approve: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool | None] | None]
+"""Says yes or no to one call, or None: a person decides, and the question is durable.
+
+No answer within the tool's `timeout`, an exception and anything else that it returns
+are a no.
+"""
+
+Reconcile: TypeAlias = Callable[[str], object | Awaitable[object]]
+"""Finds out by its key how a call ended whose end was not seen.
+
+It returns the call's result, or a `Reconciled`, and may raise `CorrectableToolError`
+where the call failed. None, any other exception and no answer within the tool's
+`timeout` say that nobody can tell. It must have no effect of its own.
+"""
+
+
+@final
+@attrs.frozen
+class Tool:
+    """A function the model may call.
+
+    Attributes:
+        name: The name the model calls it by.
+        function: The function itself.
+        definition: The tool as the API takes it: name, description, input schema.
+        arguments: Reads the model's arguments, strictly, and tells what they would be.
+        effect: What a call does to the world.
+        timeout_seconds: How long one call may run.
+        output_bytes_max: Longest result that is sent; the whole output is journaled.
+        approve: Says yes or no before each call; None to run without asking.
+        approval_seconds: How long a person has to answer; None for as long as it takes.
+        grace_seconds: How long a call that was stopped may take to come to an end.
+        reconcile: Finds out how a call ended whose end was not seen.
+        takes_key: The function has an `idempotency_key` parameter.
+        is_async: The function is a coroutine function; others run in a thread.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    definition: Mapping[str, Any] = attrs.field(eq=False)
+    arguments: Arguments = attrs.field(eq=False, repr=False)
+    effect: Effect = "once"
+    timeout_seconds: float = 30.0
+    output_bytes_max: int = 64 * 1024
+    approve: Approve | None = None
+    approval_seconds: float | None = None
+    grace_seconds: float = 1.0
+    reconcile: Reconcile | None = None
+    takes_key: bool = False
+    is_async: bool = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, as if it had not been declared a tool."""
+        return self.function(*args, **kwargs)
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+
+
+@overload
+def tool(
+    *,
+    effect: Effect = "once",
+    timeout: float = 30.0,
+    max_output: int | str = "64 KiB",
+    approve: Approve | None = None,
+    approval_timeout: float | None = None,
+    grace: float = 1.0,
+    reconcile: Reconcile | None = None,
+    name: str | None = None,
+    description: str | None = None,
+) -> Callable[[Callable[..., Any]], Tool]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    effect: Effect = "once",
+    timeout: float = 30.0,
+    max_output: int | str = "64 KiB",
+    approve: Approve | None = None,
+    approval_timeout: float | None = None,
+    grace: float = 1.0,
+    reconcile: Reconcile | None = None,
+    name: str | None = None,
+    description: str | None = None,
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Declare a function as a tool; usable bare or with options.
+
+    The schema comes from the types and the docstring, made by the SDK's `beta_tool` and
+    `beta_async_tool`. A coroutine function runs on the event loop, any other in a daemon
+    thread of its own; what it hands back to be awaited is awaited.
+
+    Arguments are read strictly (see `Arguments`): what does not fit, and a key that
+    nothing is known of, is an error result, and nobody is asked about it. A person and
+    an `approve` rule see what the types make of the arguments: that is what runs.
+
+    What it returns is text, `Blocks`, or what has a JSON form: models, dataclasses,
+    attrs classes, enums, dates, sets, paths and the like. What a generator gives is
+    read to its end, up to 16 MiB, as a list. What has no JSON form is an error result.
+
+    Args:
+        function: The function, when used as a bare decorator.
+        effect: "once" (default), "safe" or "ask"; see `Effect`.
+        timeout: Seconds one call may run, and as long its `approve` and `reconcile`.
+        max_output: Longest result that is sent, as bytes or like "64 KiB".
+        approve: Says yes or no before each call, or None to have a person asked; may
+            be async. No answer in time is a no.
+        approval_timeout: Seconds a person has to answer; no limit by default.
+        grace: Seconds a call that is stopped may take to come to an end. One that takes
+            longer is left to itself, and told as one whose end was not seen.
+        reconcile: Finds out by a call's key how it ended, if that was not seen.
+        name: Name for the model; the function's by default.
+        description: What it does; from the docstring by default.
+
+    Raises:
+        ToolDefinitionError: The signature, the name or an option cannot be used.
+    """
+
+    options = {name: value for name, value in locals().items() if name in _OPTIONS}
+
+    def declare(given: Callable[..., Any]) -> Tool:
+        if isinstance(given, Tool):
+            return given
+        own = str(getattr(given, "__name__", type(given).__name__))
+        label = name if isinstance(name, str) and name else own
+        _check_options(label, options)
+        _check_name(label)
+        _check_signature(label, given)
+        return _declared(
+            given,
+            label,
+            description,
+            effect=effect,
+            timeout_seconds=float(timeout),
+            output_bytes_max=_bytes(label, max_output),
+            approve=approve,
+            approval_seconds=approval_timeout,
+            grace_seconds=float(grace),
+            reconcile=reconcile,
+        )
+
+    return declare if function is None else declare(function)
+
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_SIZE = re.compile(r"\s*([0-9]{1,15})\s*([A-Za-z]*)\s*")
+
+
+_OPTIONS: Mapping[str, Allowed] = {
+    "effect": one_of(get_args(Effect)),
+    "timeout": number(0, 86_400, above=True),
+    "approve": optional(hook("a function that takes a ToolCall")),
+    "approval_timeout": optional(number(0, 365 * 86_400, above=True)),
+    "grace": number(0, 60, above=True),
+    "reconcile": optional(hook("a function that takes the key of a call")),
+    "name": optional(text(1, 64)),
+    "description": optional(text(1)),
+}
+"""What each option may be. Seconds are bounded: a bound that is too long is none."""
+
+
+def _check_options(label: str, given: Mapping[str, object]) -> None:
+    for option, value in given.items():
+        try:
+            _OPTIONS[option].demand(option, value)
+        except SettingsError as error:
+            said = f"{option}: {error.problem}"
+            raise ToolDefinitionError(label, said, error.remedy, option) from None
+
+
+def _check_name(label: str) -> None:
+    if not _NAME.fullmatch(label):
+        raise ToolDefinitionError(
+            label,
+            "the name is not 1 to 64 letters, digits, _ or -",
+            "give another name with tool(name=...)",
+            "name",
+        )
+
+
+def _check_signature(label: str, function: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise ToolDefinitionError(
+            label, "it has no readable signature", "wrap it in a plain function"
+        ) from error
+    for parameter in signature.parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ToolDefinitionError(
+                label,
+                f"parameter *{parameter.name} takes whatever it is given",
+                "name every parameter, so that the model knows what to give",
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise ToolDefinitionError(
+                label,
+                f"parameter {parameter.name!r} is positional-only",
+                "a call names its arguments: take the / out",
+            )
+        if parameter.annotation is parameter.empty:
+            raise ToolDefinitionError(
+                label,
+                f"parameter {parameter.name!r} has no type",
+                "annotate it, so that the schema can be made",
+            )
+
+
+def _bytes(label: str, given: int | str) -> int:
+    """A size in bytes from a number or from text like "64 KiB"."""
+    units = {"": 1, "B": 1, "KIB": 1024, "MIB": 1024**2, "KB": 1000, "MB": 1000**2}
+    if type(given) is int and given > 0:
+        return given
+    match = _SIZE.fullmatch(given) if isinstance(given, str) else None
+    size = int(match[1]) * units.get(match[2].upper(), 0) if match else 0
+    if size <= 0:
+        raise ToolDefinitionError(
+            label,
+            f"max_output {shown(given)} is no size",
+            "give bytes, or like '64 KiB'",
+            "max_output",
+        )
+    return size
+
+
+def _declared(
+    function: Callable[..., Any], label: str, description: str | None, **options: Any
+) -> Tool:
+    # Imported here: `from turnlatch import tool` must not cost the SDK's import.
+    from anthropic import beta_async_tool, beta_tool
+
+    is_async = inspect.iscoroutinefunction(function)
+    wrap = cast("Callable[..., Any]", beta_async_tool if is_async else beta_tool)
+    try:
+        wrapped = wrap(function, name=label, description=description)
+        definition: dict[str, Any] = dict(wrapped.to_dict())
+        arguments = Arguments(label, function)
+    except Exception as error:
+        remedy = "use types that JSON has: str, int, float, bool, list, dict, models"
+        if not inspect.isroutine(function):  # a partial, or an object that is called
+            remedy = "wrap it in a function, with def or async def"
+        raise ToolDefinitionError(
+            label,
+            f"no schema can be made from its signature ({_line(error)})",
+            remedy,
+        ) from error
+    if arguments.takes_key:
+        definition["input_schema"] = _without_key(definition["input_schema"])
+    return Tool(
+        name=label,
+        function=function,
+        definition=definition,
+        arguments=arguments,
+        takes_key=arguments.takes_key,
+        is_async=is_async,
+        **options,
+    )
+
+
+def _without_key(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema without the key: the engine gives it, the model never sees it."""
+    properties = {
+        k: v for k, v in schema.get("properties", {}).items() if k != KEY_PARAMETER
+    }
+    required = [k for k in schema.get("required", []) if k != KEY_PARAMETER]
+    kept = {k: v for k, v in schema.items() if k not in ("properties", "required")}
+    return {**kept, "properties": properties, "required": required}
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

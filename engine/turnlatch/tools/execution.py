@@ -1,0 +1,322 @@
+"""Running one call, once, to exactly one truthful result."""
+
+import functools
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from inspect import isawaitable
+from typing import Any, cast, final
+
+import attrs
+
+from turnlatch.background import Aside, answered, called, own_cancellation
+from turnlatch.errors import (
+    CancelledItselfError,
+    CorrectableToolError,
+    NoAnswerError,
+    TerminalToolError,
+    words,
+)
+from turnlatch.logs import LOG_CALLER
+from turnlatch.tools.arguments import ArgumentsError
+from turnlatch.tools.definition import Reconciled, Tool, ToolCall
+from turnlatch.tools.draining import drained, read_here
+from turnlatch.tools.jsonable import NoJsonError
+from turnlatch.tools.results import fit_result
+from turnlatch_states.call import Closing
+from turnlatch_states.closing import UNKNOWN, closed_result
+from turnlatch_states.reply import ToolUse
+
+NOT_DONE = (
+    "Not executed: this call was interrupted before it had any effect, as was found out"
+    " afterwards."
+)
+
+
+@attrs.frozen
+class Ending:
+    """How a call ended.
+
+    Attributes:
+        closing: Which truth its result tells.
+        result: The `tool_result` block as JSON.
+        output: The whole output where the result had to be cut.
+        stops: Why the turn cannot go on, where the tool said so; else empty.
+    """
+
+    closing: Closing
+    result: bytes
+    output: bytes = b""
+    stops: str = ""
+
+
+def unusable(use: ToolUse, tool: Tool | None) -> Ending | None:
+    """The ending of a call that cannot even start; None if it can."""
+    if tool is None:
+        return _error(use, f"There is no tool named {use.name!r} here.")
+    if use.input is None:
+        raw = use.broken or ""
+        shown = raw if len(raw) <= 500 else raw[:500] + "…"
+        return _error(
+            use,
+            "Not executed: the arguments are no JSON object: "
+            + json.dumps({"INVALID_JSON": shown}),
+        )
+    return None
+
+
+@final
+class Run:
+    """One run of a tool.
+
+    Args:
+        tool: The tool.
+        use: The call; `use.input` is an object.
+        key: The call's idempotency key, given to tools that take one.
+        bytes_max: Longest result, if that is less than the tool's own.
+        begins: Called when the tool begins to run.
+        shown: The arguments that somebody said yes to, where they are not as the model
+            wrote them.
+    """
+
+    def __init__(
+        self,
+        tool: Tool,
+        use: ToolUse,
+        key: str,
+        bytes_max: int | None = None,
+        begins: Callable[[], None] = lambda: None,
+        shown: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._begins = begins
+        self._tool = tool
+        self._use = use
+        self._bytes_max = _least(tool, bytes_max)
+        given = (use.input or {}) if shown is None else shown
+        self._bound = functools.partial(
+            tool.arguments.bound, given, key, shown=shown is not None
+        )
+        self._aside = Aside(self._work, tool.grace_seconds)
+        self.ending: Ending | None = None
+        """How it ended, as far as that was seen."""
+
+    async def wait(self) -> Ending:
+        """Run it within its time; whatever happens becomes its one result.
+
+        Only what is not meant to be caught passes through, and cancellation. `ending`
+        then says what was seen nevertheless: a tool that finishes within its grace time
+        has finished.
+        """
+        tool, use = self._tool, self._use
+        try:
+            await self._aside.wait(tool.timeout_seconds)
+        except CancelledItselfError as error:
+            self.ending = _unseen(tool, use, f"The tool did not end: {error}")
+        if self.ending is None:
+            said = f"Timed out after {tool.timeout_seconds:g} s"
+            self.ending = _unseen(tool, use, said)
+        return self.ending
+
+    async def _work(self) -> None:
+        self._begins()
+        self.ending = await self._attempt()
+
+    async def _attempt(self) -> Ending | None:
+        tool, use = self._tool, self._use
+        try:
+            with own_cancellation():
+                return await self._made()
+        except CancelledItselfError:
+            raise
+        except TerminalToolError as error:
+            LOG_CALLER.exception(
+                "the tool %s failed, and its turn cannot go on", tool.name
+            )
+            said = words(error)
+            return attrs.evolve(_told(use, error), stops=f"{tool.name}: {said}")
+        except CorrectableToolError as error:
+            return _told(use, error)
+        except ArgumentsError as error:
+            return _error(use, str(error))
+        except NoJsonError as error:
+            LOG_CALLER.exception("the result of the tool %s cannot be read", tool.name)
+            return _error(use, _UNREADABLE.format(error))
+        except (Exception, SystemExit) as error:
+            if self._aside.stopped:
+                return None  # it failed because it was stopped: nobody knows how far
+            LOG_CALLER.exception("the tool %s failed; the model is told", tool.name)
+            return _error(use, _explain(tool, error))
+
+    async def _made(self) -> Ending:
+        """The result of what the tool gives, which is read to its end."""
+        tool, aside = self._tool, self._aside
+        if tool.is_async:
+            value = await called(self._bound())
+        else:
+            value = await called(self._make_here)
+        if isinstance(value, Ending):
+            return value
+        return self._result(await drained(value, lambda: aside.stopped))
+
+    def _make_here(self) -> object:
+        """The same in a thread, or what is left to be awaited and read.
+
+        Serializers and properties of what it gives are code of the tool's, too.
+        """
+        given, aside = self._bound()(), self._aside
+        value = read_here(given, lambda: aside.stopped)
+        if isawaitable(value) or isinstance(value, AsyncIterator):
+            return cast("object", value)
+        return self._result(value)
+
+    def _result(self, value: object) -> Ending:
+        made = fit_result(self._use.id, value, bytes_max=self._bytes_max)
+        return Ending(Closing.RESULT, *made)
+
+
+async def run_tool(tool: Tool, use: ToolUse, key: str) -> Ending:
+    """Run one call within its time; whatever happens becomes its one result.
+
+    Args:
+        tool: The tool.
+        use: The call; `use.input` is an object.
+        key: The call's idempotency key, given to tools that take one.
+    """
+    return await Run(tool, use, key).wait()
+
+
+async def shown(
+    tool: Tool, use: ToolUse, before: Mapping[str, Any] | None = None
+) -> Mapping[str, Any] | Ending:
+    """The arguments of a call as they would run, or its ending if they cannot.
+
+    Nothing is awaited, unless code of the caller's may run: validators have the tool's
+    time.
+
+    Args:
+        tool: The tool.
+        use: The call; `use.input` is an object.
+        before: What was shown before, where that is not as the model wrote it.
+    """
+    given = (use.input or {}) if before is None else before
+    read = functools.partial(tool.arguments.shown, given, shown=before is not None)
+    try:
+        if not tool.arguments.runs_code:
+            return read()
+        found: Mapping[str, Any] = await answered(
+            read, seconds=tool.timeout_seconds, grace_seconds=tool.grace_seconds
+        )
+    except ArgumentsError as error:
+        return _error(use, str(error))
+    except NoAnswerError as error:
+        said = f"Not executed: the arguments of {tool.name} cannot be read: {error}"
+        return _error(use, said)
+    return found
+
+
+async def reconcile(
+    tool: Tool, use: ToolUse, key: str, bytes_max: int | None = None
+) -> Ending:
+    """Find out how a call ended whose end was not seen, as far as its tool can tell.
+
+    Args:
+        tool: The tool; without `reconcile` the outcome stays unknown.
+        use: The call.
+        key: The key it was started with.
+        bytes_max: Longest result, if that is less than the tool's own.
+    """
+    unknown = Ending(Closing.UNKNOWN, closed_result(use.id, UNKNOWN))
+    if tool.reconcile is None:
+        return unknown
+    try:
+        value = await answered(
+            tool.reconcile,
+            key,
+            seconds=tool.timeout_seconds,
+            grace_seconds=tool.grace_seconds,
+        )
+        if value is Reconciled.NOT_DONE:
+            return Ending(Closing.NOT_EXECUTED, closed_result(use.id, NOT_DONE))
+        if value is Reconciled.UNKNOWN or value is None:
+            return unknown
+        most = _least(tool, bytes_max)
+        result, output = await answered(  # making it may run code of the caller's
+            lambda: fit_result(use.id, value, bytes_max=most),
+            seconds=tool.timeout_seconds,
+            grace_seconds=tool.grace_seconds,
+        )
+    except CorrectableToolError as error:
+        return _told(use, error)
+    except (Exception, SystemExit):  # who cannot tell has not told
+        LOG_CALLER.exception(
+            "what became of a call of %s cannot be found out", tool.name
+        )
+        return unknown
+    return Ending(Closing.RESULT, result, output)
+
+
+async def ruled(tool: Tool, call: ToolCall) -> tuple[bool | None, str]:
+    """What a tool's rule says to a call, within the tool's time, and why it is a no.
+
+    A rule that fails, or says nothing, says no: what nobody allowed does not run.
+    """
+    assert tool.approve is not None, "only a tool with a rule is asked about"
+    try:
+        said: object = await answered(
+            tool.approve,
+            call,
+            seconds=tool.timeout_seconds,
+            grace_seconds=tool.grace_seconds,
+        )
+    except (Exception, SystemExit) as error:  # a rule that fails says no
+        LOG_CALLER.exception("the rule about calls of the tool %s failed", tool.name)
+        return (
+            False,
+            f"the approval itself failed: {words(error) or type(error).__name__}",
+        )
+    if said is None or isinstance(said, bool):
+        return said, "the tool's approval said no"
+    return False, f"the approval gave neither yes nor no, but {type(said).__name__}"
+
+
+def _least(tool: Tool, bytes_max: int | None) -> int:
+    """How long a result may be."""
+    own = tool.output_bytes_max
+    return own if bytes_max is None else min(own, bytes_max)
+
+
+_UNREADABLE = (
+    "The tool ran, but its result cannot be read: {}. It may have had its effect; check"
+    " before repeating it."
+)
+
+
+def _unseen(tool: Tool, use: ToolUse, said: str) -> Ending:
+    """A call whose end was not seen: a failure where it only reads, else unknown."""
+    if tool.effect == "safe":
+        return _error(use, f"{said}.")
+    text = (
+        f"{said}, outcome unknown: the call may or may not have had its effect; check"
+        " before repeating it."
+    )
+    result, _ = fit_result(use.id, text, bytes_max=len(text) * 4, is_error=True)
+    return Ending(Closing.UNKNOWN, result)
+
+
+def _explain(tool: Tool, error: BaseException) -> str:
+    said = words(error)
+    name = type(error).__name__
+    return f"{name}: {said}" if said else f"{name} in tool {tool.name}"
+
+
+def _told(use: ToolUse, error: CorrectableToolError | TerminalToolError) -> Ending:
+    """What a tool says of its failure, word for word; `str` makes it one line.
+
+    A class of the caller's need not have called the constructor of ours.
+    """
+    message: object = getattr(error, "message", None)
+    return _error(use, message if isinstance(message, str) else words(error))
+
+
+def _error(use: ToolUse, text: str) -> Ending:
+    result, output = fit_result(use.id, text, bytes_max=16 * 1024, is_error=True)
+    return Ending(Closing.ERROR, result, output)
