@@ -23,11 +23,11 @@ from turnlatch.journal import SQLiteStore
 from turnlatch.ports import Store
 from turnlatch.settings import make_profile
 from turnlatch.tools import Tool, tool
-from turnlatch_states import events as ev
-from turnlatch_states.events import Event
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import build
-from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.request.build import build
 
 ECHO: Tool = tool(effect="safe")(echo)
 

@@ -24,18 +24,18 @@ from turnlatch.cli.page import Flow, wrapped
 from turnlatch.cli.said import read
 from turnlatch.cli.terminal import Look, clip, one_line, shown
 from turnlatch.cli.transcript import Transcript
-from turnlatch.model.assembly import Assembly
-from turnlatch.model.failures import from_status
-from turnlatch.model.sealing import seal
-from turnlatch.model.sse import Limits, Splitter
+from turnlatch.sdk.assembly import Assembly
+from turnlatch.sdk.failures import from_status
+from turnlatch.sdk.sealing import seal
+from turnlatch.sdk.sse import Limits, Splitter
 from turnlatch.simulator.cache import rendering
 from turnlatch.simulator.fault_text import FaultScriptError, parse_faults
 from turnlatch.simulator.tokens import count_request
 from turnlatch.tools.jsonable import as_json
 from turnlatch.tools.results import fit_result
-from turnlatch_states.replayed import call_ids, replay_form
-from turnlatch_states.rules import Context, check
-from turnlatch_states.shortened import cut_text
+from turnlatch_states.api.resendable import call_ids, replay_form
+from turnlatch_states.api.rules import Context, check
+from turnlatch_states.request.truncate import cut_text
 
 SIZE: Final = 20_000
 RATIO_MAX: Final = 3.0

@@ -25,8 +25,8 @@ import httpx2
 from benchmarks.material import MODEL
 from benchmarks.report import Report, Row, Target
 from turnlatch import Conversation, FaultKind, RetryPolicy, Tool, TurnState, tool
-from turnlatch.model import SdkModel
 from turnlatch.ports import Model
+from turnlatch.sdk import SdkModel
 from turnlatch.simulator import (
     Answer,
     Call,
@@ -40,7 +40,7 @@ from turnlatch.simulator import (
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
 from turnlatch.testing import SeededIds, VirtualClock
-from turnlatch_states.remedy import LADDERS, Remedy
+from turnlatch_states.machine.remedy import LADDERS, Remedy
 
 Wrap = Callable[[Model], Model]
 """What stands between the engine and its port: a planted bug."""

@@ -22,8 +22,8 @@ from benchmarks.report import Report, Row, Target
 from benchmarks.server import ROOT
 from turnlatch.content import user_blocks
 from turnlatch.journal import SQLiteStore
-from turnlatch_states import events as ev
-from turnlatch_states.step import step
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.step import step
 
 _NAME = "resumed"
 
@@ -60,7 +60,7 @@ def measure(plan: Plan, folder: Path) -> Report:
 
 
 async def _resume(path: Path) -> float:
-    import_module("turnlatch.model")  # opening imports it, and imports are not counted
+    import_module("turnlatch.sdk")  # opening imports it, and imports are not counted
     client = make_client("http://127.0.0.1:9")
     gc.collect()  # what the imports left over is theirs, wherever it would be swept up
     began = time.perf_counter()

@@ -21,13 +21,15 @@ from benchmarks.plan import Plan
 from benchmarks.references import make_client
 from benchmarks.report import Report, Span
 from benchmarks.server import InstantServer
-from turnlatch import Conversation, conversation, driver, sending
+from turnlatch import Conversation, conversation
 from turnlatch.journal import SQLiteStore
-from turnlatch.model import SdkModel
 from turnlatch.ports import Delta, Entry, Journal, Listing, Model, Store
-from turnlatch_states.events import Event
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch.runtime import loop as driver
+from turnlatch.runtime import requests as sending
+from turnlatch.sdk import SdkModel
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.machine.events import Event
+from turnlatch_states.request.build import Request
 
 _MODEL = "request and reply: the model port, the SDK, the server"
 _DELTAS = "publishing the deltas"

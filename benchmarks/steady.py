@@ -27,8 +27,8 @@ import httpx2
 from benchmarks.material import MODEL, text
 from benchmarks.report import Report, Row, Target
 from turnlatch import CompactionPolicy, Conversation, Tool, TurnState, tool
-from turnlatch.model import SdkModel
 from turnlatch.ports import Model
+from turnlatch.sdk import SdkModel
 from turnlatch.simulator import Answer, Call, Limits, Simulator, reply, think
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json

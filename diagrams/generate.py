@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from turnlatch.diagrams import MACHINES, render
-from turnlatch_states.machine import Table
+from turnlatch_states.fsm.table import Table
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from turnlatch.ports import Entry, Journal, Listing, Store
-from turnlatch_states.events import Event
+from turnlatch_states.machine.events import Event
 
 
 class JournalAround:

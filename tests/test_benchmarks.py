@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from turnlatch.ports import Delta, Model, RequestFailedError
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.request.build import Request
 
 ROOT = Path(__file__).resolve().parents[1]
 

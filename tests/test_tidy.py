@@ -157,12 +157,12 @@ PUBLIC = (
     "turnlatch",
     "turnlatch_states",
     "turnlatch.journal",
-    "turnlatch.model",
+    "turnlatch.sdk",
     "turnlatch.simulator",
     "turnlatch.testing",
     "turnlatch.tools",
     "turnlatch.diagrams",
-    "turnlatch_states.rules",
+    "turnlatch_states.api.rules",
 )
 
 

@@ -4,11 +4,10 @@
 conversation without `await`. Everything here is documented where it is defined.
 """
 
-from turnlatch.children import child_tool
+from turnlatch.call_context import RunningCall, running_call
 from turnlatch.conversation import Conversation
 from turnlatch.errors import (
     ApprovalError,
-    ChildError,
     ConversationBusyError,
     ConversationClosedError,
     CorrectableToolError,
@@ -31,7 +30,12 @@ from turnlatch.errors import (
     TurnlatchError,
     UnknownConversationError,
 )
-from turnlatch.happenings import (
+from turnlatch.result import CallReport, Turn
+from turnlatch.runtime.environment import CompactionDone, CompactionPlan
+from turnlatch.settings import Limits
+from turnlatch.subagent import ChildError, child_tool
+from turnlatch.tools import Blocks, Reconciled, Tool, ToolCall, tool
+from turnlatch.watching.events import (
     BlockBegan,
     CallMoved,
     Cursor,
@@ -48,18 +52,13 @@ from turnlatch.happenings import (
     TurnEnded,
     Waiting,
 )
-from turnlatch.running import RunningCall, running_call
-from turnlatch.settings import Limits
-from turnlatch.stream import TurnStream, Watch
-from turnlatch.tools import Blocks, Reconciled, Tool, ToolCall, tool
-from turnlatch.turn import CallReport, Turn
-from turnlatch.world import CompactionDone, CompactionPlan
-from turnlatch_states.budget import Price
-from turnlatch_states.call import CallState, Closing
-from turnlatch_states.faults import Fault, FaultKind, RetryPolicy
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.room import CompactionPolicy
-from turnlatch_states.turn import TurnState
+from turnlatch.watching.stream import TurnStream, Watch
+from turnlatch_states.api.faults import Fault, FaultKind, RetryPolicy
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.recovery.budget import Price
+from turnlatch_states.recovery.context_window import CompactionPolicy
 
 __all__ = [
     "ApprovalError",

@@ -7,19 +7,19 @@ from typing import Any
 
 import anyio
 
+from turnlatch.call_context import is_inside, working
 from turnlatch.content import input_key, user_blocks
-from turnlatch.driver import Driver
 from turnlatch.errors import ApprovalError, InsideTurnError
 from turnlatch.options import CALL
-from turnlatch.running import is_inside, working
+from turnlatch.result import Turn
+from turnlatch.runtime.loop import Driver
 from turnlatch.standing import Standing
-from turnlatch.turn import Turn
-from turnlatch_states import events as ev
-from turnlatch_states.allowed import optional, plain, text
-from turnlatch_states.call import CallState
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.replayed import mended
-from turnlatch_states.snapshot import Call
+from turnlatch_states.api.checks import optional, plain, text
+from turnlatch_states.api.resendable import mended
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.snapshot import Call
 
 
 class Approving(Standing, ABC):

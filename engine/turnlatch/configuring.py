@@ -8,14 +8,14 @@ import anyio
 
 from turnlatch.approving import Approving
 from turnlatch.content import pin_name, pin_text
-from turnlatch.endpoint import Endpoint, demand_unmixed
 from turnlatch.logs import LOG_CALLER
-from turnlatch.opening import PROFILE_OPTIONS, endpoint_of, requested_profile
 from turnlatch.options import OPTIONS, demand_options
+from turnlatch.runtime.endpoint import Endpoint, demand_unmixed
+from turnlatch.runtime.opening import PROFILE_OPTIONS, endpoint_of, requested_profile
 from turnlatch.settings import tools_by_name
 from turnlatch.tools import Tool
-from turnlatch_states import events as ev
-from turnlatch_states.profile import Cache, Threads
+from turnlatch_states.machine import events as ev
+from turnlatch_states.request.profile import Cache, Threads
 
 
 class Configuring(Approving, ABC):

@@ -10,15 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from turnlatch.checking import plainly_legal
 from turnlatch.errors import SettingsError
+from turnlatch.runtime.preflight import plainly_legal
 from turnlatch.settings import encoded
-from turnlatch_states.allowed import plain, shown
-from turnlatch_states.encoding import text_block
-from turnlatch_states.history import user_message
-from turnlatch_states.pins import pinned_blocks
-from turnlatch_states.profile import Profile
-from turnlatch_states.rules import Context, Finding, Limits, check
+from turnlatch_states.api.checks import plain, shown
+from turnlatch_states.api.json_bytes import text_block
+from turnlatch_states.api.rules import Context, Finding, Limits, check
+from turnlatch_states.request.history import user_message
+from turnlatch_states.request.pins import pinned_blocks
+from turnlatch_states.request.profile import Profile
 
 _NESTED: Final = ("content", "source")
 """Where a block holds other blocks: results, search results and documents do."""

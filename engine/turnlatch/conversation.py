@@ -11,13 +11,16 @@ import anyio
 
 from turnlatch.configuring import Configuring
 from turnlatch.content import input_key, user_blocks
-from turnlatch.driver import Driver
-from turnlatch.endpoint import Endpoint
 from turnlatch.errors import StoreLockedError
-from turnlatch.feed import Feed
-from turnlatch.happenings import TurnEnded
+from turnlatch.journal.lock_waiting import at_once, patiently
 from turnlatch.logs import log_turn
-from turnlatch.opening import (
+from turnlatch.options import TURNS, conversation_name, demand_options
+from turnlatch.ports import Clock, Ids, Store
+from turnlatch.result import Turn
+from turnlatch.runtime.endpoint import Endpoint
+from turnlatch.runtime.environment import AfterCompaction, BeforeCompaction
+from turnlatch.runtime.loop import Driver
+from turnlatch.runtime.opening import (
     PROFILE_OPTIONS,
     choose_store,
     endpoint_of,
@@ -25,23 +28,20 @@ from turnlatch.opening import (
     size_before,
     start,
 )
-from turnlatch.options import TURNS, conversation_name, demand_options
-from turnlatch.patience import at_once, patiently
-from turnlatch.ports import Clock, Ids, Store
-from turnlatch.retelling import at_rest
 from turnlatch.settings import Limits
-from turnlatch.stream import TurnStream, Work
 from turnlatch.tools import Tool
-from turnlatch.turn import Turn
-from turnlatch.world import AfterCompaction, BeforeCompaction
-from turnlatch_states import events as ev
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.faults import RetryPolicy
-from turnlatch_states.profile import Cache, Purpose, Threads
-from turnlatch_states.room import CompactionPolicy
-from turnlatch_states.snapshot import unheard
-from turnlatch_states.steering import asked_again
-from turnlatch_states.turn import TURN, TurnState
+from turnlatch.watching.event_log import Feed
+from turnlatch.watching.events import TurnEnded
+from turnlatch.watching.from_journal import at_rest
+from turnlatch.watching.stream import TurnStream, Work
+from turnlatch_states.api.faults import RetryPolicy
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.snapshot import unheard
+from turnlatch_states.machine.steering import asked_again
+from turnlatch_states.machine.turn import TURN, TurnState
+from turnlatch_states.recovery.context_window import CompactionPolicy
+from turnlatch_states.request.profile import Cache, Purpose, Threads
 
 
 @final
@@ -120,7 +120,7 @@ class Conversation(Configuring):
             betas: Names for the `anthropic-beta` header.
             settings: Further body fields (`thinking`, …), held to `turnlatch.rulebook`.
             diagnostics: Send `diagnostics.previous_message_id` (default yes).
-            threads: `off` (default), `on`, `auto`: see `turnlatch_states.profile.Threads`.
+            threads: `off` (default), `on`, `auto`: see `turnlatch_states.request.profile.Threads`.
             cache: How long the prompt cache keeps: `off`, `5m` (default), `1h`.
             client: Any async client of the `anthropic` SDK, a `Model` port, or
                 `"simulator"` for answers that are made up; by default one with the

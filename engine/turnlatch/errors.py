@@ -1,18 +1,13 @@
 """Errors of the engine. All of them are `TurnlatchError`s with fields; see the core's too."""
 
-from typing import TYPE_CHECKING
-
-from turnlatch_states.errors import (
+from turnlatch_states.api.faults import Fault
+from turnlatch_states.fsm.errors import (
     CoreBugError,
     DefinitionError,
     IllegalEventError,
     SettingsError,
     TurnlatchError,
 )
-from turnlatch_states.faults import Fault
-
-if TYPE_CHECKING:
-    from turnlatch.turn import Turn
 
 
 def words(error: BaseException) -> str:
@@ -121,30 +116,6 @@ class TerminalToolError(TurnlatchError):
 
     def _told(self) -> str:
         return self.message
-
-
-class ChildError(CorrectableToolError):
-    """A child stopped before it was done; its parent's model is told how far it got.
-
-    Attributes:
-        conversation: The child's name, under which its work is kept.
-        turn: How far it got.
-        why: What stopped it.
-    """
-
-    def __init__(self, conversation: str, turn: "Turn", why: str) -> None:
-        calls = ", ".join(
-            f"{one.name}: {one.closing or one.state}" for one in turn.calls
-        )
-        said = " ".join(one.text for one in turn.replies if one.text)
-        super().__init__(
-            f"Stopped before it was done: {why}. Calls so far: {calls or 'none'}."
-            f" Said so far: {said or 'nothing'}"
-            f" (The work is kept in conversation {conversation!r}.)"
-        )
-        self.conversation = conversation
-        self.turn = turn
-        self.why = why
 
 
 class NoRunningCallError(TurnlatchError):
@@ -359,7 +330,6 @@ class TurnFailedError(TurnlatchError):
 
 __all__ = [
     "ApprovalError",
-    "ChildError",
     "ConversationBusyError",
     "ConversationClosedError",
     "CoreBugError",

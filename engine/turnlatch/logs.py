@@ -9,9 +9,13 @@ import logging
 import traceback
 from typing import Final, final
 
-from turnlatch.running import RUNNING
-from turnlatch.turn import Turn
-from turnlatch_states.decide import (
+from turnlatch.call_context import RUNNING
+from turnlatch.result import Turn
+from turnlatch_states.api.faults import Fault
+from turnlatch_states.fsm.printable import escape, printable
+from turnlatch_states.fsm.table import COMPILED
+from turnlatch_states.recovery.context_window import Choose, Compact
+from turnlatch_states.recovery.decide import (
     Ask,
     Decision,
     GiveUp,
@@ -19,10 +23,6 @@ from turnlatch_states.decide import (
     Suspend,
     Wait,
 )
-from turnlatch_states.faults import Fault
-from turnlatch_states.machine import COMPILED
-from turnlatch_states.room import Choose, Compact
-from turnlatch_states.visible import escape, printable
 
 _NAME_MAX: Final = 80
 

@@ -12,10 +12,9 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from turnlatch.errors import SettingsError
-from turnlatch.happenings import Cursor
 from turnlatch.rulebook import LOOPBACK
 from turnlatch.settings import Limits, tools_by_name
-from turnlatch_states.allowed import (
+from turnlatch_states.api.checks import (
     Allowed,
     encodable,
     flag,
@@ -24,14 +23,13 @@ from turnlatch_states.allowed import (
     methods,
     number,
     one_of,
-    optional,
     plain,
     text,
     whole,
 )
-from turnlatch_states.faults import RetryPolicy
-from turnlatch_states.profile import Cache, Threads
-from turnlatch_states.room import CompactionPolicy
+from turnlatch_states.api.faults import RetryPolicy
+from turnlatch_states.recovery.context_window import CompactionPolicy
+from turnlatch_states.request.profile import Cache, Threads
 
 SIMULATOR: Final = "simulator"
 """What is given as `client` by whoever wants invented answers."""
@@ -121,7 +119,6 @@ URL: Final = Allowed(
     _is_url,
     secret=True,
 )
-CURSOR: Final = optional(instance(Cursor, "a Cursor of a happening"))
 TURNS: Final = whole(0)
 CALL: Final = text()
 """The id of a call, which some servers leave empty, or its place."""

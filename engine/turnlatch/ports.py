@@ -9,11 +9,11 @@ from typing import Protocol, TypeAlias, final, overload
 
 import attrs
 
-from turnlatch_states.errors import TurnlatchError
-from turnlatch_states.events import Event
-from turnlatch_states.faults import Fault
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch_states.api.faults import Fault
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.fsm.errors import TurnlatchError
+from turnlatch_states.machine.events import Event
+from turnlatch_states.request.build import Request
 
 
 @final

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from turnlatch_states.rules import RULES, VERSION_2026, Context, Finding, check
+from turnlatch_states.api.rules import RULES, VERSION_2026, Context, Finding, check
 
 _SIMULATOR: Final = "simulator.invalid"
 _OWN_HOSTS: Final = frozenset({"api.anthropic.com", _SIMULATOR})

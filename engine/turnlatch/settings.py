@@ -10,11 +10,11 @@ import attrs
 from turnlatch.errors import SettingsError
 from turnlatch.rulebook import Rulebook
 from turnlatch.tools.definition import Tool
-from turnlatch_states.allowed import instance, number, optional, shown, whole
-from turnlatch_states.budget import Budget, Price
-from turnlatch_states.encoding import encode
-from turnlatch_states.faults import RetryPolicy
-from turnlatch_states.profile import Cache, Profile, Threads
+from turnlatch_states.api.checks import instance, number, optional, shown, whole
+from turnlatch_states.api.faults import RetryPolicy
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.recovery.budget import Budget, Price
+from turnlatch_states.request.profile import Cache, Profile, Threads
 
 _COUNT = whole(1)
 _AMOUNT = number(0, above=True)

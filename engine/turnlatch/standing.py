@@ -3,26 +3,25 @@
 import json
 from typing import TYPE_CHECKING, Any, get_args
 
-from turnlatch.addresses import HoldsClient
-from turnlatch.checking import findings
-from turnlatch.driver import Driver
-from turnlatch.endpoint import Endpoint
 from turnlatch.errors import ConversationClosedError
-from turnlatch.feed import Feed
-from turnlatch.happenings import Cursor
-from turnlatch.options import CURSOR
+from turnlatch.result import Turn
 from turnlatch.rulebook import Rulebook
-from turnlatch.stream import Watch
-from turnlatch.turn import Turn
-from turnlatch_states.allowed import one_of
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.history import History
-from turnlatch_states.prefix import PrefixChange, prefix_change
-from turnlatch_states.profile import Profile
-from turnlatch_states.reply import Usage
-from turnlatch_states.rules import Finding
-from turnlatch_states.snapshot import Lost, Snapshot
-from turnlatch_states.turn import TURN, TurnState
+from turnlatch.runtime.endpoint import Endpoint
+from turnlatch.runtime.loop import Driver
+from turnlatch.runtime.preflight import findings
+from turnlatch.urls import HoldsClient
+from turnlatch.watching.event_log import Feed
+from turnlatch.watching.events import CURSOR, Cursor
+from turnlatch.watching.stream import Watch
+from turnlatch_states.api.checks import one_of
+from turnlatch_states.api.reply import Usage
+from turnlatch_states.api.rules import Finding
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine.snapshot import Lost, Snapshot
+from turnlatch_states.machine.turn import TURN, TurnState
+from turnlatch_states.recovery.cache_guard import PrefixChange, prefix_change
+from turnlatch_states.request.history import History
+from turnlatch_states.request.profile import Profile
 
 if TYPE_CHECKING:
     from turnlatch.diagrams import Format

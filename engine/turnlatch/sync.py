@@ -15,22 +15,22 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
-from turnlatch.addresses import HoldsClient
 from turnlatch.conversation import Conversation as AsyncConversation
-from turnlatch.engine_thread import EngineThread
 from turnlatch.errors import ConversationClosedError, ForkedProcessError
-from turnlatch.happenings import Cursor, Happening
-from turnlatch.stream import TurnStream as AsyncTurnStream
-from turnlatch.stream import Watch as AsyncWatch
-from turnlatch.turn import Turn
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.history import History
-from turnlatch_states.prefix import PrefixChange
-from turnlatch_states.profile import Profile
-from turnlatch_states.reply import Usage
-from turnlatch_states.rules import Finding
-from turnlatch_states.snapshot import Lost, Snapshot
-from turnlatch_states.turn import TurnState
+from turnlatch.result import Turn
+from turnlatch.runtime.engine_thread import EngineThread
+from turnlatch.urls import HoldsClient
+from turnlatch.watching.events import Cursor, Happening
+from turnlatch.watching.stream import TurnStream as AsyncTurnStream
+from turnlatch.watching.stream import Watch as AsyncWatch
+from turnlatch_states.api.reply import Usage
+from turnlatch_states.api.rules import Finding
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine.snapshot import Lost, Snapshot
+from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.recovery.cache_guard import PrefixChange
+from turnlatch_states.request.history import History
+from turnlatch_states.request.profile import Profile
 
 if TYPE_CHECKING:
     from turnlatch.diagrams import Format

@@ -5,13 +5,13 @@ Read `turn` first: the table there predicts the engine. Then `step`, which execu
 knows what the Messages API accepts. Nothing here does I/O, reads a clock or draws lots.
 """
 
-from turnlatch_states.call import CALL
-from turnlatch_states.machine import Table, Transition
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.step import Step, begin, step
-from turnlatch_states.thread import THREAD
-from turnlatch_states.turn import TURN
-from turnlatch_states.writer import WRITER
+from turnlatch_states.fsm.table import Table, Transition
+from turnlatch_states.machine.call import CALL
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.step import Step, begin, step
+from turnlatch_states.machine.thread import THREAD
+from turnlatch_states.machine.turn import TURN
+from turnlatch_states.machine.writer import WRITER
 
 __all__ = [
     "CALL",

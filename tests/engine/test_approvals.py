@@ -193,7 +193,7 @@ async def test_a_rule_can_leave_a_call_to_a_person(lab: Lab) -> None:
 async def test_calls_that_only_wait_for_a_retry_are_no_questions(lab: Lab) -> None:
     """What was never started, and needs no yes, is not shown as if it did."""
     from turnlatch.journal import SQLiteStore
-    from turnlatch_states.events import ReplyConfirmed
+    from turnlatch_states.machine.events import ReplyConfirmed
 
     lab.script(call("act", what="a"), "Done.", "Done.")
     async with lab.open("whole") as chat:

@@ -21,8 +21,8 @@ from turnlatch import (
     TurnState,
     tool,
 )
-from turnlatch.calling import Caller
-from turnlatch.driver import Driver
+from turnlatch.runtime.loop import Driver
+from turnlatch.runtime.tool_calls import Caller
 from turnlatch.simulator import call, reply
 
 __all__ = ["lab"]
@@ -217,7 +217,7 @@ async def test_a_hook_that_does_not_answer_is_as_none(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from turnlatch import sending
+    from turnlatch.runtime import requests as sending
 
     monkeypatch.setattr(sending, "_GRACE_SECONDS", 0.01)
     lab.script("One.", "Two.")

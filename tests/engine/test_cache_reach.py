@@ -14,8 +14,8 @@ from tests.engine.lab import Lab, lab
 
 from turnlatch import Conversation, PrefixChanged
 from turnlatch.simulator import Answer, Call, ServerCall, ServerResult, Text
-from turnlatch_states import marks
-from turnlatch_states.reply import Usage
+from turnlatch_states.api.reply import Usage
+from turnlatch_states.request import cache_markers as marks
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -17,12 +17,12 @@ from turnlatch import (
     child_tool,
     tool,
 )
-from turnlatch.clock import SystemIds
 from turnlatch.journal import MemoryStore, SQLiteStore
+from turnlatch.runtime.clock import SystemIds
 from turnlatch.simulator import Answer, Call, Raw, Simulator, Text
-from turnlatch_states import events as ev
-from turnlatch_states.events import CallAsked, CallStarted, ConversationOpened
-from turnlatch_states.remedy import Remedy
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.events import CallAsked, CallStarted, ConversationOpened
+from turnlatch_states.machine.remedy import Remedy
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from tests.engine.lab import Lab, lab
 from turnlatch import CallMoved, Closing, FaultKind, Limits, ToolCall, TurnState, tool
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import call, reply
-from turnlatch_states.events import CallClosed, CallStarted, Event
+from turnlatch_states.machine.events import CallClosed, CallStarted, Event
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,12 @@ from turnlatch import (
 )
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import call, reply
-from turnlatch_states.events import CallClosed, CallStarted, Event, ReplyConfirmed
+from turnlatch_states.machine.events import (
+    CallClosed,
+    CallStarted,
+    Event,
+    ReplyConfirmed,
+)
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

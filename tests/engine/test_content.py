@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from tests.engine.lab import Lab, lab
 
 from turnlatch import Conversation, SettingsError, TurnState
-from turnlatch.checking import findings
 from turnlatch.content import input_key, pin_name, pin_text, user_blocks
+from turnlatch.runtime.preflight import findings
 from turnlatch.simulator import call, reply
-from turnlatch_states import events as ev
-from turnlatch_states.encoding import encode
-from turnlatch_states.history import user_message
-from turnlatch_states.pins import pinned_blocks
-from turnlatch_states.profile import Profile
-from turnlatch_states.reply import Reply
-from turnlatch_states.rules import Limits
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.step import begin, step
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.api.rules import Limits
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.step import begin, step
+from turnlatch_states.request.history import user_message
+from turnlatch_states.request.pins import pinned_blocks
+from turnlatch_states.request.profile import Profile
 
 __all__ = ["lab"]
 
@@ -292,7 +292,7 @@ def test_every_pin_that_is_taken_can_be_said_word_for_word(
 
 def findings_of(body: Block) -> list[str]:
     """What the rules say of a body."""
-    from turnlatch_states.rules import check
+    from turnlatch_states.api.rules import check
 
     return [one.message for one in check(body)]
 

@@ -20,8 +20,8 @@ from turnlatch import (
     tool,
 )
 from turnlatch.simulator import Answer, Call
-from turnlatch_states.encoding import encode
-from turnlatch_states.reply import Reply, ToolUse
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply, ToolUse
 
 __all__ = ["lab"]
 

@@ -123,7 +123,7 @@ async def test_killed_anywhere_a_new_process_goes_on(lab: Lab, point: str) -> No
 
 def test_the_points_are_real() -> None:
     """A point that never comes would hang the child; its events are the core's."""
-    from turnlatch_states import events
+    from turnlatch_states.machine import events
 
     for point in POINTS:
         _, name = point.split(" ", 1)

@@ -19,15 +19,15 @@ from turnlatch import (
     TurnState,
     sync,
 )
-from turnlatch.endpoint import choose_endpoint, demand_credentials, is_set_up
 from turnlatch.journal import MemoryStore, SQLiteStore
 from turnlatch.journal.listing import glance
-from turnlatch.loading import load
+from turnlatch.runtime.endpoint import choose_endpoint, demand_credentials, is_set_up
+from turnlatch.runtime.resume import load
 from turnlatch.simulator import Simulator
 from turnlatch.simulator.server import run_in_thread
 from turnlatch.simulator.transport import SimulatorTransport
-from turnlatch_states import events as ev
-from turnlatch_states.profile import Profile
+from turnlatch_states.machine import events as ev
+from turnlatch_states.request.profile import Profile
 
 pytestmark = pytest.mark.anyio
 
@@ -203,7 +203,7 @@ def test_a_proxy_that_can_be_used_is_no_obstacle(
 def test_an_empty_base_url_in_the_environment_is_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from turnlatch.model import SdkModel
+    from turnlatch.sdk import SdkModel
 
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "")

@@ -7,10 +7,10 @@ import pytest
 from anthropic._error_classes import ERROR_CLASSES
 from tests.engine.lab import Lab, lab
 
-import turnlatch_states.codes
+import turnlatch_states.api.error_codes
 from turnlatch import FaultKind, TurnState
-from turnlatch_states.codes import FAMILIES, Family
-from turnlatch_states.faults import classify
+from turnlatch_states.api.error_codes import FAMILIES, Family
+from turnlatch_states.api.faults import classify
 
 __all__ = ["lab"]
 pytestmark = [
@@ -81,7 +81,7 @@ async def test_without_families_a_part_is_looked_for(
     """The planted bug: a code that no table has is taken for a definite refusal."""
     none: tuple[Family, ...] = ()
     table: Mapping[str, FaultKind | None] = {}
-    monkeypatch.setattr(turnlatch_states.codes, "FAMILIES", none)
-    monkeypatch.setattr(turnlatch_states.codes, "BY_CODE", table)
+    monkeypatch.setattr(turnlatch_states.api.error_codes, "FAMILIES", none)
+    monkeypatch.setattr(turnlatch_states.api.error_codes, "BY_CODE", table)
 
     assert await left_out(lab, "workspace_of_tomorrow")

@@ -13,7 +13,7 @@ from typing import final
 import pytest
 
 from turnlatch import Cursor, Happening, Missed, Steered
-from turnlatch.feed import Feed, Reader
+from turnlatch.watching.event_log import Feed, Reader
 
 KEPT_MAX = 3
 

@@ -8,12 +8,17 @@ from tests.engine.lab import Lab, lab
 
 from turnlatch import Limits, RetryPolicy, TurnState, tool
 from turnlatch.journal import MemoryStore
-from turnlatch.model import SdkModel
 from turnlatch.ports import Delta, Store
+from turnlatch.sdk import SdkModel
 from turnlatch.simulator import call, reply
-from turnlatch_states.events import CallStarted, CompactionSent, Event, RequestSent
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.machine.events import (
+    CallStarted,
+    CompactionSent,
+    Event,
+    RequestSent,
+)
+from turnlatch_states.request.build import Request
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

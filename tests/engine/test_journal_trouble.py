@@ -24,7 +24,7 @@ from turnlatch import (
 from turnlatch.journal import MemoryStore
 from turnlatch.ports import Journal
 from turnlatch.simulator import call, reply
-from turnlatch_states.events import CallClosed, Event
+from turnlatch_states.machine.events import CallClosed, Event
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

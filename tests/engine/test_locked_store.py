@@ -25,18 +25,18 @@ from turnlatch import (
     Limits,
     Turn,
     TurnState,
-    patience,
     sync,
     tool,
 )
-from turnlatch.calling import Caller
-from turnlatch.driver import Driver
 from turnlatch.errors import StoreLockedError
 from turnlatch.journal import SQLiteStore, lease
+from turnlatch.journal import lock_waiting as patience
 from turnlatch.journal.holder import lock_holder
-from turnlatch.patience import waited
+from turnlatch.journal.lock_waiting import waited
+from turnlatch.runtime.loop import Driver
+from turnlatch.runtime.tool_calls import Caller
 from turnlatch.simulator import call, reply
-from turnlatch_states.snapshot import Call
+from turnlatch_states.machine.snapshot import Call
 
 __all__ = ["lab"]
 

@@ -19,11 +19,18 @@ from turnlatch.journal import SQLiteStore
 from turnlatch.logs import LOG_CALLER, doing
 from turnlatch.ports import RequestFailedError
 from turnlatch.simulator import call
-from turnlatch_states.decide import Ask, Decision, GiveUp, Search, Suspend, Wait
-from turnlatch_states.events import ConversationOpened, RequestSent, TurnOpened
-from turnlatch_states.history import Method
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.room import Choose, Compact
+from turnlatch_states.machine.events import ConversationOpened, RequestSent, TurnOpened
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.recovery.context_window import Choose, Compact
+from turnlatch_states.recovery.decide import (
+    Ask,
+    Decision,
+    GiveUp,
+    Search,
+    Suspend,
+    Wait,
+)
+from turnlatch_states.request.history import Method
 
 __all__ = ["lab"]
 

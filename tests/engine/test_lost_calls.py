@@ -25,7 +25,12 @@ from turnlatch import (
 )
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import call, reply
-from turnlatch_states.events import CallClosed, CallStarted, ConversationOpened, Event
+from turnlatch_states.machine.events import (
+    CallClosed,
+    CallStarted,
+    ConversationOpened,
+    Event,
+)
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,7 @@ from tests.engine.lab import Lab, lab
 
 import turnlatch
 import turnlatch.journal
-import turnlatch.model
+import turnlatch.sdk
 import turnlatch.sync
 from turnlatch import (
     CompactionPolicy,
@@ -34,9 +34,9 @@ from turnlatch import (
     tool,
 )
 from turnlatch.journal import MemoryStore, SQLiteStore
-from turnlatch.model import SdkModel
 from turnlatch.options import OPTIONS, demand_options
-from turnlatch_states.errors import TurnlatchError
+from turnlatch.sdk import SdkModel
+from turnlatch_states.fsm.errors import TurnlatchError
 
 __all__ = ["lab"]
 
@@ -342,7 +342,7 @@ def test_every_public_name_is_a_place_a_value_or_an_exception() -> None:
     public = {
         *turnlatch.__all__,
         *turnlatch.journal.__all__,
-        *(set(turnlatch.model.__all__) & {"SdkModel"}),
+        *(set(turnlatch.sdk.__all__) & {"SdkModel"}),
     }
     exceptions = {
         name

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.engine.lab import Lab, lab
 
 from turnlatch import Limits, Price, SettingsError
-from turnlatch.pricing import budgeted, list_price
+from turnlatch.runtime.pricing import budgeted, list_price
 from turnlatch.settings import DEFAULT_MODEL
 from turnlatch.simulator import call, reply
-from turnlatch_states.faults import FaultKind
-from turnlatch_states.models import MODELS
-from turnlatch_states.reply import Charge, Usage
+from turnlatch_states.api.faults import FaultKind
+from turnlatch_states.api.models import MODELS
+from turnlatch_states.api.reply import Charge, Usage
 
 __all__ = ["lab"]
 
@@ -189,7 +189,7 @@ def test_a_reply_that_names_an_unknown_model_costs_what_the_asked_one_does() -> 
 
 
 def turn_of(used: tuple[Charge, ...]) -> Any:
-    from turnlatch_states.snapshot import Turn
+    from turnlatch_states.machine.snapshot import Turn
 
     return Turn(1, "failed", charges=used)
 

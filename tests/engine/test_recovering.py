@@ -28,8 +28,8 @@ from turnlatch import (
 )
 from turnlatch.simulator import Scripted, Simulator, call, reply, text
 from turnlatch.simulator.transport import SimulatorTransport
-from turnlatch_states.doubt import ALTERNATIONS, LASTING
-from turnlatch_states.view import Hide, View
+from turnlatch_states.machine.doubt import ALTERNATIONS, LASTING
+from turnlatch_states.request.view import Hide, View
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

@@ -7,15 +7,15 @@ import pytest
 from tests.engine.lab import Lab, lab
 
 from turnlatch import JournalCorruptError
-from turnlatch.happenings import Cursor
 from turnlatch.journal import SQLiteStore
-from turnlatch.loading import load
+from turnlatch.journal.repeated import events_of, without_repetitions
 from turnlatch.ports import Entries, Entry
-from turnlatch.repeated import events_of, without_repetitions
+from turnlatch.runtime.resume import load
 from turnlatch.simulator import call
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.events import Event, Steered
-from turnlatch_states.replay import replay
+from turnlatch.watching.events import Cursor
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine.events import Event, Steered
+from turnlatch_states.machine.load import replay
 
 __all__ = ["lab"]
 

@@ -14,8 +14,8 @@ import attrs
 import pytest
 from tests.engine.lab import Lab, lab
 
-import turnlatch.narrator
-import turnlatch.retelling
+import turnlatch.watching.from_journal
+import turnlatch.watching.publish
 from turnlatch import (
     BlockBegan,
     Conversation,
@@ -34,7 +34,7 @@ from turnlatch import (
     Watch,
 )
 from turnlatch.simulator import call, reply
-from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.machine.snapshot import Snapshot
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -200,10 +200,10 @@ def resting(snapshot: Snapshot) -> bool:
 @pytest.mark.parametrize(
     ("where", "what", "bug"),
     [
-        (turnlatch.retelling, "_CONTINUING", ()),
-        (turnlatch.retelling, "_ends", never),
-        (turnlatch.retelling, "at_rest", resting),
-        (turnlatch.narrator, "_tell_reply", never),
+        (turnlatch.watching.from_journal, "_CONTINUING", ()),
+        (turnlatch.watching.from_journal, "_ends", never),
+        (turnlatch.watching.from_journal, "at_rest", resting),
+        (turnlatch.watching.publish, "_tell_reply", never),
     ],
     ids=["ends early", "never ends", "questions", "no texts"],
 )

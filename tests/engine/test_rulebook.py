@@ -10,7 +10,7 @@ from turnlatch import Conversation, SettingsError, TurnState
 from turnlatch.rulebook import Rulebook, rulebook
 from turnlatch.simulator import Simulator
 from turnlatch.simulator.transport import SimulatorTransport
-from turnlatch_states.rules import RULES, VERSION_2026
+from turnlatch_states.api.rules import RULES, VERSION_2026
 
 pytestmark = pytest.mark.anyio
 

@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 
 import turnlatch
 from turnlatch import Conversation, Limits, RetryPolicy, SettingsError, sync, tool
-from turnlatch.addresses import HoldsClient, shown_text, shown_url
-from turnlatch.endpoint import Endpoint
 from turnlatch.journal import SQLiteStore
-from turnlatch.model import SdkModel
-from turnlatch.model.failures import from_status
+from turnlatch.runtime.endpoint import Endpoint
+from turnlatch.runtime.environment import World
+from turnlatch.sdk import SdkModel
+from turnlatch.sdk.failures import from_status
 from turnlatch.simulator import Scripted, Simulator, parse_faults, run_in_thread
 from turnlatch.testing import SeededIds, VirtualClock
-from turnlatch.world import World
+from turnlatch.urls import HoldsClient, shown_text, shown_url
 
 pytestmark = pytest.mark.anyio
 
@@ -117,7 +117,7 @@ def as_it_is(client: object) -> object:
 async def test_the_check_sees_a_password_in_a_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("turnlatch.model.sdk._with_plain_url", as_it_is)
+    monkeypatch.setattr("turnlatch.sdk.sdk_model._with_plain_url", as_it_is)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     caplog.set_level(logging.DEBUG)
     with run_in_thread(Simulator(Scripted(["Fine."]))) as server:
@@ -129,7 +129,7 @@ async def test_the_check_sees_a_password_in_a_log(
 async def test_the_check_sees_a_password_in_a_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("turnlatch.endpoint.shown_url", as_it_is)
+    monkeypatch.setattr("turnlatch.runtime.endpoint.shown_url", as_it_is)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with run_in_thread(Simulator(Scripted(["Fine."]))) as server:
         found = await told(tmp_path, base_url=with_user(server.base_url))

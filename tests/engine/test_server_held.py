@@ -22,8 +22,8 @@ from turnlatch.simulator import (
     reply,
     server_call,
 )
-from turnlatch_states.history import Exchange, History
-from turnlatch_states.reply import Reply
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.request.history import Exchange, History
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

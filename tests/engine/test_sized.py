@@ -7,7 +7,7 @@ from tests.engine.test_other_words import WINDOW, world
 
 from turnlatch import Remedy, TurnState
 from turnlatch.simulator import Seeded, Simulator
-from turnlatch_states.view import Hide
+from turnlatch_states.request.view import Hide
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

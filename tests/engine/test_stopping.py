@@ -23,7 +23,7 @@ from turnlatch import (
     TurnState,
     tool,
 )
-from turnlatch.clock import SystemClock
+from turnlatch.runtime.clock import SystemClock
 from turnlatch.simulator import call
 from turnlatch.simulator.transport import SimulatorTransport
 

@@ -25,8 +25,8 @@ from turnlatch import (
 )
 from turnlatch.ports import BlockClosed, BlockOpened, Delta, TextDelta
 from turnlatch.simulator import call
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.request.build import Request
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio
@@ -177,7 +177,7 @@ async def test_an_exception_in_the_block_stops_the_turn_and_is_raised() -> None:
 async def test_whoever_is_cancelled_in_the_block_waits_for_no_deaf_port(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("turnlatch.stream.STOPPING_SECONDS", 0.01)
+    monkeypatch.setattr("turnlatch.watching.stream.STOPPING_SECONDS", 0.01)
     gate = Gate(deaf=True)
     async with Conversation.open("a", client=gate) as chat:
         stream = chat.stream("Go")
@@ -399,7 +399,7 @@ async def test_the_sweep_sees_a_stream_that_stops_whoever_runs(
     def stop(turn: Any) -> None:
         turn._work.interrupt()
 
-    monkeypatch.setattr("turnlatch.stream._StreamedTurn.stop", stop)
+    monkeypatch.setattr("turnlatch.watching.stream._StreamedTurn.stop", stop)
     with pytest.raises((AssertionError, TimeoutError)), anyio.fail_after(5):
         await swept(_behind, lab, by_scope)
 

@@ -12,8 +12,8 @@ import pytest
 from tests import warm
 
 from turnlatch import ForkedProcessError, JournalError, TurnState, sync
-from turnlatch.engine_thread import EngineThread
 from turnlatch.journal import SQLiteStore
+from turnlatch.runtime.engine_thread import EngineThread
 from turnlatch.simulator import Seeded, Simulator
 from turnlatch.simulator.transport import simulated_client
 
@@ -27,7 +27,7 @@ import signal, sys, threading
 from concurrent.futures import Future
 import anyio
 from turnlatch import tool
-from turnlatch.happenings import CallMoved
+from turnlatch.watching.events import CallMoved
 from turnlatch.simulator import Scripted, Simulator, call
 from turnlatch.simulator.transport import simulated_client
 from turnlatch.sync import Conversation

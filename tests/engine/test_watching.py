@@ -21,11 +21,11 @@ from turnlatch import (
     Waiting,
     Watch,
 )
-from turnlatch.happenings import KEPT_MAX, PARTS_MAX
 from turnlatch.ports import BlockClosed, BlockOpened, Delta, TextDelta
 from turnlatch.simulator import call, reply
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch.watching.events import KEPT_MAX, PARTS_MAX
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.request.build import Request
 
 __all__ = ["lab"]
 pytestmark = pytest.mark.anyio

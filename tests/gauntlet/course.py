@@ -48,8 +48,8 @@ from turnlatch.simulator import (
 )
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
-from turnlatch_states.history import History
-from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.request.history import History
 
 CONFIRMED: Final = TurnState.CONFIRMED
 NEXT: Final = "And now?"

@@ -40,9 +40,9 @@ from turnlatch.simulator import (
     When,
 )
 from turnlatch.simulator.faults import CUT_ENDINGS, HANGUPS, Action, Kind
-from turnlatch_states.codes import BY_CODE
-from turnlatch_states.faults import BY_STATUS, OPTIONAL_FIELDS
-from turnlatch_states.rules import RULES
+from turnlatch_states.api.error_codes import BY_CODE
+from turnlatch_states.api.faults import BY_STATUS, OPTIONAL_FIELDS
+from turnlatch_states.api.rules import RULES
 
 _HINTS: Final = (
     ("retry-after", "1"),

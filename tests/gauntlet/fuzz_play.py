@@ -55,14 +55,14 @@ from turnlatch import (
     TurnState,
 )
 from turnlatch.journal import MemoryStore
+from turnlatch.result import CallReport
 from turnlatch.simulator import Exchange, Simulator
 from turnlatch.simulator.transport import SimulatorTransport
-from turnlatch.turn import CallReport
-from turnlatch_states.call import CallState
-from turnlatch_states.events import RemedyChosen
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.rules import Context, check
-from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.api.rules import Context, check
+from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.events import RemedyChosen
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Snapshot
 
 NEXT: Final = "And now?"
 

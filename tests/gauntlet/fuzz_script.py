@@ -28,7 +28,7 @@ from turnlatch.simulator import (
     parse_faults,
 )
 from turnlatch.simulator.mangling import refusal_of
-from turnlatch_states.faults import (
+from turnlatch_states.api.faults import (
     FaultKind,
     classify,
 )

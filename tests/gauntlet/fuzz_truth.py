@@ -7,9 +7,9 @@ from typing import Any, Final
 from tests.gauntlet.fuzz_tools import ACTS_ON_ODD, Deeds, number
 from tests.gauntlet.record import WholeReply
 
-from turnlatch_states import events as ev
-from turnlatch_states.call import Closing
-from turnlatch_states.events import Event
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.events import Event
 
 NEVER_RAN: Final = ("Not executed", "Denied", "Cut off", "There is no tool")
 

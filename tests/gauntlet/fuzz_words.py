@@ -12,8 +12,8 @@ from tests.gauntlet.fuzz_script import Verb
 from tests.gauntlet.fuzz_truth import hold
 
 from turnlatch import Conversation
-from turnlatch_states.faults import STOPPED
-from turnlatch_states.snapshot import Snapshot
+from turnlatch_states.api.faults import STOPPED
+from turnlatch_states.machine.snapshot import Snapshot
 
 OPENING: Final = "Also, about "
 

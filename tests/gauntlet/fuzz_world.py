@@ -24,13 +24,13 @@ from tests.gauntlet.record import Clerk, WholeReply, probes
 
 from turnlatch import Conversation, RetryPolicy, Tool
 from turnlatch.journal import MemoryStore, SQLiteStore
-from turnlatch.model import SdkModel
 from turnlatch.ports import Model, Store
+from turnlatch.sdk import SdkModel
 from turnlatch.simulator import Answer, Call, Redacted, Seeded, Simulator, Text, refuse
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
 from turnlatch.testing import SeededIds, VirtualClock
-from turnlatch_states.events import Event
+from turnlatch_states.machine.events import Event
 
 Wrap = Callable[[Model], Model]
 """Puts something between the engine and the port: a planted bug."""

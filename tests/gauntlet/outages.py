@@ -28,10 +28,10 @@ from turnlatch.simulator.faults import Span
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
 from turnlatch.testing import SeededIds, VirtualClock
-from turnlatch_states.budget import Budget
-from turnlatch_states.encoding import parts
-from turnlatch_states.profile import Threads
-from turnlatch_states.remedy import Remedy
+from turnlatch_states.api.json_bytes import parts
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.recovery.budget import Budget
+from turnlatch_states.request.profile import Threads
 
 COMMAND: Final = "python -m tests.gauntlet.outages"
 

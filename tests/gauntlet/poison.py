@@ -27,8 +27,8 @@ from turnlatch.simulator import Answer, Scripted, Simulator, call, text
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
 from turnlatch.testing import SeededIds, VirtualClock
-from turnlatch_states.budget import Budget
-from turnlatch_states.profile import Threads
+from turnlatch_states.recovery.budget import Budget
+from turnlatch_states.request.profile import Threads
 
 WORD: Final = "wormwood"
 """What the service does not take."""

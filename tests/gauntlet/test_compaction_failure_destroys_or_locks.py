@@ -20,7 +20,7 @@ from tests.gauntlet.processes import kill_at
 
 from turnlatch import CompactionPolicy, Conversation, FaultKind
 from turnlatch.simulator import Answer, text
-from turnlatch_states.history import Method
+from turnlatch_states.request.history import Method
 
 pytestmark = pytest.mark.anyio
 

@@ -19,11 +19,11 @@ from tests.gauntlet.processes import ROOT, Victims, kill_at, victims
 from tests.gauntlet.record import cut_request
 
 from turnlatch import Conversation, Fault, FaultKind, Turn, tool
-from turnlatch.model import SdkModel
 from turnlatch.ports import Delta
+from turnlatch.sdk import SdkModel
 from turnlatch.simulator import call, refuse, reply
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.request.build import Request
 
 pytestmark = pytest.mark.anyio
 

@@ -19,10 +19,10 @@ from tests.gauntlet.fuzz_world import Wrap
 from turnlatch.ports import Delta, Model, RequestFailedError, TextDelta
 from turnlatch.simulator import parse_faults
 from turnlatch.simulator.faults import KINDS
-from turnlatch_states.encoding import encode, text_block
-from turnlatch_states.faults import Fault
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch_states.api.faults import Fault
+from turnlatch_states.api.json_bytes import encode, text_block
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.request.build import Request
 
 SCRIPTS = 200
 """How many are played in every run of the tests."""

@@ -17,11 +17,11 @@ from tests.gauntlet.fuzz_script import Play
 
 from turnlatch.tools import Tool
 from turnlatch.tools.execution import Ending, Run
-from turnlatch_states.call import CallState, Closing
-from turnlatch_states.closing import closed_result, ended
-from turnlatch_states.reply import ToolUse
-from turnlatch_states.snapshot import Call, Snapshot, Turn
-from turnlatch_states.steering import with_said
+from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
+from turnlatch_states.machine.steering import with_said
+from turnlatch_states.machine.synthetic_results import closed_result, ended
 
 SCRIPTS = 400
 """How many are played to find one."""
@@ -125,7 +125,7 @@ class Planted:
             yield
 
 
-STEP, RUNS = "turnlatch_states.step", "turnlatch.tools.execution"
+STEP, RUNS = "turnlatch_states.machine.step", "turnlatch.tools.execution"
 
 PLANTED = (
     Planted(
@@ -173,14 +173,14 @@ PLANTED = (
         "what is said not to have run did not run",
     ),
     Planted(
-        "turnlatch.calling",
+        "turnlatch.runtime.tool_calls",
         "reconcile",
         asked_by_doing,
         "seed=10 tools=lag / steer fjord 1, send amber / ",
         "a call is carried out once",
     ),
     Planted(
-        "turnlatch.calling",
+        "turnlatch.runtime.tool_calls",
         "Run",
         Curious,
         "seed=2849 threads=on tools=lag+babble+settle+soon / abandon, send fjord / ",

@@ -19,7 +19,7 @@ from tests.gauntlet.media import Block, document, image, png, words
 
 from turnlatch import Limits, SettingsError, Tool, tool
 from turnlatch.simulator import call
-from turnlatch_states.doubt import ALTERNATIONS
+from turnlatch_states.machine.doubt import ALTERNATIONS
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ import httpx2
 import pytest
 from tests.gauntlet.course import CONFIRMED, Course
 
-from turnlatch.model import SdkModel
+from turnlatch.sdk import SdkModel
 from turnlatch.simulator import call, reply
 from turnlatch.simulator.transport import SimulatorTransport
 

@@ -6,8 +6,8 @@ import anyio
 import pytest
 from tests.gauntlet.outages import KINDS, Outcome, had, outages
 
-from turnlatch_states.doubt import RULES, Rule
-from turnlatch_states.faults import FaultKind
+from turnlatch_states.api.faults import FaultKind
+from turnlatch_states.machine.doubt import RULES, Rule
 
 EACH = 10
 """Conversations of each kind."""

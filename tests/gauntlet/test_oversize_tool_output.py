@@ -19,7 +19,7 @@ from tests.gauntlet.media import document, words
 from turnlatch import Limits, Tool, tool
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import call, reply
-from turnlatch_states.events import CallClosed
+from turnlatch_states.machine.events import CallClosed
 
 pytestmark = pytest.mark.anyio
 

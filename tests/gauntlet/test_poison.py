@@ -19,10 +19,10 @@ from tests.gauntlet.poison import (
     played,
 )
 
-from turnlatch_states.decide import Search
-from turnlatch_states.faults import FaultKind
-from turnlatch_states.profile import Threads
-from turnlatch_states.snapshot import Snapshot, Turn
+from turnlatch_states.api.faults import FaultKind
+from turnlatch_states.machine.snapshot import Snapshot, Turn
+from turnlatch_states.recovery.decide import Search
+from turnlatch_states.request.profile import Threads
 
 EVERY = cells()
 
@@ -62,7 +62,9 @@ def test_the_check_sees_an_engine_that_never_searches(
     def nothing(_: Snapshot, __: Turn) -> Search | None:
         return None
 
-    monkeypatch.setattr(import_module("turnlatch_states.decide"), "_searched", nothing)
+    monkeypatch.setattr(
+        import_module("turnlatch_states.recovery.decide"), "_searched", nothing
+    )
     stuck = [
         Cell(trouble, Place.USER, Threads.OFF)
         for trouble in (KINDS[FaultKind.REFUSAL], KINDS[FaultKind.TRANSIENT])

@@ -18,7 +18,7 @@ from tests.gauntlet.course import CONFIRMED, Course
 
 from turnlatch import Conversation, Remedy, Tool, tool
 from turnlatch.simulator import call
-from turnlatch_states.thread import ThreadState
+from turnlatch_states.machine.thread import ThreadState
 
 pytestmark = pytest.mark.anyio
 

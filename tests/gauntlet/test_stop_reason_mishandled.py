@@ -18,7 +18,7 @@ from tests.gauntlet.record import Gateway
 
 from turnlatch import Closing, Conversation, FaultKind, Turn
 from turnlatch.simulator import Answer, call, reply, text, think
-from turnlatch_states.outcome import STOP_REASONS
+from turnlatch_states.api.stop_reasons import STOP_REASONS
 
 pytestmark = pytest.mark.anyio
 

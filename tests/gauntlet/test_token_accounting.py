@@ -27,7 +27,7 @@ from turnlatch import (
 )
 from turnlatch.simulator import Answer, call, reply
 from turnlatch.simulator import Limits as Numbers
-from turnlatch_states.reply import Usage
+from turnlatch_states.api.reply import Usage
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from tests.around import JournalAround, StoreAround
 from turnlatch import Conversation, Tool, TurnlatchError, tool
 from turnlatch.journal import SQLiteStore
 from turnlatch.ports import Journal
-from turnlatch_states.events import Event
+from turnlatch_states.machine.events import Event
 
 
 @final

@@ -41,10 +41,10 @@ from turnlatch.simulator import (
     parse_faults,
 )
 from turnlatch.tools.execution import Ending, Run
-from turnlatch_states.call import CallState
-from turnlatch_states.reply import ToolUse
-from turnlatch_states.snapshot import Turn
-from turnlatch_states.steering import with_said
+from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.snapshot import Turn
+from turnlatch_states.machine.steering import with_said
 
 FAULTS = (
     "429 retry-after=1",
@@ -350,7 +350,9 @@ def test_the_check_finds_words_that_are_said_twice(
 
     lab = Lab(tmp_path)
     lab.script(call("speak"), "One.")
-    monkeypatch.setattr(import_module("turnlatch_states.step"), "with_said", for_ever)
+    monkeypatch.setattr(
+        import_module("turnlatch_states.machine.step"), "with_said", for_ever
+    )
 
     with pytest.raises(AssertionError, match="each is said once"):
         anyio.run(play, lab, ["send"])
@@ -366,7 +368,7 @@ def test_the_check_finds_a_call_that_is_made_again(
 
     lab = Lab(tmp_path)
     lab.script(call("pay"), "One.", "Two.")
-    monkeypatch.setattr(import_module("turnlatch.calling"), "reconcile", run)
+    monkeypatch.setattr(import_module("turnlatch.runtime.tool_calls"), "reconcile", run)
 
     with pytest.raises(AssertionError, match="paid once for each key"):
         anyio.run(play, lab, ["send"])

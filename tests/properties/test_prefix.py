@@ -16,15 +16,15 @@ from tests.states.talks import (
     talk_of,
 )
 
-from turnlatch_states import events as ev
-from turnlatch_states.history import Method
-from turnlatch_states.prefix import PrefixChange, prefix_change
-from turnlatch_states.profile import Cache, Profile
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.request import build
-from turnlatch_states.shown import base_in_force
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.view import EMPTY, DropBound, Hide, Shrink, View
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.recovery.cache_guard import PrefixChange, prefix_change
+from turnlatch_states.request.build import build
+from turnlatch_states.request.history import Method
+from turnlatch_states.request.profile import Cache, Profile
+from turnlatch_states.request.render import base_in_force
+from turnlatch_states.request.view import EMPTY, DropBound, Hide, Shrink, View
 
 Guard = Callable[[Snapshot], PrefixChange | None]
 

@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.states.strategies import PROFILE, reply, text
 
-from turnlatch_states import events as ev
-from turnlatch_states.encoding import encode
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.events import Event
-from turnlatch_states.profile import Threads
-from turnlatch_states.replay import replay
-from turnlatch_states.request import Copy
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.step import begin, fold
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.step import begin, fold
+from turnlatch_states.request.build import Copy
+from turnlatch_states.request.profile import Threads
 
 OPENED = ev.ConversationOpened(attrs.evolve(PROFILE, threads=Threads.ON))
 TURNS = st.lists(st.tuples(st.sampled_from(Copy), st.booleans()), max_size=12)

@@ -18,29 +18,29 @@ from tests.states.strategies import (
     text,
 )
 
-from turnlatch_states import events as ev
-from turnlatch_states.call import Closing
-from turnlatch_states.closing import closed_result
-from turnlatch_states.commands import (
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.rules import Context, check
+from turnlatch_states.api.stop_reasons import Outcome
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.fsm.table import Effect
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.commands import (
     ConsiderRetry,
     ContinueTurn,
     Prepare,
     RunCalls,
     SendRequest,
 )
-from turnlatch_states.encoding import encode
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.events import Event
-from turnlatch_states.history import Exchange, History
-from turnlatch_states.machine import Effect
-from turnlatch_states.outcome import Outcome
-from turnlatch_states.profile import Purpose
-from turnlatch_states.replay import replay
-from turnlatch_states.request import build
-from turnlatch_states.rules import Context, check
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.step import Step, begin, fold, orders, step
-from turnlatch_states.turn import TURN, TurnState
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.step import Step, begin, fold, orders, step
+from turnlatch_states.machine.synthetic_results import closed_result
+from turnlatch_states.machine.turn import TURN, TurnState
+from turnlatch_states.request.build import build
+from turnlatch_states.request.history import Exchange, History
+from turnlatch_states.request.profile import Purpose
 
 OPENED = ev.ConversationOpened(PROFILE)
 Stepper = Callable[[Snapshot, Event], Step]

@@ -1,6 +1,6 @@
 """The ladders as the driver climbs them, without a driver: decisions, one after another.
 
-What `turnlatch.sending` and `turnlatch.recovering` do about a turn is done here in the same
+What `turnlatch.runtime.requests` and `turnlatch.runtime.recovery` do about a turn is done here in the same
 order, with `step` and the decisions of the core, against a service that is a function.
 """
 
@@ -10,16 +10,35 @@ from typing import TypeAlias, final
 import attrs
 from tests.states.talks import Talk
 
-from turnlatch_states import events as ev
-from turnlatch_states.budget import Budget
-from turnlatch_states.commands import (
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.commands import (
     ConsiderRetry,
     ContinueTurn,
     Prepare,
     Rest,
     SendRequest,
 )
-from turnlatch_states.decide import (
+from turnlatch_states.machine.doubt import rule_of
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Snapshot, Turn
+from turnlatch_states.machine.step import orders, step
+from turnlatch_states.machine.thread import choose_copy
+from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.recovery.bisect import Bisection, under
+from turnlatch_states.recovery.budget import Budget
+from turnlatch_states.recovery.cache_guard import prefix_change
+from turnlatch_states.recovery.context_window import (
+    Choose,
+    Compact,
+    boundary,
+    piece_bytes,
+    prepare,
+)
+from turnlatch_states.recovery.decide import (
     Ask,
     Decision,
     GiveUp,
@@ -29,26 +48,13 @@ from turnlatch_states.decide import (
     Wait,
     decide,
 )
-from turnlatch_states.doubt import rule_of
-from turnlatch_states.encoding import encode
-from turnlatch_states.events import Event
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.history import Method
-from turnlatch_states.prefix import prefix_change
-from turnlatch_states.profile import Purpose
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Copy, betas, build
-from turnlatch_states.room import Choose, Compact, boundary, piece_bytes, prepare
-from turnlatch_states.search import Bisection, under
-from turnlatch_states.shown import base_in_force
-from turnlatch_states.snapshot import Snapshot, Turn
-from turnlatch_states.step import orders, step
-from turnlatch_states.thread import choose_copy
-from turnlatch_states.told import summary_text, told_body
-from turnlatch_states.trials import anew, aside, otherwise, verdict
-from turnlatch_states.turn import TurnState
-from turnlatch_states.view import COMPACT_BETA, THREADS_BETA, View
+from turnlatch_states.recovery.probes import anew, aside, otherwise, verdict
+from turnlatch_states.request.build import Copy, betas, build
+from turnlatch_states.request.history import Method
+from turnlatch_states.request.profile import Purpose
+from turnlatch_states.request.render import base_in_force
+from turnlatch_states.request.summary import summary_text, told_body
+from turnlatch_states.request.view import COMPACT_BETA, THREADS_BETA, View
 
 
 @final
@@ -140,7 +146,7 @@ class Climb:
                 return False
         return True
 
-    # As `turnlatch.sending` does it.
+    # As `turnlatch.runtime.requests` does it.
 
     def _prepare(self, purpose: Purpose) -> None:
         turn = self.turn
@@ -276,7 +282,7 @@ class Climb:
         self.sent.append(request)
         return self.service(request)
 
-    # As `turnlatch.recovering` does it.
+    # As `turnlatch.runtime.recovery` does it.
 
     def considers(self) -> bool:
         """Do what the ladder of the fault says; False to rest in failed."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from turnlatch_states.room import boundary
-from turnlatch_states.snapshot import Snapshot, cuttable
-from turnlatch_states.view import (
+from turnlatch_states.machine.snapshot import Snapshot, cuttable
+from turnlatch_states.recovery.context_window import boundary
+from turnlatch_states.request.view import (
     DropBeta,
     DropBound,
     DropField,

@@ -5,21 +5,21 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from turnlatch_states import events as ev
-from turnlatch_states.call import Closing
-from turnlatch_states.closing import closed_result
-from turnlatch_states.commands import Rest
-from turnlatch_states.encoding import encode
-from turnlatch_states.events import Event
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.history import Method
-from turnlatch_states.profile import Profile, Purpose
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Copy
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.step import orders
-from turnlatch_states.view import Hide, Shrink, View
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.commands import Rest
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.step import orders
+from turnlatch_states.machine.synthetic_results import closed_result
+from turnlatch_states.request.build import Copy
+from turnlatch_states.request.history import Method
+from turnlatch_states.request.profile import Profile, Purpose
+from turnlatch_states.request.view import Hide, Shrink, View
 
 PROFILE = Profile("claude-sonnet-5-5", 1024)
 

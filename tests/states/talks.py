@@ -12,22 +12,27 @@ import attrs
 from hypothesis import strategies as st
 from tests.states.strategies import text
 
-from turnlatch_states import events as ev
-from turnlatch_states.call import Closing
-from turnlatch_states.closing import closed_result
-from turnlatch_states.encoding import encode
-from turnlatch_states.events import Event
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.history import Method
-from turnlatch_states.profile import Cache, Profile, Purpose
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Copy, betas, build
-from turnlatch_states.room import Choose, CompactionPolicy, boundary, prepare
-from turnlatch_states.rules import Context, check
-from turnlatch_states.rules._base import Finding
-from turnlatch_states.snapshot import Snapshot, Turn
-from turnlatch_states.step import begin, step
-from turnlatch_states.view import (
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.api.rules import Context, check
+from turnlatch_states.api.rules._base import Finding
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.snapshot import Snapshot, Turn
+from turnlatch_states.machine.step import begin, step
+from turnlatch_states.machine.synthetic_results import closed_result
+from turnlatch_states.recovery.context_window import (
+    Choose,
+    CompactionPolicy,
+    boundary,
+    prepare,
+)
+from turnlatch_states.request.build import Copy, betas, build
+from turnlatch_states.request.history import Method
+from turnlatch_states.request.profile import Cache, Profile, Purpose
+from turnlatch_states.request.view import (
     View,
 )
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch.happenings import Cursor, Suspended, Waiting
-from turnlatch_states.bounds import (
+from turnlatch.watching.events import Cursor, Suspended, Waiting
+from turnlatch_states.api.bounds import (
     MOMENT_MAX,
     TOKENS_MAX,
     WAIT_MAX_SECONDS,
@@ -17,10 +17,10 @@ from turnlatch_states.bounds import (
     bounded_tokens,
     bounded_wait,
 )
-from turnlatch_states.faults import Fault, FaultKind, RetryPolicy
-from turnlatch_states.lengths import told
-from turnlatch_states.reply import ToolUse, Usage
-from turnlatch_states.snapshot import Call, Suspension
+from turnlatch_states.api.faults import Fault, FaultKind, RetryPolicy
+from turnlatch_states.api.length_errors import told
+from turnlatch_states.api.reply import ToolUse, Usage
+from turnlatch_states.machine.snapshot import Call, Suspension
 
 ABSURD: list[float] = [
     1e18,

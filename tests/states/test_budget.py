@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.states.strategies import PROFILE, text
 
-from turnlatch_states import events as ev
-from turnlatch_states.budget import Budget, Price
-from turnlatch_states.encoding import encode
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.reply import Charge, Reply, Spent, Usage
-from turnlatch_states.snapshot import Turn
-from turnlatch_states.step import begin, step
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Charge, Reply, Spent, Usage
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.snapshot import Turn
+from turnlatch_states.machine.step import begin, step
+from turnlatch_states.recovery.budget import Budget, Price
 
 PRICE = Price(input=3.0, output=15.0, cache_read=0.3, cache_write=3.75)
 NOTHING = Usage()

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import attrs
 
-from turnlatch_states import events as ev
-from turnlatch_states.call import CallState, Closing
-from turnlatch_states.calls import moved_calls, repeats, started
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.explore import Explored, explore
-from turnlatch_states.machine import Table
-from turnlatch_states.outcome import Outcome
-from turnlatch_states.reply import ToolUse
-from turnlatch_states.snapshot import Call, Turn
+from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.api.stop_reasons import Outcome
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.fsm.explore import Explored, explore
+from turnlatch_states.fsm.table import Table
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.call_step import moved_calls, repeats, started
+from turnlatch_states.machine.snapshot import Call, Turn
 
 USE = ToolUse("toolu_1", "act", {"what": "a"})
 RESULT = b'{"type":"tool_result","tool_use_id":"toolu_1","content":"did a"}'

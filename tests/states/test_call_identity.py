@@ -9,24 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch_states import events as ev
-from turnlatch_states.call import CallState, Closing
-from turnlatch_states.calls import call_key
-from turnlatch_states.closing import closed_result
-from turnlatch_states.decide import Policies, decide
-from turnlatch_states.encoding import encode
-from turnlatch_states.events import Event
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.profile import Profile
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.replay import replay
-from turnlatch_states.replayed import call_ids, distinct_ids, replay_id
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import build
-from turnlatch_states.room import Choose
-from turnlatch_states.rules import Context, check
-from turnlatch_states.snapshot import Call, Snapshot, Turn
-from turnlatch_states.step import begin, step
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.api.resendable import call_ids, distinct_ids, replay_id
+from turnlatch_states.api.rules import Context, check
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.call_step import call_key
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
+from turnlatch_states.machine.step import begin, step
+from turnlatch_states.machine.synthetic_results import closed_result
+from turnlatch_states.recovery.context_window import Choose
+from turnlatch_states.recovery.decide import Policies, decide
+from turnlatch_states.request.build import build
+from turnlatch_states.request.profile import Profile
 
 PROFILE: Final = Profile("claude-sonnet-5-5", 1024)
 SAID: Final = b'{"type":"text","text":"Pay."}'

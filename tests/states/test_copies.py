@@ -10,21 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.states.strategies import PROFILE, call, reply, search, text
 
-from turnlatch_states import events as ev
-from turnlatch_states.call import Closing
-from turnlatch_states.closing import closed_result
-from turnlatch_states.copies import least_count, provable, unproved, without_copy
-from turnlatch_states.encoding import encode
-from turnlatch_states.faults import DEFINITE, Fault, FaultKind
-from turnlatch_states.history import user_message
-from turnlatch_states.profile import Threads
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.reply import Reply, Usage
-from turnlatch_states.request import Copy
-from turnlatch_states.snapshot import Snapshot, Turn
-from turnlatch_states.step import begin, step
-from turnlatch_states.thread import ThreadState
-from turnlatch_states.tokens import bound
+from turnlatch_states.api.faults import DEFINITE, Fault, FaultKind
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply, Usage
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.server_copy import (
+    least_count,
+    provable,
+    unproved,
+    without_copy,
+)
+from turnlatch_states.machine.snapshot import Snapshot, Turn
+from turnlatch_states.machine.step import begin, step
+from turnlatch_states.machine.synthetic_results import closed_result
+from turnlatch_states.machine.thread import ThreadState
+from turnlatch_states.request.build import Copy
+from turnlatch_states.request.history import user_message
+from turnlatch_states.request.profile import Threads
+from turnlatch_states.request.tokens import bound
 
 THREADED = attrs.evolve(PROFILE, threads=Threads.ON)
 

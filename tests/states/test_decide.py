@@ -14,7 +14,11 @@ from tests.states.strategies import FAULTS as PLAIN
 from tests.states.talks import ENDS, PARTS, Talk, plain, talk_of, talks, with_turn
 from tests.states.wordings import MODES, PLANS, WORDINGS, in_a_thread, refusing, said
 
-from turnlatch_states.decide import (
+from turnlatch_states.api.faults import SUSPENDING, Fault, FaultKind
+from turnlatch_states.machine.doubt import ALTERNATIONS, RULES, Doubt, suspicious
+from turnlatch_states.machine.remedy import LADDERS, ROOM, Remedy
+from turnlatch_states.recovery.context_window import Choose, Compact, boundary
+from turnlatch_states.recovery.decide import (
     Decision,
     GiveUp,
     Policies,
@@ -23,12 +27,8 @@ from turnlatch_states.decide import (
     Wait,
     decide,
 )
-from turnlatch_states.doubt import ALTERNATIONS, RULES, Doubt, suspicious
-from turnlatch_states.faults import SUSPENDING, Fault, FaultKind
-from turnlatch_states.history import Method
-from turnlatch_states.remedy import LADDERS, ROOM, Remedy
-from turnlatch_states.room import Choose, Compact, boundary
-from turnlatch_states.view import DropField, IgnoreBase, View
+from turnlatch_states.request.history import Method
+from turnlatch_states.request.view import DropField, IgnoreBase, View
 
 K = FaultKind
 ENDINGS = (GiveUp, Suspend, Search)

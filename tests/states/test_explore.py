@@ -20,19 +20,19 @@ from tests.states.strategies import (
     text,
 )
 
-from turnlatch_states import events as ev
-from turnlatch_states.call import CallState
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.events import Event
-from turnlatch_states.explore import ExplorationLimitError, Explored, explore
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.outcome import Outcome, outcome
-from turnlatch_states.reply import Usage
-from turnlatch_states.request import Copy
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.step import Step, begin, orders, step
-from turnlatch_states.thread import LOSSES_MAX, ThreadState
-from turnlatch_states.turn import TURN
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.reply import Usage
+from turnlatch_states.api.stop_reasons import Outcome, outcome
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.fsm.explore import ExplorationLimitError, Explored, explore
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.step import Step, begin, orders, step
+from turnlatch_states.machine.thread import LOSSES_MAX, ThreadState
+from turnlatch_states.machine.turn import TURN
+from turnlatch_states.request.build import Copy
 
 START = begin(ev.ConversationOpened(PROFILE))
 

@@ -11,8 +11,8 @@ from anthropic.types.shared.error_type import ErrorType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch_states.codes import BY_CODE, CODE_MAX, FAMILIES, Family, family
-from turnlatch_states.faults import (
+from turnlatch_states.api.error_codes import BY_CODE, CODE_MAX, FAMILIES, Family, family
+from turnlatch_states.api.faults import (
     BY_STATUS,
     BY_TYPE,
     DEFINITE,
@@ -23,7 +23,7 @@ from turnlatch_states.faults import (
     classify,
     named_path,
 )
-from turnlatch_states.outcome import STOP_REASONS
+from turnlatch_states.api.stop_reasons import STOP_REASONS
 
 TABLES: tuple[tuple[Mapping[typing.Any, object], set[object]], ...] = (
     (BY_STATUS, {status for status, _ in ERROR_CLASSES}),
@@ -70,7 +70,7 @@ def test_every_code_that_the_sdk_knows_has_a_meaning_or_a_family() -> None:
     assert len(SDK_CODES) > 80
     assert unplaced([code for _, code in SDK_CODES], BY_CODE) == [], (
         "say what it means in `BY_CODE`, or which of `FAMILIES` it belongs to"
-        " (turnlatch_states.codes)"
+        " (turnlatch_states.api.error_codes)"
     )
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch_states.faults import FaultKind, classify
-from turnlatch_states.lengths import HINTS, Length, told
+from turnlatch_states.api.faults import FaultKind, classify
+from turnlatch_states.api.length_errors import HINTS, Length, told
 
 SAID: dict[str, Length] = {
     "prompt is too long: 213462 tokens > 200000 maximum": Length(200_000, 213_462),

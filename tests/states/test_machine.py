@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch_states.call import CALL
-from turnlatch_states.errors import DefinitionError, IllegalEventError
-from turnlatch_states.machine import Effect, Guard, State, Table, Transition
-from turnlatch_states.thread import THREAD
-from turnlatch_states.turn import TURN
-from turnlatch_states.writer import WRITER
+from turnlatch_states.fsm.errors import DefinitionError, IllegalEventError
+from turnlatch_states.fsm.table import Effect, Guard, State, Table, Transition
+from turnlatch_states.machine.call import CALL
+from turnlatch_states.machine.thread import THREAD
+from turnlatch_states.machine.turn import TURN
+from turnlatch_states.machine.writer import WRITER
 
 TABLES = (TURN, CALL, THREAD, WRITER)
 A, B, C = State("a", "one"), State("b", "two"), State("c", "three", final=True)

@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 from tests.states.strategies import STOPS, call, reply, search, summary, text
 
-from turnlatch_states.outcome import STOP_REASONS, Outcome, outcome, unusable_summary
+from turnlatch_states.api.stop_reasons import (
+    STOP_REASONS,
+    Outcome,
+    outcome,
+    unusable_summary,
+)
 
 RESULT: dict[str, Any] = {
     "type": "web_search_tool_result",

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from tests.states.strategies import text
 from tests.states.talks import Talk, body_of
 
-from turnlatch_states import events as ev
-from turnlatch_states.history import Method
-from turnlatch_states.pins import pinned_blocks, without_pin
-from turnlatch_states.thread import Thread, ThreadState
-from turnlatch_states.view import View
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.thread import Thread, ThreadState
+from turnlatch_states.request.history import Method
+from turnlatch_states.request.pins import pinned_blocks, without_pin
+from turnlatch_states.request.view import View
 
 NAMES = st.text(min_size=1, max_size=8)
 

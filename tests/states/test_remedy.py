@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from turnlatch_states.faults import DEFINITE, SUSPENDING, FaultKind
-from turnlatch_states.remedy import (
+from turnlatch_states.api.faults import DEFINITE, SUSPENDING, FaultKind
+from turnlatch_states.machine.remedy import (
     AFTERWARDS,
     LADDERS,
     ROOM,

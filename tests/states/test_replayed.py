@@ -14,28 +14,28 @@ from tests.states.strategies import text
 from tests.states.talks import PROFILE
 from typing_extensions import get_type_hints
 
-from turnlatch_states.closing import closed_result
-from turnlatch_states.encoding import encode
-from turnlatch_states.history import (
-    Exchange,
-    History,
-    assistant_message,
-    user_message,
-)
-from turnlatch_states.profile import Profile
-from turnlatch_states.replayed import (
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.api.resendable import (
     CITATIONS,
     FIELDS,
     plainly_legal,
     replay_form,
     replay_id,
 )
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import build
-from turnlatch_states.rules import Context, Finding, check
+from turnlatch_states.api.rules import Context, Finding, check
 
 # The table is private; what is tested is that this one follows it.
-from turnlatch_states.rules._blocks import BLOCKS
+from turnlatch_states.api.rules._blocks import BLOCKS
+from turnlatch_states.machine.synthetic_results import closed_result
+from turnlatch_states.request.build import build
+from turnlatch_states.request.history import (
+    Exchange,
+    History,
+    assistant_message,
+    user_message,
+)
+from turnlatch_states.request.profile import Profile
 
 BETAS = frozenset({"mcp-client-2025-11-20", "advisor-tool-2026-03-01"})
 REMOTE = {"type": "url", "name": "docs", "url": "https://example.org/mcp"}

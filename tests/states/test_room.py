@@ -29,29 +29,28 @@ from tests.states.talks import (
 )
 
 from turnlatch.simulator.tokens import count_block, count_request
-from turnlatch_states import events as ev
-from turnlatch_states.encoding import encode
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.history import Method
-from turnlatch_states.models import spec
-from turnlatch_states.profile import Profile
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.room import (
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.models import spec
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.context_size import added, context
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Snapshot, cuttable
+from turnlatch_states.machine.step import begin
+from turnlatch_states.recovery.context_window import (
     WINDOW_UNKNOWN,
     Choose,
     Compact,
     CompactionPolicy,
-    added,
     boundary,
-    context,
     prepare,
     room,
     window,
 )
-from turnlatch_states.snapshot import Snapshot, cuttable
-from turnlatch_states.step import begin
-from turnlatch_states.tokens import IMAGE_TOKENS_MAX, bound
-from turnlatch_states.view import EMPTY, View
+from turnlatch_states.request.history import Method
+from turnlatch_states.request.profile import Profile
+from turnlatch_states.request.tokens import IMAGE_TOKENS_MAX, bound
+from turnlatch_states.request.view import EMPTY, View
 
 POLICY = CompactionPolicy()
 

@@ -18,8 +18,15 @@ from tests.states.talks import (
 )
 from tests.states.wordings import K, in_a_thread, said
 
-from turnlatch_states import events as ev
-from turnlatch_states.decide import (
+from turnlatch_states.api.faults import Fault, FaultKind, RetryPolicy
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.stop_reasons import Outcome
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.doubt import ALTERNATIONS
+from turnlatch_states.machine.remedy import LADDERS, Remedy
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.recovery.context_window import Choose, boundary
+from turnlatch_states.recovery.decide import (
     RAISED_MAX,
     Ask,
     GiveUp,
@@ -30,17 +37,10 @@ from turnlatch_states.decide import (
     cut_off,
     decide,
 )
-from turnlatch_states.doubt import ALTERNATIONS
-from turnlatch_states.encoding import encode
-from turnlatch_states.faults import Fault, FaultKind, RetryPolicy
-from turnlatch_states.history import Method
-from turnlatch_states.outcome import Outcome
-from turnlatch_states.profile import Purpose
-from turnlatch_states.remedy import LADDERS, Remedy
-from turnlatch_states.request import Copy
-from turnlatch_states.room import Choose, boundary
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.view import Hide, Side, Stub, View
+from turnlatch_states.request.build import Copy
+from turnlatch_states.request.history import Method
+from turnlatch_states.request.profile import Purpose
+from turnlatch_states.request.view import Hide, Side, Stub, View
 
 
 def failing(fault: Fault, talk: Talk | None = None, copy: Copy = Copy.NONE) -> Snapshot:

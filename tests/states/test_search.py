@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tests.states.strategies import text
 from tests.states.talks import Block, Talk, body_of, findings, talks
 
-from turnlatch_states.history import Method
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.search import PARTS_MAX, Bisection, Phase, under
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.view import LEFT_OUT, Hide, View
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.recovery.bisect import PARTS_MAX, Bisection, Phase, under
+from turnlatch_states.request.history import Method
+from turnlatch_states.request.view import LEFT_OUT, Hide, View
 
 TURNS_MAX = 14
 EXTRA = 4

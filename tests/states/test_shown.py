@@ -25,9 +25,10 @@ from tests.states.talks import (
     talks,
 )
 
-from turnlatch_states.encoding import parts
-from turnlatch_states.history import History
-from turnlatch_states.shown import (
+from turnlatch_states.api.json_bytes import parts
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.request.history import History
+from turnlatch_states.request.render import (
     Message,
     Place,
     base_in_force,
@@ -35,8 +36,7 @@ from turnlatch_states.shown import (
     messages,
     wires,
 )
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.view import EMPTY, Hide, Shrink, Side, Stub, View
+from turnlatch_states.request.view import EMPTY, Hide, Shrink, Side, Stub, View
 
 Find: TypeAlias = Callable[[str, Sequence[Message]], Place | None]
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.states.strategies import PROFILE, legal_events, text
 
-from turnlatch_states import events as ev
-from turnlatch_states.encoding import encode
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.step import begin, step
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.step import begin, step
 
 
 def said_in(snapshot: Snapshot) -> list[int]:

@@ -7,12 +7,10 @@ from typing import TypeAlias, final
 import attrs
 import pytest
 
-from turnlatch_states.errors import IllegalEventError
-from turnlatch_states.explore import Explored, explore
-from turnlatch_states.machine import Table
-from turnlatch_states.profile import Threads
-from turnlatch_states.request import Copy
-from turnlatch_states.thread import (
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.fsm.explore import Explored, explore
+from turnlatch_states.fsm.table import Table
+from turnlatch_states.machine.thread import (
     LOSSES_MAX,
     THREAD,
     Fire,
@@ -20,6 +18,8 @@ from turnlatch_states.thread import (
     ThreadState,
     choose_copy,
 )
+from turnlatch_states.request.build import Copy
+from turnlatch_states.request.profile import Threads
 
 Chooses: TypeAlias = Callable[[Thread, Threads, bool, bool], Copy]
 FIRES: tuple[Fire, ...] = (Table.fire, Table.choose)

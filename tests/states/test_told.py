@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from tests.states.strategies import call, reply, text
 from tests.states.talks import PARTS, Talk, findings, plain, talk_of, talks
 
-from turnlatch_states import events as ev
-from turnlatch_states.encoding import encode
-from turnlatch_states.history import Method, told_block
-from turnlatch_states.profile import Profile
-from turnlatch_states.replayed import mended
-from turnlatch_states.reply import Reply
-from turnlatch_states.rules import Context, check
-from turnlatch_states.shortened import cut_text, shrunk
-from turnlatch_states.told import (
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.api.resendable import mended
+from turnlatch_states.api.rules import Context, check
+from turnlatch_states.machine import events as ev
+from turnlatch_states.request.history import Method, told_block
+from turnlatch_states.request.profile import Profile
+from turnlatch_states.request.summary import (
     PROMPT,
     REPLY_TOKENS,
     record_of,
@@ -29,6 +28,7 @@ from turnlatch_states.told import (
     too_large,
     unusable_told,
 )
+from turnlatch_states.request.truncate import cut_text, shrunk
 
 anything = st.text(st.characters(), max_size=30)
 

@@ -18,14 +18,21 @@ from tests.states.test_search import (
     word,
 )
 
-from turnlatch_states.decide import Policies
-from turnlatch_states.doubt import RULES
-from turnlatch_states.faults import DEFINITE, Fault, FaultKind
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.search import under
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.trials import anew, aside, verdict
-from turnlatch_states.view import DropBound, DropField, Hide, IgnoreBase, Shrink, View
+from turnlatch_states.api.faults import DEFINITE, Fault, FaultKind
+from turnlatch_states.machine.doubt import RULES
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.recovery.bisect import under
+from turnlatch_states.recovery.decide import Policies
+from turnlatch_states.recovery.probes import anew, aside, verdict
+from turnlatch_states.request.view import (
+    DropBound,
+    DropField,
+    Hide,
+    IgnoreBase,
+    Shrink,
+    View,
+)
 
 K = FaultKind
 TURNS = 6

@@ -25,10 +25,10 @@ from tests.states.talks import (
     with_turn,
 )
 
-from turnlatch_states.encoding import encode, parts
-from turnlatch_states.request import build
-from turnlatch_states.snapshot import Snapshot
-from turnlatch_states.view import (
+from turnlatch_states.api.json_bytes import encode, parts
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.request.build import build
+from turnlatch_states.request.view import (
     EMPTY,
     DropBeta,
     DropBound,

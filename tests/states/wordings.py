@@ -16,9 +16,9 @@ from tests.states.talks import (
     tools,
 )
 
-from turnlatch_states.faults import OPTIONAL_FIELDS, Fault, FaultKind, named_path
-from turnlatch_states.profile import Threads
-from turnlatch_states.thread import Thread, ThreadState
+from turnlatch_states.api.faults import OPTIONAL_FIELDS, Fault, FaultKind, named_path
+from turnlatch_states.machine.thread import Thread, ThreadState
+from turnlatch_states.request.profile import Threads
 
 K = FaultKind
 

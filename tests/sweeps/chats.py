@@ -29,7 +29,7 @@ from turnlatch.ports import Journal, Store
 from turnlatch.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.testing import SeededIds, VirtualClock
-from turnlatch_states.events import CallStarted, Event
+from turnlatch_states.machine.events import CallStarted, Event
 
 Say: TypeAlias = Callable[[str], None]
 

@@ -16,9 +16,9 @@ from tests.sweeps.chats import NAME, STEERED, World, digest
 from turnlatch import Closing, TurnState
 from turnlatch.journal import SQLiteStore
 from turnlatch.ports import Entry
-from turnlatch_states.call import CallState
-from turnlatch_states.events import CallClosed, CallStarted, Steered
-from turnlatch_states.replay import replay
+from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.events import CallClosed, CallStarted, Steered
+from turnlatch_states.machine.load import replay
 
 ALLOWED: Final = {
     Closing.RESULT: (1,),

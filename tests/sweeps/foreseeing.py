@@ -6,7 +6,7 @@ from typing import Any, Final
 from tests.sweeps import signalled
 
 from turnlatch import JournalError
-from turnlatch.driver import Driver
+from turnlatch.runtime.loop import Driver
 
 _FLUSH: Final = Driver.flush
 

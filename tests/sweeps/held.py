@@ -15,8 +15,8 @@ from tests.sweeps.work import SCRIPT, Contents, Notes, Step, left_by
 from turnlatch.errors import JournalError
 from turnlatch.journal import SQLiteStore
 from turnlatch.journal.codec import Row, encode
-from turnlatch_states.events import RequestSent
-from turnlatch_states.replay import replay
+from turnlatch_states.machine.events import RequestSent
+from turnlatch_states.machine.load import replay
 
 NEW = RequestSent(999, 9)
 

@@ -8,7 +8,7 @@ import attrs
 
 from turnlatch.journal import database, formats
 from turnlatch.journal.handle import SQLiteJournal
-from turnlatch_states.events import Event
+from turnlatch_states.machine.events import Event
 
 _PATIENT: Final[Any] = SQLiteJournal
 

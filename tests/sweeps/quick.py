@@ -14,12 +14,12 @@ import anyio
 import anyio.lowlevel
 
 from turnlatch import Conversation, Tool, tool
+from turnlatch.journal.repeated import events_of, without_repetitions
 from turnlatch.ports import Delta
-from turnlatch.repeated import events_of, without_repetitions
-from turnlatch_states.encoding import encode
-from turnlatch_states.events import ReplyConfirmed
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.machine.events import ReplyConfirmed
+from turnlatch_states.request.build import Request
 
 NAME: Final = "talk"
 

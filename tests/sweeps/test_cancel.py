@@ -32,13 +32,18 @@ from turnlatch import (
     TurnState,
     tool,
 )
-from turnlatch.driver import Driver
 from turnlatch.journal import SQLiteStore
+from turnlatch.runtime.loop import Driver
 from turnlatch.simulator import call, reply
 from turnlatch.simulator.transport import SimulatorTransport
-from turnlatch_states.call import CallState
-from turnlatch_states.events import CallClosed, CallStarted, Event, ReplyConfirmed
-from turnlatch_states.replay import replay
+from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.events import (
+    CallClosed,
+    CallStarted,
+    Event,
+    ReplyConfirmed,
+)
+from turnlatch_states.machine.load import replay
 
 ANSWERS = (
     reply("Two things.", call("act", what="a"), call("look", path="b")),

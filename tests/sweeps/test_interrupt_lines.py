@@ -22,9 +22,13 @@ import pytest
 from tests.sweeps import foreseeing, quick
 from tests.sweeps.bench import Tally, spread
 
-from turnlatch import Conversation, JournalError, driver, kept, opening
-from turnlatch.driver import Driver
-from turnlatch.journal import anchor, database, handle, lease, memory, records, sqlite
+from turnlatch import Conversation, JournalError
+from turnlatch.journal import database, handle, lease, memory, records, sqlite
+from turnlatch.journal import tail_anchor as anchor
+from turnlatch.runtime import loop as driver
+from turnlatch.runtime import opening
+from turnlatch.runtime import unsaved as kept
+from turnlatch.runtime.loop import Driver
 
 Tallies = Callable[[str], Tally]
 

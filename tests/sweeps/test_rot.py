@@ -20,7 +20,7 @@ from tests.sweeps.work import Author, Contents, Worker
 
 from turnlatch.errors import JournalError
 from turnlatch.journal import SQLiteStore
-from turnlatch.journal.anchor import HeadFile
+from turnlatch.journal.tail_anchor import HeadFile
 
 Tallies = Callable[[str], Tally]
 Files: TypeAlias = dict[str, bytes]

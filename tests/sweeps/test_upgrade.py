@@ -15,7 +15,7 @@ from tests.sweeps.shim import FOLDER, TAILS, Kind, Mode, Op, Plan, logged
 
 from turnlatch.journal import SQLiteStore
 from turnlatch.journal.formats import FORMATS, NEWEST, OLDEST
-from turnlatch_states.events import RequestSent
+from turnlatch_states.machine.events import RequestSent
 
 Tallies = Callable[[str], Tally]
 

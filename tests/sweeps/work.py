@@ -18,12 +18,12 @@ import attrs
 from turnlatch.errors import JournalError
 from turnlatch.journal import SQLiteStore
 from turnlatch.ports import Journal, Store
-from turnlatch_states import events as ev
-from turnlatch_states.call import Closing
-from turnlatch_states.encoding import encode
-from turnlatch_states.events import Event
-from turnlatch_states.profile import Profile
-from turnlatch_states.reply import Reply
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.events import Event
+from turnlatch_states.request.profile import Profile
 
 Contents: TypeAlias = dict[str, list[Event]]
 """The events of each conversation that has any."""

@@ -22,7 +22,7 @@ import attrs
 
 from turnlatch.errors import JournalError
 from turnlatch.journal import SQLiteStore
-from turnlatch_states.events import Event, TurnOpened
+from turnlatch_states.machine.events import Event, TurnOpened
 
 DAMAGE: Final = frozenset({"JournalCorruptError", "JournalVersionError"})
 """Errors that no process may meet: no disk fails here."""

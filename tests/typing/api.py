@@ -13,9 +13,9 @@ from turnlatch import (
     sync,
     tool,
 )
-from turnlatch_states.history import History
-from turnlatch_states.reply import Reply, Usage
-from turnlatch_states.rules import Finding
+from turnlatch_states.api.reply import Reply, Usage
+from turnlatch_states.api.rules import Finding
+from turnlatch_states.request.history import History
 
 
 @tool

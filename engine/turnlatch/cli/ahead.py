@@ -5,7 +5,7 @@ import re
 from typing import Final, final
 
 from turnlatch.cli.terminal import Look, cells, clip
-from turnlatch_states.visible import escape
+from turnlatch_states.fsm.printable import escape
 
 HINT: Final = "enter says it"
 

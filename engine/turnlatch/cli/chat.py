@@ -137,6 +137,7 @@ def _run(options: Options, *, simulated: bool) -> int:
 
 def _chat(options: Options, stack: contextlib.ExitStack, *, simulated: bool) -> int:
     # The window is taken first: what comes next imports the SDK, which takes a while.
+    from turnlatch.cli.commands import run_command
     from turnlatch.cli.screen import LiveScreen, PlainScreen
     from turnlatch.cli.session import Footer, Session
 
@@ -166,6 +167,7 @@ def _chat(options: Options, stack: contextlib.ExitStack, *, simulated: bool) -> 
         inject=None if model is None else model.inject,
         where=_short(store.path),
         told=store.notices,
+        command=run_command,
         unasked=model is not None and not simulated,
     )
     session.welcome(version("turnlatch"))
@@ -198,7 +200,7 @@ def _conversation(
 
 def _simulator(options: Options, *, simulated: bool) -> "SimulatedModel | None":
     """The simulator, if it answers; None if the API does."""
-    from turnlatch.endpoint import is_set_up
+    from turnlatch.runtime.endpoint import is_set_up
 
     if not simulated and (options.base_url is not None or is_set_up()):
         return None

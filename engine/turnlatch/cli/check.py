@@ -12,9 +12,9 @@ import click
 
 from turnlatch.cli.inputs import read_file
 from turnlatch.cli.terminal import one_line
-from turnlatch_states.betas import KNOWN_BETAS, can_be_a_beta
-from turnlatch_states.models import spec
-from turnlatch_states.rules import (
+from turnlatch_states.api.betas import KNOWN_BETAS, can_be_a_beta
+from turnlatch_states.api.models import spec
+from turnlatch_states.api.rules import (
     RULES,
     VERSION_2026,
     Context,
@@ -22,7 +22,7 @@ from turnlatch_states.rules import (
     advice,
     explain,
 )
-from turnlatch_states.rules import check as findings
+from turnlatch_states.api.rules import check as findings
 
 MODEL_DEFAULT = "claude-sonnet-5-5"
 """The model a bare array is held against, unless one is named."""

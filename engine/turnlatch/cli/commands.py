@@ -3,24 +3,22 @@
 import json
 from collections.abc import Callable, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import attrs
 
 from turnlatch.cli.hints import in_chat, miss_words, next_step
+from turnlatch.cli.session import Session
 from turnlatch.cli.terminal import one_line
 from turnlatch.cli.transcript import SPEAKER, counted
 from turnlatch.errors import SettingsError, TurnlatchError
-from turnlatch.turn import Turn
-from turnlatch_states.faults import Fault
-from turnlatch_states.turn import TURN
-from turnlatch_states.visible import escape
-
-if TYPE_CHECKING:
-    from turnlatch.cli.session import Session
+from turnlatch.result import Turn
+from turnlatch_states.api.faults import Fault
+from turnlatch_states.fsm.printable import escape
+from turnlatch_states.machine.turn import TURN
 
 
-def run_command(session: "Session", line: str) -> bool:
+def run_command(session: Session, line: str) -> bool:
     """Run one line that begins with a slash; True to leave the chat.
 
     What goes wrong is said on one line; the chat goes on.
@@ -42,7 +40,7 @@ def run_command(session: "Session", line: str) -> bool:
     return False
 
 
-def _help(session: "Session", rest: str) -> None:
+def _help(session: Session, rest: str) -> None:
     lines = [f"/{command.usage:<20} {command.help}" for command in COMMANDS.values()]
     lines += [
         f"/{'quit':<20} leave; so does Ctrl-D",
@@ -53,7 +51,7 @@ def _help(session: "Session", rest: str) -> None:
     session.note("\n".join(lines))
 
 
-def _state(session: "Session", rest: str) -> None:
+def _state(session: Session, rest: str) -> None:
     chat = session.chat
     turn = chat.turn
     if turn is None:
@@ -88,7 +86,7 @@ def _state(session: "Session", rest: str) -> None:
     session.notices()
 
 
-def _diagram(session: "Session", rest: str) -> None:
+def _diagram(session: Session, rest: str) -> None:
     # Imported here: most chats never draw.
     from turnlatch.diagrams import text
 
@@ -102,7 +100,7 @@ def _diagram(session: "Session", rest: str) -> None:
     session.note(drawn.rstrip("\n"), "plain", drawn=True)
 
 
-def _history(session: "Session", rest: str) -> None:
+def _history(session: Session, rest: str) -> None:
     shown = _number(rest, 10)
     chat = session.chat
     exchanges = list(chat.history)[-shown:]
@@ -120,7 +118,7 @@ def _history(session: "Session", rest: str) -> None:
             session.note(f"{who} > {_short(reply.text)}", "plain")
 
 
-def _why(session: "Session", rest: str) -> None:
+def _why(session: Session, rest: str) -> None:
     turn = session.chat.turn
     if turn is None or turn.fault is None:
         session.note("the last turn did not fail")
@@ -148,7 +146,7 @@ def _remedies(turn: Turn) -> str:
     return ", ".join(remedy.value for remedy, _ in groupby(turn.remedies))
 
 
-def _explain(session: "Session", rest: str) -> None:
+def _explain(session: Session, rest: str) -> None:
     # Imported here: most chats never ask.
     from turnlatch.cli.explain import explained, listed, unknown
     from turnlatch.cli.meanings import meanings
@@ -177,15 +175,15 @@ def _facts(fault: Fault) -> list[tuple[str, object]]:
     ]
 
 
-def _retry(session: "Session", rest: str) -> None:
+def _retry(session: Session, rest: str) -> None:
     session.turn(session.chat.retry)
 
 
-def _compact(session: "Session", rest: str) -> None:
+def _compact(session: Session, rest: str) -> None:
     session.turn(session.chat.compact)
 
 
-def _configure(session: "Session", rest: str) -> None:
+def _configure(session: Session, rest: str) -> None:
     name, _, value = rest.partition(" ")
     value = value.strip()
     if name not in _SETTINGS or not value:
@@ -205,7 +203,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
 }
 
 
-def _undo(session: "Session", rest: str) -> None:
+def _undo(session: Session, rest: str) -> None:
     turns = _number(rest, 1)
     chat = session.chat
     before = len(chat.history)
@@ -217,7 +215,7 @@ def _undo(session: "Session", rest: str) -> None:
     )
 
 
-def _fork(session: "Session", rest: str) -> None:
+def _fork(session: Session, rest: str) -> None:
     if not rest:
         raise SettingsError("/fork", "no name was given", "say /fork NAME")
     session.chat.fork(rest)
@@ -227,7 +225,7 @@ def _fork(session: "Session", rest: str) -> None:
     )
 
 
-def _check(session: "Session", rest: str) -> None:
+def _check(session: Session, rest: str) -> None:
     found = session.chat.check()
     if not found:
         session.note("the next request breaks no rule")
@@ -235,17 +233,17 @@ def _check(session: "Session", rest: str) -> None:
         session.note(one_line(f"{one.path}: {one.rule} {one.message}"), "yellow")
 
 
-def _approve(session: "Session", rest: str) -> None:
+def _approve(session: Session, rest: str) -> None:
     session.turn(lambda: session.chat.approve(rest))
 
 
-def _deny(session: "Session", rest: str) -> None:
+def _deny(session: Session, rest: str) -> None:
     id_, _, reason = rest.partition(" ")
     why = reason.strip() or "the user said no"
     session.turn(lambda: session.chat.deny(id_, why))
 
 
-def _inject(session: "Session", rest: str) -> None:
+def _inject(session: Session, rest: str) -> None:
     if session.inject is None:
         raise SettingsError(
             "/inject", "the API answers here", "faults are for the simulator"
@@ -279,7 +277,7 @@ def _short(text: str) -> str:
 class _Command:
     usage: str
     help: str
-    run: Callable[["Session", str], None]
+    run: Callable[[Session, str], None]
 
 
 COMMANDS: Final[Mapping[str, _Command]] = {

@@ -20,7 +20,7 @@ import attrs
 import click
 
 from turnlatch.cli.terminal import survey
-from turnlatch_states.call import Closing
+from turnlatch_states.machine.call import Closing
 
 if TYPE_CHECKING:
     import random
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from turnlatch.simulator import Answer, Simulator
-    from turnlatch_states.snapshot import Snapshot, Turn
+    from turnlatch_states.machine.snapshot import Snapshot, Turn
 
 FAULTS = (
     '429 retry-after=1 body="[scene 2]", '
@@ -210,8 +210,8 @@ def _recorded(store: Path) -> Recorded:
     """Fold the journal, and keep every turn as it was last seen."""
     from turnlatch.cli.demo_act import NAME
     from turnlatch.journal import SQLiteStore
-    from turnlatch_states.events import ConversationOpened
-    from turnlatch_states.step import begin, step
+    from turnlatch_states.machine.events import ConversationOpened
+    from turnlatch_states.machine.step import begin, step
 
     opened = SQLiteStore(store)
     try:
@@ -235,7 +235,7 @@ EXPECTED = ("confirmed",) * 4 + ("failed", "confirmed") * 2
 
 def _checked(simulator: "Simulator", recorded: Recorded, ledger: Path) -> Checks:
     """Hold what the demo claims against the server's log and the journal."""
-    from turnlatch.checking import findings
+    from turnlatch.runtime.preflight import findings
 
     snapshot = recorded.snapshot
     ends = tuple(turn.state for turn in recorded.turns)

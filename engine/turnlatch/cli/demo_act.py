@@ -29,8 +29,8 @@ from turnlatch import (
 from turnlatch.cli.hints import prefix_words, remedy_words
 from turnlatch.cli.terminal import Ink, Look, guard_streams, survey
 from turnlatch.tools import Tool
-from turnlatch_states.machine import Role
-from turnlatch_states.turn import TURN
+from turnlatch_states.fsm.table import Role
+from turnlatch_states.machine.turn import TURN
 
 NAME = "demo"
 POLICY = RetryPolicy(attempts_max=4, first_wait_seconds=0.3)

@@ -23,8 +23,8 @@ from turnlatch.cli.meanings import (
 from turnlatch.cli.page import INDENT, WIDTH_MAX, wrapped
 from turnlatch.cli.terminal import Look, cells, forgive_encodings, one_line, survey
 from turnlatch.cli.words import BUDGET
-from turnlatch_states.faults import FaultKind
-from turnlatch_states.machine import Effect, Transition
+from turnlatch_states.api.faults import FaultKind
+from turnlatch_states.fsm.table import Effect, Transition
 
 UNKNOWN: Final = 2
 

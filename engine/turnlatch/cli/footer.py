@@ -12,7 +12,7 @@ import attrs
 
 from turnlatch.cli.hints import miss_words
 from turnlatch.cli.terminal import Glyph, Ink, Look, cells, clip, one_line
-from turnlatch.happenings import (
+from turnlatch.watching.events import (
     BlockBegan,
     CallMoved,
     Happening,
@@ -28,9 +28,9 @@ from turnlatch.happenings import (
     TurnEnded,
     Waiting,
 )
-from turnlatch_states.call import CallState
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.snapshot import Suspension
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.snapshot import Suspension
 
 SILENT_AFTER_SECONDS: Final = 5.0
 """Silence in a reply that is worth a word."""

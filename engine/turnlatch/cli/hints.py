@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from turnlatch.cli.terminal import one_line
-from turnlatch.happenings import PrefixChanged
-from turnlatch.turn import Turn
-from turnlatch_states.faults import FaultKind
-from turnlatch_states.remedy import AFTERWARDS, SAYS, Remedy
-from turnlatch_states.snapshot import Suspension
+from turnlatch.result import Turn
+from turnlatch.watching.events import PrefixChanged
+from turnlatch_states.api.faults import FaultKind
+from turnlatch_states.machine.remedy import AFTERWARDS, SAYS, Remedy
+from turnlatch_states.machine.snapshot import Suspension
 
 PREFIX_TOKENS_MIN: Final = 4000
 """A change of what the prompt cache holds is told from this price on."""

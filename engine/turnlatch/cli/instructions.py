@@ -75,7 +75,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "catch it to catch every error that turnlatch raises on purpose",
     ),
     "ExplorationLimitError": (
-        "turnlatch_states.explore",
+        "turnlatch_states.fsm.explore",
         "give a key that tells fewer states apart, or a higher limit",
     ),
     "FaultScriptError": (
@@ -149,7 +149,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "add answers to the script, or name who answers afterwards in `then`",
     ),
     "SettingsError": (
-        "turnlatch_states.errors",
+        "turnlatch_states.fsm.errors",
         "give what the error asks for instead; nothing was changed",
     ),
     "StoreLockedError": (

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Final
 
 from turnlatch.cli.ahead import pasted_text
-from turnlatch_states.visible import escape
+from turnlatch_states.fsm.printable import escape
 
 AT_ONCE_SECONDS: Final = 0.03
 """Keys that follow each other within this time came in one piece."""

@@ -127,7 +127,7 @@ class UnreadableError(OneLineError):
 
 def _refuse(error: Exception) -> NoReturn:
     # Imported here: the errors need the core, and `--help` does not.
-    from turnlatch_states.errors import CoreBugError, TurnlatchError
+    from turnlatch_states.fsm.errors import CoreBugError, TurnlatchError
 
     if isinstance(error, TurnlatchError) and not isinstance(error, CoreBugError):
         raise OneLineError(str(error)) from error

@@ -28,9 +28,8 @@ from turnlatch.cli.words import (
     RULES_BY_WORDING,
     SCRIPTS,
 )
-from turnlatch_states.call import CALL, Closing
-from turnlatch_states.codes import BY_CODE, family
-from turnlatch_states.faults import (
+from turnlatch_states.api.error_codes import BY_CODE, family
+from turnlatch_states.api.faults import (
     BY_STATUS,
     BY_TYPE,
     SUSPENDING,
@@ -38,13 +37,14 @@ from turnlatch_states.faults import (
     classify,
     named_path,
 )
-from turnlatch_states.machine import Table, Transition
-from turnlatch_states.outcome import STOP_REASONS
-from turnlatch_states.remedy import LADDERS, SAYS, Remedy, ladder
-from turnlatch_states.rules import RULES, explain
-from turnlatch_states.thread import THREAD
-from turnlatch_states.turn import TURN, TurnState
-from turnlatch_states.writer import WRITER
+from turnlatch_states.api.rules import RULES, explain
+from turnlatch_states.api.stop_reasons import STOP_REASONS
+from turnlatch_states.fsm.table import Table, Transition
+from turnlatch_states.machine.call import CALL, Closing
+from turnlatch_states.machine.remedy import LADDERS, SAYS, Remedy, ladder
+from turnlatch_states.machine.thread import THREAD
+from turnlatch_states.machine.turn import TURN, TurnState
+from turnlatch_states.machine.writer import WRITER
 
 MACHINES: Final = (TURN, CALL, THREAD, WRITER)
 """Every declared machine. The drawings have the same list, and cost more to import."""

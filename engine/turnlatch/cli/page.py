@@ -4,7 +4,7 @@ import re
 from typing import Final, final
 
 from turnlatch.cli.terminal import cells
-from turnlatch_states.visible import escape
+from turnlatch_states.fsm.printable import escape
 
 WIDTH_MAX: Final = 100
 """Longer lines are hard to read, however wide the window is."""

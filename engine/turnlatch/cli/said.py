@@ -11,10 +11,10 @@ from typing import Any, Final, cast, final
 
 import attrs
 
-from turnlatch.model.failures import MESSAGE_MAX
-from turnlatch.model.sealing import one_line
-from turnlatch_states.codes import BY_CODE, family
-from turnlatch_states.faults import BY_TYPE, FaultKind, classify
+from turnlatch.sdk.failures import MESSAGE_MAX
+from turnlatch.sdk.sealing import one_line
+from turnlatch_states.api.error_codes import BY_CODE, family
+from turnlatch_states.api.faults import BY_TYPE, FaultKind, classify
 
 STATUS_ASSUMED: Final = 400
 """The status that is assumed for a bare message: the only one whose wording counts."""

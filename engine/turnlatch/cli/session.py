@@ -18,9 +18,7 @@ from typing import Any, Final, TypeVar, final
 import anyio
 import attrs
 
-from turnlatch.calling import EXPIRED
 from turnlatch.cli.ahead import Ahead, is_command
-from turnlatch.cli.commands import run_command
 from turnlatch.cli.footer import Progress, Standing, countdown, footer
 from turnlatch.cli.hints import in_chat, next_step
 from turnlatch.cli.keyboard import typed
@@ -36,11 +34,12 @@ from turnlatch.cli.transcript import (
 )
 from turnlatch.conversation import Conversation
 from turnlatch.errors import TurnlatchError
-from turnlatch.happenings import Cursor, Moved, TurnEnded, Waiting
-from turnlatch.stream import Watch
-from turnlatch.turn import CallReport, Turn
-from turnlatch_states.call import CallState, Closing
-from turnlatch_states.turn import TurnState
+from turnlatch.result import CallReport, Turn
+from turnlatch.runtime.tool_calls import EXPIRED
+from turnlatch.watching.events import Cursor, Moved, TurnEnded, Waiting
+from turnlatch.watching.stream import Watch
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.turn import TurnState
 
 _T = TypeVar("_T")
 
@@ -87,6 +86,7 @@ class Session:
         inject: Gives the simulator a fault script; None with the API.
         where: The store, for messages to people.
         told: What the store says about itself.
+        command: Runs one line that begins with a slash; True to leave the chat.
         unasked: The simulator answers for want of anything else; nobody asked for it.
     """
 
@@ -99,6 +99,7 @@ class Session:
     inject: Callable[[str], None] | None
     where: str
     told: tuple[str, ...]
+    command: Callable[["Session", str], bool]
     unasked: bool = False
     _transcript: Transcript = attrs.field(init=False)
     _interrupted: bool = attrs.field(default=False, init=False)
@@ -153,7 +154,7 @@ class Session:
         self._hinted = 0.0
         text = line.strip()
         if self.asks and is_command(text):
-            if run_command(self, text):
+            if self.command(self, text):
                 return self._leave()
         elif text:
             self.send(text[1:] if self._escaped(text) else line.rstrip("\r\n"))

@@ -18,7 +18,7 @@ from turnlatch.simulator import (
     serve,
 )
 from turnlatch_command import EXIT_INTERRUPTED
-from turnlatch_states.errors import TurnlatchError
+from turnlatch_states.fsm.errors import TurnlatchError
 
 _TOOL_USE = 0.7
 SCENARIO_BYTES_MAX = 16 * 1024 * 1024

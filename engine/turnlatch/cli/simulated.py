@@ -9,15 +9,15 @@ import anthropic
 import attrs
 import httpx2
 
-from turnlatch.model import SdkModel
 from turnlatch.ports import Delta
+from turnlatch.sdk import SdkModel
 from turnlatch.simulator import Simulator
 from turnlatch.simulator.answers import Answer
 from turnlatch.simulator.seeded import Seeded
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.request.build import Request
 
 DELAY_SECONDS: Final = 0.15
 PACE_SECONDS: Final = 0.02

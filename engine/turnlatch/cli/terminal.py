@@ -20,7 +20,7 @@ from typing import Final, Literal, TextIO, TypeAlias, final
 
 import attrs
 
-from turnlatch_states.visible import escape
+from turnlatch_states.fsm.printable import escape
 
 Ink: TypeAlias = Literal[
     "plain",

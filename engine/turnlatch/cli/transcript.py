@@ -13,7 +13,8 @@ from turnlatch.cli.footer import brief, duration
 from turnlatch.cli.hints import afterwards, next_step, prefix_words, remedy_words
 from turnlatch.cli.page import INDENT, Flow, wrapped
 from turnlatch.cli.terminal import Ink, Look, clip, one_line
-from turnlatch.happenings import (
+from turnlatch.result import CallReport, Turn
+from turnlatch.watching.events import (
     BlockBegan,
     CallMoved,
     Happening,
@@ -28,11 +29,10 @@ from turnlatch.happenings import (
     TurnEnded,
     Waiting,
 )
-from turnlatch.turn import CallReport, Turn
-from turnlatch_states.call import CallState, Closing
-from turnlatch_states.faults import FaultKind
-from turnlatch_states.profile import Purpose
-from turnlatch_states.visible import escape
+from turnlatch_states.api.faults import FaultKind
+from turnlatch_states.fsm.printable import escape
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.request.profile import Purpose
 
 SPEAKER = "claude"
 

@@ -7,20 +7,20 @@ them to that. The numbers are the core's own.
 from collections.abc import Mapping
 from typing import Final
 
-from turnlatch_states.budget import Budget
-from turnlatch_states.call import Closing
-from turnlatch_states.decide import RAISED_MAX
-from turnlatch_states.doubt import ALTERNATIONS, LASTING, SUSPECT_AFTER
-from turnlatch_states.faults import FaultKind, RetryPolicy
-from turnlatch_states.outcome import Outcome
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.room import (
+from turnlatch_states.api.faults import FaultKind, RetryPolicy
+from turnlatch_states.api.stop_reasons import Outcome
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.doubt import ALTERNATIONS, LASTING, SUSPECT_AFTER
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.recovery.budget import Budget
+from turnlatch_states.recovery.context_window import (
     MAX_TOKENS_MIN,
     OLD_RESULT_BYTES,
     SQUEEZED_BYTES,
     CompactionPolicy,
 )
-from turnlatch_states.stubbing import STUBS_MAX
+from turnlatch_states.recovery.decide import RAISED_MAX
+from turnlatch_states.recovery.omit import STUBS_MAX
 
 KINDS: Final[Mapping[FaultKind, str]] = {
     FaultKind.TRANSIENT: (

@@ -11,11 +11,11 @@ from typing import Final, Literal, assert_never
 from turnlatch.diagrams import dot, mermaid, svg, text
 from turnlatch.diagrams.labels import Move
 from turnlatch.diagrams.palette import Theme
-from turnlatch_states.call import CALL
-from turnlatch_states.machine import Table
-from turnlatch_states.thread import THREAD
-from turnlatch_states.turn import TURN
-from turnlatch_states.writer import WRITER
+from turnlatch_states.fsm.table import Table
+from turnlatch_states.machine.call import CALL
+from turnlatch_states.machine.thread import THREAD
+from turnlatch_states.machine.turn import TURN
+from turnlatch_states.machine.writer import WRITER
 
 Format = Literal["mermaid", "svg", "dot", "text"]
 """What a machine can be drawn as."""

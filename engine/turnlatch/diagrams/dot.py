@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from turnlatch.diagrams.labels import Move, Row, check_current, marks, rows
 from turnlatch.diagrams.palette import DARK, LIGHT, Palette, Theme
-from turnlatch_states.machine import State, Table
+from turnlatch_states.fsm.table import State, Table
 
 
 def draw(

@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
-from turnlatch_states.machine import Table
+from turnlatch_states.fsm.table import Table
 
 Cell = tuple[int, int]
 """(column, row) of a state, from the top left."""

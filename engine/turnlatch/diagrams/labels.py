@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from turnlatch_states.machine import State, Table, Transition
+from turnlatch_states.fsm.table import State, Table, Transition
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 """What stands before a count."""

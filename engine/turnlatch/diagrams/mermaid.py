@@ -6,7 +6,7 @@ from typing import Final
 
 from turnlatch.diagrams.labels import Move, check_current, marks, rows
 from turnlatch.diagrams.palette import DARK, LIGHT, Theme
-from turnlatch_states.machine import State, Table
+from turnlatch_states.fsm.table import State, Table
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_]+")
 

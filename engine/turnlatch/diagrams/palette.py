@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import attrs
 
-from turnlatch_states.machine import Role
+from turnlatch_states.fsm.table import Role
 
 Theme = Literal["auto", "light", "dark"]
 """Which page a drawing is for; `auto` follows what the reader's system prefers."""

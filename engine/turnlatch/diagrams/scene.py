@@ -17,7 +17,7 @@ from turnlatch.diagrams.labels import Row
 from turnlatch.diagrams.labels import rows as untaken
 from turnlatch.diagrams.layout import Plan, Point, corners
 from turnlatch.diagrams.route import plan
-from turnlatch_states.machine import State, Table
+from turnlatch_states.fsm.table import State, Table
 
 TRIGGER_SIZE: Final = 13.0
 """Font size of triggers and counts."""

@@ -17,7 +17,7 @@ from turnlatch.diagrams.scene import (
     Scene,
     scene,
 )
-from turnlatch_states.machine import Table
+from turnlatch_states.fsm.table import Table
 
 _CORNER = 12.0
 _FACES = 'ui-sans-serif,-apple-system,"Segoe UI",Inter,Helvetica,Arial,sans-serif'

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from turnlatch.diagrams.grid import cells
 from turnlatch.diagrams.labels import TIMES, Move, Row, check_current, marks, rows
-from turnlatch_states.machine import State, Table, Transition
+from turnlatch_states.fsm.table import State, Table, Transition
 
 _PLAIN = str.maketrans(
     {

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from turnlatch.errors import JournalCorruptError, JournalVersionError
 from turnlatch.journal.codec import KINDS, READERS, Row, decode
 from turnlatch.journal.strict import CodecError
-from turnlatch_states.events import Event
+from turnlatch_states.machine.events import Event
 
 SEQUENCE_BITS: Final = 32
 """An entry's key is its conversation's number and, in these bits, its sequence."""

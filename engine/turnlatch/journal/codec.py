@@ -9,7 +9,7 @@ are. Rules of this file:
   wrong type is an error; nothing is revived, guessed or converted, and there is no
   second way to read a row.
 * A field that is added to an event, or to a class that events hold (`Fault`, `Profile`),
-  is declared as its last with `added(default)` (`turnlatch_states.added`). It is written
+  is declared as its last with `added(default)` (`turnlatch_states.api.added_fields`). It is written
   only where it is not the default; a row without it reads as the default. So old rows
   stay readable, and keep their bytes. For a kind that is written by hand the field goes
   into its class of facts below as well, with the same `added(default)`.
@@ -36,8 +36,9 @@ from turnlatch.journal.strict import (
     unstructure,
     wrong,
 )
-from turnlatch_states.added import added
-from turnlatch_states.events import (
+from turnlatch_states.api.added_fields import added
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.machine.events import (
     CallApproved,
     CallAsked,
     CallClosed,
@@ -66,11 +67,10 @@ from turnlatch_states.events import (
     TurnRetried,
     TurnSuspended,
 )
-from turnlatch_states.profile import Purpose
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Copy
-from turnlatch_states.view import View
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.request.build import Copy
+from turnlatch_states.request.profile import Purpose
+from turnlatch_states.request.view import View
 
 FORMAT: Final = 2
 """Version of the tables, the kinds and their fields; see `formats.FORMATS`."""

@@ -27,16 +27,16 @@ from weakref import WeakKeyDictionary
 
 from turnlatch.errors import JournalCorruptError, JournalError, JournalVersionError
 from turnlatch.journal import lease, records, schema
-from turnlatch.journal.anchor import HeadFile, is_used, open_head, refuse_foreign
-from turnlatch.journal.leftover import (
+from turnlatch.journal.paths import checked_path, make_file, who_else
+from turnlatch.journal.renewing import Held, Renewer, renew
+from turnlatch.journal.sqlite_errors import SQLiteTrouble, translate
+from turnlatch.journal.tail_anchor import HeadFile, is_used, open_head, refuse_foreign
+from turnlatch.journal.wal_recovery import (
     refuse_widowed,
     size_of,
     was_being_made,
     write_again,
 )
-from turnlatch.journal.paths import checked_path, make_file, who_else
-from turnlatch.journal.renewing import Held, Renewer, renew
-from turnlatch.journal.trouble import SQLiteTrouble, translate
 from turnlatch.journal.writer import Writer
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]

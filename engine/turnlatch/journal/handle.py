@@ -17,17 +17,17 @@ from turnlatch.errors import (
     StoreLockedError,
 )
 from turnlatch.journal import lease, records
-from turnlatch.journal.anchor import name_digest
 from turnlatch.journal.chain import REMEDY, SEQUENCE_MAX, Stored, link
 from turnlatch.journal.codec import Row
 from turnlatch.journal.database import Database
+from turnlatch.journal.lock_waiting import is_at_once, waited
 from turnlatch.journal.owner import Until
 from turnlatch.journal.records import Conversation, Record
-from turnlatch.journal.trouble import SQLiteTrouble, primary, translate
+from turnlatch.journal.sqlite_errors import SQLiteTrouble, primary, translate
+from turnlatch.journal.tail_anchor import name_digest
 from turnlatch.journal.writer import Writer, encoded, lost, place
-from turnlatch.patience import is_at_once, waited
 from turnlatch.ports import Entries, Entry
-from turnlatch_states.events import Event
+from turnlatch_states.machine.events import Event
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since the epoch."""

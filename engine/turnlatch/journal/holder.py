@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from turnlatch_states.visible import printable
+from turnlatch_states.fsm.printable import printable
 
 _LOCKS: Final = Path("/proc/locks")
 _FIELDS_MIN: Final = 6

@@ -22,10 +22,10 @@ from turnlatch.journal.formats import FORMATS
 from turnlatch.journal.owner import Owner, Until, is_gone, is_over
 from turnlatch.journal.paths import who_else
 from turnlatch.journal.records import demand_listed
-from turnlatch.journal.trouble import SQLiteTrouble, translate
+from turnlatch.journal.sqlite_errors import SQLiteTrouble, translate
 from turnlatch.ports import Listing
-from turnlatch_states.bounds import bounded_moment
-from turnlatch_states.reply import SIMULATED_ID
+from turnlatch_states.api.bounds import bounded_moment
+from turnlatch_states.api.reply import SIMULATED_ID
 
 Gone: TypeAlias = Callable[[int, int, Owner, Until], bool]
 """Whether the holder of (conversation, epoch, who, until when) writes no more."""

@@ -22,8 +22,8 @@ from turnlatch.journal.codec import Row, decode
 from turnlatch.journal.writer import Writer, checked_name, encoded, place
 from turnlatch.options import CLOCK
 from turnlatch.ports import Entry, Listing
-from turnlatch_states.events import Event
-from turnlatch_states.reply import simulated
+from turnlatch_states.api.reply import simulated
+from turnlatch_states.machine.events import Event
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since the epoch."""

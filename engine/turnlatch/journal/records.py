@@ -8,7 +8,6 @@ from typing import final
 import attrs
 
 from turnlatch.errors import JournalCorruptError, UnknownConversationError
-from turnlatch.journal.anchor import Anchor, check
 from turnlatch.journal.chain import (
     REMEDY,
     SEQUENCE_BITS,
@@ -18,9 +17,10 @@ from turnlatch.journal.chain import (
     genesis,
     replay,
 )
+from turnlatch.journal.tail_anchor import Anchor, check
 from turnlatch.journal.writer import place
 from turnlatch.ports import Entries
-from turnlatch_states.events import Event
+from turnlatch_states.machine.events import Event
 
 
 @final

@@ -15,21 +15,22 @@ from turnlatch.errors import (
     JournalError,
     StoreLockedError,
 )
-from turnlatch.journal import anchor, lease, records, schema
-from turnlatch.journal.anchor import Anchor, name_digest
+from turnlatch.journal import lease, records, schema
+from turnlatch.journal import tail_anchor as anchor
 from turnlatch.journal.database import Connect, Database, Synchronous, connect
 from turnlatch.journal.formats import FORMATS
 from turnlatch.journal.handle import Clock, Result, SQLiteJournal, transact
 from turnlatch.journal.listing import listings
+from turnlatch.journal.lock_waiting import WAIT_SECONDS, waited
 from turnlatch.journal.owner import Owner, Until, is_gone, is_over, may_write
 from turnlatch.journal.records import Conversation, Record
 from turnlatch.journal.renewing import Held
-from turnlatch.journal.trouble import SQLiteTrouble, translate
+from turnlatch.journal.sqlite_errors import SQLiteTrouble, translate
+from turnlatch.journal.tail_anchor import Anchor, name_digest
 from turnlatch.journal.writer import Writer, checked_name, place
 from turnlatch.options import CLOCK, PATH, SECONDS_MAX
-from turnlatch.patience import WAIT_SECONDS, waited
 from turnlatch.ports import Entry, Listing
-from turnlatch_states.allowed import (
+from turnlatch_states.api.checks import (
     Allowed,
     flag,
     hook,

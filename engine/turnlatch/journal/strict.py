@@ -22,7 +22,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
 from turnlatch.errors import TurnlatchError
-from turnlatch_states.added import added_fields
+from turnlatch_states.api.added_fields import added_fields
 
 
 @final

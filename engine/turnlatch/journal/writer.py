@@ -6,8 +6,8 @@ from typing import Final, final
 from turnlatch.errors import IllegalEventError, JournalError, LeaseLostError
 from turnlatch.journal.codec import Row, encode
 from turnlatch.journal.strict import CodecError
-from turnlatch_states.events import Event
-from turnlatch_states.writer import WRITER, WriterState
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.writer import WRITER, WriterState
 
 NAME_LENGTH_MAX: Final = 200
 """Longest name of a conversation, in characters."""

@@ -23,7 +23,7 @@ tools that the service runs (`server_call`, `server_result`), and, as far as `us
 true (`Answer.usage`).
 
 What is imitated and where it is known from: https://platform.claude.com/docs/en/api, and
-the types of Anthropic's public Python SDK. The rules are `turnlatch_states.rules`.
+the types of Anthropic's public Python SDK. The rules are `turnlatch_states.api.rules`.
 """
 
 from turnlatch.simulator.answers import (
@@ -86,7 +86,7 @@ from turnlatch.simulator.wire import (
     Ending,
     Refusal,
 )
-from turnlatch_states.rules import Limits
+from turnlatch_states.api.rules import Limits
 
 __all__ = [
     "NO_HEADERS",

@@ -15,8 +15,8 @@ from typing import Final, Protocol, TypeAlias, final, runtime_checkable
 import attrs
 
 from turnlatch.simulator.wire import Json, blocks, objects
-from turnlatch_states.allowed import Allowed
-from turnlatch_states.errors import TurnlatchError
+from turnlatch_states.api.checks import Allowed
+from turnlatch_states.fsm.errors import TurnlatchError
 
 
 @final

@@ -29,7 +29,7 @@ import attrs
 from turnlatch.simulator.signing import digest_of, unmarked
 from turnlatch.simulator.tokens import OVERHEAD_TOKENS, count_block, count_tool
 from turnlatch.simulator.wire import Json, as_object, blocks, objects
-from turnlatch_states.models import ModelSpec
+from turnlatch_states.api.models import ModelSpec
 
 Section: TypeAlias = Literal["tools", "system", "messages"]
 

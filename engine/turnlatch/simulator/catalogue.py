@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from turnlatch.simulator.wire import Json, Refusal
-from turnlatch_states.models import MODELS, ModelSpec, spec
+from turnlatch_states.api.models import MODELS, ModelSpec, spec
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
 _LINES: Final = ("haiku", "sonnet", "opus", "fable", "mythos")

@@ -56,7 +56,7 @@ from turnlatch.simulator.streaming import stream_chunks
 from turnlatch.simulator.threads import continued_id
 from turnlatch.simulator.visit import Visit, route
 from turnlatch.simulator.wire import ApiRequest, ApiResponse, Chunk, Json, Refusal
-from turnlatch_states.rules import Limits
+from turnlatch_states.api.rules import Limits
 
 _SERVED: Final = (
     "turnlatch simulates POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models"

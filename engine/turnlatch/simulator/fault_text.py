@@ -49,7 +49,7 @@ from turnlatch.simulator.faults import (
     Status,
     When,
 )
-from turnlatch_states.errors import TurnlatchError
+from turnlatch_states.fsm.errors import TurnlatchError
 
 
 class FaultScriptError(TurnlatchError):

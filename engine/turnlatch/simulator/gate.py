@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 from typing import NoReturn
 
 from turnlatch.simulator.wire import ApiRequest, Json, Refusal, as_object
-from turnlatch_states.betas import KNOWN_BETAS, can_be_a_beta
+from turnlatch_states.api.betas import KNOWN_BETAS, can_be_a_beta
 
 
 def invalid(message: str, code: str | None = None) -> Refusal:

@@ -5,7 +5,7 @@ from typing import final
 import attrs
 
 from turnlatch.simulator.wire import Json, Refusal
-from turnlatch_states.betas import KNOWN_BETAS, can_be_a_beta
+from turnlatch_states.api.betas import KNOWN_BETAS, can_be_a_beta
 
 
 @final

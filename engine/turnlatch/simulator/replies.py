@@ -23,8 +23,8 @@ from turnlatch.simulator.cache import Tally
 from turnlatch.simulator.signing import Notary, Place, Share, shares
 from turnlatch.simulator.tokens import OVERHEAD_TOKENS, count_block, count_text
 from turnlatch.simulator.wire import Json, as_array, as_object, integer, latest_turn
-from turnlatch_states.models import ModelSpec
-from turnlatch_states.reply import SIMULATED_ID
+from turnlatch_states.api.models import ModelSpec
+from turnlatch_states.api.reply import SIMULATED_ID
 
 # Measured on the older models; every later one leaves thoughts out unless asked.
 _SHOWS_THINKING: Final = frozenset(

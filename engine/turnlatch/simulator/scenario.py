@@ -15,7 +15,7 @@ from turnlatch.simulator.answers import (
     text,
 )
 from turnlatch.simulator.wire import Json, as_array, as_object
-from turnlatch_states.errors import TurnlatchError
+from turnlatch_states.fsm.errors import TurnlatchError
 
 _MEMBERS = frozenset(
     {

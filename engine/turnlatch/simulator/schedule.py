@@ -24,7 +24,7 @@ from turnlatch.simulator.faults import (
     Status,
     When,
 )
-from turnlatch_states.rules import RULES, Limits
+from turnlatch_states.api.rules import RULES, Limits
 
 _LIMITS: Final = tuple(sorted(field.name for field in attrs.fields(Limits)))
 _RULES: Final = tuple(rule.id for rule in RULES)

@@ -47,8 +47,8 @@ from turnlatch.simulator.threads import (
 )
 from turnlatch.simulator.tokens import count_request
 from turnlatch.simulator.wire import ApiRequest, Json, Refusal, as_object
-from turnlatch_states.models import ModelSpec, spec
-from turnlatch_states.rules import Context, Limits, check
+from turnlatch_states.api.models import ModelSpec, spec
+from turnlatch_states.api.rules import Context, Limits, check
 
 _COUNTED: Final = frozenset(
     {

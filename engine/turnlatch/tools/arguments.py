@@ -16,7 +16,7 @@ from itertools import islice, product, zip_longest
 from typing import Annotated, Any, Final, cast, final
 
 from turnlatch.errors import words
-from turnlatch_states.encoding import encode
+from turnlatch_states.api.json_bytes import encode
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
 

@@ -10,7 +10,7 @@ import attrs
 
 from turnlatch.errors import SettingsError, ToolDefinitionError
 from turnlatch.tools.arguments import KEY_PARAMETER, Arguments
-from turnlatch_states.allowed import (
+from turnlatch_states.api.checks import (
     Allowed,
     hook,
     number,
@@ -19,7 +19,7 @@ from turnlatch_states.allowed import (
     shown,
     text,
 )
-from turnlatch_states.encoding import copied
+from turnlatch_states.api.json_bytes import copied
 
 Effect: TypeAlias = Literal["once", "safe", "ask"]
 """What a call does to the world, and so what the engine may do with it.

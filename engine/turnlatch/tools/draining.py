@@ -6,7 +6,7 @@ from typing import Any, cast, final
 
 import anyio.lowlevel
 
-from turnlatch.background import in_thread
+from turnlatch.tasks import in_thread
 from turnlatch.tools.jsonable import NoJsonError, as_json
 
 BYTES_MAX = 16 * 1024 * 1024

@@ -8,7 +8,6 @@ from typing import Any, cast, final
 
 import attrs
 
-from turnlatch.background import Aside, answered, called, own_cancellation
 from turnlatch.errors import (
     CancelledItselfError,
     CorrectableToolError,
@@ -17,14 +16,15 @@ from turnlatch.errors import (
     words,
 )
 from turnlatch.logs import LOG_CALLER
+from turnlatch.tasks import Aside, answered, called, own_cancellation
 from turnlatch.tools.arguments import ArgumentsError
 from turnlatch.tools.definition import Reconciled, Tool, ToolCall
 from turnlatch.tools.draining import drained, read_here
 from turnlatch.tools.jsonable import NoJsonError
 from turnlatch.tools.results import fit_result
-from turnlatch_states.call import Closing
-from turnlatch_states.closing import UNKNOWN, closed_result
-from turnlatch_states.reply import ToolUse
+from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.synthetic_results import UNKNOWN, closed_result
 
 NOT_DONE = (
     "Not executed: this call was interrupted before it had any effect, as was found out"

@@ -20,7 +20,7 @@ import attrs
 
 from turnlatch.errors import words
 from turnlatch.tools.blocks import Blocks
-from turnlatch_states.errors import TurnlatchError
+from turnlatch_states.fsm.errors import TurnlatchError
 
 Json = TypeVar("Json")
 

@@ -6,9 +6,9 @@ from typing import Any, TypeAlias, cast
 
 from turnlatch.tools.blocks import Blocks
 from turnlatch.tools.jsonable import as_json, jsonable
-from turnlatch_states.encoding import encode
-from turnlatch_states.replayed import mended, mended_value
-from turnlatch_states.rules import Context, check, is_result_part
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.resendable import mended, mended_value
+from turnlatch_states.api.rules import Context, check, is_result_part
 
 Json: TypeAlias = dict[str, Any]
 

@@ -12,8 +12,13 @@ from turnlatch import Conversation
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import Scripted, Simulator
 from turnlatch.simulator.transport import simulated_client
-from turnlatch_states.events import CallAsked, Event, RetryScheduled, TurnSuspended
-from turnlatch_states.faults import Fault
+from turnlatch_states.api.faults import Fault
+from turnlatch_states.machine.events import (
+    CallAsked,
+    Event,
+    RetryScheduled,
+    TurnSuspended,
+)
 
 ABSURD = 1e300
 FIELDS: dict[type[object], tuple[str, ...]] = {

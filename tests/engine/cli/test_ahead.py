@@ -9,9 +9,9 @@ from tests.engine.cli.test_chat import CSI, PROMPT, Chat
 from turnlatch.cli.ahead import Ahead
 from turnlatch.cli.terminal import Look, cells
 from turnlatch.cli.transcript import Transcript
-from turnlatch.happenings import Cursor, TextArrived
 from turnlatch.simulator import Scripted, Simulator, reply
 from turnlatch.simulator.server import run_in_thread
+from turnlatch.watching.events import Cursor, TextArrived
 
 
 def test_a_line_typed_during_a_turn_is_said_into_it(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from turnlatch import CallState, Closing, Conversation, Tool, tool
 from turnlatch.cli.page import wrapped
 from turnlatch.cli.terminal import Look
 from turnlatch.cli.transcript import Transcript, shown_arguments
-from turnlatch.happenings import CallMoved, Cursor
+from turnlatch.result import CallReport
 from turnlatch.simulator import Scripted, Simulator, call
 from turnlatch.simulator.transport import simulated_client
-from turnlatch.turn import CallReport
+from turnlatch.watching.events import CallMoved, Cursor
 
 FILE = "a.txt"
 

@@ -31,7 +31,7 @@ from turnlatch.errors import SettingsError
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import Scripted, Simulator, call
 from turnlatch.simulator.server import run_in_thread
-from turnlatch_states.events import TurnOpened
+from turnlatch_states.machine.events import TurnOpened
 
 SECONDS_MAX = 60.0
 """Longest wait for anything; a busy machine takes seconds to import the SDK."""

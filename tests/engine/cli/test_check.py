@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from turnlatch.cli.check import check
-from turnlatch_states.rules import RULES
+from turnlatch_states.api.rules import RULES
 
 EMPTY: dict[str, object] = {}
 CALL: dict[str, object] = {

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 import turnlatch
 import turnlatch.errors
 import turnlatch_states
-import turnlatch_states.call
-import turnlatch_states.kinds
-import turnlatch_states.outcome
-import turnlatch_states.rules
+import turnlatch_states.api.fault_kinds
+import turnlatch_states.api.rules
+import turnlatch_states.api.stop_reasons
+import turnlatch_states.machine.call
 from turnlatch import Conversation, diagrams, tool
 from turnlatch.cli.check import check
 from turnlatch.cli.explain import explain, explained, listed
@@ -46,18 +46,18 @@ from turnlatch.cli.words import (
     SCRIPTS,
 )
 from turnlatch.simulator import parse_faults
-from turnlatch_states.call import Closing
-from turnlatch_states.codes import BY_CODE, FAMILIES, Family
-from turnlatch_states.errors import TurnlatchError
-from turnlatch_states.faults import (
+from turnlatch_states.api.error_codes import BY_CODE, FAMILIES, Family
+from turnlatch_states.api.faults import (
     BY_STATUS,
     BY_TYPE,
     FaultKind,
     classify,
 )
-from turnlatch_states.outcome import STOP_REASONS, Outcome
-from turnlatch_states.remedy import AFTERWARDS, LADDERS, SAYS, Remedy
-from turnlatch_states.rules import RULES
+from turnlatch_states.api.rules import RULES
+from turnlatch_states.api.stop_reasons import STOP_REASONS, Outcome
+from turnlatch_states.fsm.errors import TurnlatchError
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.remedy import AFTERWARDS, LADDERS, SAYS, Remedy
 
 LOOK = Look()
 TOO_LONG = "prompt is too long: 213462 tokens > 200000 maximum"
@@ -110,9 +110,9 @@ def documented(module: ModuleType, name: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("words", "members", "module"),
     [
-        (KINDS, FaultKind, turnlatch_states.kinds),
-        (OUTCOMES, Outcome, turnlatch_states.outcome),
-        (CLOSINGS, Closing, turnlatch_states.call),
+        (KINDS, FaultKind, turnlatch_states.api.fault_kinds),
+        (OUTCOMES, Outcome, turnlatch_states.api.stop_reasons),
+        (CLOSINGS, Closing, turnlatch_states.machine.call),
     ],
 )
 def test_a_word_is_told_as_the_core_declares_it(
@@ -254,7 +254,7 @@ def test_the_machines_are_those_that_are_drawn() -> None:
 
 @pytest.mark.parametrize(("fragment", "rule"), RULES_BY_WORDING)
 def test_a_wording_is_one_of_the_rules(fragment: str, rule: str) -> None:
-    folder = Path(inspect.getfile(turnlatch_states.rules)).parent
+    folder = Path(inspect.getfile(turnlatch_states.api.rules)).parent
     trees = [ast.parse(path.read_text("utf-8")) for path in folder.glob("*.py")]
     texts = [
         node.value

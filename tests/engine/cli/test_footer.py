@@ -20,7 +20,8 @@ from turnlatch.cli.footer import (
 )
 from turnlatch.cli.terminal import Look, cells
 from turnlatch.cli.transcript import Transcript, transition_line
-from turnlatch.happenings import (
+from turnlatch.result import Turn
+from turnlatch.watching.events import (
     BlockBegan,
     CallMoved,
     Cursor,
@@ -35,15 +36,14 @@ from turnlatch.happenings import (
     TurnEnded,
     Waiting,
 )
-from turnlatch.turn import Turn
-from turnlatch_states.call import CallState, Closing
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.prefix import PrefixChange
-from turnlatch_states.profile import Purpose
-from turnlatch_states.remedy import Remedy
-from turnlatch_states.reply import Reply, Usage
-from turnlatch_states.snapshot import Suspension
-from turnlatch_states.turn import TurnState
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.reply import Reply, Usage
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Suspension
+from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.recovery.cache_guard import PrefixChange
+from turnlatch_states.request.profile import Purpose
 
 AT = Cursor()
 LOOK = Look()

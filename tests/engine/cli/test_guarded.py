@@ -30,8 +30,8 @@ from turnlatch.errors import SettingsError, TurnlatchError
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import Scripted, Simulator
 from turnlatch.simulator.server import run_in_thread
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.visible import escape, printable
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.fsm.printable import escape, printable
 
 TITLE, RED = "\x1b]0;harmless\x07", "\x1b[31mharmless"
 SHOWN = ("\\x1b]0;harmless", "\\x1b[31mharmless")

@@ -20,7 +20,8 @@ from turnlatch.cli.hints import (
 from turnlatch.cli.terminal import Look
 from turnlatch.cli.transcript import Transcript, transition_line
 from turnlatch.cli.words import BUDGET
-from turnlatch.happenings import (
+from turnlatch.result import Turn
+from turnlatch.watching.events import (
     Cursor,
     Happening,
     Moved,
@@ -29,14 +30,13 @@ from turnlatch.happenings import (
     Suspended,
     TurnEnded,
 )
-from turnlatch.turn import Turn
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.prefix import PrefixChange
-from turnlatch_states.profile import Purpose
-from turnlatch_states.remedy import SAYS, Remedy
-from turnlatch_states.reply import Reply, Usage
-from turnlatch_states.snapshot import Suspension
-from turnlatch_states.turn import TurnState
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.reply import Reply, Usage
+from turnlatch_states.machine.remedy import SAYS, Remedy
+from turnlatch_states.machine.snapshot import Suspension
+from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.recovery.cache_guard import PrefixChange
+from turnlatch_states.request.profile import Purpose
 
 AT = Cursor()
 HERE = Standing(False, "m", "notes")

@@ -18,7 +18,7 @@ from turnlatch.cli.page import Flow, wrapped
 from turnlatch.cli.said import read
 from turnlatch.cli.terminal import Look, cells
 from turnlatch.cli.transcript import Transcript
-from turnlatch_states.visible import escape
+from turnlatch_states.fsm.printable import escape
 
 N = 2_000
 WIDE = "漢"

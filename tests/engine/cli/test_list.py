@@ -19,7 +19,7 @@ from turnlatch.cli.terminal import Look, cells
 from turnlatch.journal import SQLiteStore
 from turnlatch.journal.owner import Owner
 from turnlatch.ports import Listing
-from turnlatch_states.events import RequestSent
+from turnlatch_states.machine.events import RequestSent
 
 NOW = 1_800_000_000.0
 HERE = Owner.current().host

@@ -19,7 +19,7 @@ from turnlatch.cli.terminal import (
     shown,
     survey,
 )
-from turnlatch_states.visible import escape
+from turnlatch_states.fsm.printable import escape
 
 ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
 NASTY = st.one_of(

@@ -8,8 +8,8 @@ from typing import Protocol, cast
 import attrs
 
 from turnlatch.diagrams import MACHINES
-from turnlatch_states.machine import Table
-from turnlatch_states.thread import THREAD
+from turnlatch_states.fsm.table import Table
+from turnlatch_states.machine.thread import THREAD
 
 FOLDER = Path(__file__).resolve().parents[3] / "diagrams"
 

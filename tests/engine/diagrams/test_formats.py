@@ -6,9 +6,9 @@ import attrs
 import pytest
 
 from turnlatch.diagrams import MACHINES, render, text
-from turnlatch_states.call import CALL
-from turnlatch_states.machine import Guard, State, Table, Transition
-from turnlatch_states.turn import TURN
+from turnlatch_states.fsm.table import Guard, State, Table, Transition
+from turnlatch_states.machine.call import CALL
+from turnlatch_states.machine.turn import TURN
 
 AWKWARD = 'a "b": c; d # e <f>'
 

@@ -12,8 +12,8 @@ from turnlatch.diagrams import MACHINES
 from turnlatch.diagrams.grid import cells
 from turnlatch.diagrams.labels import rows
 from turnlatch.diagrams.scene import DETAIL_SIZE, TRIGGER_SIZE, Arrow, Box, Scene, scene
-from turnlatch_states.machine import Effect, Guard, State, Table, Transition
-from turnlatch_states.turn import TURN
+from turnlatch_states.fsm.table import Effect, Guard, State, Table, Transition
+from turnlatch_states.machine.turn import TURN
 
 EM_PER_CHARACTER = 0.6
 TABLES = pytest.mark.parametrize("table", MACHINES.values(), ids=MACHINES)

@@ -8,7 +8,7 @@ import pytest
 from turnlatch.diagrams import MACHINES
 from turnlatch.diagrams.grid import Route, cells, routes
 from turnlatch.diagrams.layout import Edge, Layout
-from turnlatch_states.machine import Table
+from turnlatch_states.fsm.table import Table
 
 
 def edges(table: Table) -> list[Edge]:

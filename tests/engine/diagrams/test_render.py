@@ -12,9 +12,9 @@ import pytest
 
 from turnlatch.diagrams import MACHINES, Format, render
 from turnlatch.diagrams.labels import TIMES
-from turnlatch_states.errors import DefinitionError
-from turnlatch_states.machine import Table, Transition
-from turnlatch_states.turn import TURN
+from turnlatch_states.fsm.errors import DefinitionError
+from turnlatch_states.fsm.table import Table, Transition
+from turnlatch_states.machine.turn import TURN
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 SVG = "{http://www.w3.org/2000/svg}"

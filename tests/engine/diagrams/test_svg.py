@@ -8,9 +8,9 @@ import pytest
 
 from turnlatch.diagrams import MACHINES, render
 from turnlatch.diagrams.palette import DARK, LIGHT, Palette
-from turnlatch_states.call import CALL
-from turnlatch_states.machine import Table
-from turnlatch_states.turn import TURN
+from turnlatch_states.fsm.table import Table
+from turnlatch_states.machine.call import CALL
+from turnlatch_states.machine.turn import TURN
 
 SVG = "{http://www.w3.org/2000/svg}"
 TABLES = pytest.mark.parametrize("table", MACHINES.values(), ids=MACHINES)

@@ -11,8 +11,10 @@ import pytest
 
 from turnlatch.journal import MemoryStore, SQLiteStore
 from turnlatch.ports import Store
-from turnlatch_states.call import Closing
-from turnlatch_states.events import (
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.machine.call import Closing
+from turnlatch_states.machine.events import (
     CallClosed,
     CallStarted,
     ConversationOpened,
@@ -22,9 +24,7 @@ from turnlatch_states.events import (
     TurnFailed,
     TurnOpened,
 )
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.profile import Profile
-from turnlatch_states.reply import Reply
+from turnlatch_states.request.profile import Profile
 
 EVENTS: tuple[Event, ...] = (
     ConversationOpened(Profile("claude-sonnet-5-5", 1024, (("system", b'"Be kind"'),))),

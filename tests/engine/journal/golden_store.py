@@ -22,7 +22,7 @@ from turnlatch.journal import SQLiteStore
 from turnlatch.journal.codec import FORMAT
 from turnlatch.journal.owner import Owner
 from turnlatch.simulator import call
-from turnlatch_states.events import Event, RequestSent, TurnOpened
+from turnlatch_states.machine.events import Event, RequestSent, TurnOpened
 
 GOLDEN: Final = Path(__file__).with_name("golden")
 

@@ -16,7 +16,6 @@ from typing import Any, Final, Protocol
 from turnlatch.errors import JournalError
 from turnlatch.journal import (
     SQLiteStore,
-    anchor,
     database,
     handle,
     lease,
@@ -25,7 +24,10 @@ from turnlatch.journal import (
     schema,
     sqlite,
 )
-from turnlatch_states.events import RequestSent
+from turnlatch.journal import (
+    tail_anchor as anchor,
+)
+from turnlatch_states.machine.events import RequestSent
 
 
 class Child(Protocol):

@@ -16,8 +16,10 @@ from turnlatch.journal import codec
 from turnlatch.journal.codec import FORMAT, KINDS, NUMBER_MAX, Row, decode, encode
 from turnlatch.journal.formats import FORMATS
 from turnlatch.journal.strict import CodecError, dump
-from turnlatch_states.added import added, added_fields
-from turnlatch_states.events import (
+from turnlatch_states.api.added_fields import added, added_fields
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.reply import Reply, Usage
+from turnlatch_states.machine.events import (
     CallClosed,
     CallDenied,
     ConversationOpened,
@@ -29,11 +31,9 @@ from turnlatch_states.events import (
     TurnFailed,
     TurnOpened,
 )
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.profile import Profile, Purpose
-from turnlatch_states.reply import Reply, Usage
-from turnlatch_states.request import Copy
-from turnlatch_states.view import (
+from turnlatch_states.request.build import Copy
+from turnlatch_states.request.profile import Profile, Purpose
+from turnlatch_states.request.view import (
     DropBeta,
     DropBound,
     DropField,

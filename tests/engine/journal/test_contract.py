@@ -12,7 +12,7 @@ from turnlatch.errors import (
     UnknownConversationError,
 )
 from turnlatch.ports import Entry, Store
-from turnlatch_states.events import Event, Forked, RequestSent, TurnOpened
+from turnlatch_states.machine.events import Event, Forked, RequestSent, TurnOpened
 
 
 def _events(entries: Sequence[Entry]) -> list[Event]:

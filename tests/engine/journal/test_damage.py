@@ -22,10 +22,10 @@ from turnlatch.errors import (
     UnknownConversationError,
 )
 from turnlatch.journal import SQLiteStore, chain, codec
-from turnlatch.journal.anchor import HeadFile
 from turnlatch.journal.formats import FORMATS, NEWEST
+from turnlatch.journal.tail_anchor import HeadFile
 from turnlatch.ports import Entry
-from turnlatch_states.events import Event, RequestSent
+from turnlatch_states.machine.events import Event, RequestSent
 
 NAMES = ("notes", "branch")
 

@@ -14,7 +14,7 @@ from turnlatch.errors import (
     StoreLockedError,
 )
 from turnlatch.journal import SQLiteStore
-from turnlatch_states.events import Event, RequestSent, TurnOpened
+from turnlatch_states.machine.events import Event, RequestSent, TurnOpened
 
 BIG = TurnOpened(1, b"x" * 200_000)
 

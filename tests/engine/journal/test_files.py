@@ -19,7 +19,7 @@ from turnlatch.errors import JournalError, JournalVersionError, SettingsError
 from turnlatch.journal import SQLiteStore, schema
 from turnlatch.journal.database import connect
 from turnlatch.journal.listing import glance
-from turnlatch_states.events import Event, RequestSent
+from turnlatch_states.machine.events import Event, RequestSent
 
 
 class Child(Protocol):

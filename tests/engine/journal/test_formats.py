@@ -22,13 +22,13 @@ from turnlatch.errors import (
     JournalVersionError,
 )
 from turnlatch.journal import SQLiteStore, codec, formats, schema
-from turnlatch.journal.anchor import open_head
 from turnlatch.journal.codec import Row, encode
 from turnlatch.journal.formats import FORMATS, NEWEST, OLDEST
 from turnlatch.journal.listing import glance
 from turnlatch.journal.owner import Owner
+from turnlatch.journal.tail_anchor import open_head
 from turnlatch.ports import Entry
-from turnlatch_states.events import RequestSent
+from turnlatch_states.machine.events import RequestSent
 
 VERSIONS = sorted(FORMATS)
 OLD = [version for version in VERSIONS if version != NEWEST]

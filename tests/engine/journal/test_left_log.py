@@ -12,10 +12,11 @@ import pytest
 from tests.engine.journal.left import bytes_of, copied
 
 from turnlatch.errors import JournalCorruptError
-from turnlatch.journal import SQLiteStore, anchor
-from turnlatch.journal.anchor import name_digest
+from turnlatch.journal import SQLiteStore
+from turnlatch.journal import tail_anchor as anchor
 from turnlatch.journal.database import connect
-from turnlatch_states.events import Event, RequestSent, TurnOpened
+from turnlatch.journal.tail_anchor import name_digest
+from turnlatch_states.machine.events import Event, RequestSent, TurnOpened
 
 
 class Child(Protocol):

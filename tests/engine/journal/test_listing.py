@@ -19,7 +19,7 @@ from turnlatch.journal.lease import LEASE_SECONDS
 from turnlatch.journal.listing import glance, last_used_first
 from turnlatch.journal.owner import Owner
 from turnlatch.ports import Store
-from turnlatch_states.events import Event, RequestSent
+from turnlatch_states.machine.events import Event, RequestSent
 
 Start = Callable[..., Child]
 HERE = Owner.current()

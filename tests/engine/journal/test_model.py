@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from turnlatch.errors import ConversationBusyError, JournalError
 from turnlatch.journal import MemoryStore, SQLiteStore
 from turnlatch.ports import Journal, Store
-from turnlatch_states.events import Event, RequestSent, TurnOpened
+from turnlatch_states.machine.events import Event, RequestSent, TurnOpened
 
 NAMES = ("a", "b", "c", "d")
 MOVES = ("append", "append", "append", "open", "close", "fork", "reopen", "read")

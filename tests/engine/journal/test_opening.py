@@ -15,8 +15,9 @@ import pytest
 from tests.engine.journal.interleaved import Child, Peer, Steps, serve
 
 from turnlatch.errors import ConversationBusyError, JournalError
-from turnlatch.journal import SQLiteStore, anchor, database, schema
-from turnlatch_states.events import RequestSent
+from turnlatch.journal import SQLiteStore, database, schema
+from turnlatch.journal import tail_anchor as anchor
+from turnlatch_states.machine.events import RequestSent
 
 
 @pytest.fixture

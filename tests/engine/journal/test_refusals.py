@@ -15,7 +15,7 @@ from tests.engine.journal.left import bytes_of, copied
 
 from turnlatch.errors import JournalError
 from turnlatch.journal import SQLiteStore, database, records
-from turnlatch_states.events import Event, RequestSent, TurnOpened
+from turnlatch_states.machine.events import Event, RequestSent, TurnOpened
 
 NAMES = ("notes", "other", "branch")
 

@@ -14,7 +14,7 @@ import pytest
 from turnlatch.errors import JournalError, UnknownConversationError
 from turnlatch.journal import SQLiteStore
 from turnlatch.journal.handle import SQLiteJournal
-from turnlatch_states.events import RequestSent
+from turnlatch_states.machine.events import RequestSent
 
 BATCH = 3
 

@@ -19,8 +19,8 @@ from turnlatch.errors import ConversationBusyError, JournalError, LeaseLostError
 from turnlatch.journal import SQLiteStore, database, lease
 from turnlatch.journal.handle import SQLiteJournal
 from turnlatch.journal.owner import Owner
-from turnlatch_states.events import RequestSent, TurnOpened
-from turnlatch_states.writer import WriterState
+from turnlatch_states.machine.events import RequestSent, TurnOpened
+from turnlatch_states.machine.writer import WriterState
 
 
 class Child(Protocol):
@@ -409,7 +409,7 @@ def test_without_renewal_an_idle_holder_is_robbed(path: Path) -> None:
 _TALKS = """
 import sys
 from turnlatch.journal import SQLiteStore
-from turnlatch_states.events import RequestSent
+from turnlatch_states.machine.events import RequestSent
 store = SQLiteStore(sys.argv[1])
 journal = store.open("notes")
 print("held", flush=True)

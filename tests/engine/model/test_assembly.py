@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch.model.assembly import Assembly
-from turnlatch.model.sealing import NotWholeError, ServerSaidError
-from turnlatch.model.sse import Limits, Splitter
 from turnlatch.ports import (
     BlockClosed,
     BlockOpened,
@@ -19,7 +16,10 @@ from turnlatch.ports import (
     TextDelta,
     ThinkingDelta,
 )
-from turnlatch_states.reply import Reply
+from turnlatch.sdk.assembly import Assembly
+from turnlatch.sdk.sealing import NotWholeError, ServerSaidError
+from turnlatch.sdk.sse import Limits, Splitter
+from turnlatch_states.api.reply import Reply
 
 MESSAGE: dict[str, Any] = {
     "id": "msg_1",

@@ -15,9 +15,10 @@ import httpx2
 import pytest
 from tests.engine.model.wire import CLOSED, START, STOP, ask, ignore
 
-from turnlatch.model import Limits, SdkModel, sdk
 from turnlatch.ports import RequestFailedError
-from turnlatch_states.faults import Fault, FaultKind
+from turnlatch.sdk import Limits, SdkModel
+from turnlatch.sdk import sdk_model as sdk
+from turnlatch_states.api.faults import Fault, FaultKind
 
 pytestmark = [
     pytest.mark.anyio,

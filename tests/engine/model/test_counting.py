@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.model.wire import BODY, Part, Server, ask, client
 
-from turnlatch.model import Limits, SdkModel
-from turnlatch.model.counting import COUNTED, count_body, counted
-from turnlatch.model.sealing import NotWholeError, ServerSaidError
 from turnlatch.ports import RequestFailedError
+from turnlatch.sdk import Limits, SdkModel
+from turnlatch.sdk.counting import COUNTED, count_body, counted
+from turnlatch.sdk.sealing import NotWholeError, ServerSaidError
 from turnlatch.simulator import (
     Scripted,
     Simulator,
@@ -27,7 +27,7 @@ from turnlatch.simulator import (
     serve,
 )
 from turnlatch.simulator.transport import SimulatorTransport
-from turnlatch_states.faults import Fault, FaultKind
+from turnlatch_states.api.faults import Fault, FaultKind
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,10 @@ from anthropic.lib.credentials import AccessToken
 from anthropic.lib.credentials._workload import WorkloadIdentityError
 from tests.engine.model.wire import WHOLE, Server, ask, client, ignore
 
-from turnlatch.model import SdkModel
-from turnlatch.model.failures import fault_of
 from turnlatch.ports import RequestFailedError
-from turnlatch_states.faults import Fault, FaultKind
+from turnlatch.sdk import SdkModel
+from turnlatch.sdk.failures import fault_of
+from turnlatch_states.api.faults import Fault, FaultKind
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.model.known import sdk_exceptions, transport_exceptions
 
-from turnlatch.model.failures import (
+from turnlatch.sdk.failures import (
     EXCEPTIONS,
     fault_of,
     from_status,
@@ -17,7 +17,7 @@ from turnlatch.model.failures import (
     retry_after,
     tells_secrets,
 )
-from turnlatch_states.faults import FaultKind
+from turnlatch_states.api.faults import FaultKind
 
 NOW = 1_800_000_000.0
 REQUEST = httpx2.Request("POST", "https://api.test/v1/messages")

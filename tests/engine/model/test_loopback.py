@@ -7,12 +7,12 @@ import anyio
 import anyio.abc
 import pytest
 
-from turnlatch.model import SdkModel
 from turnlatch.ports import RequestFailedError
-from turnlatch_states.faults import FaultKind
-from turnlatch_states.profile import Purpose
-from turnlatch_states.reply import Reply
-from turnlatch_states.request import Request
+from turnlatch.sdk import SdkModel
+from turnlatch_states.api.faults import FaultKind
+from turnlatch_states.api.reply import Reply
+from turnlatch_states.request.build import Request
+from turnlatch_states.request.profile import Purpose
 
 pytestmark = pytest.mark.anyio
 

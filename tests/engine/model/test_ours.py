@@ -12,7 +12,7 @@ from turnlatch import Conversation, Turn, TurnState
 from turnlatch.simulator import Scripted, Simulator, run_in_thread
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.testing import VirtualClock
-from turnlatch_states.faults import FaultKind
+from turnlatch_states.api.faults import FaultKind
 
 Hook = Callable[[httpx2.Response], Awaitable[None]]
 
@@ -226,7 +226,7 @@ def test_a_client_that_is_used_in_two_event_loops_is_told_so() -> None:
 
 def test_the_network_is_told_from_what_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: classes alone decide, and a hook's own errand is taken for an outage."""
-    from turnlatch.model import failures
+    from turnlatch.sdk import failures
 
     def blind(_: BaseException) -> None:
         return None

@@ -31,10 +31,10 @@ from tests.engine.model.wire import (
 )
 
 from turnlatch.errors import SettingsError
-from turnlatch.model import Limits, SdkModel
 from turnlatch.ports import Delta, RequestFailedError, TextDelta
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.reply import Reply
+from turnlatch.sdk import Limits, SdkModel
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.reply import Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -155,7 +155,7 @@ async def test_own_client_is_closed_and_a_given_one_is_not() -> None:
 
 def test_importing_it_imports_no_sdk() -> None:
     code = (
-        "import sys, turnlatch.model; turnlatch.model.SdkModel(); "
+        "import sys, turnlatch.sdk; turnlatch.sdk.SdkModel(); "
         "assert not {'anthropic', 'httpx2', 'pydantic'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch.model.sealing import (
+from turnlatch.sdk.sealing import (
     DEPTH_MAX,
     NotWholeError,
     ServerSaidError,

@@ -10,10 +10,10 @@ import httpx2
 import pytest
 
 from turnlatch import Conversation, FaultKind, Turn, TurnState
-from turnlatch.model.sdk import SdkModel
 from turnlatch.ports import RequestFailedError
+from turnlatch.sdk.sdk_model import SdkModel
 from turnlatch.testing import SeededIds, VirtualClock
-from turnlatch_states.decide import ALIKE_MAX
+from turnlatch_states.recovery.decide import ALIKE_MAX
 
 from .wire import SSE, Body, ask, ignore
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch.model.sealing import NotWholeError
-from turnlatch.model.sse import Limits, Splitter
+from turnlatch.sdk.sealing import NotWholeError
+from turnlatch.sdk.sse import Limits, Splitter
 
 MIB = 1024 * 1024
 

@@ -18,11 +18,11 @@ from tests.engine.model.wire import Server, ask, client, ignore
 from tests.sdks import pinned
 
 from turnlatch.errors import CancelledItselfError
-from turnlatch.model import SdkModel
-from turnlatch.model.failures import fault_of
 from turnlatch.ports import RequestFailedError
-from turnlatch_states.codes import family
-from turnlatch_states.faults import FaultKind, classify
+from turnlatch.sdk import SdkModel
+from turnlatch.sdk.failures import fault_of
+from turnlatch_states.api.error_codes import family
+from turnlatch_states.api.faults import FaultKind, classify
 
 NOW = 1_800_000_000.0
 REQUEST = httpx2.Request("POST", "https://api.test/v1/messages")
@@ -152,8 +152,8 @@ NAMES: Mapping[FaultKind, str] = {
 KINDS = {name: kind for kind, names in NAMES.items() for name in names.split()}
 
 TO_DO = (
-    "nobody has said what it means. Say so in `EXCEPTIONS` (turnlatch.model.failures) or,"
-    " where it stands for an error code, in `BY_CODE` (turnlatch_states.faults), and then"
+    "nobody has said what it means. Say so in `EXCEPTIONS` (turnlatch.sdk.failures) or,"
+    " where it stands for an error code, in `BY_CODE` (turnlatch_states.api.faults), and then"
     " in NAMES here"
 )
 

@@ -31,13 +31,13 @@ from tests.engine.model.wire import (
     ignore,
 )
 
-from turnlatch.model import SdkModel
-from turnlatch.model.sdk import UPLOAD_BYTES_PER_SECOND_MIN
 from turnlatch.ports import RequestFailedError
+from turnlatch.sdk import SdkModel
+from turnlatch.sdk.sdk_model import UPLOAD_BYTES_PER_SECOND_MIN
 from turnlatch.simulator import Scripted, Simulator
 from turnlatch.simulator.transport import simulated_client
-from turnlatch_states.faults import Fault, FaultKind
-from turnlatch_states.request import Request
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.request.build import Request
 
 pytestmark = pytest.mark.anyio
 

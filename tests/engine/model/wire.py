@@ -11,8 +11,8 @@ import httpx2
 import trio.testing
 
 from turnlatch.ports import Delta
-from turnlatch_states.profile import Purpose
-from turnlatch_states.request import Request
+from turnlatch_states.request.build import Request
+from turnlatch_states.request.profile import Purpose
 
 BODY = '{"model":"m","x":1.10,"stream":true,"é":"\\u00e9"}'.encode()
 WHOLE = (

@@ -22,8 +22,8 @@ from turnlatch.simulator import (
     reply,
     text,
 )
-from turnlatch_states.betas import KNOWN_BETAS
-from turnlatch_states.models import MODELS
+from turnlatch_states.api.betas import KNOWN_BETAS
+from turnlatch_states.api.models import MODELS
 
 AUTH = ("authorization", "Bearer k")
 VERSION = ("anthropic-version", "2026-10-21")

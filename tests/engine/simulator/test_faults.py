@@ -28,7 +28,7 @@ from turnlatch.simulator import (
 )
 from turnlatch.simulator.faults import CUT_ENDINGS, HANGUPS, KINDS
 from turnlatch.simulator.schedule import Circumstances, Faults
-from turnlatch_states.errors import TurnlatchError
+from turnlatch_states.fsm.errors import TurnlatchError
 
 COUNTS = st.integers(0, 10**9 - 1)
 POSITIVE = st.integers(1, 10**9 - 1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from turnlatch.simulator import ApiRequest, Call, Seeded, Simulator
 from turnlatch.simulator.samples import sample
-from turnlatch_states.models import MODELS
+from turnlatch_states.api.models import MODELS
 
 HEADERS = (("authorization", "Bearer k"), ("anthropic-version", "2026-10-21"))
 TOOLS: list[dict[str, Any]] = [

@@ -25,8 +25,8 @@ import pytest
 
 from turnlatch.tools import run_tool, tool
 from turnlatch.tools.jsonable import NoJsonError, as_json
-from turnlatch_states.call import Closing
-from turnlatch_states.reply import ToolUse
+from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.machine.call import Closing
 
 
 class Colour(enum.Enum):

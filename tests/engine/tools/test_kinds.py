@@ -21,8 +21,8 @@ import pytest
 
 from turnlatch.tools import Blocks, draining, run_tool, tool
 from turnlatch.tools.execution import Ending, Run
-from turnlatch_states.call import Closing
-from turnlatch_states.reply import ToolUse
+from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.machine.call import Closing
 
 pytestmark = pytest.mark.anyio
 
@@ -393,7 +393,7 @@ import sys, threading, anyio
 waits = {"waits": threading.Event().wait, "works": lambda: [sum(range(999)) for _ in iter(int, 1)]}
 from turnlatch import tool
 from turnlatch.tools import run_tool
-from turnlatch_states.reply import ToolUse
+from turnlatch_states.api.reply import ToolUse
 
 @tool(effect="once", timeout=0.01, grace=0.01)
 def hang() -> str:

@@ -15,8 +15,8 @@ from turnlatch.errors import (
 )
 from turnlatch.tools import Tool, ToolCall, run_tool, tool
 from turnlatch.tools.execution import reconcile, ruled, unusable
-from turnlatch_states.call import Closing
-from turnlatch_states.reply import ToolUse
+from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.machine.call import Closing
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,15 @@ from typing import Any, cast
 import pytest
 from tests.states.rules.test_findings import ACCEPTED, REFUSED, Case
 
-from turnlatch_states.rules import RULES, Context, Finding, Rule, advice, check, explain
+from turnlatch_states.api.rules import (
+    RULES,
+    Context,
+    Finding,
+    Rule,
+    advice,
+    check,
+    explain,
+)
 
 HELP = {rule.id: rule.help for rule in RULES}
 MANY = {"R1", "R2", "R3", "R4", "R11", "R20", "R24", "R28", "R29", "R30", "R33"}

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias, cast
 
 import pytest
 
-from turnlatch_states.models import ModelSpec
-from turnlatch_states.rules import RULES, Context, Finding, Limits, check, explain
+from turnlatch_states.api.models import ModelSpec
+from turnlatch_states.api.rules import RULES, Context, Finding, Limits, check, explain
 
 Json: TypeAlias = "dict[str, object]"
 EMPTY: Json = {}

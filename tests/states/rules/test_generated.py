@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnlatch_states.rules import RULES, Context, Limits, check
+from turnlatch_states.api.rules import RULES, Context, Limits, check
 
 Json: TypeAlias = "dict[str, object]"
 EMPTY: Json = {}

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 from anthropic.types.model import Model
 
-from turnlatch_states.models import MODELS, spec
+from turnlatch_states.api.models import MODELS, spec
 
 
 def test_every_model_of_the_sdk_has_a_row() -> None:

@@ -11,8 +11,8 @@ from anthropic.types import beta
 from typing_extensions import get_type_hints, is_typeddict
 
 # The tables are private; what is tested is that they are complete.
-from turnlatch_states.rules._blocks import BLOCKS
-from turnlatch_states.rules._fields import (
+from turnlatch_states.api.rules._blocks import BLOCKS
+from turnlatch_states.api.rules._fields import (
     BODY,
     EDITS,
     OUTPUT_CONFIG,
@@ -20,8 +20,8 @@ from turnlatch_states.rules._fields import (
     THINKING,
     TOOLS,
 )
-from turnlatch_states.rules._parts import RESULT_PARTS
-from turnlatch_states.rules._schema import Field
+from turnlatch_states.api.rules._parts import RESULT_PARTS
+from turnlatch_states.api.rules._schema import Field
 
 NOT_IN_THE_BODY = {"betas", "user_profile_id", "workspace_id"}
 TABLES: Mapping[str, Mapping[str, Field]] = {

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch_states.betas import KNOWN_BETAS, can_be_a_beta
-from turnlatch_states.models import MODELS, spec
-from turnlatch_states.rules import VERSION_2026, Context, check
+from turnlatch_states.api.betas import KNOWN_BETAS, can_be_a_beta
+from turnlatch_states.api.models import MODELS, spec
+from turnlatch_states.api.rules import VERSION_2026, Context, check
 
 OLD = "2023-06-01"
 EXTRA = "Extra inputs are not permitted"

@@ -1,0 +1,1 @@
+"""The loop, and what it performs: requests, tool calls, waits and probes."""

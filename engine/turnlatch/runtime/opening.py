@@ -1,0 +1,254 @@
+"""What opening a conversation means: which store, which settings, which past."""
+
+import contextlib
+import gc
+import os
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from turnlatch.errors import StoreLockedError
+from turnlatch.ports import Ids, Journal, Store
+from turnlatch.result import Turn
+from turnlatch.rulebook import rulebook
+from turnlatch.runtime.clock import SystemClock, SystemIds
+from turnlatch.runtime.endpoint import Endpoint, choose_endpoint, demand_unmixed
+from turnlatch.runtime.environment import World
+from turnlatch.runtime.loop import Driver
+from turnlatch.runtime.pricing import demand_price
+from turnlatch.runtime.resume import Loaded, load, recover
+from turnlatch.settings import (
+    DEFAULT_MAX_TOKENS,
+    DEFAULT_MODEL,
+    Limits,
+    make_profile,
+    tools_by_name,
+)
+from turnlatch.watching.event_log import Feed
+from turnlatch.watching.events import TurnEnded
+from turnlatch.watching.from_journal import at_rest
+from turnlatch_states.api.faults import RetryPolicy
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine.events import ConversationOpened, ProfileChanged
+from turnlatch_states.machine.snapshot import Snapshot, cuttable
+from turnlatch_states.machine.step import begin
+from turnlatch_states.recovery.context_window import CompactionPolicy
+from turnlatch_states.recovery.decide import Policies
+from turnlatch_states.request.profile import Profile
+
+
+def in_place(store: object) -> object:
+    """A store's path as it is meant now, wherever the process goes later.
+
+    Raises:
+        JournalError: It names no file. An absolute path would no longer show that.
+    """
+    if not isinstance(store, str | os.PathLike):
+        return store
+    from turnlatch.journal.paths import demand_path
+
+    path = os.fspath(cast("str | os.PathLike[str]", store))
+    demand_path(path)
+    return Path(path).absolute()
+
+
+def choose_store(given: object) -> tuple[Store, bool]:
+    """The store for what the caller gave, and whether to close it afterwards.
+
+    Raises:
+        JournalError: The file cannot be used.
+    """
+    if given is None:
+        from turnlatch.journal import MemoryStore
+
+        return MemoryStore(), False  # a fork may live on in it
+    if isinstance(given, Path):
+        from turnlatch.journal import SQLiteStore
+
+        return SQLiteStore(given), True
+    store: Any = given
+    return store, False
+
+
+def start(
+    store: Store, name: str, options: Mapping[str, Any], endpoint: Endpoint, feed: Feed
+) -> tuple[Driver, dict[str, int]]:
+    """A driver for what the journal holds, settled and ready for the next turn.
+
+    Returns:
+        The driver, and the turn that each key opened last.
+
+    Raises:
+        SettingsError: A setting is unknown, of the wrong type or refused.
+        JournalError: The journal cannot be read or written.
+    """
+    with without_collection():
+        journal = store.open(name)
+        try:
+            loaded = load(journal.entries(), name)
+            return _started(store, journal, loaded, options, endpoint, feed)
+        except BaseException:
+            with contextlib.suppress(StoreLockedError):  # its lease is found dead
+                journal.close()
+            raise
+
+
+def endpoint_of(options: Mapping[str, Any]) -> Endpoint:
+    """Where the requests of a conversation with these options go.
+
+    Raises:
+        NoCredentialsError: There are none for the API.
+        SettingsError: No client can be made.
+    """
+    return choose_endpoint(
+        options["client"],
+        options["base_url"],
+        options["timeout"],
+        options["idle_timeout"],
+    )
+
+
+@contextlib.contextmanager
+def without_collection() -> Generator[None]:
+    """Keep the garbage collector from sweeping in the middle of a load.
+
+    A load makes thousands of objects and no cycle, and each sweep looks at every object
+    of the process: it was measured to cost more than the load itself.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _started(
+    store: Store,
+    journal: Journal,
+    loaded: Loaded | None,
+    options: Mapping[str, Any],
+    endpoint: Endpoint,
+    feed: Feed,
+) -> tuple[Driver, dict[str, int]]:
+    tools = tools_by_name(options["tools"] or ())
+    profile = requested_profile(options, loaded.snapshot.profile if loaded else None)
+    if loaded is not None:
+        demand_unmixed(endpoint, loaded.snapshot)
+    ids: Ids = options["ids"] or SystemIds()
+    if loaded is None:
+        opened = ConversationOpened(profile, ids.fresh())
+        journal.append([opened])
+        loaded = Loaded(begin(opened), {}, set())
+    world = World(
+        journal=journal,
+        store=store,
+        reopen=lambda: store.open(journal.name),
+        model=endpoint.model,
+        clock=options["clock"] or SystemClock(),
+        ids=ids,
+        tools=tools,
+        policies=Policies(
+            options["retry"] or RetryPolicy(),
+            options["compaction"] or CompactionPolicy(),
+        ),
+        limits=options["limits"] or Limits(),
+        before_compaction=options["before_compaction"],
+        after_compaction=options["after_compaction"],
+    )
+    feed.begin(journal.sequence)
+    driver = Driver(world, loaded.snapshot, feed)
+    driver.said = loaded.said
+    if loaded.snapshot.profile != profile:
+        driver.apply(ProfileChanged(profile))
+    recover(driver)
+    ended = driver.unsaved and at_rest(driver.snapshot)
+    driver.flush()
+    if ended and (turn := Turn.current(driver.snapshot)) is not None:
+        feed.publish(TurnEnded(feed.next(), turn))
+    return driver, loaded.keys
+
+
+PROFILE_OPTIONS = (
+    "model",
+    "max_tokens",
+    "system",
+    "tools",
+    "betas",
+    "diagnostics",
+    "threads",
+    "cache",
+    "settings",
+)
+"""The options of `open` that become the profile, and are journaled."""
+
+
+def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profile:
+    """The profile that the caller asks for, on top of the one that is journaled.
+
+    It is held to the rules of the server that the client and the base URL lead to.
+
+    Raises:
+        SettingsError: A setting is unknown, of the wrong type or refused.
+    """
+    asked: dict[str, Any] = {
+        name: options[name] for name in PROFILE_OPTIONS if options[name] is not None
+    }
+    kept = {} if old is None else _settings_of(old)
+    merged: dict[str, Any] = {
+        "model": DEFAULT_MODEL,
+        "max_tokens": DEFAULT_MAX_TOKENS,
+        **kept,
+        **asked,
+    }
+    if old is not None and not asked:
+        demand_price(options["limits"], old)
+        return old  # byte for byte as it was
+    definitions = merged.pop("definitions", None)
+    rules = rulebook(options["client"], options["base_url"])
+    profile = make_profile(**merged, definitions=definitions, rules=rules)
+    demand_price(options["limits"], profile)
+    return profile
+
+
+def _settings_of(profile: Profile) -> dict[str, Any]:
+    body = dict(profile.as_body())
+    kept: dict[str, Any] = {
+        "model": body.pop("model"),
+        "max_tokens": body.pop("max_tokens"),
+        "betas": profile.betas,
+        "diagnostics": profile.diagnostics,
+        "threads": profile.threads,
+        "cache": profile.cache,
+    }
+    if "system" in body:
+        kept["system"] = body.pop("system")
+    if "tools" in body:
+        kept["definitions"] = body.pop("tools")
+    kept["settings"] = body
+    return kept
+
+
+def size_before(snapshot: Snapshot, turns: int) -> int:
+    """How long the history is without its last `turns` turns.
+
+    Raises:
+        IllegalEventError: There are not that many.
+    """
+    numbers = list(dict.fromkeys(one.turn for one in snapshot.history))
+    if turns > len(numbers):
+        raise IllegalEventError(
+            "conversation",
+            str(snapshot.state),
+            f"rewind {turns} turns",
+            (f"rewind up to {len(numbers)} turns",),
+        )
+    size = (
+        snapshot.history.end_of_turn(numbers[-turns] - 1)
+        if turns
+        else len(snapshot.history)
+    )
+    while not cuttable(snapshot.history, size):
+        size -= 1
+    return size

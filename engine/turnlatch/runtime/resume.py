@@ -1,0 +1,113 @@
+"""Opening what is on disk: the confirmed prefix, and the truth about the rest.
+
+Loading only reads. What was going on when the last process ended is settled by the
+writer that opens the conversation next, as ordinary events.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from turnlatch.errors import JournalCorruptError
+from turnlatch.journal.repeated import events_of, without_repetitions
+from turnlatch.logs import LOG_STORE
+from turnlatch.ports import Entry
+from turnlatch.runtime.loop import Driver
+from turnlatch_states.api.faults import FaultKind
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.synthetic_results import UNKNOWN, closed_result
+from turnlatch_states.machine.turn import TurnState
+
+
+@attrs.frozen
+class Loaded:
+    """What a journal holds.
+
+    Attributes:
+        snapshot: Where the conversation stands.
+        keys: The turn that each idempotency key opened last.
+        said: The idempotency keys of what was said while a turn ran.
+    """
+
+    snapshot: Snapshot
+    keys: dict[str, int]
+    said: set[str]
+
+
+def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
+    """Read a conversation; None if nothing was ever recorded.
+
+    Entries that an interrupted append left twice are read once, which a warning in the
+    log says.
+
+    Raises:
+        JournalCorruptError: The record is no history that the tables allow.
+    """
+    if not entries:
+        return None
+    try:
+        return _loaded(events_of(entries))
+    except IllegalEventError as error:
+        once = without_repetitions(entries)
+        if once is entries:
+            raise JournalCorruptError(
+                where,
+                f"it records what cannot have happened ({error})",
+                "restore it from a backup; nothing was changed",
+            ) from error
+    LOG_STORE.warning(
+        "%s: %d of its %d entries were appended a second time when an append was"
+        " interrupted; they are read once, and the record was not changed",
+        where,
+        len(entries) - len(once),
+        len(entries),
+    )
+    return _loaded(events_of(once))
+
+
+def _loaded(events: Sequence[Event]) -> Loaded:
+    keys = {
+        event.key: event.turn
+        for event in events
+        if isinstance(event, ev.TurnOpened) and event.key is not None
+    }
+    said = {
+        event.key
+        for event in events
+        if isinstance(event, ev.Steered) and event.key is not None
+    }
+    return Loaded(replay(events), keys, said)
+
+
+def recover(driver: Driver) -> None:
+    """Settle what the last process left open, and say so in the journal.
+
+    A request that was in flight failed with an unknown outcome. A call that was started
+    is lost: its end was not seen. Where nothing can be found out about it, and it may
+    not be repeated, it is closed as unknown at once. A scheduled retry does not come by
+    itself. Calls that nothing was done about wait as they did.
+    """
+    turn = driver.snapshot.turn
+    if turn is None:
+        return
+    state = TurnState(turn.state)
+    if state is TurnState.CONFIRMED:
+        for call in turn.open_calls:
+            if call.state is CallState.STARTED:
+                driver.apply(ev.CallLost(turn.number, call.use.id))
+            elif call.state is not CallState.UNKNOWN:
+                continue
+            tool = driver.world.tools.get(call.use.name)
+            again = call.safe and tool is not None and tool.effect == "safe"
+            if not again and (tool is None or tool.reconcile is None):
+                result = closed_result(call.use.id, UNKNOWN)
+                driver.apply(
+                    ev.CallClosed(turn.number, call.use.id, Closing.UNKNOWN, result)
+                )
+        return
+    driver.stop("the process ended in the middle of the turn", FaultKind.INTERRUPTED)

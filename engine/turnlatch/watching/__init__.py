@@ -1,0 +1,1 @@
+"""The events of a conversation, published once and read by any number of readers."""

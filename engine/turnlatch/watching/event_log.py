@@ -1,0 +1,197 @@
+"""The happenings of one conversation, published once and read by any number of readers."""
+
+from bisect import bisect_right
+from collections import deque
+from typing import final
+from weakref import WeakSet
+
+import anyio
+
+from turnlatch.watching.events import KEPT_MAX, PARTS_MAX, Cursor, Happening, Missed
+
+
+@final
+class Feed:
+    """The happenings of one conversation since it was opened.
+
+    Publishing never waits for a reader. Memory is bounded: what the journal holds is
+    kept only for readers that have not come to it yet, and of everything only the newest
+    `kept_max` happenings are kept. The pieces of a reply that is arriving are kept for
+    readers that come back, because the journal does not hold them; while there are
+    readers, until the entry after its end.
+
+    Args:
+        kept_max: How many happenings stay in memory at most.
+
+    Attributes:
+        cursor: Where it stands.
+        start: Everything after this cursor is in memory.
+        covered: The journal holds everything up to this cursor.
+        arriving: Pieces arrived of a reply that is neither confirmed nor failed yet.
+        closed: Nothing more will happen.
+    """
+
+    def __init__(self, kept_max: int = KEPT_MAX) -> None:
+        self._kept: list[Happening] = []
+        self._kept_max = kept_max
+        self._dropped = 0
+        self._covered = 0  # the position behind `covered`
+        # Where the happenings of each entry begin that is not behind `covered`.
+        self._begins: dict[int, int] = {0: 0}
+        self._readers: WeakSet[Reader] = WeakSet()
+        self._news: anyio.Event | None = None
+        self.cursor = self.start = self.covered = Cursor()
+        self.arriving = False
+        self.closed = False
+
+    # Publishing.
+
+    def begin(self, entry: int) -> None:
+        """Begin behind that journal entry, and behind everything that is told of it."""
+        self.cursor = Cursor(entry, PARTS_MAX)
+        self.start = self.cursor
+        self.settle()
+
+    def enter(self, entry: int) -> None:
+        """What is published from here on comes after that journal entry."""
+        self.cursor = Cursor(entry)
+        self._begins[entry] = self.position
+
+    def next(self) -> Cursor:
+        """The cursor of the next happening."""
+        self.cursor = Cursor(self.cursor.entry, self.cursor.part + 1)
+        return self.cursor
+
+    def whole(self) -> Cursor:
+        """The cursor of a happening that stands in for pieces: behind all of them."""
+        part = max(self.cursor.part, PARTS_MAX) + 1
+        self.cursor = Cursor(self.cursor.entry, part)
+        return self.cursor
+
+    def publish(self, happening: Happening) -> None:
+        """Add one happening and wake every reader."""
+        self._kept.append(happening)
+        if len(self._kept) > self._kept_max:
+            self._drop(self._kept_max // 4 + 1)
+        self.wake()
+
+    def settle(self) -> None:
+        """The journal holds everything up to here, and no reply is arriving."""
+        self.arriving = False
+        self.covered = self.cursor
+        self._begins = {self.cursor.entry: self.position - self.cursor.part}
+        before, self._covered = self._covered, self.position
+        readers = tuple(self._readers)
+        # A reader that leaves now and comes back at once finds the last pieces.
+        upto = before if readers else self._covered
+        self._drop(min([upto, *(one.position for one in readers)]) - self._dropped)
+
+    def _drop(self, count: int) -> None:
+        if count > 0:
+            self.start = self._kept[count - 1].cursor
+            del self._kept[:count]
+            self._dropped += count
+
+    def close(self) -> None:
+        """Nothing more will happen."""
+        self.closed = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake every reader, so that each looks again."""
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+    # Reading.
+
+    @property
+    def position(self) -> int:
+        """How many happenings there have been."""
+        return self._dropped + len(self._kept)
+
+    @property
+    def dropped(self) -> int:
+        """How many happenings are not in memory any more."""
+        return self._dropped
+
+    def at_position(self, position: int) -> Happening | None:
+        """The happening at a position that was not dropped; None if none came yet."""
+        index = position - self._dropped
+        return self._kept[index] if index < len(self._kept) else None
+
+    def reader(self, after: Cursor | None = None) -> "Reader":
+        """A reader of what comes after a cursor; of what comes from now on for None.
+
+        After a cursor that is in memory no longer, or never was, it begins where the
+        journal ends: at `covered`.
+        """
+        if after is None:
+            after = self.cursor
+        elif after < self.start:
+            after = max(after, self.covered)
+        if after >= self.start:
+            position = self._dropped + bisect_right(
+                self._kept, after, key=lambda one: one.cursor
+            )
+        else:
+            begins = self._begins.get(after.entry, self._dropped - after.part)
+            position = min(begins + after.part, self._dropped)
+        reader = Reader(self, position, after)
+        self._readers.add(reader)
+        return reader
+
+    def release(self, reader: "Reader") -> None:
+        """Keep nothing for that reader any more."""
+        self._readers.discard(reader)
+
+    async def wait(self) -> None:
+        """Wait until somebody wakes the readers."""
+        if self._news is None:
+            self._news = anyio.Event()
+        await self._news.wait()
+
+
+@final
+class Reader:
+    """One reader's place in a feed; it is gone once nothing refers to it.
+
+    Attributes:
+        position: The position of what it reads next.
+    """
+
+    def __init__(self, feed: Feed, position: int, after: Cursor) -> None:
+        """Not for callers: use `Feed.reader`."""
+        self._feed = feed
+        self._after = after
+        self._rest: deque[Happening] | None = None
+        self.position = position
+
+    def next(self) -> Happening | None:
+        """What comes next, or one `Missed` for all that is in memory no longer.
+
+        None if nothing has happened since, or if it was stopped and has read everything.
+        """
+        if self._rest is not None:
+            return self._rest.popleft() if self._rest else None
+        happening: Happening | None
+        missing = self._feed.dropped - self.position
+        if missing > 0:
+            happening = Missed(self._feed.start, self._after, missing)
+            self.position += missing
+        else:
+            happening = self._feed.at_position(self.position)
+            if happening is None:
+                return None
+            self.position += 1
+        self._after = happening.cursor
+        return happening
+
+    def stop(self) -> None:
+        """Read no further than to here. What it has not read yet is its own from now
+        on, and nothing that happens later is kept for it."""
+        rest: deque[Happening] = deque()
+        while (happening := self.next()) is not None:
+            rest.append(happening)
+        self._rest = rest
+        self._feed.release(self)

@@ -1,0 +1,188 @@
+"""Telling watchers what happened, from what was journaled and what is arriving.
+
+What a journal entry means is told by one function, when the entry is made and when it is
+told again: `narrate` depends on nothing but the record, the caller's policy, and whether
+pieces of the reply arrived.
+"""
+
+import json
+from typing import Any, cast
+
+from turnlatch.ports import BlockOpened, Delta, TextDelta, ThinkingDelta
+from turnlatch.watching.event_log import Feed
+from turnlatch.watching.events import (
+    BlockBegan,
+    CallMoved,
+    Moved,
+    PrefixChanged,
+    RemedyTried,
+    Steered,
+    Suspended,
+    TextArrived,
+    ThinkingArrived,
+    TrialMade,
+    Waiting,
+)
+from turnlatch_states.api.faults import RetryPolicy
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
+from turnlatch_states.machine.step import Step
+from turnlatch_states.recovery.cache_guard import prefix_change
+
+_ENDS = (ev.ReplyConfirmed, ev.CompactionConfirmed, ev.TurnFailed)
+"""What ends an attempt: its pieces are in the journal now, or are taken back."""
+
+
+def narrate(
+    feed: Feed,
+    entry: int,
+    before: Snapshot,
+    event: Event,
+    made: Step,
+    policy: RetryPolicy,
+) -> None:
+    """Publish what one journaled event meant.
+
+    Args:
+        feed: Where to.
+        entry: Its sequence in the journal.
+        before: Where the conversation stood.
+        event: What happened.
+        made: What the event made of `before`.
+        policy: How transient faults are waited out, for entries that do not say it.
+    """
+    if isinstance(event, ev.ReplyConfirmed | ev.CompactionConfirmed):
+        _tell_reply(feed, event)
+    feed.enter(entry)
+    turn = made.snapshot.turn
+    if turn is not None:
+        if isinstance(event, ev.RequestSent):
+            _tell_prefix(feed, before, turn)
+        _tell(feed, event, made, turn, policy)
+    if not feed.arriving or isinstance(event, _ENDS):
+        feed.settle()
+
+
+def _tell_reply(feed: Feed, event: ev.ReplyConfirmed | ev.CompactionConfirmed) -> None:
+    """Tell a reply whole that did not arrive in pieces, as if it had."""
+    if feed.arriving:
+        return
+    turn, attempt = event.turn, event.attempt
+    blocks = cast("list[dict[str, Any]]", json.loads(b"[%b]" % event.reply.content))
+    for index, block in enumerate(blocks):
+        kind, name = block.get("type"), block.get("name")
+        feed.publish(
+            BlockBegan(
+                feed.whole(),
+                turn,
+                attempt,
+                index,
+                str(kind),
+                name if isinstance(name, str) else None,
+            )
+        )
+        text = block.get(str(kind))
+        if not isinstance(text, str) or not text:
+            continue
+        if kind == "text":
+            feed.publish(TextArrived(feed.whole(), turn, attempt, index, text, True))
+        elif kind == "thinking":
+            cursor = feed.whole()
+            feed.publish(ThinkingArrived(cursor, turn, attempt, index, text, True))
+
+
+def _tell_prefix(feed: Feed, before: Snapshot, turn: Turn) -> None:
+    """Tell what the request that leaves changes of what the cache holds."""
+    change = prefix_change(before)
+    if change is not None:
+        feed.publish(PrefixChanged(feed.next(), turn.number, change))
+
+
+def _tell(
+    feed: Feed, event: Event, made: Step, turn: Turn, policy: RetryPolicy
+) -> None:
+    """Tell how the turn and its calls moved, and what was noted beside."""
+    if made.move is not None:
+        move = made.move
+        feed.publish(
+            Moved(
+                feed.next(),
+                turn.number,
+                move.trigger,
+                move.source,
+                move.target,
+                turn.fault if move.target == "failed" else None,
+            )
+        )
+    if isinstance(event, ev.CallEvent):
+        call = turn.call(event.call)
+        if call is not None:
+            feed.publish(_moved(feed, turn, call))
+    match event:
+        case ev.ReplyConfirmed():
+            for call in turn.calls:
+                feed.publish(_moved(feed, turn, call))
+        case ev.TurnFailed():
+            for call in turn.calls:
+                if call.closing in (Closing.UNKNOWN, Closing.NOT_EXECUTED):
+                    feed.publish(_moved(feed, turn, call))
+        case ev.RetryScheduled():
+            feed.publish(
+                Waiting(
+                    feed.next(),
+                    turn.number,
+                    event.failures,
+                    event.attempts_max or policy.attempts_max,
+                    event.wait_seconds,
+                    event.due,
+                    turn.fault,
+                )
+            )
+        case ev.RemedyChosen():
+            feed.publish(RemedyTried(feed.next(), turn.number, event.remedy, event.why))
+        case ev.Probed() if event.about is not ev.Question.SEARCH:
+            cursor = feed.next()
+            feed.publish(TrialMade(cursor, turn.number, event.question, event.passed))
+        case ev.Steered():
+            waiting = len(made.snapshot.said)
+            feed.publish(Steered(feed.next(), turn.number, waiting))
+        case ev.TurnSuspended():
+            feed.publish(Suspended(feed.next(), turn.number, event.why, event.until))
+        case _:
+            pass
+
+
+def narrate_delta(feed: Feed, turn: int, attempt: int, delta: Delta) -> None:
+    """Publish a piece of a reply that is arriving; it is not history."""
+    feed.arriving = True
+    match delta:
+        case TextDelta():
+            feed.publish(
+                TextArrived(feed.next(), turn, attempt, delta.index, delta.text)
+            )
+        case ThinkingDelta():
+            feed.publish(
+                ThinkingArrived(feed.next(), turn, attempt, delta.index, delta.text)
+            )
+        case BlockOpened():
+            feed.publish(
+                BlockBegan(
+                    feed.next(), turn, attempt, delta.index, delta.type, delta.name
+                )
+            )
+        case _:
+            pass
+
+
+def _moved(feed: Feed, turn: Turn, call: Call) -> CallMoved:
+    return CallMoved(
+        feed.next(),
+        turn.number,
+        call.use.id,
+        call.use.name,
+        CallState(call.state),
+        call.closing,
+        call.place,
+    )

@@ -1,0 +1,38 @@
+"""A rule: one named predicate, with what to do about it and where it is known from."""
+
+from collections.abc import Callable, Iterator
+from typing import final
+
+import attrs
+
+from turnlatch_states.api.rules._base import Context, Finding
+from turnlatch_states.api.rules._request import Request
+
+
+@final
+@attrs.frozen
+class Rule:
+    """One named predicate of the API.
+
+    Attributes:
+        id: `R1` to `R34`; part of the public interface.
+        title: What a request must be like, in one line.
+        help: What to do about a violation.
+        source: Where this is known from, and how surely.
+        check: The predicate; yields one finding for each violation.
+        unseen: What nobody can tell from a body alone, so that the rule is silent there;
+            empty if everything can.
+    """
+
+    id: str
+    title: str
+    help: str
+    source: str
+    check: Callable[[Request, Context], Iterator[Finding]]
+    unseen: str = ""
+
+
+def silent(request: Request, context: Context) -> Iterator[Finding]:
+    """Nothing: the predicate of a rule that only states what is tolerated."""
+    del request, context
+    yield from ()

@@ -1,0 +1,1 @@
+"""What a machine is: declared as data, checked, explored, executed."""

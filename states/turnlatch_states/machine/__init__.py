@@ -1,0 +1,1 @@
+"""The conversation as a machine: its tables, its events, its state and its one step."""

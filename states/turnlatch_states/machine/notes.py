@@ -1,0 +1,104 @@
+"""What is remembered of a conversation without anything moving.
+
+Remedies, questions to the server, suspensions and pins: none of them is a row of a table,
+and none of them changes what was confirmed.
+"""
+
+from typing import assert_never
+
+import attrs
+
+from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.current_turn import changed, charges, current
+from turnlatch_states.machine.doubt import Found, answered, doubt_of, settled
+from turnlatch_states.machine.learned_limits import found_too_long
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Snapshot, Suspension, Turn
+from turnlatch_states.machine.thread import Fire
+from turnlatch_states.machine.turn import TURN, TurnState
+from turnlatch_states.request.view import Op
+
+
+def noted_beside(
+    snapshot: Snapshot,
+    event: ev.RemedyChosen | ev.Probed | ev.TurnSuspended,
+) -> Snapshot:
+    """What is remembered without anything moving."""
+    turn = current(snapshot, event)
+    if turn.state not in (TurnState.PENDING, TurnState.FAILED) or turn.abandoned:
+        raise IllegalEventError(
+            TURN.name, turn.state, type(event).__name__, TURN.legal(turn.state)
+        )
+    match event:
+        case ev.RemedyChosen():
+            chosen = changed(
+                snapshot,
+                tried=(*turn.tried, event.remedy),
+                remedies=(*turn.remedies, event.remedy),
+                trial=turn.trial if event.view is None else event.view,
+                lent=_lent(snapshot, turn, event),
+                max_tokens=event.max_tokens or turn.max_tokens,
+                ready=turn.state == TurnState.FAILED,
+            )
+            found = _proposed(snapshot, turn, event)
+            if event.remedy is Remedy.MAKE_ROOM:
+                chosen = found_too_long(chosen)
+            return attrs.evolve(chosen, found=found)
+        case ev.Probed():
+            return _probed(snapshot, turn, event)
+        case ev.TurnSuspended():
+            return changed(snapshot, suspended=Suspension(event.why, event.until))
+        case _:
+            assert_never(event)
+
+
+def pinned(snapshot: Snapshot, event: ev.Pinned, fire: Fire) -> Snapshot:
+    """A text is pinned, or let go of: then the summaries that are there go without it,
+    and what the server holds is another conversation."""
+    kept = tuple((n, text) for n, text in snapshot.pins if n != event.name)
+    if event.text is not None:
+        return attrs.evolve(snapshot, pins=(*kept, (event.name, event.text)))
+    gone = tuple((event.name, base.message_id) for base in snapshot.bases if base.pins)
+    let_go = tuple(dict.fromkeys((*snapshot.let_go, *gone)))
+    left = attrs.evolve(snapshot, pins=kept, let_go=let_go)
+    if left.base == snapshot.base:
+        return left
+    return attrs.evolve(left, thread=snapshot.thread.lost(fire))
+
+
+def _lent(snapshot: Snapshot, turn: Turn, event: ev.RemedyChosen) -> tuple[Op, ...]:
+    """What of the view that is tried holds only as long as the trouble does."""
+    if event.view is None:
+        return turn.lent
+    if not event.passing:
+        return tuple(op for op in turn.lent if op in event.view.ops)
+    return tuple(op for op in event.view.ops if op not in snapshot.view.ops)
+
+
+def _proposed(snapshot: Snapshot, turn: Turn, event: ev.RemedyChosen) -> Found | None:
+    """What the next turn falls back to, if this one does not come to its end."""
+    known, fault = snapshot.found, turn.fault
+    if event.view is None or not event.passing or fault is None:
+        return known
+    if known is not None and known.view == event.view and known.of(fault):
+        return known
+    doubt = doubt_of(snapshot.doubts, fault)
+    proofs = doubt.alternations if doubt is not None else 0
+    return Found(event.view, fault.kind, fault.status, proofs)
+
+
+def _probed(snapshot: Snapshot, turn: Turn, event: ev.Probed) -> Snapshot:
+    """What a question beside the requests has shown. A wait before it is over."""
+    fault = turn.fault
+    doubts = snapshot.doubts
+    if event.about is ev.Question.SEARCH:
+        if fault is not None and not event.passed:
+            doubts = settled(doubts, fault.kind)
+        return attrs.evolve(changed(snapshot, due=None), doubts=doubts)
+    if event.about is ev.Question.SMALL and fault is not None:
+        met = None if event.passed else event.fault or fault
+        doubts = answered(doubts, fault.kind, met)
+    charged = (*turn.charges, *charges(snapshot.profile, event))
+    asked = changed(snapshot, probes=turn.probes + 1, due=None, charges=charged)
+    return attrs.evolve(asked, doubts=doubts)

@@ -1,0 +1,414 @@
+"""Everything a conversation remembers: a frozen value, and nothing outside it."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, cast, final
+
+import attrs
+
+from turnlatch_states.api.bounds import maybe_moment
+from turnlatch_states.api.faults import Fault
+from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.reply import Charge, Spent, ToolUse, Usage
+from turnlatch_states.api.stop_reasons import Outcome, outcome
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.doubt import Doubt, Found
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.thread import Thread
+from turnlatch_states.request.build import Copy
+from turnlatch_states.request.history import Base, History, Method
+from turnlatch_states.request.pins import without_pin
+from turnlatch_states.request.profile import Profile, Purpose
+from turnlatch_states.request.render import base_in_force
+from turnlatch_states.request.view import EMPTY, Op, View
+
+
+@final
+@attrs.frozen
+class Call:
+    """One tool call of the last confirmed reply.
+
+    Attributes:
+        use: What the model asked for.
+        state: Where the call stands.
+        closing: How it was closed, once it is.
+        result: Its one `tool_result` block as JSON, once it is closed.
+        note: Why it was denied, where it was.
+        digest: What exactly a person was asked about, or said yes to.
+        expires: Until when an answer counts, seconds since the epoch; None for always.
+        key: The idempotency key it was started with.
+        safe: It was started as one that only reads.
+        entry: Sequence of the journal entry that confirmed the reply which asks for it.
+        index: Which call of that reply it is, from 0.
+        reply: SHA-256 of that reply, its `meta` included.
+        renamed: The id that requests show it with, where another call of its turn is
+            shown with `use.id`; else empty.
+        arguments: The arguments that somebody was shown, as JSON, where they are not
+            as the model wrote them; else empty.
+    """
+
+    use: ToolUse
+    state: CallState = CallState.PROPOSED
+    closing: Closing | None = None
+    result: bytes = b""
+    note: str = ""
+    digest: str = ""
+    expires: float | None = attrs.field(default=None, converter=maybe_moment)
+    key: str = ""
+    safe: bool = False
+    entry: int = 0
+    index: int = 0
+    reply: str = ""
+    renamed: str = ""
+    arguments: bytes = b""
+
+    @property
+    def input(self) -> Mapping[str, Any] | None:
+        """The arguments: as they would run, where somebody was shown that, else as the
+        model wrote them; None where they were cut off or are no object."""
+        if not self.arguments:
+            return self.use.input
+        return cast("Mapping[str, Any]", json.loads(self.arguments))
+
+    @property
+    def place(self) -> str:
+        """Its place in the record, as `entry.index`: no other call ever has it."""
+        return f"{self.entry}.{self.index}"
+
+    @property
+    def shown_id(self) -> str:
+        """The id that requests show it, and its result, with."""
+        return self.renamed or self.use.id
+
+    @property
+    def answer(self) -> bytes:
+        """Its result as the next request shows it; empty while it is open."""
+        if not (self.renamed and self.result):
+            return self.result
+        return encode({**json.loads(self.result), "tool_use_id": self.renamed})
+
+
+@final
+@attrs.frozen
+class Move:
+    """One executed row of the turn's table."""
+
+    trigger: str
+    source: str
+    target: str
+
+
+@final
+@attrs.frozen
+class Compacting:
+    """A summary in the making, or one that was tried last.
+
+    Attributes:
+        covers: How many exchanges it is to stand for.
+        method: How it is made.
+    """
+
+    covers: int
+    method: Method
+
+
+@final
+@attrs.frozen
+class Suspension:
+    """What a failed turn waits for.
+
+    Attributes:
+        why: In words.
+        until: When that is over, seconds since the epoch; None if nobody can know.
+    """
+
+    why: str
+    until: float | None = attrs.field(default=None, converter=maybe_moment)
+
+
+@final
+@attrs.frozen
+class Turn:
+    """One user input until the reply that needs nothing more from us.
+
+    Attributes:
+        number: 1 for the first turn of a conversation.
+        state: One of the five states, by name.
+        purpose: What the turn is for.
+        key: The caller's idempotency key.
+        content: The user's blocks, while they are staged; empty once confirmed.
+        taken: How many of the conversation's waiting messages are among them.
+        said: What the user said in this turn, whatever became of it.
+        calls: The calls whose results the next request owes, in the order asked.
+        attempt: Requests sent so far; the stamp of the one in flight.
+        granted: Requests sent before the caller last asked for more; the turn's budget
+            counts from there.
+        charges: What each request since then used, as far as it is known: of failed
+            attempts and of questions, too.
+        failures: Attempts in a row that failed.
+        fault: Why it failed, while it is failed.
+        outcome: What the last confirmed reply asked for.
+        due: When a scheduled retry comes, seconds since the epoch; None if none is.
+        abandoned: Given up; only the answers live on.
+        remedies: Every remedy that was tried in this turn.
+        tried: Those since the last confirmation, or since the caller last asked.
+        trial: How the history is shown by way of trial; None for as it is in force.
+        max_tokens: The limit of the reply, where it is another than the profile's.
+        copy: What the last request had to do with the server's copy.
+        compacting: The summary that is being made, or that failed last.
+        compactions: Summaries asked for so far.
+        probes: Questions put to the server beside the requests.
+        ready: A remedy was chosen and waits for the retry.
+        lent: The operations of the trial that hold only as long as the trouble does.
+        unknown: Attempts that may have been answered where nobody saw it.
+        suspended: What it waits for, if it waits for the world.
+        complaint: What was wrong with the format of the last answer; None for nothing.
+        alike: Answers in a row with that complaint.
+        usage: What this turn cost.
+        path: The rows it took, in order.
+        done: The calls whose results are confirmed, over the whole turn.
+    """
+
+    number: int
+    state: str
+    purpose: Purpose = Purpose.MESSAGE
+    key: str | None = None
+    content: bytes = b""
+    taken: int = 0
+    said: bytes = b""
+    calls: tuple[Call, ...] = ()
+    attempt: int = 0
+    granted: int = 0
+    charges: tuple[Charge, ...] = ()
+    failures: int = 0
+    fault: Fault | None = None
+    outcome: Outcome | None = None
+    due: float | None = None
+    abandoned: bool = False
+    remedies: tuple[Remedy, ...] = ()
+    tried: tuple[Remedy, ...] = ()
+    trial: View | None = None
+    max_tokens: int | None = None
+    copy: Copy = Copy.NONE
+    compacting: Compacting | None = None
+    compactions: int = 0
+    probes: int = 0
+    ready: bool = False
+    lent: tuple[Op, ...] = ()
+    unknown: int = 0
+    suspended: Suspension | None = None
+    complaint: str | None = None
+    alike: int = 0
+    usage: Usage = attrs.field(factory=Usage)
+    path: tuple[Move, ...] = ()
+    done: tuple[Call, ...] = ()
+
+    @property
+    def requests(self) -> int:
+        """What was sent since the caller last asked, questions included."""
+        return self.attempt + self.probes - self.granted
+
+    @property
+    def open_calls(self) -> tuple[Call, ...]:
+        """The calls that have no result yet."""
+        return tuple(c for c in self.calls if c.state is not CallState.CLOSED)
+
+    @property
+    def staged(self) -> bytes:
+        """The blocks of the next user message: answers first, then the user's own."""
+        parts = [call.answer for call in self.calls if call.result]
+        if self.content:
+            parts.append(self.content)
+        return b",".join(parts)
+
+    def call(self, id_: str) -> Call | None:
+        """The call of the last reply that is told from its others by that id."""
+        for call in self.calls:
+            if call.use.id == id_:
+                return call
+        return None
+
+
+@final
+@attrs.frozen
+class Lost:
+    """Replies that were paid for and are no part of the history.
+
+    They were confirmed at the server and never seen here, or they were seen and did not
+    answer the conversation.
+
+    Attributes:
+        replies: How many.
+        input_tokens: At least how many tokens were read for them.
+        output_tokens: At least how many were written; of a reply that was never seen
+            nobody knows.
+    """
+
+    replies: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, cost: Usage) -> "Lost":
+        """One reply more, and what it cost."""
+        return Lost(
+            self.replies + 1,
+            self.input_tokens + cost.context - cost.output,
+            self.output_tokens + cost.output,
+        )
+
+
+@final
+@attrs.frozen
+class Paid:
+    """What a confirmed request was made from: the same again is the same prefix.
+
+    Attributes:
+        profile: The settings.
+        view: How the history was shown.
+        base: The summary it began with.
+        size: How many exchanges followed from the history.
+    """
+
+    profile: Profile
+    view: View
+    base: Base | None
+    size: int
+
+
+@final
+@attrs.frozen
+class Snapshot:
+    """A conversation at one moment.
+
+    Attributes:
+        profile: The settings in force.
+        history: What was confirmed.
+        bases: The summaries that were confirmed, oldest first.
+        spent: What everything confirmed has cost; see `usage`.
+        turn: The current turn, or the last one; None before the first.
+        turns: Number of the last turn that was opened.
+        view: How the history is shown, as a confirmed request showed it.
+        thread: The server's copy.
+        window: The most tokens the server said it takes; None where it did not say.
+        capped: The longest reply the server said it gives; None where it did not say.
+        summed: The server said that prompt and reply must fit into the window together.
+        density: At least how many tokens a byte is, as a refused length has shown.
+        futile: Summaries in a row that failed.
+        refused: Requests in a row that were refused for good.
+        doubts: What speaks for it that failures are the conversation's own.
+        found: How it was shown when it last passed, where no definite refusal asked for
+            that: the next request is sent without it first.
+        lost: Replies that were paid for and are no part of the history.
+        known_bad: What was refused for what is in it, as digests of those parts.
+        pins: The texts that go along with every summary, by name.
+        let_go: The texts that a summary goes without any more: their names, each with
+            the id of the reply that the summary came in.
+        paid: What the last confirmed request was made from.
+        said: What was said while a turn ran and is not confirmed yet, oldest first.
+        entries: How many events made it: the sequence of the last one's journal entry.
+        identity: What tells this record from every other; empty in one that was begun
+            before records had it.
+        simulated: A reply or a summary that was confirmed was made up by the simulator.
+            It stays so, whatever is rewound.
+    """
+
+    profile: Profile
+    history: History = attrs.field(factory=History)
+    bases: tuple[Base, ...] = ()
+    spent: Spent = attrs.field(factory=Spent)
+    turn: Turn | None = None
+    turns: int = 0
+    view: View = EMPTY
+    thread: Thread = attrs.field(factory=Thread)
+    window: int | None = None
+    capped: int | None = None
+    summed: bool = False
+    density: float = 0.0
+    futile: int = 0
+    refused: int = 0
+    doubts: tuple[Doubt, ...] = ()
+    found: Found | None = None
+    lost: Lost = attrs.field(factory=Lost)
+    known_bad: frozenset[str] = frozenset()
+    pins: tuple[tuple[str, str], ...] = ()
+    let_go: tuple[tuple[str, str], ...] = ()
+    paid: Paid | None = None
+    said: tuple[bytes, ...] = ()
+    entries: int = 1
+    identity: str = ""
+    simulated: bool = False
+
+    @property
+    def usage(self) -> Usage:
+        """What everything confirmed has cost."""
+        return self.spent.total
+
+    @property
+    def base(self) -> Base | None:
+        """The last summary, as it is sent; a view may ignore it."""
+        if not self.bases:
+            return None
+        base = self.bases[-1]
+        for name, id_ in self.let_go:
+            if id_ == base.message_id:
+                base = attrs.evolve(base, pins=without_pin(base.pins, name))
+        return base
+
+    @property
+    def showing(self) -> View:
+        """How the next request shows the history: as tried, or as in force."""
+        turn = self.turn
+        return self.view if turn is None or turn.trial is None else turn.trial
+
+    @property
+    def covered(self) -> int:
+        """How many exchanges the summary that is shown stands for."""
+        base = base_in_force(self.showing, self.base)
+        return 0 if base is None else base.covers
+
+    @property
+    def state(self) -> str | None:
+        """The state of the current turn; None before the first."""
+        return None if self.turn is None else self.turn.state
+
+    @cached_property
+    def resting(self) -> bool:
+        """True if nothing moves by itself and a new turn may be opened."""
+        turn = self.turn
+        if turn is None:
+            return True
+        if turn.state == "failed":
+            return turn.due is None and not turn.ready
+        return turn.state == "confirmed" and not turn.open_calls and not owes(turn)
+
+
+def cuttable(history: History, size: int) -> bool:
+    """True if the history may end after `size` exchanges: no pair is split there."""
+    if size in (0, len(history)):
+        return True
+    if b'"tool_use"' not in history[size - 1].wire and b"pause_turn" not in (
+        history[size - 1].meta
+    ):
+        return True
+    reply = history[size - 1].reply
+    return not reply.tool_uses and outcome(reply) is not Outcome.RESUME
+
+
+def unheard(snapshot: Snapshot) -> bool:
+    """True if a turn is done and something was said that it has not answered yet."""
+    turn = snapshot.turn
+    return (
+        turn is not None
+        and turn.state == "confirmed"
+        and turn.purpose is Purpose.MESSAGE
+        and bool(snapshot.said)
+        and not owes(turn)
+    )
+
+
+def owes(turn: Turn) -> bool:
+    """True if a confirmed turn must still go back to the model."""
+    return turn.state == "confirmed" and (
+        turn.outcome is Outcome.RESUME or bool(turn.calls)
+    )

@@ -1,0 +1,1 @@
+"""What follows a failure: ladders, the context window, searches and budgets."""

@@ -1,0 +1,467 @@
+"""How much room there is, and what is done when there is none: pure arithmetic.
+
+What the context holds is taken from the server's own count in the last confirmed reply;
+what was added since is bounded from its bytes. A count that cannot be true, because it is
+missing or larger than the bytes allow, is corrected by them.
+"""
+
+from typing import Any, Final, cast, final
+
+import attrs
+
+from turnlatch_states.api.checks import flag, number, optional, text, whole
+from turnlatch_states.api.length_errors import Length, told
+from turnlatch_states.api.models import prefix_bound, spec
+from turnlatch_states.api.stop_reasons import Outcome
+from turnlatch_states.machine.context_size import added, around, context, until
+from turnlatch_states.machine.remedy import ROOM, Remedy
+from turnlatch_states.machine.snapshot import Snapshot, Turn, cuttable
+from turnlatch_states.request.history import Method, media_in, user_message
+from turnlatch_states.request.preflight import (
+    INSTRUCTIONS_MAX,
+    MANY_IMAGES,
+    began_without_thinking,
+    media_most,
+    never_ended,
+    too_many_media,
+)
+from turnlatch_states.request.render import wires
+from turnlatch_states.request.tokens import IMAGE_TOKENS_MAX
+from turnlatch_states.request.view import (
+    COMPACT_BETA,
+    LEFT_OUT,
+    DropBound,
+    Flatten,
+    Hide,
+    Op,
+    Shrink,
+    View,
+)
+
+WINDOW_UNKNOWN: Final = 200_000
+"""The window of a model that has no row: what every model has at least."""
+
+REQUEST_BYTES_MAX: Final = 32 * 1024 * 1024
+"""The longest body the API takes (Anthropic docs: api/errors)."""
+
+OLD_RESULT_BYTES: Final = 1024
+"""What is kept of an old tool result when room has to be made."""
+
+RECORD_BYTES: Final = 512
+"""What is kept of a result in a written record."""
+
+SQUEEZED_BYTES: Final = 256
+"""What is kept of the results that are about to be sent, as a last resort."""
+
+ALL_BYTES: Final = 1 << 31
+"""What is kept of a result where only media are left out: all of it."""
+
+MAX_TOKENS_MIN: Final = 256
+"""A reply is not clamped below this."""
+
+CLAMPS_MAX: Final = 2
+"""How often a reply is clamped: by what is known, and by what the server then says."""
+
+
+@final
+@attrs.frozen
+class CompactionPolicy:
+    """When the context is replaced by a summary; other values are a `SettingsError`.
+
+    Attributes:
+        auto: Compact before the window is full, without being asked.
+        at: Share of the window at which that is done, 0 to 1.
+        gain_min: Share by which a summary must be smaller than what it stands for.
+        per_turn_max: Most summaries one turn may ask for.
+        futile_max: Summaries that may fail in a row before none is asked for any more,
+            until the caller asks for one.
+        window: Tokens of the window; None for the model's own.
+        instructions: What a summary shall hold; None for the server's own prompt.
+    """
+
+    auto: bool = attrs.field(default=True, validator=flag())
+    at: float = attrs.field(default=0.8, validator=number(0, 1, above=True))
+    gain_min: float = attrs.field(default=0.1, validator=number(0, 1))
+    per_turn_max: int = attrs.field(default=8, validator=whole(0))
+    futile_max: int = attrs.field(default=3, validator=whole(0))
+    window: int | None = attrs.field(default=None, validator=optional(whole(1)))
+    instructions: str | None = attrs.field(
+        default=None, validator=optional(text(1, INSTRUCTIONS_MAX))
+    )
+
+
+@final
+@attrs.frozen
+class Choose:
+    """Change how the next request is made, and send it.
+
+    Attributes:
+        remedy: Which rung this is.
+        why: What it is meant to mend.
+        view: How the history is shown; None for as before.
+        max_tokens: Another limit for the reply; None for as before.
+        seconds: How long to wait before.
+        passing: The view holds only as long as the trouble does.
+    """
+
+    remedy: Remedy
+    why: str
+    view: View | None = None
+    max_tokens: int | None = None
+    seconds: float = 0.0
+    passing: bool = False
+
+
+@final
+@attrs.frozen
+class Compact:
+    """Ask for a summary.
+
+    Attributes:
+        covers: How many exchanges it will stand for.
+        method: How it is made.
+    """
+
+    covers: int
+    method: Method
+
+
+def window(snapshot: Snapshot, policy: CompactionPolicy) -> int:
+    """Tokens of the window: as set, as the server said, or as the model has."""
+    if policy.window is not None:
+        own = policy.window
+    else:
+        known = spec(snapshot.profile.model)
+        own = known.context_window if known is not None else WINDOW_UNKNOWN
+    return own if snapshot.window is None else min(own, snapshot.window)
+
+
+def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | None:
+    """What has to be done before the staged message can be sent; None: nothing.
+
+    Everything here is known before a request is paid for: a server tool that was never
+    finished, a body or a number of media beyond the API's limits, a window that is
+    full, or as good as full.
+    """
+    turn = snapshot.turn
+    if turn is None:
+        return None
+    closed = _close_server_tools(snapshot, turn)
+    if closed is not None:
+        return closed
+    led = _lead_with_thinking(snapshot, turn)
+    if led is not None:
+        return led
+    fewer = _fewer_media(snapshot, turn)
+    if fewer is not None:
+        return fewer
+    crowded = _crowded(snapshot, turn)
+    if crowded is not None:
+        return room(snapshot, policy, crowded)
+    piece = _next_piece(snapshot, turn, policy)
+    if piece is not None:
+        return piece
+    most = window(snapshot, policy)
+    known = spec(snapshot.profile.model)
+    asked = turn.max_tokens or snapshot.profile.max_tokens
+    capped = snapshot.capped
+    if capped is not None and capped < asked and Remedy.CLAMP not in turn.tried:
+        return Choose(Remedy.CLAMP, "no longer reply is given", max_tokens=capped)
+    trigger = int(min(most * policy.at, most - min(asked, most // 4)))
+    size = len(turn.staged) + len(snapshot.profile.plain_opening)
+    size += snapshot.history.bytes_of(snapshot.covered)
+    media = media_in(turn.staged) + snapshot.history.media_of(snapshot.covered)
+    if size + media * IMAGE_TOKENS_MAX < trigger and not snapshot.summed:
+        return None  # it cannot be too much
+    held = context(snapshot)
+    refused = Remedy.MAKE_ROOM in turn.tried and held + added(turn) >= most
+    if refused or (held >= most and not snapshot.showing.ops):
+        return room(snapshot, policy, f"the context holds {held} of {most} tokens")
+    full = held + added(turn) >= trigger
+    summed = snapshot.summed or (full and known is not None and known.overflow_refused)
+    if summed and Remedy.CLAMP not in turn.tried:
+        left = most - held - added(turn)
+        if MAX_TOKENS_MIN <= left < asked:
+            return Choose(Remedy.CLAMP, "input and reply must fit", max_tokens=left)
+    if not full:
+        return None
+    if not policy.auto or not _worthwhile(snapshot, turn, policy):
+        return None
+    return _compact(snapshot, policy)
+
+
+def _worthwhile(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> bool:
+    """True if enough was said since the last summary to be worth another one.
+
+    Where the settings alone fill the window, or the message that is to be sent, no
+    summary makes room, and without this one would be made for every message.
+    """
+    history, covered = snapshot.history, snapshot.covered
+    said = history.bytes_of(covered, max(boundary(snapshot), covered))
+    whole = history.bytes_of(covered) + around(snapshot) + len(turn.staged)
+    return said >= whole * policy.gain_min
+
+
+def room(
+    snapshot: Snapshot, policy: CompactionPolicy, why: str
+) -> Choose | Compact | None:
+    """The next rung of the ladder of what is too long; None behind the last."""
+    turn = snapshot.turn
+    if turn is None:
+        return None
+    for rung in ROOM:
+        made: Choose | Compact | None = None
+        if rung is Remedy.COMPACT:
+            made = _compact(snapshot, policy)
+        elif rung is Remedy.TELL:
+            made = _tell(snapshot, turn, policy)
+        elif rung is Remedy.CLAMP:
+            made = _clamp(snapshot, turn, why)
+        else:
+            made = _less(snapshot, turn, policy, rung, why)
+        if made is not None:
+            return made
+    return None
+
+
+def _fewer_media(snapshot: Snapshot, turn: Turn) -> Choose | None:
+    """Put notes in the place of the oldest media, where all of them together are too
+    many, or too many for their size, though each was fine when it came."""
+    view, history = snapshot.showing, snapshot.history
+    many, size, covered = MANY_IMAGES, len(history), snapshot.covered
+    staged = media_in(turn.staged)
+    if history.media_of(covered) + staged <= many:
+        return None
+    why = too_many_media(
+        snapshot.profile.model, wires(view, history, snapshot.base, b"")
+    )
+    if why is None:
+        shown = wires(view, history, snapshot.base, turn.staged)
+        why = too_many_media(snapshot.profile.model, shown)
+        own = too_many_media(snapshot.profile.model, [user_message(turn.content)])
+        if why is None or own is not None:
+            return None  # what the user says at once is his to part
+    most = many if "many-image" in why else media_most(snapshot.profile.model)
+    until = covered
+    while until < size and history.media_of(until) + staged > most // 2:
+        until += 1
+    for end in (until, size, size + 1):
+        op = Shrink(end, ALL_BYTES)
+        if op not in view.ops and end > covered:
+            shown_so = view.adding(op, *unbound(snapshot))
+            return Choose(Remedy.SHRINK, why, shown_so)
+    return None
+
+
+def _crowded(snapshot: Snapshot, turn: Turn) -> str | None:
+    """How the whole body passes the API's limit, in words; None if it does not."""
+    view = snapshot.showing
+    total = snapshot.history.bytes_of(snapshot.covered) + len(turn.staged)
+    if total < REQUEST_BYTES_MAX * 31 // 32:
+        return None
+    shown = wires(view, snapshot.history, snapshot.base, turn.staged)
+    total = sum(map(len, shown)) + len(snapshot.profile.plain_opening) + 1024
+    if total > REQUEST_BYTES_MAX:
+        return f"{total} bytes are more than {REQUEST_BYTES_MAX}"
+    return None
+
+
+def boundary(snapshot: Snapshot) -> int:
+    """How many exchanges may be left behind: no pair is split, nothing open is lost."""
+    turn, history = snapshot.turn, snapshot.history
+    size = len(history)
+    if turn is not None and (turn.calls or turn.outcome is Outcome.RESUME):
+        size = history.end_of_turn(history[size - 1].turn - 1)
+    # What a summary stands for is behind us, wherever it ends.
+    covered = snapshot.covered
+    while covered < size < len(history) and not cuttable(history, size):
+        size -= 1
+    return max(size, covered)
+
+
+def _compact(snapshot: Snapshot, policy: CompactionPolicy) -> Compact | None:
+    turn = snapshot.turn
+    covers = boundary(snapshot)
+    if (
+        turn is None
+        or covers <= snapshot.covered
+        or Remedy.SKIP in turn.tried
+        or COMPACT_BETA in snapshot.showing.unnamed
+        or snapshot.showing.ignores(covers)  # one like it was made, and refused
+        or snapshot.futile >= policy.futile_max
+        or turn.compactions >= policy.per_turn_max
+    ):
+        return None
+    if until(snapshot, covers) > window(snapshot, policy):
+        return None  # the server could not read what it is to summarise
+    return Compact(covers, Method.SIGNED)
+
+
+def _tell(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> Compact | None:
+    """The next piece to be summarised: as many exchanges as fit into one request."""
+    limit, covered, history = boundary(snapshot), snapshot.covered, snapshot.history
+    if (
+        limit <= covered
+        or turn.tried.count(Remedy.SKIP) > 1
+        or snapshot.futile >= policy.futile_max + 2
+        or turn.compactions >= policy.per_turn_max
+    ):
+        return None
+    fits = piece_bytes(snapshot, policy)
+    covers = covered
+    for size in range(covered + 1, limit + 1):
+        if not (size == limit or cuttable(history, size)):
+            continue
+        if covers > covered and history.bytes_of(covered, size) > fits:
+            break
+        covers = size
+    return Compact(covers, Method.TOLD)
+
+
+def _next_piece(
+    snapshot: Snapshot, turn: Turn, policy: CompactionPolicy
+) -> Compact | None:
+    """The next piece of a told summary, where what is left behind the last is too long
+    by what the server said of a length: it need not say so once a piece."""
+    base = snapshot.base
+    told = base is not None and base.method is Method.TOLD and snapshot.covered > 0
+    if not told or not turn.path or turn.path[-1].trigger != "compacted":
+        return None
+    shown = wires(snapshot.showing, snapshot.history, base, turn.staged)
+    size = sum(map(len, shown)) + len(snapshot.profile.plain_opening)
+    if size * snapshot.density <= window(snapshot, policy):
+        return None
+    return _tell(snapshot, turn, policy)
+
+
+def piece_bytes(snapshot: Snapshot, policy: CompactionPolicy) -> int:
+    """How many bytes of a conversation one request for a told summary holds."""
+    return max(window(snapshot, policy), 512)
+
+
+def _clamp(snapshot: Snapshot, turn: Turn, why: str) -> Choose | None:
+    said = told(turn.fault.message) if turn.fault is not None else None
+    left = 0 if said is None else _left(snapshot, turn, said)
+    asked = turn.max_tokens or snapshot.profile.max_tokens
+    if turn.tried.count(Remedy.CLAMP) >= CLAMPS_MAX:
+        return None
+    if not MAX_TOKENS_MIN <= left < asked:
+        return None
+    return Choose(Remedy.CLAMP, why, max_tokens=left)
+
+
+def _left(snapshot: Snapshot, turn: Turn, said: Length) -> int:
+    """How long a reply may be, by what the server said; 0 where that is not said."""
+    if said.cap is not None:
+        return said.cap
+    if said.window is None:
+        return 0
+    if said.prompt is not None:
+        return said.window - said.prompt
+    return said.window - context(snapshot) - added(turn) if said.summed else 0
+
+
+def _less(
+    snapshot: Snapshot, turn: Turn, policy: CompactionPolicy, rung: Remedy, why: str
+) -> Choose | None:
+    """A view that shows less, if this rung has one that was not tried."""
+    history, view = snapshot.history, snapshot.showing
+    size = len(history)
+    op: Op | None = None
+    if rung is Remedy.SHRINK:
+        op = Shrink(size, OLD_RESULT_BYTES)
+    elif rung is Remedy.HIDE:
+        return _hide(snapshot, policy, why)
+    elif rung is Remedy.HIDE_TURN:
+        return _hide_the_open_turn(snapshot, turn, why)
+    elif rung is Remedy.FLATTEN and turn.calls:
+        op = Flatten(boundary(snapshot), size, RECORD_BYTES)
+    elif rung is Remedy.SQUEEZE:
+        op = Shrink(size + 1, SQUEEZED_BYTES)
+    if op is None or op in view.ops:
+        return None
+    made = view.adding(op, *unbound(snapshot))
+    if not _smaller(snapshot, turn, made):
+        return None
+    return Choose(rung, why, made)
+
+
+def unbound(snapshot: Snapshot) -> tuple[Op, ...]:
+    """What must go along with a changed history where thinking is bound to it."""
+    return (DropBound(),) if prefix_bound(snapshot.profile.model) else ()
+
+
+def _smaller(snapshot: Snapshot, turn: Turn, view: View) -> bool:
+    """True if a view makes the request smaller by at least a twentieth."""
+    before, after = (
+        sum(map(len, wires(one, snapshot.history, snapshot.base, turn.staged)))
+        for one in (snapshot.showing, view)
+    )
+    return after * 20 <= before * 19
+
+
+def _hide(snapshot: Snapshot, policy: CompactionPolicy, why: str) -> Choose | None:
+    """Leave out the oldest turns: first as few as must be, then all but this one."""
+    history, limit = snapshot.history, boundary(snapshot)
+    view, start = snapshot.showing, snapshot.covered
+    hides = [op for op in view.ops if isinstance(op, Hide)]
+    gone = max([start, *(op.until for op in hides if op.start <= start)])
+    if limit <= gone:
+        return None
+    until = limit
+    if gone == start:  # the first time: keep what certainly fits into half the window
+        keep = window(snapshot, policy) // 2
+        for size in range(limit, start, -1):
+            if size != limit and not cuttable(history, size):
+                continue
+            if history.bytes_of(size) > keep:
+                break
+            until = size
+    kept = tuple(op for op in view.ops if not isinstance(op, Hide) or op.until > until)
+    made = View((*kept, Hide(start, until, LEFT_OUT))).adding(*unbound(snapshot))
+    return Choose(Remedy.HIDE, why, made)
+
+
+def _hide_the_open_turn(snapshot: Snapshot, turn: Turn, why: str) -> Choose | None:
+    """The last resort: leave out the turn that is going on, too.
+
+    Its last answers stay, as a record: what was done is never kept back.
+    """
+    size, view = len(snapshot.history), snapshot.showing
+    gone = max((op.until for op in view.ops if isinstance(op, Hide)), default=0)
+    if not turn.calls or gone >= size:
+        return None
+    kept = tuple(op for op in view.ops if not isinstance(op, Hide))
+    made = View((*kept, Hide(snapshot.covered, size, LEFT_OUT)))
+    made = made.adding(*unbound(snapshot))
+    if not _smaller(snapshot, turn, made):
+        return None
+    return Choose(Remedy.HIDE_TURN, why, made)
+
+
+def _lead_with_thinking(snapshot: Snapshot, turn: Turn) -> Choose | None:
+    """Show the open tool turn as a record, where it began without thinking and thinking
+    was switched on since: with a fixed budget it has to begin with some."""
+    mode = snapshot.profile.setting("thinking") if turn.calls else None
+    if not isinstance(mode, dict) or cast("dict[str, Any]", mode).get("type") != (
+        "enabled"
+    ):
+        return None
+    history, start = snapshot.history, boundary(snapshot)
+    if not began_without_thinking(snapshot.showing, history, start):
+        return None
+    flat = Flatten(start, len(history), RECORD_BYTES * 8)
+    why = "the open tool turn began without thinking, which is on now"
+    return Choose(
+        Remedy.FLATTEN, why, snapshot.showing.adding(flat, *unbound(snapshot))
+    )
+
+
+def _close_server_tools(snapshot: Snapshot, turn: Turn) -> Choose | None:
+    """Leave out the calls of server tools that never ended and that something follows."""
+    ops = never_ended(snapshot.history, followed=bool(turn.content))
+    view = snapshot.showing.adding(*ops)
+    if view is snapshot.showing:
+        return None
+    why = "a server tool never ended, and the conversation goes on"
+    return Choose(Remedy.CLOSE, why, view.adding(*unbound(snapshot)))

@@ -1,0 +1,109 @@
+"""Trials: what the answer to one shows, and what else may be done without.
+
+A trial shows the conversation otherwise and has no effect. It proves something about what
+is searched for only where nothing else stands in its way: a reason that is known by its
+name is put aside, and the trial is made again.
+"""
+
+from typing import Final
+
+import attrs
+
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.machine.doubt import suspicious
+from turnlatch_states.machine.remedy import ROOM, Remedy
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.recovery.bisect import under
+from turnlatch_states.recovery.context_window import Choose, prepare, unbound
+from turnlatch_states.recovery.decide import Policies, decide
+from turnlatch_states.request.build import Copy
+from turnlatch_states.request.profile import Cache
+from turnlatch_states.request.view import (
+    DropBeta,
+    DropBound,
+    DropField,
+    IgnoreBase,
+    Rename,
+    StripThinking,
+    View,
+)
+
+_ASIDE: Final = frozenset(
+    {FaultKind.OPTIONAL_FIELD, FaultKind.THINKING, FaultKind.COMPACTION}
+)
+"""What a trial may be refused for beside what is searched for: each has its own remedy,
+and none of it says whether the trial passes otherwise."""
+
+_NAMED: Final = (DropField, DropBeta, DropBound, IgnoreBase, StripThinking, Rename)
+"""What is left out because it was named; it is no part of what anybody said."""
+
+
+def aside(
+    snapshot: Snapshot, searched: Fault, fault: Fault, policies: Policies
+) -> View | None:
+    """How a trial is shown that was refused for a known reason, which is not the one
+    that is searched for: without what is named. None where that reason is not known.
+
+    Args:
+        snapshot: The conversation, as the trial showed it.
+        searched: What is searched for.
+        fault: Why the trial was refused.
+        policies: What the caller decided about faults.
+    """
+    turn = snapshot.turn
+    if turn is None or fault.kind not in _ASIDE or fault.kind is searched.kind:
+        return None
+    refused = attrs.evolve(turn, fault=fault, compacting=None, copy=Copy.NONE)
+    made = decide(attrs.evolve(snapshot, turn=refused), policies, 0.0)
+    return made.view if isinstance(made, Choose) else None
+
+
+def verdict(searched: Fault, answer: Fault | None) -> bool | None:
+    """What the answer to a trial shows: True if it passes, False for a definite no to
+    the body, or for a failure of the very sort that is searched for; None for nothing.
+
+    A model that declines has read it: that passes, unless this is what is searched for.
+    """
+    if answer is None:
+        return True
+    if answer.definite:
+        return False
+    alike = (answer.kind, answer.status) == (searched.kind, searched.status)
+    if alike and (suspicious(answer) or answer.kind is FaultKind.COMPACTION):
+        return False
+    return True if answer.kind is FaultKind.REFUSAL else None
+
+
+def anew(snapshot: Snapshot, policies: Policies) -> Snapshot:
+    """A conversation as a turn shows it that has tried nothing yet, but for what the
+    server named: what was left out and did not help is no part of what is found."""
+    named = (op for op in snapshot.showing.ops if isinstance(op, _NAMED))
+    found = snapshot.found
+    in_force = snapshot.view if found is None else found.view
+    fresh = under(snapshot, in_force.adding(*named))
+    for _ in ROOM:
+        made = prepare(fresh, policies.compaction)
+        if not isinstance(made, Choose) or made.view is None:
+            break
+        fresh = under(fresh, made.view)
+    return fresh
+
+
+def otherwise(snapshot: Snapshot, fault: Fault) -> tuple[Choose, ...]:
+    """What is left where no part of the history is to blame: what we put around it.
+
+    The hints that the engine adds by itself, and the summary that stands for the first
+    part of the history, are no part of what anybody said.
+    """
+    view, profile = snapshot.showing, snapshot.profile
+    hints = ["diagnostics"] if profile.diagnostics else []
+    if profile.cache is not Cache.OFF:
+        hints.append("cache_control")
+    bare = view.adding(*map(DropField, hints))
+    left: list[Choose] = []
+    if bare is not view:
+        left.append(Choose(Remedy.DROP_FIELD, fault.message, bare))
+    if snapshot.covered:
+        shown = view.adding(IgnoreBase(snapshot.covered), *unbound(snapshot))
+        left.append(Choose(Remedy.IGNORE_BASE, fault.message, shown))
+    return tuple(left)

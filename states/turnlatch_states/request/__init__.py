@@ -1,0 +1,1 @@
+"""What a request is made from, and how it is built."""
