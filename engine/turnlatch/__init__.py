@@ -30,11 +30,13 @@ from turnlatch.errors import (
     TurnlatchError,
     UnknownConversationError,
 )
+from turnlatch.ports import Clock, Ids, Listing, Model, Store
 from turnlatch.result import CallReport, Turn
 from turnlatch.runtime.environment import CompactionDone, CompactionPlan
 from turnlatch.settings import Limits
 from turnlatch.subagent import ChildError, child_tool
 from turnlatch.tools import Blocks, Reconciled, Tool, ToolCall, tool
+from turnlatch.tools.definition import Effect
 from turnlatch.watching.events import (
     BlockBegan,
     CallMoved,
@@ -54,20 +56,29 @@ from turnlatch.watching.events import (
 )
 from turnlatch.watching.stream import TurnStream, Watch
 from turnlatch_states.api.faults import Fault, FaultKind, RetryPolicy
+from turnlatch_states.api.reply import Reply, ToolUse, Usage
+from turnlatch_states.api.rules import Finding
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.machine.snapshot import Lost, Move, Snapshot, Suspension
 from turnlatch_states.machine.turn import TurnState
-from turnlatch_states.recovery.budget import Price
+from turnlatch_states.recovery.budget import Budget, Price
+from turnlatch_states.recovery.cache_guard import PrefixChange
 from turnlatch_states.recovery.context_window import CompactionPolicy
+from turnlatch_states.request.history import Exchange, History, Method
+from turnlatch_states.request.profile import Cache, Profile, Purpose, Threads
 
 __all__ = [
     "ApprovalError",
     "BlockBegan",
     "Blocks",
+    "Budget",
+    "Cache",
     "CallMoved",
     "CallReport",
     "CallState",
     "ChildError",
+    "Clock",
     "Closing",
     "CompactionDone",
     "CompactionPlan",
@@ -78,10 +89,15 @@ __all__ = [
     "CorrectableToolError",
     "Cursor",
     "DefinitionError",
+    "Effect",
+    "Exchange",
     "Fault",
     "FaultKind",
+    "Finding",
     "ForkedProcessError",
     "Happening",
+    "History",
+    "Ids",
     "IllegalEventError",
     "InsideTurnError",
     "JournalCorruptError",
@@ -90,27 +106,41 @@ __all__ = [
     "JournalVersionError",
     "LeaseLostError",
     "Limits",
+    "Listing",
+    "Lost",
+    "Method",
     "Missed",
+    "Model",
+    "Move",
     "Moved",
     "NoCredentialsError",
     "NoRunningCallError",
+    "PrefixChange",
     "PrefixChanged",
     "Price",
+    "Profile",
+    "Purpose",
     "Reconciled",
     "Remedy",
     "RemedyTried",
+    "Reply",
     "RetryPolicy",
     "RunningCall",
     "SettingsError",
+    "Snapshot",
     "Steered",
+    "Store",
     "StoreLockedError",
     "Suspended",
+    "Suspension",
     "TerminalToolError",
     "TextArrived",
     "ThinkingArrived",
+    "Threads",
     "Tool",
     "ToolCall",
     "ToolDefinitionError",
+    "ToolUse",
     "TrialMade",
     "Turn",
     "TurnEnded",
@@ -119,9 +149,24 @@ __all__ = [
     "TurnStream",
     "TurnlatchError",
     "UnknownConversationError",
+    "Usage",
     "Waiting",
     "Watch",
+    "__version__",
     "child_tool",
     "running_call",
     "tool",
 ]
+
+
+def __getattr__(name: str) -> str:
+    # Looked up when it is asked for: reading the metadata costs more than most imports.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("turnlatch")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -13,26 +13,20 @@ Rules of this file:
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
 from typing import final
 
 import anyio
 import anyio.lowlevel
 
-from turnlatch.errors import JournalError, StoreLockedError, words
-from turnlatch.journal import lock_waiting as patience
-from turnlatch.journal.lock_waiting import at_once, patiently
-from turnlatch.logs import log_fault
+from turnlatch.errors import JournalError, words
 from turnlatch.runtime.environment import World
+from turnlatch.runtime.record import Record
 from turnlatch.runtime.recovery import Recovery
 from turnlatch.runtime.requests import Sender
-from turnlatch.runtime.tool_calls import NEVER_STARTED, Caller
-from turnlatch.runtime.unsaved import Kept, steered_keys
+from turnlatch.runtime.tool_calls import Caller
 from turnlatch.watching.event_log import Feed
-from turnlatch.watching.publish import narrate
-from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.call import Closing
 from turnlatch_states.machine.commands import (
     ConsiderRetry,
     ContinueTurn,
@@ -41,230 +35,26 @@ from turnlatch_states.machine.commands import (
     RunCalls,
     SendRequest,
 )
-from turnlatch_states.machine.events import Event
-from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
-from turnlatch_states.machine.step import Step, orders, step
-from turnlatch_states.machine.synthetic_results import closed_result
-from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.machine.snapshot import Call, Snapshot
+from turnlatch_states.machine.step import orders
 from turnlatch_states.request.build import Request
 
 
 @final
-class Driver:
+class Driver(Record):
     """One conversation, its machine and its world."""
 
     def __init__(self, world: World, snapshot: Snapshot, feed: Feed) -> None:
-        self.world = world
-        self.feed = feed
-        self.said: set[str] = set()
-        """The keys of what was said while a turn ran, as far as it is durable."""
-        self._kept = Kept(snapshot)
-        self._failures = 0  # of appends, for whoever waits to append
+        super().__init__(world, snapshot, feed)
         self._scope: anyio.CancelScope | None = None
         self._why = ""
         self._sender = Sender(self)
         self._recovery = Recovery(self, self._sender)
         self._caller = Caller(self)
 
-    @property
-    def snapshot(self) -> Snapshot:
-        """Where the conversation stands."""
-        return self._kept.snapshot
-
-    @property
-    def unsaved(self) -> int:
-        """How many events happened that are not known to be durable."""
-        return len(self._kept.unsaved)
-
-    # What the machine is told, and what becomes durable.
-
-    def apply(self, event: Event) -> Step:
-        """Give the machine an event; its record is saved by the next `flush`.
-
-        Raises:
-            IllegalEventError: The event is not legal here; nothing was changed.
-        """
-        made = step(self.snapshot, event)
-        if not made.dropped:
-            self._kept = self._kept.applied(event, made)
-            if isinstance(event, ev.TurnOpened) or (
-                isinstance(event, ev.TurnRetried) and event.asked
-            ):
-                self._sender.grant()
-        return made
-
-    def flush(self) -> None:
-        """Make everything since the last flush durable, in one transaction.
-
-        Whatever else than a definite JournalError comes out of the journal, an interrupt
-        included, leaves the append in doubt: the next flush takes the conversation anew
-        and looks, before it writes.
-
-        Raises:
-            StoreLockedError: Another process has the store locked; nothing was changed,
-                in the store or in memory.
-            JournalError: What already happened in the world stays in memory and is
-                saved by the next flush. What was only about to happen is taken back,
-                unless nobody can say whether it was recorded.
-        """
-        try:
-            with at_once():
-                self._append()
-        except StoreLockedError:
-            raise
-        except BaseException:
-            self._failures += 1
-            raise
-        self._tell()
-
-    async def save(self) -> None:
-        """`flush`, once no other process has the store locked. Other tasks run until
-        then; where it is not locked, nothing is awaited.
-
-        The wait is bounded and shielded: whoever stops the turn stops it before or after.
-
-        Raises:
-            JournalError: As `flush`; a lock that is not let go of in time, too.
-        """
-        try:
-            return self.flush()
-        except StoreLockedError as error:
-            locked = error
-        failures = self._failures
-        for pause in patience.pauses(patience.WAIT_SECONDS):
-            try:
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(pause)
-            except BaseException:  # asyncio can cancel a task through a shield
-                self._take_back()
-                raise
-            if self._failures != failures:
-                self._take_back()
-                raise self._failed_meanwhile()
-            try:
-                self.flush()
-            except StoreLockedError as error:
-                locked = error
-            else:
-                return await anyio.lowlevel.checkpoint_if_cancelled()
-        self._take_back()
-        raise locked.after(patience.WAIT_SECONDS) from locked
-
-    def _take_back(self) -> None:
-        """Forget what was only about to happen, and tell whoever waits with it."""
-        self._kept = self._kept.taken_back()
-        self._failures += 1
-
-    def _failed_meanwhile(self) -> JournalError:
-        """The error of who waited while another append of this conversation failed, which
-        may have taken back what was waited with."""
-        return JournalError(
-            f"conversation {self.world.journal.name!r}",
-            "an append failed while this one waited for the store",
-            "see whether it was said before it is said again",
-            outcome_unknown=self._kept.doubt is not None,
-        )
-
-    async def note(self, decide: Callable[[], Event | None]) -> None:
-        """Have something durable that is said or decided beside a running turn.
-
-        While another process has the store locked it is not so much as decided: what waits
-        to be saved otherwise may have to be taken back, and nothing may stand on it.
-
-        Args:
-            decide: The event, asked at each try; None if there is nothing to be noted.
-
-        Raises:
-            JournalError: Nothing was noted, unless that is in doubt (`outcome_unknown`).
-        """
-
-        def noted() -> None:
-            self.flush()  # what was in doubt is known from here on
-            before, event = self._kept, decide()
-            if event is None:
-                return
-            self.apply(event)
-            try:
-                self.flush()
-            except StoreLockedError:
-                self._kept = before
-                raise
-
-        await patiently(noted)
-
-    def _append(self) -> None:
-        """Append what is unsaved.
-
-        Raises:
-            JournalError: As `flush`.
-        """
-        self._look()
-        kept = self._kept
-        if kept.unsaved:
-            first = self.world.journal.sequence + 1
-            self._kept = kept.doubtful(first)
-            try:
-                self.world.journal.append(kept.events)
-            except StoreLockedError:
-                self._kept = kept
-                raise
-            except JournalError as error:
-                if not error.outcome_unknown:
-                    self._kept = kept.unrecorded()
-                raise
-            self._saved(kept, first, len(kept.unsaved))
-
-    def _look(self) -> None:
-        """Find out what became of an append that is in doubt: all of it, or none.
-
-        Raises:
-            JournalError: It cannot be found out now, or the conversation was gone on
-                with elsewhere; the doubt stays.
-        """
-        kept = self._kept
-        doubt = kept.doubt
-        if doubt is None:
-            return
-        self.world.journal.close()
-        self.world.journal = self.world.reopen()
-        found = [one.event for one in self.world.journal.entries(doubt.first - 1)]
-        if found == kept.events[: doubt.count]:
-            self._saved(kept, doubt.first, doubt.count)
-        elif not found and self.world.journal.sequence == doubt.first - 1:
-            self._kept = kept.unrecorded()
-        else:
-            raise JournalError(
-                f"conversation {self.world.journal.name!r}",
-                "it was gone on with elsewhere while an append was in doubt",
-                "open the conversation again to go on from what is recorded",
-            )
-
-    def _saved(self, kept: Kept, first: int, count: int) -> None:
-        """Remember that the first `count` events are durable."""
-        self.said |= steered_keys(kept.unsaved[:count])
-        if kept.doubt is not None and count == len(kept.unsaved):
-            # Whoever waited for this append was told that it failed, and started nothing.
-            self._kept = self._never_started(kept.recorded(first, count), kept.events)
-        else:
-            self._kept = kept.recorded(first, count)
-
-    def _never_started(self, kept: Kept, events: Sequence[Event]) -> Kept:
-        """The calls closed that are recorded as started, and were not."""
-        for event in events:
-            if isinstance(event, ev.CallStarted):
-                result = closed_result(event.call, NEVER_STARTED)
-                closing = Closing.NOT_EXECUTED
-                closed = ev.CallClosed(event.turn, event.call, closing, result)
-                kept = kept.applied(closed, step(kept.snapshot, closed))
-        return kept
-
-    def _tell(self) -> None:
-        """Tell watchers what is durable now."""
-        while self._kept.untold:
-            (sequence, one), *_ = self._kept.untold
-            self._kept = self._kept.told()
-            policy = self.world.policies.retry
-            narrate(self.feed, sequence, one.before, one.event, one.made, policy)
+    def granted(self) -> None:
+        """Somebody asked for the turn, or asked again: it has all its time from here."""
+        self._sender.grant()
 
     # The loop.
 
@@ -317,42 +107,6 @@ class Driver:
         self._scope.cancel()
         return True
 
-    def stop(self, why: str, kind: FaultKind = FaultKind.CANCELLED) -> None:
-        """Bring a turn that is going on to rest in `failed`, and save that.
-
-        Synchronous on purpose: it runs while everything around it is being cancelled.
-
-        Raises:
-            JournalError: As `flush`; the turn has come to rest in memory.
-        """
-        with contextlib.suppress(JournalError), at_once():
-            self._look()  # or what follows is in doubt as well
-        self._bring_to_rest(why, kind)
-        self.flush()
-
-    async def halt(self, why: str) -> None:
-        """Bring a turn that waits for somebody to rest in `failed`, and save that.
-
-        Raises:
-            JournalError: As `save`; the turn has come to rest in memory.
-        """
-        await self.save()
-        self._bring_to_rest(why, FaultKind.CANCELLED)
-        await self.save()
-
-    def _bring_to_rest(self, why: str, kind: FaultKind) -> None:
-        turn = self.snapshot.turn
-        if turn is None or self.snapshot.resting:
-            return
-        flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
-        fault = Fault(kind, why, outcome_unknown=flying)
-        now = "it was stopped; retry() goes on, and nothing confirmed is lost"
-        log_fault(self.world.journal.name, turn.number, turn.attempt, fault, now)
-        if turn.state == TurnState.FAILED:
-            self.apply(ev.RetryCancelled(turn.number, fault))
-        else:
-            self.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
-
     async def _perform(self, *, stream: bool) -> bool:
         """Perform the next order; False when there is nothing more to do."""
         (command,) = orders(self.snapshot) or (Rest(),)
@@ -393,13 +147,6 @@ class Driver:
                     self.flush()
         why, self._why = self._why, ""
         return why if scope.cancelled_caught else ""
-
-    @property
-    def turn(self) -> Turn:
-        """The turn that is going on."""
-        turn = self.snapshot.turn
-        assert turn is not None, "the driver runs turns only"
-        return turn
 
     def request(self, *, stream: bool) -> Request:
         """The request of the current attempt, byte for byte as it is sent."""

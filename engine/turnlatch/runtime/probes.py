@@ -5,12 +5,13 @@ file builds and sends them, waits between them, and reports. Every one of them i
 of the journal and counts against the budget of the turn.
 """
 
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import attrs
 
 from turnlatch.logs import log_fault
 from turnlatch.ports import RequestFailedError
+from turnlatch.runtime.record import Record
 from turnlatch.runtime.requests import Sender, reply_fault
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.json_bytes import text_block
@@ -33,9 +34,6 @@ from turnlatch_states.request.history import History
 from turnlatch_states.request.profile import Purpose
 from turnlatch_states.request.view import DropBeta, DropField, View
 
-if TYPE_CHECKING:
-    from turnlatch.runtime.loop import Driver
-
 _FOUND = "a part of the history is refused, as trials have shown"
 _TOO_LONG = (
     "it is too long: without any part of some size it passes, as trials have shown"
@@ -51,8 +49,8 @@ class _SpentError(Exception):
 class Trials:
     """The trials of one conversation."""
 
-    def __init__(self, driver: "Driver", sender: Sender) -> None:
-        self._driver = driver
+    def __init__(self, record: Record, sender: Sender) -> None:
+        self._record = record
         self._sender = sender
         self._counted = 0  # the turn in which a count told what was found
         self._stream = False
@@ -63,22 +61,22 @@ class Trials:
     async def small(self, *, stream: bool) -> None:
         """Ask the server something short of the same kind, and note how that ended."""
         self._stream, self._failing = stream, None
-        await self._well(self._driver.snapshot, Question.SMALL)
+        await self._well(self._record.snapshot, Question.SMALL)
 
     async def search(self, *, stream: bool) -> Choose | None:
         """What passes, where the request as it is does not; None if nothing is found,
         or nothing can be concluded."""
         self._stream, self._failing = stream, None
-        snapshot = self._driver.snapshot
-        fault, turn = self._searched, self._driver.turn
+        snapshot = self._record.snapshot
+        fault, turn = self._searched, self._record.turn
         again = Remedy.BISECT in turn.tried
         if again and turn.number != self._counted:
             return None  # what trials have shown, they would show again
         # A ladder was climbed before, in vain, unless nothing was known of the refusal.
         unknown = fault.definite and fault.kind in (FaultKind.INVALID, FaultKind.BLOCK)
         if again or not unknown:
-            snapshot = anew(snapshot, self._driver.world.policies)
-        await self._driver.save()
+            snapshot = anew(snapshot, self._record.world.policies)
+        await self._record.save()
         try:
             # Counting is free; else the trials are messages. What was found by counting
             # and did not help was refused for another reason.
@@ -99,7 +97,7 @@ class Trials:
 
     @property
     def _searched(self) -> Fault:
-        fault = self._driver.turn.fault
+        fault = self._record.turn.fault
         assert fault is not None, "only a turn that failed is searched"
         return fault
 
@@ -118,7 +116,7 @@ class Trials:
                 search = search.anew(other)
             if self._runs_out():
                 search = search.cut_short()
-        self._counted = self._driver.turn.number if counted else 0
+        self._counted = self._record.turn.number if counted else 0
         return search
 
     def _runs_out(self) -> bool:
@@ -126,8 +124,8 @@ class Trials:
         and to go on with it."""
         rule = rule_of(self._searched)
         proof = 1 if rule is None else rule.repeats
-        allowed = self._driver.world.limits.requests_per_turn_max
-        return allowed - self._driver.turn.requests <= proof + 1
+        allowed = self._record.world.limits.requests_per_turn_max
+        return allowed - self._record.turn.requests <= proof + 1
 
     async def _concluded(self, search: Bisection) -> Choose | None:
         if search.found is not None:
@@ -146,7 +144,7 @@ class Trials:
         snapshot = search.snapshot
         if not self._searched.definite and short_of_room(snapshot):
             return True
-        if Remedy.MAKE_ROOM in self._driver.turn.tried:
+        if Remedy.MAKE_ROOM in self._record.turn.tried:
             return False  # there is no room to be made
         if search.sized is not None:
             return search.sized
@@ -155,7 +153,7 @@ class Trials:
             return False
         # What a count told is asked of a count again: a message may be refused for
         # another part, and would pass without that one.
-        counted = self._counted == self._driver.turn.number
+        counted = self._counted == self._record.turn.number
         return bool(await self._tries(snapshot, other, counted=counted))
 
     async def _judged(
@@ -180,7 +178,7 @@ class Trials:
     ) -> tuple[object, ...] | None:
         if search.phase in (Phase.STILL, Phase.WORDS):
             return None
-        fault, calls = self._searched, self._driver.turn.calls
+        fault, calls = self._searched, self._record.turn.calls
         here = (len(shown.history), tuple(call.result for call in calls))
         if self._known and next(iter(self._known))[0] != here:
             self._known.clear()
@@ -280,26 +278,26 @@ class Trials:
         about: Question = Question.TRIAL,
         fault: Fault | None = None,
     ) -> None:
-        number = self._driver.turn.number
+        number = self._record.turn.number
         if fault is not None:
-            name, attempt = self._driver.world.journal.name, self._driver.turn.attempt
+            name, attempt = self._record.world.journal.name, self._record.turn.attempt
             now = "that was a trial, and what it shows is made use of"
             log_fault(name, number, attempt, fault, now)
         spent, self._spent = self._spent, None
-        self._driver.apply(
+        self._record.apply(
             ev.Probed(number, question, passed is True, about, fault, spent)
         )
 
     async def _afford(self) -> None:
         """See that one more request may be sent, once the server has had its rest, and
         make everything before durable."""
-        driver, turn = self._driver, self._driver.turn
+        record, turn = self._record, self._record.turn
         if self._sender.budget.spent(turn, self._sender.seconds) is not None:
             raise _SpentError
         seconds = self._rest()
         if seconds and not await self._sender.wait(seconds):
             raise _SpentError
-        await driver.save()
+        await record.save()
 
     def _rest(self) -> float:
         """How long the server is to be left alone before it is asked again."""
@@ -311,7 +309,7 @@ class Trials:
     def _aside(self, shown: Snapshot, fault: Fault | None) -> View | None:
         if fault is None:
             return None
-        return aside(shown, self._searched, fault, self._driver.world.policies)
+        return aside(shown, self._searched, fault, self._record.world.policies)
 
     def _small(self, shown: Snapshot) -> Request:
         """A question as short as can be, with the settings that were not refused."""
@@ -322,7 +320,7 @@ class Trials:
         return self._request(bare, View(tuple(left_out)), text_block("Say OK."))
 
     def _trial(self, shown: Snapshot) -> Request:
-        return self._request(shown, shown.showing, self._driver.turn.staged)
+        return self._request(shown, shown.showing, self._record.turn.staged)
 
     def _request(self, shown: Snapshot, view: View, staged: bytes) -> Request:
         """A request that shows that.
@@ -331,7 +329,7 @@ class Trials:
         shortest one will do. Everything else is asked in the way that failed: with the
         same limit, and streamed or not.
         """
-        profile, turn = shown.profile, self._driver.turn
+        profile, turn = shown.profile, self._record.turn
         purpose, base = Purpose.MESSAGE, shown.base
         definite = rule_of(self._searched) is None
         most = _least(shown) if definite else turn.max_tokens
@@ -353,7 +351,7 @@ class Trials:
         it does for the same kind of reason, and not to everything."""
         if not searched.definite:
             return False
-        await self._driver.save()
+        await self._record.save()
         fault = await self._uncounted(self._trial(snapshot))
         if fault is None or fault.kind is not searched.kind:
             return False
@@ -373,7 +371,7 @@ class Trials:
 
     async def _uncounted(self, request: Request) -> Fault | None:
         try:
-            await self._driver.world.model.count(request)
+            await self._record.world.model.count(request)
         except RequestFailedError as error:
             return error.fault
         return None
@@ -381,7 +379,7 @@ class Trials:
     async def _sent(self, request: Request) -> Fault | None:
         """Why the server does not answer, or the model declines; None if it answers."""
         try:
-            reply = await self._driver.world.model.send(request, lambda _: None)
+            reply = await self._record.world.model.send(request, lambda _: None)
         except RequestFailedError as error:
             fault, many = error.fault, self._failing[1] if self._failing else 0
             self._failing = (fault, many + 1) if fault.may_pass else None

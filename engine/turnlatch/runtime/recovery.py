@@ -3,40 +3,38 @@
 What is decided is decided by the core (`decide`); this file does it, and reports.
 """
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from turnlatch.logs import doing, log_fault
 from turnlatch.runtime.probes import Trials
+from turnlatch.runtime.record import Record
 from turnlatch.runtime.requests import Sender
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.snapshot import Turn
 from turnlatch_states.recovery.context_window import Choose, Compact
 from turnlatch_states.recovery.decide import Ask, GiveUp, Search, Suspend, Wait, decide
 
-if TYPE_CHECKING:
-    from turnlatch.runtime.loop import Driver
-
 
 @final
 class Recovery:
     """What follows the failures of one conversation."""
 
-    def __init__(self, driver: "Driver", sender: Sender) -> None:
-        self._driver = driver
+    def __init__(self, record: Record, sender: Sender) -> None:
+        self._record = record
         self._sender = sender
-        self._trials = Trials(driver, sender)
+        self._trials = Trials(record, sender)
 
     async def consider(self, *, stream: bool) -> bool:
         """Do what the ladder of the fault says; False to rest in failed."""
-        driver, turn = self._driver, self._driver.turn
+        record, turn = self._record, self._record.turn
         spent = self._sender.budget.spent(turn, self._sender.seconds)
         decision = decide(
-            driver.snapshot, driver.world.policies, driver.world.ids.draw()
+            record.snapshot, record.world.policies, record.world.ids.draw()
         )
         if spent is not None:
             decision = GiveUp()
         if turn.fault is not None:
-            name = driver.world.journal.name
+            name = record.world.journal.name
             log_fault(name, turn.number, turn.attempt, turn.fault, doing(decision))
         match decision:
             case Wait():
@@ -52,30 +50,30 @@ class Recovery:
                 return await self._search(stream=stream)
             case Suspend():
                 if decision.fault is not None:
-                    driver.apply(ev.RetryCancelled(turn.number, decision.fault))
-                    turn = driver.turn
-                now = driver.world.clock.now()
+                    record.apply(ev.RetryCancelled(turn.number, decision.fault))
+                    turn = record.turn
+                now = record.world.clock.now()
                 until = None if decision.seconds is None else now + decision.seconds
                 if turn.suspended is None:
-                    driver.apply(ev.TurnSuspended(turn.number, decision.why, until))
+                    record.apply(ev.TurnSuspended(turn.number, decision.why, until))
                 return self._rest(turn)
             case GiveUp():
                 return self._rest(turn)
 
     def _rest(self, turn: Turn) -> bool:
         if turn.due is not None or turn.ready:
-            self._driver.apply(ev.RetryCancelled(turn.number))
+            self._record.apply(ev.RetryCancelled(turn.number))
         return False
 
     async def _wait(self, turn: Turn, seconds: float) -> bool:
         if not await self._sender.wait(seconds):
             return self._rest(turn)
-        self._driver.apply(ev.TurnRetried(turn.number, asked=False))
+        self._record.apply(ev.TurnRetried(turn.number, asked=False))
         return True
 
     async def _go_on(self, made: Choose) -> bool:
         """Go on with a remedy, once the wait before it is over."""
-        turn = self._driver.turn
+        turn = self._record.turn
         if made.seconds and not await self._sender.wait(made.seconds):
             return self._rest(turn)
         self._sender.go_on(made)
@@ -84,7 +82,7 @@ class Recovery:
     async def _ask(self, seconds: float, *, stream: bool) -> bool:
         """Ask something short: does the server answer anybody at all?"""
         if seconds and not await self._sender.wait(seconds):
-            return self._rest(self._driver.turn)
+            return self._rest(self._record.turn)
         await self._trials.small(stream=stream)
         return True
 
@@ -92,5 +90,5 @@ class Recovery:
         """Find the part that is refused, and propose to leave it out."""
         found = await self._trials.search(stream=stream)
         if found is None:
-            return self._rest(self._driver.turn)
+            return self._rest(self._record.turn)
         return await self._go_on(found)

@@ -6,13 +6,14 @@ The core decides (`prepare`, `decide`); this file builds, sends, asks, waits, an
 import contextlib
 from collections.abc import Callable, Generator
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import Any, cast, final
 
 from turnlatch.logs import LOG_CALLER
 from turnlatch.ports import Delta, RequestFailedError
 from turnlatch.runtime.environment import CompactionDone, CompactionPlan, Verdict
 from turnlatch.runtime.preflight import staged_fault
 from turnlatch.runtime.pricing import budgeted
+from turnlatch.runtime.record import Record
 from turnlatch.tasks import answered
 from turnlatch.watching.publish import narrate_delta
 from turnlatch_states.api.faults import Fault, FaultKind
@@ -51,9 +52,6 @@ from turnlatch_states.request.summary import (
 )
 from turnlatch_states.request.view import COMPACT_BETA, THREADS_BETA
 
-if TYPE_CHECKING:
-    from turnlatch.runtime.loop import Driver
-
 _GRACE_SECONDS = 1.0
 """How long a hook that was stopped may take to come to its end."""
 
@@ -62,8 +60,8 @@ _GRACE_SECONDS = 1.0
 class Sender:
     """Sends the requests of one conversation."""
 
-    def __init__(self, driver: "Driver") -> None:
-        self._driver = driver
+    def __init__(self, record: Record) -> None:
+        self._record = record
         self._refused: dict[bytes, Fault] = {}
         self._seconds = 0.0  # of work since somebody last asked for it
         self._since: float | None = None
@@ -73,14 +71,14 @@ class Sender:
 
     async def prepare(self, purpose: Purpose) -> None:
         """Do what has to be done before the next request, announce it, or fail."""
-        turn = self._driver.turn
+        turn = self._record.turn
         spent = self.budget.spent(turn, self.seconds)
         if spent is not None:
             said = f"{spent}; retry() grants as much again"
             return self._fail(Fault(FaultKind.BUDGET, said))
         if purpose is Purpose.COMPACTION:
             return await self._prepare_summary(turn)
-        snapshot, policy = self._driver.snapshot, self._driver.world.policies.compaction
+        snapshot, policy = self._record.snapshot, self._record.world.policies.compaction
         made = without_known(snapshot) or prepare(snapshot, policy)
         if isinstance(made, Compact):
             return await self.compact(made, asked=False)
@@ -89,7 +87,7 @@ class Sender:
         fault = known_in_own(snapshot) or staged_fault(snapshot)
         if fault is not None:
             return self._fail(fault)
-        snapshot = self._driver.snapshot
+        snapshot = self._record.snapshot
         copy = choose_copy(
             snapshot.thread,
             snapshot.profile.threads,
@@ -98,7 +96,7 @@ class Sender:
             or THREADS_BETA in snapshot.showing.unnamed,
             provable=provable(snapshot),
         )
-        self._driver.apply(ev.RequestSent(turn.number, turn.attempt + 1, copy))
+        self._record.apply(ev.RequestSent(turn.number, turn.attempt + 1, copy))
         return None
 
     @contextlib.contextmanager
@@ -107,7 +105,7 @@ class Sender:
 
         Between two of them the turn rests: a person decides, or somebody has to ask.
         """
-        self._since = self._driver.world.clock.monotonic()
+        self._since = self._record.world.clock.monotonic()
         try:
             yield
         finally:
@@ -122,7 +120,7 @@ class Sender:
         """
         self._seconds = 0.0
         if self._since is not None:
-            self._since = self._driver.world.clock.monotonic()
+            self._since = self._record.world.clock.monotonic()
         self._refused.clear()
 
     @property
@@ -130,23 +128,23 @@ class Sender:
         """How long the turn was at work since it was begun, or was asked again."""
         if self._since is None:
             return self._seconds
-        return self._seconds + self._driver.world.clock.monotonic() - self._since
+        return self._seconds + self._record.world.clock.monotonic() - self._since
 
     @property
     def budget(self) -> Budget:
         """What the turn may cost, with the prices of what it has used."""
-        driver = self._driver
-        model = driver.snapshot.profile.model
-        return budgeted(driver.world.limits, model, driver.turn.charges)
+        record = self._record
+        model = record.snapshot.profile.model
+        return budgeted(record.world.limits, model, record.turn.charges)
 
     def _fail(self, fault: Fault) -> None:
-        turn = self._driver.turn
-        self._driver.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
+        turn = self._record.turn
+        self._record.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
 
     def choose(self, made: Choose) -> None:
         """Note what the next request will do otherwise."""
-        turn = self._driver.turn
-        self._driver.apply(
+        turn = self._record.turn
+        self._record.apply(
             ev.RemedyChosen(
                 turn.number,
                 made.remedy,
@@ -160,34 +158,34 @@ class Sender:
     def go_on(self, made: Choose) -> None:
         """Choose a remedy for a turn that failed, and go on with it."""
         self.choose(made)
-        self._driver.apply(ev.TurnRetried(self._driver.turn.number, asked=False))
+        self._record.apply(ev.TurnRetried(self._record.turn.number, asked=False))
 
     async def wait(self, seconds: float) -> bool:
         """Wait, visibly and durably, with a turn that failed; False, and suspend it,
         where its wall time ends before."""
-        driver, turn = self._driver, self._driver.turn
-        bound = driver.world.limits.budget.seconds
-        due = driver.world.clock.now() + seconds
+        record, turn = self._record, self._record.turn
+        bound = record.world.limits.budget.seconds
+        due = record.world.clock.now() + seconds
         if bound is not None and self.seconds + seconds >= bound:
             said = f"a wait of {seconds:g} s is longer than what is left of its {bound:g} s"
-            driver.apply(ev.TurnSuspended(turn.number, said, due))
+            record.apply(ev.TurnSuspended(turn.number, said, due))
             return False
-        most = driver.world.policies.retry.attempts_max
-        driver.apply(ev.RetryScheduled(turn.number, turn.failures, seconds, due, most))
-        await driver.save()
-        await driver.world.clock.sleep(seconds)
+        most = record.world.policies.retry.attempts_max
+        record.apply(ev.RetryScheduled(turn.number, turn.failures, seconds, due, most))
+        await record.save()
+        await record.world.clock.sleep(seconds)
         return True
 
     def pause_after(self, fault: Fault, failed: int) -> float:
         """How long to wait after a trial that failed, and so many in a row before."""
-        world = self._driver.world
+        world = self._record.world
         return world.policies.retry.pause(fault, failed, world.ids.draw())
 
     # Summaries.
 
     async def _prepare_summary(self, turn: Turn) -> None:
         """What a turn that only compacts does next."""
-        snapshot = self._driver.snapshot
+        snapshot = self._record.snapshot
         if turn.calls:
             said = (
                 "tool results wait to be sent, and a summary must not part them from"
@@ -205,24 +203,24 @@ class Sender:
 
     async def compact(self, made: Compact, *, asked: bool) -> None:
         """Ask for a summary, unless the caller's hook will not have it."""
-        driver = self._driver
-        snapshot, turn = driver.snapshot, driver.turn
+        record = self._record
+        snapshot, turn = record.snapshot, record.turn
         plan = _plan(snapshot, turn, made.covers, made.method, asked)
         verdict = await self._before(plan)
         if verdict is False:
             said = "the hook before the compaction said no"
             if asked:
                 return self._fail(Fault(FaultKind.LOCAL, said))
-            if driver.turn.state == TurnState.FAILED:
+            if record.turn.state == TurnState.FAILED:
                 return self.go_on(Choose(Remedy.SKIP, said))
             return self.choose(Choose(Remedy.SKIP, said))
-        policy = driver.world.policies.compaction
+        policy = record.world.policies.compaction
         told = verdict if isinstance(verdict, str) and verdict else None
         self._instructions = told or policy.instructions
-        turn = driver.turn
+        turn = record.turn
         if turn.state == TurnState.FAILED and not self._too_long(turn):
             self.go_on(Choose(Remedy.COMPACT, str(turn.fault)))
-        driver.apply(
+        record.apply(
             ev.CompactionSent(turn.number, turn.attempt + 1, made.covers, made.method)
         )
         return None
@@ -231,7 +229,7 @@ class Sender:
         return turn.fault is not None and turn.fault.kind is FaultKind.TOO_LONG
 
     async def _before(self, plan: CompactionPlan) -> Verdict:
-        hook = self._driver.world.before_compaction
+        hook = self._record.world.before_compaction
         if hook is None:
             return None
         try:
@@ -256,17 +254,17 @@ class Sender:
 
     async def _heard(self, hook: Callable[[Any], Any], told: object) -> object:
         """What a hook says within its time; everything is saved before it is asked."""
-        await self._driver.save()
+        await self._record.save()
         return await answered(
             hook,
             told,
-            seconds=self._driver.world.limits.hook_seconds_max,
+            seconds=self._record.world.limits.hook_seconds_max,
             grace_seconds=_GRACE_SECONDS,
         )
 
     async def _after(self, before: Snapshot) -> None:
-        hook = self._driver.world.after_compaction
-        turn, base = before.turn, self._driver.snapshot.base
+        hook = self._record.world.after_compaction
+        turn, base = before.turn, self._record.snapshot.base
         if hook is None or turn is None or turn.compacting is None or base is None:
             return
         asked = turn.purpose is Purpose.COMPACTION
@@ -287,7 +285,7 @@ class Sender:
 
     def request(self, *, stream: bool) -> Request:
         """The request of the current attempt, byte for byte as it is sent."""
-        snapshot, turn = self._driver.snapshot, self._driver.turn
+        snapshot, turn = self._record.snapshot, self._record.turn
         if turn.state == TurnState.COMPACTING and turn.compacting is not None:
             return self._summary_request(snapshot, turn, turn.compacting)
         stream = self.streams(stream)
@@ -313,8 +311,8 @@ class Sender:
 
     def streams(self, asked: bool) -> bool:
         """Whether the reply to a message is asked for as a stream."""
-        snapshot, turn = self._driver.snapshot, self._driver.turn
-        limit = self._driver.world.limits.stream_above_tokens
+        snapshot, turn = self._record.snapshot, self._record.turn
+        limit = self._record.world.limits.stream_above_tokens
         # What may take long is streamed, so that silence can be told from work.
         return asked or (turn.max_tokens or snapshot.profile.max_tokens) > limit
 
@@ -323,7 +321,7 @@ class Sender:
     ) -> Request:
         purpose = Purpose.COMPACTION
         view = snapshot.showing
-        policy = self._driver.world.policies.compaction
+        policy = self._record.world.policies.compaction
         if made.method is Method.TOLD:
             base = base_in_force(view, snapshot.base)
             so_far = summary_text(base.block, base.method) if base else ""
@@ -353,10 +351,10 @@ class Sender:
 
     async def send(self, order: SendRequest, *, stream: bool) -> None:
         """Send the request of the current attempt, and report how it ended."""
-        driver = self._driver
+        record = self._record
 
         def report(delta: Delta) -> None:
-            narrate_delta(driver.feed, order.turn, order.attempt, delta)
+            narrate_delta(record.feed, order.turn, order.attempt, delta)
 
         request = self.request(stream=stream)
         if self._refused:
@@ -364,15 +362,15 @@ class Sender:
             if known is not None:  # it is not sent again; the ladder is climbed on
                 return self._fail(known)
         try:
-            reply = await driver.world.model.send(request, report)
+            reply = await record.world.model.send(request, report)
         except RequestFailedError as error:
             if error.fault.definite:
                 self._refused[_digest(request)] = error.fault
-            driver.apply(ev.TurnFailed(order.turn, order.attempt, error.fault))
+            record.apply(ev.TurnFailed(order.turn, order.attempt, error.fault))
             return None
-        before = driver.snapshot
-        driver.apply(self._verdict(order, reply))
-        if driver.snapshot.bases is not before.bases:
+        before = record.snapshot
+        record.apply(self._verdict(order, reply))
+        if record.snapshot.bases is not before.bases:
             await self._after(before)
         return None
 
@@ -385,13 +383,13 @@ class Sender:
             id_, spent = reply.request_id, reply.usage
             fault = Fault(FaultKind.COMPACTION, problem, request_id=id_, spent=spent)
             return ev.TurnFailed(order.turn, order.attempt, fault)
-        refused = _unacceptable(self._driver.snapshot, reply)
+        refused = _unacceptable(self._record.snapshot, reply)
         if refused is not None:
             return ev.TurnFailed(order.turn, order.attempt, refused)
         return ev.ReplyConfirmed(order.turn, order.attempt, reply)
 
     def _no_summary(self, reply: Reply) -> str | None:
-        snapshot, made = self._driver.snapshot, self._driver.turn.compacting
+        snapshot, made = self._record.snapshot, self._record.turn.compacting
         if made is None:
             return "no summary was asked for"
         if made.method is Method.SIGNED:
@@ -403,7 +401,7 @@ class Sender:
         base: Base | None = base_in_force(snapshot.showing, snapshot.base)
         covered = snapshot.history.bytes_of(snapshot.covered, made.covers)
         covered += len(base.wire) if base is not None else 0
-        gain = self._driver.world.policies.compaction.gain_min
+        gain = self._record.world.policies.compaction.gain_min
         return too_large(len(block), covered, gain)
 
 

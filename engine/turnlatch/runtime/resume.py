@@ -12,7 +12,7 @@ from turnlatch.errors import JournalCorruptError
 from turnlatch.journal.repeated import events_of, without_repetitions
 from turnlatch.logs import LOG_STORE
 from turnlatch.ports import Entry
-from turnlatch.runtime.loop import Driver
+from turnlatch.runtime.record import Record
 from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine import events as ev
@@ -84,7 +84,7 @@ def _loaded(events: Sequence[Event]) -> Loaded:
     return Loaded(replay(events), keys, said)
 
 
-def recover(driver: Driver) -> None:
+def recover(record: Record) -> None:
     """Settle what the last process left open, and say so in the journal.
 
     A request that was in flight failed with an unknown outcome. A call that was started
@@ -92,22 +92,22 @@ def recover(driver: Driver) -> None:
     not be repeated, it is closed as unknown at once. A scheduled retry does not come by
     itself. Calls that nothing was done about wait as they did.
     """
-    turn = driver.snapshot.turn
+    turn = record.snapshot.turn
     if turn is None:
         return
     state = TurnState(turn.state)
     if state is TurnState.CONFIRMED:
         for call in turn.open_calls:
             if call.state is CallState.STARTED:
-                driver.apply(ev.CallLost(turn.number, call.use.id))
+                record.apply(ev.CallLost(turn.number, call.use.id))
             elif call.state is not CallState.UNKNOWN:
                 continue
-            tool = driver.world.tools.get(call.use.name)
+            tool = record.world.tools.get(call.use.name)
             again = call.safe and tool is not None and tool.effect == "safe"
             if not again and (tool is None or tool.reconcile is None):
                 result = closed_result(call.use.id, UNKNOWN)
-                driver.apply(
+                record.apply(
                     ev.CallClosed(turn.number, call.use.id, Closing.UNKNOWN, result)
                 )
         return
-    driver.stop("the process ended in the middle of the turn", FaultKind.INTERRUPTED)
+    record.stop("the process ended in the middle of the turn", FaultKind.INTERRUPTED)

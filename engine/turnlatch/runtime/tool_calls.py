@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import anyio
 
 from turnlatch.call_context import RUNNING, RunningCall
 from turnlatch.errors import JournalError
+from turnlatch.runtime.record import NEVER_STARTED, Record
 from turnlatch.tools import Tool, ToolCall
 from turnlatch.tools.execution import Ending, Run, reconcile, ruled, shown, unusable
 from turnlatch_states.api.faults import Fault, FaultKind
@@ -20,20 +21,15 @@ from turnlatch_states.machine.snapshot import Call
 from turnlatch_states.machine.synthetic_results import UNKNOWN, closed_result
 from turnlatch_states.recovery.result_size import result_bytes
 
-if TYPE_CHECKING:
-    from turnlatch.runtime.loop import Driver
-
 EXPIRED = "nobody answered in time"
-
-NEVER_STARTED = "Not executed: the journal failed before this call could start."
 
 
 @final
 class Caller:
     """Runs the calls of one conversation."""
 
-    def __init__(self, driver: "Driver") -> None:
-        self._driver = driver
+    def __init__(self, record: Record) -> None:
+        self._record = record
         self._error: JournalError | None = None
         self._stops = ""
 
@@ -44,23 +40,23 @@ class Caller:
         """
         self._stops, self._error = "", None  # a run that was stopped may have left some
         ready: list[Call] = []
-        for call in self._driver.turn.open_calls:
+        for call in self._record.turn.open_calls:
             may_run = await self._ready(call, len(ready))
             if may_run is not None:
                 ready.append(may_run)
-        at_once = self._driver.world.limits.calls_parallel_max
+        at_once = self._record.world.limits.calls_parallel_max
         for call in ready[:at_once]:
             self._start(call)
-        await self._driver.save()
+        await self._record.save()
         if len(ready) == 1:  # nothing is awaited between its end and what follows it
             await self._run_one(ready[0], started=True, save=False)
         else:
             await self._run_all(ready, at_once)
         error, self._error = self._error, None
         if self._stops:
-            turn = self._driver.turn
+            turn = self._record.turn
             fault = Fault(FaultKind.TOOL, self._stops)
-            self._driver.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
+            self._record.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
         if error is not None:
             raise error
 
@@ -68,7 +64,7 @@ class Caller:
         """The call if it may start now, with so many before it; else it was closed, or a
         person is asked."""
         use = call.use
-        tool = self._driver.world.tools.get(use.name)
+        tool = self._record.world.tools.get(use.name)
         match call.state:
             case CallState.ASKED:
                 return None
@@ -95,7 +91,7 @@ class Caller:
 
     def _guarded(self, call: Call, before: int) -> Ending | None:
         """The ending of a call that the limits of the turn keep from running."""
-        turn, limits = self._driver.turn, self._driver.world.limits
+        turn, limits = self._record.turn, self._record.world.limits
         most, same = limits.calls_per_turn_max, limits.repeats_max
         if most is not None and started(turn) + before >= most:
             text = f"Not executed: this turn has run the {most} calls that it may run."
@@ -112,7 +108,7 @@ class Caller:
 
     async def _decided(self, tool: Tool, call: Call) -> Call | None:
         """The call, if a rule says yes to it; what is wrong is put to nobody."""
-        use, turn = call.use, self._driver.turn.number
+        use, turn = call.use, self._record.turn.number
         arguments = await self._shown(tool, use)
         if isinstance(arguments, Ending):
             self._close(call, arguments)
@@ -120,26 +116,26 @@ class Caller:
         answer: bool | None = None
         why = ""
         if tool.approve is not None:
-            await self._driver.save()
+            await self._record.save()
             answer, why = await ruled(tool, ToolCall(use.id, use.name, arguments))
         if answer is None:
             self._ask(tool, call, arguments)
             return None
         if answer:
             digest, kept = self._digest(call, arguments), _kept(use, arguments)
-            self._driver.apply(ev.CallApproved(turn, use.id, digest, kept))
-            return self._driver.turn.call(use.id)
-        self._driver.apply(ev.CallDenied(turn, use.id, why))
-        self._close(call, _denied(self._driver.turn.call(use.id) or call))
+            self._record.apply(ev.CallApproved(turn, use.id, digest, kept))
+            return self._record.turn.call(use.id)
+        self._record.apply(ev.CallDenied(turn, use.id, why))
+        self._close(call, _denied(self._record.turn.call(use.id) or call))
         return None
 
     def _ask(self, tool: Tool, call: Call, arguments: Mapping[str, Any]) -> None:
         """Put the question to a person; it is durable, and about exactly this call."""
         seconds = tool.approval_seconds
-        now = self._driver.world.clock.now()
-        self._driver.apply(
+        now = self._record.world.clock.now()
+        self._record.apply(
             ev.CallAsked(
-                self._driver.turn.number,
+                self._record.turn.number,
                 call.use.id,
                 self._digest(call, arguments),
                 None if seconds is None else now + seconds,
@@ -152,7 +148,7 @@ class Caller:
     ) -> Mapping[str, Any] | Ending:
         """The arguments as they would run; see `shown`."""
         if tool.arguments.runs_code:
-            await self._driver.save()
+            await self._record.save()
         return await shown(tool, use, before)
 
     async def ask_anew(self, call: Call) -> bool:
@@ -161,7 +157,7 @@ class Caller:
         What does not fit its tool any more is closed instead: nobody is asked about it.
         """
         use = call.use
-        tool = self._driver.world.tools.get(use.name)
+        tool = self._record.world.tools.get(use.name)
         if tool is None or call.input is None:
             return False
         before = call.input if call.arguments else None
@@ -183,20 +179,20 @@ class Caller:
 
     def expire(self) -> None:
         """Say no to what nobody answered in time."""
-        turn = self._driver.snapshot.turn
+        turn = self._record.snapshot.turn
         if turn is None or not turn.open_calls:
             return
-        now = self._driver.world.clock.now()
+        now = self._record.world.clock.now()
         for call in turn.open_calls:
             if call.state is CallState.ASKED and _is_over(call, now):
-                self._driver.apply(ev.CallDenied(turn.number, call.use.id, EXPIRED))
+                self._record.apply(ev.CallDenied(turn.number, call.use.id, EXPIRED))
 
     def _digest(
         self, call: Call, arguments: Mapping[str, Any], place: str | None = None
     ) -> str:
         """What exactly would run: the tool as it is declared, the arguments, the place."""
         name = call.use.name
-        tool = self._driver.world.tools[name]
+        tool = self._record.world.tools[name]
         place = self.key(call) if place is None else place
         schema = tool.definition.get("input_schema")
         parts = [place, name, arguments, schema, tool.effect]
@@ -205,10 +201,10 @@ class Caller:
     def _former_digest(self, call: Call, arguments: Mapping[str, Any]) -> str:
         """The same as the first version wrote it, in records that it began: what a
         person was asked then is still the question."""
-        snapshot, turn = self._driver.snapshot, self._driver.turn.number
+        snapshot, turn = self._record.snapshot, self._record.turn.number
         if snapshot.identity:
             return ""
-        text = f"{self._driver.world.journal.name}\0{turn}\0{call.use.id}"
+        text = f"{self._record.world.journal.name}\0{turn}\0{call.use.id}"
         place = sha256(text.encode(errors="replace")).hexdigest()[:32]
         return self._digest(call, arguments, place)
 
@@ -216,17 +212,17 @@ class Caller:
 
     async def settle(self) -> None:
         """Find out how the calls ended whose end was not seen, as far as can be."""
-        turn = self._driver.snapshot.turn
+        turn = self._record.snapshot.turn
         for call in () if turn is None else turn.open_calls:
             if call.state is CallState.UNKNOWN:
                 await self._settle(call)
 
     async def _settle(self, call: Call) -> None:
-        tool = self._driver.world.tools.get(call.use.name)
+        tool = self._record.world.tools.get(call.use.name)
         if tool is None:
             unknown = Ending(Closing.UNKNOWN, closed_result(call.use.id, UNKNOWN))
             return self._close(call, unknown)
-        await self._driver.save()
+        await self._record.save()
         token = RUNNING.set(self._running(call))
         try:
             found = await reconcile(tool, call.use, call.key, self._bytes_max())
@@ -235,8 +231,8 @@ class Caller:
         return self._close(call, found)
 
     def _bytes_max(self) -> int:
-        policy = self._driver.world.policies.compaction
-        return result_bytes(self._driver.snapshot, policy)
+        policy = self._record.world.policies.compaction
+        return result_bytes(self._record.snapshot, policy)
 
     async def _run_all(self, ready: list[Call], at_once: int) -> None:
         """Run some calls, so many at once; they begin in the order of the reply."""
@@ -274,7 +270,7 @@ class Caller:
             finally:
                 RUNNING.reset(token)
             if save:
-                await self._driver.save()
+                await self._record.save()
         except JournalError as error:
             # Raising here would cancel the other calls in the middle of their
             # effects: they end first, then the error is told.
@@ -283,7 +279,7 @@ class Caller:
     async def _to_its_end(
         self, call: Call, running: RunningCall, begins: Callable[[], None]
     ) -> None:
-        tool, key = self._driver.world.tools[call.use.name], running.key
+        tool, key = self._record.world.tools[call.use.name], running.key
         shown = call.input if call.arguments else None
         run = Run(tool, call.use, key, self._bytes_max(), begins, shown)
         try:
@@ -293,8 +289,8 @@ class Caller:
                 self._close(call, run.ending)
             raise
         if ending.closing is Closing.UNKNOWN and tool.reconcile is not None:
-            self._driver.apply(ev.CallLost(self._driver.turn.number, call.use.id))
-            await self._driver.save()
+            self._record.apply(ev.CallLost(self._record.turn.number, call.use.id))
+            await self._record.save()
             found = await reconcile(tool, call.use, key, self._bytes_max())
             ending = ending if found.closing is Closing.UNKNOWN else found
         self._stops = self._stops or ending.stops
@@ -302,10 +298,10 @@ class Caller:
 
     def _running(self, call: Call) -> RunningCall:
         """What the tool can know of its call."""
-        world = self._driver.world
+        world = self._record.world
         return RunningCall(
             world.journal.name,
-            self._driver.turn.number,
+            self._record.turn.number,
             call.use.id,
             self.key(call),
             {
@@ -313,31 +309,31 @@ class Caller:
                 "client": world.model,
                 "clock": world.clock,
                 "ids": world.ids,
-                "model": self._driver.snapshot.profile.model,
+                "model": self._record.snapshot.profile.model,
             },
         )
 
     def _start(self, call: Call) -> None:
-        turn, use = self._driver.turn.number, call.use
-        safe = self._driver.world.tools[use.name].effect == "safe"
-        self._driver.apply(ev.CallStarted(turn, use.id, self.key(call), safe))
+        turn, use = self._record.turn.number, call.use
+        safe = self._record.world.tools[use.name].effect == "safe"
+        self._record.apply(ev.CallStarted(turn, use.id, self.key(call), safe))
 
     async def _begin(self, call: Call) -> None:
         """Start a call beside others that run, and make that durable."""
         self._start(call)
         try:
-            await self._driver.save()
+            await self._record.save()
         except JournalError as error:
             # What ended while this waited stands on it, and keeps it.
-            kept = self._driver.turn.call(call.use.id)
+            kept = self._record.turn.call(call.use.id)
             if not error.outcome_unknown and kept and kept.state is CallState.STARTED:
                 result = closed_result(call.use.id, NEVER_STARTED)
                 self._close(call, Ending(Closing.NOT_EXECUTED, result))
             raise
 
     def _close(self, call: Call, ending: Ending) -> None:
-        turn = self._driver.turn.number
-        self._driver.apply(
+        turn = self._record.turn.number
+        self._record.apply(
             ev.CallClosed(
                 turn, call.use.id, ending.closing, ending.result, ending.output
             )
@@ -345,9 +341,9 @@ class Caller:
 
     def key(self, call: Call) -> str:
         """The idempotency key of a call: as it was started, if it was."""
-        driver = self._driver
-        name = driver.world.journal.name
-        return call.key or call_key(driver.snapshot, name, call)
+        record = self._record
+        name = record.world.journal.name
+        return call.key or call_key(record.snapshot, name, call)
 
 
 def _kept(use: ToolUse, arguments: Mapping[str, Any]) -> bytes:
