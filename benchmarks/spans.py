@@ -24,7 +24,7 @@ from benchmarks.server import InstantServer
 from turnlatch import Conversation, conversation
 from turnlatch.journal import SQLiteStore
 from turnlatch.ports import Delta, Entry, Journal, Listing, Model, Store
-from turnlatch.runtime import loop as driver
+from turnlatch.runtime import record
 from turnlatch.runtime import requests as sending
 from turnlatch.sdk import SdkModel
 from turnlatch_states.api.reply import Reply
@@ -43,11 +43,11 @@ _TELL = "telling the watchers"
 _REST = "the rest: driver, feed, scheduler"
 
 _NAMES: tuple[tuple[ModuleType, str, str], ...] = (
-    (driver, "step", _STEP),
+    (record, "step", _STEP),
     (sending, "prepare", _ROOM),
     (sending, "staged_fault", _CHECK),
     (sending, "build", _BUILD),
-    (driver, "narrate", _TELL),
+    (record, "narrate", _TELL),
     (conversation, "user_blocks", _BLOCKS),
 )
 """What is timed under which name: the module that calls it, and the name there."""

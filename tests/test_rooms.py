@@ -6,6 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,12 +127,13 @@ def test_a_planted_arrow_is_printed() -> None:
 
 def classes(hint: Any) -> Iterator[type]:
     """Every class that a type hint names."""
-    if isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
+    if isinstance(hint, list | tuple):  # the parameters of a callable
+        for one in typing.cast("typing.Sequence[Any]", hint):
+            yield from classes(one)
+    elif isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
         yield hint
     for argument in typing.get_args(hint):
-        several = argument if isinstance(argument, list | tuple) else (argument,)
-        for one in typing.cast("tuple[Any, ...]", several):
-            yield from classes(one)
+        yield from classes(argument)
 
 
 def functions(public: object) -> Iterator[Any]:
@@ -179,6 +181,6 @@ def test_dir_shows_the_public_names_and_no_modules() -> None:
 
 
 def test_version_is_that_of_the_distribution() -> None:
-    assert turnlatch.__version__ == importlib.metadata.version("turnlatch")
+    assert turnlatch.__version__ == version("turnlatch")
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = turnlatch.nonsense

@@ -158,6 +158,8 @@ __all__ = [
     "tool",
 ]
 
+__version__: str
+
 
 def __getattr__(name: str) -> str:
     # Looked up when it is asked for: reading the metadata costs more than most imports.

@@ -159,7 +159,7 @@ async def test_a_call_whose_end_was_not_seen_survives_a_failed_append_too(
         asked.append(key)
         return "it was done"
 
-    @tool(timeout=0.01, reconcile=find_out)
+    @tool(timeout=0.3, reconcile=find_out)
     async def slow(idempotency_key: str) -> str:
         """Take too long."""
         lab.ran.append(idempotency_key)

@@ -544,17 +544,17 @@ async def test_a_wait_that_holds_up_the_loop_is_seen(
 
 
 def test_no_coroutine_appends_without_waiting_as_a_task() -> None:
-    """`Driver.flush` gives up at once where the store is locked: `save` and `note` are
+    """`Record.flush` gives up at once where the store is locked: `save` and `note` are
     what a coroutine calls."""
     found = {
         f"{path.stem}.{function.name}"
-        for path in Path(turnlatch.__file__).parent.glob("*.py")
+        for path in Path(turnlatch.__file__).parent.rglob("*.py")
         for function in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(function, ast.AsyncFunctionDef)
         and any(
             isinstance(node, ast.Attribute)
             and node.attr == "flush"
-            and "driver" in ast.unparse(node.value)
+            and ast.unparse(node.value).endswith(("driver", "record"))
             for node in ast.walk(function)
         )
     }

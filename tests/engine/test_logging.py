@@ -329,12 +329,12 @@ async def test_names_are_spelt_out(lab: Lab, lines: Lines) -> None:
 
 
 def test_every_place_that_calls_code_of_the_callers_is_in_these_tests() -> None:
-    """What begins code of the caller's, by `background`: tools, rules, hooks, validators
+    """What begins code of the caller's, by `tasks`: tools, rules, hooks, validators
     of arguments (whose errors are the model's)."""
     found = {
         f"{path.stem}.{function.name}"
         for path in Path(turnlatch.__file__).parent.rglob("*.py")
-        if path.stem != "background"
+        if path.stem != "tasks"
         for function in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(function, ast.AsyncFunctionDef)
         and any(
@@ -344,7 +344,7 @@ def test_every_place_that_calls_code_of_the_callers_is_in_these_tests() -> None:
         )
     }
     assert found == {
-        "sending._heard",
+        "requests._heard",
         "execution._made",
         "execution.shown",
         "execution.reconcile",

@@ -217,7 +217,7 @@ async def test_a_call_that_is_safe_now_and_was_not_then_is_not_made_again(
 
 
 async def test_a_call_past_its_time_is_asked_about_too(lab: Lab) -> None:
-    @tool(timeout=0.01, reconcile=lambda key: f"done as {len(key)}")
+    @tool(timeout=0.5, reconcile=lambda key: f"done as {len(key)}")
     async def slow() -> str:
         """Be slow."""
         await anyio.sleep_forever()

@@ -152,7 +152,7 @@ async def test_a_child_finds_out_nothing_again_about_the_calls_of_its_parent(
         asked.append(key)
         return Reconciled.NOT_DONE
 
-    @tool(timeout=0.02, grace=0.01, reconcile=look_up)
+    @tool(timeout=0.3, grace=0.01, reconcile=look_up)
     async def pay(amount: int) -> str:
         """Never pay."""
         await anyio.sleep_forever()

@@ -135,7 +135,7 @@ async def test_results_of_many_kinds_of_ends_stand_in_the_order_of_the_calls(
     cancelled with its turn."""
     left = anyio.Event()
 
-    @tool(timeout=0.02, grace=0.01, reconcile=lambda _: "found out")
+    @tool(timeout=0.3, grace=0.01, reconcile=lambda _: "found out")
     async def lost(what: str) -> str:
         """Begin, and never tell."""
         course.note(f"lost {what}")

@@ -200,7 +200,7 @@ async def test_the_same_process_finds_out_about_a_call_past_its_time(
     paid: dict[str, str] = {}
 
     @tool(
-        timeout=0.05,
+        timeout=0.3,
         grace=0.01,
         reconcile=lambda key: paid.get(key, Reconciled.UNKNOWN),
     )

@@ -222,7 +222,13 @@ def test_from_every_state_the_next_message_can_be_confirmed(choices: list[int]) 
 
 def test_nothing_but_the_commit_can_change_what_commits_change() -> None:
     """Structural: history grows in `commit` and its two halves, and one place calls it."""
-    modules = ("commit", "step", "beside", "turns", "pins")
+    modules = (
+        "machine.commit",
+        "machine.step",
+        "machine.notes",
+        "machine.current_turn",
+        "request.pins",
+    )
     functions = [
         node
         for name in modules

@@ -40,7 +40,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "see what the tool or the hook waited for, and who cancelled that; retry() goes on",
     ),
     "ChildError": (
-        "turnlatch.errors",
+        "turnlatch.subagent",
         "open the child's conversation by the name that the error has, and see its turn;"
         " retry() of the parent goes on with the same child",
     ),

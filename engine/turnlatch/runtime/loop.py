@@ -16,7 +16,6 @@ import contextlib
 from typing import final
 
 import anyio
-import anyio.lowlevel
 
 from turnlatch.errors import JournalError, words
 from turnlatch.runtime.environment import World

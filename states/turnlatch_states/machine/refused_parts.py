@@ -105,6 +105,7 @@ def left_out(snapshot: Snapshot, turn: Turn) -> frozenset[str]:
 
 
 def user_part(snapshot: Snapshot, turn: Turn, exchange: int) -> bytes:
+    """The user message of an exchange; the staged one behind the last exchange."""
     history = snapshot.history
     return turn.staged if exchange >= len(history) else history[exchange].user
 

@@ -254,8 +254,8 @@ def test_nothing_writes_around_the_guarded_streams() -> None:
         ("cli/demo_act.py", "os.write"),
         ("cli/inputs.py", "buffer"),  # of standard input
         ("cli/files.py", "os.fdopen"),  # to read
-        ("journal/anchor.py", "os.write"),
-        ("journal/leftover.py", "os.write"),
+        ("journal/tail_anchor.py", "os.write"),
+        ("journal/wal_recovery.py", "os.write"),
     }
 
 
