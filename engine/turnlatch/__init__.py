@@ -64,7 +64,7 @@ from turnlatch_states.machine.snapshot import Lost, Move, Snapshot, Suspension
 from turnlatch_states.machine.turn import TurnState
 from turnlatch_states.recovery.budget import Budget, Price
 from turnlatch_states.recovery.cache_guard import PrefixChange
-from turnlatch_states.recovery.context_window import CompactionPolicy
+from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.history import Exchange, History, Method
 from turnlatch_states.request.profile import Cache, Profile, Purpose, Threads
 

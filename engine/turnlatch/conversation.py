@@ -40,7 +40,7 @@ from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.snapshot import unheard
 from turnlatch_states.machine.steering import asked_again
 from turnlatch_states.machine.turn import TURN, TurnState
-from turnlatch_states.recovery.context_window import CompactionPolicy
+from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.profile import Cache, Purpose, Threads
 
 

@@ -14,14 +14,15 @@ from turnlatch.result import Turn
 from turnlatch_states.api.faults import Fault
 from turnlatch_states.fsm.printable import escape, printable
 from turnlatch_states.fsm.table import COMPILED
-from turnlatch_states.recovery.context_window import Choose, Compact
-from turnlatch_states.recovery.decide import (
-    Ask,
+from turnlatch_states.recovery.decisions import (
+    BisectHistory,
+    ChangeRequest,
+    Compact,
     Decision,
-    GiveUp,
-    Search,
+    PingServer,
+    Stop,
     Suspend,
-    Wait,
+    WaitThenRetry,
 )
 
 _NAME_MAX: Final = 80
@@ -144,17 +145,17 @@ def _named(fault: Fault) -> str:
 def doing(decision: Decision) -> str:
     """What a decision about a fault does, in words."""
     match decision:
-        case Wait():
+        case WaitThenRetry():
             return f"it waits {decision.seconds:.1f} s, and sends the same again"
-        case Choose():
+        case ChangeRequest():
             return f"it goes on otherwise: {decision.remedy.value}"
         case Compact():
             return "it asks for a summary, to make room"
-        case Ask():
+        case PingServer():
             return "it asks something short, to see whether the server answers at all"
-        case Search():
+        case BisectHistory():
             return "it looks for the part that is refused, by trials"
         case Suspend():
             return "it is suspended until the world has changed; retry() goes on"
-        case GiveUp():
+        case Stop():
             return "it gives up; retry() tries again, and nothing confirmed is lost"

@@ -28,7 +28,7 @@ from turnlatch_states.api.checks import (
     whole,
 )
 from turnlatch_states.api.faults import RetryPolicy
-from turnlatch_states.recovery.context_window import CompactionPolicy
+from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.profile import Cache, Threads
 
 SIMULATOR: Final = "simulator"

@@ -21,14 +21,15 @@ from turnlatch.ports import RequestFailedError
 from turnlatch.simulator import call
 from turnlatch_states.machine.events import ConversationOpened, RequestSent, TurnOpened
 from turnlatch_states.machine.remedy import Remedy
-from turnlatch_states.recovery.context_window import Choose, Compact
-from turnlatch_states.recovery.decide import (
-    Ask,
+from turnlatch_states.recovery.decisions import (
+    BisectHistory,
+    ChangeRequest,
+    Compact,
     Decision,
-    GiveUp,
-    Search,
+    PingServer,
+    Stop,
     Suspend,
-    Wait,
+    WaitThenRetry,
 )
 from turnlatch_states.request.history import Method
 
@@ -130,13 +131,13 @@ async def test_each_kind_of_fault_has_a_line_that_says_what_is_done(
 
 
 DECISIONS: list[Decision] = [
-    Wait(2.0),
-    Choose(Remedy.REPLAY, SECRET),
+    WaitThenRetry(2.0),
+    ChangeRequest(Remedy.REPLAY, SECRET),
     Compact(1, Method.SIGNED),
-    Ask(1.0),
-    Search(),
+    PingServer(1.0),
+    BisectHistory(),
     Suspend(SECRET),
-    GiveUp(),
+    Stop(),
 ]
 
 

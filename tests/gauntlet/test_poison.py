@@ -21,7 +21,7 @@ from tests.gauntlet.poison import (
 
 from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.machine.snapshot import Snapshot, Turn
-from turnlatch_states.recovery.decide import Search
+from turnlatch_states.recovery.decisions import BisectHistory
 from turnlatch_states.request.profile import Threads
 
 EVERY = cells()
@@ -59,7 +59,7 @@ def test_the_check_sees_an_engine_that_never_searches(
 ) -> None:
     """Planted: what no ladder mends is waited out."""
 
-    def nothing(_: Snapshot, __: Turn) -> Search | None:
+    def nothing(_: Snapshot, __: Turn) -> BisectHistory | None:
         return None
 
     monkeypatch.setattr(

@@ -31,23 +31,19 @@ from turnlatch_states.machine.turn import TurnState
 from turnlatch_states.recovery.bisect import Bisection, under
 from turnlatch_states.recovery.budget import Budget
 from turnlatch_states.recovery.cache_guard import prefix_change
-from turnlatch_states.recovery.context_window import (
-    Choose,
+from turnlatch_states.recovery.context_window import boundary, piece_bytes, prepare
+from turnlatch_states.recovery.decide import decide
+from turnlatch_states.recovery.decisions import (
+    BisectHistory,
+    ChangeRequest,
     Compact,
-    boundary,
-    piece_bytes,
-    prepare,
-)
-from turnlatch_states.recovery.decide import (
-    Ask,
     Decision,
-    GiveUp,
-    Policies,
-    Search,
+    PingServer,
+    Stop,
     Suspend,
-    Wait,
-    decide,
+    WaitThenRetry,
 )
+from turnlatch_states.recovery.policies import Policies
 from turnlatch_states.recovery.probes import anew, aside, otherwise, verdict
 from turnlatch_states.request.build import Copy, betas, build
 from turnlatch_states.request.history import Method
@@ -126,7 +122,7 @@ class Climb:
         """The decisions, by name."""
         return [
             f"{type(one).__name__}"
-            + (f" {one.remedy}" if isinstance(one, Choose) else "")
+            + (f" {one.remedy}" if isinstance(one, ChangeRequest) else "")
             + (f" {one.method}" if isinstance(one, Compact) else "")
             for one in self.decisions
         ]
@@ -185,10 +181,10 @@ class Climb:
     def _fail(self, fault: Fault) -> None:
         self.do(ev.TurnFailed(self.turn.number, self.turn.attempt, fault))
 
-    def _choose(self, made: Choose) -> None:
+    def _choose(self, made: ChangeRequest) -> None:
         self.talk.chooses(made)
 
-    def _go_on(self, made: Choose) -> None:
+    def _go_on(self, made: ChangeRequest) -> None:
         self._choose(made)
         self.do(ev.TurnRetried(self.turn.number, asked=False))
         changing = made.view is not None or made.max_tokens is not None
@@ -199,7 +195,7 @@ class Climb:
         turn = self.turn
         too_long = turn.fault is not None and turn.fault.kind is FaultKind.TOO_LONG
         if turn.state == TurnState.FAILED and not too_long:
-            self._go_on(Choose(Remedy.COMPACT, "no room"))
+            self._go_on(ChangeRequest(Remedy.COMPACT, "no room"))
         self.do(
             ev.CompactionSent(turn.number, turn.attempt + 1, made.covers, made.method)
         )
@@ -289,14 +285,14 @@ class Climb:
         turn = self.turn
         decision = self.decides()
         if self.budget.spent(turn, 0.0) is not None:
-            decision = GiveUp()
+            decision = Stop()
         self.decisions.append(decision)
         match decision:
-            case Wait():
+            case WaitThenRetry():
                 self._waits(decision.seconds)
                 self.do(ev.TurnRetried(turn.number, asked=False))
                 return True
-            case Choose():
+            case ChangeRequest():
                 if decision.seconds:
                     self._waits(decision.seconds)
                 self._go_on(decision)
@@ -304,14 +300,14 @@ class Climb:
             case Compact():
                 self._compact(decision)
                 return True
-            case Ask():
+            case PingServer():
                 self._waits(decision.seconds)
                 fault = self._asks(Sent("small", b"small", ()))
                 about = ev.Question.SMALL
                 asked = ev.Probed(turn.number, "small", fault is None, about, fault)
                 self.do(asked)
                 return True
-            case Search():
+            case BisectHistory():
                 return self._search(turn)
             case Suspend():
                 if decision.fault is not None:
@@ -319,7 +315,7 @@ class Climb:
                 if turn.suspended is None:
                     self.do(ev.TurnSuspended(turn.number, decision.why, None))
                 return self._rest(turn)
-            case GiveUp():
+            case Stop():
                 return self._rest(turn)
 
     def _waits(self, seconds: float) -> None:
@@ -330,10 +326,10 @@ class Climb:
     def _decided(self) -> Decision:
         made = decide(self.snapshot, self.policies, 0.5)
         match made:
-            case Choose() if made.remedy in self.without:
-                return GiveUp()
+            case ChangeRequest() if made.remedy in self.without:
+                return Stop()
             case Compact() if Remedy.COMPACT in self.without:
-                return GiveUp()
+                return Stop()
             case _:
                 return made
 
@@ -378,7 +374,7 @@ class Climb:
             search = search.anew(other) if other else search.told(passed is True)
         if search.found is not None:
             said = "as trials have shown"
-            made = Choose(Remedy.BISECT, said, search.found, passing=passing)
+            made = ChangeRequest(Remedy.BISECT, said, search.found, passing=passing)
             self._go_on(made)
             return True
         if not search.blames_words and self._otherwise(search.snapshot, turn.fault):

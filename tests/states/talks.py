@@ -23,12 +23,9 @@ from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.machine.step import begin, step
 from turnlatch_states.machine.synthetic_results import closed_result
-from turnlatch_states.recovery.context_window import (
-    Choose,
-    CompactionPolicy,
-    boundary,
-    prepare,
-)
+from turnlatch_states.recovery.context_window import boundary, prepare
+from turnlatch_states.recovery.decisions import ChangeRequest
+from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.build import Copy, betas, build
 from turnlatch_states.request.history import Method
 from turnlatch_states.request.profile import Cache, Profile, Purpose
@@ -158,10 +155,10 @@ class Talk:
         content = b",".join(map(encode, self.marked(blocks)))
         self.do(ev.TurnOpened(self.snapshot.turns + 1, content))
         made = prepare(self.snapshot, CompactionPolicy(auto=False))
-        if isinstance(made, Choose):
+        if isinstance(made, ChangeRequest):
             self.chooses(made)
 
-    def chooses(self, made: Choose) -> None:
+    def chooses(self, made: ChangeRequest) -> None:
         """A remedy is chosen."""
         self.do(
             ev.RemedyChosen(

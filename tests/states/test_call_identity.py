@@ -23,8 +23,9 @@ from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
 from turnlatch_states.machine.step import begin, step
 from turnlatch_states.machine.synthetic_results import closed_result
-from turnlatch_states.recovery.context_window import Choose
-from turnlatch_states.recovery.decide import Policies, decide
+from turnlatch_states.recovery.decide import decide
+from turnlatch_states.recovery.decisions import ChangeRequest
+from turnlatch_states.recovery.policies import Policies
 from turnlatch_states.request.build import build
 from turnlatch_states.request.profile import Profile
 
@@ -376,7 +377,7 @@ def test_a_server_that_refuses_ids_used_again_is_given_names_once_and_for_all(
     fault = Fault(FaultKind.BLOCK, UNIQUE, status=400, path="messages.1.content.0")
     record.do(ev.TurnFailed(record.turn.number, record.turn.attempt, fault))
     made = decide(record.snapshot, Policies(), 0.5)
-    assert isinstance(made, Choose)
+    assert isinstance(made, ChangeRequest)
     if not again:
         assert made.remedy is not Remedy.RENAME, "no id is used again: it is no help"
         return

@@ -17,21 +17,23 @@ from tests.states.wordings import MODES, PLANS, WORDINGS, in_a_thread, refusing,
 from turnlatch_states.api.faults import SUSPENDING, Fault, FaultKind
 from turnlatch_states.machine.doubt import ALTERNATIONS, RULES, Doubt, suspicious
 from turnlatch_states.machine.remedy import LADDERS, ROOM, Remedy
-from turnlatch_states.recovery.context_window import Choose, Compact, boundary
-from turnlatch_states.recovery.decide import (
+from turnlatch_states.recovery.context_window import boundary
+from turnlatch_states.recovery.decide import decide
+from turnlatch_states.recovery.decisions import (
+    BisectHistory,
+    ChangeRequest,
+    Compact,
     Decision,
-    GiveUp,
-    Policies,
-    Search,
+    Stop,
     Suspend,
-    Wait,
-    decide,
+    WaitThenRetry,
 )
+from turnlatch_states.recovery.policies import Policies
 from turnlatch_states.request.history import Method
 from turnlatch_states.request.view import DropField, IgnoreBase, View
 
 K = FaultKind
-ENDINGS = (GiveUp, Suspend, Search)
+ENDINGS = (Stop, Suspend, BisectHistory)
 """What a climb may end with; a search does if it finds nothing."""
 
 DECISIONS_MAX = 24
@@ -177,7 +179,7 @@ def test_the_check_sees_a_rung_that_changes_nothing() -> None:
     climb = Climb(talk_of([], (0, 0)), refusing(fault))
     view = View((DropField("metadata"),))
     climb.decides = lambda: (
-        Choose(Remedy.DROP_FIELD, "m", view) if not climb.decisions else GiveUp()
+        ChangeRequest(Remedy.DROP_FIELD, "m", view) if not climb.decisions else Stop()
     )
     climb.run()
 
@@ -187,7 +189,7 @@ def test_the_check_sees_a_rung_that_changes_nothing() -> None:
 def test_the_check_sees_a_ladder_without_an_end() -> None:
     """Planted: a client that waits out a definite refusal."""
     climb = Climb(talk_of([], (0, 0)), refusing(said(K.INVALID, "no idea")))
-    climb.decides = lambda: Wait(1.0)
+    climb.decides = lambda: WaitThenRetry(1.0)
     climb.run()
 
     assert len(climb.decisions) > DECISIONS_MAX, "only the budget ended it"
@@ -202,7 +204,7 @@ def test_what_no_server_answered_is_only_waited_out() -> None:
             continue
         for _, climb in climbed(fault):
             kinds = {type(one) for one in climb.decisions}
-            assert kinds <= {Wait, GiveUp, Suspend}, climb.told
+            assert kinds <= {WaitThenRetry, Stop, Suspend}, climb.told
             assert len({sent.body for sent in climb.sent}) == 1
 
 
@@ -212,11 +214,11 @@ def without_proof(climb: Climb) -> list[str]:
         f"{one} for a passing fault"
         for one in climb.decisions
         if isinstance(one, Compact)
-        or (isinstance(one, Choose) and one.remedy in ROOM)
-        or (isinstance(one, Choose) and one.view is not None and not one.passing)
+        or (isinstance(one, ChangeRequest) and one.remedy in ROOM)
+        or (isinstance(one, ChangeRequest) and one.view is not None and not one.passing)
     ]
     kinds = [type(one) for one in climb.decisions]
-    if Search in kinds:
+    if BisectHistory in kinds:
         asked = sum(1 for one in climb.sent if one.what == "small")
         if asked < ALTERNATIONS - climb.alternations:
             found.append(f"a search after {asked} alternations")
@@ -244,7 +246,7 @@ def test_the_check_sees_a_search_after_a_single_question() -> None:
 
     def hasty() -> Decision:
         made = decides()
-        return Search() if isinstance(made, Choose) else made
+        return BisectHistory() if isinstance(made, ChangeRequest) else made
 
     climb.decides = hasty
     climb.run()
@@ -258,7 +260,7 @@ def test_the_first_unknown_refusal_changes_nothing(message: str) -> None:
         for end in range(len(ENDS)):
             talk = talk_of(plan, (end, 0))
             climb = Climb(talk, refusing(said(K.INVALID, message))).run()
-            assert climb.told == ["GiveUp"]
+            assert climb.told == ["Stop"]
             assert climb.turn.trial is None or climb.turn.remedies == (Remedy.CLOSE,)
             assert climb.snapshot.refused == 1
 
@@ -268,7 +270,9 @@ def test_the_second_unknown_refusal_is_searched_for_once() -> None:
         talk = talk_of(plan, (0, 0))
         talk.snapshot = attrs.evolve(talk.snapshot, refused=1)
         climb = Climb(talk, refusing(said(K.INVALID, "no idea"))).run()
-        assert [one for one in climb.told if one == "Search"] == ["Search"]
+        assert [one for one in climb.told if one == "BisectHistory"] == [
+            "BisectHistory"
+        ]
         assert climb.turn.trial in (None, climb.turn.trial)
 
 
@@ -295,7 +299,9 @@ def test_what_is_chosen_is_a_rung_of_the_ladder() -> None:
         if fault.path is not None:
             may |= {Remedy.IGNORE_BASE}  # what is named may be the summary
         for where, climb in climbed(fault):
-            chosen = {one.remedy for one in climb.decisions if isinstance(one, Choose)}
+            chosen = {
+                one.remedy for one in climb.decisions if isinstance(one, ChangeRequest)
+            }
             assert chosen <= may, (where, fault)
 
 
@@ -303,7 +309,7 @@ def test_what_is_chosen_is_a_rung_of_the_ladder() -> None:
 def test_a_kind_without_a_ladder_rests_at_once(kind: FaultKind) -> None:
     for fault in PLAIN:
         for where, climb in climbed(fault) if fault.kind is kind else ():
-            assert climb.told == ["GiveUp"], where
+            assert climb.told == ["Stop"], where
 
 
 @pytest.mark.parametrize("kind", sorted(SUSPENDING))
@@ -330,9 +336,9 @@ def test_there_is_a_decision_for_every_fault_wherever_a_turn_stands(
             doubted = attrs.evolve(snapshot, doubts=doubts)
             failed = with_turn(doubted, state="failed", fault=fault, failures=met)
             made = decide(failed, Policies(), draw)
-            assert isinstance(made, Wait) == (
-                type(made).__name__ == "Wait"
+            assert isinstance(made, WaitThenRetry) == (
+                type(made).__name__ == "WaitThenRetry"
             )  # it is one of them, and nothing is raised
-            if isinstance(made, Search):
+            if isinstance(made, BisectHistory):
                 proved = well and met >= RULES[fault.kind].alternations
                 assert proved or fault.kind is K.REFUSAL or failed.refused > 0

@@ -39,14 +39,13 @@ from turnlatch_states.machine.snapshot import Snapshot, cuttable
 from turnlatch_states.machine.step import begin
 from turnlatch_states.recovery.context_window import (
     WINDOW_UNKNOWN,
-    Choose,
-    Compact,
-    CompactionPolicy,
     boundary,
     prepare,
     room,
     window,
 )
+from turnlatch_states.recovery.decisions import ChangeRequest, Compact
+from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.history import Method
 from turnlatch_states.request.profile import Profile
 from turnlatch_states.request.tokens import IMAGE_TOKENS_MAX, bound
@@ -209,9 +208,9 @@ def counted(talk: Talk, tokens: int) -> Snapshot:
     return attrs.evolve(snapshot, history=type(snapshot.history)(past))
 
 
-def answered(talk: Talk, made: Choose | Compact, fails: bool) -> None:
+def answered(talk: Talk, made: ChangeRequest | Compact, fails: bool) -> None:
     """What happens to what was prepared: it is chosen, or a summary comes or does not."""
-    if isinstance(made, Choose):
+    if isinstance(made, ChangeRequest):
         talk.chooses(made)
         return
     turn = talk.turn
@@ -391,4 +390,4 @@ def test_what_was_said_last_is_never_cut() -> None:
 
     assert climb.turn.state == "failed"
     assert View(climb.snapshot.showing.ops) == climb.snapshot.showing
-    assert climb.told[-1] == "GiveUp"
+    assert climb.told[-1] == "Stop"

@@ -25,18 +25,17 @@ from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.doubt import ALTERNATIONS
 from turnlatch_states.machine.remedy import LADDERS, Remedy
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.recovery.context_window import Choose, boundary
-from turnlatch_states.recovery.decide import (
-    RAISED_MAX,
-    Ask,
-    GiveUp,
-    Policies,
-    Search,
+from turnlatch_states.recovery.context_window import boundary
+from turnlatch_states.recovery.decide import RAISED_MAX, cut_off, decide
+from turnlatch_states.recovery.decisions import (
+    BisectHistory,
+    ChangeRequest,
+    PingServer,
+    Stop,
     Suspend,
-    Wait,
-    cut_off,
-    decide,
+    WaitThenRetry,
 )
+from turnlatch_states.recovery.policies import Policies
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.history import Method
 from turnlatch_states.request.profile import Purpose
@@ -56,7 +55,7 @@ def test_a_long_hint_suspends_and_a_short_one_is_kept() -> None:
     made = decide(snapshot, Policies(), 0.5)
     long = Policies(RetryPolicy(hint_max_seconds=30.0))
 
-    assert isinstance(made, Wait)
+    assert isinstance(made, WaitThenRetry)
     assert made.seconds >= 60.0
     assert decide(snapshot, long, 0.5) == Suspend("the server asks to wait 60 s", 60.0)
 
@@ -85,7 +84,7 @@ def test_a_summary_that_cannot_be_had_now_is_done_without(
     talk.fails(fault)
 
     made = decide(talk.snapshot, policies, 0.5)
-    assert made == Choose(Remedy.SKIP, "m")
+    assert made == ChangeRequest(Remedy.SKIP, "m")
 
 
 def test_a_summary_that_was_asked_for_is_waited_for_by_who_asked() -> None:
@@ -97,7 +96,7 @@ def test_a_summary_that_was_asked_for_is_waited_for_by_who_asked() -> None:
     talk.do(ev.CompactionSent(number, 1, 1, Method.SIGNED))
     talk.fails(NO_MORE)
 
-    assert decide(talk.snapshot, Policies(), 0.5) == GiveUp()
+    assert decide(talk.snapshot, Policies(), 0.5) == Stop()
 
 
 @pytest.mark.parametrize(("refused", "often"), [(False, 4), (True, 2)])
@@ -110,22 +109,22 @@ def test_what_fails_again_and_again_is_asked_about_in_turn_in_whatever_turn(
         talk.sends()
         talk.fails(fault)
         made = decide(talk.snapshot, ONE_TRY, 0.0)
-        assert made == (Ask(0.5) if number == often else GiveUp())
+        assert made == (PingServer(0.5) if number == often else Stop())
         if number < often:
             talk.opens(text("Again."))
     for number in range(1, ALTERNATIONS + 1):
         asks(talk, None)
         again = decide(talk.snapshot, ONE_TRY, 0.0)
         if number == ALTERNATIONS:
-            assert again == Search(), "only now is it proved"
+            assert again == BisectHistory(), "only now is it proved"
             break
-        assert isinstance(again, Choose)
+        assert isinstance(again, ChangeRequest)
         assert (again.remedy, again.view) == (Remedy.PROBE, None), "the same, again"
         talk.chooses(again)
         talk.do(ev.TurnRetried(talk.turn.number, asked=False))
         talk.sends()
         talk.fails(fault)
-        assert isinstance(decide(talk.snapshot, ONE_TRY, 0.0), Ask)
+        assert isinstance(decide(talk.snapshot, ONE_TRY, 0.0), PingServer)
 
 
 def asks(talk: Talk, fault: Fault | None) -> None:
@@ -151,13 +150,13 @@ def test_where_the_server_is_not_well_either_nothing_is_proved() -> None:
     asks(talk, attrs.evolve(busy, retry_after=7.0))
     assert talk.snapshot.doubts[0].alternations == 0
     made = decide(talk.snapshot, Policies(), 0.0)
-    assert made == Wait(7.0), "as whoever was asked last said"
+    assert made == WaitThenRetry(7.0), "as whoever was asked last said"
 
 
 def goes_on(talk: Talk, waits: list[float]) -> None:
     """A turn goes on as it is decided: it waits, and sends the same again."""
     made = decide(talk.snapshot, Policies(), 0.0)
-    assert isinstance(made, Wait)
+    assert isinstance(made, WaitThenRetry)
     waits.append(made.seconds)
     talk.do(ev.RetryScheduled(talk.turn.number, 1, made.seconds, 1.0))
     talk.do(ev.TurnRetried(talk.turn.number, asked=False))
@@ -173,7 +172,7 @@ def test_a_hint_is_kept_before_anything_is_asked() -> None:
         if number < 4:
             goes_on(talk, [])
         else:
-            assert made == Ask(5.0)
+            assert made == PingServer(5.0)
 
 
 @pytest.mark.parametrize("kind", [K.AUTH, K.TRANSIENT])
@@ -186,11 +185,11 @@ def test_a_403_is_asked_about_before_it_is_taken_for_credentials(
     talk.sends()
     talk.fails(page)
     first = decide(talk.snapshot, ONE_TRY, 0.0)
-    assert isinstance(first, Suspend if kind is K.AUTH else GiveUp)
+    assert isinstance(first, Suspend if kind is K.AUTH else Stop)
     talk.opens(text("Again."))
     talk.sends()
     talk.fails(page)
-    assert isinstance(decide(talk.snapshot, ONE_TRY, 0.0), Ask)
+    assert isinstance(decide(talk.snapshot, ONE_TRY, 0.0), PingServer)
     asked = talk.snapshot
 
     asks(talk, page)
@@ -200,7 +199,7 @@ def test_a_403_is_asked_about_before_it_is_taken_for_credentials(
     assert made.fault is None or made.fault.kind is K.AUTH
     talk.snapshot = asked
     asks(talk, None)
-    assert isinstance(decide(talk.snapshot, ONE_TRY, 0.0), Choose)
+    assert isinstance(decide(talk.snapshot, ONE_TRY, 0.0), ChangeRequest)
 
 
 @pytest.mark.parametrize("faults", [(429, 500, 503, 529), (500, None, 500, 429)])
@@ -211,7 +210,7 @@ def test_what_fails_now_so_and_now_so_is_not_suspected(
     for status in faults * 3:
         talk.sends()
         talk.fails(Fault(K.TRANSIENT, "m", status=status, outcome_unknown=True))
-        assert decide(talk.snapshot, ONE_TRY, 0.0) == GiveUp()
+        assert decide(talk.snapshot, ONE_TRY, 0.0) == Stop()
         talk.opens(text("Again."))
 
 
@@ -232,13 +231,13 @@ def test_a_block_of_the_users_own_last_words_is_not_touched() -> None:
     says_more(talk, 0)
     snapshot = failing(said(K.BLOCK, "messages.0.content.0: bad"), talk)
 
-    assert decide(snapshot, Policies(), 0.5) == GiveUp()
+    assert decide(snapshot, Policies(), 0.5) == Stop()
 
 
 def test_a_block_of_the_past_gets_a_note() -> None:
     made = decide(failing(said(K.BLOCK, "messages.2.content.0: b")), Policies(), 0.5)
 
-    assert isinstance(made, Choose)
+    assert isinstance(made, ChangeRequest)
     assert made.view is not None
     (stub, *_) = made.view.ops
     assert isinstance(stub, Stub)
@@ -251,7 +250,7 @@ def test_a_result_that_is_about_to_be_sent_gets_a_note() -> None:
     fault = said(K.BLOCK, f"messages.{at}.content.0: bad")
     made = decide(failing(fault, talk), Policies(), 0.5)
 
-    assert isinstance(made, Choose)
+    assert isinstance(made, ChangeRequest)
     assert made.remedy is Remedy.STUB
 
 
@@ -263,7 +262,7 @@ def test_a_path_that_counts_the_messages_of_a_continuation_stubs_nothing() -> No
         0.5,
     )
 
-    assert made == Choose(Remedy.REPLAY, "messages.0.content.0: b")
+    assert made == ChangeRequest(Remedy.REPLAY, "messages.0.content.0: b")
 
 
 def test_a_turn_that_carries_results_is_left_out_with_the_turn_that_asked() -> None:
@@ -273,7 +272,7 @@ def test_a_turn_that_carries_results_is_left_out_with_the_turn_that_asked() -> N
     snapshot = failing(fault, talk)
     made = decide(snapshot, Policies(), 0.5)
 
-    assert isinstance(made, Choose)
+    assert isinstance(made, ChangeRequest)
     assert made.view is not None
     hide = made.view.ops[0]
     assert isinstance(hide, Hide)
@@ -295,7 +294,7 @@ def test_two_turns_that_are_refused_as_a_whole_are_both_left_out() -> None:
     climb = Climb(talk, service).run()
 
     assert climb.turn.state == "confirmed"
-    assert climb.told == ["Choose hide", "Choose hide"]
+    assert climb.told == ["ChangeRequest hide", "ChangeRequest hide"]
 
 
 def test_a_reply_that_was_cut_off_is_asked_for_once_more() -> None:
@@ -312,7 +311,7 @@ def test_a_reply_that_was_cut_off_is_asked_for_once_more() -> None:
         attrs.evolve(snapshot, profile=most), Outcome.TRUNCATED, calls=True
     )
     made = decide(failing(Fault(K.CUT_OFF, "c", status=200), talk), Policies(), 0.5)
-    assert made == Choose(Remedy.RAISE, "c", max_tokens=4096)
+    assert made == ChangeRequest(Remedy.RAISE, "c", max_tokens=4096)
 
 
 @pytest.mark.parametrize("kind", [k for k in FaultKind if not LADDERS[k]])
@@ -323,4 +322,4 @@ def test_what_is_no_word_about_a_summary_costs_none(kind: FaultKind) -> None:
     talk.fails(Fault(kind, "x"))
 
     assert talk.turn.compacting is None, "it is made, and makes nothing fail"
-    assert decide(talk.snapshot, Policies(), 0.5) == GiveUp()
+    assert decide(talk.snapshot, Policies(), 0.5) == Stop()

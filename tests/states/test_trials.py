@@ -23,7 +23,7 @@ from turnlatch_states.machine.doubt import RULES
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.bisect import under
-from turnlatch_states.recovery.decide import Policies
+from turnlatch_states.recovery.policies import Policies
 from turnlatch_states.recovery.probes import anew, aside, verdict
 from turnlatch_states.request.view import (
     DropBound,

@@ -17,10 +17,10 @@ from turnlatch_states.recovery.context_window import (
     MAX_TOKENS_MIN,
     OLD_RESULT_BYTES,
     SQUEEZED_BYTES,
-    CompactionPolicy,
 )
 from turnlatch_states.recovery.decide import RAISED_MAX
 from turnlatch_states.recovery.omit import STUBS_MAX
+from turnlatch_states.recovery.policies import CompactionPolicy
 
 KINDS: Final[Mapping[FaultKind, str]] = {
     FaultKind.TRANSIENT: (

@@ -9,7 +9,7 @@ from turnlatch.ports import Clock, Ids, Journal, Model, Store
 from turnlatch.settings import Limits
 from turnlatch.tools import Tool
 from turnlatch.urls import HoldsClient
-from turnlatch_states.recovery.decide import Policies
+from turnlatch_states.recovery.policies import Policies
 from turnlatch_states.request.history import Method
 
 

@@ -32,8 +32,7 @@ from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine.events import ConversationOpened, ProfileChanged
 from turnlatch_states.machine.snapshot import Snapshot, cuttable
 from turnlatch_states.machine.step import begin
-from turnlatch_states.recovery.context_window import CompactionPolicy
-from turnlatch_states.recovery.decide import Policies
+from turnlatch_states.recovery.policies import CompactionPolicy, Policies
 from turnlatch_states.request.profile import Profile
 
 

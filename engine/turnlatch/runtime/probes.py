@@ -22,7 +22,7 @@ from turnlatch_states.machine.events import Question
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.bisect import Bisection, Phase, under
-from turnlatch_states.recovery.context_window import Choose
+from turnlatch_states.recovery.decisions import ChangeRequest
 from turnlatch_states.recovery.probes import anew, aside, otherwise, verdict
 from turnlatch_states.recovery.size_or_part import (
     short_of_room,
@@ -63,7 +63,7 @@ class Trials:
         self._stream, self._failing = stream, None
         await self._well(self._record.snapshot, Question.SMALL)
 
-    async def search(self, *, stream: bool) -> Choose | None:
+    async def search(self, *, stream: bool) -> ChangeRequest | None:
         """What passes, where the request as it is does not; None if nothing is found,
         or nothing can be concluded."""
         self._stream, self._failing = stream, None
@@ -127,14 +127,14 @@ class Trials:
         allowed = self._record.world.limits.requests_per_turn_max
         return allowed - self._record.turn.requests <= proof + 1
 
-    async def _concluded(self, search: Bisection) -> Choose | None:
+    async def _concluded(self, search: Bisection) -> ChangeRequest | None:
         if search.found is not None:
             if await self._is_size(search, search.found):
                 if self._searched.definite:
-                    return Choose(Remedy.MAKE_ROOM, _TOO_LONG)
+                    return ChangeRequest(Remedy.MAKE_ROOM, _TOO_LONG)
                 shorter = with_room(search.snapshot, search.found)
-                return Choose(Remedy.BISECT, _TOO_LONG, shorter)
-            return Choose(Remedy.BISECT, _FOUND, search.found)
+                return ChangeRequest(Remedy.BISECT, _TOO_LONG, shorter)
+            return ChangeRequest(Remedy.BISECT, _FOUND, search.found)
         if search.blames_words:
             return None
         return await self._otherwise(search.snapshot)
@@ -233,7 +233,7 @@ class Trials:
             self._tell(_SMALL, False, Question.TRIAL, fault)
             shown = under(shown, view)
 
-    async def _otherwise(self, snapshot: Snapshot) -> Choose | None:
+    async def _otherwise(self, snapshot: Snapshot) -> ChangeRequest | None:
         """No part of the past is to blame: do without what stands around it.
 
         It is proved like everything else: without it the request passes, and with it
@@ -246,7 +246,7 @@ class Trials:
             return left if still is False else None
         return await self._both(snapshot)
 
-    async def _both(self, snapshot: Snapshot) -> Choose | None:
+    async def _both(self, snapshot: Snapshot) -> ChangeRequest | None:
         """What passes without both a part of the past and what stands around it."""
         bare = next((o.view for o in otherwise(snapshot, self._searched)), None)
         if bare is None:
@@ -260,7 +260,7 @@ class Trials:
         added = set(bare.ops) - set(snapshot.showing.ops)
         kept = View(tuple(op for op in search.found.ops if op not in added))
         whole = await self._tries(snapshot, kept)
-        return Choose(Remedy.BISECT, _FOUND, kept if whole else search.found)
+        return ChangeRequest(Remedy.BISECT, _FOUND, kept if whole else search.found)
 
     async def _tries(
         self, snapshot: Snapshot, view: View, *, counted: bool = False

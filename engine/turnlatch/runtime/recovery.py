@@ -11,8 +11,16 @@ from turnlatch.runtime.record import Record
 from turnlatch.runtime.requests import Sender
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.snapshot import Turn
-from turnlatch_states.recovery.context_window import Choose, Compact
-from turnlatch_states.recovery.decide import Ask, GiveUp, Search, Suspend, Wait, decide
+from turnlatch_states.recovery.decide import decide
+from turnlatch_states.recovery.decisions import (
+    BisectHistory,
+    ChangeRequest,
+    Compact,
+    PingServer,
+    Stop,
+    Suspend,
+    WaitThenRetry,
+)
 
 
 @final
@@ -32,21 +40,21 @@ class Recovery:
             record.snapshot, record.world.policies, record.world.ids.draw()
         )
         if spent is not None:
-            decision = GiveUp()
+            decision = Stop()
         if turn.fault is not None:
             name = record.world.journal.name
             log_fault(name, turn.number, turn.attempt, turn.fault, doing(decision))
         match decision:
-            case Wait():
+            case WaitThenRetry():
                 return await self._wait(turn, decision.seconds)
-            case Choose():
+            case ChangeRequest():
                 return await self._go_on(decision)
             case Compact():
                 await self._sender.compact(decision, asked=False)
                 return True
-            case Ask():
+            case PingServer():
                 return await self._ask(decision.seconds, stream=stream)
-            case Search():
+            case BisectHistory():
                 return await self._search(stream=stream)
             case Suspend():
                 if decision.fault is not None:
@@ -57,7 +65,7 @@ class Recovery:
                 if turn.suspended is None:
                     record.apply(ev.TurnSuspended(turn.number, decision.why, until))
                 return self._rest(turn)
-            case GiveUp():
+            case Stop():
                 return self._rest(turn)
 
     def _rest(self, turn: Turn) -> bool:
@@ -71,7 +79,7 @@ class Recovery:
         self._record.apply(ev.TurnRetried(turn.number, asked=False))
         return True
 
-    async def _go_on(self, made: Choose) -> bool:
+    async def _go_on(self, made: ChangeRequest) -> bool:
         """Go on with a remedy, once the wait before it is over."""
         turn = self._record.turn
         if made.seconds and not await self._sender.wait(made.seconds):

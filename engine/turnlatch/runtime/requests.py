@@ -30,14 +30,9 @@ from turnlatch_states.machine.snapshot import Compacting, Snapshot, Turn
 from turnlatch_states.machine.thread import choose_copy
 from turnlatch_states.machine.turn import TurnState
 from turnlatch_states.recovery.budget import Budget
-from turnlatch_states.recovery.context_window import (
-    Choose,
-    Compact,
-    boundary,
-    piece_bytes,
-    prepare,
-)
+from turnlatch_states.recovery.context_window import boundary, piece_bytes, prepare
 from turnlatch_states.recovery.decide import cut_off
+from turnlatch_states.recovery.decisions import ChangeRequest, Compact
 from turnlatch_states.recovery.known_bad import known_in_own, without_known
 from turnlatch_states.request.build import Request, betas, build
 from turnlatch_states.request.history import Base, Method, told_block
@@ -141,7 +136,7 @@ class Sender:
         turn = self._record.turn
         self._record.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
 
-    def choose(self, made: Choose) -> None:
+    def choose(self, made: ChangeRequest) -> None:
         """Note what the next request will do otherwise."""
         turn = self._record.turn
         self._record.apply(
@@ -155,7 +150,7 @@ class Sender:
             )
         )
 
-    def go_on(self, made: Choose) -> None:
+    def go_on(self, made: ChangeRequest) -> None:
         """Choose a remedy for a turn that failed, and go on with it."""
         self.choose(made)
         self._record.apply(ev.TurnRetried(self._record.turn.number, asked=False))
@@ -212,14 +207,14 @@ class Sender:
             if asked:
                 return self._fail(Fault(FaultKind.LOCAL, said))
             if record.turn.state == TurnState.FAILED:
-                return self.go_on(Choose(Remedy.SKIP, said))
-            return self.choose(Choose(Remedy.SKIP, said))
+                return self.go_on(ChangeRequest(Remedy.SKIP, said))
+            return self.choose(ChangeRequest(Remedy.SKIP, said))
         policy = record.world.policies.compaction
         told = verdict if isinstance(verdict, str) and verdict else None
         self._instructions = told or policy.instructions
         turn = record.turn
         if turn.state == TurnState.FAILED and not self._too_long(turn):
-            self.go_on(Choose(Remedy.COMPACT, str(turn.fault)))
+            self.go_on(ChangeRequest(Remedy.COMPACT, str(turn.fault)))
         record.apply(
             ev.CompactionSent(turn.number, turn.attempt + 1, made.covers, made.method)
         )

@@ -5,20 +5,18 @@ what was added since is bounded from its bytes. A count that cannot be true, bec
 missing or larger than the bytes allow, is corrected by them.
 """
 
-from typing import Any, Final, cast, final
+from typing import Any, Final, cast
 
-import attrs
-
-from turnlatch_states.api.checks import flag, number, optional, text, whole
 from turnlatch_states.api.length_errors import Length, told
 from turnlatch_states.api.models import prefix_bound, spec
 from turnlatch_states.api.stop_reasons import Outcome
 from turnlatch_states.machine.context_size import added, around, context, until
 from turnlatch_states.machine.remedy import ROOM, Remedy
 from turnlatch_states.machine.snapshot import Snapshot, Turn, cuttable
+from turnlatch_states.recovery.decisions import ChangeRequest, Compact
+from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.history import Method, media_in, user_message
 from turnlatch_states.request.preflight import (
-    INSTRUCTIONS_MAX,
     MANY_IMAGES,
     began_without_thinking,
     media_most,
@@ -63,69 +61,6 @@ CLAMPS_MAX: Final = 2
 """How often a reply is clamped: by what is known, and by what the server then says."""
 
 
-@final
-@attrs.frozen
-class CompactionPolicy:
-    """When the context is replaced by a summary; other values are a `SettingsError`.
-
-    Attributes:
-        auto: Compact before the window is full, without being asked.
-        at: Share of the window at which that is done, 0 to 1.
-        gain_min: Share by which a summary must be smaller than what it stands for.
-        per_turn_max: Most summaries one turn may ask for.
-        futile_max: Summaries that may fail in a row before none is asked for any more,
-            until the caller asks for one.
-        window: Tokens of the window; None for the model's own.
-        instructions: What a summary shall hold; None for the server's own prompt.
-    """
-
-    auto: bool = attrs.field(default=True, validator=flag())
-    at: float = attrs.field(default=0.8, validator=number(0, 1, above=True))
-    gain_min: float = attrs.field(default=0.1, validator=number(0, 1))
-    per_turn_max: int = attrs.field(default=8, validator=whole(0))
-    futile_max: int = attrs.field(default=3, validator=whole(0))
-    window: int | None = attrs.field(default=None, validator=optional(whole(1)))
-    instructions: str | None = attrs.field(
-        default=None, validator=optional(text(1, INSTRUCTIONS_MAX))
-    )
-
-
-@final
-@attrs.frozen
-class Choose:
-    """Change how the next request is made, and send it.
-
-    Attributes:
-        remedy: Which rung this is.
-        why: What it is meant to mend.
-        view: How the history is shown; None for as before.
-        max_tokens: Another limit for the reply; None for as before.
-        seconds: How long to wait before.
-        passing: The view holds only as long as the trouble does.
-    """
-
-    remedy: Remedy
-    why: str
-    view: View | None = None
-    max_tokens: int | None = None
-    seconds: float = 0.0
-    passing: bool = False
-
-
-@final
-@attrs.frozen
-class Compact:
-    """Ask for a summary.
-
-    Attributes:
-        covers: How many exchanges it will stand for.
-        method: How it is made.
-    """
-
-    covers: int
-    method: Method
-
-
 def window(snapshot: Snapshot, policy: CompactionPolicy) -> int:
     """Tokens of the window: as set, as the server said, or as the model has."""
     if policy.window is not None:
@@ -136,7 +71,9 @@ def window(snapshot: Snapshot, policy: CompactionPolicy) -> int:
     return own if snapshot.window is None else min(own, snapshot.window)
 
 
-def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | None:
+def prepare(
+    snapshot: Snapshot, policy: CompactionPolicy
+) -> ChangeRequest | Compact | None:
     """What has to be done before the staged message can be sent; None: nothing.
 
     Everything here is known before a request is paid for: a server tool that was never
@@ -166,7 +103,9 @@ def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | 
     asked = turn.max_tokens or snapshot.profile.max_tokens
     capped = snapshot.capped
     if capped is not None and capped < asked and Remedy.CLAMP not in turn.tried:
-        return Choose(Remedy.CLAMP, "no longer reply is given", max_tokens=capped)
+        return ChangeRequest(
+            Remedy.CLAMP, "no longer reply is given", max_tokens=capped
+        )
     trigger = int(min(most * policy.at, most - min(asked, most // 4)))
     size = len(turn.staged) + len(snapshot.profile.plain_opening)
     size += snapshot.history.bytes_of(snapshot.covered)
@@ -182,7 +121,9 @@ def prepare(snapshot: Snapshot, policy: CompactionPolicy) -> Choose | Compact | 
     if summed and Remedy.CLAMP not in turn.tried:
         left = most - held - added(turn)
         if MAX_TOKENS_MIN <= left < asked:
-            return Choose(Remedy.CLAMP, "input and reply must fit", max_tokens=left)
+            return ChangeRequest(
+                Remedy.CLAMP, "input and reply must fit", max_tokens=left
+            )
     if not full:
         return None
     if not policy.auto or not _worthwhile(snapshot, turn, policy):
@@ -204,13 +145,13 @@ def _worthwhile(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> boo
 
 def room(
     snapshot: Snapshot, policy: CompactionPolicy, why: str
-) -> Choose | Compact | None:
+) -> ChangeRequest | Compact | None:
     """The next rung of the ladder of what is too long; None behind the last."""
     turn = snapshot.turn
     if turn is None:
         return None
     for rung in ROOM:
-        made: Choose | Compact | None = None
+        made: ChangeRequest | Compact | None = None
         if rung is Remedy.COMPACT:
             made = _compact(snapshot, policy)
         elif rung is Remedy.TELL:
@@ -224,7 +165,7 @@ def room(
     return None
 
 
-def _fewer_media(snapshot: Snapshot, turn: Turn) -> Choose | None:
+def _fewer_media(snapshot: Snapshot, turn: Turn) -> ChangeRequest | None:
     """Put notes in the place of the oldest media, where all of them together are too
     many, or too many for their size, though each was fine when it came."""
     view, history = snapshot.showing, snapshot.history
@@ -249,7 +190,7 @@ def _fewer_media(snapshot: Snapshot, turn: Turn) -> Choose | None:
         op = Shrink(end, ALL_BYTES)
         if op not in view.ops and end > covered:
             shown_so = view.adding(op, *unbound(snapshot))
-            return Choose(Remedy.SHRINK, why, shown_so)
+            return ChangeRequest(Remedy.SHRINK, why, shown_so)
     return None
 
 
@@ -339,7 +280,7 @@ def piece_bytes(snapshot: Snapshot, policy: CompactionPolicy) -> int:
     return max(window(snapshot, policy), 512)
 
 
-def _clamp(snapshot: Snapshot, turn: Turn, why: str) -> Choose | None:
+def _clamp(snapshot: Snapshot, turn: Turn, why: str) -> ChangeRequest | None:
     said = told(turn.fault.message) if turn.fault is not None else None
     left = 0 if said is None else _left(snapshot, turn, said)
     asked = turn.max_tokens or snapshot.profile.max_tokens
@@ -347,7 +288,7 @@ def _clamp(snapshot: Snapshot, turn: Turn, why: str) -> Choose | None:
         return None
     if not MAX_TOKENS_MIN <= left < asked:
         return None
-    return Choose(Remedy.CLAMP, why, max_tokens=left)
+    return ChangeRequest(Remedy.CLAMP, why, max_tokens=left)
 
 
 def _left(snapshot: Snapshot, turn: Turn, said: Length) -> int:
@@ -363,7 +304,7 @@ def _left(snapshot: Snapshot, turn: Turn, said: Length) -> int:
 
 def _less(
     snapshot: Snapshot, turn: Turn, policy: CompactionPolicy, rung: Remedy, why: str
-) -> Choose | None:
+) -> ChangeRequest | None:
     """A view that shows less, if this rung has one that was not tried."""
     history, view = snapshot.history, snapshot.showing
     size = len(history)
@@ -383,7 +324,7 @@ def _less(
     made = view.adding(op, *unbound(snapshot))
     if not _smaller(snapshot, turn, made):
         return None
-    return Choose(rung, why, made)
+    return ChangeRequest(rung, why, made)
 
 
 def unbound(snapshot: Snapshot) -> tuple[Op, ...]:
@@ -400,7 +341,9 @@ def _smaller(snapshot: Snapshot, turn: Turn, view: View) -> bool:
     return after * 20 <= before * 19
 
 
-def _hide(snapshot: Snapshot, policy: CompactionPolicy, why: str) -> Choose | None:
+def _hide(
+    snapshot: Snapshot, policy: CompactionPolicy, why: str
+) -> ChangeRequest | None:
     """Leave out the oldest turns: first as few as must be, then all but this one."""
     history, limit = snapshot.history, boundary(snapshot)
     view, start = snapshot.showing, snapshot.covered
@@ -419,10 +362,12 @@ def _hide(snapshot: Snapshot, policy: CompactionPolicy, why: str) -> Choose | No
             until = size
     kept = tuple(op for op in view.ops if not isinstance(op, Hide) or op.until > until)
     made = View((*kept, Hide(start, until, LEFT_OUT))).adding(*unbound(snapshot))
-    return Choose(Remedy.HIDE, why, made)
+    return ChangeRequest(Remedy.HIDE, why, made)
 
 
-def _hide_the_open_turn(snapshot: Snapshot, turn: Turn, why: str) -> Choose | None:
+def _hide_the_open_turn(
+    snapshot: Snapshot, turn: Turn, why: str
+) -> ChangeRequest | None:
     """The last resort: leave out the turn that is going on, too.
 
     Its last answers stay, as a record: what was done is never kept back.
@@ -436,10 +381,10 @@ def _hide_the_open_turn(snapshot: Snapshot, turn: Turn, why: str) -> Choose | No
     made = made.adding(*unbound(snapshot))
     if not _smaller(snapshot, turn, made):
         return None
-    return Choose(Remedy.HIDE_TURN, why, made)
+    return ChangeRequest(Remedy.HIDE_TURN, why, made)
 
 
-def _lead_with_thinking(snapshot: Snapshot, turn: Turn) -> Choose | None:
+def _lead_with_thinking(snapshot: Snapshot, turn: Turn) -> ChangeRequest | None:
     """Show the open tool turn as a record, where it began without thinking and thinking
     was switched on since: with a fixed budget it has to begin with some."""
     mode = snapshot.profile.setting("thinking") if turn.calls else None
@@ -452,16 +397,16 @@ def _lead_with_thinking(snapshot: Snapshot, turn: Turn) -> Choose | None:
         return None
     flat = Flatten(start, len(history), RECORD_BYTES * 8)
     why = "the open tool turn began without thinking, which is on now"
-    return Choose(
+    return ChangeRequest(
         Remedy.FLATTEN, why, snapshot.showing.adding(flat, *unbound(snapshot))
     )
 
 
-def _close_server_tools(snapshot: Snapshot, turn: Turn) -> Choose | None:
+def _close_server_tools(snapshot: Snapshot, turn: Turn) -> ChangeRequest | None:
     """Leave out the calls of server tools that never ended and that something follows."""
     ops = never_ended(snapshot.history, followed=bool(turn.content))
     view = snapshot.showing.adding(*ops)
     if view is snapshot.showing:
         return None
     why = "a server tool never ended, and the conversation goes on"
-    return Choose(Remedy.CLOSE, why, view.adding(*unbound(snapshot)))
+    return ChangeRequest(Remedy.CLOSE, why, view.adding(*unbound(snapshot)))

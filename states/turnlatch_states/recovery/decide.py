@@ -5,7 +5,7 @@ something. It reads the snapshot, the policies and a random draw, and nothing el
 """
 
 from collections.abc import Callable
-from typing import Final, TypeAlias, final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -13,7 +13,6 @@ from turnlatch_states.api.faults import (
     SUSPENDING,
     Fault,
     FaultKind,
-    RetryPolicy,
     optional_field,
 )
 from turnlatch_states.api.models import prefix_bound, spec
@@ -26,12 +25,18 @@ from turnlatch_states.machine.server_copy import without_copy
 from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.recovery.context_window import (
     RECORD_BYTES,
-    Choose,
-    Compact,
-    CompactionPolicy,
     boundary,
     room,
     unbound,
+)
+from turnlatch_states.recovery.decisions import (
+    BisectHistory,
+    ChangeRequest,
+    Decision,
+    PingServer,
+    Stop,
+    Suspend,
+    WaitThenRetry,
 )
 from turnlatch_states.recovery.omit import (
     changes,
@@ -40,6 +45,7 @@ from turnlatch_states.recovery.omit import (
     without_blocks,
     without_files,
 )
+from turnlatch_states.recovery.policies import CompactionPolicy, Policies
 from turnlatch_states.request.build import Copy, container
 from turnlatch_states.request.history import Method
 from turnlatch_states.request.profile import Purpose
@@ -76,76 +82,6 @@ RAISED_MAX: Final = 128_000
 """A reply that was cut off is not asked for with a higher limit than this."""
 
 
-@final
-@attrs.frozen
-class Wait:
-    """Wait, and send the same again.
-
-    Attributes:
-        seconds: How long.
-    """
-
-    seconds: float
-
-
-@final
-@attrs.frozen
-class Ask:
-    """Wait, and ask the server something short of the same kind.
-
-    Attributes:
-        seconds: How long to wait before.
-    """
-
-    seconds: float
-
-
-@final
-@attrs.frozen
-class Search:
-    """Find the part that is refused, by trials."""
-
-
-@final
-@attrs.frozen
-class Suspend:
-    """Rest until the world has changed.
-
-    Attributes:
-        why: What the turn waits for.
-        seconds: For how long, if the server said so.
-        fault: What it turned out to be, if that is another kind of fault.
-    """
-
-    why: str
-    seconds: float | None = None
-    fault: Fault | None = None
-
-
-@final
-@attrs.frozen
-class GiveUp:
-    """Rest in `failed`: no rung is left."""
-
-
-Decision: TypeAlias = Wait | Choose | Compact | Ask | Search | Suspend | GiveUp
-"""What happens next to a turn that failed."""
-
-
-@final
-@attrs.frozen
-class Policies:
-    """What a caller decides about faults.
-
-    Attributes:
-        retry: How passing faults are waited out.
-        compaction: When the context is replaced by a summary.
-    """
-
-    retry: RetryPolicy = attrs.field(factory=RetryPolicy)
-    compaction: CompactionPolicy = attrs.field(factory=CompactionPolicy)
-
-
 def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
     """What happens next to the turn that failed.
 
@@ -156,7 +92,7 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
     """
     turn = snapshot.turn
     if turn is None or turn.fault is None or turn.abandoned:
-        return GiveUp()
+        return Stop()
     fault = unwrapped(turn.fault)
     suspected = _suspected(snapshot, turn, fault, policies, draw)
     if suspected is not None:
@@ -169,7 +105,7 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
         return _without_summary(turn, fault)
     whole = without_copy(turn, fault)
     if whole is not None:
-        return Choose(whole, fault.message)
+        return ChangeRequest(whole, fault.message)
     if fault.kind is FaultKind.INVALID:
         gone = _without_reference(snapshot, turn, fault)
         if gone is not None:
@@ -178,10 +114,10 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
     if _names_summary(snapshot, fault):
         climb = _ignore_base
     made = climb and climb(snapshot, turn, fault, policies.compaction)
-    return made or _at_last(snapshot, turn, fault) or GiveUp()
+    return made or _at_last(snapshot, turn, fault) or Stop()
 
 
-def _at_last(snapshot: Snapshot, turn: Turn, fault: Fault) -> Search | None:
+def _at_last(snapshot: Snapshot, turn: Turn, fault: Fault) -> BisectHistory | None:
     """What is left where all that is known of a refusal did not help: it may be a part
     of the conversation that is refused in the words of something else."""
     if fault.kind not in MISTAKEN or snapshot.refused <= 1:
@@ -206,8 +142,8 @@ def _wait(
     if turn.compacting is not None:
         if turn.failures >= SUMMARY_ATTEMPTS_MAX:
             return _without_summary(turn, fault)
-        return _not_now(turn, fault, GiveUp()) if wait is None else Wait(wait)
-    return GiveUp() if wait is None else Wait(wait)
+        return _not_now(turn, fault, Stop()) if wait is None else WaitThenRetry(wait)
+    return Stop() if wait is None else WaitThenRetry(wait)
 
 
 def _suspected(
@@ -230,7 +166,7 @@ def _suspected(
     found = snapshot.found
     if found is not None and found.of(fault) and Remedy.RECALL not in turn.tried:
         why = "it last passed so, and with everything it still fails"
-        return Choose(Remedy.RECALL, why, found.view, seconds=wait, passing=True)
+        return ChangeRequest(Remedy.RECALL, why, found.view, seconds=wait, passing=True)
     if doubt.met < doubt.after(fault):
         return None
     if fault.kind in SUSPENDING and turn.granted:
@@ -241,18 +177,20 @@ def _suspected(
     if fault.kind is FaultKind.REFUSAL:
         return _searched(snapshot, turn)
     if doubt.well is None:
-        return Ask(wait) if _asks(snapshot, turn, fault) else None
+        return PingServer(wait) if _asks(snapshot, turn, fault) else None
     if not doubt.well:
         return _kept_out(fault) if fault.status == 403 and doubt.alike else None
     if doubt.alternations < RULES[fault.kind].alternations:
-        return Choose(Remedy.PROBE, "something shorter is answered: this once more")
+        return ChangeRequest(
+            Remedy.PROBE, "something shorter is answered: this once more"
+        )
     return _searched(snapshot, turn)
 
 
-def _searched(snapshot: Snapshot, turn: Turn) -> Search | None:
+def _searched(snapshot: Snapshot, turn: Turn) -> BisectHistory | None:
     if Remedy.BISECT in turn.tried or not _has_parts(snapshot, turn):
         return None
-    return Search()
+    return BisectHistory()
 
 
 def _has_parts(snapshot: Snapshot, turn: Turn) -> bool:
@@ -287,10 +225,12 @@ def _names_summary(snapshot: Snapshot, fault: Fault) -> bool:
     )
 
 
-def _without_reference(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose | None:
+def _without_reference(
+    snapshot: Snapshot, turn: Turn, fault: Fault
+) -> ChangeRequest | None:
     """What the server held for us may be gone: do without, before more is suspected."""
     if turn.copy is Copy.CONTINUE and Remedy.REPLAY not in turn.tried:
-        return Choose(Remedy.REPLAY, fault.message)
+        return ChangeRequest(Remedy.REPLAY, fault.message)
     view, op = snapshot.showing, DropField("container")
     held = snapshot.profile.setting("container")
     held = held or container(snapshot.profile, snapshot.history)
@@ -300,29 +240,29 @@ def _without_reference(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose |
         said = fault.message.lower()
         if "container" not in said and str(held).lower() not in said:
             return None
-    return Choose(Remedy.DROP_FIELD, fault.message, view.adding(op))
+    return ChangeRequest(Remedy.DROP_FIELD, fault.message, view.adding(op))
 
 
-def _not_now(turn: Turn, fault: Fault, rest: Suspend | GiveUp) -> Decision:
+def _not_now(turn: Turn, fault: Fault, rest: Suspend | Stop) -> Decision:
     """Wait for the world, unless it is only a summary that cannot be had and nobody has
     asked for: an account may be allowed to talk and not to have talk summarised."""
     if turn.compacting is None or turn.purpose is Purpose.COMPACTION:
         return rest
     skipped = _without_summary(turn, fault)
-    return skipped if isinstance(skipped, Choose) else rest
+    return skipped if isinstance(skipped, ChangeRequest) else rest
 
 
 def _without_summary(turn: Turn, fault: Fault) -> Decision:
     """What follows a summary that failed: another way, or none at all."""
     if not LADDERS[fault.kind]:
-        return GiveUp()  # that says nothing about the summary
+        return Stop()  # that says nothing about the summary
     told = turn.compacting is not None and turn.compacting.method is Method.TOLD
     if turn.purpose is Purpose.COMPACTION and told:
-        return GiveUp()
+        return Stop()
     again = 2 if told else 1
     if turn.tried.count(Remedy.SKIP) >= again:
-        return GiveUp()
-    return Choose(Remedy.SKIP, fault.message)
+        return Stop()
+    return ChangeRequest(Remedy.SKIP, fault.message)
 
 
 def _drop_field(
@@ -343,7 +283,7 @@ def _drop_field(
         view = view.adding(IgnoreBase(base.covers), *unbound(snapshot))
     if not changes(snapshot, turn, view):
         return None  # what is named was never sent: another word for something else
-    return Choose(Remedy.DROP_FIELD, fault.message, view)
+    return ChangeRequest(Remedy.DROP_FIELD, fault.message, view)
 
 
 def _make_room(
@@ -359,7 +299,7 @@ def _ignore_base(
         return None
     bound = unbound(snapshot)  # what was thought behind the summary is bound to it
     view = snapshot.showing.adding(IgnoreBase(snapshot.covered), *bound)
-    return Choose(Remedy.IGNORE_BASE, fault.message, view)
+    return ChangeRequest(Remedy.IGNORE_BASE, fault.message, view)
 
 
 def _raise(
@@ -368,7 +308,7 @@ def _raise(
     more = raised(snapshot, turn)
     if more is None:
         return None
-    return Choose(Remedy.RAISE, fault.message, max_tokens=more)
+    return ChangeRequest(Remedy.RAISE, fault.message, max_tokens=more)
 
 
 def raised(snapshot: Snapshot, turn: Turn) -> int | None:
@@ -389,18 +329,18 @@ def _rethink(
     view, size = snapshot.showing, len(snapshot.history)
     controlled = BINDING_BETA not in view.unnamed and not view.drops_bound
     if prefix_bound(snapshot.profile.model) and controlled:
-        return Choose(Remedy.DROP_BOUND, fault.message, view.adding(DropBound()))
+        return ChangeRequest(Remedy.DROP_BOUND, fault.message, view.adding(DropBound()))
     closed = boundary(snapshot)
     stripped = view.adding(StripThinking(closed)) if closed else view
     if closed == size and changes(snapshot, turn, stripped):
-        return Choose(Remedy.STRIP, fault.message, stripped)
+        return ChangeRequest(Remedy.STRIP, fault.message, stripped)
     if not turn.calls:
         return None
     # Thinking is never stripped inside an open tool turn: it is told as a whole.
     flat = stripped.adding(Flatten(closed, size, RECORD_BYTES * 8))
     if not changes(snapshot, turn, flat):
         return None
-    return Choose(Remedy.FLATTEN, fault.message, flat)
+    return ChangeRequest(Remedy.FLATTEN, fault.message, flat)
 
 
 def _search(
@@ -413,7 +353,7 @@ def _search(
     if snapshot.refused <= 1:
         return None
     # The second time it is not told by counts: one may refuse it for what is its own.
-    return None if turn.tried.count(Remedy.BISECT) > 1 else Search()
+    return None if turn.tried.count(Remedy.BISECT) > 1 else BisectHistory()
 
 
 def _stub(

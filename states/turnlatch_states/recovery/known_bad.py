@@ -7,7 +7,8 @@ from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.machine.refused_parts import parts_of, user_part
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot, Turn
-from turnlatch_states.recovery.context_window import Choose, unbound
+from turnlatch_states.recovery.context_window import unbound
+from turnlatch_states.recovery.decisions import ChangeRequest
 from turnlatch_states.request.history import media_in
 from turnlatch_states.request.render import messages
 from turnlatch_states.request.view import Side, Stub
@@ -15,7 +16,7 @@ from turnlatch_states.request.view import Side, Stub
 NOTE: Final = "[Left out: the service refused exactly this before.]"
 
 
-def without_known(snapshot: Snapshot) -> Choose | None:
+def without_known(snapshot: Snapshot) -> ChangeRequest | None:
     """A note for each part that was refused before, in the results and in the history;
     None where none is shown."""
     turn = snapshot.turn
@@ -38,7 +39,7 @@ def without_known(snapshot: Snapshot) -> Choose | None:
     if not ops:
         return None
     why = "the service refused exactly this before"
-    return Choose(Remedy.STUB, why, view.adding(*ops, *unbound(snapshot)))
+    return ChangeRequest(Remedy.STUB, why, view.adding(*ops, *unbound(snapshot)))
 
 
 def known_in_own(snapshot: Snapshot) -> Fault | None:

@@ -17,10 +17,10 @@ from turnlatch_states.machine.snapshot import Snapshot, Turn, cuttable
 from turnlatch_states.recovery.context_window import (
     OLD_RESULT_BYTES,
     RECORD_BYTES,
-    Choose,
     boundary,
     unbound,
 )
+from turnlatch_states.recovery.decisions import ChangeRequest
 from turnlatch_states.request.build import betas, build
 from turnlatch_states.request.profile import Purpose
 from turnlatch_states.request.render import Place
@@ -53,7 +53,7 @@ def _sent(snapshot: Snapshot, turn: Turn, view: View) -> tuple[bytes, tuple[str,
 
 def without_block(
     snapshot: Snapshot, turn: Turn, place: Place, fault: Fault
-) -> Choose | None:
+) -> ChangeRequest | None:
     """A note in the place that is named, or the part it stands in is left out."""
     staged = place.exchange >= len(snapshot.history)
     results = len(turn.calls) if staged else 0
@@ -67,10 +67,12 @@ def without_block(
     if op is None or op in snapshot.showing.ops:
         return _leave_out(snapshot, turn, place, fault)
     view = snapshot.showing.adding(op, *unbound(snapshot))
-    return Choose(Remedy.STUB, fault.message, view)
+    return ChangeRequest(Remedy.STUB, fault.message, view)
 
 
-def without_blocks(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose | None:
+def without_blocks(
+    snapshot: Snapshot, turn: Turn, fault: Fault
+) -> ChangeRequest | None:
     """A note in every place that is named, all at once; None where one of them is the
     user's own, or where nothing is left to be noted."""
     size, ops = len(snapshot.history), list[Op]()
@@ -87,7 +89,7 @@ def without_blocks(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose | Non
         place = place_of(snapshot, turn, fault.paths[0])
         return None if place is None else without_block(snapshot, turn, place, fault)
     view = snapshot.showing.adding(*ops, *unbound(snapshot))
-    return Choose(Remedy.STUB, fault.message, view)
+    return ChangeRequest(Remedy.STUB, fault.message, view)
 
 
 def _instead(snapshot: Snapshot, place: Place, fault: Fault) -> Op | None:
@@ -109,7 +111,7 @@ def _instead(snapshot: Snapshot, place: Place, fault: Fault) -> Op | None:
 
 def _leave_out(
     snapshot: Snapshot, turn: Turn, place: Place, fault: Fault
-) -> Choose | None:
+) -> ChangeRequest | None:
     """Leave out the whole turn in which a place stands; flatten the one going on."""
     history, size = snapshot.history, len(snapshot.history)
     closed = boundary(snapshot)
@@ -128,21 +130,25 @@ def _leave_out(
 
 def _tried(
     snapshot: Snapshot, turn: Turn, remedy: Remedy, fault: Fault, op: Op
-) -> Choose | None:
+) -> ChangeRequest | None:
     """A view with one operation more, if it was not tried and changes something."""
     most = STUBS_MAX if remedy is Remedy.HIDE else 1
     view = snapshot.showing.adding(op, *unbound(snapshot))
     if turn.tried.count(remedy) >= most or op in snapshot.showing.ops:
         return None
     return (
-        Choose(remedy, fault.message, view) if changes(snapshot, turn, view) else None
+        ChangeRequest(remedy, fault.message, view)
+        if changes(snapshot, turn, view)
+        else None
     )
 
 
 _REPEATED: Final = re.compile(r"\bids? must be unique\b")
 
 
-def with_own_names(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose | None:
+def with_own_names(
+    snapshot: Snapshot, turn: Turn, fault: Fault
+) -> ChangeRequest | None:
     """Names of their own for calls that have one id, where that is what is refused.
 
     Most services take an id back that was used again in a later turn.
@@ -158,7 +164,7 @@ def with_own_names(snapshot: Snapshot, turn: Turn, fault: Fault) -> Choose | Non
 _FILE: Final = re.compile(r"\bfile_\w{1,64}")
 
 
-def without_files(snapshot: Snapshot, fault: Fault) -> Choose | None:
+def without_files(snapshot: Snapshot, fault: Fault) -> ChangeRequest | None:
     """A note for each block of the past whose file is named as gone."""
     history, view = snapshot.history, snapshot.showing
     gone = set(_FILE.findall(fault.message))
@@ -171,7 +177,7 @@ def without_files(snapshot: Snapshot, fault: Fault) -> Choose | None:
         for inner in _holding(data, gone)
     ]
     shown = view.adding(*ops, *unbound(snapshot)) if ops else view
-    return None if shown is view else Choose(Remedy.STUB, fault.message, shown)
+    return None if shown is view else ChangeRequest(Remedy.STUB, fault.message, shown)
 
 
 def _holding(block: bytes, gone: set[str]) -> list[int]:

@@ -14,8 +14,10 @@ from turnlatch_states.machine.doubt import suspicious
 from turnlatch_states.machine.remedy import ROOM, Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.bisect import under
-from turnlatch_states.recovery.context_window import Choose, prepare, unbound
-from turnlatch_states.recovery.decide import Policies, decide
+from turnlatch_states.recovery.context_window import prepare, unbound
+from turnlatch_states.recovery.decide import decide
+from turnlatch_states.recovery.decisions import ChangeRequest
+from turnlatch_states.recovery.policies import Policies
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.profile import Cache
 from turnlatch_states.request.view import (
@@ -55,7 +57,7 @@ def aside(
         return None
     refused = attrs.evolve(turn, fault=fault, compacting=None, copy=Copy.NONE)
     made = decide(attrs.evolve(snapshot, turn=refused), policies, 0.0)
-    return made.view if isinstance(made, Choose) else None
+    return made.view if isinstance(made, ChangeRequest) else None
 
 
 def verdict(searched: Fault, answer: Fault | None) -> bool | None:
@@ -83,13 +85,13 @@ def anew(snapshot: Snapshot, policies: Policies) -> Snapshot:
     fresh = under(snapshot, in_force.adding(*named))
     for _ in ROOM:
         made = prepare(fresh, policies.compaction)
-        if not isinstance(made, Choose) or made.view is None:
+        if not isinstance(made, ChangeRequest) or made.view is None:
             break
         fresh = under(fresh, made.view)
     return fresh
 
 
-def otherwise(snapshot: Snapshot, fault: Fault) -> tuple[Choose, ...]:
+def otherwise(snapshot: Snapshot, fault: Fault) -> tuple[ChangeRequest, ...]:
     """What is left where no part of the history is to blame: what we put around it.
 
     The hints that the engine adds by itself, and the summary that stands for the first
@@ -100,10 +102,10 @@ def otherwise(snapshot: Snapshot, fault: Fault) -> tuple[Choose, ...]:
     if profile.cache is not Cache.OFF:
         hints.append("cache_control")
     bare = view.adding(*map(DropField, hints))
-    left: list[Choose] = []
+    left: list[ChangeRequest] = []
     if bare is not view:
-        left.append(Choose(Remedy.DROP_FIELD, fault.message, bare))
+        left.append(ChangeRequest(Remedy.DROP_FIELD, fault.message, bare))
     if snapshot.covered:
         shown = view.adding(IgnoreBase(snapshot.covered), *unbound(snapshot))
-        left.append(Choose(Remedy.IGNORE_BASE, fault.message, shown))
+        left.append(ChangeRequest(Remedy.IGNORE_BASE, fault.message, shown))
     return tuple(left)

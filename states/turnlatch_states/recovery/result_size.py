@@ -4,7 +4,8 @@ from typing import Final
 
 from turnlatch_states.machine.context_size import context
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.recovery.context_window import CompactionPolicy, window
+from turnlatch_states.recovery.context_window import window
+from turnlatch_states.recovery.policies import CompactionPolicy
 
 RESULT_BYTES_MIN: Final = 1024
 """What a result may always say, however little room is left: the rest is made."""
