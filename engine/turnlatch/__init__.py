@@ -1,7 +1,7 @@
-"""turnlatch: a conversation that is never stuck, on an explicit state machine.
+"""turnlatch: conversations that are never stuck, on an explicit state machine.
 
 `Conversation` and `tool` are all that most programs need; `turnlatch.sync` has the same
-conversation without `await`. Everything here is documented where it is defined.
+conversation without `await`. Every name here is documented where it is defined.
 """
 
 from turnlatch.call_context import RunningCall, running_call
@@ -22,6 +22,7 @@ from turnlatch.errors import (
     LeaseLostError,
     NoCredentialsError,
     NoRunningCallError,
+    NotNowError,
     SettingsError,
     StoreLockedError,
     TerminalToolError,
@@ -115,6 +116,7 @@ __all__ = [
     "Moved",
     "NoCredentialsError",
     "NoRunningCallError",
+    "NotNowError",
     "PrefixChange",
     "PrefixChanged",
     "Price",

@@ -1,4 +1,4 @@
-"""What people decide about calls, and what they say while a turn runs."""
+"""Approving and denying calls, and steering a running turn."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -9,21 +9,20 @@ import anyio
 
 from turnlatch.call_context import is_inside, working
 from turnlatch.content import input_key, user_blocks
-from turnlatch.errors import ApprovalError, InsideTurnError
+from turnlatch.conversation_view import ConversationView
+from turnlatch.errors import ApprovalError, InsideTurnError, NotNowError
 from turnlatch.options import CALL
 from turnlatch.result import Turn
 from turnlatch.runtime.loop import Driver
-from turnlatch.standing import Standing
 from turnlatch_states.api.checks import optional, plain, text
 from turnlatch_states.api.resendable import mended
-from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.snapshot import Call
 
 
-class Approving(Standing, ABC):
-    """What a person has a say in; a base of `Conversation`."""
+class Approving(ConversationView, ABC):
+    """Decisions about calls, and steering; a base of `Conversation`."""
 
     _lock: anyio.Lock
 
@@ -33,14 +32,14 @@ class Approving(Standing, ABC):
 
     @abstractmethod
     def _rested(self, driver: Driver) -> Turn:
-        """The turn as it rests now."""
+        """The resting turn as a value."""
 
     @contextlib.asynccontextmanager
     async def _alone(self, method: str) -> AsyncGenerator[None]:
-        """Have the conversation to oneself: whoever came before is waited for.
+        """Hold the conversation's lock; callers enter in order.
 
         Raises:
-            InsideTurnError: That would be to wait for oneself.
+            InsideTurnError: The caller runs inside the turn that holds the lock.
         """
         self._demand_outside(method)
         async with self._lock:
@@ -52,22 +51,23 @@ class Approving(Standing, ABC):
             raise InsideTurnError(str(self._open_driver().snapshot.state), method)
 
     async def approve(self, call: str, *, digest: str | None = None) -> Turn:
-        """Say yes to a call that waits, and go on once every call is decided.
+        """Approve a call that waits, and continue the turn once every call is decided.
 
-        The yes is for exactly the call that the question was about, and is used up when
-        it starts. A message that is sent instead closes the call as not executed.
+        The approval is valid for exactly the call that the question showed, and is
+        consumed when that call starts. Sending a message instead closes the call as not
+        executed.
 
         Args:
-            call: Its `id` or its `place`; see `Turn.awaiting`. A model may use an id
-                again in a later reply, and never a place.
-            digest: What was looked at (`CallReport.digest`), if the call may have
-                changed since: an answer to another question does not count.
+            call: The call's `id` or `place`; see `Turn.awaiting`. A model may use an id
+                again in a later reply; a place is unique.
+            digest: `CallReport.digest` of the call that the person looked at. The
+                approval is refused if the call has changed since.
 
         Raises:
-            SettingsError: The call or the digest is no text.
-            IllegalEventError: No such call waits; it may have been decided already.
-            ApprovalError: The question was another one, or is over; nothing ran.
-            InsideTurnError: It was called by a tool, a hook or a rule of the turn.
+            SettingsError: The call or the digest is not text.
+            NotNowError: No such call waits; it may have been decided already.
+            ApprovalError: The call has changed or its question has expired; nothing ran.
+            InsideTurnError: A tool, hook or rule of the turn called this.
         """
         CALL.demand("call", call)
         optional(CALL).demand("digest", digest)
@@ -78,20 +78,20 @@ class Approving(Standing, ABC):
             return await self._decide(yes)
 
     async def deny(self, call: str, reason: str = "the user said no") -> Turn:
-        """Say no to a call that waits, and go on once every call is decided.
+        """Deny a call that waits, and continue the turn once every call is decided.
 
         Args:
-            call: Its `id` or its `place`; see `Turn.awaiting`.
-            reason: What the model is told.
+            call: The call's `id` or `place`; see `Turn.awaiting`.
+            reason: The reason that the model is told.
 
         Raises:
-            SettingsError: The call or the reason is no text.
-            IllegalEventError: No such call waits.
-            InsideTurnError: It was called by a tool, a hook or a rule of the turn.
+            SettingsError: The call or the reason is not text.
+            NotNowError: No such call waits.
+            InsideTurnError: A tool, hook or rule of the turn called this.
         """
         CALL.demand("call", call)
         given: object = plain(reason)
-        # Whatever stands in it, a no is taken.
+        # A denial is accepted even if its reason is not valid Unicode.
         reason = mended(given) if isinstance(given, str) else reason
         text().demand("reason", reason)
         async with self._alone("deny"):
@@ -102,28 +102,27 @@ class Approving(Standing, ABC):
     async def steer(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
     ) -> bool:
-        """Say something into the turn that runs; it is durable when this returns.
+        """Add a message to the running turn; it is durable when this returns.
 
-        It is said once, in order, with the next request that may say it: behind the
-        results of the calls that run, or once the reply is there. A turn that is stopped
-        keeps it for the next one; one that the server refuses for good takes it along
-        when it is given up.
+        The message is sent once, in order, with the next request that can carry it:
+        after the results of the running calls, or after the reply. A stopped turn leaves
+        it in the queue for the next turn; a turn that the server refuses for good and
+        that is abandoned drops it.
 
         Args:
             content: Text, or content blocks as the API takes them.
-            key: Idempotency key: what was said with the same key before is not said
-                again.
+            key: Idempotency key: a second message with the same key is ignored.
 
         Returns:
-            True if a turn runs; if none does, the next one begins with it, and `retry()`
-            sends it at once.
+            True if a turn runs. If not, the next turn begins with the message, and
+            `retry()` sends it at once.
 
         Raises:
-            SettingsError: `content` is no user content, or the API refuses it wherever
-                it is said.
+            SettingsError: `content` is not user content, or the API refuses it in every
+                request.
             ConversationClosedError: The conversation is not open.
-            JournalError: The journal failed; nothing was said, unless that is in doubt
-                (`outcome_unknown`): with the same key it can be said again.
+            JournalError: The journal failed and the message was not recorded; if
+                `outcome_unknown` is true, it may have been: repeat it with the same key.
         """
         driver = self._open_driver()
         blocks = user_blocks(content, driver.snapshot.profile)
@@ -138,18 +137,24 @@ class Approving(Standing, ABC):
         return driver.running
 
     def _awaiting(self, call: str) -> tuple[int, Call]:
-        """The turn in which that call waits for an answer, and the call."""
+        """The number of the turn in which the call waits, and the call."""
         turn = self._open_driver().snapshot.turn
         waiting = () if turn is None else turn.open_calls
         asked = [one for one in waiting if one.state is CallState.ASKED]
         for one in asked:
             if turn is not None and call in (one.use.id, one.place):
                 return turn.number, one
-        legal = tuple(one.use.id for one in asked)
-        raise IllegalEventError("call", "none", f"decide about {call}", legal)
+        ids = ", ".join(one.use.id for one in asked)
+        raise NotNowError(
+            "approve or deny",
+            str(self.state),
+            f"nothing to decide: no call {call!r} waits for approval",
+            f"these wait: {ids}" if ids else "see Turn.awaiting",
+            *(one.use.id for one in asked),
+        )
 
     async def _demand_same(self, call: Call, digest: str | None) -> None:
-        """Let a yes count only for the question that was asked, while it is asked."""
+        """Accept an approval only for the call that was shown, until it expires."""
         driver = self._open_driver()
         id_ = call.use.id
         driver.expire()
@@ -159,15 +164,15 @@ class Approving(Standing, ABC):
         if found is None or found.state is not CallState.ASKED:
             raise ApprovalError(
                 id_,
-                "the time to answer is over; it was denied, and nothing ran",
-                "retry() tells the model so, send() says something else",
+                "the time to answer is over, so the call was denied and did not run",
+                "retry() tells the model; send() says something else",
             )
         anew = await driver.ask_anew(call)
         if anew or (digest is not None and digest != call.digest):
             await driver.save()
             raise ApprovalError(
                 id_,
-                "it is not the call any more that was looked at; nothing ran",
+                "the call has changed since it was shown; nothing ran",
                 "look at Turn.awaiting again, then approve() or deny()",
             )
 

@@ -1,4 +1,4 @@
-"""What code that a conversation calls can know: its call, and what it runs inside of."""
+"""Context of the caller's code: the tool call it runs for, and the turn it runs inside."""
 
 import contextlib
 from collections.abc import Generator, Mapping
@@ -17,11 +17,11 @@ class RunningCall:
 
     Attributes:
         conversation: The name of the conversation.
-        turn: The turn.
+        turn: The number of the turn.
         call: The `tool_use` id; see `CallReport.id`.
-        key: The call's idempotency key: the same at every attempt, nowhere else.
-        world: What a conversation within this one shares with it: the options of
-            `Conversation.open` for its store, client, clock, ids and model.
+        key: The call's idempotency key: the same at every attempt, and unique.
+        world: Options of `Conversation.open` (store, client, clock, ids, model) for a
+            conversation that the tool opens inside this one.
     """
 
     conversation: str
@@ -35,10 +35,10 @@ RUNNING: ContextVar[RunningCall] = ContextVar("turnlatch_running_call")
 
 
 def running_call() -> RunningCall:
-    """The call that the code which asks runs for; in a thread of a tool's, too.
+    """The tool call that the calling code runs for, also in a tool's thread.
 
     Raises:
-        NoRunningCallError: None.
+        NoRunningCallError: The calling code does not run for a tool call.
     """
     found = RUNNING.get(None)
     if found is None:
@@ -49,10 +49,10 @@ def running_call() -> RunningCall:
 @final
 @attrs.define(eq=False)
 class _Work:
-    """One piece of work of a conversation, from when it took the lock until it is over.
+    """A method of a conversation, from taking the lock to its end.
 
-    Whatever the work calls, and every task and thread that inherits the context of it,
-    can tell that it is inside.
+    Code that the method calls, and every task and thread that inherits its context, can
+    tell that it runs inside.
     """
 
     conversation: object
@@ -64,22 +64,22 @@ _INSIDE: ContextVar[tuple[_Work, ...]] = ContextVar("turnlatch_inside", default=
 
 @contextlib.contextmanager
 def working(conversation: object) -> Generator[None]:
-    """Have what runs in this block, and what it starts, know that it is inside."""
+    """Mark code that runs in this block, and code that it starts, as inside."""
     mine = _Work(conversation)
     around = tuple(one for one in _INSIDE.get() if not one.over)
     token = _INSIDE.set((*around, mine))
     try:
         yield
     finally:
-        # A task that outlives the block keeps the context, and is outside from now on.
+        # A task that outlives the block keeps the context, but is now outside.
         mine.over = True
         _INSIDE.reset(token)
 
 
 def is_inside(conversation: object) -> bool:
-    """True in code that runs for work of this conversation that is not over yet.
+    """True in code that runs inside an unfinished method of this conversation.
 
-    To wait for that work there would be to wait for oneself.
+    Such code must not wait for that method: it would wait for itself.
     """
     return any(
         one.conversation is conversation and not one.over for one in _INSIDE.get()

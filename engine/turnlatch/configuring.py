@@ -1,4 +1,4 @@
-"""What a caller changes of an open conversation: its settings, and its pins."""
+"""Changing an open conversation: its settings and its pins."""
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from turnlatch_states.request.profile import Cache, Threads
 
 
 class Configuring(Approving, ABC):
-    """What can be changed of an open conversation; a base of `Conversation`."""
+    """Changes to an open conversation; a base of `Conversation`."""
 
     _options: Mapping[str, Any]
 
@@ -36,40 +36,39 @@ class Configuring(Approving, ABC):
         cache: Cache | str | None = None,
         client: object = None,
     ) -> None:
-        """Change settings of an open conversation; they hold from the next request on.
+        """Change settings of an open conversation, from the next request on.
 
-        What is left out stays as it is. A turn that waits for credentials is given new
-        ones by `client`, and `retry()` goes on. A call that waits for approval is asked
-        about anew where its tool is another one by now, and answered as unknown here
-        where there is none any more.
+        Omitted settings stay unchanged. For a turn that waits for credentials, pass a
+        new `client` and call `retry()`. A call that waits for approval is asked about
+        again if its tool has changed, and answered as unknown if its tool is gone.
 
-        The prompt cache serves nothing behind the first byte that changes: the tools
-        stand first, then the system prompt, then everything that was said. What the next
-        request has to read anew, `prefix_change` says at once, and `PrefixChanged` when
-        it leaves.
+        The prompt cache serves only the bytes before the first change: tools come first,
+        then the system prompt, then the messages. `prefix_change` says at once how much
+        the next request must read again; `PrefixChanged` says it when the request is
+        sent.
 
         Args:
             model: Model id.
-            max_tokens: Most tokens one reply may have.
+            max_tokens: Maximum tokens of one reply.
             system: The system prompt; "" for none.
-            tools: All of them, instead of those that were offered; [] for none.
-            settings, betas: All of them, instead of those that were set.
-            threads: As in `open`. Given again, it is tried again.
+            tools: The new list of tools, which replaces the old one; [] for none.
+            settings, betas: New values, which replace the old ones.
+            threads: As in `open`. Setting it again makes turnlatch try threads again.
             cache: As in `open`.
-            client: As in `open`, for all requests from then on; the one before is closed
-                if opened here. What the server holds and its limits are found out anew.
+            client: As in `open`, for all later requests. The previous client is closed if
+                turnlatch opened it. Server threads and learned limits are reset.
 
         Raises:
             SettingsError: A setting is unknown, of the wrong type or refused; nothing
                 was changed.
-            ConversationClosedError, JournalError: As `send`.
+            ConversationClosedError, JournalError: As for `send`.
         """
         told = {n: v for n, v in locals().items() if n in OPTIONS}
         given = demand_options(told)
         functions = None if tools is None else tools_by_name(tools)
         async with self._alone("configure"):
             driver, was = self._open_driver(), self._endpoint
-            # All that can be refused comes before anything is changed.
+            # Every check comes before the first change.
             asked = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), **given}
             if client is None:
                 asked["client"] = self._options["client"]
@@ -79,8 +78,8 @@ class Configuring(Approving, ABC):
             goes_to = was if client is None else endpoint_of(asked)
             if goes_to is not None and goes_to is not was:
                 demand_unmixed(goes_to, driver.snapshot)
-            anew = client is not None or threads is not None
-            if anew or profile != driver.snapshot.profile:
+            reset = client is not None or threads is not None
+            if reset or profile != driver.snapshot.profile:
                 await driver.note(lambda: ev.ProfileChanged(profile))
             if functions is not None:
                 driver.world.tools = functions
@@ -93,30 +92,30 @@ class Configuring(Approving, ABC):
                     await _left(was)
 
     async def pin(self, name: str, text: str) -> None:
-        """Have a text go along with every later summary, word for word.
+        """Keep a text word for word in every later context.
 
-        A summary stands for what was said; what is pinned is said again behind it. It
-        is durable when this returns, and may be called while a turn runs, by its tools
-        and hooks too.
+        A summary replaces earlier messages; pinned texts are sent again after it. The
+        pin is durable when this returns. Tools and hooks of a running turn may call
+        this.
 
         Args:
-            name: Its name, 1 to 200 characters; a pin of that name is replaced.
+            name: The pin's name, 1 to 200 characters; a pin of that name is replaced.
             text: The text.
 
         Raises:
-            SettingsError: The API refuses the text wherever it is said, or the name is
-                none.
-            ConversationClosedError, JournalError: As `send`.
+            SettingsError: The API refuses the text in every request, or the name is not
+                allowed.
+            ConversationClosedError, JournalError: As for `send`.
         """
         snapshot, name = self.snapshot, pin_name(name)
         await self._pinned(name, pin_text(name, text, snapshot.pins, snapshot.profile))
 
     async def unpin(self, name: str) -> None:
-        """Let go of a pinned text; summaries go without it, the one in force as well.
+        """Remove a pinned text; it is no longer sent, not even after the current summary.
 
         Raises:
-            SettingsError: The name is none.
-            ConversationClosedError, JournalError: As `send`.
+            SettingsError: The name is not allowed.
+            ConversationClosedError, JournalError: As for `send`.
         """
         known = type(name) is str and name in self.pins
         await self._pinned(name if known else pin_name(name), None)
@@ -126,9 +125,9 @@ class Configuring(Approving, ABC):
 
 
 async def _left(endpoint: Endpoint) -> None:
-    """Close an endpoint that nothing goes to any more; that cannot fail a change."""
+    """Close an endpoint that is no longer used; a failure does not undo the change."""
     with anyio.CancelScope(shield=True):
         try:
             await endpoint.model.aclose()
-        except Exception:  # the new one is in force, whatever the old one says
-            LOG_CALLER.exception("the client before could not be closed")
+        except Exception:  # the new client is already in use
+            LOG_CALLER.exception("the previous client could not be closed")

@@ -1,9 +1,7 @@
-"""What callers say, checked when it is given, so that nothing is stored that no request
-can ever say.
+"""Checks user content when it is given, so that nothing is stored that no request can carry.
 
-The rules of the API decide, as they do before a request leaves; there is no second list
-here. What is refused only because of where the conversation stands now (the context is
-full, a call waits) is not refused here.
+The rules of the API decide, as they do before a request is sent. Content that is illegal
+only in the conversation's present state (the context is full, a call waits) passes here.
 """
 
 import json
@@ -21,18 +19,18 @@ from turnlatch_states.request.pins import pinned_blocks
 from turnlatch_states.request.profile import Profile
 
 _NESTED: Final = ("content", "source")
-"""Where a block holds other blocks: results, search results and documents do."""
+"""Fields that hold nested blocks, in results, search results and documents."""
 
 
 def user_blocks(content: object, profile: Profile) -> bytes:
-    """A user's content as blocks, encoded once, comma-separated.
+    """User content as encoded blocks, comma-separated.
 
     Args:
         content: Text, or a sequence of content blocks as the API takes them.
-        profile: The settings of the conversation that it is said in.
+        profile: The settings of the conversation.
 
     Raises:
-        SettingsError: It is neither, or the API refuses it wherever it is said.
+        SettingsError: The content is neither, or the API refuses it in every request.
     """
     kind = type(content).__name__
     if isinstance(content, str):
@@ -48,16 +46,16 @@ def user_blocks(content: object, profile: Profile) -> bytes:
             return blocks
     raise SettingsError(
         "content",
-        f"{kind} is no user content",
-        "give text, or a non-empty list of content blocks",
+        f"{kind} is not user content",
+        "give text or a non-empty list of content blocks",
     )
 
 
 def input_key(key: object) -> str | None:
-    """An idempotency key, or None where none is given.
+    """An idempotency key, or None if none was given.
 
     Raises:
-        SettingsError: It is no text that can be stored.
+        SettingsError: The key is not text that can be stored.
     """
     return None if key is None else _text("key", key)
 
@@ -66,12 +64,14 @@ def pin_name(name: object) -> str:
     """The name of a pin.
 
     Raises:
-        SettingsError: It is no text of 1 to 200 characters.
+        SettingsError: The name is not text of 1 to 200 characters.
     """
     found = _text("name", name)
     if not 0 < len(found) <= 200 or not found.strip():
         raise SettingsError(
-            "name", f"{found[:40]!r} is no name of a pin", "give 1 to 200 characters"
+            "name",
+            f"{found[:40]!r} cannot name a pin",
+            "give 1 to 200 characters, not all blank",
         )
     return found
 
@@ -82,13 +82,13 @@ def pin_text(
     """The text of a pin.
 
     Args:
-        name: Its name.
+        name: The pin's name.
         text: The text.
-        pins: The pins that are said together with it.
+        pins: The other pins, which are sent together with it.
         profile: The settings of the conversation.
 
     Raises:
-        SettingsError: It is no text, or the API refuses it wherever it is said.
+        SettingsError: It is not text, or the API refuses it in every request.
     """
     found = _text("text", text)
     together = (*(pin for pin in pins if pin[0] != name), (name, found))
@@ -97,33 +97,33 @@ def pin_text(
 
 
 def _text(name: str, given: object) -> str:
-    """A text that can be stored and sent.
+    """Text that can be stored and sent.
 
     Raises:
-        SettingsError: It is none, or holds half of a surrogate pair.
+        SettingsError: The value is not a str, or has a lone surrogate.
     """
     if not isinstance(given, str):
-        raise SettingsError(name, f"{shown(given)} is no text", "give a str")
-    found: str = plain(given)  # a journal takes nothing else
+        raise SettingsError(name, f"{shown(given)} is not text", "give a str")
+    found: str = plain(given)  # the journal accepts only plain str
     try:
         found.encode()
     except UnicodeEncodeError:
         raise SettingsError(
-            name, "it holds half of a surrogate pair", "give text that UTF-8 can encode"
+            name, "the text has a lone surrogate", "give text that UTF-8 can encode"
         ) from None
     return found
 
 
 def _demand_sayable(setting: str, given: bytes, said: bytes, profile: Profile) -> None:
-    """Refuse what no request of these settings can say, in the words of the rule.
+    """Refuse blocks that no request with these settings can carry, in the rule's words.
 
-    The blocks stand alone in a request: what is wrong with them there is wrong with them
-    behind any history, because the results that a history asks for are the engine's own.
+    The blocks are checked alone in a request: a fault found there exists after any
+    history, because the engine itself adds the results that a history requires.
 
     Args:
-        setting: What is refused.
-        given: The blocks as they were given, comma-separated.
-        said: The blocks as they will be said, which counts for their size.
+        setting: The setting to name in the error.
+        given: The blocks as given, comma-separated.
+        said: The blocks as they will be sent, which decides their size.
         profile: The settings of the conversation.
     """
     content = cast("list[dict[str, Any]]", json.loads(b"[" + given + b"]"))
@@ -144,7 +144,7 @@ def _demand_sayable(setting: str, given: bytes, said: bytes, profile: Profile) -
 
 
 def _place(finding: Finding, blocks: int) -> str:
-    """Which of several blocks a finding is about, for a message."""
+    """The block that a finding is about, in words; empty if there is only one block."""
     for path in (finding.path, *finding.related) if blocks > 1 else ():
         _, inside, place = path.partition("messages.0.content.")
         if inside:
@@ -153,10 +153,10 @@ def _place(finding: Finding, blocks: int) -> str:
 
 
 def unmarked(value: object) -> object:
-    """A block without cache markers, those of the blocks inside it included.
+    """A block without cache markers, in nested blocks too.
 
-    Markers are placed by each request and are no history: one that was kept with a
-    message would count in every later request, and the API takes four.
+    Each request places its own markers. A marker stored with a message would count in
+    every later request, and the API allows four.
     """
     if isinstance(value, Mapping):
         block = cast("Mapping[str, Any]", value)

@@ -1,4 +1,4 @@
-"""`Conversation`: the one noun that people use."""
+"""`Conversation`: opening, turns, rewinding and forking."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +11,7 @@ import anyio
 
 from turnlatch.configuring import Configuring
 from turnlatch.content import input_key, user_blocks
-from turnlatch.errors import StoreLockedError
+from turnlatch.errors import NotNowError, StoreLockedError, already_open
 from turnlatch.journal.lock_waiting import at_once, patiently
 from turnlatch.logs import log_turn
 from turnlatch.options import TURNS, conversation_name, demand_options
@@ -35,29 +35,28 @@ from turnlatch.watching.events import TurnEnded
 from turnlatch.watching.from_journal import at_rest
 from turnlatch.watching.stream import TurnStream, Work
 from turnlatch_states.api.faults import RetryPolicy
-from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.snapshot import unheard
 from turnlatch_states.machine.steering import asked_again
-from turnlatch_states.machine.turn import TURN, TurnState
+from turnlatch_states.machine.turn import TurnState
 from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.profile import Cache, Purpose, Threads
 
 
 @final
 class Conversation(Configuring):
-    """A durable conversation with a model, and the loop that keeps it going.
+    """A durable conversation with a model.
 
     Use it as an async context manager::
 
         async with Conversation.open("notes", store="chat.db") as chat:
             turn = await chat.send("Hello")
 
-    It is entered once at a time, and again after it was closed; entering it while it is
-    open is an `IllegalEventError`.
+    A closed conversation can be entered again; entering an open one raises
+    `NotNowError`.
 
     One turn runs at a time: a second `send` waits for the first. Every method is safe
-    to cancel: what was confirmed stays, what was not is rolled back.
+    to cancel: confirmed exchanges stay, everything else is rolled back.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
@@ -68,14 +67,13 @@ class Conversation(Configuring):
         self._endpoint: Endpoint | None = None
         self._store: Store | None = None
         self._owns_store = False
-        # Taken without yielding where nobody holds it: a turn need not wait a round.
+        # A free lock is taken without yielding, which saves a round of the event loop.
         self._lock = anyio.Lock(fast_acquire=True)
         self._feed = Feed()
         self._keys: dict[str, int] = {}
-        self._streams = False  # as the turn was begun, so it goes on
-        self._forked: tuple[str, int] | None = (
-            None  # off what, where that is still to do
-        )
+        self._streams = False  # a resumed turn streams if it began so
+        # The parent and sequence of a fork that is not made yet.
+        self._forked: tuple[str, int] | None = None
 
     @classmethod
     def open(
@@ -106,42 +104,42 @@ class Conversation(Configuring):
     ) -> "Conversation":
         """A conversation, new or resumed; enter it with `async with`.
 
-        Settings that are left out are restored from the journal of a conversation
-        that exists, and take their defaults in one that does not.
+        Omitted settings are restored from the journal of an existing conversation, and
+        take their defaults in a new one.
 
         Args:
-            name: Its name in the store: any text of 1 to 200 characters.
-            store: Path of an SQLite file, or a `Store`; None keeps it in memory only.
+            name: Name in the store: any text of 1 to 200 characters.
+            store: Path of an SQLite file, or a `Store`; None keeps the record in memory.
             model: Model id.
-            max_tokens: Most tokens one reply may have.
+            max_tokens: Maximum tokens of one reply.
             system: The system prompt; "" for none.
-            tools: Functions decorated with `@tool`, and the API's objects of tools that
+            tools: Functions decorated with `@tool`, and the API's objects for tools that
                 the server runs; [] for none.
             betas: Names for the `anthropic-beta` header.
-            settings: Further body fields (`thinking`, …), held to `turnlatch.rulebook`.
+            settings: More body fields (`thinking`, …), checked by `turnlatch.rulebook`.
             diagnostics: Send `diagnostics.previous_message_id` (default yes).
             threads: `off` (default), `on`, `auto`: see `turnlatch_states.request.profile.Threads`.
-            cache: How long the prompt cache keeps: `off`, `5m` (default), `1h`.
+            cache: Lifetime of the prompt cache: `off`, `5m` (default), `1h`.
             client: Any async client of the `anthropic` SDK, a `Model` port, or
-                `"simulator"` for answers that are made up; by default one with the
+                `"simulator"` for invented answers; by default a client with the
                 credentials that the SDK finds.
             base_url: A compatible base URL, if no client is given.
-            timeout: Longest one attempt may take, in seconds.
-            idle_timeout: Longest silence within an attempt, in seconds.
-            retry: How transient faults are waited out.
+            timeout: Maximum seconds of one attempt.
+            idle_timeout: Maximum seconds of silence within an attempt.
+            retry: Waits between retries of transient faults.
             limits: Bounds on one turn.
-            compaction: When the context is replaced by a summary of it.
-            before_compaction: Asked before; False for none, text for instructions.
-            after_compaction: Told what the summary says, once it is in force.
-            clock: Time; the machine's own by default.
-            ids: Identity and chance; the machine's own by default.
+            compaction: When a summary replaces the context.
+            before_compaction: Called before; returns False to refuse, or instructions.
+            after_compaction: Called with the summary once it is in force.
+            clock: Source of time; the system's by default.
+            ids: Source of ids and random numbers; the system's by default.
 
         Raises:
-            SettingsError: An option is of the wrong type or out of its bounds. What a
-                rule of the API refuses is raised by entering, and so are:
+            SettingsError: An option is of the wrong type or out of its bounds. Entering
+                raises it for settings that a rule of the API refuses, and raises:
             NoCredentialsError: No client was given, and the SDK finds no credentials.
-            ConversationBusyError: Somebody alive writes this conversation.
-            JournalError: The store cannot be read, or must not be.
+            ConversationBusyError: A live process holds this conversation's lease.
+            JournalError: The store cannot be read, or is not safe to use.
         """
         options = {n: v for n, v in locals().items() if n not in ("cls", "name")}
         name = conversation_name(name)
@@ -151,8 +149,8 @@ class Conversation(Configuring):
 
     async def __aenter__(self) -> Self:
         if self._driver is not None:
-            raise IllegalEventError("conversation", "open", "enter", ("close",))
-        # What cannot be sent to is refused before a store is made for it.
+            raise already_open(self._name)
+        # A bad endpoint is refused before a store is made.
         endpoint = endpoint_of(self._options)
         given = self._options["store"]
         store, self._owns_store = await patiently(lambda: choose_store(given))
@@ -182,11 +180,11 @@ class Conversation(Configuring):
         await self.close()
 
     async def close(self) -> None:
-        """Stop a running turn, and give the conversation back. Idempotent.
+        """Stop a running turn, and release the conversation. Idempotent.
 
         Raises:
-            InsideTurnError: It was called by a tool, a hook or a rule of the turn;
-                `interrupt()` stops the turn there.
+            InsideTurnError: A tool, hook or rule of the turn called this; use
+                `interrupt()` there.
         """
         if self._driver is not None:
             self._demand_outside("close")
@@ -200,7 +198,8 @@ class Conversation(Configuring):
                 try:
                     await driver.save()
                 finally:
-                    with suppress(StoreLockedError):  # the lease is found dead, or over
+                    # A lease that stays is later found dead or expired.
+                    with suppress(StoreLockedError):
                         await patiently(driver.world.journal.close)
                     self._close_store()
                     if self._endpoint is not None and self._endpoint.owned:
@@ -216,25 +215,25 @@ class Conversation(Configuring):
     async def send(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
     ) -> Turn:
-        """Say something, and run the turn until it rests.
+        """Send a message, and run the turn until it rests.
 
-        The turn comes back as a value, confirmed or failed; a failed turn is not
-        raised (see `Turn.raise_for_failure`). A turn that failed before is given up
-        by this: its text is dropped, its tool results are kept. A call that waits for
-        approval is closed as not executed.
+        Returns the turn as a value, confirmed or failed; a failed turn does not raise
+        (see `Turn.raise_for_failure`). Sending abandons a failed turn: its text is
+        dropped, its tool results are kept. A call that waits for approval is closed as
+        not executed.
 
         Args:
             content: Text, or content blocks as the API takes them.
-            key: Idempotency key: the same key again gives the same turn, and goes on
-                with it if it had failed.
+            key: Idempotency key: the same key again returns the same turn, and retries
+                it if it failed.
 
         Raises:
-            SettingsError: `content` is no user content, or the API refuses it wherever
-                it is said.
-            InsideTurnError: It was called by a tool, a hook or a rule of this
-                conversation; `steer()` says something there.
+            SettingsError: `content` is not user content, or the API refuses it in every
+                request.
+            InsideTurnError: A tool, hook or rule of this conversation called this; use
+                `steer()` there.
             ConversationClosedError: The conversation is not open.
-            JournalError: The journal failed; nothing that happened is lost.
+            JournalError: The journal failed; everything that happened is kept in memory.
         """
         blocks = user_blocks(content, self.profile)
         key = input_key(key)
@@ -245,15 +244,15 @@ class Conversation(Configuring):
     def stream(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
     ) -> TurnStream:
-        """Say something, and watch the turn: `async for happening in chat.stream(...)`.
+        """Send a message, and watch the turn: `async for happening in chat.stream(...)`.
 
-        Nothing is sent before watching starts. The turn belongs to the conversation, not
-        to its watcher: leaving the loop leaves it running, `interrupt()` stops it.
-        Leaving it as an `async with` block stops this turn, and no other; a message that
-        still waits for another turn is taken back. `await stream.turn()` gives the turn.
+        Nothing is sent before iteration starts. The turn belongs to the conversation, not
+        to the stream: leaving the loop leaves it running, `interrupt()` stops it.
+        Leaving an `async with` block stops this turn only; a message that still waits
+        for another turn is withdrawn. `await stream.turn()` returns the turn.
 
-        Args and errors are those of `send`. What is wrong with the arguments is raised
-        here, the other errors while watching.
+        Arguments and errors are those of `send`. Errors in the arguments are raised
+        here, the others during iteration.
         """
         blocks = user_blocks(content, self.profile)
         key = input_key(key)
@@ -278,27 +277,37 @@ class Conversation(Configuring):
         return TurnStream(work)
 
     async def retry(self) -> Turn:
-        """Go on with the turn that stopped: its input is still staged.
+        """Continue the turn that stopped: its input is still staged.
 
         Raises:
-            IllegalEventError: There is no turn to go on with.
+            NotNowError: No turn has failed, and no steered message waits.
         """
         async with self._alone("retry"):
             driver = self._open_driver()
             await driver.save()
             turn = driver.snapshot.turn
             if turn is None:
-                raise IllegalEventError("turn", "none", "retry", ("send",))
+                raise NotNowError(
+                    "retry",
+                    "none",
+                    "nothing to retry: no turn has begun",
+                    "send() a message",
+                    "send",
+                )
             if turn.state == TurnState.FAILED:
                 driver.apply(asked_again(driver.snapshot, turn.number))
             elif driver.snapshot.resting and not unheard(driver.snapshot):
-                raise IllegalEventError(
-                    TURN.name, turn.state, "retry", ("send",), "the turn is not done"
+                raise NotNowError(
+                    "retry",
+                    str(turn.state),
+                    f"nothing to retry: turn {turn.number} is done",
+                    "send() the next message",
+                    "send",
                 )
             return await self._drive()
 
     async def abandon(self) -> None:
-        """Give up the failed turn: its text is dropped, its tool results are kept.
+        """Abandon the failed turn: its text is dropped, its tool results are kept.
 
         Raises:
             IllegalEventError: The turn has not failed.
@@ -308,28 +317,34 @@ class Conversation(Configuring):
             await driver.save()
             turn = driver.snapshot.turn
             if turn is None:
-                raise IllegalEventError("turn", "none", "abandon", ("send",))
+                raise NotNowError(
+                    "abandon",
+                    "none",
+                    "nothing to abandon: no turn has begun",
+                    "send() a message",
+                    "send",
+                )
             if not driver.snapshot.resting:
                 await driver.halt("the turn was abandoned")
             await driver.note(lambda: ev.TurnAbandoned(turn.number))
 
     async def interrupt(self) -> bool:
-        """Stop the running turn, in whatever state it is; True if one was running.
+        """Stop the running turn, in any state; True if a turn was running.
 
-        Finished work is kept, open calls are closed truthfully, the input stays
-        staged. `send` and `stream` return the turn as `failed`.
+        Finished work is kept, open calls are closed with their true outcome, and the
+        input stays staged. `send` and `stream` return the turn as `failed`.
         """
         return self._open_driver().interrupt("the turn was interrupted")
 
     async def compact(self) -> Turn:
-        """Replace the context by the server's summary of it, in a turn of its own.
+        """Replace the context with the server's summary of it, in a separate turn.
 
-        The old context stays in force until a whole, signed summary is confirmed; if
-        it fails, nothing has changed. The old history stays readable either way.
+        The old context stays in force until a whole, signed summary is confirmed; a
+        failed compaction changes nothing. The old history stays readable either way.
 
         Raises:
-            IllegalEventError: A call waits for approval, or a message for its answer.
-            ConversationClosedError, JournalError: As `send`.
+            NotNowError: A call waits for approval, or a message is unanswered.
+            ConversationClosedError, JournalError: As for `send`.
         """
         async with self._alone("compact"):
             self._demand_nothing_owed()
@@ -341,11 +356,11 @@ class Conversation(Configuring):
         """Move the head back by whole turns. Nothing is deleted from the journal.
 
         Args:
-            turns: How many confirmed turns to go back.
+            turns: Number of confirmed turns to go back.
 
         Raises:
-            SettingsError: `turns` is no whole number, 0 or more.
-            IllegalEventError: There are not that many, or a turn is running.
+            SettingsError: `turns` is not a whole number, 0 or more.
+            NotNowError: The history has fewer turns.
         """
         TURNS.demand("turns", turns)
         async with self._alone("rewind"):
@@ -356,29 +371,32 @@ class Conversation(Configuring):
             await driver.note(lambda: ev.Rewound(size))
 
     def fork(self, name: str) -> "Conversation":
-        """A new conversation that begins as this one stands, by reference.
+        """A new conversation that begins with this one's present history, by reference.
 
-        Enter it with `async with`. It has this one's store, tools and client. Where
-        another process has the store locked, it is made when it is entered.
+        Enter it with `async with`. It shares this one's store, tools and client. If
+        another process has locked the store, the fork is made when it is entered.
 
         Raises:
-            SettingsError: The name is none.
-            IllegalEventError: A turn is running; a fork has no live rows.
-            JournalError: `name` exists.
+            SettingsError: The name is not allowed.
+            NotNowError: A turn is running or waits for a decision.
+            JournalError: A conversation named `name` exists.
         """
         name = conversation_name(name)
         driver = self._open_driver()
         driver.flush()
         if driver.running or not driver.snapshot.resting:
-            raise IllegalEventError(
-                "conversation", str(self.state), "fork", (), "no turn is going on"
+            raise NotNowError(
+                "fork",
+                str(self.state),
+                f"cannot fork: turn {driver.snapshot.turns} is not finished",
+                "wait for it, or interrupt() it",
             )
         assert self._store is not None
         forked: tuple[str, int] | None = (self._name, driver.world.journal.sequence)
         with at_once(), suppress(StoreLockedError):
             self._store.fork(self._name, name, driver.world.journal.sequence)
             forked = None
-        # A path is opened anew, so that the fork outlives the store of this one.
+        # A path is opened again, so that the fork outlives this conversation's store.
         given = self._options["store"]
         store = given if isinstance(given, str | Path) else self._store
         options = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), "store": store}
@@ -389,7 +407,7 @@ class Conversation(Configuring):
     # Inside.
 
     async def _submit(self, blocks: bytes, key: str | None) -> Turn:
-        """Open a turn and run it, unless its key says it ran already."""
+        """Open a turn and run it, unless a turn with the same key ran already."""
         driver = self._open_driver()
         await driver.save()
         snapshot = driver.snapshot
@@ -419,14 +437,14 @@ class Conversation(Configuring):
     def _name_turn(self, number: int, key: str | None) -> None:
         """Remember which turn a key opened.
 
-        A turn that the journal could not take never was, and its number is given again:
-        the key that came with it, which is then the newest, names nothing any more.
+        If the journal refused a turn, its number is used again; then the newest key,
+        which named that turn, is forgotten.
         """
         newest = next(reversed(self._keys), None)
         if newest is not None and self._keys[newest] == number:
             del self._keys[newest]
         if key is not None:
-            self._keys.pop(key, None)  # so that it is the newest again
+            self._keys.pop(key, None)  # inserted again, it is the newest
             self._keys[key] = number
 
     async def _drive(self) -> Turn:
@@ -434,7 +452,7 @@ class Conversation(Configuring):
         try:
             await driver.run(stream=self._streams)
         except BaseException:
-            # Whoever watches is told of the end, also where it was stopped from outside.
+            # Publish the end of the turn to watchers, even if the task was cancelled.
             if at_rest(driver.snapshot) and not driver.unsaved:
                 log_turn(self._name, self._rested(driver), driver.seconds)
             raise

@@ -1,4 +1,4 @@
-"""Errors of the engine. All of them are `TurnlatchError`s with fields; see the core's too."""
+"""The engine's errors: `TurnlatchError`s with fields. `fsm.errors` has the core's."""
 
 from turnlatch_states.api.faults import Fault
 from turnlatch_states.fsm.errors import (
@@ -11,21 +11,21 @@ from turnlatch_states.fsm.errors import (
 
 
 def words(error: BaseException) -> str:
-    """What an exception says; never an exception of its own.
+    """The text of an exception. Never raises.
 
-    The text of an exception is code of whoever wrote it, and may fail as any other.
+    An exception's `__str__` is the caller's code, and may itself fail.
     """
     try:
         return str(error)
-    except Exception as failed:  # noqa: BLE001 - it cannot say it: that is what is told
-        return f"(it has no text, because of an exception: {type(failed).__name__})"
+    except Exception as failed:  # noqa: BLE001 - the failure is reported as the text
+        return f"(no text: its __str__ raised {type(failed).__name__})"
 
 
 class NoCredentialsError(SettingsError):
-    """There are no credentials for the API, so nothing was opened and nothing sent.
+    """No credentials for the API were found, so nothing was opened or sent.
 
     Attributes:
-        unusable: Some are set, and cannot be used; False where nothing is set.
+        unusable: True if credentials are set but cannot be used; False if none are set.
     """
 
     def __init__(self, problem: str, *, unusable: bool = False) -> None:
@@ -33,10 +33,10 @@ class NoCredentialsError(SettingsError):
             "client",
             problem,
             "set ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, or give"
-            ' client=anthropic.AsyncAnthropic(api_key=...); client="simulator" asks for'
-            " answers that are made up",
+            ' client=anthropic.AsyncAnthropic(api_key=...); client="simulator" gives'
+            " invented answers",
         )
-        self.args = (problem,)  # what a copy is made from
+        self.args = (problem,)  # a copy is made from these
         self.unusable = unusable
 
 
@@ -44,8 +44,8 @@ class ToolDefinitionError(SettingsError):
     """A function cannot be offered as a tool.
 
     Attributes:
-        tool: Its name.
-        setting: Which option it is about; `function` for the function itself.
+        tool: The function's name.
+        setting: The option at fault; `function` for the function itself.
         problem: What is wrong with its signature or its options.
         remedy: What to change.
     """
@@ -62,10 +62,10 @@ class ToolDefinitionError(SettingsError):
 
 
 class NoAnswerError(TurnlatchError):
-    """A function that was asked did not answer in its time.
+    """A rule, hook or `reconcile` did not answer in time.
 
     Attributes:
-        seconds: How long it had.
+        seconds: Its time limit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -77,19 +77,20 @@ class NoAnswerError(TurnlatchError):
 
 
 class CancelledItselfError(TurnlatchError):
-    """Code was cancelled from within: nobody stopped it, what it waited for was."""
+    """The caller's code was cancelled by something it awaited; turnlatch did not stop it."""
 
     def _told(self) -> str:
-        return "it was cancelled from within, by what it waited for; nobody stopped it"
+        return "cancelled by something it awaited; turnlatch did not stop it"
 
 
 class CorrectableToolError(TurnlatchError):
-    """Raised by a tool: the call failed, and the model is told how, to do better.
+    """Raised by a tool: the call failed, and the model may correct it.
 
-    Any other exception is told the same way, with its type's name before it.
+    The model gets the message as the call's result. Of any other exception it gets the
+    type's name and the text.
 
     Attributes:
-        message: What the model is told, word for word.
+        message: The text for the model, passed on word for word.
     """
 
     def __init__(self, message: str) -> None:
@@ -103,11 +104,11 @@ class CorrectableToolError(TurnlatchError):
 class TerminalToolError(TurnlatchError):
     """Raised by a tool: the call failed, and the turn cannot go on.
 
-    The call is closed with the message as its result, the other calls of the reply come
-    to their ends, and the turn rests in `failed` with a fault of kind `tool`.
+    The call is closed with the message as its result, the other calls of the reply run
+    to completion, and the turn rests in `failed` with a fault of kind `tool`.
 
     Attributes:
-        message: What the model is told once the conversation goes on.
+        message: The call's result, which the model gets when the conversation goes on.
     """
 
     def __init__(self, message: str) -> None:
@@ -119,17 +120,56 @@ class TerminalToolError(TurnlatchError):
 
 
 class NoRunningCallError(TurnlatchError):
-    """Nothing runs for a call here: the tool was called as the function it is."""
+    """`running_call()` was used outside a tool call, for example in a plain function call."""
 
     def _told(self) -> str:
-        return "no call runs here; a conversation has to call the tool"
+        return "no tool call is running here; let a conversation call the tool"
+
+
+class NotNowError(IllegalEventError):
+    """The conversation's present state does not allow the method; nothing was changed.
+
+    Attributes:
+        method: The method.
+        problem: Why it is not possible now.
+        remedy: What to do.
+    """
+
+    def __init__(
+        self, method: str, state: str, problem: str, remedy: str, *legal: str
+    ) -> None:
+        super().__init__("conversation", state, method, legal)
+        self.args = (
+            method,
+            state,
+            problem,
+            remedy,
+            *legal,
+        )  # a copy is made from these
+        self.method = method
+        self.problem = problem
+        self.remedy = remedy
+
+    def _told(self) -> str:
+        return f"{self.problem}; {self.remedy}"
+
+
+def already_open(name: str) -> NotNowError:
+    """The error for entering a conversation that is open."""
+    return NotNowError(
+        "enter",
+        "open",
+        f"conversation {name!r} is already open",
+        "close() it first",
+        "close",
+    )
 
 
 class InsideTurnError(IllegalEventError):
-    """A method was called from inside the work that it would have to wait for.
+    """A method was called from inside the turn that it would have to wait for.
 
     A tool, a hook, an approval rule and every task or thread that they start run inside
-    the turn that called them. The method was not begun, and nothing was changed.
+    the turn that called them. The method did not start, and nothing was changed.
 
     Attributes:
         method: The method.
@@ -138,24 +178,24 @@ class InsideTurnError(IllegalEventError):
     def __init__(self, state: str, method: str) -> None:
         legal = ("steer", "pin", "unpin", "interrupt")
         super().__init__("conversation", state, method, legal)
-        self.args = (state, method)  # what makes the same error again
+        self.args = (state, method)  # a copy is made from these
         self.method = method
 
     def _told(self) -> str:
         return (
             f"{self.method}() was called from inside a running turn of the same"
-            " conversation (by a tool, a hook or an approval rule), and would wait for"
-            " that turn for ever; nothing was changed; call it when the turn is over,"
-            f" or use what works inside: {', '.join(self.legal)}"
+            " conversation (by a tool, a hook or an approval rule) and would wait for"
+            " that turn forever; nothing was changed; call it when the turn is over,"
+            f" or use a method that works inside: {', '.join(self.legal)}"
         )
 
 
 class ApprovalError(TurnlatchError):
-    """An answer that does not count: the question was another one, or is over.
+    """An approval does not count: the call has changed, or its question has expired.
 
     Attributes:
         call: The `tool_use` id.
-        problem: Why it does not count.
+        problem: Why the approval does not count.
         remedy: What to do now.
     """
 
@@ -173,7 +213,7 @@ class ConversationClosedError(TurnlatchError):
     """The conversation is not open: not entered yet, or closed. Nothing was sent or lost.
 
     Attributes:
-        name: The conversation.
+        name: The conversation's name.
     """
 
     def __init__(self, name: str) -> None:
@@ -182,20 +222,20 @@ class ConversationClosedError(TurnlatchError):
 
     def _told(self) -> str:
         return (
-            f"conversation {self.name!r} is not open: it was not entered, or it was"
-            " closed; enter it with `async with` (`with` for turnlatch.sync) to go on"
+            f"conversation {self.name!r} is not open: it was never entered, or it was"
+            " closed; enter it with `async with` (`with` for turnlatch.sync)"
         )
 
 
 class ForkedProcessError(TurnlatchError):
-    """A conversation of `turnlatch.sync` that was opened before this process was forked off.
+    """A forked process used a `turnlatch.sync` conversation that its parent opened.
 
-    Its engine runs in a thread of the parent, which a fork does not copy. Nothing was
-    done here, and the conversation of the parent is as it was.
+    The engine runs in a thread of the parent, which a fork does not copy. Nothing was
+    done, and the parent's conversation is unchanged.
 
     Attributes:
-        name: The conversation.
-        opened_by: The process that opened it.
+        name: The conversation's name.
+        opened_by: Id of the process that opened it.
     """
 
     def __init__(self, name: str, opened_by: int) -> None:
@@ -206,14 +246,14 @@ class ForkedProcessError(TurnlatchError):
     def _told(self) -> str:
         return (
             f"conversation {self.name!r} was opened by process {self.opened_by}, and this"
-            " process was forked off it; use it there, or open a conversation here, in a"
-            " store that the parent does not have open; processes started with `spawn`"
-            " can open any"
+            " process is a fork of it; use the conversation there, or open one here in a"
+            " store that the parent does not have open; a process started with `spawn`"
+            " can open any store"
         )
 
 
 class JournalError(TurnlatchError):
-    """A store or a journal failed, or must not be used as it is.
+    """A store or a journal failed, or is not safe to use.
 
     Attributes:
         where: The store or the conversation, as the caller named it.
@@ -236,28 +276,28 @@ class JournalError(TurnlatchError):
 
 
 class JournalCorruptError(JournalError):
-    """The record contradicts its own digests: it is not read and not touched."""
+    """The record contradicts its digests; it was neither used nor changed."""
 
 
 class JournalVersionError(JournalError):
-    """The record was written by a newer turnlatch, or is no turnlatch store at all."""
+    """The file was written by a newer turnlatch, or is not a turnlatch store."""
 
 
 class JournalFullError(JournalError):
-    """There is no room to append; nothing was appended."""
+    """The disk is full or a size limit was reached; nothing was appended."""
 
 
 class UnknownConversationError(JournalError):
-    """There is no conversation of that name."""
+    """The store has no conversation of that name."""
 
 
 class ConversationBusyError(JournalError):
-    """Somebody alive writes this conversation; nothing was sent.
+    """A live process holds the conversation's lease; nothing was sent.
 
     Attributes:
-        seconds: How long the holder's lease still lasts if it is not renewed: after that
-            the conversation can be taken. None where the holder is in this process and
-            its store is in memory.
+        seconds: Seconds until the holder's lease ends if it is not renewed; then the
+            conversation can be taken. None if the holder is in this process and its
+            store is in memory.
     """
 
     def __init__(
@@ -268,11 +308,11 @@ class ConversationBusyError(JournalError):
 
 
 class StoreLockedError(JournalError):
-    """Another process has the store locked; nothing was changed.
+    """Another process has locked the store; nothing was changed.
 
     Attributes:
-        holder: That process, in words; None where the system does not tell.
-        seconds: How long it was waited for; 0 where nobody waited.
+        holder: That process, in words; None if the system does not say.
+        seconds: How long turnlatch waited; 0 if it did not.
     """
 
     def __init__(
@@ -289,27 +329,27 @@ class StoreLockedError(JournalError):
         self.seconds = seconds
 
     def after(self, seconds: float) -> "StoreLockedError":
-        """The same, once the store was waited for so long."""
+        """The same error, after waiting so many seconds."""
         return StoreLockedError(
             self.where, self.problem, self.remedy, holder=self.holder, seconds=seconds
         )
 
     def _told(self) -> str:
-        waited = f" (for {self.seconds:g} s now)" if self.seconds else ""
+        waited = f" (waited {self.seconds:g} s)" if self.seconds else ""
         return f"{self.where}: {self.problem}{waited}; {self.remedy}"
 
 
 class LeaseLostError(JournalError):
-    """A newer writer holds the conversation; this handle appends nothing any more."""
+    """A newer writer holds the conversation; this handle can no longer append."""
 
 
 class TurnFailedError(TurnlatchError):
-    """A turn stopped before it was done; see `Turn.raise_for_failure`.
+    """A turn stopped before it was done; raised by `Turn.raise_for_failure`.
 
     Attributes:
-        turn: Its number; 0 if none began.
-        fault: What happened.
-        exchanges: How many confirmed exchanges the history has.
+        turn: The turn's number; 0 if no turn began.
+        fault: Why it stopped.
+        exchanges: Number of confirmed exchanges in the history.
     """
 
     def __init__(self, turn: int, fault: Fault, exchanges: int) -> None:
@@ -321,7 +361,7 @@ class TurnFailedError(TurnlatchError):
     def _told(self) -> str:
         kept = f"history keeps its {self.exchanges} confirmed exchange(s)"
         if not self.turn:
-            return f"no turn began: {self.fault}; {kept}; send() it again"
+            return f"no turn began: {self.fault}; {kept}; send() the message again"
         return (
             f"turn {self.turn} failed: {self.fault}; {kept}; retry(), abandon(), or"
             " send() something else"
@@ -344,6 +384,7 @@ __all__ = [
     "JournalVersionError",
     "LeaseLostError",
     "NoRunningCallError",
+    "NotNowError",
     "SettingsError",
     "StoreLockedError",
     "TerminalToolError",

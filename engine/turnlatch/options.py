@@ -1,9 +1,9 @@
-"""What every option of a conversation may be: one table, and the words of each refusal.
+"""The table of options: what each accepts, and the words of its refusal.
 
-An option is checked when it is given, before anything is opened, stored or sent. What
-only the rules of the API can judge is judged with the journaled settings (`settings`);
-what is here is what no rule is needed for. `open` and `configure` look up every option
-that they take, so one without a row fails at once.
+An option is checked when it is given, before anything is opened, stored or sent. This
+table holds the checks that need no rule of the API; `settings` applies those rules to the
+journaled settings. `open` and `configure` look up every option that they take, so an
+option without a row fails at once.
 """
 
 import os
@@ -32,10 +32,10 @@ from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.profile import Cache, Threads
 
 SIMULATOR: Final = "simulator"
-"""What is given as `client` by whoever wants invented answers."""
+"""The value of `client` that asks for invented answers."""
 
 SECONDS_MAX: Final = 86_400.0
-"""The longest timeout: one that is longer bounds nothing."""
+"""The longest timeout, in seconds: a longer one would not bound anything."""
 
 _CLASSIC: Final[Mapping[str, str]] = {
     "AnthropicBedrock": "AsyncAnthropicBedrockMantle",
@@ -43,7 +43,7 @@ _CLASSIC: Final[Mapping[str, str]] = {
     "AnthropicVertex": "AsyncAnthropicGoogleCloud",
     "AsyncAnthropicVertex": "AsyncAnthropicGoogleCloud",
 }
-"""Clients of the SDK that take bodies as dictionaries only, and what serves instead."""
+"""SDK clients that take bodies only as dictionaries, and the client to use instead."""
 
 
 def _listed(given: object) -> bool:
@@ -57,7 +57,7 @@ def _is_path(given: object) -> bool:
         return False
     try:
         path: object = os.fspath(cast("str | os.PathLike[str]", given))
-    except Exception:  # noqa: BLE001 - what cannot say its path has none
+    except Exception:  # noqa: BLE001 - an object that fails here has no path
         return False
     return type(path) is str and bool(path) and "\0" not in path and encodable(path)
 
@@ -89,7 +89,7 @@ def _is_url(given: object) -> bool:
     except ValueError:
         return False
     secure = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
-    # The path of each request is put behind it: a query would swallow that.
+    # The path of each request is appended: a query would swallow it.
     return bool(host) and secure and not parts.query and not parts.fragment
 
 
@@ -112,7 +112,7 @@ _SDK = methods("with_options", "post", words="")
 SECONDS: Final = number(0, SECONDS_MAX, above=True)
 
 PATH: Final = Allowed("a path that is not empty", _is_path)
-CLOCK: Final = hook("a function that gives seconds")
+CLOCK: Final = hook("a function that returns seconds")
 NAME: Final = text(1, 200)
 URL: Final = Allowed(
     "an https URL with a host and no query, or an http URL of this machine",
@@ -121,19 +121,19 @@ URL: Final = Allowed(
 )
 TURNS: Final = whole(0)
 CALL: Final = text()
-"""The id of a call, which some servers leave empty, or its place."""
+"""The id of a call (some servers leave it empty), or its place."""
 
 OPTIONS: Final[Mapping[str, Allowed]] = {
     "store": Allowed(_STORE.words, lambda x: PATH.holds(x) or _STORE.holds(x)),
     "model": text(1),
     "max_tokens": whole(0),
     "system": Allowed("text, or a list of content blocks", _is_system),
-    "tools": Allowed("a list of tools; [] for none", _listed),
+    "tools": Allowed("a list of tools, [] for no tools", _listed),
     "betas": Allowed(
-        "a list of names, each in visible ASCII without commas; [] for none",
+        "a list of names in visible ASCII without commas, [] for no betas",
         lambda x: _listed(x) and all(map(_is_beta, cast("Sequence[object]", x))),
     ),
-    "settings": Allowed("a dict of body fields by name; {} for none", _is_fields),
+    "settings": Allowed("a dict of body fields by name, {} for no fields", _is_fields),
     "diagnostics": flag(),
     "threads": one_of(Threads),
     "cache": one_of(Cache),
@@ -163,23 +163,23 @@ OPTIONS: Final[Mapping[str, Allowed]] = {
         "fresh", "draw", words="an object with the methods of turnlatch.ports.Ids"
     ),
 }
-"""What each option of `open` and `configure` may be, beside None."""
+"""What each option of `open` and `configure` accepts in addition to None."""
 
 _NEVER_NONE: Final = frozenset({"timeout", "idle_timeout"})
-"""Options that are numbers with a default of their own; None elsewhere is "not given"."""
+"""Options whose default is a number. For all others None means "not given"."""
 
 
 def demand_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse what no option may be.
+    """Check options against `OPTIONS`.
 
     Args:
-        given: The options by name; None for one that was not given.
+        given: The options by name; None for an option that was not given.
 
     Returns:
-        The options, with plain texts where there were texts of other classes.
+        The options, with instances of `str` subclasses replaced by plain texts.
 
     Raises:
-        SettingsError: An option may not be that.
+        SettingsError: An option does not accept its value.
     """
     options = {name: _plain_option(value) for name, value in given.items()}
     for name, value in options.items():
@@ -198,7 +198,7 @@ def conversation_name(given: object) -> str:
     """The name of a conversation, as plain text.
 
     Raises:
-        SettingsError: It is none.
+        SettingsError: The name is not allowed.
     """
     NAME.demand("name", plain(given))
     return str(plain(given))
@@ -211,28 +211,27 @@ def _plain_option(given: object) -> object:
 
 
 def _demand_kind(client: object) -> None:
-    """Refuse clients of the SDK that cannot be used here, each with its reason.
+    """Refuse SDK clients that turnlatch cannot use, each with the reason.
 
-    They are known by the names of their classes: importing them would import what they
-    need, which may not be installed.
+    They are recognised by class name: importing the classes would import their
+    dependencies, which may not be installed.
     """
     classes = [one.__name__ for one in type(client).__mro__]
     known = next((name for name in classes if name in _CLASSIC), None)
     if known is not None:
         raise SettingsError(
             "client",
-            f"{known} moves the model out of the body of each request into its URL and"
-            " encodes the rest anew, so it takes no body of bytes, and turnlatch sends"
-            " each body byte for byte as it was checked",
-            f"give {_CLASSIC[known]}(...), which takes the bodies of the API as they are",
+            f"{known} moves the model from the request body into the URL and encodes the"
+            " body again, but turnlatch sends each body byte for byte as it was checked",
+            f"give {_CLASSIC[known]}(...), which sends request bodies unchanged",
             f"an instance of {known}",
         )
     if "SyncAPIClient" in classes:
         raise SettingsError(
             "client",
-            f"{classes[0]} is a synchronous client, which would block the event loop",
+            f"{classes[0]} is a synchronous client and would block the event loop",
             "give the asynchronous client of the same platform, for example"
-            " anthropic.AsyncAnthropic(...); turnlatch.sync takes that too, and runs it in"
-            " a thread of its own",
+            " anthropic.AsyncAnthropic(...); turnlatch.sync takes it too, and runs it in"
+            " another thread",
             f"an instance of {classes[0]}",
         )

@@ -1,4 +1,4 @@
-"""What a turn gives back: a value that says where it stands and what was done."""
+"""The result of a turn, as a value: its state, its replies, its calls and its fault."""
 
 import json
 from collections.abc import Mapping
@@ -24,17 +24,18 @@ class CallReport:
     """One tool call of a turn.
 
     Attributes:
-        id: The `tool_use` id, which no other call of its reply has; calls of other
-            replies may have it. Where the model gave one id to several calls, or none,
-            it is a name made from that.
+        id: The `tool_use` id, unique within its reply; calls of other replies may have
+            the same id. If the model repeated an id or left it empty, turnlatch derives
+            a unique one.
         name: The tool's name.
-        state: Where the call stands.
-        closing: How it was closed; None while it is open.
-        result: Its `tool_result` block as JSON; empty while it is open.
-        digest: What exactly a person is asked about, for `approve`; else empty.
-        expires: Until when an answer counts, seconds since the epoch; None for always.
-        place: Its place in the record, which no other call ever has; `approve` and
-            `deny` take it, too.
+        state: The call's state.
+        closing: How the call was closed; None while it is open.
+        result: The `tool_result` block as JSON; empty while the call is open.
+        digest: Digest of the question that a person is asked, for `approve`; empty if
+            nobody is asked.
+        expires: When the question expires, in seconds since the epoch; None for never.
+        place: The call's place in the record, unique in the conversation; `approve` and
+            `deny` also accept it.
     """
 
     id: str
@@ -49,10 +50,10 @@ class CallReport:
 
     @property
     def input(self) -> Mapping[str, Any] | None:
-        """The arguments, copied each time; None where they were cut off.
+        """The arguments, as a new copy; None if the reply was cut off inside them.
 
-        Where somebody had to decide, they are what would run: what the types of the
-        tool make of what the model wrote.
+        If a person had to decide, these are the arguments that would run, after the
+        tool's types converted the model's.
         """
         return copied(self._input)
 
@@ -76,23 +77,24 @@ class CallReport:
 @final
 @attrs.frozen
 class Turn:
-    """One turn, as it stands.
+    """One turn, as a value.
 
     Attributes:
-        number: 1 for the first turn of a conversation; 0 for a message that was taken
-            back before its turn began (see `TurnStream`).
+        number: 1 for the first turn of a conversation; 0 for a message that was
+            withdrawn before its turn began (see `TurnStream`).
         state: `confirmed`, or `failed` with its input still staged.
-        purpose: What the turn was for.
+        purpose: The purpose of the turn.
         replies: The confirmed replies of this turn, in order.
-        calls: Its tool calls, in the order they were asked for.
-        usage: What its confirmed replies cost.
+        calls: The tool calls of this turn, in the order the model made them.
+        usage: Usage of the confirmed replies.
         path: The rows of the turn's table that it took.
-        fault: Why it failed; None if it did not.
-        requests: How many requests it took, failed ones included.
-        exchanges: How many confirmed exchanges the history has now.
-        remedies: What was done about faults and for want of room, in order.
-        suspended: What the turn waits for, if it waits for the world.
-        trials: Questions put to the server beside the requests; none had an effect.
+        fault: Why the turn failed; None if it did not.
+        requests: Number of requests sent, failed ones included.
+        exchanges: Number of confirmed exchanges in the history.
+        remedies: Remedies tried against faults or a full context, in order.
+        suspended: The external condition that the turn waits for, if any.
+        trials: Number of probe requests in addition to `requests`; probes have no effect
+            on the history.
     """
 
     number: int
@@ -113,18 +115,18 @@ class Turn:
 
     @property
     def said(self) -> list[dict[str, Any]]:
-        """What the user said in this turn, as content blocks, parsed each time.
+        """The user's content blocks of this turn, as a new copy.
 
-        It is there whatever became of the turn: failed, given up, rewound, opened again.
-        What was steered into it is behind its message, delivered or not.
+        They are available for every turn, also for one that failed, was abandoned or was
+        rewound. Steered messages follow the turn's own message, delivered or not.
         """
         found: list[dict[str, Any]] = json.loads(b"[%b]" % self._said)
         return found
 
     @property
     def waiting(self) -> list[dict[str, Any]]:
-        """What of `said` goes along with the next message by itself, if it is not said
-        before: what was steered into the turn. Nobody has to say that again."""
+        """The steered blocks of `said` that are not delivered yet. The next message
+        carries them; do not send them again."""
         found: list[dict[str, Any]] = json.loads(b"[%b]" % self._waiting)
         return found
 
@@ -135,20 +137,20 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """The text of the last confirmed reply; empty if there is none."""
+        """The text of the last confirmed reply; empty without a reply."""
         return self.replies[-1].text if self.replies else ""
 
     @property
     def simulated(self) -> bool:
-        """True if the simulator made up a reply of this turn."""
+        """True if a simulator invented a reply of this turn."""
         return any(one.simulated for one in self.replies)
 
     @property
     def cache_miss(self) -> Mapping[str, Any] | None:
-        """Why the prompt cache could not serve the last reply, where the server said.
+        """Why the prompt cache missed on the last reply, if the server said why.
 
-        The object is the server's own (`cache_miss_reason`; Anthropic docs:
-        build-with-claude/cache-diagnosis): `type`, and what was missed, in tokens.
+        This is the server's `cache_miss_reason` object (Anthropic docs:
+        build-with-claude/cache-diagnosis): its `type`, and the tokens missed.
         """
         told: Any = self.replies[-1].facts.get("diagnostics") if self.replies else None
         if not isinstance(told, dict):
@@ -169,7 +171,7 @@ class Turn:
         """This turn, if it did not fail.
 
         Raises:
-            TurnFailedError: It failed.
+            TurnFailedError: The turn failed.
         """
         if self.fault is not None:
             raise TurnFailedError(self.number, self.fault, self.exchanges)
@@ -201,8 +203,8 @@ class Turn:
 
     @classmethod
     def withdrawn(cls, snapshot: Snapshot, blocks: bytes) -> "Turn":
-        """The turn that never was, of a message that was taken back in the line."""
-        why = "taken back before its turn began: it was not recorded and not sent"
+        """A failed turn for a message that was withdrawn while it waited in the queue."""
+        why = "withdrawn before its turn began: it was not recorded and not sent"
         return cls(
             0,
             TurnState.FAILED,
@@ -219,7 +221,7 @@ class Turn:
 
     @classmethod
     def confirmed(cls, snapshot: Snapshot, number: int) -> "Turn":
-        """An earlier turn, as far as the history tells: it was confirmed."""
+        """An earlier, confirmed turn, as far as the history holds it."""
         exchanges = snapshot.history.of_turn(number)
         replies = tuple(one.reply for one in exchanges)
         said = [
@@ -244,5 +246,5 @@ class Turn:
 
 
 def _is_said(block: bytes) -> bool:
-    """True for a block of a user message that is no result of a call."""
+    """True for a block of a user message other than a call's result."""
     return bool(json.loads(block)["type"] != "tool_result")

@@ -1,4 +1,4 @@
-"""The numbers a conversation runs by, and the checks on what a caller sets."""
+"""Limits and profile of a conversation, and the checks on the caller's settings."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,37 +23,36 @@ _AMOUNT = number(0, above=True)
 @final
 @attrs.frozen
 class Limits:
-    """Bounds on one turn; each has an effect, none is a hope.
+    """Bounds on one turn. A turn that exceeds one fails with a budget fault, unless the
+    attribute says otherwise.
 
     Attributes:
         requests_per_turn_max: Requests one turn may send, retries and trials included.
-            Beyond any bound the turn fails with a budget fault; `retry()` grants as
-            much again.
-        seconds_per_turn_max: Time that one turn is at work: its requests, waits and
-            tools, by a clock that nobody sets. While it rests, because a person has to
-            decide about a call, no time counts. A wait that would go beyond it suspends
-            the turn instead.
-        tokens_per_turn_max: Tokens of the turn's requests, as far as the server told them:
-            of replies and summaries, failed attempts and trials.
-        dollars_per_turn_max: What those may cost, web searches included; other fees of
-            tools that the server runs are not known. No request leaves once it is used
-            up, so one request may go beyond it. A model without a known price is
+            `retry()` after a budget fault grants as much again.
+        seconds_per_turn_max: Seconds that one turn may work: its requests, waits and
+            tools, by a monotonic clock. Time that the turn waits for a person's decision
+            does not count. A wait that would exceed the bound suspends the turn instead.
+        tokens_per_turn_max: Tokens of the turn's requests, as the server reported them:
+            replies and summaries, failed attempts and trials.
+        dollars_per_turn_max: Dollars that those tokens and web searches may cost; other
+            fees of server tools are not known. No request is sent once the bound is
+            reached, so the last request may exceed it. A model without a known price is
             refused.
-        price: What every model costs; None for the list price of each, from
+        price: The price of every model; None for the list price of each, from
             `genai-prices`.
         calls_parallel_max: Tool calls of one reply that run at the same time.
-        calls_per_turn_max: Tool calls that one turn may run; those beyond are answered
-            as not executed. None for as many as its requests ask for.
-        repeats_max: How often in a row the very same call may have the very same result
-            in one turn; then it is not run once, and the model is told so. None to
-            let it.
-        hook_seconds_max: How long a hook around a compaction may take; then the turn
-            goes on as if there were none.
+        calls_per_turn_max: Tool calls that one turn may run; further calls are answered
+            as not executed. None for no bound.
+        repeats_max: How often in a row the same call may give the same result in one
+            turn. The next one is not run, and the model is told why. None for no bound.
+        hook_seconds_max: Seconds a compaction hook may take; then the turn goes on
+            without the hook.
         stream_above_tokens: Replies that may be longer than this are streamed even
-            by `send()`, as the SDK demands for long work.
+            by `send()`, as the SDK requires for long requests.
 
     Raises:
-        SettingsError: A bound is no number, or bounds nothing: it is not above 0.
+        SettingsError: A bound is not a number above 0 (0 or above for
+            `stream_above_tokens`).
     """
 
     requests_per_turn_max: int = attrs.field(default=60, validator=_COUNT)
@@ -79,7 +78,7 @@ class Limits:
 
     @cached_property
     def budget(self) -> Budget:
-        """The bounds that are counted."""
+        """The bounds on requests, time, tokens and cost."""
         return Budget(
             self.requests_per_turn_max,
             self.seconds_per_turn_max,
@@ -123,13 +122,13 @@ def make_profile(
 ) -> Profile:
     """The profile of a conversation, checked by the rules of the API.
 
-    Each setting is what `turnlatch.options` allows. `definitions` are the tools of a
-    resumed conversation whose functions were not given again (`tools` is None): they
-    stay offered, and a call of one is answered as unknown here. `rules` are those of
-    the server; by default the API's own.
+    `turnlatch.options` has checked each setting already. `definitions` are the tools of
+    a resumed conversation whose functions were not given again (`tools` is None): they
+    stay offered, and a call of one is answered as unknown. `rules` are the server's;
+    by default those of the Anthropic API.
 
     Raises:
-        SettingsError: A setting is unknown, or refused by a rule.
+        SettingsError: A setting is unknown, or a rule refuses it.
     """
     fields: list[tuple[str, bytes]] = []
     if system is not None and system != "":
@@ -141,7 +140,7 @@ def make_profile(
     for name, value in (settings or {}).items():
         if name in _RESERVED:
             raise SettingsError(
-                name, "it is set elsewhere", "use the argument of open() for it"
+                name, "settings cannot hold it", f"use the option of open(): {name}="
             )
         fields.append((name, encoded(name, value)))
     profile = Profile(
@@ -161,17 +160,17 @@ def encoded(name: str, value: object) -> bytes:
     """A value as JSON.
 
     Args:
-        name: The setting that it is the value of.
+        name: The name of the setting.
         value: The value.
 
     Raises:
-        SettingsError: It has no JSON form.
+        SettingsError: JSON cannot represent the value.
     """
     try:
         return encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise SettingsError(
-            name, f"it is no JSON value ({error})", "give one"
+            name, f"JSON cannot represent it ({error})", "give a JSON value"
         ) from error
 
 
@@ -195,10 +194,10 @@ def _is_served(tool: object) -> bool:
 
 
 def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
-    """The functions by name; a tool that the server runs is only offered.
+    """The tool functions by name; tools that the server runs are left out.
 
     Raises:
-        SettingsError: One is no tool, or two have one name.
+        SettingsError: An item is not a tool, or two tools have the same name.
     """
     found: dict[str, Tool] = {}
     for one in tools:
@@ -207,8 +206,8 @@ def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
         if not isinstance(one, Tool):
             raise SettingsError(
                 "tools",
-                f"{shown(one)} is no tool",
-                "decorate the function with @tool, or give the API's object of a tool"
+                f"{shown(one)} is not a tool",
+                "decorate the function with @tool, or give the API's object for a tool"
                 " that the server runs",
             )
         if one.name in found:

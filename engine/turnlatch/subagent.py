@@ -1,8 +1,7 @@
-"""A tool that is a conversation of its own: what it comes to is durable before it is told.
+"""A tool whose calls run child conversations; the child's outcome is durable first.
 
-The child has its own name and its own journal in its parent's store. The same call is
-the same child, so one that was broken off goes on where it stopped, and what it did is
-not done again.
+The child has a separate name and journal in its parent's store. The same call always opens
+the same child, so an interrupted child continues and repeats nothing.
 """
 
 from typing import Any
@@ -22,12 +21,12 @@ _SECONDS_MAX = 86_400.0
 
 
 class ChildError(CorrectableToolError):
-    """A child stopped before it was done; its parent's model is told how far it got.
+    """A child conversation stopped early; the parent's model gets its progress.
 
     Attributes:
         conversation: The child's name, under which its work is kept.
-        turn: How far it got.
-        why: What stopped it.
+        turn: The child's turn.
+        why: The reason it stopped.
     """
 
     def __init__(self, conversation: str, turn: Turn, why: str) -> None:
@@ -52,29 +51,29 @@ def child_tool(
     timeout: float = 600.0,
     **options: Any,
 ) -> Tool:
-    """A tool whose calls each run a conversation of their own, and give its last word.
+    """A tool whose calls each run a child conversation and return its last reply's text.
 
-    The model gives it a task in words. The child is kept in its parent's store as
-    "<name> <key>", with its own journal; it shares its parent's client, and nothing of
-    its history. Its outcome is durable before the parent is told. A child that fails, is
-    cut off, waits for a person or takes too long is an error result that says why and
-    what it got done. After a crash `retry()` of the parent goes on with the same child.
+    The model gives the child a task as text. The child is kept in its parent's store as
+    "<name> <key>", with a separate journal; it shares its parent's client, but not its
+    history. Its outcome is durable before the parent gets it. If a child fails, is
+    cut off, waits for a person or takes too long, the result is an error with the cause
+    and the work done. After a crash `retry()` of the parent continues the same child.
 
     Args:
         name: The tool's name, 1 to 64 letters, digits, _ or -.
-        description: What the child is for, as the parent's model reads it.
+        description: The child's purpose, for the parent's model.
         timeout: Seconds a child may take; then it is stopped, and its work is kept.
-        **options: Of `Conversation.open`, for the child: `system`, `tools`, `model`,
-            `limits`, … Store, client, clock, ids and model are the parent's,
-            if not given.
+        **options: Options of `Conversation.open` for the child: `system`, `tools`,
+            `model`, `limits`, … Store, client, clock, ids and model default to the
+            parent's.
 
     Raises:
         ToolDefinitionError: The name or the description cannot be used.
         SettingsError: The timeout or an option is of the wrong type or out of bounds.
-        TypeError: An option is none of `Conversation.open`.
+        TypeError: `Conversation.open` has no such option.
     """
     OPTIONS["timeout"].demand("timeout", timeout)
-    Conversation.open("checked", **options)  # what is wrong is said now
+    Conversation.open("checked", **options)  # raises for a wrong option now
 
     async def run(task: str) -> str:
         call = running_call()
@@ -85,7 +84,7 @@ def child_tool(
             raise ChildError(child.name, _stood(child), f"it took over {timeout:g} s")
 
     async def look(key: str) -> object:
-        """What became of a child whose parent was broken off; nothing is done for it."""
+        """The outcome of a child whose parent was interrupted; does not run the child."""
         call = running_call()
         listed = await patiently(call.world["store"].conversations)
         names = {one.name for one in listed}
@@ -97,7 +96,7 @@ def child_tool(
             return _told(child, child.turn)
 
     declare = tool(
-        effect="safe",  # it may be called again: with the same key it goes on
+        effect="safe",  # repeatable: with the same key the child continues
         timeout=_SECONDS_MAX,
         reconcile=look,
         name=name,
@@ -121,10 +120,10 @@ def _stood(child: Conversation) -> Turn:
 
 
 def _told(child: Conversation, turn: Turn) -> str:
-    """What a child came to.
+    """The text of a finished child.
 
     Raises:
-        ChildError: It was stopped before it was done.
+        ChildError: The child stopped before it was done.
     """
     if turn.fault is not None:
         raise ChildError(child.name, turn, str(turn.fault))
@@ -132,7 +131,7 @@ def _told(child: Conversation, turn: Turn) -> str:
         waits = ", ".join(one.name for one in turn.awaiting)
         raise ChildError(child.name, turn, f"a person has to decide about {waits}")
     if turn.state is not TurnState.CONFIRMED or not turn.replies:
-        raise ChildError(child.name, turn, "it was broken off")
+        raise ChildError(child.name, turn, "it was interrupted")
     reason = turn.replies[-1].stop_reason
     if reason not in ("end_turn", "stop_sequence"):
         raise ChildError(child.name, turn, f"its last reply ended with {reason}")

@@ -1,12 +1,12 @@
-"""The sync twin: the same conversation, the same names, without `await`.
+"""The synchronous twin: the same conversation and names, without `await`.
 
-It runs the async engine in a thread of its own, so a signal or an exception in the
-caller's thread never cuts the engine in half. A Ctrl-C while the caller waits stops what it
-waits for (its own turn, or its own reading) and is then raised.
+It runs the async engine in a separate thread, so a signal or an exception in the caller's
+thread never interrupts the engine midway. A Ctrl-C during a wait stops the caller's turn or
+read, and is then raised.
 
-In a process that was forked off, every method raises `ForkedProcessError` at once, and
-closing does nothing: the conversation is the parent's. Its values can be read, as they stood
-at the fork.
+In a forked process every method raises `ForkedProcessError` at once, and `close()` does
+nothing: the conversation belongs to the parent. Properties still show the state at the
+fork.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from turnlatch.conversation import Conversation as AsyncConversation
-from turnlatch.errors import ConversationClosedError, ForkedProcessError
+from turnlatch.errors import ConversationClosedError, ForkedProcessError, already_open
 from turnlatch.result import Turn
 from turnlatch.runtime.engine_thread import EngineThread
 from turnlatch.urls import HoldsClient
@@ -25,7 +25,6 @@ from turnlatch.watching.stream import TurnStream as AsyncTurnStream
 from turnlatch.watching.stream import Watch as AsyncWatch
 from turnlatch_states.api.reply import Usage
 from turnlatch_states.api.rules import Finding
-from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine.snapshot import Lost, Snapshot
 from turnlatch_states.machine.turn import TurnState
 from turnlatch_states.recovery.cache_guard import PrefixChange
@@ -47,7 +46,7 @@ class Conversation(HoldsClient):
         with Conversation.open("notes", store="chat.db") as chat:
             turn = chat.send("Hello")
 
-    Every method does what the async one of the same name does, and raises the same.
+    Every method does and raises the same as the async method of that name.
     """
 
     def __init__(self, inner: AsyncConversation) -> None:
@@ -60,7 +59,7 @@ class Conversation(HoldsClient):
         """A conversation, new or resumed; enter it with `with`.
 
         Args:
-            name: Its name in the store.
+            name: Name in the store.
             **options: The keyword arguments of `turnlatch.Conversation.open`.
         """
         return cls(AsyncConversation.open(name, **options))
@@ -68,7 +67,7 @@ class Conversation(HoldsClient):
     def __enter__(self) -> Self:
         if self._engine is not None:
             self._engine.demand_here()
-            raise IllegalEventError("conversation", "open", "enter", ("close",))
+            raise already_open(self._inner.name)
         self._engine = EngineThread(self._inner.name)
         try:
             self._engine.start()
@@ -87,7 +86,7 @@ class Conversation(HoldsClient):
         self.close()
 
     def close(self) -> None:
-        """Stop a running turn, and give the conversation back. Idempotent."""
+        """Stop a running turn, and release the conversation. Idempotent."""
         engine, self._engine = self._engine, None
         if engine is None or engine.forked:
             return
@@ -111,13 +110,13 @@ class Conversation(HoldsClient):
     def send(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
     ) -> Turn:
-        """Say something, and run the turn until it rests."""
+        """Send a message, and run the turn until it rests."""
         return self._run(lambda: self._inner.send(content, key=key))
 
     def stream(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
     ) -> "TurnStream":
-        """Say something, and watch the turn: `for happening in chat.stream(...)`."""
+        """Send a message, and watch the turn: `for happening in chat.stream(...)`."""
 
         async def made() -> AsyncTurnStream:
             return self._inner.stream(content, key=key)
@@ -125,37 +124,37 @@ class Conversation(HoldsClient):
         return TurnStream(self._run(made), self._run)
 
     def retry(self) -> Turn:
-        """Go on with the turn that stopped: its input is still staged."""
+        """Continue the turn that stopped: its input is still staged."""
         return self._run(self._inner.retry)
 
     def abandon(self) -> None:
-        """Give up the failed turn: its text is dropped, its tool results are kept."""
+        """Abandon the failed turn: its text is dropped, its tool results are kept."""
         self._run(self._inner.abandon)
 
     def interrupt(self) -> bool:
-        """Stop the running turn, from any thread; True if one was running."""
+        """Stop the running turn, from any thread; True if a turn was running."""
         return self._run(self._inner.interrupt)
 
     def compact(self) -> Turn:
-        """Replace the context by the server's summary of it, in a turn of its own."""
+        """Replace the context with the server's summary of it, in a separate turn."""
         return self._run(self._inner.compact)
 
     def approve(self, call: str, *, digest: str | None = None) -> Turn:
-        """Say yes to a call that waits, and go on once every call is decided."""
+        """Approve a call that waits, and continue the turn once every call is decided."""
         return self._run(lambda: self._inner.approve(call, digest=digest))
 
     def deny(self, call: str, reason: str = "the user said no") -> Turn:
-        """Say no to a call that waits, and go on once every call is decided."""
+        """Deny a call that waits, and continue the turn once every call is decided."""
         return self._run(lambda: self._inner.deny(call, reason))
 
     def steer(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
     ) -> bool:
-        """Say something into the turn that runs, from any thread; True if one runs."""
+        """Add a message to the running turn, from any thread; True if a turn runs."""
         return self._run(lambda: self._inner.steer(content, key=key))
 
     def configure(self, **settings: Any) -> None:
-        """Change settings of an open conversation; they hold from the next request on.
+        """Change settings of an open conversation, from the next request on.
 
         Args:
             **settings: The keyword arguments of `turnlatch.Conversation.configure`.
@@ -163,11 +162,11 @@ class Conversation(HoldsClient):
         self._run(lambda: self._inner.configure(**settings))
 
     def pin(self, name: str, text: str) -> None:
-        """Have a text go along with every later summary, word for word."""
+        """Keep a text word for word in every later context."""
         self._run(lambda: self._inner.pin(name, text))
 
     def unpin(self, name: str) -> None:
-        """Let go of a pinned text; later summaries go without it."""
+        """Remove a pinned text; it is no longer sent."""
         self._run(lambda: self._inner.unpin(name))
 
     # The past.
@@ -177,18 +176,18 @@ class Conversation(HoldsClient):
         self._run(lambda: self._inner.rewind(turns=turns))
 
     def fork(self, name: str) -> "Conversation":
-        """A new conversation that begins as this one stands, by reference."""
+        """A new conversation that begins with this one's present history, by reference."""
 
         async def forked() -> AsyncConversation:
             return self._inner.fork(name)
 
         return Conversation(self._run(forked))
 
-    # Where it stands: values, read without the engine's thread.
+    # Properties: values, read without the engine's thread.
 
     @property
     def name(self) -> str:
-        """Its name in the store."""
+        """The conversation's name in the store."""
         return self._inner.name
 
     @property
@@ -203,71 +202,72 @@ class Conversation(HoldsClient):
 
     @property
     def history(self) -> History:
-        """What was confirmed, sealed; summarised exchanges included."""
+        """The confirmed exchanges, summarised ones included."""
         return self._inner.history
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The history as a messages array, parsed anew."""
+        """The history as a messages array. Each access returns a new copy."""
         return self._inner.messages
 
     @property
     def usage(self) -> Usage:
-        """What everything confirmed has cost."""
+        """Usage of all confirmed replies, compactions included."""
         return self._inner.usage
 
     @property
     def profile(self) -> Profile:
-        """The settings in force."""
+        """The current settings."""
         return self._inner.profile
 
     @property
     def snapshot(self) -> Snapshot:
-        """Everything the machine knows of this conversation, as one value."""
+        """The whole state of the conversation, as one value."""
         return self._inner.snapshot
 
     @property
     def live(self) -> bool:
-        """False if the simulator was asked for: the answers are made up."""
+        """False if this conversation was opened with `client="simulator"`."""
         return self._inner.live
 
     @property
     def simulated(self) -> bool:
-        """True if an answer in the record was made up by the simulator."""
+        """True if the record has a reply that a simulator invented, here or elsewhere."""
         return self._inner.simulated
 
     @property
     def endpoint(self) -> str:
-        """Where requests go, in words."""
+        """The destination of requests, in words."""
         return self._inner.endpoint
 
     @property
     def unsaved(self) -> int:
-        """How many events happened that the journal could not take yet."""
+        """Number of events that happened and are not in the journal yet."""
         return self._inner.unsaved
 
     @property
     def cursor(self) -> Cursor:
-        """Where the happenings stand now."""
+        """The cursor of the newest happening."""
         return self._inner.cursor
 
     @property
     def lost(self) -> Lost:
-        """Replies that were paid for and are no part of the history."""
+        """Replies that were paid for and are not in the history."""
         return self._inner.lost
 
     @property
     def pins(self) -> dict[str, str]:
-        """The texts that go along with every summary, by name."""
+        """The pinned texts by name; each summary is sent with them."""
         return self._inner.pins
 
     @property
     def prefix_change(self) -> PrefixChange | None:
-        """What the next request would change of what the prompt cache holds."""
+        """The part of the cached prompt prefix that the next request changes; None if it
+        changes nothing."""
         return self._inner.prefix_change
 
     def watch(self, after: Cursor | None = None) -> "Watch":
-        """Everything that happens after a cursor, until the conversation is closed."""
+        """All happenings after a cursor, until the conversation is closed."""
 
         async def made() -> AsyncWatch:
             return self._inner.watch(after)
@@ -275,11 +275,11 @@ class Conversation(HoldsClient):
         return Watch(self._run(made), self._run)
 
     def check(self) -> tuple[Finding, ...]:
-        """What the strict rules of the API say about the whole next request."""
+        """The findings of the API's rules about the next request."""
         return self._inner.check()
 
     def diagram(self, format: "Format" = "text") -> str:
-        """The turn machine, with the rows that this turn took."""
+        """A drawing of the turn machine that marks the rows this turn took."""
         return self._inner.diagram(format)
 
 
@@ -288,8 +288,8 @@ _Run = Callable[..., Any]
 
 @final
 class TurnStream(Iterator[Happening]):
-    """One turn, watched from its first happening to its last; see
-    `turnlatch.TurnStream`. A Ctrl-C while it waits ends what the stream began."""
+    """The happenings of one turn, from first to last; see `turnlatch.TurnStream`. A Ctrl-C
+    during a wait stops the turn that the stream began."""
 
     def __init__(self, inner: AsyncTurnStream, run: _Run) -> None:
         """Not for callers: use `Conversation.stream`."""
@@ -298,7 +298,7 @@ class TurnStream(Iterator[Happening]):
         self._read = _Reading(inner)
 
     def __next__(self) -> Happening:
-        # A Ctrl-C may come on the way to the wait and back, too.
+        # A Ctrl-C may also come just before or after the wait.
         try:
             return self._read.next(self._run, self._leave)
         except Exception:
@@ -309,7 +309,7 @@ class TurnStream(Iterator[Happening]):
             raise
 
     def turn(self) -> Turn:
-        """The turn, once it rests; starts it if nobody watched."""
+        """The turn, once it rests; starts it if it was not iterated."""
         turn: Turn = self._run(self._inner.turn, self._leave)
         return turn
 
@@ -331,8 +331,8 @@ class TurnStream(Iterator[Happening]):
 
 @final
 class Watch(Iterator[Happening]):
-    """Everything that happens after a cursor; see `turnlatch.Watch`. A Ctrl-C while it waits
-    stops nothing but the wait."""
+    """All happenings after a cursor; see `turnlatch.Watch`. A Ctrl-C during a wait stops only
+    the wait."""
 
     def __init__(self, inner: AsyncWatch, run: _Run) -> None:
         """Not for callers: use `Conversation.watch`."""
@@ -345,10 +345,10 @@ class Watch(Iterator[Happening]):
 
 @final
 class _Reading:
-    """What was read in the engine's thread, and not handed over yet.
+    """Happenings read in the engine's thread and not returned yet.
 
-    A happening that was read while the caller's wait was interrupted is handed over by
-    the next call.
+    A happening that was read while the caller's wait was interrupted is returned by the
+    next call.
     """
 
     def __init__(self, inner: AsyncTurnStream | AsyncWatch) -> None:

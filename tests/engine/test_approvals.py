@@ -74,13 +74,13 @@ async def test_a_question_about_a_call_that_changed_is_put_anew(lab: Lab) -> Non
         turn = await chat.send("Go")
         (shown,) = turn.awaiting
     async with lab.open(tools=[other_ask(lab)]) as chat:
-        with pytest.raises(ApprovalError, match="not the call any more"):
+        with pytest.raises(ApprovalError, match="has changed since it was shown"):
             await chat.approve(shown.id)
         assert lab.ran == []
         assert chat.turn is not None
         (waiting,) = chat.turn.awaiting
         assert waiting.digest != shown.digest
-        with pytest.raises(ApprovalError, match="not the call any more"):
+        with pytest.raises(ApprovalError, match="has changed since it was shown"):
             await chat.approve(shown.id, digest=shown.digest)
         turn = await chat.approve(waiting.id, digest=waiting.digest)
 

@@ -108,7 +108,11 @@ RULES: dict[str, tuple[Any, Closing, str]] = {
         "no answer within 0.02 s",
     ),
     "does not listen": (deaf, Closing.DENIED, "no answer within 0.02 s"),
-    "cancels itself": (cancels_itself, Closing.DENIED, "cancelled from within"),
+    "cancels itself": (
+        cancels_itself,
+        Closing.DENIED,
+        "cancelled by something it awaited",
+    ),
     "runs out of its own time": (runs_out_of_time, Closing.DENIED, "TimeoutError"),
     "says yes in words": (says_yes, Closing.DENIED, "neither yes nor no, but str"),
     "says one": (says_one, Closing.DENIED, "neither yes nor no, but int"),

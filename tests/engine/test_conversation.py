@@ -12,8 +12,8 @@ from turnlatch import (
     ConversationBusyError,
     ConversationClosedError,
     FaultKind,
-    IllegalEventError,
     Limits,
+    NotNowError,
     SettingsError,
     TurnEnded,
     TurnFailedError,
@@ -243,7 +243,7 @@ async def test_blank_input_is_refused_before_it_costs_anything(lab: Lab) -> None
 @pytest.mark.parametrize("content", [7, None, b"x", [], ["x"], {"type": "text"}])
 async def test_what_is_no_content_is_refused(lab: Lab, content: Any) -> None:
     async with lab.open() as chat:
-        with pytest.raises(SettingsError, match="is no user content"):
+        with pytest.raises(SettingsError, match="is not user content"):
             await chat.send(content)
         assert chat.state is None
 
@@ -255,9 +255,9 @@ async def test_what_is_no_content_is_refused(lab: Lab, content: Any) -> None:
         ({"max_tokens": 0.5}, "max_tokens"),
         ({"max_tokens": 10**9}, "max_tokens"),
         ({"settings": {"temperature": 1}}, "temperature: Extra inputs"),
-        ({"settings": {"messages": []}}, "it is set elsewhere"),
-        ({"settings": {"metadata": object()}}, "it is no JSON value"),
-        ({"tools": [print]}, "is no tool"),
+        ({"settings": {"messages": []}}, "settings cannot hold it"),
+        ({"settings": {"metadata": object()}}, "JSON cannot represent it"),
+        ({"tools": [print]}, "is not a tool"),
         ({"store": 7}, "store: 7 is not allowed"),
         ({"client": 7}, "client: 7 is not allowed"),
     ],
@@ -288,7 +288,7 @@ async def test_a_conversation_that_is_not_open_says_so_and_how_to_enter_it(
 ) -> None:
     chat = lab.open()
     for _ in range(2):
-        with pytest.raises(ConversationClosedError, match=r"not entered.*async with"):
+        with pytest.raises(ConversationClosedError, match=r"never entered.*async with"):
             await chat.send("Hello")
         with pytest.raises(ConversationClosedError):
             _ = chat.history
@@ -300,7 +300,7 @@ async def test_an_open_conversation_that_is_entered_again_is_not_called_closed(
     lab: Lab,
 ) -> None:
     async with lab.open() as chat:
-        with pytest.raises(IllegalEventError, match=r"conversation open.*'enter'"):
+        with pytest.raises(NotNowError, match=r"is already open; close\(\) it first"):
             await chat.__aenter__()
         assert (await chat.send("Hello")).state is TurnState.CONFIRMED
 

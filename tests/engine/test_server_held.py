@@ -152,7 +152,7 @@ async def test_a_reopened_conversation_offers_the_same_tools(lab: Lab) -> None:
 
 async def test_what_is_no_tool_at_all_is_refused(lab: Lab) -> None:
     for wrong in ({"name": "no type"}, "code_execution", len):
-        with pytest.raises(SettingsError, match="is no tool"):
+        with pytest.raises(SettingsError, match="is not a tool"):
             async with lab.open(tools=[wrong]):
                 pass
 

@@ -190,7 +190,7 @@ async def test_what_would_run_otherwise_by_now_is_asked_about_anew(
             turn = await chat.approve(second.id)
             assert lab.ran == ["pay 1"]
         else:
-            with pytest.raises(ApprovalError, match="not the call any more"):
+            with pytest.raises(ApprovalError, match="has changed since it was shown"):
                 await chat.approve(first.id)
             await chat.approve(second.id)
             assert lab.ran == []

@@ -1,70 +1,71 @@
-"""What each status means in its own words, and what to do about each exception."""
+"""The meaning of each HTTP status, and the instruction for each exception."""
 
 from collections.abc import Mapping
 from typing import Final
 
 STATUSES: Final[Mapping[int, str]] = {
-    400: "The request is not one that the API takes; its message says what is wrong.",
+    400: "The API refuses the request; its message says what is wrong.",
     401: "The key or token is missing, wrong or revoked.",
-    402: "There is no credit, or the plan does not pay for this.",
-    403: "The credentials are good, but may not do this.",
-    404: "There is no such path, model or object; the message says which.",
-    407: "A proxy on the way asks for credentials of its own.",
-    408: "The server did not get the whole request in the time it waits.",
-    409: "Something else changes the same object at this moment.",
+    402: "The account has no credit, or its plan does not include this.",
+    403: "The credentials are valid, but may not do this.",
+    404: "The path, model or object does not exist; the message says which.",
+    407: "A proxy on the way asks for credentials.",
+    408: "The server did not get the whole request in time.",
+    409: "Another request changes the same object at this moment.",
     412: "A condition that the request names does not hold.",
     413: "The body has more bytes than the API reads.",
     422: "The request can be read, and what it asks for cannot be done.",
-    425: "The server would not risk a request that might be a repetition.",
+    425: "The server refuses to risk a request that might be a repetition.",
     429: (
-        "More requests or tokens than the rate limit allows came within a short time;"
-        " retry-after says when there is room again. A spend limit has this status, too."
+        "Requests or tokens exceeded the rate limit; retry-after says when to try again."
+        " A spend limit has this status, too."
     ),
     431: "The headers have more bytes than the server reads.",
-    499: "The connection was closed before the answer was there.",
+    499: "The client closed the connection before the answer was complete.",
     500: "The server failed at this request.",
-    501: "The server does not know how to do what is asked.",
+    501: "The server does not support this request.",
     503: "The server, or one behind it, is not available at the moment.",
-    504: "The answer took longer than the server waits for it.",
-    529: "The service as a whole has more to do than it can; it is nobody's own limit.",
+    504: "A server behind the gateway took too long to answer.",
+    529: "The whole service is overloaded; this is not a limit of your account.",
 }
-"""Every status that is known, in a sentence."""
+"""The meaning of every known status, in a sentence."""
 
 EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "ApprovalError": (
         "turnlatch.errors",
-        "look at Turn.awaiting again, then approve() or deny() what waits there now",
+        "look at Turn.awaiting again, then approve() or deny() the calls that wait there",
     ),
     "CancelledItselfError": (
         "turnlatch.errors",
-        "see what the tool or the hook waited for, and who cancelled that; retry() goes on",
+        "find out what cancelled the thing that the tool or hook awaited, then retry()",
     ),
     "ChildError": (
         "turnlatch.subagent",
-        "open the child's conversation by the name that the error has, and see its turn;"
-        " retry() of the parent goes on with the same child",
+        "open the child's conversation by the name in the error, and look at its turn;"
+        " retry() of the parent continues the same child",
     ),
     "CodecError": (
         "turnlatch.journal.strict",
-        "read the row with the version of turnlatch that wrote it; nothing was changed",
+        "read the entry with the version of turnlatch that wrote it; nothing was changed",
     ),
     "ConversationBusyError": (
         "turnlatch.errors",
-        "wait until the process that the error names is done, or end it; turnlatch list"
-        " shows who holds what",
+        "wait until the process named in the error is done, or end it; turnlatch list"
+        " shows the holder of each conversation",
     ),
     "ConversationClosedError": (
         "turnlatch.errors",
-        "enter the conversation with `async with`; what was confirmed is there",
+        "enter the conversation with `async with`; confirmed turns are kept",
     ),
     "CoreBugError": (
         "turnlatch.errors",
-        "report it with the journal, and open the conversation again: the record is read"
-        " anew",
+        "report it with the journal, and open the conversation again: it is loaded from"
+        " the journal",
     ),
     "CorrectableToolError": (
         "turnlatch.errors",
-        "raise it in a tool with what the model should do better; nobody has to catch it",
+        "raise it in a tool, with a text that tells the model what to correct; do not"
+        " catch it",
     ),
     "DefinitionError": (
         "turnlatch.errors",
@@ -76,20 +77,20 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "ExplorationLimitError": (
         "turnlatch_states.fsm.explore",
-        "give a key that tells fewer states apart, or a higher limit",
+        "give a key that distinguishes fewer states, or a higher limit",
     ),
     "FaultScriptError": (
         "turnlatch.simulator.fault_text",
-        "correct the script at the position named; the error lists what may stand there",
+        "correct the script at the named position; the error lists what is allowed there",
     ),
     "ForkedProcessError": (
         "turnlatch.errors",
-        "use the conversation in the process that opened it, or open one here in a store"
-        " of its own",
+        "use the conversation in the process that opened it, or open one here in another"
+        " store",
     ),
     "IllegalEventError": (
         "turnlatch.errors",
-        "call what the error lists as legal in this state; nothing was changed",
+        "use what the error lists as legal in this state; nothing was changed",
     ),
     "InsideTurnError": (
         "turnlatch.errors",
@@ -97,17 +98,17 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "JournalCorruptError": (
         "turnlatch.errors",
-        "restore the store from a copy; it was neither read nor changed",
+        "restore the store from a backup; it was not changed",
     ),
     "JournalError": (
         "turnlatch.errors",
-        "remove the cause that the error names, then open the conversation again; if"
-        " outcome_unknown is true, look at what is recorded before anything is repeated",
+        "remove the cause named in the error, then open the conversation again; if"
+        " outcome_unknown is true, look at the record before you repeat anything",
     ),
     "JournalFullError": (
         "turnlatch.errors",
-        "make room on the disk, then go on with retry(); what was confirmed is kept in"
-        " memory until it is durable",
+        "make room on the disk, then retry(); confirmed replies stay in memory until they"
+        " are durable",
     ),
     "JournalVersionError": (
         "turnlatch.errors",
@@ -115,38 +116,42 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "LeaseLostError": (
         "turnlatch.errors",
-        "open the conversation again to write it; this handle appends nothing any more",
+        "open the conversation again to write it; this handle can no longer append",
     ),
     "NoAnswerError": (
         "turnlatch.errors",
-        "have the function that was asked answer sooner, or give it more time",
+        "make the function answer sooner, or give it more time",
     ),
     "NoCredentialsError": (
         "turnlatch.errors",
         "set ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, or give a client that has a key;"
-        ' client="simulator" asks for answers that are made up',
+        ' client="simulator" gives invented answers',
     ),
     "NoJsonError": (
         "turnlatch.tools.jsonable",
-        "return text, content blocks, or a value that has a JSON form; the error names"
-        " the part that has none",
+        "return text, content blocks, or a value that JSON can represent; the error names"
+        " the part that it cannot",
     ),
     "NoRunningCallError": (
         "turnlatch.errors",
-        "have a conversation call the tool; called as a function it runs for no call",
+        "let a conversation call the tool; a plain function call has no tool call",
+    ),
+    "NotNowError": (
+        "turnlatch.errors",
+        "do what the error says; nothing was changed",
     ),
     "RequestFailedError": (
         "turnlatch.ports",
-        "raise it in a Model port with the fault; a conversation answers it with the"
-        " ladder of the fault's kind",
+        "raise it in a Model port with the fault; the conversation then climbs the ladder"
+        " of the fault's kind",
     ),
     "ScenarioError": (
         "turnlatch.simulator.scenario",
-        "correct the answer that the error names",
+        "correct the answer named in the error",
     ),
     "ScriptUsedUpError": (
         "turnlatch.simulator.answers",
-        "add answers to the script, or name who answers afterwards in `then`",
+        "add answers to the script, or give `then`, which answers afterwards",
     ),
     "SettingsError": (
         "turnlatch_states.fsm.errors",
@@ -154,8 +159,8 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "StoreLockedError": (
         "turnlatch.errors",
-        "do it again once the process that the error names has let go of the store, or end"
-        " that process; nothing was changed",
+        "repeat it once the process named in the error has released the store, or end that"
+        " process; nothing was changed",
     ),
     "TerminalToolError": (
         "turnlatch.errors",
@@ -167,16 +172,16 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "TurnFailedError": (
         "turnlatch.errors",
-        "look at its fault: turnlatch explain says what each kind needs; then retry(),"
-        " abandon(), or send() something else",
+        "look up its fault with turnlatch explain; then retry(), abandon(), or send()"
+        " something else",
     ),
     "UnknownConversationError": (
         "turnlatch.errors",
-        "check the name with turnlatch list, or open it without demanding that it exists",
+        "check the name with turnlatch list, or open a conversation that may be new",
     ),
     "UnlinkedResultError": (
         "turnlatch.simulator.answers",
         "put a server_call before the result, or give the result the id of the call",
     ),
 }
-"""Every exception of turnlatch: the module that has it, and what to do."""
+"""Every exception of turnlatch: its module, and the instruction."""

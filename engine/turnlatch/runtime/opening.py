@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from turnlatch.errors import StoreLockedError
+from turnlatch.errors import NotNowError, StoreLockedError
 from turnlatch.ports import Ids, Journal, Store
 from turnlatch.result import Turn
 from turnlatch.rulebook import rulebook
@@ -28,7 +28,6 @@ from turnlatch.watching.event_log import Feed
 from turnlatch.watching.events import TurnEnded
 from turnlatch.watching.from_journal import at_rest
 from turnlatch_states.api.faults import RetryPolicy
-from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine.events import ConversationOpened, ProfileChanged
 from turnlatch_states.machine.snapshot import Snapshot, cuttable
 from turnlatch_states.machine.step import begin
@@ -230,18 +229,18 @@ def _settings_of(profile: Profile) -> dict[str, Any]:
 
 
 def size_before(snapshot: Snapshot, turns: int) -> int:
-    """How long the history is without its last `turns` turns.
+    """The length of the history without its last `turns` turns.
 
     Raises:
-        IllegalEventError: There are not that many.
+        NotNowError: The history has fewer turns.
     """
     numbers = list(dict.fromkeys(one.turn for one in snapshot.history))
     if turns > len(numbers):
-        raise IllegalEventError(
-            "conversation",
+        raise NotNowError(
+            "rewind",
             str(snapshot.state),
-            f"rewind {turns} turns",
-            (f"rewind up to {len(numbers)} turns",),
+            f"cannot rewind {turns} turns: the history has {len(numbers)}",
+            f"rewind at most {len(numbers)}",
         )
     size = (
         snapshot.history.end_of_turn(numbers[-turns] - 1)

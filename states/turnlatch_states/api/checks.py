@@ -1,8 +1,8 @@
-"""What a setting may be: checks that are values, each with the words for what it takes.
+"""Checks of settings, as values: each holds a predicate and the words for what it accepts.
 
-A check says yes or no to one value and never raises, whatever it is given: what callers
-hand over may be of any type, and its methods are code of theirs. It serves as a validator
-of attrs, so a class of settings states its bounds where it states its fields.
+A predicate answers for any object and never raises: a caller may pass any type, and that
+type's methods are the caller's code. A check is also an attrs validator, so a settings
+class declares its bounds next to its fields.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,10 +13,10 @@ import attrs
 from turnlatch_states.fsm.errors import SettingsError
 
 _SHOWN_MAX: Final = 40
-"""How many characters of a text an error shows."""
+"""Maximum characters of a text that an error shows."""
 
 _DIGITS: Final = 30
-"""An integer that is longer is not shown."""
+"""Maximum digits of an integer that an error shows."""
 
 _NUMBER_MAX: Final = 1.7976931348623157e308  # the largest finite float
 _WHOLE_MAX: Final = 2**63 - 1
@@ -25,12 +25,12 @@ _WHOLE_MAX: Final = 2**63 - 1
 @final
 @attrs.frozen
 class Allowed:
-    """What one setting may be.
+    """The values that one setting accepts.
 
     Attributes:
-        words: What is allowed, to follow "give".
-        holds: Says whether a value is allowed; never raises.
-        secret: What is given may hold a credential, so no error shows a text.
+        words: The accepted values in words, to follow "give".
+        holds: True for an accepted value; never raises.
+        secret: The value may hold a credential, so errors show no text.
     """
 
     words: str
@@ -38,15 +38,15 @@ class Allowed:
     secret: bool = False
 
     def demand(self, setting: str, given: object, where: str = "") -> None:
-        """Refuse what is not allowed.
+        """Refuse a value that is not accepted.
 
         Args:
             setting: The name of the setting.
-            given: What was given for it.
-            where: What the setting belongs to, where its name alone does not tell.
+            given: The value.
+            where: The owner of the setting, if its name alone is not clear.
 
         Raises:
-            SettingsError: It is not allowed.
+            SettingsError: The value is not accepted.
         """
         if self.holds(given):
             return
@@ -57,12 +57,12 @@ class Allowed:
     def __call__(
         self, owner: object, field: "attrs.Attribute[Any]", given: object
     ) -> None:
-        """Check a field of an attrs class, as one of its validators."""
+        """Check a field of an attrs class, as a validator."""
         self.demand(field.name, given, type(owner).__name__)
 
 
 def optional(one: Allowed) -> Allowed:
-    """The same, or None."""
+    """The same check, with None accepted too."""
 
     def holds(given: object) -> bool:
         return given is None or one.holds(given)
@@ -71,7 +71,7 @@ def optional(one: Allowed) -> Allowed:
 
 
 def whole(least: int, most: int = _WHOLE_MAX) -> Allowed:
-    """A whole number in bounds that are included; True and False are none."""
+    """An int from `least` to `most`, both included; bools are refused."""
     words = f"a whole number, {least} or more"
     if most != _WHOLE_MAX:
         words = f"a whole number from {least} to {most}"
@@ -85,12 +85,12 @@ def whole(least: int, most: int = _WHOLE_MAX) -> Allowed:
 def number(
     least: float = 0.0, most: float = _NUMBER_MAX, *, above: bool = False
 ) -> Allowed:
-    """A finite number in bounds; True and False are none, nor is what is no number.
+    """A finite int or float within bounds; bools and NaN are refused.
 
     Args:
-        least: The lowest that is allowed.
-        most: The highest that is allowed.
-        above: `least` itself is not allowed.
+        least: The lower bound.
+        most: The upper bound, included.
+        above: True excludes `least` itself.
     """
     low = f"above {least:g}" if above else f"{least:g} or more"
     words = f"a finite number {low}"
@@ -108,11 +108,11 @@ def number(
 
 
 def text(least: int = 0, most: int = _WHOLE_MAX) -> Allowed:
-    """Text that UTF-8 can encode, of so many characters.
+    """Text that UTF-8 can encode, within a length.
 
     Args:
-        least: The fewest characters; where it is not 0, blank text is not allowed.
-        most: The most characters.
+        least: Minimum characters; unless it is 0, blank text is refused.
+        most: Maximum characters.
     """
     words = "text that UTF-8 can encode"
     if most != _WHOLE_MAX:
@@ -129,15 +129,15 @@ def text(least: int = 0, most: int = _WHOLE_MAX) -> Allowed:
 
 
 def plain(given: object) -> Any:
-    """A text of a class of its own, as a member of a `StrEnum` is, as plain text.
+    """An instance of a `str` subclass, such as a `StrEnum` member, as a plain `str`.
 
-    What such a class overrides is not asked. Anything else is left as it is.
+    Methods that the subclass overrides are not called. Other objects pass unchanged.
     """
     return str.__str__(given) if isinstance(given, str) else given
 
 
 def encodable(given: str) -> bool:
-    """True if UTF-8 can encode a text: it holds no half of a surrogate pair."""
+    """True if UTF-8 can encode the text, which means it has no lone surrogate."""
     try:
         given.encode()
     except UnicodeEncodeError:
@@ -146,10 +146,10 @@ def encodable(given: str) -> bool:
 
 
 def one_of(values: Iterable[object]) -> Allowed:
-    """One of a few texts.
+    """One of several texts.
 
     Args:
-        values: Those that are allowed; members of a `StrEnum` are texts, too.
+        values: The accepted texts or `StrEnum` members.
     """
     texts = tuple(map(str, values))
     words = " or ".join(map(repr, texts))
@@ -166,17 +166,17 @@ def flag() -> Allowed:
 
 
 def instance(kind: type, words: str) -> Allowed:
-    """An object of a class."""
+    """An instance of a class."""
     return Allowed(words, lambda given: isinstance(given, kind))
 
 
 def hook(words: str) -> Allowed:
-    """A function, or another object that can be called; a class is none."""
+    """A function or another callable; classes are refused."""
     return Allowed(words, lambda given: callable(given) and not isinstance(given, type))
 
 
 def methods(*names: str, words: str) -> Allowed:
-    """An object with methods of those names; a class is none."""
+    """An object with methods of those names; classes are refused."""
 
     def holds(given: object) -> bool:
         if isinstance(given, type):
@@ -187,10 +187,10 @@ def methods(*names: str, words: str) -> Allowed:
 
 
 def _part(of: object, name: str) -> object:
-    """An attribute, or None; looking one up may run code that raises."""
+    """An attribute, or None; the lookup may run code that raises."""
     try:
         found: object = getattr(of, name, None)
-    except Exception:  # noqa: BLE001 - what cannot be looked at is not there
+    except Exception:  # noqa: BLE001 - an attribute that raises counts as missing
         return None
     return found
 
@@ -198,12 +198,12 @@ def _part(of: object, name: str) -> object:
 def shown(given: object, *, secret: bool = False) -> str:
     """A value as an error shows it: short, and never a credential.
 
-    Only plain values are shown as they are. Of anything else the type is told: its
-    `repr` is code of somebody else, and may be long, fail or tell a key.
+    Plain values are shown. Of any other object only the type is shown: its `repr` is
+    the caller's code, and may be long, fail or contain a key.
 
     Args:
         given: The value.
-        secret: It may be a credential where it is text.
+        secret: True if a text may be a credential.
     """
     kind = type(given)
     if given is None or kind is bool:

@@ -1,6 +1,6 @@
-"""The root of every error turnlatch raises, and the ones the pure core raises itself.
+"""The root of all turnlatch errors, and the errors that the pure core raises.
 
-Each error carries its facts as fields and builds its one-line message from them: what
+Each error carries its facts as fields and builds a one-line message from them: what
 happened, where things stand, what to do. Catch `TurnlatchError` to catch them all.
 """
 
@@ -12,24 +12,24 @@ from turnlatch_states.fsm.printable import printable
 class TurnlatchError(Exception):
     """Root of every error that turnlatch raises on purpose.
 
-    `str(error)` is one line without control characters, whatever its fields hold: names
-    and texts come from callers, models, servers and files. The fields are as they came.
+    `str(error)` is one line without control characters, because its fields hold names
+    and texts of callers, models, servers and files. The fields are unchanged.
     """
 
     def __str__(self) -> str:
         return printable(self._told())
 
     def _told(self) -> str:
-        """The message; each class makes its own, and `__str__` makes it printable."""
+        """The message, which each class builds; `__str__` makes it printable."""
         return super().__str__()
 
 
 class DefinitionError(TurnlatchError):
-    """A declared table is wrong; all its faults are listed at once.
+    """A declared table is wrong; the error lists all its faults.
 
     Attributes:
         table: Name of the table.
-        faults: One sentence a fault, in reading order.
+        faults: One sentence for each fault, in reading order.
     """
 
     def __init__(self, table: str, faults: Sequence[str]) -> None:
@@ -46,11 +46,12 @@ class IllegalEventError(TurnlatchError):
     """An event arrived in a state that has no row for it; nothing was changed.
 
     Attributes:
-        table: Name of the machine that refused.
-        state: The state it stands in.
-        trigger: What was asked of it.
-        legal: The triggers that state does have.
-        why: The guard that said no, where a row exists but its guard is false.
+        table: Name of the machine that refused the event.
+        state: Its state.
+        trigger: The refused trigger or method.
+        legal: The triggers that are legal in this state.
+        why: The condition that does not hold; None if the state has no row for the
+            trigger at all.
     """
 
     def __init__(
@@ -72,24 +73,23 @@ class IllegalEventError(TurnlatchError):
         legal = ", ".join(self.legal) or "nothing"
         if self.why is not None:
             return (
-                f"{self.table} {self.state}: {self.trigger!r} is refused"
-                f" because not: {self.why}; nothing was changed"
+                f"cannot {self.trigger}: {self.table} is {self.state}, and this requires:"
+                f" {self.why}; nothing was changed"
             )
         return (
-            f"{self.table} {self.state} has no transition for {self.trigger!r};"
+            f"cannot {self.trigger}: {self.table} is {self.state};"
             f" legal here: {legal}; nothing was changed"
         )
 
 
 class SettingsError(TurnlatchError):
-    """A setting that cannot be used. Nothing was changed, stored or sent.
+    """A setting cannot be used. Nothing was changed, stored or sent.
 
     Attributes:
-        setting: Its name.
-        problem: What is wrong with it.
-        remedy: What is allowed: what to give instead.
-        given: What was given, shortened; never a credential. Empty where `problem` says
-            it.
+        setting: The setting's name.
+        problem: What is wrong with the value.
+        remedy: What to give instead.
+        given: The value, shortened; never a credential. Empty if `problem` shows it.
     """
 
     def __init__(

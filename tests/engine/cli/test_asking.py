@@ -160,7 +160,7 @@ def test_what_has_become_another_call_is_asked_about_anew(
         chat.expect('read_file {"path": "a.txt"}')
         chat.expect("run it? [y/n] ")
         chat.type("y\r")
-        chat.expect("it is not the call any more that was looked at")
+        chat.expect("the call has changed since it was shown")
         chat.expect("look at it again, then /approve or /deny")
         chat.expect('read_file {"path": "a.txt"}')
         chat.expect("run it? [y/n] ")

@@ -136,7 +136,7 @@ async def closes(response: httpx2.Response) -> None:
         (fails, "a response hook of the HTTP client failed: ValueError: a bug"),
         (cannot_write, "a response hook of the HTTP client failed: OSError"),
         (runs_out_of_time, "a response hook of the HTTP client failed: TimeoutError"),
-        (waits_for_the_dead, "cancelled from within"),
+        (waits_for_the_dead, "cancelled by something it awaited"),
         (asks_elsewhere, "a response hook of the HTTP client failed: ConnectError"),
         (spends, "`await response.aread()` leaves it readable"),
         (closes, "`await response.aread()` leaves it readable"),

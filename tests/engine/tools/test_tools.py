@@ -130,9 +130,9 @@ class MuteEnd(TerminalToolError):
 
 
 ODD: tuple[tuple[Exception, str], ...] = (
-    (Mute(), "Mute: (it has no text, because of an exception: AttributeError)"),
-    (MuteToModel(), "(it has no text, because of an exception: AttributeError)"),
-    (MuteEnd(), "(it has no text, because of an exception: AttributeError)"),
+    (Mute(), "Mute: (no text: its __str__ raised AttributeError)"),
+    (MuteToModel(), "(no text: its __str__ raised AttributeError)"),
+    (MuteEnd(), "(no text: its __str__ raised AttributeError)"),
 )
 
 

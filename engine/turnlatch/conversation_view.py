@@ -1,9 +1,9 @@
-"""Where a conversation stands: what can be read of it at any time, as values."""
+"""The readable side of a conversation: its state, history and settings, as values."""
 
 import json
 from typing import TYPE_CHECKING, Any, get_args
 
-from turnlatch.errors import ConversationClosedError
+from turnlatch.errors import ConversationClosedError, NotNowError
 from turnlatch.result import Turn
 from turnlatch.rulebook import Rulebook
 from turnlatch.runtime.endpoint import Endpoint
@@ -16,7 +16,6 @@ from turnlatch.watching.stream import Watch
 from turnlatch_states.api.checks import one_of
 from turnlatch_states.api.reply import Usage
 from turnlatch_states.api.rules import Finding
-from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine.snapshot import Lost, Snapshot
 from turnlatch_states.machine.turn import TURN, TurnState
 from turnlatch_states.recovery.cache_guard import PrefixChange, prefix_change
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from turnlatch.diagrams import Format
 
 
-class Standing(HoldsClient):
-    """What can be read of a conversation; the base of `Conversation`."""
+class ConversationView(HoldsClient):
+    """The properties and queries of a conversation; a base of `Conversation`."""
 
     _name: str
     _driver: Driver | None
@@ -37,7 +36,7 @@ class Standing(HoldsClient):
 
     @property
     def name(self) -> str:
-        """Its name in the store."""
+        """The conversation's name in the store."""
         return self._name
 
     @property
@@ -53,12 +52,12 @@ class Standing(HoldsClient):
 
     @property
     def history(self) -> History:
-        """What was confirmed, sealed; summarised exchanges included."""
+        """The confirmed exchanges, summarised ones included."""
         return self._open_driver().snapshot.history
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The history as a messages array, parsed anew; changing it changes nothing."""
+        """The history as a messages array. Each access returns a new copy."""
         found: list[dict[str, Any]] = []
         for wire in self.history.wires():
             found += json.loads(b"[" + wire + b"]")
@@ -66,75 +65,76 @@ class Standing(HoldsClient):
 
     @property
     def usage(self) -> Usage:
-        """What everything confirmed has cost, compactions included."""
+        """Usage of all confirmed replies, compactions included."""
         return self._open_driver().snapshot.usage
 
     @property
     def profile(self) -> Profile:
-        """The settings in force."""
+        """The current settings."""
         return self._open_driver().snapshot.profile
 
     @property
     def snapshot(self) -> Snapshot:
-        """Everything the machine knows of this conversation, as one value."""
+        """The whole state of the conversation, as one value."""
         return self._open_driver().snapshot
 
     @property
     def live(self) -> bool:
-        """False if the simulator was asked for: the answers are made up."""
+        """False if this conversation was opened with `client="simulator"`."""
         return self._endpoint is not None and self._endpoint.live
 
     @property
     def simulated(self) -> bool:
-        """True if an answer in the record was made up by the simulator, wherever it ran;
-        it stays so, whatever is rewound."""
+        """True if the record has a reply that a simulator invented, here or elsewhere.
+        `rewind()` does not change that."""
         return self._open_driver().snapshot.simulated
 
     @property
     def endpoint(self) -> str:
-        """Where requests go, in words."""
+        """The destination of requests, in words."""
         return "" if self._endpoint is None else self._endpoint.label
 
     @property
     def unsaved(self) -> int:
-        """How many events happened that the journal could not take yet."""
+        """Number of events that happened and are not in the journal yet."""
         return self._open_driver().unsaved
 
     @property
     def cursor(self) -> Cursor:
-        """Where the happenings stand now."""
+        """The cursor of the newest happening."""
         return self._feed.cursor
 
     @property
     def lost(self) -> Lost:
-        """Replies that were paid for and are no part of the history: nobody here ever saw
-        them, or they answered a part of the conversation only."""
+        """Replies that were paid for and are not in the history: either they never arrived,
+        or they answered only a part of the conversation."""
         return self._open_driver().snapshot.lost
 
     @property
     def pins(self) -> dict[str, str]:
-        """The texts that go along with every summary, by name."""
+        """The pinned texts by name; each summary is sent with them."""
         return dict(self._open_driver().snapshot.pins)
 
     @property
     def prefix_change(self) -> PrefixChange | None:
-        """What the next request would change of what the prompt cache holds."""
+        """The part of the cached prompt prefix that the next request changes; None if it
+        changes nothing."""
         return prefix_change(self._open_driver().snapshot)
 
     def watch(self, after: Cursor | None = None) -> Watch:
-        """Everything that happens after a cursor: `async for h in chat.watch(cursor)`.
+        """All happenings after a cursor: `async for h in chat.watch(cursor)`.
 
-        What is no longer in memory is told again from the journal, with the same
-        cursors. There a confirmed reply comes in whole pieces (`TextArrived.whole`); what
-        arrived of an attempt that failed is not told. It ends when the conversation is
-        closed. Leaving it stops nothing.
+        Happenings that are no longer in memory are read from the journal, with the same
+        cursors. From there a confirmed reply comes in whole pieces
+        (`TextArrived.whole`), and pieces of a failed attempt do not come at all. The
+        loop ends when the conversation is closed. Leaving the loop stops nothing.
 
         Args:
-            after: The cursor of the last happening that was seen, or `Cursor()` for
-                everything from the first turn on; None for what happens from now on.
+            after: The cursor of the last happening seen; `Cursor()` for everything from
+                the first turn on; None for happenings from now on.
 
         Raises:
-            SettingsError: `after` is no cursor.
+            SettingsError: `after` is not a cursor.
             ConversationClosedError: The conversation is not open.
             JournalError: The journal cannot be read.
         """
@@ -143,9 +143,10 @@ class Standing(HoldsClient):
         return Watch(self._feed, world.journal, after, world.policies.retry)
 
     def check(self) -> tuple[Finding, ...]:
-        """What the strict rules of the API say about the whole next request.
+        """The findings of the API's rules about the next request.
 
-        They are those for its base URL and `anthropic-version`; see `open` (settings).
+        The rules are those for its base URL and `anthropic-version`; see the option
+        `settings` of `open`.
         """
         snapshot = self._open_driver().snapshot
         return findings(snapshot, self._rules)
@@ -155,13 +156,13 @@ class Standing(HoldsClient):
         return Rulebook() if self._endpoint is None else self._endpoint.rules
 
     def diagram(self, format: "Format" = "text") -> str:
-        """The turn machine, with the rows that this turn took.
+        """A drawing of the turn machine that marks the rows this turn took.
 
         Args:
             format: "text", "mermaid", "dot" or "svg".
 
         Raises:
-            SettingsError: There is no such format.
+            SettingsError: The format is unknown.
         """
         from turnlatch.diagrams import Format, render
 
@@ -172,18 +173,28 @@ class Standing(HoldsClient):
         return render(TURN, format, path=turn.path, current=turn.state)
 
     def _demand_nothing_owed(self) -> None:
-        """A summary must take no decision from anybody, and no words."""
+        """Refuse to compact while a call awaits a decision or a message is unanswered."""
         snapshot = self._open_driver().snapshot
         turn = snapshot.turn
         if turn is None or turn.abandoned:
             return
+        state = str(turn.state)
         if not snapshot.resting:
-            legal, why = ("approve", "deny", "send"), "no call waits to be decided"
-        elif turn.state == TurnState.FAILED and turn.content:
-            legal, why = ("retry", "abandon", "send"), "what was said is answered"
-        else:
-            return
-        raise IllegalEventError(TURN.name, turn.state, "compact", legal, why)
+            problem = (
+                f"cannot compact: a call of turn {turn.number} waits for a decision"
+            )
+            remedy = "approve(), deny(), or send() something else"
+            raise NotNowError(
+                "compact", state, problem, remedy, "approve", "deny", "send"
+            )
+        if turn.state == TurnState.FAILED and turn.content:
+            problem = (
+                f"cannot compact: the message of turn {turn.number} is not answered"
+            )
+            remedy = "retry(), abandon(), or send() something else"
+            raise NotNowError(
+                "compact", state, problem, remedy, "retry", "abandon", "send"
+            )
 
     def _open_driver(self) -> Driver:
         if self._driver is None:
