@@ -1,7 +1,7 @@
-"""The engine's whole outside: five small protocols, no SDK type among them.
+"""The engine's ports: five small protocols without any SDK type.
 
-Whoever implements one of these can replace that part of the world: a model behind
-another transport, a journal in another database, a clock that a test turns by hand.
+An implementation of one replaces a part of the outside world: a model behind another
+transport, a journal in another database, a clock that a test sets.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ class BlockOpened:
     """A content block of the reply began.
 
     Attributes:
-        index: Its place in the reply.
-        type: Its type, as the API names it (`text`, `thinking`, `tool_use`, …).
+        index: The block's index in the reply.
+        type: The block's type in the API (`text`, `thinking`, `tool_use`, …).
         name: The tool's name, for a call.
         id: The call's id, for a call.
     """
@@ -37,7 +37,7 @@ class BlockOpened:
 @final
 @attrs.frozen
 class TextDelta:
-    """Some text of the reply. Shown, not yet history."""
+    """Some text of the reply, for display, not yet history."""
 
     index: int
     text: str
@@ -46,7 +46,7 @@ class TextDelta:
 @final
 @attrs.frozen
 class ThinkingDelta:
-    """Some thinking of the reply. Shown, not yet history."""
+    """Some thinking of the reply, for display, not yet history."""
 
     index: int
     text: str
@@ -55,7 +55,7 @@ class ThinkingDelta:
 @final
 @attrs.frozen
 class InputDelta:
-    """Some of a call's arguments, as raw JSON. Nothing runs on it."""
+    """A piece of a call's arguments, as raw JSON. The engine runs nothing from it."""
 
     index: int
     json: str
@@ -64,20 +64,20 @@ class InputDelta:
 @final
 @attrs.frozen
 class BlockClosed:
-    """A content block is whole."""
+    """A content block is complete."""
 
     index: int
 
 
 Delta: TypeAlias = BlockOpened | TextDelta | ThinkingDelta | InputDelta | BlockClosed
-"""What a model port reports while a reply arrives: for display, never for history."""
+"""A piece of an arriving reply that a model port reports, for display only."""
 
 
 class RequestFailedError(TurnlatchError):
     """A request did not bring a whole reply.
 
     Attributes:
-        fault: What happened, as far as anybody can know it.
+        fault: The classified fault.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -89,47 +89,47 @@ class RequestFailedError(TurnlatchError):
 
 
 class Model(Protocol):
-    """Where requests go. The adapter to the `anthropic` SDK is one of these."""
+    """The destination of requests. The adapter to the `anthropic` SDK implements this."""
 
     async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
-        """Send the bytes as they are and return the whole reply.
+        """Send the request's bytes unchanged and return the whole reply.
 
         Args:
-            request: What to send; `request.body` leaves byte for byte.
-            report: Called, without waiting, for each piece of a streamed reply.
+            request: The request; `request.body` is sent byte for byte.
+            report: Called synchronously for each piece of a streamed reply.
 
         Raises:
-            RequestFailedError: Anything but a whole reply, with the fault classified.
+            RequestFailedError: No whole reply came; holds the classified fault.
         """
         ...
 
     async def count(self, request: Request) -> int:
-        """How many input tokens the server counts for a request, which it validates as
-        it would validate the message; free of charge, nothing is generated.
+        """The number of input tokens that the server counts for a request. The server
+        validates it like a message, charges nothing and generates nothing.
 
         Args:
-            request: What would be sent: a message with the whole conversation. What
-                its body does not hold is not counted.
+            request: A message request with the whole conversation. Only its body is
+                counted.
 
         Raises:
-            RequestFailedError: Anything but a count, with the fault classified.
+            RequestFailedError: No count came; holds the classified fault.
         """
         ...
 
     async def aclose(self) -> None:
-        """Give back what this port opened itself."""
+        """Close what this port opened."""
         ...
 
 
 class Clock(Protocol):
-    """Time, as the engine sees it."""
+    """The engine's source of time."""
 
     def now(self) -> float:
         """Seconds since the epoch."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some moment; nobody sets this clock, and it never goes back."""
+        """Seconds since an arbitrary moment; this clock is never set and never goes back."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -138,10 +138,10 @@ class Clock(Protocol):
 
 
 class Ids(Protocol):
-    """Identity and chance."""
+    """The engine's source of unique ids and random numbers."""
 
     def fresh(self) -> str:
-        """A name nobody else has."""
+        """A unique name."""
         ...
 
     def draw(self) -> float:
@@ -155,8 +155,8 @@ class Entry:
     """One journaled event.
 
     Attributes:
-        sequence: Its place in the conversation, from 1, without gaps.
-        event: What happened.
+        sequence: The entry's number in the conversation, from 1, without gaps.
+        event: The event.
     """
 
     sequence: int
@@ -165,9 +165,9 @@ class Entry:
 
 @final
 class Entries(Sequence[Entry]):
-    """Entries without gaps, each made when it is looked at.
+    """Consecutive entries, each made on access.
 
-    A loaded conversation has thousands, and most readers want their events only.
+    A loaded conversation has thousands, and most readers need only the events.
 
     Attributes:
         events: The events, in order.
@@ -209,12 +209,12 @@ class Journal(Protocol):
 
     @property
     def name(self) -> str:
-        """The conversation it belongs to."""
+        """The name of the conversation."""
         ...
 
     @property
     def sequence(self) -> int:
-        """Sequence of the last entry; 0 for a conversation that is new."""
+        """Sequence of the last entry; 0 for a new conversation."""
         ...
 
     def append(self, events: Sequence[Event]) -> None:
@@ -222,19 +222,20 @@ class Journal(Protocol):
         can be cancelled between the reply and the record of it.
 
         Raises:
-            StoreLockedError: Somebody else has the store locked; nothing was appended,
-                and it is tried again. A port that can be locked waits for nothing here,
-                because all that runs on the event loop would wait with it.
-            JournalError: Nothing was appended, or (`outcome_unknown`) nobody can say.
+            StoreLockedError: Another process has locked the store; nothing was appended,
+                and the engine tries again. An implementation must not wait for a lock
+                here, because it would block the event loop.
+            JournalError: Nothing was appended, or (`outcome_unknown`) the outcome is
+                unknown.
         """
         ...
 
     def entries(self, after: int = 0) -> Sequence[Entry]:
-        """What is recorded after that sequence, a fork's inherited entries included."""
+        """The entries after a sequence, a fork's inherited entries included."""
         ...
 
     def close(self) -> None:
-        """Give the conversation back. Idempotent."""
+        """Release the conversation's lease. Idempotent."""
         ...
 
 
@@ -244,17 +245,17 @@ class Listing:
     """One conversation in a store, for lists.
 
     Attributes:
-        name: Its name.
-        entries: How many entries it has, inherited ones included.
-        parent: The conversation it was forked off, if it was.
-        holder: Who writes it now, in words; None if nobody does.
+        name: The conversation's name.
+        entries: Number of entries, inherited ones included.
+        parent: The parent conversation of a fork; None otherwise.
+        holder: The process that holds its lease, in words; None if it is free.
         epoch: The fencing token of the newest writer.
-        turns: The number of its last turn, inherited ones included; 0 for none.
-        used: When something was last appended to it, in seconds since the epoch; None
-            if nothing was, as in a fork that is new.
-        left: Who took it and is gone without giving it back, in words: whoever opens it
-            next takes it over. None if nobody did.
-        simulated: A confirmed answer in its record was made up by the simulator.
+        turns: Number of the last turn, inherited ones included; 0 without turns.
+        used: Time of the last append, in seconds since the epoch; None if nothing was
+            appended, as in a new fork.
+        left: The process that died holding the lease, in words; the next writer takes
+            the conversation over. None if no process did.
+        simulated: True if the record has a confirmed reply that a simulator invented.
     """
 
     name: str
@@ -269,14 +270,14 @@ class Listing:
 
 
 class Store(Protocol):
-    """Where journals live."""
+    """A collection of journals."""
 
     def open(self, name: str) -> Journal:
         """Take the writer's lease on a conversation, new or old.
 
         Raises:
-            ConversationBusyError: Somebody alive holds it.
-            JournalError: The store cannot be read, or must not be.
+            ConversationBusyError: A live process holds the lease.
+            JournalError: The store cannot be read, or is not safe to use.
         """
         ...
 
@@ -284,13 +285,13 @@ class Store(Protocol):
         """All entries of a conversation, without taking its lease; read-only.
 
         Raises:
-            UnknownConversationError: No conversation of that name.
-            JournalError: The store cannot be read, or must not be.
+            UnknownConversationError: The store has no conversation of that name.
+            JournalError: The store cannot be read, or is not safe to use.
         """
         ...
 
     def fork(self, parent: str, name: str, sequence: int) -> None:
-        """Make `name` begin as the first `sequence` entries of `parent`, by reference.
+        """Make `name` begin with the first `sequence` entries of `parent`, by reference.
 
         Raises:
             JournalError: `name` exists, or `parent` has no such entry.
@@ -298,9 +299,9 @@ class Store(Protocol):
         ...
 
     def conversations(self) -> Sequence[Listing]:
-        """Every conversation, oldest first."""
+        """All conversations, oldest first."""
         ...
 
     def close(self) -> None:
-        """Give back what the store opened. Idempotent."""
+        """Close what the store opened. Idempotent."""
         ...

@@ -63,9 +63,9 @@ def test_only_one_signed_summary_with_words_in_it_is_usable() -> None:
     block = {"type": "compaction", "content": "so far"}
     for problem, bad in {
         "gave no summary": reply(1, "end_turn", block),
-        "holds 0 block": reply(1, "compaction"),
-        "holds 2 block": reply(1, "compaction", block, block),
-        "and not one compaction": reply(1, "compaction", text()),
+        "has 0 block": reply(1, "compaction"),
+        "has 2 block": reply(1, "compaction", block, block),
+        "not exactly one compaction": reply(1, "compaction", text()),
         "the summary is empty": reply(1, "compaction", {**block, "content": " "}),
     }.items():
         assert problem in (unusable_summary(bad) or "")

@@ -21,7 +21,7 @@ from turnlatch_states.machine.turn import TURN
 def run_command(session: Session, line: str) -> bool:
     """Run one line that begins with a slash; True to leave the chat.
 
-    What goes wrong is said on one line; the chat goes on.
+    An error is shown on one line, and the chat continues.
     """
     name, _, rest = line[1:].partition(" ")
     if name in ("quit", "exit", "q"):
@@ -29,8 +29,8 @@ def run_command(session: Session, line: str) -> bool:
     command = COMMANDS.get(name)
     if command is None:
         session.note(
-            f"/{one_line(name)} is no command; /help lists them, //{one_line(name)}"
-            " says it to the model"
+            f"unknown command /{one_line(name)}; /help lists the commands,"
+            f" //{one_line(name)} sends the line to the model"
         )
         return False
     try:
@@ -44,10 +44,10 @@ def _help(session: Session, rest: str) -> None:
     lines = [f"/{command.usage:<20} {command.help}" for command in COMMANDS.values()]
     lines += [
         f"/{'quit':<20} leave; so does Ctrl-D",
-        f"{'//TEXT':<21} say something that begins with a slash",
+        f"{'//TEXT':<21} send a message that begins with a slash",
     ]
     if session.screen.ahead is not None:
-        lines.append(f"{'TEXT meanwhile':<21} said into the turn that runs")
+        lines.append(f"{'TEXT meanwhile':<21} steer the running turn")
     session.note("\n".join(lines))
 
 
@@ -135,14 +135,16 @@ def _why(session: Session, rest: str) -> None:
         asked = f"{counted(turn.trials, 'question')} to the server, without effect"
         lines.append(f"{'trials':<10} {asked}")
     if fault.outcome_unknown:
-        lines.append(f"{'outcome':<10} the server may have answered; nobody saw it")
+        lines.append(
+            f"{'outcome':<10} unknown: the server may have answered, but no reply came"
+        )
     lines.append(f"{'next':<10} {next_step(turn)}")
     lines.append(f"{'more':<10} /explain {fault.kind}")
     session.note("\n".join(lines))
 
 
 def _remedies(turn: Turn) -> str:
-    """What was tried in a turn, in order; what came twice in a row is said once."""
+    """The remedies of a turn, in order; repetitions in a row are shown once."""
     return ", ".join(remedy.value for remedy, _ in groupby(turn.remedies))
 
 
@@ -188,7 +190,7 @@ def _configure(session: Session, rest: str) -> None:
     value = value.strip()
     if name not in _SETTINGS or not value:
         known = ", ".join(f"/configure {each}" for each in _SETTINGS.values())
-        raise SettingsError("/configure", "that sets nothing", f"say {known}")
+        raise SettingsError("/configure", "no setting was given", f"use {known}")
     given: Any = _number(value, 1) if name == "max_tokens" else value
     chat = session.chat
     session.call(lambda: chat.configure(**{name: given}))
@@ -217,10 +219,10 @@ def _undo(session: Session, rest: str) -> None:
 
 def _fork(session: Session, rest: str) -> None:
     if not rest:
-        raise SettingsError("/fork", "no name was given", "say /fork NAME")
+        raise SettingsError("/fork", "no name was given", "use /fork NAME")
     session.chat.fork(rest)
     session.note(
-        f"{one_line(rest)} begins as this conversation stands; you are still in"
+        f"{one_line(rest)} begins with this conversation's history; you are still in"
         f" {one_line(session.chat.name)}. Open it: turnlatch chat {one_line(rest)}"
     )
 
@@ -246,10 +248,10 @@ def _deny(session: Session, rest: str) -> None:
 def _inject(session: Session, rest: str) -> None:
     if session.inject is None:
         raise SettingsError(
-            "/inject", "the API answers here", "faults are for the simulator"
+            "/inject", "the API answers in this chat", "use it with the simulator"
         )
     if not rest:
-        raise SettingsError("/inject", "no fault was given", "say /inject 529 times 2")
+        raise SettingsError("/inject", "no fault was given", "use /inject 529 times 2")
     session.inject(rest)
     session.note(f"from the next request on: {one_line(rest)}")
 
@@ -258,7 +260,9 @@ def _number(text: str, default: int) -> int:
     if not text:
         return default
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) < 10**6:
-        raise SettingsError("number", f"{text!r} is none", "give 1 or more")
+        raise SettingsError(
+            "number", f"{text!r} is not a number from 1 to 999,999", "give one"
+        )
     return int(text[:9])
 
 
@@ -284,14 +288,14 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     command.usage.partition(" ")[0]: command
     for command in (
         _Command("help", "this list", _help),
-        _Command("state", "where the turn stands, and which way it came", _state),
+        _Command("state", "the state of the turn, and the path it took", _state),
         _Command("diagram", "the turn machine, with the rows this turn took", _diagram),
         _Command("history [N]", "the last N confirmed exchanges", _history),
         _Command("why", "why the last turn failed, in full", _why),
         _Command(
-            "explain [WHAT]", "what an error means, and what is done about it", _explain
+            "explain [WHAT]", "the meaning of an error, and its remedies", _explain
         ),
-        _Command("retry", "go on with the turn that failed", _retry),
+        _Command("retry", "continue the turn that failed", _retry),
         _Command("undo [N]", "go back by N turns; nothing is deleted", _undo),
         _Command("fork NAME", "begin another conversation from here", _fork),
         _Command("compact", "replace the context by a summary of it", _compact),
@@ -301,8 +305,8 @@ COMMANDS: Final[Mapping[str, _Command]] = {
             _configure,
         ),
         _Command("check", "test the next request against the API's rules", _check),
-        _Command("approve ID", "let a call run that waits", _approve),
-        _Command("deny ID [WHY]", "refuse a call that waits", _deny),
+        _Command("approve ID", "approve a call that waits", _approve),
+        _Command("deny ID [WHY]", "deny a call that waits", _deny),
         _Command("inject FAULT", "make the simulator misbehave: 529 times 2", _inject),
     )
 }

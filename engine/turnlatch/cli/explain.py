@@ -1,4 +1,4 @@
-"""`turnlatch explain`: what an error, a remedy or a state means, and what turnlatch does."""
+"""`turnlatch explain`: the meaning of an error, a remedy or a state."""
 
 import json
 import shlex
@@ -29,16 +29,16 @@ from turnlatch_states.fsm.table import Effect, Transition
 UNKNOWN: Final = 2
 
 BYTES_MAX: Final = 256 * 1024
-"""Most bytes of an error that are read from standard input."""
+"""Maximum bytes of an error read from standard input."""
 
 COPIED: Final = frozenset({"try it", "ask as"})
-"""Labels of commands: they are not broken, so that they can be copied."""
+"""Labels of commands, which are not wrapped, so that they can be copied."""
 
 WIDTH_MIN: Final = 30
-"""No text is laid out for a narrower window."""
+"""The narrowest layout, in columns."""
 
 TEXT_MIN: Final = 34
-"""Columns that a text needs beside its label; with fewer it stands below."""
+"""Columns that a text needs next to its label; with fewer it goes below the label."""
 
 
 @click.command()
@@ -80,23 +80,23 @@ def _given() -> str:
     data = read_file("-", BYTES_MAX)
     if data is None:
         raise SettingRefusedError(
-            f"what was given is longer than {BYTES_MAX // 1024} KiB, and no error is:"
-            " give its status, type, code and message"
+            f"the input is longer than {BYTES_MAX // 1024} KiB, which no error is:"
+            " give only its status, type, code and message"
         )
     return data.decode(errors="replace")
 
 
 def unknown(what: str) -> str:
-    """What to say of a word that is not known."""
+    """The message for an unknown word."""
     alike = ", ".join(near(what))
     hint = f"near: {alike}" if alike else "turnlatch explain lists the kinds of fault"
-    return f"nothing is known by {what.strip()[:80]!r}: looked for {LOOKED_FOR}; {hint}"
+    return f"{what.strip()[:80]!r} is unknown: looked for {LOOKED_FOR}; {hint}"
 
 
 def listed(look: Look, width: int) -> str:
-    """Every kind of fault with one line."""
+    """Every kind of fault, one line each."""
     page = _Page(look, width)
-    page.heading("The kinds of fault, and what each means for a turn")
+    page.heading("The kinds of fault, and their meaning for a turn")
     page.entries([(kind.value, Course.of(kind).says) for kind in FaultKind])
     page.line()
     page.paragraph(f"turnlatch explain WHAT says more. WHAT is {LOOKED_FOR}.")
@@ -109,7 +109,7 @@ def explained(
     width: int,
     words: Callable[[str], str] = str,
 ) -> str:
-    """Everything that a word means, as text; `words` puts it for those who read it."""
+    """All meanings of a word, as text; `words` adapts the wording to the reader."""
     page = _Page(look, width, words)
     for place, meaning in enumerate(found):
         if place:
@@ -129,7 +129,7 @@ def _tell(page: "_Page", meaning: Meaning) -> None:
     about: list[tuple[str, str]] = []
     if meaning.evidence and course is not None:
         about += [
-            ("taken for", f"{course.kind.value}: {course.says}"),
+            ("counts as", f"{course.kind.value}: {course.says}"),
             ("known by", meaning.evidence),
         ]
     elif course is not None and meaning.says:
@@ -139,7 +139,7 @@ def _tell(page: "_Page", meaning: Meaning) -> None:
     page.entries([*about, *meaning.facts])
     if meaning.rows:
         page.line()
-        page.entries([(_row(row), _beside(row)) for row in meaning.rows])
+        page.entries([(_row(row), _remarks(row)) for row in meaning.rows])
     if course is not None:
         _course(page, course)
 
@@ -149,7 +149,7 @@ def _course(page: "_Page", course: Course) -> None:
     if course.rungs:
         page.heading("What turnlatch does, rung by rung")
     else:
-        page.heading("What turnlatch does: nothing by itself, the turn rests in failed")
+        page.heading("What turnlatch does: nothing, the turn rests in failed")
     page.entries(
         [
             (f"{number}  {rung.remedy.value}", f"{rung.says}\n{rung.bound}")
@@ -169,8 +169,8 @@ def _row(row: Transition) -> str:
     return f"{row.source} -{row.trigger}-> {row.target}"
 
 
-def _beside(row: Transition) -> str:
-    """What there is to say about a row."""
+def _remarks(row: Transition) -> str:
+    """The guard, the effect and the meaning of a row."""
     said: list[str] = []
     if row.guard is not None:
         said.append(f"if {row.guard.says}")
@@ -182,7 +182,7 @@ def _beside(row: Transition) -> str:
 
 
 class _Page:
-    """Text for a window of some width."""
+    """Text for a window of a given width."""
 
     def __init__(
         self, look: Look, width: int, words: Callable[[str], str] = str
@@ -194,7 +194,7 @@ class _Page:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text."""
         return "\n".join(self._lines) + "\n"
 
     def line(self) -> None:
@@ -202,7 +202,7 @@ class _Page:
         self._lines.append("")
 
     def heading(self, text: str) -> None:
-        """A line that something stands under."""
+        """A heading line."""
         for line in self._broken(text, 0):
             self._lines.append(self._look.ink(line, "bold"))
 
@@ -211,13 +211,13 @@ class _Page:
         self._lines += [indent + line for line in self._broken(text, len(indent))]
 
     def verbatim(self, text: str) -> None:
-        """A text as it is."""
+        """A text, unchanged."""
         self._lines += text.rstrip("\n").split("\n")
 
     def entries(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Texts beside their labels, or below them where the window is narrow.
+        """Texts next to their labels, or below them if the window is narrow.
 
-        A second line of a text is an aside.
+        The second line of a text is dimmed.
         """
         if not entries:
             return

@@ -1,4 +1,4 @@
-"""What a person at the prompt can do next, and what was done for him meanwhile."""
+"""Hints at the prompt: the next step after a failed turn, and the remedies tried."""
 
 import time
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from turnlatch_states.machine.remedy import AFTERWARDS, SAYS, Remedy
 from turnlatch_states.machine.snapshot import Suspension
 
 PREFIX_TOKENS_MIN: Final = 4000
-"""A change of what the prompt cache holds is told from this price on."""
+"""The chat reports a change of the cached prefix from this many tokens on."""
 
 _IN_CHAT: Final = (
     ("configure(client=...) with", "open the chat again with"),
@@ -27,32 +27,32 @@ _IN_CHAT: Final = (
     ("rewind()", "/undo"),
     ("send()", "say"),
 )
-"""How the chat words what is written for callers; a test holds that nothing is left."""
+"""The chat's words for API names; a test checks that no API name is left."""
 
 _DONE: Final[Mapping[Remedy, str]] = {
-    Remedy.BISECT: "leave out the part that is refused, as trials have shown",
+    Remedy.BISECT: "leave out the refused part, which trials have found",
     Remedy.SKIP: "go on without this summary",
 }
-"""Remedies whose words are those of a plan and not of a deed."""
+"""Words for remedies whose description in `SAYS` is a plan, not an action."""
 
 
 _HALF_A_DAY: Final = 43_200.0
 
 
 def in_chat(text: str) -> str:
-    """A text for callers, in the words of the chat."""
+    """A text for API users, in the words of the chat."""
     for call, command in _IN_CHAT:
         text = text.replace(call, command)
     return text
 
 
 def afterwards(kind: FaultKind) -> str:
-    """What a person can do about a turn that failed."""
+    """What a person can do after a fault of this kind."""
     return in_chat(AFTERWARDS[kind])
 
 
 def next_step(turn: Turn) -> str:
-    """What a person can do about the turn that failed; empty if it did not."""
+    """What a person can do about a failed turn; empty if the turn did not fail."""
     if turn.fault is None:
         return ""
     waits = turn.suspended
@@ -62,8 +62,8 @@ def next_step(turn: Turn) -> str:
 
 
 def not_before(waits: Suspension) -> str:
-    """From when on a wait is over: `after 16:45:10`, with its date where it is far off;
-    empty if nobody can know."""
+    """The end of a wait: `after 16:45:10`, with the date if it is half a day or more away;
+    empty if the end is unknown."""
     if waits.until is None:
         return ""
     form = "%H:%M:%S" if waits.until - time.time() < _HALF_A_DAY else "%Y-%m-%d %H:%M"
@@ -71,25 +71,25 @@ def not_before(waits: Suspension) -> str:
 
 
 def remedy_words(remedy: Remedy) -> str:
-    """A remedy that is being tried, as `shrink: show old tool results shortened`."""
+    """A remedy in words, such as `shrink: show old tool results shortened`."""
     return f"{remedy.value}: {_DONE.get(remedy, SAYS[remedy])}"
 
 
 def prefix_words(changed: PrefixChanged) -> str:
-    """What a request changes of what the prompt cache holds; empty if it costs little."""
+    """How much of the cached prefix a request changes; empty if it costs little."""
     change = changed.change
     if change.tokens < PREFIX_TOKENS_MIN:
         return ""
     return one_line(
-        f"cache: {change.why}; up to {change.tokens:,} tokens are read anew"
+        f"cache: {change.why}; up to {change.tokens:,} tokens are read again"
         f" ({change.part}, byte {change.at:,})"
     )
 
 
 def miss_words(turn: Turn) -> str:
-    """Why the prompt cache could not serve the turn, in a word or two; empty if it did."""
+    """Why the prompt cache missed, in a word or two; empty if it did not miss."""
     missed = turn.cache_miss
-    # What could not be found out is no reason.
+    # "unavailable" means that the server does not know the reason.
     if missed is None or missed.get("type") in (None, "unavailable"):
         return ""
     said = str(missed["type"])

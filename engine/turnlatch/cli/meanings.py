@@ -1,7 +1,7 @@
-"""Looking up what a word or a message means to turnlatch: `turnlatch explain`, without a screen.
+"""Looks up the meaning of a word or an error message: `turnlatch explain`, without a screen.
 
-Everything is read from the tables that the machine runs by. By which evidence a fault got
-its kind is found by asking the classification again with less, so the two cannot part.
+All facts come from the tables that the machine executes. To name the evidence for a fault's
+kind, it calls the classification again with less input, so the two cannot disagree.
 """
 
 import difflib
@@ -17,7 +17,6 @@ import attrs
 from turnlatch.cli.instructions import EXCEPTIONS, STATUSES
 from turnlatch.cli.said import STATUS_ASSUMED, Said, read
 from turnlatch.cli.words import (
-    BESIDE,
     BOUNDS,
     CLOSINGS,
     DEEDS,
@@ -25,6 +24,7 @@ from turnlatch.cli.words import (
     KINDS,
     OPTIONS,
     OUTCOMES,
+    OUTSIDE,
     RULES_BY_WORDING,
     SCRIPTS,
 )
@@ -47,17 +47,17 @@ from turnlatch_states.machine.turn import TURN, TurnState
 from turnlatch_states.machine.writer import WRITER
 
 MACHINES: Final = (TURN, CALL, THREAD, WRITER)
-"""Every declared machine. The drawings have the same list, and cost more to import."""
+"""Every declared machine. `diagrams` has the same list, but costs more to import."""
 
 KEPT: Final = TURN.state(TurnState.FAILED).meaning.removeprefix("stopped; ")
-"""What a failed turn leaves as it was."""
+"""What a failed turn keeps."""
 
 LOOKED_FOR: Final = (
     "a status, an error type, an error code, a kind, a remedy, a rule, a stop reason,"
-    " a state or a trigger of a machine, how a call was closed, a method of a"
+    " a state or a trigger of a machine, a closing of a call, a method of a"
     " conversation, an option of a tool, an exception, a message"
 )
-"""What `explain` knows."""
+"""The things that `explain` knows."""
 
 
 @final
@@ -66,9 +66,9 @@ class Rung:
     """One rung of a ladder.
 
     Attributes:
-        remedy: Which remedy.
-        says: What it does.
-        bound: How often.
+        remedy: The remedy.
+        says: What the remedy does.
+        bound: How often it is tried.
     """
 
     remedy: Remedy
@@ -83,10 +83,10 @@ class Course:
 
     Attributes:
         kind: The kind.
-        says: What it is.
-        rungs: What is tried, in order.
+        says: The meaning of the kind.
+        rungs: The remedies, in order.
         afterwards: What a person can do when the turn rests in `failed`.
-        script: A fault of the simulator that shows it; None if one is not enough.
+        script: A simulator fault that shows the kind; None if a single fault cannot.
     """
 
     kind: FaultKind
@@ -104,27 +104,27 @@ class Course:
 
     @property
     def suspends(self) -> bool:
-        """True if the turn waits for the world."""
+        """True if the turn is suspended until an external condition changes."""
         return self.kind in SUSPENDING
 
 
 @final
 @attrs.frozen
 class Meaning:
-    """One thing that a word means.
+    """One meaning of a word.
 
     Attributes:
-        sort: What it is: `status`, `kind`, `state` and so on.
-        name: The thing, as it is written.
-        says: What it means; empty where the course says it.
-        by: What decided about its kind: `code`, `family` (of a code that no table
-            has), `status`, `type`, `wording`, or `turnlatch` where it said so itself; None
-            for what is no fault.
-        evidence: The same in words.
-        course: What follows, for a fault.
-        facts: Further facts, each with its label.
+        sort: The category: `status`, `kind`, `state` and so on.
+        name: The word, as it is written.
+        says: The meaning; empty if the course has it.
+        by: The evidence that decided the fault's kind: `code`, `family` (of a code
+            that no table has), `status`, `type`, `wording`, or `turnlatch` if turnlatch
+            itself made the fault; None if the word is not a fault.
+        evidence: The evidence in words.
+        course: What turnlatch does, for a fault.
+        facts: More facts, each with a label.
         rows: Rows of a machine.
-        text: A text that says everything, instead of all this.
+        text: A complete text that replaces all other fields.
     """
 
     sort: str
@@ -139,10 +139,10 @@ class Meaning:
 
 
 def meanings(what: str) -> tuple[Meaning, ...]:
-    """Everything that `what` means; nothing if it is unknown.
+    """All meanings of `what`; empty if it is unknown.
 
     Args:
-        what: A word, a status, or the text of an error as somebody printed it.
+        what: A word, a status, or the text of an error in any printed form.
     """
     word = " ".join(what.split())
     found = tuple(_words(word))
@@ -153,7 +153,7 @@ def meanings(what: str) -> tuple[Meaning, ...]:
 
 
 def near(what: str) -> tuple[str, ...]:
-    """What is known and looks like `what`, the nearest first."""
+    """Known words that look like `what`, the nearest first."""
     word = _plain(what)
     known = {_plain(name): name for name in names()}
     close = [known[name] for name in difflib.get_close_matches(word, known, 4, 0.6)]
@@ -162,7 +162,7 @@ def near(what: str) -> tuple[str, ...]:
 
 
 def names() -> Iterator[str]:
-    """Every word that is known."""
+    """All known words."""
     yield from (kind.value for kind in FaultKind)
     yield from (remedy.value for remedy in Remedy)
     yield from STOP_REASONS
@@ -181,7 +181,7 @@ def names() -> Iterator[str]:
 
 
 def _plain(word: str) -> str:
-    """A word without what people spell differently."""
+    """A word in lower case, with `_`, `-` and spaces made equal."""
     return re.sub(r"[\s_-]+", " ", word).strip().lower()
 
 
@@ -217,7 +217,7 @@ def _words(word: str) -> Iterator[Meaning]:
 
 
 def _written(plain: str) -> Iterator[Meaning]:
-    """What people write in programs."""
+    """Names used in programs: methods, options, exceptions."""
     called = plain.removesuffix("()")
     for name, says in DEEDS.items():
         if called == name:
@@ -238,7 +238,7 @@ def _remedy(remedy: Remedy) -> Meaning:
         for kind, rungs in LADDERS.items()
         if remedy in rungs
     ]
-    when = "; ".join(climbed) or BESIDE[remedy]
+    when = "; ".join(climbed) or OUTSIDE[remedy]
     facts = (("tried for" if climbed else "tried", when), ("bound", BOUNDS[remedy]))
     return Meaning("remedy", remedy.value, _sentence(SAYS[remedy]), facts=facts)
 
@@ -257,7 +257,7 @@ def _of_table(table: Table, plain: str) -> Iterator[Meaning]:
                 for row in table.transitions
                 if state.name in (row.source, row.target)
             )
-            rests = "nothing moves from here by itself"
+            rests = "the machine stays here until an event from outside"
             still = (("rests", rests),) if state.rests else ()
             meaning = _sentence(state.meaning)
             yield Meaning(
@@ -280,15 +280,15 @@ def _fault(said: Said) -> Meaning:
     kind = said.kind
     sort, name = _sort(said)
     if kind is None:
-        says = "This error code says no more than the status it comes with."
+        says = "This error code adds nothing to the status that it comes with."
         facts = (("ask as", _question(f"409 {name}")),)
         return Meaning(sort, name, says, facts=facts)
     by, evidence = _evidence(said, kind)
     if by == "nothing":
-        says = "No wording that turnlatch knows: what it came with decides."
+        says = "turnlatch does not know this wording: the status decides."
         return Meaning(sort, name, says, facts=_either(name))
     course = Course.of(kind)
-    if course.script is not None:  # it can be shown; then this very fault can, too
+    if course.script is not None:  # the kind can be shown, so this fault can, too
         course = attrs.evolve(course, script=_script(said) or course.script)
     says = STATUSES.get(said.status or 0, "") if sort == "status" else ""
     return Meaning(
@@ -303,7 +303,7 @@ def _fault(said: Said) -> Meaning:
 
 
 def _rules(message: str) -> Iterator[tuple[str, str]]:
-    """The rules that a message is about, and whether a file shows what they refuse."""
+    """The rules that a message is about, and whether `turnlatch check` can find them."""
     for fragment, id_ in RULES_BY_WORDING:
         for rule in RULES:
             if rule.id == id_ and fragment in message:
@@ -315,7 +315,7 @@ def _rules(message: str) -> Iterator[tuple[str, str]]:
 
 
 def _either(message: str) -> tuple[tuple[str, str], ...]:
-    """What a message may be that says nothing by itself."""
+    """The possible kinds of a message whose wording is unknown."""
     refused, lost = classify(STATUS_ASSUMED, None, None, message), FaultKind.TRANSIENT
     return (
         (f"with a {STATUS_ASSUMED}", f"{refused.value}: {KINDS[refused]}"),
@@ -329,7 +329,7 @@ def _question(what: str) -> str:
 
 
 def _sort(said: Said) -> tuple[str, str]:
-    """What the text is, and its name."""
+    """The category of the text, and its name."""
     facts = (said.status, said.type, said.code, said.stated)
     told = [str(one) for one in facts if one is not None]
     if said.message:
@@ -344,52 +344,52 @@ def _sort(said: Said) -> tuple[str, str]:
 
 
 def _evidence(said: Said, kind: FaultKind) -> tuple[str, str]:
-    """What decided, and in words."""
+    """The evidence that decided, as a key and in words."""
     if said.stated is not None:
-        return "turnlatch", "what turnlatch said of it: no server had a word for it"
+        return "turnlatch", "turnlatch itself: the fault did not come from a server"
     if said.code is not None and BY_CODE.get(said.code) is not None:
-        return "code", "its error code, which comes before everything else"
+        return "code", "its error code, which comes before all other evidence"
     alike = family(said.code)
     bare = said.status is None and said.type is None
     if alike is not None and (
         bare or said.without(code=True, message=True) is not kind
     ):
-        known = "how such codes begin and end, where the status only refuses"
+        known = "codes with this prefix and suffix, if the status alone says too little"
         return "family", f"the family of its error code ({alike.name}): {known}"
     if said.without(message=True) is not kind:
         if kind is FaultKind.BLOCK:
             part = named_path(said.message)
-            return "wording", f"its wording, a hint: it begins with a part, {part}"
-        hint = "its wording, a hint: read only where nothing else says more"
+            return "wording", f"its wording, a hint: it begins with a path, {part}"
+        hint = "its wording, a hint: used only if no other evidence says more"
         return "wording", hint
     if said.status is not None and said.without(type_=True, message=True) is kind:
         return "status", f"its status; {_beyond(said.status, said.message)}"
     if said.type is not None:
-        return "type", "its type, as it comes in a stream or with a plain 400"
+        return "type", "its type, as in a stream or with a plain 400"
     return "nothing", ""
 
 
 def _beyond(status: int, message: str) -> str:
-    """What has to be added about a status."""
+    """A remark about evidence that outranks a status."""
     meant = classify(status, None, None, "")
     if status < 300:
-        return "an error inside an answer is told by its type"
+        return "the type decides about an error inside an answer"
     if meant is FaultKind.INVALID and message:
-        return "its wording is none that turnlatch knows"
+        return "turnlatch does not know its wording"
     if meant is FaultKind.INVALID:
-        return "its type or its wording may say more: give the message, too"
+        return "its type or wording may say more: give the message, too"
     if meant is FaultKind.TRANSIENT:
-        return "an error code comes before it, and so do words about credit"
+        return "an error code outranks it, and so does a message about credit"
     if status == 403:
         return (
-            "an error code comes before it; without the API's own envelope it is the"
-            " word of a proxy or filter, and taken for transient"
+            "an error code outranks it; without the API's error envelope it comes from a"
+            " proxy or filter, and counts as transient"
         )
-    return "only an error code comes before it"
+    return "only an error code outranks it"
 
 
 def _script(said: Said) -> str | None:
-    """A fault of the simulator that is like it."""
+    """A simulator fault that is like it."""
     if said.stated is not None:
         return None
     words: list[str] = []

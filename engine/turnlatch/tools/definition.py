@@ -1,4 +1,4 @@
-"""Declaring a tool: a typed function, and beside it what the engine may do with it."""
+"""Declaring a tool: a typed function, and the options for running it."""
 
 import inspect
 import re
@@ -22,20 +22,20 @@ from turnlatch_states.api.checks import (
 from turnlatch_states.api.json_bytes import copied
 
 Effect: TypeAlias = Literal["once", "safe", "ask"]
-"""What a call does to the world, and so what the engine may do with it.
+"""The effect of a call on the world, which decides what the engine may do.
 
-`once`: never repeated by the engine; a lost end is "outcome unknown". `safe`: reading
-only, may be repeated. `ask`: a person decides before each call.
+`once`: the engine never repeats the call; if it misses the end, the outcome is unknown.
+`safe`: the call only reads and may be repeated. `ask`: a person decides before each call.
 """
 
 
 class Reconciled(StrEnum):
-    """What a tool's `reconcile` answers where it has no result to give."""
+    """The answer of a tool's `reconcile` if it has no result."""
 
     NOT_DONE = "not done"
     """The call never had its effect."""
     UNKNOWN = "unknown"
-    """Nobody can tell."""
+    """The outcome cannot be determined."""
 
 
 @final
@@ -54,23 +54,22 @@ class ToolCall:
 
     @property
     def input(self) -> Mapping[str, Any]:
-        """The arguments as they would run; a copy each time: editing it changes nothing."""
+        """The arguments that would run, as a new copy."""
         return copied(self._input) or {}
 
 
 Approve: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool | None] | None]
-"""Says yes or no to one call, or None: a person decides, and the question is durable.
+"""Approves (True) or denies (False) one call; on None a person decides, durably.
 
-No answer within the tool's `timeout`, an exception and anything else that it returns
-are a no.
+Any other return value, an exception, or no answer within the tool's `timeout` denies it.
 """
 
 Reconcile: TypeAlias = Callable[[str], object | Awaitable[object]]
-"""Finds out by its key how a call ended whose end was not seen.
+"""Finds the outcome of a call by its key, if the engine missed the call's end.
 
-It returns the call's result, or a `Reconciled`, and may raise `CorrectableToolError`
-where the call failed. None, any other exception and no answer within the tool's
-`timeout` say that nobody can tell. It must have no effect of its own.
+It returns the call's result or a `Reconciled`, and may raise `CorrectableToolError` if the
+call failed. None, any other exception, or no answer within the tool's `timeout` means
+unknown. It must not have an effect.
 """
 
 
@@ -80,17 +79,17 @@ class Tool:
     """A function the model may call.
 
     Attributes:
-        name: The name the model calls it by.
+        name: The name that the model uses.
         function: The function itself.
         definition: The tool as the API takes it: name, description, input schema.
-        arguments: Reads the model's arguments, strictly, and tells what they would be.
-        effect: What a call does to the world.
+        arguments: Reads the model's arguments strictly, and shows what would run.
+        effect: The effect of a call on the world.
         timeout_seconds: How long one call may run.
         output_bytes_max: Longest result that is sent; the whole output is journaled.
-        approve: Says yes or no before each call; None to run without asking.
-        approval_seconds: How long a person has to answer; None for as long as it takes.
-        grace_seconds: How long a call that was stopped may take to come to an end.
-        reconcile: Finds out how a call ended whose end was not seen.
+        approve: Approves or denies each call; None to run without asking.
+        approval_seconds: How long a person has to answer; None for no limit.
+        grace_seconds: How long a stopped call may take to end.
+        reconcile: Finds the outcome of a call whose end the engine missed.
         takes_key: The function has an `idempotency_key` parameter.
         is_async: The function is a coroutine function; others run in a thread.
     """
@@ -149,31 +148,31 @@ def tool(
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Declare a function as a tool; usable bare or with options.
 
-    The schema comes from the types and the docstring, made by the SDK's `beta_tool` and
-    `beta_async_tool`. A coroutine function runs on the event loop, any other in a daemon
-    thread of its own; what it hands back to be awaited is awaited.
+    The SDK's `beta_tool` and `beta_async_tool` make the schema from the types and the
+    docstring. A coroutine function runs on the event loop, any other function in a daemon
+    thread; an awaitable result is awaited.
 
-    Arguments are read strictly (see `Arguments`): what does not fit, and a key that
-    nothing is known of, is an error result, and nobody is asked about it. A person and
-    an `approve` rule see what the types make of the arguments: that is what runs.
+    Arguments are read strictly (see `Arguments`): a wrong value or an unknown key gives
+    an error result, and nobody is asked about the call. A person and an `approve` rule
+    see the arguments after the types converted them: exactly these run.
 
-    What it returns is text, `Blocks`, or what has a JSON form: models, dataclasses,
-    attrs classes, enums, dates, sets, paths and the like. What a generator gives is
-    read to its end, up to 16 MiB, as a list. What has no JSON form is an error result.
+    The function returns text, `Blocks`, or a value that JSON can represent: models,
+    dataclasses, attrs classes, enums, dates, sets, paths and the like. A generator is
+    read to its end, up to 16 MiB, as a list. Any other value gives an error result.
 
     Args:
         function: The function, when used as a bare decorator.
         effect: "once" (default), "safe" or "ask"; see `Effect`.
-        timeout: Seconds one call may run, and as long its `approve` and `reconcile`.
+        timeout: Seconds for each call, and for each use of `approve` and `reconcile`.
         max_output: Longest result that is sent, as bytes or like "64 KiB".
-        approve: Says yes or no before each call, or None to have a person asked; may
-            be async. No answer in time is a no.
+        approve: Approves or denies each call, or returns None to ask a person; may be
+            async. No answer in time denies the call.
         approval_timeout: Seconds a person has to answer; no limit by default.
-        grace: Seconds a call that is stopped may take to come to an end. One that takes
-            longer is left to itself, and told as one whose end was not seen.
-        reconcile: Finds out by a call's key how it ended, if that was not seen.
+        grace: Seconds a stopped call may take to end. A call that takes longer is left
+            running, and its outcome is reported as unknown.
+        reconcile: Finds a call's outcome by its key, if the engine missed its end.
         name: Name for the model; the function's by default.
-        description: What it does; from the docstring by default.
+        description: Description for the model; from the docstring by default.
 
     Raises:
         ToolDefinitionError: The signature, the name or an option cannot be used.
@@ -219,7 +218,7 @@ _OPTIONS: Mapping[str, Allowed] = {
     "name": optional(text(1, 64)),
     "description": optional(text(1)),
 }
-"""What each option may be. Seconds are bounded: a bound that is too long is none."""
+"""What each option accepts. Seconds have an upper bound: a longer one would not bound."""
 
 
 def _check_options(label: str, given: Mapping[str, object]) -> None:
@@ -252,14 +251,14 @@ def _check_signature(label: str, function: Callable[..., Any]) -> None:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise ToolDefinitionError(
                 label,
-                f"parameter *{parameter.name} takes whatever it is given",
-                "name every parameter, so that the model knows what to give",
+                f"parameter *{parameter.name} takes any arguments",
+                "name every parameter, so that the schema can describe it",
             )
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise ToolDefinitionError(
                 label,
                 f"parameter {parameter.name!r} is positional-only",
-                "a call names its arguments: take the / out",
+                "remove the /, because a call names its arguments",
             )
         if parameter.annotation is parameter.empty:
             raise ToolDefinitionError(
@@ -279,8 +278,8 @@ def _bytes(label: str, given: int | str) -> int:
     if size <= 0:
         raise ToolDefinitionError(
             label,
-            f"max_output {shown(given)} is no size",
-            "give bytes, or like '64 KiB'",
+            f"max_output {shown(given)} is not a size",
+            "give a number of bytes, or text like '64 KiB'",
             "max_output",
         )
     return size
@@ -300,7 +299,7 @@ def _declared(
         arguments = Arguments(label, function)
     except Exception as error:
         remedy = "use types that JSON has: str, int, float, bool, list, dict, models"
-        if not inspect.isroutine(function):  # a partial, or an object that is called
+        if not inspect.isroutine(function):  # a partial or a callable object
             remedy = "wrap it in a function, with def or async def"
         raise ToolDefinitionError(
             label,
@@ -321,7 +320,7 @@ def _declared(
 
 
 def _without_key(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema without the key: the engine gives it, the model never sees it."""
+    """The schema without the key, which the engine passes and the model never sees."""
     properties = {
         k: v for k, v in schema.get("properties", {}).items() if k != KEY_PARAMETER
     }

@@ -1,9 +1,9 @@
-"""What a caller can watch: typed events, each with a cursor to come back to.
+"""The happenings that a caller can watch: typed values, each with a cursor to resume from.
 
-Happenings are for eyes. Those that mirror a journal entry carry its sequence and can be
-told again from the journal at any time. The pieces of a reply that is still arriving are
-not history: they are kept in memory while the reply arrives, and after that only for
-readers that have not come to them yet.
+Happenings are for display. A happening that mirrors a journal entry carries its sequence
+and can be read from the journal at any time. The pieces of an arriving reply are not
+history: they stay in memory while the reply arrives, and after that only until every
+reader has read them.
 """
 
 from typing import Final, TypeAlias, final
@@ -19,21 +19,21 @@ from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.recovery.cache_guard import PrefixChange
 
 KEPT_MAX: Final = 20_000
-"""How many happenings stay in memory, at most, for readers that are behind."""
+"""Maximum number of happenings kept in memory for slow readers."""
 
 PARTS_MAX: Final = 1_000_000
-"""More happenings than arrive after any one entry."""
+"""More happenings than arrive between any two entries."""
 
 
 @final
 @attrs.frozen(order=True)
 class Cursor:
-    """A place in what happened to a conversation: right behind one happening.
+    """A position in a conversation's happenings: directly after one of them.
 
     Attributes:
-        entry: Sequence of the last journal entry before it.
-        part: Which happening since that entry it is, from 1; 0 for none yet. From
-            `PARTS_MAX` on it stands behind the pieces of a reply that arrived.
+        entry: Sequence of the last journal entry before the position.
+        part: Number of the happening since that entry, from 1; 0 before the first. From
+            `PARTS_MAX` on, the position is after the pieces of an arrived reply.
     """
 
     entry: int = 0
@@ -47,14 +47,14 @@ class Cursor:
         """The cursor that was printed as `text`.
 
         Raises:
-            ValueError: It is no cursor.
+            ValueError: The text is not a cursor.
         """
         entry, _, part = text.partition(".")
         return cls(int(entry), int(part or 0))
 
 
 CURSOR: Final = optional(instance(Cursor, "a Cursor of a happening"))
-"""What may be given as a cursor."""
+"""What a parameter for a cursor accepts."""
 
 
 @final
@@ -86,17 +86,16 @@ class BlockBegan:
 @final
 @attrs.frozen
 class TextArrived:
-    """Some text arrived. Shown, not yet history: a failed attempt takes it back.
+    """Some text arrived. It is for display, not yet history: a failed attempt voids it.
 
     Attributes:
-        cursor: Where this stands.
-        turn: The turn.
-        attempt: The attempt; a later attempt begins the reply anew.
-        index: The block's place in the reply.
+        cursor: Position of this happening.
+        turn: The turn's number.
+        attempt: The attempt's number; a later attempt starts the reply again.
+        index: The block's index in the reply.
         text: A piece of the block's text.
         whole: True if `text` is the whole text of a block of a confirmed reply. It
-            stands in for the pieces of that block: those that were read before are
-            replaced by it, not followed by it.
+            replaces the pieces of that block that were read before.
     """
 
     cursor: Cursor
@@ -110,7 +109,7 @@ class TextArrived:
 @final
 @attrs.frozen
 class ThinkingArrived:
-    """Some thinking arrived. Shown, not yet history. The fields are `TextArrived`'s."""
+    """Some thinking arrived, for display, not yet history. Fields as in `TextArrived`."""
 
     cursor: Cursor
     turn: int
@@ -126,13 +125,13 @@ class CallMoved:
     """A tool call took a row of its table.
 
     Attributes:
-        cursor: Where this stands.
-        turn: The turn.
+        cursor: Position of this happening.
+        turn: The turn's number.
         call: The `tool_use` id; see `CallReport.id`.
         name: The tool's name.
-        state: Where the call stands now.
-        closing: How it was closed, once it is.
-        place: Its place in the record, which no other call ever has.
+        state: The call's new state.
+        closing: How the call was closed; None while it is open.
+        place: The call's place in the record, unique in the conversation.
     """
 
     cursor: Cursor
@@ -147,16 +146,16 @@ class CallMoved:
 @final
 @attrs.frozen
 class Waiting:
-    """The failed turn waits and will be tried again by itself.
+    """The failed turn waits, and is then retried automatically.
 
     Attributes:
-        cursor: Where this stands.
-        turn: The turn.
-        failures: Attempts in a row that failed.
-        attempts_max: How many may fail in a row.
-        wait_seconds: How long it waits.
-        due: When the wait is over, seconds since the epoch.
-        fault: What it waits out.
+        cursor: Position of this happening.
+        turn: The turn's number.
+        failures: Number of failed attempts in a row.
+        attempts_max: Maximum number of failed attempts in a row.
+        wait_seconds: Length of the wait.
+        due: End of the wait, in seconds since the epoch.
+        fault: The fault that caused the wait.
     """
 
     cursor: Cursor
@@ -171,13 +170,13 @@ class Waiting:
 @final
 @attrs.frozen
 class RemedyTried:
-    """The next request of the turn will do something otherwise.
+    """The next request of the turn will differ from the failed one.
 
     Attributes:
-        cursor: Where this stands.
-        turn: The turn.
-        remedy: Which remedy.
-        why: What it is meant to mend.
+        cursor: Position of this happening.
+        turn: The turn's number.
+        remedy: The remedy.
+        why: The problem that the remedy addresses.
     """
 
     cursor: Cursor
@@ -189,14 +188,14 @@ class RemedyTried:
 @final
 @attrs.frozen
 class TrialMade:
-    """The server was asked something that can have no effect on the conversation, to
-    find out what is to blame for a failure.
+    """A probe request without effect on the conversation was sent, to find the cause of a
+    failure.
 
     Attributes:
-        cursor: Where this stands.
-        turn: The turn for which it was asked.
-        question: What was asked, in words.
-        passed: Whether the server took it.
+        cursor: Position of this happening.
+        turn: The turn's number.
+        question: The probe, in words.
+        passed: True if the server accepted the probe.
     """
 
     cursor: Cursor
@@ -208,13 +207,13 @@ class TrialMade:
 @final
 @attrs.frozen
 class Suspended:
-    """The failed turn waits for the world; `retry()` goes on with it.
+    """The failed turn waits for an external condition; `retry()` continues it.
 
     Attributes:
-        cursor: Where this stands.
-        turn: The turn.
-        why: What it waits for.
-        until: When that is over, seconds since the epoch; None if nobody can know.
+        cursor: Position of this happening.
+        turn: The turn's number.
+        why: The condition that the turn waits for.
+        until: End of the wait, in seconds since the epoch; None if it is unknown.
     """
 
     cursor: Cursor
@@ -226,12 +225,12 @@ class Suspended:
 @final
 @attrs.frozen
 class Steered:
-    """Something was said while the turn ran; the next request says it, if it may.
+    """A message was added by `steer()`; the next request that can carry it sends it.
 
     Attributes:
-        cursor: Where this stands.
-        turn: The turn in which it was said.
-        waiting: How many messages wait now.
+        cursor: Position of this happening.
+        turn: The number of the turn that was running.
+        waiting: Number of messages now in the queue.
     """
 
     cursor: Cursor
@@ -242,12 +241,12 @@ class Steered:
 @final
 @attrs.frozen
 class PrefixChanged:
-    """The request that is about to leave cannot be served from the prompt cache.
+    """The next request changes the cached prompt prefix, so part of the cache is lost.
 
     Attributes:
-        cursor: Where this stands.
-        turn: The turn.
-        change: Which byte is the first that changed, and why.
+        cursor: Position of this happening.
+        turn: The turn's number.
+        change: The first changed byte, and the reason.
     """
 
     cursor: Cursor
@@ -267,16 +266,15 @@ class TurnEnded:
 @final
 @attrs.frozen
 class Missed:
-    """This reader fell so far behind that some happenings are not in memory any more.
+    """This reader fell so far behind that some happenings are no longer in memory.
 
-    It comes once for each gap, in the place of what is missing. What the journal holds
-    of it is told again by `chat.watch(missed.after)`: every move, and the texts of
-    confirmed replies as whole pieces.
+    One `Missed` replaces each gap. `chat.watch(missed.after)` reads the gap from the
+    journal: every move, and the texts of confirmed replies as whole pieces.
 
     Attributes:
-        cursor: The last happening that is missing; the next one follows it.
-        after: Where the gap begins: the cursor of the last happening before it.
-        count: How many happenings are missing.
+        cursor: Cursor of the last missing happening.
+        after: Cursor of the last happening before the gap.
+        count: Number of missing happenings.
     """
 
     cursor: Cursor

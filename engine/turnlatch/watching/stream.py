@@ -1,8 +1,7 @@
-"""Watching: async iterators over what happens.
+"""Async iterators over a conversation's happenings.
 
-A `Watch` owns nothing: readers come and go. A `TurnStream` owns one turn: it puts a
-message in the line, takes it back while its turn has not begun, and stops its turn once it
-has. It never touches the turn of anybody else.
+A `Watch` only reads. A `TurnStream` owns one turn: it queues a message, withdraws it if its
+turn has not begun, and stops its turn if it has. It never touches another turn.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,20 +22,20 @@ from turnlatch.watching.from_journal import retell
 from turnlatch_states.api.faults import RetryPolicy
 
 STOPPING_SECONDS: Final = 1.0
-"""How long a caller who is cancelled waits for the turn to stop; it stops anyway."""
+"""Seconds that a cancelled caller waits for the turn to stop; the turn stops anyway."""
 
 
 @final
 @attrs.frozen
 class Work:
-    """What the turn of a stream needs of its conversation.
+    """What the turn of a stream needs from its conversation.
 
     Attributes:
         feed: The happenings of the conversation.
-        alone: Waits in the line, and has the conversation to itself.
+        alone: Waits for the conversation's lock, and holds it.
         submit: Opens the turn and runs it until it rests.
-        interrupt: Stops the turn that runs; True if one ran.
-        withdrawn: The turn that never was, of a message that was taken back.
+        interrupt: Stops the running turn; True if one ran.
+        withdrawn: Makes the failed turn for a message that was withdrawn.
     """
 
     feed: Feed
@@ -49,38 +48,38 @@ class Work:
 @final
 @attrs.define(eq=False)
 class _Place:
-    """Where a stream reads, once its turn has begun."""
+    """The reader of a stream, once its turn has begun."""
 
     reader: Reader | None = None
 
 
 @final
 class _StreamedTurn:
-    """The turn of one stream. It runs beside whoever watches it, and needs nobody."""
+    """The turn of one stream. It runs in its task, whether or not anything watches it."""
 
     def __init__(self, work: Work, place: _Place) -> None:
         self._work = work
-        self._place = ref(place)  # what nobody reads any more is not kept
+        self._place = ref(place)  # a dropped stream does not keep happenings in memory
         self._scope = anyio.CancelScope()
         self._begun = False
         self.done = anyio.Event()
         self.turn: Turn | None = None
         self.error: BaseException | None = None
-        self.waiting = 0  # tasks that wait for it
+        self.waiting = 0  # number of tasks that wait for the turn
 
     async def run(self) -> None:
-        """Wait in the line, and run until the turn rests."""
+        """Wait for the lock, and run until the turn rests."""
         try:
             with self._scope:
                 async with self._work.alone():
-                    # Nobody may have been in the line, and nothing was awaited since.
+                    # If the lock was free, no checkpoint has raised the cancellation yet.
                     if not self._scope.cancel_called:
                         await self._run_turn()
             if self.turn is None:
                 self.turn = self._work.withdrawn()
         except BaseException as error:
             self.error = error
-            # Who waits is told. An exit must be heard also where nobody waits.
+            # Waiting tasks raise it. Without one, an exit must be raised here.
             if not isinstance(error, Exception) and not self.waiting:
                 raise
         finally:
@@ -99,12 +98,12 @@ class _StreamedTurn:
                 place.reader.stop()
 
     def stop(self) -> None:
-        """Take the message back if its turn has not begun; else stop the turn."""
+        """Withdraw the message if its turn has not begun; else stop the turn."""
         if not self._begun or not self._work.interrupt():
             self._scope.cancel()
 
     async def wait(self) -> Turn:
-        """The turn, once it rests; or what was raised instead."""
+        """The turn, once it rests; raises the error if it failed to run."""
         self.waiting += 1
         try:
             await self.done.wait()
@@ -116,7 +115,7 @@ class _StreamedTurn:
         return self.turn
 
     async def wait_for_news(self) -> None:
-        """Wait until something happened, or it is done."""
+        """Wait for the next happening, or until the turn is done."""
         self.waiting += 1
         try:
             await self._work.feed.wait()
@@ -126,20 +125,19 @@ class _StreamedTurn:
 
 @final
 class TurnStream:
-    """One turn, watched from its first happening to its last.
+    """The happenings of one turn, from first to last.
 
-    Nothing happens before watching starts: with the first step of `async for`, with
-    `async with`, or with `turn()`. From then on the message waits in the line, and the
-    turn runs, beside the watcher: a watcher that pauses or leaves the loop holds nothing
-    up and stops nothing.
+    The stream starts with the first step of `async for`, with `async with`, or with
+    `turn()`. Then the message is queued and the turn runs in another task: a watcher that
+    pauses or leaves the loop neither delays nor stops it.
 
-    Leaving the `async with` block, in whatever way, ends what the stream began. If the
-    turn has not begun, because another one still runs, the message is taken back: it was
-    not recorded yet and is not sent. If the turn runs, it is stopped as by `interrupt()`,
-    and the block waits until it rests. Whoever is cancelled there waits a second at most.
+    Leaving the `async with` block, in any way, ends the stream's turn. If the turn has
+    not begun, because another one still runs, the message is withdrawn: it is neither
+    recorded nor sent. If the turn runs, it is stopped as by `interrupt()`, and the block
+    waits until it rests. A caller that is cancelled there waits at most one second.
 
-    A stream is iterated once: a second loop goes on where the first one stopped. A reader
-    that is more than 20,000 happenings behind is told once what it missed (`Missed`).
+    A stream is iterated once: a second loop continues where the first one stopped. A
+    reader that is more than 20,000 happenings behind gets one `Missed` for the gap.
     """
 
     def __init__(self, work: Work) -> None:
@@ -168,13 +166,13 @@ class TurnStream:
         raise StopAsyncIteration
 
     async def turn(self) -> Turn:
-        """The turn, once it rests; starts it if nobody watched.
+        """The turn, once it rests; starts the turn if it has not started.
 
-        A message that was taken back comes as a turn that failed and has no number (0):
-        it is not in the record.
+        A withdrawn message gives a failed turn with the number 0, which is not in the
+        record.
 
         Raises:
-            TurnlatchError: What `Conversation.send` would have raised.
+            TurnlatchError: As `Conversation.send` would have raised.
         """
         return await self._start().wait()
 
@@ -208,10 +206,10 @@ class TurnStream:
 
 @final
 class Watch:
-    """Everything that happens after a cursor, until the conversation is closed.
+    """All happenings after a cursor, until the conversation is closed.
 
-    A reader that is more than 20,000 happenings behind is told once what it missed
-    (`Missed`), and goes on with what is still there.
+    A reader that is more than 20,000 happenings behind gets one `Missed` for the gap, and
+    continues after it.
     """
 
     def __init__(

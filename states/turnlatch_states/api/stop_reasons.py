@@ -1,8 +1,8 @@
-"""What a whole reply asks of us: a total function of its stop reason and its blocks.
+"""The outcome of a whole reply: a total function of its stop reason and its blocks.
 
-Every stop reason the API documents has a row here (Anthropic docs: build-with-claude/
-handling-stop-reasons), and one that nobody has heard of rests: nothing is executed on
-a word we do not understand.
+Every documented stop reason has a row here (Anthropic docs: build-with-claude/
+handling-stop-reasons). An unknown one rests: turnlatch executes nothing on a stop reason
+that it does not know.
 """
 
 from enum import StrEnum
@@ -11,14 +11,14 @@ from turnlatch_states.api.reply import Reply
 
 
 class Outcome(StrEnum):
-    """What follows a whole reply."""
+    """What the engine does after a whole reply."""
 
     REST = "rest"
     """The turn is done."""
     CALLS = "run calls"
     """The turn owes one result to every call of the reply."""
     RESUME = "resume"
-    """The server paused; it goes on when the conversation is sent back unchanged."""
+    """The server paused; it continues when the conversation is sent back unchanged."""
     TRUNCATED = "truncated"
     """The reply hit its limit; calls in it are cut off and never executed."""
     OVERFLOW = "overflow"
@@ -26,7 +26,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     """The model declined; the reply is not committed."""
     EMPTY = "empty"
-    """A whole reply without content; the turn is done, nothing is sent back."""
+    """The reply is whole and empty; the turn is done, and nothing is sent back."""
 
 
 STOP_REASONS: dict[str, Outcome] = {
@@ -45,11 +45,11 @@ STOP_REASONS: dict[str, Outcome] = {
 def outcome(reply: Reply) -> Outcome:
     """The outcome of a whole reply, for every stop reason and every content shape.
 
-    Contradictions are settled so that no call is left open, none runs by accident, and
-    nothing is sent that cannot be accepted: a `tool_use` stop without calls rests; a
-    pause that is not among server tools, nor behind a summary, rests, because a request
-    must not end on an assistant's word; calls under any other stop reason are closed as not executed,
-    except under a pause, where they are run like any others.
+    Contradictions are resolved so that no call stays open, no call runs by accident, and
+    every later request is legal. A `tool_use` stop without calls rests. A pause that is
+    neither among server tools nor after a summary rests, because a request must not end
+    with an assistant message. Calls under a pause run; calls under any other stop reason
+    are closed as not executed.
     """
     known = STOP_REASONS.get(reply.stop_reason, Outcome.REST)
     if known is Outcome.CALLS and not reply.tool_uses:
@@ -67,8 +67,9 @@ def outcome(reply: Reply) -> Outcome:
 def only_summary(reply: Reply) -> bool:
     """True if the server summarised the context in the middle of a turn and paused.
 
-    It answers what is said after that (Anthropic docs: build-with-claude/compaction,
-    `pause_after_compaction`), so what was said is said again.
+    The server then answers only messages after the summary (Anthropic docs:
+    build-with-claude/compaction, `pause_after_compaction`), so the user's message is sent
+    again.
     """
     return (
         reply.stop_reason == "compaction"
@@ -78,7 +79,7 @@ def only_summary(reply: Reply) -> bool:
 
 
 def _ends_among_server_tools(reply: Reply) -> bool:
-    """True if the last thing in a reply is the server's own tool, or its result."""
+    """True if a reply ends with a server tool's call or result."""
     if not reply.content:
         return False
     last = str(reply.blocks[-1].get("type"))
@@ -91,7 +92,7 @@ def _ends_among_server_tools(reply: Reply) -> bool:
 
 
 def unusable_summary(reply: Reply) -> str | None:
-    """Why a reply to a compaction request must not be adopted; None if it may be.
+    """Why a reply to a compaction request cannot be adopted; None if it can.
 
     A usable summary is exactly one signed, non-empty compaction block (Anthropic docs:
     build-with-claude/compaction-on-demand).
@@ -100,7 +101,7 @@ def unusable_summary(reply: Reply) -> str | None:
         return f"the server stopped with {reply.stop_reason!r} and gave no summary"
     blocks = reply.blocks
     if len(blocks) != 1 or blocks[0].get("type") != "compaction":
-        return f"the reply holds {len(blocks)} block(s) and not one compaction block"
+        return f"the reply has {len(blocks)} block(s), not exactly one compaction block"
     content = blocks[0].get("content")
     if not isinstance(content, str) or not content.strip():
         return "the summary is empty"

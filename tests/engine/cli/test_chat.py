@@ -342,7 +342,7 @@ def test_a_remedy_is_told_when_it_is_tried_and_settings_can_be_changed(
                 "/configure cache sometimes",
                 "turnlatch: cache: 'sometimes' is not allowed",
             ),
-            ("/configure colour red", "turnlatch: /configure: that sets nothing"),
+            ("/configure colour red", "turnlatch: /configure: no setting was given"),
             ("once more", "✓ confirmed"),
         ):
             chat.say(command)
@@ -387,7 +387,7 @@ def test_every_command_says_something(tmp_path: Path) -> None:
             ("/why", "did not fail"),
             ("/history", "nothing is confirmed yet"),
             ("/retry", "turnlatch: turn none"),
-            ("/nonsense", "is no command"),
+            ("/nonsense", "unknown command /nonsense"),
             ("/inject 5", "turnlatch: fault script"),
             ("/inject 400 times 1", "from the next request on"),
             ("hello there", "✕ turn 1 failed: 400"),

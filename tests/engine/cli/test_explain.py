@@ -34,7 +34,6 @@ from turnlatch.cli.main import main
 from turnlatch.cli.meanings import MACHINES, Course, Meaning, meanings, near
 from turnlatch.cli.terminal import Look, cells, shown
 from turnlatch.cli.words import (
-    BESIDE,
     BOUNDS,
     CLOSINGS,
     DEEDS,
@@ -42,6 +41,7 @@ from turnlatch.cli.words import (
     KINDS,
     OPTIONS,
     OUTCOMES,
+    OUTSIDE,
     RULES_BY_WORDING,
     SCRIPTS,
 )
@@ -242,7 +242,7 @@ def test_every_remedy_outcome_and_script_has_its_words() -> None:
     beside = set(Remedy).difference(*LADDERS.values())
 
     assert set(BOUNDS) == set(Remedy)
-    assert set(BESIDE) == beside
+    assert set(OUTSIDE) == beside
     assert set(FOLLOWS) == set(Outcome)
     for script in SCRIPTS.values():
         assert parse_faults(script)
@@ -315,7 +315,7 @@ def test_a_code_is_known_by_itself_or_says_that_it_says_nothing(code: str) -> No
     assert found.sort == "error code"
     if kind is None:
         assert found.course is None
-        assert "no more than the status" in found.says
+        assert "adds nothing to the status" in found.says
     else:
         assert (found.by, kind_of(code)) == ("code", kind)
 
@@ -502,7 +502,7 @@ def test_an_explanation_says_everything_in_order() -> None:
         out.index(part)
         for part in (
             "529 (status)",
-            "taken for  transient: ",
+            "counts as  transient: ",
             "known by   its status",
             "rung by rung",
             "1  wait",
@@ -554,9 +554,7 @@ def test_an_unknown_word_is_one_line_with_what_is_near(what: str, alike: str) ->
 
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
-    assert line.startswith(
-        f"turnlatch: nothing is known by {what!r}: looked for a status"
-    )
+    assert line.startswith(f"turnlatch: {what!r} is unknown: looked for a status")
     assert alike in line.partition("near: ")[2].split(", ")
 
 

@@ -108,7 +108,7 @@ def test_a_remedy_is_one_line_in_words(remedy: Remedy) -> None:
 
 def test_the_search_is_told_as_what_it_found() -> None:
     assert remedy_words(Remedy.BISECT) == (
-        "bisect: leave out the part that is refused, as trials have shown"
+        "bisect: leave out the refused part, which trials have found"
     )
 
 
@@ -162,7 +162,7 @@ def test_a_dear_change_of_the_prefix_is_told_once_a_turn() -> None:
     ended = TurnEnded(AT, turn(TurnState.CONFIRMED))
 
     assert told(dear, dear, changed(12_345)) == [
-        "  · cache: the settings are others; up to 12,345 tokens are read anew"
+        "  · cache: the settings are others; up to 12,345 tokens are read again"
         " (settings, byte 1,234)"
     ]
     assert len(told(dear, changed(12_345, at=9))) == 2

@@ -273,7 +273,7 @@ strange.__annotations__["given"] = threading.Lock  # no schema has locks
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
-        (star, "parameter *given takes whatever it is given"),
+        (star, "parameter *given takes any arguments"),
         (untyped, "parameter 'thing' has no type"),
         (only, "parameter 'given' is positional-only"),
         (strange, "no schema can be made from its signature"),
@@ -295,7 +295,7 @@ def test_an_unusable_signature_is_refused_with_what_to_change(
         ({"effect": "twice"}, "effect: 'twice' is not allowed"),
         ({"timeout": 0}, "timeout: 0 is not allowed; give a finite number above 0"),
         ({"timeout": "soon"}, "timeout: 'soon' is not allowed"),
-        ({"max_output": "much"}, "max_output 'much' is no size"),
+        ({"max_output": "much"}, "max_output 'much' is not a size"),
         ({"name": "not a name"}, "the name is not"),
     ],
 )
