@@ -31,9 +31,9 @@ from turnlatch.errors import (
     TurnlatchError,
     UnknownConversationError,
 )
+from turnlatch.hooks import CompactionDone, CompactionPlan
 from turnlatch.ports import Clock, Ids, Listing, Model, Store
 from turnlatch.result import CallReport, Turn
-from turnlatch.runtime.environment import CompactionDone, CompactionPlan
 from turnlatch.settings import Limits
 from turnlatch.subagent import ChildError, child_tool
 from turnlatch.tools import Blocks, Reconciled, Tool, ToolCall, tool

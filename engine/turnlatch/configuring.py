@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
+import attrs
 
 from turnlatch.approving import Approving
 from turnlatch.content import pin_name, pin_text
 from turnlatch.logs import LOG_CALLER
-from turnlatch.options import OPTIONS, demand_options
+from turnlatch.options import OPTIONS, PROFILE_OPTIONS, Options, demand_options
 from turnlatch.runtime.endpoint import Endpoint, demand_unmixed
-from turnlatch.runtime.opening import PROFILE_OPTIONS, endpoint_of, requested_profile
+from turnlatch.runtime.opening import endpoint_of, requested_profile
 from turnlatch.settings import tools_by_name
 from turnlatch.tools import Tool
 from turnlatch_states.machine import events as ev
@@ -21,7 +22,7 @@ from turnlatch_states.request.profile import Cache, Threads
 class Configuring(Approving, ABC):
     """Changes to an open conversation; a base of `Conversation`."""
 
-    _options: Mapping[str, Any]
+    _options: Options
 
     async def configure(
         self,
@@ -65,15 +66,17 @@ class Configuring(Approving, ABC):
         """
         told = {n: v for n, v in locals().items() if n in OPTIONS}
         given = demand_options(told)
+        changed = {name: given[name] for name in PROFILE_OPTIONS if name in given}
         functions = None if tools is None else tools_by_name(tools)
         async with self._alone("configure"):
             driver, was = self._open_driver(), self._endpoint
             # Every check comes before the first change.
-            asked = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), **given}
-            if client is None:
-                asked["client"] = self._options["client"]
-            else:
-                asked["base_url"] = None
+            options = self._options
+            if tools is not None:
+                options = attrs.evolve(options, tools=tools)
+            if client is not None:
+                options = attrs.evolve(options, client=client, base_url=None)
+            asked = attrs.evolve(options.without_profile(), **changed)
             profile = requested_profile(asked, driver.snapshot.profile)
             goes_to = was if client is None else endpoint_of(asked)
             if goes_to is not None and goes_to is not was:
@@ -81,13 +84,12 @@ class Configuring(Approving, ABC):
             reset = client is not None or threads is not None
             if reset or profile != driver.snapshot.profile:
                 await driver.note(lambda: ev.ProfileChanged(profile))
+            self._options = options
             if functions is not None:
                 driver.world.tools = functions
-                self._options = {**self._options, "tools": tools}
             if goes_to is not None and goes_to is not was:
                 self._endpoint = goes_to
                 driver.world.model = goes_to.model
-                self._options = {**self._options, "client": client, "base_url": None}
                 if was is not None and was.owned:
                     await _left(was)
 

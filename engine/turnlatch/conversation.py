@@ -8,20 +8,20 @@ from types import TracebackType
 from typing import Any, Self, final
 
 import anyio
+import attrs
 
 from turnlatch.configuring import Configuring
 from turnlatch.content import input_key, user_blocks
 from turnlatch.errors import NotNowError, StoreLockedError, already_open
+from turnlatch.hooks import AfterCompaction, BeforeCompaction
 from turnlatch.journal.lock_waiting import at_once, patiently
 from turnlatch.logs import log_turn
-from turnlatch.options import TURNS, conversation_name, demand_options
+from turnlatch.options import TURNS, Options, conversation_name, demand_options
 from turnlatch.ports import Clock, Ids, Store
 from turnlatch.result import Turn
 from turnlatch.runtime.endpoint import Endpoint
-from turnlatch.runtime.environment import AfterCompaction, BeforeCompaction
 from turnlatch.runtime.loop import Driver
 from turnlatch.runtime.opening import (
-    PROFILE_OPTIONS,
     choose_store,
     endpoint_of,
     in_place,
@@ -59,10 +59,10 @@ class Conversation(Configuring):
     to cancel: confirmed exchanges stay, everything else is rolled back.
     """
 
-    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, options: Options) -> None:
         """Not for callers: use `Conversation.open`."""
         self._name = name
-        self._options: Mapping[str, Any] = options
+        self._options = options
         self._driver: Driver | None = None
         self._endpoint: Endpoint | None = None
         self._store: Store | None = None
@@ -109,30 +109,8 @@ class Conversation(Configuring):
 
         Args:
             name: Name in the store: any text of 1 to 200 characters.
-            store: Path of an SQLite file, or a `Store`; None keeps the record in memory.
-            model: Model id.
-            max_tokens: Maximum tokens of one reply.
-            system: The system prompt; "" for none.
-            tools: Functions decorated with `@tool`, and the API's objects for tools that
-                the server runs; [] for none.
-            betas: Names for the `anthropic-beta` header.
-            settings: More body fields (`thinking`, …), checked by `turnlatch.rulebook`.
-            diagnostics: Send `diagnostics.previous_message_id` (default yes).
-            threads: `off` (default), `on`, `auto`: see `turnlatch_states.request.profile.Threads`.
-            cache: Lifetime of the prompt cache: `off`, `5m` (default), `1h`.
-            client: Any async client of the `anthropic` SDK, a `Model` port, or
-                `"simulator"` for invented answers; by default a client with the
-                credentials that the SDK finds.
-            base_url: A compatible base URL, if no client is given.
-            timeout: Maximum seconds of one attempt.
-            idle_timeout: Maximum seconds of silence within an attempt.
-            retry: Waits between retries of transient faults.
-            limits: Bounds on one turn.
-            compaction: When a summary replaces the context.
-            before_compaction: Called before; returns False to refuse, or instructions.
-            after_compaction: Called with the summary once it is in force.
-            clock: Source of time; the system's by default.
-            ids: Source of ids and random numbers; the system's by default.
+
+        `turnlatch.options.Options` describes every option.
 
         Raises:
             SettingsError: An option is of the wrong type or out of its bounds. Entering
@@ -141,18 +119,17 @@ class Conversation(Configuring):
             ConversationBusyError: A live process holds this conversation's lease.
             JournalError: The store cannot be read, or is not safe to use.
         """
-        options = {n: v for n, v in locals().items() if n not in ("cls", "name")}
+        given = {n: v for n, v in locals().items() if n not in ("cls", "name")}
         name = conversation_name(name)
-        options = demand_options(options)
-        options["store"] = in_place(store)
-        return cls(name, options)
+        options = Options(**demand_options(given))
+        return cls(name, attrs.evolve(options, store=in_place(options.store)))
 
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise already_open(self._name)
         # A bad endpoint is refused before a store is made.
         endpoint = endpoint_of(self._options)
-        given = self._options["store"]
+        given = self._options.store
         store, self._owns_store = await patiently(lambda: choose_store(given))
         self._store = store
         try:
@@ -397,10 +374,11 @@ class Conversation(Configuring):
             self._store.fork(self._name, name, driver.world.journal.sequence)
             forked = None
         # A path is opened again, so that the fork outlives this conversation's store.
-        given = self._options["store"]
+        given = self._options.store
         store = given if isinstance(given, str | Path) else self._store
-        options = {**self._options, **dict.fromkeys(PROFILE_OPTIONS), "store": store}
-        made = Conversation(name, {**options, "tools": self._options["tools"]})
+        tools = self._options.tools
+        options = self._options.without_profile()
+        made = Conversation(name, attrs.evolve(options, store=store, tools=tools))
         made._forked = forked
         return made
 

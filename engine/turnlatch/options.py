@@ -8,12 +8,18 @@ option without a row fails at once.
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from pathlib import Path
+from typing import Any, Final, cast, final
 from urllib.parse import urlsplit
 
+import attrs
+
 from turnlatch.errors import SettingsError
+from turnlatch.hooks import AfterCompaction, BeforeCompaction
+from turnlatch.ports import Clock, Ids, Store
 from turnlatch.rulebook import LOOPBACK
 from turnlatch.settings import Limits, tools_by_name
+from turnlatch.tools import Tool
 from turnlatch_states.api.checks import (
     Allowed,
     encodable,
@@ -167,6 +173,86 @@ OPTIONS: Final[Mapping[str, Allowed]] = {
 
 _NEVER_NONE: Final = frozenset({"timeout", "idle_timeout"})
 """Options whose default is a number. For all others None means "not given"."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Options:
+    """Everything that `Conversation.open` takes; each has a row in `OPTIONS`.
+
+    Attributes:
+        store: Path of an SQLite file, or a `Store`; None keeps the record in memory.
+        model: Model id.
+        max_tokens: Maximum tokens of one reply.
+        system: The system prompt; "" for none.
+        tools: Functions decorated with `@tool`, and the API's objects for tools that
+            the server runs; [] for none.
+        betas: Names for the `anthropic-beta` header.
+        settings: More body fields (`thinking`, …), checked by `turnlatch.rulebook`.
+        diagnostics: Send `diagnostics.previous_message_id` (default yes).
+        threads: `off` (default), `on`, `auto`; see `Threads`.
+        cache: Lifetime of the prompt cache: `off`, `5m` (default), `1h`.
+        client: Any async client of the `anthropic` SDK, a `Model` port, or
+            `"simulator"` for invented answers; by default a client with the
+            credentials that the SDK finds.
+        base_url: A compatible base URL, if no client is given.
+        timeout: Maximum seconds of one attempt.
+        idle_timeout: Maximum seconds of silence within an attempt.
+        retry: Waits between retries of transient faults.
+        limits: Bounds on one turn.
+        compaction: When a summary replaces the context.
+        before_compaction: Called before; returns False to refuse, or instructions.
+        after_compaction: Called with the summary once it is in force.
+        clock: Source of time; the system's by default.
+        ids: Source of ids and random numbers; the system's by default.
+    """
+
+    store: "str | Path | Store | None" = None
+    model: str | None = None
+    max_tokens: int | None = None
+    system: str | Sequence[Mapping[str, Any]] | None = None
+    tools: Sequence[Tool | Mapping[str, Any]] | None = None
+    betas: Sequence[str] | None = None
+    settings: Mapping[str, Any] | None = None
+    diagnostics: bool | None = None
+    threads: Threads | str | None = None
+    cache: Cache | str | None = None
+    client: object = None
+    base_url: str | None = None
+    timeout: float = 600.0
+    idle_timeout: float = 90.0
+    retry: RetryPolicy | None = None
+    limits: Limits | None = None
+    compaction: CompactionPolicy | None = None
+    before_compaction: BeforeCompaction | None = None
+    after_compaction: AfterCompaction | None = None
+    clock: Clock | None = None
+    ids: Ids | None = None
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """The options that become the profile and are given, by name."""
+        given = {name: getattr(self, name) for name in PROFILE_OPTIONS}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def without_profile(self) -> "Options":
+        """The same options, without those that become the profile."""
+        nothing: dict[str, Any] = dict.fromkeys(PROFILE_OPTIONS)
+        return attrs.evolve(self, **nothing)
+
+
+PROFILE_OPTIONS: Final = (
+    "model",
+    "max_tokens",
+    "system",
+    "tools",
+    "betas",
+    "diagnostics",
+    "threads",
+    "cache",
+    "settings",
+)
+"""The options of `open` that become the profile, and are journaled."""
 
 
 def demand_options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ given everything of `PALETTE` here, and is red until something refuses what it c
 import inspect
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import closing
 from enum import StrEnum
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anthropic
+import attrs
 import pytest
 from tests.engine.lab import Lab, lab
 
@@ -34,7 +36,7 @@ from turnlatch import (
     tool,
 )
 from turnlatch.journal import MemoryStore, SQLiteStore
-from turnlatch.options import OPTIONS, demand_options
+from turnlatch.options import OPTIONS, Options, demand_options
 from turnlatch.sdk import SdkModel
 from turnlatch_states.fsm.errors import TurnlatchError
 
@@ -217,40 +219,64 @@ GIVEN_OUT: Final = frozenset(
     [
         "BlockBegan",
         "Blocks",
+        "Budget",
+        "Cache",
         "CallMoved",
         "CallReport",
         "CallState",
+        "Clock",
         "Closing",
         "CompactionDone",
         "CompactionPlan",
         "Cursor",
+        "Effect",
+        "Exchange",
         "Fault",
         "FaultKind",
+        "Finding",
         "Happening",
+        "History",
+        "Ids",
+        "Listing",
+        "Lost",
+        "Method",
         "Missed",
+        "Model",
+        "Move",
         "Moved",
+        "PrefixChange",
         "PrefixChanged",
+        "Profile",
+        "Purpose",
         "Reconciled",
         "Remedy",
         "RemedyTried",
+        "Reply",
         "RunningCall",
+        "Snapshot",
         "Steered",
+        "Store",
         "Suspended",
+        "Suspension",
         "TextArrived",
         "ThinkingArrived",
+        "Threads",
         "Tool",
         "ToolCall",
+        "ToolUse",
         "TrialMade",
         "Turn",
         "TurnEnded",
         "TurnState",
         "TurnStream",
+        "Usage",
         "Waiting",
         "Watch",
+        "__version__",
         "running_call",
     ]
 )
-"""Public names that the engine makes and callers read: no settings."""
+"""Public names that the engine makes and callers read, and types that they annotate."""
 
 OPENED: Final = frozenset(
     [
@@ -353,6 +379,24 @@ def test_every_public_name_is_a_place_a_value_or_an_exception() -> None:
     left = public - exceptions - GIVEN_OUT - {"Conversation"} - set(TAKES)
 
     assert not left, "say of it what it takes"
+
+
+def test_an_option_has_a_parameter_a_field_and_a_row() -> None:
+    """Whoever adds an option and forgets one of the three is told which."""
+    taken = inspect.signature(Conversation.open).parameters
+    parameter = {
+        name: (one.annotation, one.default)
+        for name, one in taken.items()
+        if name != "name"
+    }
+    field = {one.name: (one.type, one.default) for one in attrs.fields(Options)}
+    assert parameter.keys() == field.keys() == OPTIONS.keys()
+    assert parameter == field
+    described = inspect.getdoc(Options)
+    assert described is not None
+    assert set(re.findall(r"^    (\w+): ", described, re.MULTILINE)) == field.keys()
+    changeable = inspect.signature(Conversation.configure).parameters.keys() - {"self"}
+    assert changeable <= field.keys()
 
 
 def test_every_method_that_takes_something_is_a_place() -> None:

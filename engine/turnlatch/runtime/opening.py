@@ -3,11 +3,12 @@
 import contextlib
 import gc
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from turnlatch.errors import NotNowError, StoreLockedError
+from turnlatch.options import Options
 from turnlatch.ports import Ids, Journal, Store
 from turnlatch.result import Turn
 from turnlatch.rulebook import rulebook
@@ -35,7 +36,7 @@ from turnlatch_states.recovery.policies import CompactionPolicy, Policies
 from turnlatch_states.request.profile import Profile
 
 
-def in_place(store: object) -> object:
+def in_place(store: "str | Path | Store | None") -> "Path | Store | None":
     """A store's path as it is meant now, wherever the process goes later.
 
     Raises:
@@ -45,12 +46,12 @@ def in_place(store: object) -> object:
         return store
     from turnlatch.journal.paths import demand_path
 
-    path = os.fspath(cast("str | os.PathLike[str]", store))
+    path = os.fspath(store)
     demand_path(path)
     return Path(path).absolute()
 
 
-def choose_store(given: object) -> tuple[Store, bool]:
+def choose_store(given: "str | Path | Store | None") -> tuple[Store, bool]:
     """The store for what the caller gave, and whether to close it afterwards.
 
     Raises:
@@ -69,7 +70,7 @@ def choose_store(given: object) -> tuple[Store, bool]:
 
 
 def start(
-    store: Store, name: str, options: Mapping[str, Any], endpoint: Endpoint, feed: Feed
+    store: Store, name: str, options: Options, endpoint: Endpoint, feed: Feed
 ) -> tuple[Driver, dict[str, int]]:
     """A driver for what the journal holds, settled and ready for the next turn.
 
@@ -91,7 +92,7 @@ def start(
             raise
 
 
-def endpoint_of(options: Mapping[str, Any]) -> Endpoint:
+def endpoint_of(options: Options) -> Endpoint:
     """Where the requests of a conversation with these options go.
 
     Raises:
@@ -99,10 +100,10 @@ def endpoint_of(options: Mapping[str, Any]) -> Endpoint:
         SettingsError: No client can be made.
     """
     return choose_endpoint(
-        options["client"],
-        options["base_url"],
-        options["timeout"],
-        options["idle_timeout"],
+        options.client,
+        options.base_url,
+        options.timeout,
+        options.idle_timeout,
     )
 
 
@@ -126,15 +127,15 @@ def _started(
     store: Store,
     journal: Journal,
     loaded: Loaded | None,
-    options: Mapping[str, Any],
+    options: Options,
     endpoint: Endpoint,
     feed: Feed,
 ) -> tuple[Driver, dict[str, int]]:
-    tools = tools_by_name(options["tools"] or ())
+    tools = tools_by_name(options.tools or ())
     profile = requested_profile(options, loaded.snapshot.profile if loaded else None)
     if loaded is not None:
         demand_unmixed(endpoint, loaded.snapshot)
-    ids: Ids = options["ids"] or SystemIds()
+    ids: Ids = options.ids or SystemIds()
     if loaded is None:
         opened = ConversationOpened(profile, ids.fresh())
         journal.append([opened])
@@ -144,16 +145,16 @@ def _started(
         store=store,
         reopen=lambda: store.open(journal.name),
         model=endpoint.model,
-        clock=options["clock"] or SystemClock(),
+        clock=options.clock or SystemClock(),
         ids=ids,
         tools=tools,
         policies=Policies(
-            options["retry"] or RetryPolicy(),
-            options["compaction"] or CompactionPolicy(),
+            options.retry or RetryPolicy(),
+            options.compaction or CompactionPolicy(),
         ),
-        limits=options["limits"] or Limits(),
-        before_compaction=options["before_compaction"],
-        after_compaction=options["after_compaction"],
+        limits=options.limits or Limits(),
+        before_compaction=options.before_compaction,
+        after_compaction=options.after_compaction,
     )
     feed.begin(journal.sequence)
     driver = Driver(world, loaded.snapshot, feed)
@@ -168,21 +169,7 @@ def _started(
     return driver, loaded.keys
 
 
-PROFILE_OPTIONS = (
-    "model",
-    "max_tokens",
-    "system",
-    "tools",
-    "betas",
-    "diagnostics",
-    "threads",
-    "cache",
-    "settings",
-)
-"""The options of `open` that become the profile, and are journaled."""
-
-
-def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profile:
+def requested_profile(options: Options, old: Profile | None) -> Profile:
     """The profile that the caller asks for, on top of the one that is journaled.
 
     It is held to the rules of the server that the client and the base URL lead to.
@@ -190,9 +177,7 @@ def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profil
     Raises:
         SettingsError: A setting is unknown, of the wrong type or refused.
     """
-    asked: dict[str, Any] = {
-        name: options[name] for name in PROFILE_OPTIONS if options[name] is not None
-    }
+    asked = options.profile
     kept = {} if old is None else _settings_of(old)
     merged: dict[str, Any] = {
         "model": DEFAULT_MODEL,
@@ -201,12 +186,12 @@ def requested_profile(options: Mapping[str, Any], old: Profile | None) -> Profil
         **asked,
     }
     if old is not None and not asked:
-        demand_price(options["limits"], old)
+        demand_price(options.limits, old)
         return old  # byte for byte as it was
     definitions = merged.pop("definitions", None)
-    rules = rulebook(options["client"], options["base_url"])
+    rules = rulebook(options.client, options.base_url)
     profile = make_profile(**merged, definitions=definitions, rules=rules)
-    demand_price(options["limits"], profile)
+    demand_price(options.limits, profile)
     return profile
 
 

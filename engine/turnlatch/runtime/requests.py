@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator
 from hashlib import sha256
 from typing import Any, cast, final
 
+from turnlatch.hooks import CompactionDone, CompactionPlan, Verdict
 from turnlatch.logs import LOG_CALLER
 from turnlatch.ports import Delta, RequestFailedError
-from turnlatch.runtime.environment import CompactionDone, CompactionPlan, Verdict
 from turnlatch.runtime.preflight import staged_fault
 from turnlatch.runtime.pricing import budgeted
 from turnlatch.runtime.record import Record
