@@ -296,8 +296,7 @@ class ConversationBusyError(JournalError):
 
     Attributes:
         seconds: Seconds until the holder's lease ends if it is not renewed; then the
-            conversation can be taken. None if the holder is in this process and its
-            store is in memory.
+            conversation can be taken. None if the holder is in this process.
     """
 
     def __init__(

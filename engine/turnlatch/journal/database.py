@@ -23,21 +23,20 @@ from pathlib import Path
 from sqlite3 import Connection
 from threading import RLock
 from typing import Final, Literal, TypeAlias, final
-from weakref import WeakKeyDictionary
 
 from turnlatch.errors import JournalCorruptError, JournalError, JournalVersionError
 from turnlatch.journal import lease, records, schema
+from turnlatch.journal.connection import SharedConnection
 from turnlatch.journal.paths import checked_path, make_file, who_else
-from turnlatch.journal.renewing import Held, Renewer, renew
+from turnlatch.journal.renewing import Renewer, renew
 from turnlatch.journal.sqlite_errors import SQLiteTrouble, translate
-from turnlatch.journal.tail_anchor import HeadFile, is_used, open_head, refuse_foreign
+from turnlatch.journal.tail_anchor import is_used, open_head, refuse_foreign
 from turnlatch.journal.wal_recovery import (
     refuse_widowed,
     size_of,
     was_being_made,
     write_again,
 )
-from turnlatch.journal.writer import Writer
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 """FULL: an acknowledged append survives a power cut. NORMAL: only a killed process."""
@@ -67,6 +66,20 @@ _SETTINGS: Final = (
 )
 
 
+def demand_sqlite(where: str) -> None:
+    """Refuse a SQLite that is too old for the tables of a store.
+
+    Raises:
+        JournalError: It is.
+    """
+    if sqlite3.sqlite_version_info < _SQLITE_MIN:
+        raise JournalError(
+            where,
+            f"SQLite {sqlite3.sqlite_version} is too old for it",
+            "use a Python whose SQLite is 3.37 or newer",
+        )
+
+
 def connect(uri: str) -> Connection:
     """A connection as a store wants it: no implicit transactions, any thread (the store
     holds a lock around every use), and no wait for another process (see `patience`)."""
@@ -94,28 +107,19 @@ if hasattr(os, "register_at_fork"):
 
 
 @final
-class Database:
+class Database(SharedConnection):
     """A store's file, open. Made by `acquire`, shared by the stores of one process.
 
     Attributes:
-        where: The path, for errors.
-        connection: The one connection; replaced by `reopen`.
-        head: The head file; None where it cannot be used.
-        held: The writers of this process, each with what it holds.
-        renewer: Renews their leases.
-        notices: What the user should know about this file.
-        doubtful: What can be read may stand in memory only; see `settle_log`.
+        renewer: Renews the leases of what is held.
     """
 
     def __init__(
         self, path: str, synchronous: Synchronous, open_: Connect, accept_loss: bool
     ) -> None:
-        self.where = path
-        self._lock = RLock()
-        self.head: HeadFile | None = None
-        self.held: WeakKeyDictionary[Writer, Held] = WeakKeyDictionary()
+        super().__init__(path)
         self.renewer = Renewer(self._renew)
-        self.notices: tuple[str, ...] = (*who_else(path), *_library_notices())
+        self.notices = (*who_else(path), *_library_notices())
         self._synchronous: Synchronous = synchronous
         self._connect = open_
         self._pid = os.getpid()
@@ -149,12 +153,7 @@ class Database:
         Raises:
             JournalError: It cannot be used; see `SQLiteStore`.
         """
-        if sqlite3.sqlite_version_info < _SQLITE_MIN:
-            raise JournalError(
-                path,
-                f"SQLite {sqlite3.sqlite_version} is too old for it",
-                "use a Python whose SQLite is 3.37 or newer",
-            )
+        demand_sqlite(path)
         with _open_lock:
             real = checked_path(path)
             found = _open.get(_key(real)) if os.path.exists(real) else None
@@ -194,10 +193,7 @@ class Database:
 
     @property
     def alone(self) -> RLock:
-        """What is held around every use: `with database.alone, database as connection`.
-
-        It is taken by `with` itself and not in here, because an interrupt between the
-        taking and the end of a method would leave it taken for ever.
+        """What is held around every use.
 
         Raises:
             JournalError: In a forked child, where a thread of the parent may hold it.
@@ -213,11 +209,7 @@ class Database:
         """
         if self._broken:
             self.reopen()
-        with suppress(sqlite3.ProgrammingError):  # it is closed, as its user will see
-            if self.connection.in_transaction:
-                # Of a use that was interrupted, and could not even take it back.
-                self.connection.rollback()
-        return self.connection
+        return super().__enter__()
 
     def __exit__(
         self, _: object, error: BaseException | None, traceback: object
@@ -225,12 +217,9 @@ class Database:
         if isinstance(error, JournalCorruptError):
             self._refuse()
 
-    def holds(self, conversation: int) -> bool:
-        """True if a handle of this process may append to a conversation."""
-        return any(one.conversation == conversation for one in self._holding())
-
-    def _holding(self) -> list[Held]:
-        return [held for writer, held in list(self.held.items()) if writer.held]
+    def begin_renewing(self) -> None:
+        """Renew in the background what is held, for other processes to see."""
+        self.renewer.begin()
 
     def _renew(self) -> float | None:
         """Renew the lease of everything that is held; in how many seconds again, None if

@@ -19,7 +19,7 @@ from turnlatch.errors import (
 from turnlatch.journal import lease, records
 from turnlatch.journal.chain import REMEDY, SEQUENCE_MAX, Stored, link
 from turnlatch.journal.codec import Row
-from turnlatch.journal.database import Database
+from turnlatch.journal.connection import SharedConnection
 from turnlatch.journal.lock_waiting import is_at_once, waited
 from turnlatch.journal.owner import Until
 from turnlatch.journal.records import Conversation, Record
@@ -48,7 +48,7 @@ class SQLiteJournal:
 
     def __init__(
         self,
-        database: Database,
+        database: SharedConnection,
         conversation: Conversation,
         epoch: int,
         writer: Writer,

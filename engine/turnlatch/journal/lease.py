@@ -52,6 +52,12 @@ def acquire(
         state, last, *who, wall, up = found
         holder, until = Owner(*who), Until(wall, up)
         if state == "held" and not gone(last, holder, until):
+            if holder == me:
+                raise ConversationBusyError(
+                    place(name),
+                    f"{holder} (this process) writes it already",
+                    "close that handle",
+                )
             left = min(max(seconds_left(until, now, holder, me), 0.0), LEASE_SECONDS)
             raise ConversationBusyError(
                 place(name),

@@ -17,6 +17,7 @@ from turnlatch.errors import (
 )
 from turnlatch.journal import lease, records, schema
 from turnlatch.journal import tail_anchor as anchor
+from turnlatch.journal.connection import SharedConnection
 from turnlatch.journal.database import Connect, Database, Synchronous, connect
 from turnlatch.journal.formats import FORMATS
 from turnlatch.journal.handle import Clock, Result, SQLiteJournal, transact
@@ -63,86 +64,33 @@ def _demand(**given: object) -> None:
         _OPTIONS[name].demand(name, value)
 
 
-@final
-class SQLiteStore:
-    """Journals in one SQLite file, which nothing else may open while it is in use.
-
-    Stores of one process that name the same file share one connection to it. The file is
-    made where it does not exist, readable by this user alone; beside it SQLite keeps
-    `-wal` and `-shm`, and the store keeps `-head`, which lets it notice a record that
-    became shorter.
-
-    Attributes:
-        path: The file, as it was given.
-
-    Args:
-        path: The file; its folder must exist, on a local file system.
-        synchronous: "FULL": what was appended survives a power cut. "NORMAL": faster;
-            it survives a killed process, and a power cut may take the newest entries.
-        clock: Seconds since the epoch: when entries are appended, and until when a lease
-            lasts for who does not share `uptime`.
-        uptime: Seconds since the host was booted: until when a lease lasts.
-        owner: Who takes leases; this process if not given.
-        wait: How long each operation waits while another process has the store locked,
-            in seconds. The thread stands still meanwhile; a conversation does not use
-            this, and waits without holding up its event loop.
-        renew: Renew leases in the background, while conversations are held. Without it
-            only appends do, and a holder that is idle for long is succeeded.
-        connect: Opens the connection to a database URI; for tests that need a
-            connection that fails.
-        accept_loss: Go on although the record is shorter than the `-head` file says, or
-            is another one. What is lost stays lost; the anchors are set anew.
-
-    Raises:
-        SettingsError: An argument is of the wrong type; nothing was opened.
-        JournalVersionError: The file is a newer turnlatch's, somebody else's database, or
-            none. It was not touched.
-        JournalCorruptError: The file is damaged; or the `-head` file knows a store that
-            is gone; or a process that is living or was killed left a `-wal`, and some
-            conversation is shorter than the `-head` file says. What is refused is left
-            as it is, down to the bytes of the three files.
-        StoreLockedError: Another process had it locked all the time; so every method.
-        JournalError: The file cannot be used: no permission, no WAL on its file system,
-            open in this process with another `synchronous`, opened before a fork.
-    """
+class StoreOfConnection:
+    """What every store does, in whatever database its connection leads to."""
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        where: str,
+        database: SharedConnection,
+        owner: Owner,
         *,
-        synchronous: Synchronous = "FULL",
-        clock: Clock = time.time,
+        clock: Clock,
         uptime: Clock = time.monotonic,
-        owner: Owner | None = None,
-        connect: Connect = connect,
         accept_loss: bool = False,
-        renew: bool = True,
-        wait: float = WAIT_SECONDS,
+        renew: bool = False,
+        wait: float = 0.0,
     ) -> None:
-        _demand(
-            path=path,
-            synchronous=synchronous,
-            clock=clock,
-            uptime=uptime,
-            owner=owner,
-            connect=connect,
-            accept_loss=accept_loss,
-            renew=renew,
-            wait=wait,
-        )
-        self.path = os.fspath(path)
+        """Not for callers. `where` names the store in errors; `SQLiteStore` documents the rest."""
+        self._where = where
+        self._database = database
+        self._owner = owner
         self._clock = clock
         self._uptime = uptime
+        self._accept_loss = accept_loss
         self._renew = renew
         self._wait = wait
-        self._owner = owner or Owner.current()
-        self._accept_loss = accept_loss
         self._closed = False
         self._journals: WeakSet[SQLiteJournal] = WeakSet()
         self._taken: dict[int, int] = {}
-        self._database = waited(
-            lambda: Database.acquire(self.path, synchronous, connect, accept_loss), wait
-        )
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -192,7 +140,7 @@ class SQLiteStore:
                 held = Held(conversation.id, epoch, self._now)
                 self._database.held[writer] = held
                 if self._renew:
-                    self._database.renewer.begin()
+                    self._database.begin_renewing()
                 self._journals.add(journal)
                 self._taken[conversation.id] = epoch
             except BaseException:
@@ -262,11 +210,11 @@ class SQLiteStore:
         """
 
         def listed() -> Sequence[Listing]:
-            with self._use(self.path) as connection:
+            with self._use(self._where) as connection:
                 head = None if self._accept_loss else self._database.head
                 noted = [] if head is None else head.everything()  # as in `_load`
                 there = [number for number, _ in noted]
-                return listings(connection, self._gone, there, self.path)
+                return listings(connection, self._gone, there, self._where)
 
         return waited(listed, self._wait)
 
@@ -293,7 +241,7 @@ class SQLiteStore:
     @contextmanager
     def _use(self, where: str) -> Generator[Connection]:
         if self._closed:
-            raise JournalError(self.path, "is closed", "open it again")
+            raise JournalError(self._where, "is closed", "open it again")
         with self._database.alone, self._database as connection:
             try:
                 yield connection
@@ -325,7 +273,7 @@ class SQLiteStore:
             lambda holder, expires: may_write(
                 holder, self._owner, self._clock() >= expires
             ),
-            self.path,
+            self._where,
         )
 
     def _take(self, connection: Connection, name: str) -> tuple[Conversation, int]:
@@ -426,6 +374,89 @@ class SQLiteStore:
             raise JournalError(place(name), "exists", "give the fork another name")
         self._refuse_forgotten(name)
         return records.fork(connection, parent, name, sequence, root)
+
+
+@final
+class SQLiteStore(StoreOfConnection):
+    """Journals in one SQLite file, which nothing else may open while it is in use.
+
+    Stores of one process that name the same file share one connection to it. The file is
+    made where it does not exist, readable by this user alone; beside it SQLite keeps
+    `-wal` and `-shm`, and the store keeps `-head`, which lets it notice a record that
+    became shorter.
+
+    Attributes:
+        path: The file, as it was given.
+
+    Args:
+        path: The file; its folder must exist, on a local file system.
+        synchronous: "FULL": what was appended survives a power cut. "NORMAL": faster;
+            it survives a killed process, and a power cut may take the newest entries.
+        clock: Seconds since the epoch: when entries are appended, and until when a lease
+            lasts for who does not share `uptime`.
+        uptime: Seconds since the host was booted: until when a lease lasts.
+        owner: Who takes leases; this process if not given.
+        wait: How long each operation waits while another process has the store locked,
+            in seconds. The thread stands still meanwhile; a conversation does not use
+            this, and waits without holding up its event loop.
+        renew: Renew leases in the background, while conversations are held. Without it
+            only appends do, and a holder that is idle for long is succeeded.
+        connect: Opens the connection to a database URI; for tests that need a
+            connection that fails.
+        accept_loss: Go on although the record is shorter than the `-head` file says, or
+            is another one. What is lost stays lost; the anchors are set anew.
+
+    Raises:
+        SettingsError: An argument is of the wrong type; nothing was opened.
+        JournalVersionError: The file is a newer turnlatch's, somebody else's database, or
+            none. It was not touched.
+        JournalCorruptError: The file is damaged; or the `-head` file knows a store that
+            is gone; or a process that is living or was killed left a `-wal`, and some
+            conversation is shorter than the `-head` file says. What is refused is left
+            as it is, down to the bytes of the three files.
+        StoreLockedError: Another process had it locked all the time; so every method.
+        JournalError: The file cannot be used: no permission, no WAL on its file system,
+            open in this process with another `synchronous`, opened before a fork.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "FULL",
+        clock: Clock = time.time,
+        uptime: Clock = time.monotonic,
+        owner: Owner | None = None,
+        connect: Connect = connect,
+        accept_loss: bool = False,
+        renew: bool = True,
+        wait: float = WAIT_SECONDS,
+    ) -> None:
+        _demand(
+            path=path,
+            synchronous=synchronous,
+            clock=clock,
+            uptime=uptime,
+            owner=owner,
+            connect=connect,
+            accept_loss=accept_loss,
+            renew=renew,
+            wait=wait,
+        )
+        self.path = os.fspath(path)
+        super().__init__(
+            self.path,
+            waited(
+                lambda: Database.acquire(self.path, synchronous, connect, accept_loss),
+                wait,
+            ),
+            owner or Owner.current(),
+            clock=clock,
+            uptime=uptime,
+            accept_loss=accept_loss,
+            renew=renew,
+            wait=wait,
+        )
 
 
 def _demand_unlocked(connection: Connection) -> None:

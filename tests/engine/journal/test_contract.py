@@ -1,6 +1,7 @@
 """What every store promises: one suite for the fake and for the real one."""
 
 import gc
+import sqlite3
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from turnlatch.errors import (
     JournalError,
     UnknownConversationError,
 )
+from turnlatch.journal import MemoryStore
 from turnlatch.ports import Entry, Store
 from turnlatch_states.machine.events import Event, Forked, RequestSent, TurnOpened
 
@@ -232,3 +234,18 @@ def test_listing_tells_who_writes_what(store: Store, events: tuple[Event, ...]) 
     assert (second.holder, second.epoch) == (None, 0)
     again.close()
     assert store.conversations()[0].holder is None
+
+
+def test_a_store_in_memory_lives_as_long_as_its_last_handle() -> None:
+    store = MemoryStore()
+    connection = store._database.connection  # pyright: ignore[reportPrivateUsage] - is it closed?
+    journal = store.open("notes")
+    del store
+    gc.collect()
+    journal.append([RequestSent(1, 1)])
+    assert len(journal.entries()) == 1
+
+    del journal
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")

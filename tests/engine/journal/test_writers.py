@@ -55,6 +55,13 @@ def _holder(path: Path) -> Callable[[Callable[[str], None], Callable[[], str]], 
     return work
 
 
+def renewing(store: SQLiteStore) -> Callable[[], float | None]:
+    """What the thread of a store's database calls."""
+    shared = store._database  # pyright: ignore[reportPrivateUsage] - see above
+    assert isinstance(shared, database.Database)
+    return shared._renew  # pyright: ignore[reportPrivateUsage] - see above
+
+
 def test_second_process_is_refused_and_told_who_holds(path: Path, child: Start) -> None:
     holder = child(_holder(path))
     assert holder.hear() == "held"
@@ -282,10 +289,10 @@ def test_an_idle_holder_that_renews_is_never_succeeded_and_one_that_stalls_is(
     times = Times()
     first, second = times.store(path, holder), times.store(path, ME)
     journal = first.open("notes")
-    renewed = first._database  # pyright: ignore[reportPrivateUsage] - what its thread calls
+    renew = renewing(first)
     for _ in range(10):
         times.pass_(lease.LEASE_SECONDS * 0.9)
-        assert renewed._renew()  # pyright: ignore[reportPrivateUsage]
+        assert renew()
         with pytest.raises(ConversationBusyError, match=f"{holder} writes it"):
             second.open("notes")
     times.pass_(lease.LEASE_SECONDS * 0.6)
@@ -302,7 +309,7 @@ def test_an_idle_holder_that_renews_is_never_succeeded_and_one_that_stalls_is(
     with pytest.raises(LeaseLostError):
         journal.append([RequestSent(1, 2)])
     times.pass_(lease.LEASE_SECONDS * 0.9)
-    assert renewed._renew()  # pyright: ignore[reportPrivateUsage] - the new one's, not its own
+    assert renew()  # the new one's, not its own
     assert len(taken.entries()) == 2
     first.close()
     second.close()
@@ -347,13 +354,13 @@ def test_a_living_holder_whose_clock_is_ahead_is_not_succeeded(path: Path) -> No
     ahead.wall += 1e9
     first, second = ahead.store(path, FAR), times.store(path, ME)
     journal = first.open("notes")
-    renewed = first._database  # pyright: ignore[reportPrivateUsage] - what its thread calls
+    renew = renewing(first)
     for _ in range(5):
         with pytest.raises(ConversationBusyError):
             second.open("notes")
         for one in (times, ahead):
             one.pass_(lease.LEASE_SECONDS * 0.9)
-        assert renewed._renew()  # pyright: ignore[reportPrivateUsage]
+        assert renew()
         for one in (times, ahead):
             one.pass_(lease.LEASE_SECONDS * 0.9)
 
