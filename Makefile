@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 stage = @since=$$(date +%s); { $(2); }; ended=$$?; \
 	echo "$(1): $$(($$(date +%s) - since)) s"; exit $$ended
 
-.PHONY: demo test lint types unit gauntlet fuzz sweep bench clients sdks requirements upgrade diagrams clean
+.PHONY: demo test quick quick-types quick-unit lint types unit gauntlet fuzz sweep bench clients sdks requirements upgrade diagrams clean
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -37,6 +37,16 @@ demo: .venv/installed          ## one conversation, six faults, nothing lost
 
 test: .venv/installed          ## what CI runs: lint, then the types beside the tests
 	$(call stage,test,$(MAKE) lint && $(MAKE) -j2 types unit)
+
+quick: .venv/installed         ## an answer in a minute: lint, mypy, and the tests of the core and the rules of the house
+	$(call stage,quick,$(MAKE) lint && $(MAKE) -j2 quick-types quick-unit)
+
+quick-types: .venv/installed
+	@$(BIN)/mypy
+
+quick-unit: .venv/installed
+	@$(BIN)/pytest --numprocesses auto --quiet tests/states tests/test_rooms.py tests/test_complete.py \
+		tests/test_tidy.py tests/engine/test_conversation.py --ignore tests/states/test_explore.py
 
 lint: .venv/installed
 	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)

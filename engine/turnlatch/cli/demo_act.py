@@ -7,20 +7,26 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 import anyio
 import click
 
 from turnlatch import (
+    BlockBegan,
     CallMoved,
     Conversation,
     Happening,
+    Missed,
     Moved,
     PrefixChanged,
     RemedyTried,
     RetryPolicy,
+    Steered,
     Suspended,
+    TextArrived,
+    ThinkingArrived,
+    TrialMade,
     Turn,
     TurnEnded,
     Waiting,
@@ -97,8 +103,17 @@ def show(happening: Happening) -> None:
         case TurnEnded():
             if happening.turn.text and happening.turn.state.value == "confirmed":
                 say(f"     “{happening.turn.text}”")
+        case (
+            BlockBegan()
+            | TextArrived()
+            | ThinkingArrived()
+            | TrialMade()
+            | Steered()
+            | Missed()
+        ):
+            pass  # the demo shows moves, waits and calls
         case _:
-            pass
+            assert_never(happening)
 
 
 def file_tools(root: Path, ledger: Path, alarm: Callable[[], None]) -> list[Tool]:

@@ -7,7 +7,7 @@ attempt fails after all, a line under it says so.
 import json
 import re
 from collections.abc import Callable
-from typing import Any, Final, cast, final
+from typing import Any, Final, assert_never, cast, final
 
 from turnlatch.cli.footer import brief, duration
 from turnlatch.cli.hints import afterwards, next_step, prefix_words, remedy_words
@@ -25,6 +25,7 @@ from turnlatch.watching.events import (
     Steered,
     Suspended,
     TextArrived,
+    ThinkingArrived,
     TrialMade,
     TurnEnded,
     Waiting,
@@ -105,8 +106,10 @@ class Transcript:
                     happening.count, "thing that happened is", "things are"
                 )
                 return self.note(f"! {missed} not shown: this terminal fell behind")
+            case ThinkingArrived() | TrialMade() | Suspended() | Steered():
+                return ""  # the footer shows these
             case _:
-                return ""
+                assert_never(happening)
 
     def note(self, text: str, ink: Ink = "dim", *, drawn: bool = False) -> str:
         """Lines of our own, under whatever stands there; `drawn` ones are cut."""
@@ -377,6 +380,8 @@ def transition_line(happening: Happening, clock: str) -> str | None:
             )
             if happening.closing is not None:
                 line += f" ({happening.closing})"
-        case _:
+        case BlockBegan() | TextArrived() | ThinkingArrived() | TurnEnded() | Missed():
             return None
+        case _:
+            assert_never(happening)
     return one_line(line)

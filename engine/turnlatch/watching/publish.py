@@ -6,7 +6,7 @@ pieces of the reply arrived.
 """
 
 import json
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 from turnlatch.ports import BlockOpened, Delta, TextDelta, ThinkingDelta
 from turnlatch.watching.event_log import Feed
@@ -150,8 +150,34 @@ def _tell(
             feed.publish(Steered(feed.next(), turn.number, waiting))
         case ev.TurnSuspended():
             feed.publish(Suspended(feed.next(), turn.number, event.why, event.until))
+        case (
+            ev.TurnOpened()
+            | ev.RequestSent()
+            | ev.TurnRetried()
+            | ev.TurnContinued()
+            | ev.CompactionSent()
+            | ev.CompactionConfirmed()
+            | ev.CallAsked()
+            | ev.CallApproved()
+            | ev.CallDenied()
+            | ev.CallStarted()
+            | ev.CallLost()
+            | ev.CallClosed()
+        ):
+            pass  # the move, or the call's report, says it
+        case (
+            ev.ConversationOpened()
+            | ev.ProfileChanged()
+            | ev.Forked()
+            | ev.RetryCancelled()
+            | ev.Probed()
+            | ev.Pinned()
+            | ev.TurnAbandoned()
+            | ev.Rewound()
+        ):
+            pass  # not published: only the caller who asked for it is concerned
         case _:
-            pass
+            assert_never(event)
 
 
 def narrate_delta(feed: Feed, turn: int, attempt: int, delta: Delta) -> None:

@@ -1,0 +1,109 @@
+"""Lists that must be complete are held complete: who adds one is told what is missing."""
+
+import ast
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import turnlatch
+from turnlatch import Happening
+from turnlatch_states.machine.events import Event
+
+
+def unions() -> dict[str, set[str]]:
+    """The closed unions of this project: their name, and the classes in them."""
+    return {
+        name: {one.__name__ for one in typing.get_args(union)}
+        for name, union in (("Happening", Happening), ("Event", Event))
+    }
+
+
+def leaky(source: str, closed: dict[str, set[str]]) -> Iterator[str]:
+    """Functions that match a value of a closed union and let what they do not know pass.
+
+    The last case of such a match must be `assert_never`, so that a type checker names
+    every place that a new member of the union has to be decided in.
+    """
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        taken = {
+            one.arg: ast.unparse(one.annotation).split(".")[-1]
+            for one in (*function.args.args, *function.args.kwonlyargs)
+            if one.annotation is not None
+        }
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Match) or not isinstance(
+                node.subject, ast.Name
+            ):
+                continue
+            if taken.get(node.subject.id) not in closed:
+                continue
+            last = node.cases[-1]
+            rest = (
+                isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
+            )
+            if rest and "assert_never" not in ast.unparse(last):
+                yield function.name
+
+
+def sources(package: ModuleType) -> Iterator[tuple[str, str]]:
+    for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+        yield path.name, path.read_text("utf-8")
+
+
+def test_nothing_lets_an_unknown_event_pass() -> None:
+    found = [
+        f"{name}: {function}"
+        for name, source in sources(turnlatch)
+        for function in leaky(source, unions())
+    ]
+    assert found == []
+
+
+def test_a_planted_match_that_lets_one_pass_is_found() -> None:
+    planted = """
+def tell(happening: Happening) -> str:
+    match happening:
+        case Moved():
+            return "moved"
+        case _:
+            return ""
+"""
+    assert list(leaky(planted, unions())) == ["tell"]
+
+
+def test_every_published_event_is_public() -> None:
+    assert unions()["Happening"] <= set(turnlatch.__all__)
+
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("", "states", "engine", "states/turnlatch_states", "engine/turnlatch")
+
+
+def missing(text: str) -> Iterator[str]:
+    """Every path or test that a document names and that does not exist."""
+    for name in re.findall(r"`([\w/.]+\.py(?:::\w+)?|[\w/]+/)`", text):
+        path, _, test = name.partition("::")
+        found = [ROOT / one / path for one in PACKAGES if (ROOT / one / path).exists()]
+        if not found or (test and f"def {test}(" not in found[0].read_text("utf-8")):
+            yield name
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md", "docs/design.md"])
+def test_what_a_document_names_exists(document: str) -> None:
+    assert list(missing((ROOT / document).read_text("utf-8"))) == []
+
+
+def test_a_planted_name_is_missed() -> None:
+    text = (
+        "`tests/test_complete.py::test_nonsense`, `nonsense.py`, `tests/test_tidy.py`"
+    )
+    assert list(missing(text)) == [
+        "tests/test_complete.py::test_nonsense",
+        "nonsense.py",
+    ]
