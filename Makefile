@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 stage = @since=$$(date +%s); { $(2); }; ended=$$?; \
 	echo "$(1): $$(($$(date +%s) - since)) s"; exit $$ended
 
-.PHONY: demo test quick quick-types quick-unit lint types unit gauntlet fuzz sweep bench clients sdks requirements upgrade diagrams clean
+.PHONY: demo test quick quick-types quick-unit lint types unit gauntlet fuzz sweep bench clients sdks requirements upgrade diagrams sync clean
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -82,6 +82,9 @@ sdks: .venv/installed          ## the tests of outcomes with the oldest and the 
 
 diagrams: .venv/installed      ## redraw diagrams/ from the tables
 	$(BIN)/python diagrams/generate.py
+
+sync: .venv/installed          ## write engine/turnlatch/sync.py again, from the async classes
+	$(BIN)/python engine/sync_twin.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,6 +14,9 @@ import pytest
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 
+GENERATED = frozenset({"turnlatch/sync.py"})
+"""Modules that a script writes: nobody has to hold them in mind as a whole."""
+
 CORE_IMPORTS = frozenset(
     {
         "__future__",
@@ -108,7 +111,7 @@ def test_modules_and_functions_fit_a_reader(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
 
-    assert text.count("\n") <= MODULE_LINES_MAX
+    assert text.count("\n") <= MODULE_LINES_MAX or label(path) in GENERATED
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None

@@ -247,8 +247,9 @@ def test_in_the_sync_twin_too(lab: Lab) -> None:
         return "done"
 
     lab.script(call("plain"), "Done.")
-    given = {"store": lab.store, "client": lab.client(), "tools": [plain]}
-    with SyncConversation.open("a", **given) as chat:
+    with SyncConversation.open(
+        "a", store=lab.store, client=lab.client(), tools=[plain]
+    ) as chat:
         chats.append(chat)
         assert chat.send("Go").text == "Done."
         assert chat.pins == {"task": "never forget"}

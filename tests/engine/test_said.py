@@ -179,9 +179,13 @@ async def test_an_earlier_turn_that_failed_is_told_again_with_what_was_said(
 
 def test_the_sync_twin_has_it_too(lab: Lab) -> None:
     lab.script("Done.", faults="529 @1")
-    options = {"store": lab.store, "client": lab.client(), "retry": NEVER}
-    with sync.Conversation.open("a", **options) as chat:
+    client = lab.client()
+
+    def opened() -> sync.Conversation:
+        return sync.Conversation.open("a", store=lab.store, client=client, retry=NEVER)
+
+    with opened() as chat:
         assert chat.send(MESSAGE).said == MESSAGE
-    with sync.Conversation.open("a", **options) as chat:
+    with opened() as chat:
         assert chat.turn is not None
         assert chat.turn.said == MESSAGE

@@ -1,12 +1,15 @@
 """The sync twin has the same names and does the same."""
 
+import importlib.util
 import inspect
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol, cast
 
 import pytest
 from tests.engine.lab import Lab, lab
@@ -16,6 +19,7 @@ from turnlatch import (
     ConversationClosedError,
     Cursor,
     IllegalEventError,
+    NotNowError,
     SettingsError,
     TextArrived,
     TurnEnded,
@@ -25,6 +29,25 @@ from turnlatch import (
 from turnlatch.simulator import call
 
 __all__ = ["lab"]
+
+
+class Script(Protocol):
+    """What `engine/sync_twin.py` offers."""
+
+    FOLDER: Path
+    CLASSES: Mapping[str, tuple[str, ...]]
+
+    def twin(self, folder: Path = ...) -> str: ...
+
+
+def script() -> Script:
+    path = Path(sync.__file__).parents[1] / "sync_twin.py"
+    spec = importlib.util.spec_from_file_location("sync_twin", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return cast("Script", module)  # a module is whatever its file defines
 
 
 def opened(lab: Lab, name: str = "a") -> sync.Conversation:
@@ -37,6 +60,62 @@ def test_it_has_the_same_names() -> None:
 
     assert names(sync.Conversation) == names(AsyncConversation)
     assert names(sync.TurnStream) == {"turn"}
+
+
+def test_the_committed_file_is_what_the_script_writes() -> None:
+    """If this fails: run `make sync` and commit the result."""
+    committed = Path(sync.__file__).read_text("utf-8")
+
+    assert committed == script().twin()
+
+
+@pytest.mark.parametrize(
+    ("module", "written", "changed", "delegates"),
+    [
+        (
+            "approving.py",
+            "    async def steer(",
+            '    async def hurry(self, *, by: int) -> int:\n        """Hurry."""\n        '
+            "return 1\n\n    async def steer(",
+            "self._run(lambda: self._inner.hurry(by=by))",
+        ),
+        (
+            "conversation_view.py",
+            "    @property\n    def state(",
+            '    @property\n    def mood(self) -> str:\n        """Mood."""\n        '
+            'return ""\n\n    @property\n    def state(',
+            "return self._inner.mood",
+        ),
+        (
+            "conversation.py",
+            "        idle_timeout: float = 90.0,",
+            "        idle_timeout: float = 91.0,",
+            "idle_timeout: float = 91.0,",
+        ),
+        (
+            "watching/stream.py",
+            "    async def turn(self)",
+            "    async def turn(self, soon: bool = False)",
+            "self._run(lambda: self._inner.turn(soon))",
+        ),
+        ("configuring.py", "Keep a text", "Keep the text", "Keep the text"),
+    ],
+)
+def test_what_changes_in_the_async_classes_changes_in_the_twin(
+    tmp_path: Path, module: str, written: str, changed: str, delegates: str
+) -> None:
+    """The planted differences: a committed file without them is not what is written."""
+    writer = script()
+    for path in {path for paths in writer.CLASSES.values() for path in paths}:
+        copied = tmp_path / path
+        copied.parent.mkdir(exist_ok=True)
+        text = (writer.FOLDER / path).read_text("utf-8")
+        if path == module:
+            text = text.replace(written, changed, 1)
+        copied.write_text(text, "utf-8")
+
+    assert delegates in writer.twin(tmp_path)
+    assert delegates not in writer.twin()
 
 
 def test_it_converses_streams_forks_rewinds_and_resumes(lab: Lab) -> None:
@@ -63,10 +142,10 @@ def test_it_converses_streams_forks_rewinds_and_resumes(lab: Lab) -> None:
 
 def test_entering_an_open_conversation_again_leaves_it_open(lab: Lab) -> None:
     chat = opened(lab)
-    with pytest.raises(ConversationClosedError, match="not entered"):
+    with pytest.raises(ConversationClosedError, match="never entered"):
         chat.send("0")
     with chat:
-        with pytest.raises(IllegalEventError, match=r"conversation open.*'enter'"):
+        with pytest.raises(NotNowError, match="already open"):
             chat.__enter__()
         assert chat.send("1").state is TurnState.CONFIRMED
 
@@ -93,7 +172,9 @@ def test_another_thread_can_interrupt(lab: Lab) -> None:
 
 CTRL_C = '''
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol, cast
 from turnlatch import tool
 from turnlatch.simulator import Scripted, Simulator, call
 from turnlatch.simulator.transport import simulated_client

@@ -59,5 +59,18 @@ def twin() -> None:
     with sync.Conversation.open("a", tools=[bare]) as chat:
         assert_type(chat, sync.Conversation)
         assert_type(chat.send("x"), Turn)
+        assert_type(chat.interrupt(), bool)
+        assert_type(chat.steer("x", key="k"), bool)
+        assert_type(chat.fork("b"), sync.Conversation)
+        assert_type(chat.stream("x").turn(), Turn)
+        assert_type(chat.history, History)
+        assert_type(chat.watch(Cursor()), sync.Watch)
         for happening in chat.stream("x"):
             assert_type(happening, Happening)
+
+
+def twin_misspelled() -> None:
+    """Each option is named in the signature: another name is an error."""
+    sync.Conversation.open("a", toolz=[bare])  # type: ignore[call-arg] # the point
+    with sync.Conversation.open("a", max_tokens="9") as chat:  # type: ignore[arg-type] # the point
+        chat.configure(modl="x")  # type: ignore[call-arg] # the point
