@@ -56,11 +56,12 @@ types: .venv/installed
 
 # Each process begins with a part of the tests in their order, and takes from another's
 # when its own are done: most modules are run by one process, which sets them up once.
+# There is one more of them than there are cores (tests/conftest.py).
 unit: .venv/installed
 	$(call stage,unit,$(BIN)/pytest --numprocesses auto --dist worksteal --durations 20)
 
 gauntlet: .venv/installed      ## how conversations broke elsewhere, one line a class
-	GAUNTLET_BOTH_LOOPS=1 $(BIN)/python -m tests.gauntlet
+	WHOLE=1 $(BIN)/python -m tests.gauntlet
 	$(BIN)/python -m tests.gauntlet.poison
 
 fuzz: .venv/installed          ## fresh seeds: every property, and ten thousand scripts of faults, and outages
@@ -68,8 +69,9 @@ fuzz: .venv/installed          ## fresh seeds: every property, and ten thousand 
 	$(BIN)/python -m tests.gauntlet.fuzz --scripts 10000
 	$(BIN)/python -m tests.gauntlet.outages --scripts 2000
 
-sweep: .venv/installed         ## kill, tear, fail, cut: at every point
+sweep: .venv/installed         ## kill, tear, fail, cut: at every point; every other test whole
 	$(BIN)/python -m tests.sweeps
+	WHOLE=1 $(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/sweeps
 
 bench: .venv/installed         ## ratios within one run; never a gate
 	$(BIN)/python -m benchmarks

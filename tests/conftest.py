@@ -2,12 +2,16 @@
 
 import gc
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.part import LOOPS, WHOLE, Run, spare
 from tests.search import SEARCH
 
 # A shell that runs the tests in the background has Ctrl-C ignored, `nohup` a terminal that
@@ -16,6 +20,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Most tests wait for nothing but for a disk to sync a store that is thrown away. In memory
+# the same calls are made, and return at once. A container may have next to nothing there.
+_MEMORY: Final = Path("/dev/shm")
+_ENOUGH: Final = 4 << 30
+if (
+    "TMPDIR" not in os.environ
+    and os.access(_MEMORY, os.W_OK)
+    and shutil.disk_usage(_MEMORY).free > _ENOUGH
+):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 # An ordinary run draws the same examples everywhere and every time: a red build has a
 # reason that a contributor sees as CI does. Fresh examples are `python -m tests.search`.
@@ -31,13 +46,54 @@ settings.register_profile("search", _ALIKE, derandomize=False)
 settings.load_profile("search" if os.environ.get(SEARCH) else "alike")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Let the points of a test share the event loops; `make sweep` takes all on both."""
+    if WHOLE:
+        return
+    found = {item: run for item in items if (run := _run(item)) is not None}
+    spared = spare(list(found.values()))
+    left = [item for item, run in found.items() if run in spared]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if found.get(item) not in spared]
+
+
+def _run(item: pytest.Item) -> Run | None:
+    """Which test that is, at which point, if it names the event loop that it is on."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return None
+    given = item.callspec.params
+    loop = given.get("anyio_backend", given.get("backend"))
+    if loop not in LOOPS:
+        return None
+    test, _, name = item.nodeid.partition("[")
+    return Run(test, tuple(one for one in name[:-1].split("-") if one != loop), loop)
+
+
+# What is imported and collected stays: it is not searched for garbage a thousand times.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """What has been imported stays: it is not searched for garbage a thousand times."""
+    """Search for garbage from here on, and only in what comes."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One process more than there are cores: tests wait for processes of their own."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) + 1
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Both event loops: they show different bugs."""
     backend: str = request.param

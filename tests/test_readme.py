@@ -3,10 +3,10 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests import warm
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,24 +30,18 @@ def test_its_program_invents_no_answer_and_runs_on_the_simulator_if_asked(
     )
     (tmp_path / "README.md").write_text("An example.", encoding="utf-8")
 
-    def run(text: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-c", text],
-            cwd=tmp_path,
-            env={**os.environ, "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def run(text: str) -> "subprocess.CompletedProcess[bytes]":
+        environment = {**os.environ, "HOME": str(tmp_path)}
+        return warm.run(["-c", text], env=environment, cwd=tmp_path, timeout=60)
 
     alone, simulated = run(program), run(asked)
 
-    assert (alone.returncode, alone.stdout) == (1, "")
-    assert alone.stderr.rstrip().splitlines()[-1].startswith("turnlatch.errors.NoCred")
+    assert (alone.returncode, alone.stdout) == (1, b"")
+    last = alone.stderr.rstrip().splitlines()[-1]
+    assert last.startswith(b"turnlatch.errors.NoCred")
     assert asked != program
     assert simulated.returncode == 0, simulated.stderr
-    assert simulated.stdout.startswith("confirmed ")
+    assert simulated.stdout.startswith(b"confirmed ")
     assert (tmp_path / "chat.db").exists()
 
 
@@ -72,17 +66,11 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_runs_offline(example: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(example)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    script = f"import runpy; runpy.run_path({str(example)!r}, run_name='__main__')"
+    done = warm.run(["-c", script], cwd=tmp_path, timeout=60)
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "confirmed" in done.stdout
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"confirmed" in done.stdout
 
 
 def test_nothing_committed_names_a_machine_or_a_registry() -> None:

@@ -187,6 +187,7 @@ def run(
     *,
     input: bytes = b"",
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     timeout: float,
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run a child to its end, with pipes for all that it reads and writes.
@@ -196,7 +197,9 @@ def run(
     """
     pipes = [os.pipe() for _ in range(3)]
     (asked, stdin), (said, stdout), (told, stderr) = pipes
-    child = start(arguments, stdin=asked, stdout=stdout, stderr=stderr, env=env)
+    child = start(
+        arguments, stdin=asked, stdout=stdout, stderr=stderr, env=env, cwd=cwd
+    )
     for end in (asked, stdout, stderr):
         os.close(end)
     heard: dict[int, bytes] = {}

@@ -5,8 +5,6 @@ import json
 import logging
 import os
 import pickle
-import subprocess
-import sys
 import traceback
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -19,6 +17,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import warm
 
 import turnlatch
 from turnlatch import Conversation, Limits, RetryPolicy, SettingsError, sync, tool
@@ -217,27 +216,25 @@ async def test_nor_where_a_url_is_refused(
 
 def test_nor_by_the_command(tmp_path: Path) -> None:
     with run_in_thread(Simulator(Scripted(["Fine."]))) as server:
-        done = subprocess.run(
+        done = warm.run(
             [
-                *(sys.executable, "-m", "turnlatch", "chat", "notes"),
+                *("-m", "turnlatch", "chat", "notes"),
                 *("--store", str(tmp_path / "chat.db")),
                 *("--base-url", with_user(server.base_url)),
             ],
-            input="Go\n",
-            capture_output=True,
+            input=b"Go\n",
             env={
                 **os.environ,
                 "ANTHROPIC_API_KEY": KEY,
                 "ANTHROPIC_CUSTOM_HEADERS": f"x-api-key: {KEY}",
             },
-            text=True,
             timeout=120,
-            check=False,
         )
 
-    assert done.returncode == 0, done.stderr
-    assert server.base_url in done.stdout + done.stderr
-    assert leaks(done.stdout + done.stderr) == []
+    told = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, told
+    assert server.base_url in told
+    assert leaks(told) == []
 
 
 @given(

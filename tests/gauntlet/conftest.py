@@ -1,12 +1,12 @@
 """The course that every scenario of the gauntlet runs."""
 
-import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 from tests.gauntlet.course import Course
+from tests.part import WHOLE
 
 _WELL: Final = pytest.StashKey[bool]()
 
@@ -22,9 +22,7 @@ def pytest_runtest_makereport(
     return report
 
 
-LOOPS: Final = (
-    ("asyncio", "trio") if os.environ.get("GAUNTLET_BOTH_LOOPS") else ("asyncio",)
-)
+LOOPS: Final = ("asyncio", "trio") if WHOLE else ("asyncio",)
 """One event loop in an ordinary run, both in `make gauntlet`: the loop decides nothing
 here but how tasks are scheduled, and the tests of the engine run on both."""
 

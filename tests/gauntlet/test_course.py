@@ -5,8 +5,6 @@ everything else is right, and looks that this one thing is what it stumbles over
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import anyio
 import attrs
 import pytest
+from tests import warm
 from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
 from tests.gauntlet.processes import ROOT, Victims, kill_at, victims
 from tests.gauntlet.record import cut_request
@@ -86,15 +85,9 @@ async def test_forgets(course):
 def test_a_scenario_that_does_not_finish_is_failed(tmp_path: Path) -> None:
     (tmp_path / "test_unfinished.py").write_text(UNFINISHED, encoding="utf-8")
     options = ["-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm.run(["-m", "pytest", *options, str(tmp_path)], cwd=ROOT, timeout=600)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    assert "the scenario never called `course.finish`" in done.stdout
+    assert b"the scenario never called `course.finish`" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,13 @@
 `make fuzz` plays ten thousand.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import attrs
 import pytest
+from tests import warm
 from tests.gauntlet.fuzz import Finding, fuzzed, main, scripts, shrunk, tried
 from tests.gauntlet.fuzz_play import Player
 from tests.gauntlet.fuzz_script import Move, Play, Verb, lasting
@@ -24,7 +23,7 @@ from turnlatch_states.api.json_bytes import encode, text_block
 from turnlatch_states.api.reply import Reply
 from turnlatch_states.request.build import Request
 
-SCRIPTS = 200
+SCRIPTS = 100
 """How many are played in every run of the tests."""
 
 FOUND = (
@@ -274,15 +273,13 @@ def test_an_effect_that_comes_twice_is_found(tmp_path: Path) -> None:
 
 
 def test_the_command_plays_a_script(capsys: pytest.CaptureFixture[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.gauntlet.fuzz", "--scripts", "2"],
+    done = warm.run(
+        ["-m", "tests.gauntlet.fuzz", "--scripts", "2"],
         cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout
-    assert done.stdout.startswith("2 of 2 scripts held")
+    assert done.stdout.startswith(b"2 of 2 scripts held")
     with pytest.raises(SystemExit) as left:
         main(["--script", "seed=1 / send amber / 529 @1"])
     assert left.value.code == 0

@@ -9,8 +9,8 @@ from tests.gauntlet.outages import KINDS, Outcome, had, outages
 from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.machine.doubt import RULES, Rule
 
-EACH = 10
-"""Conversations of each kind."""
+EACH = 5
+"""Conversations of each kind; `make fuzz` has two thousand."""
 
 MORE = 120
 """How many of the likeliest kind are had to see what is planted."""

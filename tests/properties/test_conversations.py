@@ -268,7 +268,7 @@ def settled(chat: Conversation) -> None:
 @given(
     st.lists(st.sampled_from(MOVES), max_size=7), st.lists(answers, max_size=6), faults
 )
-@settings(max_examples=150)
+@settings(max_examples=75)
 def test_whatever_happens_the_next_message_is_confirmed(
     moves: list[str], script: list[Answer], fault: str
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any, final
 import attrs
 import click
 import pytest
+from tests.part import VARIABLE
 
 HERE = Path(__file__).parent
 
@@ -52,7 +53,7 @@ class Lines:
 
 def main(arguments: Sequence[str]) -> int:
     """Run what was asked for, print the lines, and return the exit status."""
-    os.environ["SWEEP_FULL"] = "1"
+    os.environ[VARIABLE] = "1"
     lines, since = Lines(), time.monotonic()
     asked = list(arguments)
     if not any(Path(one.split("::")[0]).exists() for one in asked):

@@ -8,12 +8,10 @@ from tempfile import mkdtemp
 from typing import Final
 
 import pytest
+from tests.part import WHOLE
 from tests.sweeps import shim
 from tests.sweeps.bench import Bench, Tally
 from tests.sweeps.workshop import Workshop
-
-FULL: Final = bool(os.environ.get("SWEEP_FULL"))
-"""Every point, as in `make sweep`; an ordinary run takes a part of them."""
 
 _MEMORY: Final = Path("/dev/shm")
 
@@ -21,7 +19,7 @@ _MEMORY: Final = Path("/dev/shm")
 @pytest.fixture(scope="session")
 def full() -> bool:
     """Whether every point is asked for."""
-    return FULL
+    return WHOLE
 
 
 @pytest.fixture(scope="session")

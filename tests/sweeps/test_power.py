@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from tests.part import one_in
 from tests.sweeps import held
 from tests.sweeps.bench import Bench, Tally, spread
 from tests.sweeps.disk import Disk, Image, after_failure, images
@@ -94,7 +95,7 @@ def test_a_sync_that_failed_is_not_trusted_later(
     """The kernel takes what it could not sync for clean: nothing that was acknowledged
     afterwards may need it."""
     count = tally(f"power cut after {lasting + 1} failed syncs")
-    for at in failing(bench):
+    for at in one_in(2, failing(bench), lasting):
         cut_after_failures(bench, count, at, lasting)
 
     assert "lost" not in count.counts

@@ -3,17 +3,16 @@ no case is a conversation unreadable, stuck, without what was confirmed, or does
 happen twice.
 """
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
+from tests import warm
 from tests.sweeps import quick
 from tests.sweeps.bench import Tally
 from tests.sweeps.signalled import STYLES
-from tests.sweeps.workshop import ROOT
 
 Tallies = Callable[[str], Tally]
 
@@ -32,9 +31,8 @@ def _signalled(
     """Have so many processes signalled; what they left is in the folder."""
     folder.mkdir()
     given = [str(folder), backend, style, str(SEED), str(count)]
-    subprocess.run(
-        [sys.executable, "-m", f"tests.sweeps.{program}", *given], cwd=ROOT, check=True
-    )
+    ended = warm.run(["-m", f"tests.sweeps.{program}", *given], timeout=3_600)
+    assert ended.returncode == 0, ended.stderr.decode()
 
 
 def _lines(path: Path) -> list[str]:

@@ -15,7 +15,7 @@ from tests.sweeps.writers_process import (
     unfenced,
 )
 
-SEEDS, SEEDS_FULL = 3, 40
+SEEDS, SEEDS_FULL = 1, 40
 APPENDS, APPENDS_FULL = 100, 300
 
 

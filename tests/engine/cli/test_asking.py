@@ -1,8 +1,6 @@
 """A person is asked about a call: what is shown, until when it counts, and what holds."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import warm
 from tests.engine.cli.test_chat import PROMPT, Chat
 
 from turnlatch import CallState, Closing, Conversation, Tool, tool
@@ -196,7 +195,7 @@ def test_what_was_said_before_the_answer_goes_along_with_it(
 def test_a_call_that_died_with_its_process_is_told_as_unknown(
     tmp_path: Path, store: Path
 ) -> None:
-    done = subprocess.run([sys.executable, "-c", DYING, str(store)], check=False)
+    done = warm.run(["-c", DYING, str(store)], timeout=120)
     assert done.returncode == 7
     with Chat(tmp_path, "notes", "--sim") as chat:
         chat.expect("the end of pay was not seen; turn 1 is not done: /retry goes on")

@@ -3,14 +3,14 @@
 import json
 import os
 import re
-import sys
 from pathlib import Path
-from subprocess import CompletedProcess, run
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import warm
 from tests.engine.cli.test_chat import PROMPT, Chat, batch, environment
 from tests.engine.cli.test_main import HEAVY, WATCHED, python
 
@@ -27,12 +27,8 @@ LOOK = Look()
 
 
 def turnlatch(home: Path, *args: str, **more: str) -> CompletedProcess[bytes]:
-    return run(
-        [sys.executable, "-m", "turnlatch", "list", *args],
-        capture_output=True,
-        env=environment(home, **more),
-        timeout=60,
-        check=False,
+    return warm.run(
+        ["-m", "turnlatch", "list", *args], env=environment(home, **more), timeout=60
     )
 
 

@@ -173,7 +173,7 @@ def test_turn_has_no_crossings_and_its_happy_path_runs_right_on_top() -> None:
 
 
 @given(tables())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_no_machine_makes_a_line_run_through_a_state(table: Table) -> None:
     drawn = scene(table, rows(table))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.part import WHOLE
 
 from turnlatch.errors import JournalError, UnknownConversationError
 from turnlatch.journal import SQLiteStore
@@ -125,11 +126,14 @@ class Scenario:
             return 0
 
 
-def _sweep(folder: Path, *, once: bool, late: bool, code: int) -> Scenario:
-    """Run the scenario with its nth statement failing until there is no nth one."""
-    nth = 0
+def _sweep(
+    folder: Path, *, once: bool, late: bool, code: int, apart: int = 1, first: int = 0
+) -> Scenario:
+    """Run the scenario with its nth statement failing until there is no nth one; one
+    statement in so many, the first of them given."""
+    nth = first % apart + 1 - apart
     while True:
-        nth += 1
+        nth += apart
         path = folder / f"{nth}.db"
         trouble = Trouble(nth, once=once, late=late, code=code)
         scenario = Scenario(path, trouble)
@@ -142,19 +146,20 @@ def _sweep(folder: Path, *, once: bool, late: bool, code: int) -> Scenario:
 
 
 @pytest.mark.parametrize(
-    ("once", "late", "code"),
+    ("first", "once", "late", "code"),
     [
-        (True, False, sqlite3.SQLITE_IOERR),
-        (True, False, sqlite3.SQLITE_FULL),
-        (True, True, sqlite3.SQLITE_IOERR),
-        (False, False, sqlite3.SQLITE_FULL),
-        (False, True, sqlite3.SQLITE_IOERR),
+        (0, True, False, sqlite3.SQLITE_IOERR),
+        (1, True, False, sqlite3.SQLITE_FULL),
+        (0, True, True, sqlite3.SQLITE_IOERR),
+        (1, False, False, sqlite3.SQLITE_FULL),
+        (1, False, True, sqlite3.SQLITE_IOERR),
     ],
 )
 def test_every_statement_may_fail(
-    tmp_path: Path, once: bool, late: bool, code: int
+    tmp_path: Path, first: int, once: bool, late: bool, code: int
 ) -> None:
-    scenario = _sweep(tmp_path, once=once, late=late, code=code)
+    trouble: dict[str, Any] = {"once": once, "late": late, "code": code}
+    scenario = _sweep(tmp_path, **trouble, apart=1 if WHOLE else 2, first=first)
 
     assert scenario.acknowledged == {"notes": 6 * BATCH, "branch": 3 * BATCH}
 

@@ -3,8 +3,6 @@
 import asyncio
 import functools
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import (
     AsyncIterator,
@@ -18,6 +16,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests import warm
 
 from turnlatch.tools import Blocks, draining, run_tool, tool
 from turnlatch.tools.execution import Ending, Run
@@ -411,13 +410,9 @@ print(ending.closing)
 def test_a_thread_that_never_ends_does_not_hold_up_the_end_of_the_process(
     backend: str, kind: str
 ) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", HANGS, backend, kind],
-        capture_output=True,
-        timeout=120,
-        check=True,
-    )
+    ended = warm.run(["-c", HANGS, backend, kind], timeout=120)
 
+    assert ended.returncode == 0, ended.stderr.decode()
     assert ended.stdout.decode().strip() == "outcome unknown"
 
 
