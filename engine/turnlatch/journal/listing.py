@@ -49,6 +49,13 @@ _LISTS: Final = {
     version: _LIST.format(lease=format_.lease) for version, format_ in FORMATS.items()
 }
 
+_HOLDERS: Final = {
+    version: "SELECT coalesce(l.state, 'free'), coalesce(l.epoch, 0), "
+    f"{format_.lease} FROM conversation AS c LEFT JOIN lease AS l"
+    " ON l.conversation = c.id WHERE c.id = ?"
+    for version, format_ in FORMATS.items()
+}
+
 _TURN: Final = (
     "SELECT turn FROM entry WHERE key > ? AND key <= ? AND turn > 0"
     " ORDER BY key DESC LIMIT 1"
@@ -104,6 +111,27 @@ def listings(
                 )
             )
     return found
+
+
+def holder_of(connection: Connection, number: int, gone: Gone) -> str | None:
+    """The live process that holds a conversation's lease, in words; None if it is free.
+
+    One row is read, and nothing of the record.
+
+    Args:
+        connection: The store's.
+        number: The conversation's number.
+        gone: Asked about the holder of a lease that is held.
+    """
+    with schema.reading(connection):
+        _, version = schema.identity(connection)
+        state, epoch, *lease = connection.execute(
+            _HOLDERS[version], (number,)
+        ).fetchone()
+    if state != "held":
+        return None
+    holder, until = Owner(*lease[:5]), Until(*lease[5:])
+    return None if gone(number, epoch, holder, until) else str(holder)
 
 
 def _turns(

@@ -21,7 +21,7 @@ from turnlatch.journal.connection import SharedConnection
 from turnlatch.journal.database import Connect, Database, Synchronous, connect
 from turnlatch.journal.formats import FORMATS
 from turnlatch.journal.handle import Clock, Result, SQLiteJournal, transact
-from turnlatch.journal.listing import listings
+from turnlatch.journal.listing import holder_of, listings
 from turnlatch.journal.lock_waiting import WAIT_SECONDS, waited
 from turnlatch.journal.owner import Owner, Until, is_gone, is_over, may_write
 from turnlatch.journal.records import Conversation, Record
@@ -200,6 +200,24 @@ class StoreOfConnection:
                 self._note(made, made.begins, made.root)
 
         waited(fork, self._wait)
+
+    def holder(self, name: str) -> str | None:
+        """The live process that holds a conversation's lease, in words; None if it is free.
+
+        One row is read, and nothing of the record, however long that is.
+
+        Raises:
+            UnknownConversationError: The store has no conversation of that name.
+            JournalError: The store cannot be read.
+        """
+        checked_name(name)
+
+        def looked() -> str | None:
+            with self._use(place(name)) as connection:
+                number = self._known(connection, name).id
+                return holder_of(connection, number, self._gone)
+
+        return waited(looked, self._wait)
 
     def conversations(self) -> Sequence[Listing]:
         """Every conversation, oldest first.

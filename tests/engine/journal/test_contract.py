@@ -12,7 +12,7 @@ from turnlatch.errors import (
     JournalError,
     UnknownConversationError,
 )
-from turnlatch.journal import MemoryStore
+from turnlatch.journal import MemoryStore, SQLiteStore
 from turnlatch.ports import Entry, Store
 from turnlatch_states.machine.events import Event, Forked, RequestSent, TurnOpened
 
@@ -234,6 +234,20 @@ def test_listing_tells_who_writes_what(store: Store, events: tuple[Event, ...]) 
     assert (second.holder, second.epoch) == (None, 0)
     again.close()
     assert store.conversations()[0].holder is None
+
+
+def test_a_holder_is_seen_without_reading_the_record(
+    store: SQLiteStore | MemoryStore, events: tuple[Event, ...]
+) -> None:
+    with pytest.raises(UnknownConversationError):
+        store.holder("notes")
+    journal = store.open("notes")
+    journal.append(events)
+    listed = {one.name: one.holder for one in store.conversations()}
+
+    assert store.holder("notes") == listed["notes"] is not None
+    journal.close()
+    assert store.holder("notes") is None
 
 
 def test_a_store_in_memory_lives_as_long_as_its_last_handle() -> None:
