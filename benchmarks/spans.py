@@ -25,9 +25,9 @@ from turnlatch import Conversation, conversation
 from turnlatch.journal import SQLiteStore
 from turnlatch.ports import Delta, Entry, Journal, Listing, Model, Store
 from turnlatch.runtime import record
-from turnlatch.runtime import requests as sending
 from turnlatch.sdk import SdkModel
 from turnlatch_states.api.reply import Reply
+from turnlatch_states.effects import next_effect, requests
 from turnlatch_states.machine.events import Event
 from turnlatch_states.request.build import Request
 
@@ -44,9 +44,9 @@ _REST = "the rest: driver, feed, scheduler"
 
 _NAMES: tuple[tuple[ModuleType, str, str], ...] = (
     (record, "step", _STEP),
-    (sending, "prepare", _ROOM),
-    (sending, "staged_fault", _CHECK),
-    (sending, "build", _BUILD),
+    (next_effect, "prepare", _ROOM),
+    (next_effect, "staged_fault", _CHECK),
+    (requests, "build", _BUILD),
     (record, "narrate", _TELL),
     (conversation, "user_blocks", _BLOCKS),
 )

@@ -15,7 +15,7 @@ import pytest
 import turnlatch
 import turnlatch_states
 
-CORE_ORDER: Final = ("fsm", "api", "request", "machine", "recovery")
+CORE_ORDER: Final = ("fsm", "api", "request", "machine", "recovery", "effects")
 """The rooms of the core: each imports what stands before it, and nothing behind it."""
 
 INTERNAL: Final = frozenset(

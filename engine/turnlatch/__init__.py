@@ -31,7 +31,6 @@ from turnlatch.errors import (
     TurnlatchError,
     UnknownConversationError,
 )
-from turnlatch.hooks import CompactionDone, CompactionPlan
 from turnlatch.ports import Clock, Ids, Listing, Model, Store
 from turnlatch.result import CallReport, Turn
 from turnlatch.settings import Limits
@@ -59,6 +58,7 @@ from turnlatch.watching.stream import TurnStream, Watch
 from turnlatch_states.api.faults import Fault, FaultKind, RetryPolicy
 from turnlatch_states.api.reply import Reply, ToolUse, Usage
 from turnlatch_states.api.rules import Finding
+from turnlatch_states.effects.effect import CompactionDone, CompactionPlan
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Lost, Move, Snapshot, Suspension

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from turnlatch.errors import SettingsError
-from turnlatch.runtime.preflight import plainly_legal
 from turnlatch.settings import encoded
 from turnlatch_states.api.checks import plain, shown
 from turnlatch_states.api.json_bytes import text_block
 from turnlatch_states.api.rules import Context, Finding, Limits, check
+from turnlatch_states.effects.invalid_input import plainly_legal
 from turnlatch_states.request.history import user_message
 from turnlatch_states.request.pins import pinned_blocks
 from turnlatch_states.request.profile import Profile

@@ -221,9 +221,9 @@ async def test_a_hook_that_does_not_answer_is_as_none(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from turnlatch.runtime import requests as sending
+    from turnlatch.runtime import perform
 
-    monkeypatch.setattr(sending, "_GRACE_SECONDS", 0.01)
+    monkeypatch.setattr(perform, "_GRACE_SECONDS", 0.01)
     lab.script("One.", "Two.")
     options: dict[str, Any] = {which: HOOKS[hook]}
     limits = Limits(hook_seconds_max=0.02)

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch.runtime.preflight import plainly_legal
 from turnlatch_states.api.rules import check
+from turnlatch_states.effects.invalid_input import plainly_legal
 
 KEYS = st.sampled_from(["type", "text", "tool_use_id", "content", "is_error", "extra"])
 VALUES = (

@@ -72,7 +72,7 @@ async def test_the_check_sees_an_engine_that_forgets(
     def forgets(_: object) -> None:
         """Nothing is known."""
 
-    monkeypatch.setattr("turnlatch.runtime.requests.without_known", forgets)
+    monkeypatch.setattr("turnlatch_states.effects.next_effect.without_known", forgets)
     lab.simulator = Simulator(Looks(), clock=lab.clock.now)
     lab.simulator.inject(ODD)
     async with lab.open(tools=[gives(BAD)]) as chat:

@@ -26,16 +26,13 @@ from turnlatch_states.fsm.table import Effect
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import Closing
 from turnlatch_states.machine.commands import (
-    ConsiderRetry,
-    ContinueTurn,
-    Prepare,
-    RunCalls,
-    SendRequest,
+    Command,
+    next_command,
 )
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.load import replay
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.machine.step import Step, begin, fold, orders, step
+from turnlatch_states.machine.step import Step, begin, fold, step
 from turnlatch_states.machine.synthetic_results import closed_result
 from turnlatch_states.machine.turn import TURN, TurnState
 from turnlatch_states.request.build import build
@@ -178,7 +175,7 @@ def test_whatever_is_sent_is_legal(choices: list[int]) -> None:
 
 
 def recovers(snapshot: Snapshot) -> bool:
-    """From here a new message can be confirmed, by doing what the machine orders."""
+    """From here a new message can be confirmed, by doing what the conversation needs."""
     start = snapshot.turns
     for _ in range(60):
         turn = snapshot.turn
@@ -189,24 +186,25 @@ def recovers(snapshot: Snapshot) -> bool:
 
 
 def _obeyed(snapshot: Snapshot) -> Event:
-    """How a world without faults answers the machine's order."""
+    """What happens next in a world without faults."""
     turn = snapshot.turn
     if turn is None or snapshot.resting:
         return ev.TurnOpened(snapshot.turns + 1, encode(text("next")))
     n, attempt = turn.number, turn.attempt
-    match orders(snapshot):
-        case (Prepare(Purpose.MESSAGE),) if (
+    match next_command(snapshot):
+        case Command.PREPARE if turn.purpose is Purpose.MESSAGE and (
             turn.staged or turn.outcome is Outcome.RESUME
         ):
             return ev.RequestSent(n, attempt + 1)
-        case (SendRequest(),) if turn.state == TurnState.SENT:
+        case Command.SEND if turn.state == TurnState.SENT:
             return ev.ReplyConfirmed(n, attempt, reply(7, "end_turn", text()))
-        case (ContinueTurn(),):
+        case Command.CONTINUE:
             return ev.TurnContinued(n)
-        case (RunCalls(_, calls),):
-            result = closed_result(calls[0], "done")
-            return ev.CallClosed(n, calls[0], Closing.RESULT, result)
-        case (ConsiderRetry(),):
+        case Command.RUN_CALLS:
+            call = turn.open_calls[0].use.id
+            result = closed_result(call, "done")
+            return ev.CallClosed(n, call, Closing.RESULT, result)
+        case Command.RECOVER:
             return ev.RetryCancelled(n)
         case _:
             return ev.TurnFailed(n, attempt, FAULTS[0])
@@ -290,10 +288,10 @@ def test_a_history_shares_its_past_and_keeps_its_own_length() -> None:
 
 
 @pytest.mark.parametrize("state", [s.name for s in TURN.states])
-def test_every_state_orders_something_definite(state: str) -> None:
+def test_every_state_needs_something_definite(state: str) -> None:
     opened = step(begin(OPENED), ev.TurnOpened(1, b'{"type":"text","text":"a"}'))
     turn = opened.snapshot.turn
     assert turn is not None
     object.__setattr__(turn, "state", state)
 
-    assert len(orders(opened.snapshot)) == 1
+    assert next_command(opened.snapshot) is not Command.AWAIT

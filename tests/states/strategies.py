@@ -10,11 +10,10 @@ from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import Reply
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import Closing
-from turnlatch_states.machine.commands import Rest
+from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.machine.step import orders
 from turnlatch_states.machine.synthetic_results import closed_result
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.history import Method
@@ -189,5 +188,5 @@ def stale_events(snapshot: Snapshot) -> Iterator[Event]:
 
 
 def waits(snapshot: Snapshot) -> bool:
-    """True if the machine orders nothing more."""
-    return orders(snapshot) == (Rest(),)
+    """True if the conversation needs nothing more."""
+    return next_command(snapshot) is Command.REST

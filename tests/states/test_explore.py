@@ -27,9 +27,10 @@ from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.fsm.explore import ExplorationLimitError, Explored, explore
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.machine.step import Step, begin, orders, step
+from turnlatch_states.machine.step import Step, begin, step
 from turnlatch_states.machine.thread import LOSSES_MAX, ThreadState
 from turnlatch_states.machine.turn import TURN
 from turnlatch_states.request.build import Copy
@@ -284,13 +285,13 @@ def test_the_pairing_check_finds_an_open_call_that_is_sent() -> None:
     assert found.violations(closed)
 
 
-def test_the_machine_always_orders_something_or_waits_for_what_it_ordered() -> None:
+def test_a_conversation_awaits_nothing_but_calls_that_run_or_were_asked_about() -> None:
     for snapshot in graph().states.values():
         turn = snapshot.turn
         waiting = turn is not None and any(
             c.state in (CallState.STARTED, CallState.ASKED) for c in turn.open_calls
         )
-        assert orders(snapshot) or waiting
+        assert next_command(snapshot) is not Command.AWAIT or waiting
 
 
 def test_a_turn_that_was_given_up_never_moves_again() -> None:

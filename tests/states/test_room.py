@@ -220,9 +220,9 @@ def answered(talk: Talk, made: ChangeRequest | Compact, fails: bool) -> None:
     number, attempt = turn.number, turn.attempt + 1
     talk.do(ev.CompactionSent(number, attempt, covers, made.method))
     climb = Climb(talk, lambda _: Fault(FaultKind.COMPACTION, "no") if fails else None)
-    climb.sends()
+    climb.goes_on()
     if fails:
-        assert climb.considers()
+        assert climb.goes_on()
 
 
 @given(

@@ -1,42 +1,91 @@
-"""The driver: performs what the machine orders, and reports back what happened.
+"""The loop: ask the core what is next, record that, perform it, record what it came to.
 
 Rules of this file:
 
-* The machine decides; the driver builds, sends, runs, waits, and tells it how that
-  ended. It changes no state by itself.
-* Nothing is awaited while an event is unsaved: `save` comes before every `await`, and
-  between a reply and its record there is no `await` at all. The one thing that is waited
-  for is the lock that another process has on the store: until it is gone nothing that is
-  about to happen is done, and nothing that happened is forgotten.
-* Whatever interrupts it, the turn ends in a declared state and every call it started
-  has an ending.
+* `next_effect` decides and `interpret` says what an answer means; the loop changes nothing
+  by itself.
+* `save` comes before every `await`, and between a reply and its record there is no `await`
+  at all. The one thing that is waited for is the lock that another process has on the
+  store: until it is gone nothing that is about to happen is done, and nothing that
+  happened is forgotten.
+* Whatever interrupts it, the turn ends in a declared state and every call it started has
+  an ending.
 """
 
 import contextlib
+from collections.abc import Generator
 from typing import final
 
 import anyio
 
 from turnlatch.errors import JournalError, words
+from turnlatch.logs import doing, log_fault
+from turnlatch.ports import Clock, Delta
+from turnlatch.runtime import perform
 from turnlatch.runtime.environment import World
+from turnlatch.runtime.pricing import budgeted
 from turnlatch.runtime.record import Record
-from turnlatch.runtime.recovery import Recovery
-from turnlatch.runtime.requests import Sender
 from turnlatch.runtime.tool_calls import Caller
 from turnlatch.watching.event_log import Feed
-from turnlatch_states.api.faults import FaultKind
-from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.commands import (
-    ConsiderRetry,
-    ContinueTurn,
-    Prepare,
+from turnlatch.watching.publish import narrate_delta
+from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.effects.compaction import summary_made
+from turnlatch_states.effects.effect import (
+    Answer,
+    Apply,
+    AskHook,
+    Conditions,
+    Count,
+    Effect,
+    Probe,
     Rest,
     RunCalls,
-    SendRequest,
+    Send,
+    Sleep,
 )
+from turnlatch_states.effects.interpret import interpret
+from turnlatch_states.effects.next_effect import next_effect
+from turnlatch_states.effects.requests import digest
+from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.snapshot import Call, Snapshot
-from turnlatch_states.machine.step import orders
+from turnlatch_states.machine.turn import TurnState
 from turnlatch_states.request.build import Request
+
+
+@final
+class WorkTime:
+    """How long a turn was at work, by a clock that nobody sets.
+
+    While it rests no time counts: a person decides, or the caller has to ask.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seconds = 0.0  # of work that is over
+        self._since: float | None = None
+
+    @contextlib.contextmanager
+    def counted(self) -> Generator[None]:
+        """Count the time of this block."""
+        self._since = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds = self.seconds
+            self._since = None
+
+    def restart(self) -> None:
+        """Count from here."""
+        self._seconds = 0.0
+        if self._since is not None:
+            self._since = self._clock.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds at work since the start."""
+        if self._since is None:
+            return self._seconds
+        return self._seconds + self._clock.monotonic() - self._since
 
 
 @final
@@ -47,28 +96,125 @@ class Driver(Record):
         super().__init__(world, snapshot, feed)
         self._scope: anyio.CancelScope | None = None
         self._why = ""
-        self._sender = Sender(self)
-        self._recovery = Recovery(self, self._sender)
-        self._caller = Caller(self)
+        self._time = WorkTime(world.clock)
+        self._refused: dict[bytes, Fault] = {}
+        self._counts: dict[Request, Fault | None] = {}
+        self._calls = Caller(self)
 
     def granted(self) -> None:
-        """Somebody asked for the turn, or asked again: it has all its time from here."""
-        self._sender.grant()
+        """The caller asked for the turn, or asked again: it has all its time from here,
+        and what was refused may be sent once more."""
+        self._time.restart()
+        self._refused.clear()
 
     # The loop.
 
+    async def _loop(self, *, stream: bool) -> None:
+        """Do what is next until the conversation rests."""
+        while True:
+            given = self._conditions(stream)
+            effect = next_effect(self.snapshot, given)
+            self._announce(effect)
+            if isinstance(effect, Rest):
+                return
+            if isinstance(effect, Apply):
+                continue
+            if not isinstance(effect, RunCalls):  # those report by themselves
+                await self.save()
+            answer = await self._perform(effect)
+            before = self.snapshot
+            for event in interpret(before, effect, answer, given):
+                self._report(event)
+            done = summary_made(before, self.snapshot)
+            if done is not None and self.world.after_compaction is not None:
+                await self.save()
+                seconds = self.world.limits.hook_seconds_max
+                await perform.tell_hook(self.world.after_compaction, done, seconds)
+
+    async def _perform(self, effect: Effect) -> Answer:
+        """Perform an effect; what it came to."""
+        world = self.world
+        match effect:
+            case Send(request):
+                answer = await perform.send(world.model, request, self._shown(request))
+                if isinstance(answer, Fault) and answer.definite:
+                    self._refused[digest(request)] = answer
+                return answer
+            case Sleep():
+                return await world.clock.sleep(effect.seconds)
+            case Probe(request) if not effect.counted:
+                return await perform.send(world.model, request)
+            case Probe(request):
+                return await perform.count(world.model, request)
+            case Count(request):
+                self._counts[request] = await perform.count(world.model, request)
+                return None
+            case AskHook():
+                hook, seconds = world.before_compaction, world.limits.hook_seconds_max
+                return await perform.ask_hook(hook, effect.plan, seconds)
+            case RunCalls():
+                return await self._calls.run()
+            case Apply() | Rest():
+                return None
+
+    def _shown(self, request: Request) -> perform.Report:
+        """Shows watchers the pieces of a reply as they arrive."""
+
+        def report(delta: Delta) -> None:
+            narrate_delta(self.feed, request.turn, request.attempt, delta)
+
+        return report
+
+    def _conditions(self, stream: bool) -> Conditions:
+        """What the next decision depends on, apart from the snapshot."""
+        world, turn = self.world, self.snapshot.turn
+        charges = () if turn is None else turn.charges
+        failed = turn is not None and turn.state == TurnState.FAILED
+        return Conditions(
+            world.policies,
+            budgeted(world.limits, self.snapshot.profile.model, charges),
+            self._time.seconds,
+            world.clock.now(),
+            world.ids.draw() if failed else 0.0,
+            stream,
+            world.limits.stream_above_tokens,
+            world.before_compaction is not None,
+            self._refused,
+            self._counts,
+        )
+
+    def _announce(self, effect: Effect) -> None:
+        """Record what is about to be done, and say in the log why."""
+        fault = self.turn.fault if effect.decision is not None else None
+        if effect.decision is not None and fault is not None:
+            self._log(fault, doing(effect.decision))
+        for event in effect.announces:
+            self._report(event)
+
+    def _report(self, event: ev.Event) -> None:
+        if isinstance(event, ev.Probed) and event.fault is not None:
+            self._log(event.fault, "that was a trial, and what it shows is made use of")
+        if isinstance(event, ev.TurnFailed):
+            self._counts.clear()  # they were about the request before
+        self.apply(event)
+
+    def _log(self, fault: Fault, now: str) -> None:
+        turn = self.turn
+        log_fault(self.world.journal.name, turn.number, turn.attempt, fault, now)
+
+    # Starting and stopping it.
+
     async def run(self, *, stream: bool) -> None:
-        """Do what the machine orders until the conversation rests.
+        """Work on the turn until the conversation rests.
 
         Raises:
             JournalError: The journal failed; see `flush`.
         """
-        with anyio.CancelScope() as scope, self._sender.timed():
+        with anyio.CancelScope() as scope, self._time.counted():
             try:
                 self._scope = scope
                 self.expire()
-                while await self._perform(stream=stream):
-                    pass
+                await self._loop(stream=stream)
                 await self.save()
             except JournalError:
                 raise
@@ -90,8 +236,8 @@ class Driver(Record):
 
     @property
     def seconds(self) -> float:
-        """How long the turn was at work since somebody asked for it."""
-        return self._sender.seconds
+        """How long the turn was at work since the caller asked for it."""
+        return self._time.seconds
 
     @property
     def running(self) -> bool:
@@ -106,32 +252,16 @@ class Driver(Record):
         self._scope.cancel()
         return True
 
-    async def _perform(self, *, stream: bool) -> bool:
-        """Perform the next order; False when there is nothing more to do."""
-        (command,) = orders(self.snapshot) or (Rest(),)
-        match command:
-            case Prepare():
-                await self._sender.prepare(command.purpose)
-            case SendRequest():
-                await self.save()
-                await self._sender.send(command, stream=stream)
-            case RunCalls():
-                await self._caller.run()
-            case ContinueTurn():
-                self.apply(ev.TurnContinued(command.turn, command.results_only))
-            case ConsiderRetry():
-                return await self._recovery.consider(stream=stream)
-            case Rest():
-                return False
-        return True
+    # Calls.
 
     def expire(self) -> None:
         """Say no to the questions that nobody answered in time."""
-        self._caller.expire()
+        self._calls.expire()
 
     async def ask_anew(self, call: Call) -> bool:
-        """Put a question anew that is not the one any more that was put; True if so."""
-        return await self._caller.ask_anew(call)
+        """Ask again about a call that is not the one any more that was asked about; True
+        if so."""
+        return await self._calls.ask_anew(call)
 
     async def settle(self) -> str:
         """Find out how the calls ended whose end was not seen, as far as can be; why
@@ -139,14 +269,10 @@ class Driver(Record):
         self._scope = anyio.CancelScope()
         with self._scope as scope:
             try:
-                await self._caller.settle()
+                await self._calls.settle()
             finally:
                 self._scope = None
                 with contextlib.suppress(JournalError):  # kept for the next flush
                     self.flush()
         why, self._why = self._why, ""
         return why if scope.cancelled_caught else ""
-
-    def request(self, *, stream: bool) -> Request:
-        """The request of the current attempt, byte for byte as it is sent."""
-        return self._sender.request(stream=stream)

@@ -21,7 +21,7 @@ from turnlatch.journal import lock_waiting as patience
 from turnlatch.journal.lock_waiting import at_once, patiently
 from turnlatch.logs import log_fault
 from turnlatch.runtime.environment import World
-from turnlatch.runtime.unsaved import Kept, steered_keys
+from turnlatch.runtime.unsaved import NEVER_STARTED, Kept, steered_keys
 from turnlatch.watching.event_log import Feed
 from turnlatch.watching.publish import narrate
 from turnlatch_states.api.faults import Fault, FaultKind
@@ -32,8 +32,6 @@ from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.machine.step import Step, step
 from turnlatch_states.machine.synthetic_results import closed_result
 from turnlatch_states.machine.turn import TurnState
-
-NEVER_STARTED = "Not executed: the journal failed before this call could start."
 
 
 class Record:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import anyio
 
 from turnlatch.call_context import RUNNING, RunningCall
 from turnlatch.errors import JournalError
-from turnlatch.runtime.record import NEVER_STARTED, Record
+from turnlatch.runtime.environment import World
+from turnlatch.runtime.unsaved import NEVER_STARTED
 from turnlatch.tools import Tool, ToolCall
 from turnlatch.tools.execution import Ending, Run, reconcile, ruled, shown, unusable
 from turnlatch_states.api.faults import Fault, FaultKind
@@ -17,18 +18,47 @@ from turnlatch_states.api.reply import ToolUse
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.call_step import call_key, repeats, started
-from turnlatch_states.machine.snapshot import Call
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
 from turnlatch_states.machine.synthetic_results import UNKNOWN, closed_result
 from turnlatch_states.recovery.result_size import result_bytes
 
 EXPIRED = "nobody answered in time"
 
 
+class Reports(Protocol):
+    """Where a call reports to that runs beside others."""
+
+    world: World
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where the conversation stands."""
+        ...
+
+    @property
+    def turn(self) -> Turn:
+        """The turn whose calls run."""
+        ...
+
+    def apply(self, event: Event) -> object:
+        """Something happened; it is recorded by the next `save`."""
+        ...
+
+    async def save(self) -> None:
+        """Make durable what happened.
+
+        Raises:
+            JournalError: It could not be recorded.
+        """
+        ...
+
+
 @final
 class Caller:
     """Runs the calls of one conversation."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Reports) -> None:
         self._record = record
         self._error: JournalError | None = None
         self._stops = ""
@@ -37,6 +67,9 @@ class Caller:
         """Run every call that may run; each gets exactly one ending.
 
         What a person has to decide about is left to wait.
+
+        Raises:
+            JournalError: A start or an end could not be recorded.
         """
         self._stops, self._error = "", None  # a run that was stopped may have left some
         ready: list[Call] = []

@@ -12,11 +12,11 @@ from turnlatch.watching.publish import narrate
 from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
-from turnlatch_states.machine.commands import Rest
+from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.load import replay
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.machine.step import orders, step
+from turnlatch_states.machine.step import step
 
 _ENDING = (
     ev.ReplyConfirmed,
@@ -98,7 +98,7 @@ def at_rest(snapshot: Snapshot) -> bool:
     if turn.state == "failed":
         return snapshot.resting
     started = any(call.state is CallState.STARTED for call in turn.calls)
-    return not started and orders(snapshot) in ((), (Rest(),))
+    return not started and next_command(snapshot) in (Command.AWAIT, Command.REST)
 
 
 def _ends(

@@ -1,77 +1,67 @@
-"""What the machine asks the world to do next, as frozen orders.
+"""What a conversation needs next, by kind.
 
-A command is returned, never run here. Whoever performs it reports back with an event,
-so a command that was lost (a crash, a cancel) is simply asked for again.
+A command is a function of the snapshot alone, so one that was lost (a crash, a cancelled
+task) is found again by whoever looks at the snapshot next. `turnlatch_states.effects` says
+what exactly is sent, waited for or run.
 """
 
-from typing import TypeAlias, final
+from enum import StrEnum
+from typing import assert_never
 
-import attrs
-
-from turnlatch_states.api.faults import Fault
-from turnlatch_states.request.profile import Purpose
-
-
-@final
-@attrs.frozen
-class Prepare:
-    """Build the next request and check it; report it sent, or the turn failed."""
-
-    purpose: Purpose
+from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.snapshot import Snapshot, Turn, owes, unheard
+from turnlatch_states.machine.turn import TurnState
 
 
-@final
-@attrs.frozen
-class SendRequest:
-    """Send the request of this attempt and report how it ended."""
+class Command(StrEnum):
+    """What a conversation needs next."""
 
-    turn: int
-    attempt: int
-    purpose: Purpose
-
-
-@final
-@attrs.frozen
-class RunCalls:
-    """Run the calls that may run, each once, and close each with its one result.
-
-    A call that needs a person's yes and has none is left as it is: the turn waits.
-    """
-
-    turn: int
-    calls: tuple[str, ...]
+    PREPARE = "prepare"
+    """Build and check the next request, and announce it."""
+    SEND = "send"
+    """Send the request that was announced, for a reply or for a summary."""
+    RUN_CALLS = "run calls"
+    """Run the calls that may run, or close them unrun."""
+    CONTINUE = "continue"
+    """Go back to the model, with the results or with what was said meanwhile."""
+    RECOVER = "recover"
+    """Decide what follows a failure."""
+    AWAIT = "await"
+    """Nothing now: calls run, or a person is asked about them."""
+    REST = "rest"
+    """Nothing: the turn is over, or there is none."""
 
 
-@final
-@attrs.frozen
-class ContinueTurn:
-    """Send the answers back to the model.
-
-    Attributes:
-        turn: The turn.
-        results_only: What waits to be said is left for a later request.
-    """
-
-    turn: int
-    results_only: bool = False
-
-
-@final
-@attrs.frozen
-class ConsiderRetry:
-    """Wait and try again if the policy allows it; else the turn rests in failed."""
-
-    turn: int
-    failures: int
-    fault: Fault
-
-
-@final
-@attrs.frozen
-class Rest:
-    """Nothing more to do: the turn is over, or it waits for the caller."""
-
-
-Command: TypeAlias = (
-    Prepare | SendRequest | RunCalls | ContinueTurn | ConsiderRetry | Rest
+_TO_RUN = frozenset(
+    {CallState.PROPOSED, CallState.APPROVED, CallState.DENIED, CallState.UNKNOWN}
 )
+"""Where a call stands that needs something done about it."""
+
+
+def next_command(snapshot: Snapshot) -> Command:
+    """What a conversation that stands here needs next."""
+    turn = snapshot.turn
+    if turn is None:
+        return Command.REST
+    state = TurnState(turn.state)
+    match state:
+        case TurnState.PENDING:
+            return Command.PREPARE
+        case TurnState.SENT | TurnState.COMPACTING:
+            return Command.SEND
+        case TurnState.CONFIRMED:
+            return _after_a_reply(snapshot, turn)
+        case TurnState.FAILED:
+            rests = turn.abandoned or turn.fault is None
+            return Command.REST if rests else Command.RECOVER
+        case _:
+            assert_never(state)
+
+
+def _after_a_reply(snapshot: Snapshot, turn: Turn) -> Command:
+    if not owes(turn):
+        return Command.CONTINUE if unheard(snapshot) else Command.REST
+    states = {call.state for call in turn.calls}
+    if states & _TO_RUN:
+        return Command.RUN_CALLS
+    return Command.AWAIT if turn.open_calls else Command.CONTINUE

@@ -87,6 +87,7 @@ def _reply(
         found=found,
         paid=Paid(snapshot.profile, shown, base, len(snapshot.history) - first),
         said=snapshot.said[turn.taken :],
+        trials=(),
         known_bad=snapshot.known_bad | left_out(snapshot, turn),
     )
     return committed, {

@@ -295,12 +295,14 @@ class CompactionSent:
         attempt: Which request of it, from 1.
         covers: How many exchanges the summary will stand for.
         method: How it is made.
+        instructions: What the caller's hook wants in it; None where it did not say.
     """
 
     turn: int
     attempt: int
     covers: int
     method: Method = Method.SIGNED
+    instructions: str | None = added(None)
 
 
 @final
@@ -359,6 +361,9 @@ class Probed:
         about: What it is about.
         fault: What the server answered instead, where it did not.
         spent: What it used, as far as that is known; None for nothing.
+        counted: It was put to the token counter instead of the model.
+        key: What tells a trial from every other, where `passed` is the last word about
+            it: it is not made again. Empty everywhere else.
     """
 
     turn: int
@@ -367,6 +372,8 @@ class Probed:
     about: Question = added(Question.TRIAL)
     fault: Fault | None = added(None)
     spent: Usage | None = added(None)
+    counted: bool = added(False)
+    key: str = added("")
 
 
 @final

@@ -14,7 +14,7 @@ from turnlatch_states.machine.current_turn import changed, charges, current
 from turnlatch_states.machine.doubt import Found, answered, doubt_of, settled
 from turnlatch_states.machine.learned_limits import found_too_long
 from turnlatch_states.machine.remedy import Remedy
-from turnlatch_states.machine.snapshot import Snapshot, Suspension, Turn
+from turnlatch_states.machine.snapshot import Inquiry, Snapshot, Suspension, Turn
 from turnlatch_states.machine.thread import Fire
 from turnlatch_states.machine.turn import TURN, TurnState
 from turnlatch_states.request.view import Op
@@ -40,6 +40,7 @@ def noted_beside(
                 lent=_lent(snapshot, turn, event),
                 max_tokens=event.max_tokens or turn.max_tokens,
                 ready=turn.state == TurnState.FAILED,
+                inquiry=None,
             )
             found = _proposed(snapshot, turn, event)
             if event.remedy is Remedy.MAKE_ROOM:
@@ -95,10 +96,29 @@ def _probed(snapshot: Snapshot, turn: Turn, event: ev.Probed) -> Snapshot:
     if event.about is ev.Question.SEARCH:
         if fault is not None and not event.passed:
             doubts = settled(doubts, fault.kind)
-        return attrs.evolve(changed(snapshot, due=None), doubts=doubts)
+        over = changed(snapshot, due=None, inquiry=None)
+        return attrs.evolve(over, doubts=doubts)
     if event.about is ev.Question.SMALL and fault is not None:
         met = None if event.passed else event.fault or fault
         doubts = answered(doubts, fault.kind, met)
     charged = (*turn.charges, *charges(snapshot.profile, event))
-    asked = changed(snapshot, probes=turn.probes + 1, due=None, charges=charged)
-    return attrs.evolve(asked, doubts=doubts)
+    asked = changed(
+        snapshot,
+        probes=turn.probes + 1,
+        due=None,
+        charges=charged,
+        inquiry=_inquiry(snapshot, turn, event),
+        counted=event.counted,
+    )
+    trials = snapshot.trials
+    if event.key:
+        trials = (*trials, (event.key, event.passed))
+    return attrs.evolve(asked, doubts=doubts, trials=trials)
+
+
+def _inquiry(snapshot: Snapshot, turn: Turn, event: ev.Probed) -> Inquiry | None:
+    """The questions about this failure; whether the server is well concludes them."""
+    if event.about is ev.Question.SMALL or turn.state != TurnState.FAILED:
+        return None
+    known = turn.inquiry or Inquiry(snapshot, ())
+    return attrs.evolve(known, answers=(*known.answers, event.fault))

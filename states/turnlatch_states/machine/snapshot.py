@@ -107,10 +107,12 @@ class Compacting:
     Attributes:
         covers: How many exchanges it is to stand for.
         method: How it is made.
+        instructions: What the caller's hook wants in it; None where it did not say.
     """
 
     covers: int
     method: Method
+    instructions: str | None = None
 
 
 @final
@@ -125,6 +127,21 @@ class Suspension:
 
     why: str
     until: float | None = attrs.field(default=None, converter=maybe_moment)
+
+
+@final
+@attrs.frozen
+class Inquiry:
+    """Questions that are being put to the server about a failed turn.
+
+    Attributes:
+        start: The conversation when the first of them was to be asked: what follows
+            from the answers is decided from there.
+        answers: Why each of them failed, in order; None for one that passed.
+    """
+
+    start: "Snapshot"
+    answers: tuple[Fault | None, ...]
 
 
 @final
@@ -159,6 +176,8 @@ class Turn:
         compacting: The summary that is being made, or that failed last.
         compactions: Summaries asked for so far.
         probes: Questions put to the server beside the requests.
+        inquiry: Those since it failed, until they are concluded; None for none.
+        counted: The last trial was put to the token counter.
         ready: A remedy was chosen and waits for the retry.
         lent: The operations of the trial that hold only as long as the trouble does.
         unknown: Attempts that may have been answered where nobody saw it.
@@ -194,6 +213,8 @@ class Turn:
     compacting: Compacting | None = None
     compactions: int = 0
     probes: int = 0
+    inquiry: Inquiry | None = None
+    counted: bool = False
     ready: bool = False
     lent: tuple[Op, ...] = ()
     unknown: int = 0
@@ -300,6 +321,7 @@ class Snapshot:
         found: How it was shown when it last passed, where no definite refusal asked for
             that: the next request is sent without it first.
         lost: Replies that were paid for and are no part of the history.
+        trials: Whether the trials passed that are not to be made again, by their keys.
         known_bad: What was refused for what is in it, as digests of those parts.
         pins: The texts that go along with every summary, by name.
         let_go: The texts that a summary goes without any more: their names, each with
@@ -330,6 +352,7 @@ class Snapshot:
     doubts: tuple[Doubt, ...] = ()
     found: Found | None = None
     lost: Lost = attrs.field(factory=Lost)
+    trials: tuple[tuple[str, bool], ...] = ()
     known_bad: frozenset[str] = frozenset()
     pins: tuple[tuple[str, str], ...] = ()
     let_go: tuple[tuple[str, str], ...] = ()

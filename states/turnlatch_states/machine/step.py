@@ -1,9 +1,7 @@
-"""The reducer: `step(snapshot, event) -> Step(snapshot, commands)`.
+"""The reducer: `step(snapshot, event) -> Step(snapshot, move, dropped)`.
 
 Pure and total: no I/O, no clock, no randomness. An event that is not legal raises and
-changes nothing; an event of a turn or attempt that is no longer current is dropped. What
-follows is a function of where the conversation stands, so a command that was lost is
-asked for again by whoever looks at the snapshot next (`orders`).
+changes nothing; an event of a turn or attempt that is no longer current is dropped.
 """
 
 from typing import Any, assert_never, final
@@ -15,15 +13,6 @@ from turnlatch_states.fsm.table import Effect, Table
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.call_step import moved_calls
-from turnlatch_states.machine.commands import (
-    Command,
-    ConsiderRetry,
-    ContinueTurn,
-    Prepare,
-    Rest,
-    RunCalls,
-    SendRequest,
-)
 from turnlatch_states.machine.commit import commit, learned
 from turnlatch_states.machine.current_turn import changed, charges, current, turn_of
 from turnlatch_states.machine.doubt import Found
@@ -36,10 +25,8 @@ from turnlatch_states.machine.snapshot import (
     Snapshot,
     Turn,
     cuttable,
-    owes,
-    unheard,
 )
-from turnlatch_states.machine.steering import must_wait, still_waiting, with_said
+from turnlatch_states.machine.steering import still_waiting, with_said
 from turnlatch_states.machine.synthetic_results import ended
 from turnlatch_states.machine.thread import Fire
 from turnlatch_states.machine.turn import TURN, TurnState
@@ -54,13 +41,11 @@ class Step:
 
     Attributes:
         snapshot: Where the conversation stands now.
-        commands: What to do next, in order.
         move: The row of the turn's table that was executed, if one was.
         dropped: True if the event was stale: nothing changed, journal nothing.
     """
 
     snapshot: Snapshot
-    commands: tuple[Command, ...] = ()
     move: Move | None = None
     dropped: bool = False
 
@@ -71,7 +56,7 @@ def begin(event: ev.ConversationOpened) -> Snapshot:
 
 
 def step(snapshot: Snapshot, event: Event) -> Step:
-    """What `event` makes of `snapshot`, and what to do next.
+    """What `event` makes of `snapshot`.
 
     Raises:
         IllegalEventError: The event is not legal where the conversation stands;
@@ -83,63 +68,20 @@ def step(snapshot: Snapshot, event: Event) -> Step:
 def fold(snapshot: Snapshot, event: Event) -> Snapshot:
     """The snapshot that `step` would give, for loading a journal.
 
-    The row is looked up in the table instead of being executed by the library, and
-    nothing is asked for. A test holds the two to the same answer for every event.
+    The row is looked up in the table instead of being executed by the library. A test holds the two to the same answer for every event.
 
     Raises:
         IllegalEventError: The event is not legal where the conversation stands.
     """
-    return _step(snapshot, event, Table.choose, commands=False).snapshot
+    return _step(snapshot, event, Table.choose).snapshot
 
 
-def _step(
-    snapshot: Snapshot, event: Event, fire: Fire, *, commands: bool = True
-) -> Step:
+def _step(snapshot: Snapshot, event: Event, fire: Fire) -> Step:
     if _stale(snapshot, event):
         return Step(snapshot, dropped=True)
     after, move = _apply(snapshot, event, fire)
     after = attrs.evolve(after, entries=snapshot.entries + 1)
-    return Step(after, orders(after) if commands else (), move)
-
-
-def orders(snapshot: Snapshot) -> tuple[Command, ...]:
-    """What a conversation that stands here wants done next."""
-    turn = snapshot.turn
-    if turn is None:
-        return (Rest(),)
-    state = TurnState(turn.state)
-    match state:
-        case TurnState.PENDING:
-            return (Prepare(turn.purpose),)
-        case TurnState.SENT:
-            return (SendRequest(turn.number, turn.attempt, Purpose.MESSAGE),)
-        case TurnState.COMPACTING:
-            return (SendRequest(turn.number, turn.attempt, Purpose.COMPACTION),)
-        case TurnState.CONFIRMED:
-            return _orders_of_confirmed(snapshot, turn)
-        case TurnState.FAILED:
-            if turn.abandoned or turn.fault is None:
-                return (Rest(),)
-            return (ConsiderRetry(turn.number, turn.failures, turn.fault),)
-        case _:
-            assert_never(state)
-
-
-def _orders_of_confirmed(snapshot: Snapshot, turn: Turn) -> tuple[Command, ...]:
-    if not owes(turn):
-        return (ContinueTurn(turn.number),) if unheard(snapshot) else (Rest(),)
-    todo = (
-        CallState.PROPOSED,
-        CallState.APPROVED,
-        CallState.DENIED,
-        CallState.UNKNOWN,
-    )
-    waiting = tuple(c.use.id for c in turn.calls if c.state in todo)
-    if waiting:
-        return (RunCalls(turn.number, waiting),)
-    if turn.open_calls:
-        return ()  # their ends will be reported, or a person decides
-    return (ContinueTurn(turn.number, must_wait(snapshot)),)
+    return Step(after, move)
 
 
 def _stale(snapshot: Snapshot, event: Event) -> bool:
@@ -206,7 +148,8 @@ def _apply(
             return changed(snapshot, due=event.due), None
         case ev.RetryCancelled():
             fault = event.fault or turn_of(snapshot).fault
-            return changed(snapshot, due=None, ready=False, fault=fault), None
+            now = {"due": None, "ready": False, "fault": fault, "inquiry": None}
+            return changed(snapshot, **now), None
         case _:
             return _move(snapshot, event, fire)
 
@@ -308,7 +251,9 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 return {**noted, "copy": event.copy, "compacting": None}
             return {
                 **noted,
-                "compacting": Compacting(event.covers, event.method),
+                "compacting": Compacting(
+                    event.covers, event.method, event.instructions
+                ),
                 "compactions": turn.compactions + 1,
             }
         case ev.TurnFailed():
@@ -321,17 +266,19 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 "failures": turn.failures + 1,
                 "due": None,
                 "ready": False,
+                "inquiry": None,
                 "unknown": turn.unknown + event.fault.outcome_unknown,
             }
         case ev.TurnContinued():
             return {} if event.results_only else with_said(turn, said)
         case ev.TurnRetried():
             if not event.asked:
-                return {"due": None, "ready": False}
+                return {"due": None, "ready": False, "inquiry": None}
             return {
                 **({} if event.results_only else with_said(turn, said)),
                 "due": None,
                 "ready": False,
+                "inquiry": None,
                 "charges": (),
                 "failures": 0,
                 "complaint": None,
@@ -396,6 +343,7 @@ def _given_up(snapshot: Snapshot) -> Snapshot:
         abandoned=True,
         due=None,
         ready=False,
+        inquiry=None,
         trial=None,
         lent=(),
     )

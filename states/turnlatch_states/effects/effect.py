@@ -1,0 +1,240 @@
+"""Effects: what the engine is to do next, as frozen values.
+
+An effect carries everything that whoever performs it needs. `announces` holds the events
+that are recorded before it is performed; what its answer means, `interpret` says.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias, final
+
+import attrs
+
+from turnlatch_states.api.faults import Fault
+from turnlatch_states.machine.events import Event, Question
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.recovery.budget import Budget
+from turnlatch_states.recovery.decisions import Compact, Decision
+from turnlatch_states.recovery.policies import Policies
+from turnlatch_states.request.build import Request
+from turnlatch_states.request.history import Method
+
+
+def _refused() -> Mapping[bytes, Fault]:
+    return {}
+
+
+def _counts() -> Mapping[Request, Fault | None]:
+    return {}
+
+
+@final
+@attrs.frozen
+class Conditions:
+    """What a decision depends on, apart from the snapshot.
+
+    Attributes:
+        policies: What the caller decided about faults and summaries.
+        budget: What the turn may cost, with the prices of what it has used.
+        seconds: How long the turn was at work since the caller last asked for it.
+        now: Seconds since the epoch.
+        draw: A random number in [0, 1).
+        stream: The caller reads the reply as it arrives.
+        stream_above_tokens: Replies that may be longer are streamed in any case.
+        hooked: The caller wants to be asked before a summary is made.
+        refused: Definite refusals since the caller last asked, by `digest`: such a
+            request is not sent again.
+        counts: What the token counter answered to requests of this attempt: why it
+            refused, None where it counted.
+    """
+
+    policies: Policies = attrs.field(factory=Policies)
+    budget: Budget = attrs.field(factory=Budget)
+    seconds: float = 0.0
+    now: float = 0.0
+    draw: float = 0.0
+    stream: bool = False
+    stream_above_tokens: int = 0
+    hooked: bool = False
+    refused: Mapping[bytes, Fault] = attrs.field(factory=_refused)
+    counts: Mapping[Request, Fault | None] = attrs.field(factory=_counts)
+
+
+@final
+@attrs.frozen
+class Apply:
+    """Record some events; nothing has to be performed for them.
+
+    Attributes:
+        announces: The events.
+        decision: The decision about a failure that this carries out; None for none.
+    """
+
+    announces: tuple[Event, ...]
+    decision: Decision | None = None
+
+
+@final
+@attrs.frozen
+class Send:
+    """Send the request of the current attempt. The answer is a `Reply` or a `Fault`.
+
+    Attributes:
+        request: The request, byte for byte.
+    """
+
+    request: Request
+    announces: tuple[Event, ...] = ()
+    decision: Decision | None = None
+
+
+@final
+@attrs.frozen
+class Sleep:
+    """Wait before a failed turn goes on. The answer is None.
+
+    Attributes:
+        seconds: How long.
+    """
+
+    seconds: float
+    announces: tuple[Event, ...] = ()
+    decision: Decision | None = None
+
+
+@final
+@attrs.frozen
+class Count:
+    """Have the tokens of a request counted, which also validates it, free of charge.
+    The answer is None; what was counted is among the next `Conditions`.
+
+    Attributes:
+        request: The request, byte for byte.
+    """
+
+    request: Request
+    announces: tuple[Event, ...] = ()
+    decision: Decision | None = None
+
+
+@final
+@attrs.frozen
+class Probe:
+    """Send a request whose reply is not history, to find out what a failure hangs on.
+    The answer is a `Reply`, a `Fault`, or, of a count that passed, None.
+
+    Attributes:
+        request: The request, byte for byte.
+        question: What it asks, in words.
+        about: What it is about.
+        searched: The fault whose cause is searched for.
+        shown: The conversation as the request shows it.
+        policies: What the caller decided about faults.
+        small: It asks something short instead of showing the conversation.
+        counted: It is put to the token counter instead of the model.
+        key: Under which its result is remembered; empty for not at all.
+        last: If it fails once more, that counts as refused.
+        after: The fault of the same trial a moment before, which may have been a bad
+            moment of the server's; None if this is no repetition of that kind.
+    """
+
+    request: Request
+    question: str
+    about: Question
+    searched: Fault
+    shown: Snapshot
+    policies: Policies
+    small: bool = False
+    counted: bool = False
+    key: str = ""
+    last: bool = False
+    after: Fault | None = None
+    announces: tuple[Event, ...] = ()
+    decision: Decision | None = None
+
+
+@final
+@attrs.frozen
+class CompactionPlan:
+    """A summary that is about to be asked for.
+
+    Attributes:
+        turn: The turn in which this happens.
+        covers: How many exchanges it will stand for.
+        of: How many exchanges there are.
+        method: How it is made: by the server, or told.
+        tokens: At most how many tokens the context holds now.
+        asked: True if the caller asked for it.
+    """
+
+    turn: int
+    covers: int
+    of: int
+    method: Method
+    tokens: int
+    asked: bool
+
+
+@final
+@attrs.frozen
+class CompactionDone:
+    """A summary that is in force.
+
+    Attributes:
+        plan: What was asked for.
+        summary: What it says.
+        bytes_before: What it stands for, in bytes of a request.
+        bytes_after: What stands there now.
+    """
+
+    plan: CompactionPlan
+    summary: str
+    bytes_before: int
+    bytes_after: int
+
+
+Verdict: TypeAlias = bool | str | None
+"""Of a hook before a compaction: False to have none, text for other instructions."""
+
+
+@final
+@attrs.frozen
+class AskHook:
+    """Ask the caller's hook before a summary. The answer is a `Verdict`.
+
+    Attributes:
+        plan: What the hook is told.
+        made: The summary that is asked for where the hook lets it.
+    """
+
+    plan: CompactionPlan
+    made: Compact
+    announces: tuple[Event, ...] = ()
+    decision: Decision | None = None
+
+
+@final
+@attrs.frozen
+class RunCalls:
+    """Run the calls that may run. Each reports its own start and end, because they run
+    at the same time; the answer is None."""
+
+    announces: tuple[Event, ...] = ()
+    decision: Decision | None = None
+
+
+@final
+@attrs.frozen
+class Rest:
+    """Do nothing more: the turn is over, or waits for the caller."""
+
+    announces: tuple[Event, ...] = ()
+    decision: Decision | None = None
+
+
+REST: Final = Rest()
+
+Effect: TypeAlias = Apply | Send | Sleep | Count | Probe | AskHook | RunCalls | Rest
+"""What the engine is to do next."""
+
+Answer: TypeAlias = Any
+"""What performing an effect came to; which types, the effect says."""
