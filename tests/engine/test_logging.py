@@ -345,7 +345,8 @@ def test_every_place_that_calls_code_of_the_callers_is_in_these_tests() -> None:
         )
     }
     assert found == {
-        "requests._heard",
+        "perform.ask_hook",
+        "perform.tell_hook",
         "execution._made",
         "execution.shown",
         "execution.reconcile",
