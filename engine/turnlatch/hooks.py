@@ -1,4 +1,4 @@
-"""What the caller's hooks around a compaction are: `open(before_compaction=...)`."""
+"""The hooks around a compaction: what they are told, and what they may answer."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias

@@ -71,6 +71,7 @@ class Climb:
         )
         self.service = service
         self.policies = policies or Policies()
+        self.events: list[Event] = []
         self.decisions: list[Decision] = []
         self.sent: list[Sent] = []
         self.refused: dict[Sent, Fault] = {}
@@ -94,6 +95,7 @@ class Climb:
 
     def do(self, event: Event) -> None:
         """What happens, through the machine."""
+        self.events.append(event)
         self.talk.snapshot = step(self.talk.snapshot, event).snapshot
 
     def run(self, most: int = 1000) -> "Climb":

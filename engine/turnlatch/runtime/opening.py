@@ -136,9 +136,9 @@ def _started(
     if loaded is not None:
         demand_unmixed(endpoint, loaded.snapshot)
     ids: Ids = options.ids or SystemIds()
+    opened = None
     if loaded is None:
         opened = ConversationOpened(profile, ids.fresh())
-        journal.append([opened])
         loaded = Loaded(begin(opened), {}, set())
     world = World(
         journal=journal,
@@ -156,9 +156,12 @@ def _started(
         before_compaction=options.before_compaction,
         after_compaction=options.after_compaction,
     )
-    feed.begin(journal.sequence)
     driver = Driver(world, loaded.snapshot, feed)
     driver.said = loaded.said
+    if opened is not None:
+        driver.begin(opened)
+        driver.flush()
+    feed.begin(driver.world.journal.sequence)
     if loaded.snapshot.profile != profile:
         driver.apply(ProfileChanged(profile))
     recover(driver)

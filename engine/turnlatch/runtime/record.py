@@ -65,6 +65,10 @@ class Record:
         assert turn is not None, "the driver runs turns only"
         return turn
 
+    def begin(self, opened: ev.ConversationOpened) -> None:
+        """The conversation is new: its first entry is saved by the next `flush`."""
+        self._kept = self._kept.applied(opened, Step(self.snapshot))
+
     def apply(self, event: Event) -> Step:
         """Give the machine an event; its record is saved by the next `flush`.
 
