@@ -6,7 +6,7 @@
 #           thread is done. On trio the process ends and the thread is dropped in the middle: its
 #           `finally` never runs.
 # Matters:  a blocking tool under a deadline. On one backend a stop signal or a deploy waits for
-#           the slowest tool; on the other the tool's effect is half done and nobody cleans up.
+#           the slowest tool; on the other the tool's effect is half done and not cleaned up.
 set -euo pipefail
 . "$(dirname "$0")/_venv.sh" anyio==4.16.0 trio==0.35.0
 cat >"$work/program.py" <<'PY'

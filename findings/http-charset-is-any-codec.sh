@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Subject:  httpx2 2.16.2, `response.text`; anthropic 2.14.0, refusals.
-# Guess:    a `charset` that is no encoding of text is ignored, as an unknown one is.
+# Guess:    a `charset` that is not a text encoding is ignored, as an unknown one is.
 # Really:   any codec of Python's is taken: with `charset=zlib_codec` the text is unpacked by
 #           it, and `response.text` raises a bare AssertionError. The SDK reads that text to make
 #           its typed error, so the caller gets the AssertionError: no status, no type, no

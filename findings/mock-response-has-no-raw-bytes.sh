@@ -2,7 +2,7 @@
 # Subject:  httpx2 2.16.2, `Response(content=bytes)`, as answered by `MockTransport`.
 # Guess:    a mocked reply can be read in any way that a reply of the network can.
 # Really:   only decoded: `iter_bytes`, and with it the SDK's own streaming, works. `iter_raw`
-#           raises StreamConsumed, though nobody has read the reply. The same bytes given as
+#           raises StreamConsumed, though the reply was not read. The same bytes given as
 #           `stream=` can be read raw.
 # Matters:  a recorder that keeps a reply as it came over the wire reads raw. Its tests over the
 #           usual mock fail with an error that speaks of a second reader there is not.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Subject:  anthropic 2.14.0, `messages.stream(...).get_final_message()`.
-# Guess:    the final message of a stream is the message that `create` returns. What a later API
-#           adds is kept by both, as the SDK's models keep fields they do not know.
+# Guess:    the final message of a stream is the message that `create` returns. Both keep
+#           additions of a later API, as the SDK's models keep unknown fields.
 # Really:   `create` keeps all of it. The stream keeps of a new kind of block only what its start
-#           holds, and drops without a word: deltas of a kind it does not know, and what is new in
-#           `usage` and beside the stop reason.
+#           holds, and silently drops deltas of an unknown kind, and new fields in `usage` and
+#           next to the stop reason.
 # Matters:  a history built from final messages sends back a reply with a hole in it, and counts
 #           tokens that were not all. Only the raw events are complete.
 set -euo pipefail

@@ -3,9 +3,9 @@
 # Guess:    tasks begin in the order they were started, up to their first await.
 # Really:   so on asyncio. On trio a coin is thrown for each batch, and the whole batch runs
 #           forwards or backwards: two orders out of the many possible, each about half the time.
-# Matters:  parallel tool calls of one reply. What must happen in the order of the reply (asking
-#           for approval, taking a lock, writing the record) holds in every run on asyncio and in
-#           every second one on trio. A test that sees the two orders has not seen them all.
+# Matters:  parallel tool calls of one reply. Steps that need the order of the reply (asking
+#           for approval, taking a lock, writing the record) get it in every run on asyncio and in
+#           every second run on trio. A test that sees both orders has not seen all of them.
 set -euo pipefail
 . "$(dirname "$0")/_venv.sh" anyio==4.16.0 trio==0.35.0
 "$python" - <<'PY'

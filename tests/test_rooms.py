@@ -19,9 +19,9 @@ CORE_ORDER: Final = ("fsm", "api", "request", "machine", "recovery", "effects")
 """The rooms of the core: each imports what stands before it, and nothing behind it."""
 
 INTERNAL: Final = frozenset(
-    {"Arguments", "Call", "Charge", "EventLog", "Feed", "Journal", "Work"}
+    {"Arguments", "Call", "Charge", "EventLog", "Journal", "Work"}
 )
-"""Types of parameters that only the engine itself gives."""
+"""Types of parameters that only the engine passes."""
 
 DEEP: Final = frozenset({"Budget", "Model", "Snapshot", "Store"})
 """Public types whose own parts are not: whoever writes a port imports `turnlatch.ports`,

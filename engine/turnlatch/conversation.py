@@ -30,7 +30,7 @@ from turnlatch.runtime.opening import (
 )
 from turnlatch.settings import Limits
 from turnlatch.tools import Tool
-from turnlatch.watching.event_log import Feed
+from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import TurnEnded
 from turnlatch.watching.from_journal import at_rest
 from turnlatch.watching.stream import TurnStream, Work
@@ -69,7 +69,7 @@ class Conversation(Configuring):
         self._owns_store = False
         # A free lock is taken without yielding, which saves a round of the event loop.
         self._lock = anyio.Lock(fast_acquire=True)
-        self._feed = Feed()
+        self._feed = EventLog()
         self._keys: dict[str, int] = {}
         self._streams = False  # a resumed turn streams if it began so
         # The parent and sequence of a fork that is not made yet.
@@ -145,7 +145,7 @@ class Conversation(Configuring):
         if self._forked is not None:
             store.fork(self._forked[0], self._name, self._forked[1])
             self._forked = None
-        self._feed = Feed()
+        self._feed = EventLog()
         return start(store, self._name, self._options, endpoint, self._feed)
 
     async def __aexit__(
@@ -268,7 +268,7 @@ class Conversation(Configuring):
                     "retry",
                     "none",
                     "nothing to retry: no turn has begun",
-                    "send() a message",
+                    "send() something first",
                     "send",
                 )
             if turn.state == TurnState.FAILED:
@@ -278,7 +278,7 @@ class Conversation(Configuring):
                     "retry",
                     str(turn.state),
                     f"nothing to retry: turn {turn.number} is done",
-                    "send() the next message",
+                    "send() something new",
                     "send",
                 )
             return await self._drive()
@@ -298,7 +298,7 @@ class Conversation(Configuring):
                     "abandon",
                     "none",
                     "nothing to abandon: no turn has begun",
-                    "send() a message",
+                    "send() something first",
                     "send",
                 )
             if not driver.snapshot.resting:

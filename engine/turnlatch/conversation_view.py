@@ -10,7 +10,7 @@ from turnlatch.runtime.endpoint import Endpoint
 from turnlatch.runtime.loop import Driver
 from turnlatch.runtime.preflight import findings
 from turnlatch.urls import HoldsClient
-from turnlatch.watching.event_log import Feed
+from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import CURSOR, Cursor
 from turnlatch.watching.stream import Watch
 from turnlatch_states.api.checks import one_of
@@ -32,7 +32,7 @@ class ConversationView(HoldsClient):
     _name: str
     _driver: Driver | None
     _endpoint: Endpoint | None
-    _feed: Feed
+    _feed: EventLog
 
     @property
     def name(self) -> str:

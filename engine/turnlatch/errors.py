@@ -46,7 +46,7 @@ class ToolDefinitionError(SettingsError):
     Attributes:
         tool: The function's name.
         setting: The option at fault; `function` for the function itself.
-        problem: What is wrong with its signature or its options.
+        problem: The fault in its signature or options.
         remedy: What to change.
     """
 

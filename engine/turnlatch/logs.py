@@ -30,7 +30,7 @@ _NAME_MAX: Final = 80
 
 @final
 class _Plain(logging.Filter):
-    """Makes what comes from outside harmless for whoever reads the log in a terminal."""
+    """Escapes texts from outside, so that a log is safe to read in a terminal."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -119,7 +119,7 @@ def log_fault(
         turn: The number of its turn.
         request: Which request of the turn met it.
         fault: The fault; its words are left out.
-        now: What is done about it.
+        now: The reaction, in words.
     """
     LOG_FAULTS.warning(
         "conversation '%s' turn %d request %d: %s; %s",
@@ -143,7 +143,7 @@ def _named(fault: Fault) -> str:
 
 
 def doing(decision: Decision) -> str:
-    """What a decision about a fault does, in words."""
+    """A decision about a fault, in words."""
     match decision:
         case WaitThenRetry():
             return f"it waits {decision.seconds:.1f} s, and sends the same again"

@@ -169,7 +169,7 @@ OPTIONS: Final[Mapping[str, Allowed]] = {
         "fresh", "draw", words="an object with the methods of turnlatch.ports.Ids"
     ),
 }
-"""What each option of `open` and `configure` accepts in addition to None."""
+"""The values that each option of `open` and `configure` accepts in addition to None."""
 
 _NEVER_NONE: Final = frozenset({"timeout", "idle_timeout"})
 """Options whose default is a number. For all others None means "not given"."""

@@ -31,8 +31,7 @@ class CallReport:
         state: The call's state.
         closing: How the call was closed; None while it is open.
         result: The `tool_result` block as JSON; empty while the call is open.
-        digest: Digest of the question that a person is asked, for `approve`; empty if
-            nobody is asked.
+        digest: Digest of the question to a person, for `approve`; empty without one.
         expires: When the question expires, in seconds since the epoch; None for never.
         place: The call's place in the record, unique in the conversation; `approve` and
             `deny` also accept it.

@@ -44,7 +44,7 @@ class Rulebook:
     def findings(
         self, body: object, betas: frozenset[str], body_bytes: int | None = None
     ) -> Iterator[Finding]:
-        """What this server would refuse in a body, as far as these rules know.
+        """The findings that this server would refuse a body for, by these rules.
 
         Args:
             body: The request body.
@@ -81,8 +81,8 @@ def stands_in(base_url: str) -> bool:
 def _version(headers: object) -> str:
     if isinstance(headers, Mapping):
         for name, value in cast("Mapping[object, object]", headers).items():
-            # Spelt in capitals it stands beside the SDK's own, before it, and is the
-            # one that leaves (seen with 2.12).
+            # A name in capitals is added before the SDK's header, and is the one that
+            # is sent (seen with 2.12).
             if str(name).strip().lower() == "anthropic-version":
                 return str(value).strip()
     return VERSION_2026

@@ -1,9 +1,9 @@
-"""Running code beside its caller, on asyncio and on trio: a task, a thread, a question.
+"""Running code concurrently with its caller, on asyncio and trio: tasks, threads, callbacks.
 
 A turn that is watched must go on when its watcher pauses between two events, so it
 cannot live in a scope that the watcher would have to keep open across its own awaits.
-What is the user's code (tools, rules, hooks) runs for a bounded time, and what it does
-to itself is told from what was done to it.
+The user's code (tools, rules, hooks) runs for a bounded time, and a cancellation that it
+caused itself is distinguished from one by turnlatch.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _RUNNING: set[asyncio.Task[Any]] = set()  # asyncio itself keeps only a weak ref
 
 
 def spawn(work: Callable[[], Awaitable[None]]) -> None:
-    """Start `work` beside the caller. It must not raise."""
+    """Start `work` in another task. It must not raise."""
 
     async def run() -> None:
         await work()
@@ -50,10 +50,10 @@ def spawn(work: Callable[[], Awaitable[None]]) -> None:
 
 @contextmanager
 def own_cancellation() -> Generator[None]:
-    """Turn a cancellation that nobody ordered into an error.
+    """Turn a cancellation that turnlatch did not request into an error.
 
-    Code that awaits a future or a task that was cancelled raises what a cancelled task
-    raises, although nobody cancelled it.
+    Code that awaits a cancelled future or task raises the same exception as if it had
+    been cancelled itself.
 
     Raises:
         CancelledItselfError: The code within was not cancelled from outside.
@@ -70,14 +70,14 @@ def _cancelled_from_outside() -> bool:
     try:
         task = asyncio.current_task()
     except RuntimeError:
-        return False  # trio has a cancellation of its own
+        return False  # trio cancels in another way
     return task is not None and task.cancelling() > 0
 
 
 async def in_thread(function: Callable[[], Value]) -> Value:
-    """Run a function in a daemon thread of its own, and wait for what it returns.
+    """Run a function in a new daemon thread, and wait for its result.
 
-    Whoever waits can leave at once, and a function that never returns holds up neither
+    The waiting task can leave at once, and a function that never returns blocks neither
     the event loop nor the end of the process, as a worker thread would.
     """
     token, done = anyio.lowlevel.current_token(), anyio.Event()
@@ -101,7 +101,7 @@ async def in_thread(function: Callable[[], Value]) -> Value:
 
 
 async def called(function: Callable[..., Any], *args: object) -> Any:
-    """What a function answers, whatever kind of function it is.
+    """The result of a function, sync or async.
 
     A coroutine function runs on the event loop, any other in a thread; what that hands
     back to be awaited is awaited on the event loop. An object that gives itself when it
@@ -124,11 +124,11 @@ async def answered(
     seconds: float,
     grace_seconds: float,
 ) -> Any:
-    """What a function of the user's answers, within a time; see `called`.
+    """The result of a user's function, within a time limit; see `called`.
 
     Args:
-        function: The function; what it raises is raised here.
-        *args: What it is given.
+        function: The function; its exceptions propagate.
+        *args: The function's arguments.
         seconds: How long it may take.
         grace_seconds: How long it may take to come to its end once it is stopped.
 
@@ -149,14 +149,14 @@ async def answered(
 
 @final
 class Aside:
-    """Work in a task of its own: whoever waits for it can leave.
+    """Work in a separate task, which a waiting task can leave.
 
-    So work that does not listen when it is cancelled holds nobody up longer than its
-    grace time: it is left to itself.
+    Work that ignores its cancellation delays the waiting task by at most the grace time,
+    and is then left running.
 
     Args:
-        work: What to do.
-        grace_seconds: How long it may take to come to its end once it is stopped.
+        work: The work.
+        grace_seconds: How long it may take to end once it is stopped.
     """
 
     def __init__(
@@ -169,15 +169,15 @@ class Aside:
         self._whole = False
         self._raised: BaseException | None = None
         self.stopped = False
-        """Whether it was told to stop; any thread may look."""
+        """True once it was stopped; any thread may read it."""
 
     async def wait(self, seconds: float) -> None:
-        """Begin, and wait until it is done, or its time and its grace time are over.
+        """Start the work, and wait until it ends or its time and grace time are over.
 
-        What it raises is raised here; what it raises later nobody hears.
+        Exceptions propagate; one raised after the wait has ended is discarded.
 
         Raises:
-            CancelledItselfError: It was cancelled, and not from here.
+            CancelledItselfError: The work was cancelled, but not by turnlatch.
         """
         spawn(self._run)
         try:

@@ -1,4 +1,4 @@
-"""What is shown of a URL, and what of it leaves as a header instead.
+"""The part of a URL that is shown, and the part that is sent as a header instead.
 
 A base URL may carry a name and a password, and any URL a key in its query. The SDK and
 its transport log the URL of each request, and exceptions quote it.
@@ -13,7 +13,7 @@ _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s'\"<>]+")
 
 
 def shown_url(url: str) -> str:
-    """A URL without a name, a password, a query and a fragment; empty if it is none."""
+    """A URL without user, password, query and fragment; empty if it is not a URL."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -20,7 +20,7 @@ from turnlatch import (
     sync,
 )
 from turnlatch.journal import MemoryStore, SQLiteStore
-from turnlatch.journal.listing import glance
+from turnlatch.journal.listing import list_readonly
 from turnlatch.runtime.endpoint import choose_endpoint, demand_credentials, is_set_up
 from turnlatch.runtime.resume import load
 from turnlatch.simulator import Simulator
@@ -291,7 +291,7 @@ async def test_the_record_says_for_good_that_answers_were_made_up(
         listed = {one.name: one.simulated for one in opened.conversations()}
         assert listed == {"a": True, "b": True, "c": False}
         opened.close()
-    assert [one.simulated for one in glance(path)] == [True, True, False]
+    assert [one.simulated for one in list_readonly(path)] == [True, True, False]
 
 
 async def test_a_summary_that_was_made_up_counts() -> None:

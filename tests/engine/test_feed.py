@@ -13,7 +13,7 @@ from typing import final
 import pytest
 
 from turnlatch import Cursor, Happening, Missed, Steered
-from turnlatch.watching.event_log import Feed, Reader
+from turnlatch.watching.event_log import EventLog, Reader
 
 KEPT_MAX = 3
 
@@ -34,7 +34,7 @@ class Course:
     """A feed under test, beside a list of everything that was ever published."""
 
     def __init__(self, kept_max: int = KEPT_MAX) -> None:
-        self.feed = Feed(kept_max)
+        self.feed = EventLog(kept_max)
         self.kept_max = kept_max
         self.published: list[Happening] = []
         self.readers: list[Seen] = []
@@ -167,7 +167,7 @@ def test_a_reader_is_told_everything_once_in_order_or_what_it_missed() -> None:
     run(courses())
 
 
-def _oldest(feed: Feed, position: int) -> Happening | None:
+def _oldest(feed: EventLog, position: int) -> Happening | None:
     index = max(position - feed.dropped, 0)
     return feed._kept[index] if index < len(feed._kept) else None  # pyright: ignore[reportPrivateUsage] - a planted bug
 
@@ -186,20 +186,20 @@ def _silent_next(reader: Reader) -> Happening | None:
     return _old_next(reader)
 
 
-def _keep_all(feed: Feed) -> None:
+def _keep_all(feed: EventLog) -> None:
     """Settle, and keep everything as long as there is room."""
     feed.arriving = False
     feed.covered = feed.cursor
     feed._begins = {feed.cursor.entry: feed.position - feed.cursor.part}  # pyright: ignore[reportPrivateUsage] - a planted bug
 
 
-def _keep_nothing(feed: Feed) -> None:
+def _keep_nothing(feed: EventLog) -> None:
     """Settle, and forget the readers that are behind."""
     _keep_all(feed)
     feed._drop(feed.position - feed.dropped)  # pyright: ignore[reportPrivateUsage] - a planted bug
 
 
-def _never_drop(feed: Feed, count: int) -> None:
+def _never_drop(feed: EventLog, count: int) -> None:
     """Memory without a bound."""
 
 
@@ -212,9 +212,9 @@ def _stay(reader: Reader) -> None:
     [
         (Reader, "next", _old_next),
         (Reader, "next", _silent_next),
-        (Feed, "settle", _keep_all),
-        (Feed, "settle", _keep_nothing),
-        (Feed, "_drop", _never_drop),
+        (EventLog, "settle", _keep_all),
+        (EventLog, "settle", _keep_nothing),
+        (EventLog, "_drop", _never_drop),
         (Reader, "stop", _stay),
     ],
     ids=lambda given: getattr(given, "__name__", given),

@@ -310,7 +310,7 @@ def record(path: Path) -> object:
     [
         (no_folder, JournalError, "check that its folder exists"),
         (a_folder, JournalError, "is not a regular file"),
-        (garbage, JournalVersionError, "is no database at all"),
+        (garbage, JournalVersionError, "is not a database"),
         (newer, JournalVersionError, "upgrade turnlatch; the file was not"),
         (damaged, JournalCorruptError, "is not what its hash says"),
         (shortened, JournalCorruptError, "journal was truncated"),

@@ -20,7 +20,7 @@ from tests.sweeps.work import Author, Contents, Worker
 
 from turnlatch.errors import JournalError
 from turnlatch.journal import SQLiteStore
-from turnlatch.journal.tail_anchor import HeadFile
+from turnlatch.journal.tail_anchor import AnchorFile
 
 Tallies = Callable[[str], Tally]
 Files: TypeAlias = dict[str, bytes]
@@ -238,7 +238,7 @@ def test_a_page_of_an_earlier_time(store: Path, sound: Files, tally: Tallies) ->
     assert count.counts["refused"] > 20
 
 
-def _no_anchor(head: HeadFile, conversation: int) -> None:
+def _no_anchor(head: AnchorFile, conversation: int) -> None:
     """A head file that is not asked."""
 
 
@@ -249,7 +249,7 @@ def test_a_shorter_record_is_seen(
 ) -> None:
     """The planted bug: a store that does not ask its head file reads a log that is cut
     as a record that is shorter."""
-    monkeypatch.setattr(HeadFile, "read", _no_anchor)
+    monkeypatch.setattr(AnchorFile, "read", _no_anchor)
     there, expected = crashed
     cut = {**there, "-wal": there["-wal"][:-PAGE]}
 

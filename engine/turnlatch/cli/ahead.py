@@ -1,4 +1,4 @@
-"""The line that a person types while a turn runs: said with Enter, kept otherwise."""
+"""The line that a person types while a turn runs: Enter sends it, the rest is kept."""
 
 import codecs
 import re
@@ -7,13 +7,13 @@ from typing import Final, final
 from turnlatch.cli.terminal import Look, cells, clip
 from turnlatch_states.fsm.printable import escape
 
-HINT: Final = "enter says it"
+HINT: Final = "enter sends it"
 
 _KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[ -~])|\r\n|.", re.DOTALL)
-"""One key: what an arrow or an editing key sends, the bracket of a paste, a character."""
+"""One key: the sequence of an arrow or editing key, the bracket of a paste, a character."""
 
 _BEGINNING = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,16}|O)\Z")
-"""The first of them, and its end has not come yet; what is longer is none."""
+"""An escape sequence whose end has not arrived yet, up to a maximum length."""
 
 _ENDS: Final = ("\r", "\n", "\r\n")
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
@@ -23,13 +23,12 @@ _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 class Ahead:
     """One line with the simplest editing: Backspace, Ctrl-W, Ctrl-U and Enter.
 
-    Keys that move a cursor do nothing. What is pasted stays together, line ends and all:
-    what comes between brackets, and lines that come in one piece, as nobody types them.
-    What stands on the line when the turn ends is where the next prompt begins, and can
-    be edited there.
+    Keys that move a cursor do nothing. A paste stays together with its line ends: text
+    between paste brackets, or several lines that arrive in one piece. When the turn ends,
+    the next prompt begins with the text on the line, which can be edited there.
 
     Attributes:
-        text: What stands on the line, as it was typed.
+        text: The text on the line, as it was typed.
     """
 
     def __init__(self) -> None:
@@ -39,16 +38,16 @@ class Ahead:
         self._open = ""  # the beginning of an escape sequence
 
     def feed(self, data: bytes) -> list[str]:
-        """Take keys as a terminal sends them; the lines that Enter ended, in order.
+        """Take keys as a terminal sends them; returns the lines that Enter ended.
 
-        A line that begins with a slash is a command, and has to wait: it stays.
+        A line that begins with a slash is a command and waits for the end of the turn.
         """
         keys = self._open + self._decoder.decode(data)
         begun = _BEGINNING.search(keys)
         self._open = begun.group() if begun else ""
         keys = keys[: len(keys) - len(self._open)]
         said: list[str] = []
-        typed = [self.text]  # put together once, however many keys there are
+        typed = [self.text]  # joined once, so that the work grows with the keys
         for key in _KEY.findall(keys):
             if key in (_PASTE, _PASTED):
                 self._pasting = key == _PASTE
@@ -65,8 +64,8 @@ class Ahead:
         return said
 
     def feed_piece(self, data: bytes) -> list[str]:
-        """As `feed`, for keys that came in one piece: several lines are pasted then, also
-        where the terminal has no brackets for that."""
+        """As `feed`, for keys that arrived in one piece: several lines count as a paste,
+        also in terminals without paste brackets."""
         lines = data.rstrip(b"\r\n")
         several = b"\r" in lines or b"\n" in lines
         if several and not (self._pasting or self._open or b"\x1b" in data):
@@ -75,7 +74,7 @@ class Ahead:
         return self.feed(data)
 
     def take(self) -> str:
-        """What stands on the line, which is empty then."""
+        """Take the text off the line."""
         text, self.text, self._pasting = self.text, "", False
         return text
 
@@ -86,7 +85,7 @@ class Ahead:
         label = "say > "
         hint = "a command waits for the end" if is_command(self.text) else HINT
         room = width - len(label) - 1
-        # Only its end can be in sight, also where marks take no room of their own.
+        # Only the end is visible; combining marks take no column.
         end = escape(self.text[-8 * max(room, 1) :])
         text = end.replace("\n", "|" if look.ascii else "⏎")
         if cells(text) > room:
@@ -125,12 +124,12 @@ def _edit(typed: list[str], key: str) -> None:
 
 
 def pasted(key: str) -> str:
-    """What one key of a paste stands for in the text."""
+    """The text for one key of a paste."""
     if key in _ENDS:
         return "\n"
     return " " if key == "\t" else "" if key < " " or key == "\x7f" else key
 
 
 def pasted_text(keys: str) -> str:
-    """What stands in the text for keys that came in one piece."""
+    """The text for keys that arrived in one piece."""
     return "".join(map(pasted, _KEY.findall(keys)))

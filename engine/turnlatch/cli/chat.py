@@ -34,7 +34,7 @@ EXIT_TERMINATED: Final = 143
 
 @attrs.frozen
 class Options:
-    """What the person asked for."""
+    """The options of the command."""
 
     name: str | None
     last: bool
@@ -72,7 +72,7 @@ class Options:
 @click.option(
     "--faults",
     metavar="SCRIPT",
-    help="What goes wrong, such as '529 times 2'; implies --sim.",
+    help="Faults to inject, such as '529 times 2'; implies --sim.",
 )
 @click.option(
     "--files",
@@ -86,8 +86,8 @@ def chat(**given: Any) -> None:
 
     Without credentials the built-in simulator answers, and what it makes up is marked SIM.
 
-    NAME is a conversation of the store, new or old; without it a new one is begun. What is
-    piped in is one message, and never a command.
+    NAME is a conversation of the store, new or old; without it a new one is begun. Piped
+    input is one message, and never a command.
 
     \b
     Examples:
@@ -108,7 +108,7 @@ def chat(**given: Any) -> None:
 
 
 def default_store(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where conversations are kept if nobody says otherwise."""
+    """The default store of conversations."""
     home = environ.get("TURNLATCH_HOME")
     if home:
         return Path(home) / "chat.db"

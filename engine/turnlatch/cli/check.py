@@ -37,7 +37,7 @@ _UNSEEN = ", ".join(rule.id for rule in RULES if rule.unseen)
 
 
 class _Unreadable(click.ClickException):
-    """The input is no request and no transcript."""
+    """The input is neither a request nor a transcript."""
 
     exit_code = _NOT_READABLE
 
@@ -66,7 +66,7 @@ def _dated(
     _context: click.Context, _option: click.Parameter, value: str | None
 ) -> str | None:
     if value is not None and re.fullmatch(r"20\d\d-\d\d-\d\d", value, re.ASCII) is None:
-        raise click.BadParameter(f"{value!r} is no date; give {VERSION_2026}")
+        raise click.BadParameter(f"{value!r} is not a date; give {VERSION_2026}")
     return value
 
 
@@ -136,9 +136,9 @@ def check(
     """Check a request against the rules of the API.
 
     FILE is a JSON array of messages or a whole request body; - reads standard input.
-    Ends with 0 if there is nothing, 1 if there are findings, 7 if FILE is neither. What
-    the API has been seen to accept as well is a note. What only the server knows, such
-    as the length of a prompt, is not judged.
+    Ends with 0 without findings, 1 with findings, 7 if FILE is neither. A form that the
+    API has been seen to accept is a note. Facts that only the server knows, such as the
+    length of a prompt, are not checked.
 
     \b
     Example:
@@ -174,7 +174,7 @@ def check(
 
 
 def _notes(model: object, betas: Collection[str]) -> Iterator[str]:
-    """What could not be judged, because a name is not known here."""
+    """Notes on parts that could not be checked, because a name is unknown."""
     if isinstance(model, str) and spec(model) is None:
         yield (
             f"model {model!r} is not known here: it is held only to the rules that hold"
@@ -279,7 +279,7 @@ def _parsed(raw: bytes, shown: str) -> object:
 
 
 def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON number")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _fail(shown: str, what: str, remedy: str) -> NoReturn:

@@ -44,7 +44,7 @@ FAULTS = (
 TEXTS = {
     "README.md": "# An example\n\nA project that is here to be read.\n",
     "pyproject.toml": '[project]\nname = "example"\nversion = "1"\n',
-    "LICENSE": "Whoever reads this may do with it what they like.\n",
+    "LICENSE": "You may do anything with these files.\n",
 }
 """The files that the model of the demo asks for."""
 
@@ -87,7 +87,7 @@ def _retell(results: "list[Mapping[str, Any]]") -> str:
 
 @attrs.frozen
 class Checks:
-    """What the demo claims, each with what was found.
+    """The claims of the demo, each with its result.
 
     Attributes:
         rows: (claim, what was found, whether it holds).
@@ -155,7 +155,7 @@ def _texts(folder: Path) -> Path:
 def _play(
     act: int, base_url: str, store: Path, files: Path, ledger: Path, *, kill: bool
 ) -> None:
-    """Run one act in a process of its own; kill it when its tool has had its effect."""
+    """Run one act in a new process; kill it when its tool has had its effect."""
     reader, writer = os.pipe()
     arguments = [str(act), base_url, str(store), str(files), str(ledger), str(writer)]
     # Safe: nothing is imported from the folder that the demo happens to run in.
@@ -184,8 +184,8 @@ def _play(
 
 @contextlib.contextmanager
 def _uninterrupted() -> "Generator[None]":
-    """A process that is begun here gets no Ctrl-C: whoever began it ends it then. One
-    that comes meanwhile waits until this is over."""
+    """A process started in this block does not get Ctrl-C: the parent ends it. A Ctrl-C in
+    the parent waits until the block is left."""
     was = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -195,7 +195,7 @@ def _uninterrupted() -> "Generator[None]":
 
 @attrs.frozen
 class Recorded:
-    """What the journal on disk holds, read as any later process would.
+    """The contents of the journal on disk, read as any later process would.
 
     Attributes:
         snapshot: Where the conversation stands.
@@ -292,11 +292,11 @@ THROWN = (
     "400, for ever",
     "nothing: the next message",
 )
-"""What each turn of the demo met, in order."""
+"""The fault that each turn of the demo meets, in order."""
 
 
 def _became(turn: "Turn") -> str:
-    """What became of a turn, from the path it took through its table."""
+    """The fate of a turn, from the path it took through its table."""
     fails = sum(move.trigger == "fail" for move in turn.path)
     said = [f"{turn.attempt} request{'s' if turn.attempt > 1 else ''}"]
     if fails:
@@ -308,8 +308,8 @@ def _became(turn: "Turn") -> str:
 
 
 def console() -> "Console":
-    """Where tables go: texts of the model stand in them, so there is no markup; and our
-    streams let nobody but us choose colours."""
+    """The console for tables. They hold texts of the model, so markup is off; and our
+    guarded streams decide about colours."""
     from rich.console import Console
 
     return Console(color_system=None, markup=False, emoji=False)

@@ -137,7 +137,7 @@ def file_tools(root: Path, ledger: Path, alarm: Callable[[], None]) -> list[Tool
         """Append a line to the ledger, for good.
 
         Args:
-            line: What to append.
+            line: The line.
         """
         async with await anyio.open_file(ledger, "a", encoding="utf-8") as file:
             await file.write(line + "\n")

@@ -20,7 +20,7 @@ from turnlatch.diagrams import MACHINES, Format, Theme, render, text
     type=click.Choice(get_args(Format)),
     default="text",
     show_default=True,
-    help="What to draw it as.",
+    help="Format of the drawing.",
 )
 @click.option(
     "--theme",

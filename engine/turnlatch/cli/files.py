@@ -28,10 +28,10 @@ def file_tools(folder: Path, *, ask: bool) -> list[Tool]:
         ask: A person decides about each call.
 
     Raises:
-        SettingsError: It is no folder.
+        SettingsError: The path is not a folder.
     """
     if not folder.is_dir():
-        raise SettingsError("--files", f"{str(folder)!r} is no folder", "give one")
+        raise SettingsError("--files", f"{str(folder)!r} is not a folder", "give one")
     root = folder.resolve()
     effect: Effect = "ask" if ask else "safe"
 
@@ -58,7 +58,7 @@ def file_tools(folder: Path, *, ask: bool) -> list[Tool]:
 
 @contextlib.contextmanager
 def _told_of(path: str) -> Generator[None, None, None]:
-    """Speak of the path as it was given: where the folder is concerns nobody else."""
+    """Name the path as it was given: errors do not reveal where the folder is."""
     try:
         yield
     except OSError as error:
@@ -80,7 +80,7 @@ def _read(path: Path) -> str:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         data = file.read(BYTES_MAX + 1)
     text = data[:BYTES_MAX].decode(errors="replace")
     return text + ("\n[cut here]" if len(data) > BYTES_MAX else "")

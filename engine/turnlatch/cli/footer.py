@@ -50,7 +50,7 @@ _INKS: Final[dict[str, Ink]] = {
 @final
 @attrs.frozen
 class Standing:
-    """What holds between turns.
+    """The facts that stay the same between turns.
 
     Attributes:
         live: False if the simulator answers, or has answered before.
@@ -72,7 +72,7 @@ class Standing:
 @final
 @attrs.frozen
 class Progress:
-    """What the happenings of the current turn add up to.
+    """The state of the current turn, folded from its happenings.
 
     Attributes:
         state: The turn's state, by name; empty before the first.
@@ -80,7 +80,7 @@ class Progress:
         began: When the turn began.
         since: When it came into its state.
         heard: When a piece of the reply last arrived; None if none has.
-        doing: What is arriving, in a word.
+        doing: The kind of block that is arriving, in a word.
         chars: Characters of text that arrived in this attempt.
         failures: Attempts in a row that failed.
         waiting: The wait that is going on.
@@ -90,7 +90,7 @@ class Progress:
         ended: When the turn came to rest; None while it goes on.
         awaiting: Calls that wait for a person's yes.
         expires: When the first of them does not wait any more, if one does not.
-        suspended: What the turn waits for, if it waits for the world.
+        suspended: The external condition that the turn waits for, if any.
         missed: Why the prompt cache could not serve it, in words.
     """
 
@@ -113,7 +113,7 @@ class Progress:
     missed: str = ""
 
     def after(self, happening: Happening, at: float) -> "Progress":
-        """What it is once this happened, at that time."""
+        """The progress after a happening at that time."""
         match happening:
             case Moved():
                 return self._moved(happening, at)
@@ -196,7 +196,7 @@ class Progress:
 
 
 def progress_of(happened: Iterable[tuple[float, Happening]]) -> Progress:
-    """What a sequence of happenings, each with its time, adds up to."""
+    """The progress after a sequence of happenings, each with its time."""
     progress = Progress()
     for at, happening in happened:
         progress = progress.after(happening, at)

@@ -23,6 +23,8 @@ _IN_CHAT: Final = (
         "look at Turn.awaiting again, then approve() or deny()",
         "look at it again, then /approve or /deny",
     ),
+    ("approve()", "/approve"),
+    ("deny()", "/deny"),
     ("retry()", "/retry"),
     ("rewind()", "/undo"),
     ("send()", "say"),
@@ -47,12 +49,12 @@ def in_chat(text: str) -> str:
 
 
 def afterwards(kind: FaultKind) -> str:
-    """What a person can do after a fault of this kind."""
+    """The steps that a person can take after a fault of this kind."""
     return in_chat(AFTERWARDS[kind])
 
 
 def next_step(turn: Turn) -> str:
-    """What a person can do about a failed turn; empty if the turn did not fail."""
+    """The next step after a failed turn, in words; empty if the turn did not fail."""
     if turn.fault is None:
         return ""
     waits = turn.suspended

@@ -85,8 +85,8 @@ def beginning_with(text: str) -> Generator[None, None, None]:
 
 
 def at_once() -> str:
-    """What came with the line that was just read: a paste, where the terminal has no
-    brackets for one. Nobody types that fast."""
+    """The rest of the input that arrived with the line just read: a paste, in a terminal
+    without paste brackets. A person does not type that fast."""
     if os.name != "posix":
         return ""
     attributes = attributes_now()
@@ -101,7 +101,7 @@ def at_once() -> str:
 
 
 def more(keyboard: int) -> bytes:
-    """What else comes in the same piece, as far as there is an end of it."""
+    """The rest of the same piece of input, up to a limit."""
     data = b""
     while select.select([keyboard], [], [], AT_ONCE_SECONDS)[0]:
         piece = os.read(keyboard, CHUNK_BYTES)
@@ -112,7 +112,7 @@ def more(keyboard: int) -> bytes:
 
 
 def typed() -> str:
-    """What stands on the line that is being typed."""
+    """The text on the line that is being typed."""
     try:
         import readline
     except ImportError:
@@ -121,7 +121,7 @@ def typed() -> str:
 
 
 def flush_keys() -> None:
-    """Let go of the keys that nobody read."""
+    """Discard keys that were typed and not read."""
     if os.name != "posix":
         return
     import termios
@@ -131,7 +131,7 @@ def flush_keys() -> None:
 
 
 def attributes_now() -> list[Any] | None:
-    """How the terminal is set; None where it is none."""
+    """The terminal's settings; None if standard input is not a terminal."""
     import termios
 
     with contextlib.suppress(termios.error, OSError, ValueError):

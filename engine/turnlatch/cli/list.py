@@ -71,13 +71,13 @@ def list_(store: Path | None, as_json: bool) -> None:
 def _found(store: Path | None) -> Sequence[Listing]:
     # Imported here: `--help` does not need the journal.
     from turnlatch.errors import JournalError
-    from turnlatch.journal.listing import glance, last_used_first
+    from turnlatch.journal.listing import last_used_first, list_readonly
 
     path = default_store() if store is None else store
     if store is None and not path.exists():
-        return ()  # nobody has said anything yet
+        return ()  # the default store does not exist yet
     try:
-        return last_used_first(glance(path))
+        return last_used_first(list_readonly(path))
     except JournalError as error:
         raise UnreadableError(str(error)) from error
 
@@ -86,7 +86,7 @@ def listed(found: Sequence[Listing], look: Look, width: int, now: float) -> str:
     """The table, for a window of some width.
 
     Args:
-        found: What stands in it, in this order.
+        found: The conversations, in this order.
         look: How things are shown.
         width: Columns of the window.
         now: Seconds since the epoch.

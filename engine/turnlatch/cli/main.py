@@ -87,8 +87,8 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what turnlatch raises on purpose becomes one line, and so does
-        a Ctrl-C, wherever it comes."""
+        """Run a command; a `TurnlatchError` becomes one line, and so does a Ctrl-C at any
+        moment."""
         with interruptible():
             try:
                 return super().invoke(ctx)
@@ -114,13 +114,13 @@ class OneLineError(click.ClickException):
 
 
 class SettingRefusedError(OneLineError):
-    """What the person asked for cannot be used."""
+    """An option or argument cannot be used."""
 
     exit_code = 2
 
 
 class UnreadableError(OneLineError):
-    """A file of ours cannot be read, or must not be used as it is."""
+    """A turnlatch file cannot be read, or is not safe to use."""
 
     exit_code = 7
 

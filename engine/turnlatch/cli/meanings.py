@@ -50,7 +50,7 @@ MACHINES: Final = (TURN, CALL, THREAD, WRITER)
 """Every declared machine. `diagrams` has the same list, but costs more to import."""
 
 KEPT: Final = TURN.state(TurnState.FAILED).meaning.removeprefix("stopped; ")
-"""What a failed turn keeps."""
+"""The things that a failed turn keeps."""
 
 LOOKED_FOR: Final = (
     "a status, an error type, an error code, a kind, a remedy, a rule, a stop reason,"
@@ -67,7 +67,7 @@ class Rung:
 
     Attributes:
         remedy: The remedy.
-        says: What the remedy does.
+        says: Description of the remedy.
         bound: How often it is tried.
     """
 
@@ -79,13 +79,13 @@ class Rung:
 @final
 @attrs.frozen
 class Course:
-    """What turnlatch does about one kind of fault.
+    """turnlatch's reaction to one kind of fault.
 
     Attributes:
         kind: The kind.
         says: The meaning of the kind.
         rungs: The remedies, in order.
-        afterwards: What a person can do when the turn rests in `failed`.
+        afterwards: The next step for a person when the turn rests in `failed`.
         script: A simulator fault that shows the kind; None if a single fault cannot.
     """
 
@@ -121,7 +121,7 @@ class Meaning:
             that no table has), `status`, `type`, `wording`, or `turnlatch` if turnlatch
             itself made the fault; None if the word is not a fault.
         evidence: The evidence in words.
-        course: What turnlatch does, for a fault.
+        course: turnlatch's reaction, for a fault.
         facts: More facts, each with a label.
         rows: Rows of a machine.
         text: A complete text that replaces all other fields.

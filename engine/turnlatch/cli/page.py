@@ -81,7 +81,7 @@ class Flow:
         return self._column > 0 or bool(self._held)
 
     def feed(self, text: str, width: int) -> str:
-        """What can be printed of it now, for a window of that width."""
+        """The part of the text that can be printed now, for a window of that width."""
         text = self._carry + text
         self._carry = ""
         if text.endswith("\r"):  # half of a CR LF, perhaps

@@ -79,7 +79,7 @@ _HEAD: Final = re.compile(
 )
 _REQUEST: Final = re.compile(r"(?:request id: )?req_\w+")
 _WORDS_MIN: Final = 3
-"""Fewer words are no message but a word that is misspelt."""
+"""A text with fewer words counts as a misspelt word, not as a message."""
 
 
 def read(text: str) -> Said | None:

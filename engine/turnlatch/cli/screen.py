@@ -1,9 +1,9 @@
 """The window: text goes to the normal scroll-back, the footer stays below it.
 
 While a chat is open the last two rows of the window are kept out of scrolling. Text is
-printed above them as in any other program, so nothing that was printed is ever drawn
-again: no flicker, and what is copied from the window is what was said. The footer is
-painted with one write, which moves to it and back.
+printed above them as in any other program, so printed text is never drawn again: it does
+not flicker, and copying from the window gives the text itself. The footer is painted with
+one write, which moves the cursor there and back.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ class Screen(Protocol):
 
     Attributes:
         look: How things are shown.
-        ahead: What is typed while a turn runs; None where nobody can see it.
+        ahead: The line typed while a turn runs; None if the screen cannot show it.
     """
 
     look: Look
@@ -71,11 +71,11 @@ class Screen(Protocol):
         ...
 
     def answer(self, text: str) -> None:
-        """A confirmed answer, for whoever reads standard output."""
+        """Print a confirmed answer to standard output."""
         ...
 
     def note(self, text: str) -> None:
-        """Print lines of our own."""
+        """Print the chat's lines, as opposed to the model's."""
         ...
 
     def log(self, line: str) -> None:
@@ -87,18 +87,18 @@ class Screen(Protocol):
         ...
 
     def forget_typed(self) -> None:
-        """Let go of what was typed and not read: it was no answer to what comes now."""
+        """Discard keys typed so far: they do not answer the question that comes now."""
         ...
 
     def ask(self, prompt: str, begun: str = "") -> str:
         """Read what the person says: a line, or what is pasted with its line ends.
 
         Args:
-            prompt: What stands before it.
-            begun: What stands on it already, to be edited.
+            prompt: The text before the line.
+            begun: Text that is already on the line, to be edited.
 
         Raises:
-            EOFError: There is none any more.
+            EOFError: The input has ended.
             KeyboardInterrupt: Ctrl-C.
         """
         ...
@@ -108,7 +108,7 @@ class Screen(Protocol):
         ...
 
     async def pressed(self) -> bytes:
-        """The next keys while a turn runs; empty if there are none any more."""
+        """The next keys while a turn runs; empty once the input has ended."""
         ...
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class PlainScreen:
     """Lines only: for pipes, for `--plain`, and for terminals that cannot do more.
 
     Args:
-        terminal: What the streams are.
+        terminal: The three streams.
     """
 
     def __init__(self, terminal: Terminal) -> None:
@@ -161,7 +161,7 @@ class PlainScreen:
         """There is no footer here."""
 
     def forget_typed(self) -> None:
-        """Let go of what a person typed and nobody read."""
+        """Discard keys that were typed and not read."""
         if self._asks:
             flush_keys()
 
@@ -185,7 +185,7 @@ class PlainScreen:
         yield
 
     async def pressed(self) -> bytes:
-        """What is typed during a turn waits for the next prompt."""
+        """Keys typed during a turn wait for the next prompt."""
         return b""
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ class LiveScreen:
     """A terminal with the footer at its bottom.
 
     Args:
-        terminal: What the streams are.
+        terminal: The three streams.
         footer: The footer's two lines.
     """
 
@@ -210,7 +210,7 @@ class LiveScreen:
         self._painted: tuple[str, ...] | None = None
         self._lock = threading.RLock()
         self._open = True
-        self._prompt = ""  # what stands before the line that is being typed
+        self._prompt = ""  # the text before the line that is being typed
         self._attributes = attributes_now()
         self._stopped = signal.signal(signal.SIGTSTP, self._stop)
         line_editing()
@@ -227,7 +227,7 @@ class LiveScreen:
                 _write(sys.stdout, text)
 
     def answer(self, text: str) -> None:
-        """It was seen arriving."""
+        """The answer was already shown while it arrived."""
 
     def note(self, text: str) -> None:
         """Print above the footer."""
@@ -258,7 +258,7 @@ class LiveScreen:
                 _control(f"\x1b7\x1b[?25l{drawn}\x1b8\x1b[?25h")
 
     def _typed(self, width: int) -> str:
-        """What is typed while a turn runs; the row is a blank one otherwise."""
+        """The line typed while a turn runs; a blank row between turns."""
         if not self._busy or self.ahead is None:
             return ""
         return self.ahead.shown(self.look, width)
@@ -276,7 +276,7 @@ class LiveScreen:
         _control(f"{RELEASE}{room}\x1b7\x1b[1;{rows - ROWS}r\x1b8")
 
     def forget_typed(self) -> None:
-        """Let go of what was typed and not read."""
+        """Discard keys that were typed and not read."""
         flush_keys()
 
     def ask(self, prompt: str, begun: str = "") -> str:
@@ -287,8 +287,8 @@ class LiveScreen:
         done = threading.Event()
 
         def follow() -> None:
-            # The window may change its size while nobody types, and the main thread
-            # is inside the line editor then.
+            # The window may change its size while the main thread waits in the line
+            # editor.
             while not done.wait(0.25):
                 self.paint()
 
@@ -322,7 +322,7 @@ class LiveScreen:
             self.paint()
 
     async def pressed(self) -> bytes:
-        """The next keys; what nobody asked for stays for the next prompt."""
+        """The next keys; unread keys stay for the next prompt."""
         keyboard = sys.stdin.fileno()
         await anyio.wait_readable(keyboard)
         try:
@@ -365,7 +365,7 @@ def _write(stream: Any, text: str) -> None:
 
 
 def _control(text: str) -> None:
-    """Write to the terminal beside Python's buffers, which a signal may have locked."""
+    """Write to the terminal directly: a signal may have locked Python's buffers."""
     data = text.encode(errors="replace")
     while data:
         data = data[os.write(2, data) :]

@@ -1,9 +1,8 @@
-"""A chat at work: reads a line, runs a turn, shows it, and starts again.
+"""The loop of a chat: reads a line, runs a turn, shows it, and starts again.
 
-The event loop runs only while a turn does. At the prompt nothing is going on, so the
-line editor has the main thread to itself, with Ctrl-C as every program has it. While a
-turn runs the loop reads the keys: a line that Enter ends is said into the turn, and what
-is left of them is where the next prompt begins.
+The event loop runs only while a turn does. At the prompt the line editor has the main
+thread, and Ctrl-C works as in any program. While a turn runs the loop reads the keys: Enter
+steers the turn with the line, and the next prompt begins with the remaining keys.
 """
 
 import asyncio
@@ -54,11 +53,11 @@ EXIT_FAILED, EXIT_UNDECIDED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 3, 130, 143
 
 @final
 class Footer:
-    """The footer of one chat, as a function of what it was shown last.
+    """The footer of one chat, as a function of its last progress.
 
     Args:
-        look: How things are shown.
-        standing: What holds between turns, asked anew each time.
+        look: Colours and glyphs.
+        standing: The facts that stay the same between turns, read each time.
     """
 
     def __init__(self, look: Look) -> None:
@@ -79,15 +78,15 @@ class Session:
     Attributes:
         chat: The conversation, entered.
         runner: The event loop it was entered in.
-        screen: Where it is shown.
-        footer: What the footer shows.
+        screen: The screen.
+        footer: The footer.
         live: False if the simulator of this command answers.
-        asks: A person types; otherwise all that can be read is one message.
+        asks: True if a person types; otherwise the whole input is one message.
         inject: Gives the simulator a fault script; None with the API.
         where: The store, for messages to people.
-        told: What the store says about itself.
+        told: Notices of the store.
         command: Runs one line that begins with a slash; True to leave the chat.
-        unasked: The simulator answers for want of anything else; nobody asked for it.
+        unasked: True if the simulator answers only because no credentials are set.
     """
 
     chat: Conversation
@@ -240,7 +239,7 @@ class Session:
         self._unheard()
 
     def _unheard(self) -> None:
-        """Say what was said into a turn that did not get to say it."""
+        """Show the steered messages that the turn did not deliver."""
         turn, waiting = self.chat.turn, len(self.chat.snapshot.said)
         if turn is not None and turn.awaiting:
             return  # it goes along with the answer to the question
@@ -250,7 +249,7 @@ class Session:
             self.note(f"{what}: your next one takes {it} along, and so does /retry")
 
     def call(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run something of the conversation that is no turn."""
+        """Run a method of the conversation other than a turn."""
         try:
             return self.runner.run(work())
         finally:
@@ -373,17 +372,17 @@ class Session:
                 )
                 return
             if "\n" in said:
-                self.note("what is pasted is no answer; type y or n")
+                self.note("a paste does not answer the question; type y or n")
                 continue
             answer = said.strip().lower()
             if answer in ("y", "yes") and not self._over(call):
-                # A yes is for what was shown: what it has become since is asked anew.
+                # The approval is for the call shown; a changed call is asked about again.
                 self.turn(partial(self.chat.approve, call.id, digest=call.digest))
             elif answer in ("n", "no"):
                 self.turn(partial(self.chat.deny, call.id))
 
     def _over(self, call: CallReport) -> bool:
-        """Say so, and say no, if nobody answered in time; True if nobody did."""
+        """Deny a call whose question has expired, and say so; True if it has."""
         if call.expires is None or time.time() < call.expires:
             return False
         name = one_line(call.name)
@@ -398,10 +397,10 @@ class Session:
         waiting = () if turn is None else turn.awaiting
         return next((one for one in waiting if one.id not in self._deferred), None)
 
-    # What others ask for.
+    # For commands.
 
     def note(self, text: str, ink: Ink = "dim", *, drawn: bool = False) -> None:
-        """Print lines of our own; `text` is escaped already."""
+        """Print the chat's lines; `text` is already escaped."""
         self.screen.note(self._transcript.note(text, ink, drawn=drawn))
 
     def refuse(self, error: TurnlatchError) -> None:

@@ -42,12 +42,12 @@ LINE_MAX = 500
     "--faults",
     metavar="SCRIPT",
     default="",
-    help='What goes wrong, as in "429 retry-after=2 @2, cut 3 reset @4".',
+    help='Faults to inject, as in "429 retry-after=2 @2, cut 3 reset @4".',
 )
 @click.option(
     "--scenario",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="JSON file with an array of answers; after the last one it is made up.",
+    help="JSON file with an array of answers; later answers are made up.",
 )
 @click.option(
     "--tools",
@@ -64,7 +64,7 @@ LINE_MAX = 500
     "--model-window",
     type=click.IntRange(1),
     metavar="TOKENS",
-    help="Context window of every model, instead of its own.",
+    help="Context window of every model.",
 )
 def simulate(
     port: int,
@@ -120,7 +120,7 @@ def _text_of(scenario: Path) -> str:
 
 
 def _promise(scenario: Path | None, *, calls_tools: bool) -> str:
-    """What the model will do with the tools of a client, which runs what it calls."""
+    """A warning about tool calls, because the client runs them, in words."""
     told = "answers are made up, and are text alone: no tool is called without --tools"
     if calls_tools:
         told = (

@@ -1,9 +1,9 @@
-"""What may reach a terminal, and what the terminal can show.
+"""Guarding a terminal from foreign texts, and knowing what the terminal can show.
 
 Everything the command writes to a terminal goes through `shown`: the streams themselves
-are guarded (`guard_streams`), so a log line, a traceback and what a library prints are no
-exception. Whoever writes a text must not be able to move the cursor, hide a line or set a
-title. Colours are ours alone. Inside the program they are marks, characters that stand in
+are guarded (`guard_streams`), log lines, tracebacks and prints of libraries included. A
+foreign text must not move the cursor, hide a line or set a title. Only turnlatch sets
+colours. Inside the program they are marks, characters that stand in
 no escaped text, and become control sequences only on their way out.
 """
 
@@ -52,8 +52,8 @@ _CODES: Final[Mapping[Ink, str]] = {
 _MARKS: Final[Mapping[Ink, str]] = {
     ink: chr(0x10FF00 + place) for place, ink in enumerate(_CODES)
 }
-"""What stands for a colour inside the program; private characters, so `escape` makes them
-visible in the texts of others."""
+"""The marks for colours inside the program; private characters, so `escape` makes them
+visible in foreign texts."""
 
 _SEQUENCES: Final = {_MARKS[ink]: f"\x1b[{code}m" for ink, code in _CODES.items()}
 _MARKED: Final = re.compile(f"([{''.join(_SEQUENCES)}])")
@@ -62,8 +62,8 @@ _MARKED: Final = re.compile(f"([{''.join(_SEQUENCES)}])")
 def shown(text: str) -> str:
     """What a terminal gets for a text: escaped, and in the colours that `ink` marked.
 
-    Nothing but this makes what is written to a terminal. A text that nobody escaped
-    before can at most choose one of our colours.
+    Every text for a terminal is made here. A text that was not escaped before can at most
+    choose one of our colours.
     """
     pieces = _MARKED.split(text)
     pieces[::2] = map(escape, pieces[::2])
@@ -158,7 +158,7 @@ GLYPHS: Final[Mapping[Glyph, tuple[str, str]]] = {
 @final
 @attrs.frozen
 class Terminal:
-    """What the three streams are, and how to write to them.
+    """The kinds of the three streams, and how to write to them.
 
     Attributes:
         asks: A person types at standard input.
@@ -179,7 +179,7 @@ def survey(
     environ: Mapping[str, str] | None = None,
     is_tty: Callable[[TextIO], bool] = lambda stream: stream.isatty(),
 ) -> Terminal:
-    """What can be done with the streams of this process.
+    """The capabilities of this process's streams.
 
     Args:
         plain: The person asked for ASCII without a live area.
@@ -225,7 +225,7 @@ def forgive_encodings() -> None:
 
 
 def _as_it_is(**_: object) -> None:
-    """What a stream that cannot be configured does about it."""
+    """A `reconfigure` for a stream that has none: does nothing."""
 
 
 @final
@@ -278,7 +278,7 @@ class Guarded(io.TextIOBase):
 
 
 def guard_streams() -> None:
-    """Let nothing raw reach a terminal from here on, whoever in this process writes it.
+    """From here on, escape everything that this process writes to a terminal.
 
     A stream to a file or a pipe stays as it is: a program that reads an answer gets the
     answer. With FORCE_COLOR somebody else's terminal is at its end, so it is guarded, too.

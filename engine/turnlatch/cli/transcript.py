@@ -80,7 +80,7 @@ class Transcript:
         self._prefix = ""  # what was told of the prompt cache last
 
     def tell(self, happening: Happening, at: float) -> str:
-        """What to print for a happening; empty for most."""
+        """The text to print for a happening; empty for most."""
         match happening:
             case TextArrived():
                 return self._text(happening)
@@ -112,7 +112,7 @@ class Transcript:
                 assert_never(happening)
 
     def note(self, text: str, ink: Ink = "dim", *, drawn: bool = False) -> str:
-        """Lines of our own, under whatever stands there; `drawn` ones are cut."""
+        """The chat's lines, below the current line; `drawn` ones are cut, not wrapped."""
         width = self._width()
         said = self._flow.end(width)
         return said + self._inked(text, ink, drawn=drawn)
@@ -130,7 +130,7 @@ class Transcript:
         return "".join(said)
 
     def said(self, text: str, note: str) -> str:
-        """What the person said while the turn goes on, and what becomes of it."""
+        """A message typed while the turn runs, with a note on its delivery."""
         broken = self._flow.aside()
         self._named = False  # what goes on below has its speaker's name again
         lines = escape(text).split("\n")
@@ -259,7 +259,7 @@ class Transcript:
         return said
 
     def _failed(self, turn: Turn, *, stopped: bool) -> str:
-        """What a turn that stopped leaves behind."""
+        """The report on a turn that stopped."""
         look, fault = self._look, turn.fault
         assert fault is not None
         spoken = turn.purpose is Purpose.MESSAGE
@@ -339,7 +339,7 @@ def shown_result(report: CallReport) -> str:
 
 
 def transition_line(happening: Happening, clock: str) -> str | None:
-    """One plain line for a log or a pipe; None for what is no transition."""
+    """One plain line for a log or a pipe; None for a happening other than a transition."""
     match happening:
         case Moved():
             line = (

@@ -111,7 +111,7 @@ FOLLOWS: Final[Mapping[Outcome, tuple[str, FaultKind | None]]] = {
     Outcome.REFUSED: ("nothing is confirmed, and the turn fails", FaultKind.REFUSAL),
     Outcome.EMPTY: ("the reply is confirmed, and the turn rests", None),
 }
-"""What turnlatch does after each outcome, and the fault that may follow."""
+"""turnlatch's reaction to each outcome, and the fault that may follow."""
 
 _RETRY: Final = RetryPolicy()
 _SUMMARIES: Final = CompactionPolicy()

@@ -18,7 +18,7 @@ from turnlatch_states.machine.turn import TURN
 from turnlatch_states.machine.writer import WRITER
 
 Format = Literal["mermaid", "svg", "dot", "text"]
-"""What a machine can be drawn as."""
+"""The formats of a drawing."""
 
 MACHINES: Final[Mapping[str, Table]] = MappingProxyType(
     {table.name: table for table in (TURN, CALL, THREAD, WRITER)}
@@ -49,7 +49,7 @@ def render(
         The drawing, ending in a line feed.
 
     Raises:
-        ValueError: A move is no row of the table, or `current` no state of it.
+        ValueError: A move is not a row of the table, or `current` is not a state of it.
     """
     match format:
         case "svg":

@@ -17,7 +17,7 @@ def draw(
     """The table as a directed graph that reads from left to right.
 
     Raises:
-        ValueError: A move is no row of the table, or `current` no state of it.
+        ValueError: A move is not a row of the table, or `current` is not a state of it.
     """
     check_current(table, current)
     palette = DARK if theme == "dark" else LIGHT

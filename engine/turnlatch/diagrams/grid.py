@@ -20,7 +20,7 @@ REACH = 0.5
 
 
 class Kind(StrEnum):
-    """What a lane runs along."""
+    """The direction of a lane."""
 
     ROW = "row"
     COLUMN = "column"

@@ -8,7 +8,7 @@ import attrs
 from turnlatch_states.fsm.table import State, Table, Transition
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
-"""What stands before a count."""
+"""The sign before a count."""
 
 
 class Move(Protocol):
@@ -94,7 +94,7 @@ def rows(table: Table, path: Sequence[Move] = ()) -> tuple[Row, ...]:
     them is counted.
 
     Raises:
-        ValueError: A move of the path is no row of the table.
+        ValueError: A move of the path is not a row of the table.
     """
     keys = [(row.trigger, row.source, row.target) for row in table.transitions]
     counts = [0] * len(keys)
@@ -124,7 +124,7 @@ def check_current(table: Table, current: str | None) -> None:
 
 
 def marks(table: Table, state: State, current: str | None) -> tuple[str, ...]:
-    """What holds for a state beside its name: initial, rests, final, current."""
+    """The marks of a state in addition to its name: initial, rests, final, current."""
     held = (
         ("initial", state.name == table.initial),
         ("rests", state.rests),

@@ -1,4 +1,4 @@
-"""How the lines that share a lane stand beside each other."""
+"""Spreading the lines that share a lane next to each other."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -96,7 +96,7 @@ def _conflict(one: Run, two: Run) -> bool:
 
 
 def _spread(group: Sequence[Run], kind: Kind) -> Mapping[Line, float]:
-    """Stand a group's lines beside each other; lines that cannot touch may share.
+    """Place a group's lines next to each other; lines that cannot touch may share.
 
     A straight edge keeps the middle of its boxes, the others stand around it.
     """

@@ -59,10 +59,10 @@ class _Way(NamedTuple):
     """One edge as it is drawn, in grid units.
 
     Attributes:
-        parts: What each straight part covers.
-        whole: What they cover together.
-        price: What the length and the bends cost.
-        under: What it costs that both ends lie below.
+        parts: The area of each straight part.
+        whole: The area of all parts together.
+        price: The cost of the length and the bends.
+        under: The cost of both ends lying below.
     """
 
     parts: tuple[_Extent, ...]
@@ -73,7 +73,7 @@ class _Way(NamedTuple):
 
 @attrs.frozen
 class _Change:
-    """What becomes of a layout when some of its edges take other routes.
+    """The change to a layout when some of its edges take other routes.
 
     Attributes:
         routes: The routes of those edges.
@@ -101,7 +101,7 @@ class Layout:
 
     Attributes:
         edges: The edges.
-        cost: What the layout costs; less is better.
+        cost: The cost of the layout; less is better.
     """
 
     def __init__(self, edges: Sequence[Edge]) -> None:
@@ -116,7 +116,7 @@ class Layout:
         self.take({index: edge.choices[0] for index, edge in enumerate(edges)})
 
     def plan(self) -> Plan:
-        """What stands now; lanes come in the order in which edges run into them."""
+        """The current plan; lanes come in the order in which edges run into them."""
         lanes: dict[Lane, list[Line]] = {}
         routes = tuple(self._routes[index] for index in range(len(self.edges)))
         for index, route in enumerate(routes):
@@ -197,7 +197,7 @@ class Layout:
             for (one, two), count in self._meetings.items()
             if one not in change.ways and two not in change.ways
         }
-        # What costs too much already is not looked at further.
+        # Stop summing once the cost is too high.
         enough = self.cost + _ROUNDING
         if _sum(sum(meetings.values()), ways) + crowd > enough:
             return False
@@ -268,7 +268,7 @@ def _way(source: Cell, target: Cell, route: Route, offsets: tuple[float, ...]) -
 
 
 def price(source: Cell, target: Cell, route: Route) -> float:
-    """What a route costs where there is no other."""
+    """The cost of a route without any other route."""
     return length(source, target, route) * _LENGTH + _BEND * len(route.lanes)
 
 

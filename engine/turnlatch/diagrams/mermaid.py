@@ -25,7 +25,7 @@ def draw(
     carry their count.
 
     Raises:
-        ValueError: A move is no row of the table, or `current` no state of it.
+        ValueError: A move is not a row of the table, or `current` is not a state of it.
     """
     check_current(table, current)
     return "\n".join(_lines(table, path, current, theme)) + "\n"
@@ -72,8 +72,8 @@ def _shown(table: Table, state: State, current: str | None) -> str:
 def _keys(table: Table) -> dict[str, str]:
     """The id of each state, by its name.
 
-    Mermaid takes some plain words, such as `end`, for its own, and draws states that
-    nobody declared for a space, a dash or an accent in an id.
+    Mermaid reserves some plain words, such as `end`, and draws undeclared states for a
+    space, a dash or an accent in an id.
     """
     return {
         state.name: f"s_{state.name}" if _PLAIN.fullmatch(state.name) else f"n_{place}"

@@ -1,7 +1,7 @@
 """A drawing in pixels: boxes, lines and labels that keep clear of each other.
 
 The plan says which lanes edges use; here lanes get a width. Labels are then placed
-beside their own edge where they touch nothing. If one finds no such place, the lanes of
+next to their edge where they touch nothing. If a label finds no such place, the lanes of
 its edge grow and everything is placed again.
 """
 
@@ -95,8 +95,8 @@ class Label:
 
     Attributes:
         lines: One or two: the trigger, then guard and effect.
-        box: What the words may cover.
-        anchor: Which end of the box the words stand at.
+        box: The area that the words may cover.
+        anchor: The end of the box where the words start.
     """
 
     lines: tuple[str, ...]
@@ -118,7 +118,7 @@ class Scene:
     """Everything on the drawing, in pixels.
 
     Attributes:
-        frame: What all of it fits in.
+        frame: The bounding box of the whole drawing.
         nodes: The states, in reading order.
         arrows: The rows, in reading order.
         dot: The middle of the initial dot.
@@ -380,7 +380,7 @@ class _Placer:
 
 
 def _spots(lines: tuple[str, ...], one: Point, two: Point) -> list[tuple[Label, float]]:
-    """Places beside one segment, with how little each is liked."""
+    """Places next to one segment, each with a penalty."""
     wide, high = width(lines), len(lines) * _LINE_HEIGHT
     flat = one[1] == two[1]
     length = _long(one, two)
@@ -404,7 +404,7 @@ def _spots(lines: tuple[str, ...], one: Point, two: Point) -> list[tuple[Label, 
 
 
 def _tip(path: Sequence[Point]) -> Box:
-    """What the arrow head at the end of a path covers."""
+    """The area of the arrow head at the end of a path."""
     (x, y), (end_x, end_y) = path[-2:]
     length = _long((x, y), (end_x, end_y)) or 1.0
     back_x = end_x - (end_x - x) / length * _TIP

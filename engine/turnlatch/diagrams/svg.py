@@ -32,11 +32,11 @@ def draw(
 ) -> str:
     """The table as one SVG element.
 
-    Every id starts with a prefix of its own, so several drawings fit in one page.
+    Every id starts with a prefix for this drawing, so several drawings fit in one page.
     States carry `data-state`, rows carry `data-row` (their place in the table).
 
     Raises:
-        ValueError: A move is no row of the table, or `current` no state of it.
+        ValueError: A move is not a row of the table, or `current` is not a state of it.
     """
     check_current(table, current)
     drawn = scene(table, rows(table, path))

@@ -34,7 +34,7 @@ def draw(
         plain: Use ASCII characters only.
 
     Raises:
-        ValueError: A move is no row of the table, or `current` no state of it.
+        ValueError: A move is not a row of the table, or `current` is not a state of it.
     """
     check_current(table, current)
     counted = rows(table, path)

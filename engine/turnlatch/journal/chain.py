@@ -138,7 +138,7 @@ def diagnose(
 
     Raises:
         JournalCorruptError: An entry is missing, or is not what its hash says.
-        JournalVersionError: An entry is intact and of a kind nobody here knows.
+        JournalVersionError: An entry is intact but of an unknown kind.
     """
     for key, epoch, at_ms, kind, turn, attempt, meta, body, extra, stored in rows:
         sequence += 1

@@ -105,11 +105,11 @@ def encode(event: Event) -> Row:
 
     Raises:
         CodecError: The event holds what its type does not allow (a float for a turn,
-            text for bytes), a number beyond `NUMBER_MAX`, or is no event.
+            text for bytes), a number beyond `NUMBER_MAX`, or is not an event.
     """
     write = _WRITERS.get(type(event))
     if write is None:
-        raise CodecError(type(event).__name__, "$", "is no event of the journal")
+        raise CodecError(type(event).__name__, "$", "is not an event of the journal")
     return write(event)
 
 
@@ -205,7 +205,7 @@ def _read_request_sent(
         return RequestSent(turn, attempt)
     facts = structure("request_sent", load("request_sent", meta), _SentFacts)
     if facts == _SENT_FACTS:
-        raise CodecError("request_sent", "$.copy", "is not written where there is none")
+        raise CodecError("request_sent", "$.copy", "must be absent without a thread")
     return RequestSent(turn, attempt, facts.copy)
 
 

@@ -10,7 +10,7 @@ from threading import RLock
 from weakref import WeakKeyDictionary
 
 from turnlatch.journal.renewing import Held
-from turnlatch.journal.tail_anchor import HeadFile
+from turnlatch.journal.tail_anchor import AnchorFile
 from turnlatch.journal.writer import Writer
 
 
@@ -22,15 +22,15 @@ class SharedConnection:
         connection: The connection.
         head: The head file; None for a store that has none.
         held: The writers of this process, each with what it holds.
-        notices: What the user should know about this store.
-        doubtful: What can be read may stand in memory only; see `settle_log`.
+        notices: Notices to the user about this store.
+        doubtful: True if the readable data may be only in memory; see `settle_log`.
     """
 
     connection: Connection
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.head: HeadFile | None = None
+        self.head: AnchorFile | None = None
         self.held: WeakKeyDictionary[Writer, Held] = WeakKeyDictionary()
         self.notices: tuple[str, ...] = ()
         self.doubtful = False

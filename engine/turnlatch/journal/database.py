@@ -8,7 +8,7 @@ Rules of this file:
 * A connection is not used in a forked child, which would share the file's locks.
   A second connection of SQLite's own shares these locks, and `_close` makes one.
 * Nothing is written to a file before it is known to be a store of this version, and,
-  where a write-ahead log was left beside it, to hold every entry that was noted.
+  if a write-ahead log was left next to it, to hold every entry that was noted.
 * A store that was refused is left as it is, its log included. SQLite reads a log up to
   the first frame that is damaged and then writes over the rest, which may be all that
   there is of some entries.
@@ -60,7 +60,7 @@ _SETTINGS: Final = (
     # A log that is soon written over again needs no new blocks from the file system:
     # syncing it was measured to cost a fifth less than syncing one that grows.
     "PRAGMA wal_autocheckpoint = 64",
-    # What other systems call fsync leaves the data in the drive's cache on macOS.
+    # On macOS a plain fsync leaves the data in the drive's cache.
     "PRAGMA fullfsync = ON",
     "PRAGMA checkpoint_fullfsync = ON",
 )
@@ -193,7 +193,7 @@ class Database(SharedConnection):
 
     @property
     def alone(self) -> RLock:
-        """What is held around every use.
+        """The lock for every use.
 
         Raises:
             JournalError: In a forked child, where a thread of the parent may hold it.
@@ -232,16 +232,16 @@ class Database(SharedConnection):
             if _identity(self._log) == self._log_key:
                 self.settle_log()
                 renew(connection, holding)
-            # else whoever appends next finds out what that means
+            # otherwise the next append finds out why
             return lease.RENEW_SECONDS
         return _RENEW_AGAIN_SECONDS
 
     def lost_its_log(self) -> bool:
-        """True if the write-ahead log is not the file any more that is written to.
+        """True if SQLite still writes to a write-ahead log that was replaced.
 
-        That happens if something in this process opened and closed the store's file,
-        which drops SQLite's locks, and another process then cleaned up after itself.
-        What stood in the log alone is gone then.
+        That happens if other code in this process opened and closed the store's file,
+        which drops SQLite's locks, and another process then removed the log on closing.
+        Entries that were only in the log are then gone.
         """
         if _identity(self._log) == self._log_key:
             return False
@@ -249,8 +249,8 @@ class Database(SharedConnection):
         return True
 
     def settle_log(self) -> None:
-        """Before anything is built on a log that somebody else began, or that was read
-        anew: have all of it on the disk.
+        """Force a log to disk before anything builds on it, if another process began the
+        log or if it was read again.
 
         Raises:
             JournalError: The disk does not do that.
@@ -351,8 +351,8 @@ class Database(SharedConnection):
         if lacking and self.head is not None:
             notices = (
                 *notices,
-                f"head file {head_path} was missing and was made anew: a journal that"
-                " was truncated before now is not noticed",
+                f"head file {head_path} was missing and was created again: a journal that"
+                " was truncated before now is not detected",
             )
         self.notices += notices
 
@@ -425,7 +425,7 @@ def _close(connection: Connection, path: str, *, keep_log: bool) -> None:
 
 
 def _probe(path: str) -> None:
-    """Refuse a file that is not ours without leaving a trace on it or beside it."""
+    """Refuse a foreign file without changing it or leaving files next to it."""
     if os.stat(path).st_size == 0:
         return
     for left in reversed(range(_PROBES)):

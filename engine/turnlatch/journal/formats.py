@@ -2,8 +2,8 @@
 
 A store says its format in its header (SQLite's `user_version`). Every format that was
 released stands in `FORMATS`, with the text of its tables. A store of an older one is read
-as it is. Whoever takes a conversation in it first makes it one of the newest format, in
-the very transaction that takes the lease; `upgrade` does that, one format after another.
+as it is. The first writer that takes a conversation in it upgrades it to the newest format,
+in the transaction that takes the lease; `upgrade` does that, one format after another.
 
 How a new format is made: leave what is here as it is, raise `codec.FORMAT`, add a line to
 `FORMATS` and a step from the one before it (None where the tables stay the same and only

@@ -1,8 +1,8 @@
 """The handle on one conversation in a SQLite store: every append goes through here.
 
 An append is one transaction: the epoch is checked, every event is inserted with its
-hash, and it commits, in one call that nothing can cancel half way. What an exception
-from the commit means is found out by reading back, never assumed.
+hash, and it commits, in one call that nothing can cancel half way. After an exception from
+the commit the handle reads back whether the entries are there; it never assumes.
 """
 
 import sqlite3
@@ -99,8 +99,8 @@ class SQLiteJournal:
                 events may be appended again.
             StoreLockedError: Another process has the store locked; likewise.
             JournalError: Nothing was appended, and the same events may be appended
-                again; or (`outcome_unknown`) nobody can say, and the handle refuses
-                everything until the conversation is opened again.
+                again; or the outcome is unknown (`outcome_unknown`), and the handle
+                refuses everything until the conversation is opened again.
         """
         rows = encoded(events, self._where)
         waited(lambda: self._append(rows), self._wait)
@@ -143,8 +143,8 @@ class SQLiteJournal:
             self._anchor()
 
     def entries(self, after: int = 0) -> Sequence[Entry]:
-        """What is recorded after that sequence, a fork's inherited entries included.
-        The chain of hashes over them is checked.
+        """The entries after a sequence, a fork's inherited entries included. Their hash
+        chain is checked.
 
         Raises:
             JournalCorruptError: The record contradicts its hashes.
@@ -177,8 +177,8 @@ class SQLiteJournal:
         """Give the conversation back. Idempotent.
 
         Raises:
-            StoreLockedError: Only where nobody waits (`patience.at_once`), and another
-                process has the store locked: the handle is closed, and its lease not
+            StoreLockedError: Only under `lock_waiting.at_once`, if another process has
+                locked the store: the handle is closed, and its lease not
                 given back. `close` tries that again.
         """
         if self._writer.held:
@@ -193,7 +193,7 @@ class SQLiteJournal:
             if is_at_once():
                 raise
         except (JournalError, *SQLiteTrouble):
-            pass  # a lease that cannot be given back is found dead by whoever comes next
+            pass  # the next writer finds a lease that stays dead or expired
         self._owed = False
 
     def _give_back(self) -> None:
@@ -231,7 +231,7 @@ class SQLiteJournal:
         if not lease.holds(connection, conversation, self._epoch):
             raise lost(self._where)
         if records.head(connection, self._conversation) != (self._sequence, self._hash):
-            # Nobody else writes under this epoch: what this handle remembers is wrong.
+            # No other handle writes under this epoch: this handle's memory is wrong.
             raise _NotTheHeadError
         now = self._now()
         if lease.is_due(self._renewed, now):

@@ -16,8 +16,8 @@ _NAME_MAX: Final = 64
 
 
 def lock_holder(path: str) -> str | None:
-    """The process that keeps others from writing to a store, in words; None where the
-    system does not tell, or nobody does any more.
+    """The process that has locked a store, in words; None if the system does not say, or
+    the lock is free by now.
 
     Args:
         path: The store's file.

@@ -1,7 +1,7 @@
-"""What a store holds, in a list: read in one statement, or from a file nobody opened.
+"""The conversations of a store: read in one statement, or from a file that is not open.
 
-`glance` is for looking only. It opens the file for reading, makes nothing beside it,
-takes no lease and leaves the log of a process that was killed as it is. Only where
+`list_readonly` only looks. It opens the file for reading, creates no other file, takes no
+lease and leaves the log of a killed process unchanged. Only where
 another process closes the store at that very moment, its log may be left behind, which
 the next opening takes in.
 """
@@ -62,7 +62,7 @@ _TURN: Final = (
 )
 
 
-# The newest first: whoever has made-up answers mostly has one there.
+# The newest first: a conversation with invented replies mostly has one there.
 _MADE_UP: Final = (
     "SELECT 1 FROM entry WHERE key > ? AND key <= ?"
     " AND kind IN ('reply_confirmed', 'compaction_confirmed')"
@@ -170,7 +170,7 @@ def _ranges(
         number, end = parent, min(end, begins)
 
 
-def glance(
+def list_readonly(
     path: str | os.PathLike[str],
     *,
     clock: Callable[[], float] = time.time,
@@ -223,8 +223,7 @@ def last_used_first(found: Sequence[Listing]) -> list[Listing]:
 
 
 def _read(path: str, gone: Gone, *, logged: bool) -> list[Listing]:
-    # With a lock if there is a log. Without one there is no need for the files that a
-    # lock would leave beside it.
+    # Lock only if there is a log: a lock would leave files next to the database.
     query = "mode=ro" if logged else "mode=ro&immutable=1"
     with (
         closing(

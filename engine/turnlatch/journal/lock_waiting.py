@@ -2,8 +2,8 @@
 
 SQLite lets one process write at a time. A wait inside an operation would keep the store's
 own lock meanwhile, and on an event loop it would keep everything that runs there. So no
-operation waits: one that meets a lock has changed nothing, raises `StoreLockedError`, and is
-done again as a whole after a pause. Whoever uses a store by itself pauses its thread
+operation waits: one that meets a lock changes nothing, raises `StoreLockedError`, and is
+repeated as a whole after a pause. A `SQLiteStore` that is used directly pauses its thread
 (`waited`); a conversation pauses its task, and the loop goes on (`patiently`).
 """
 

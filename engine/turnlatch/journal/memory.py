@@ -23,7 +23,7 @@ _WHERE: Final = "memory store"
 
 @final
 class MemoryStore(StoreOfConnection):
-    """Journals in memory, for tests and for conversations nobody has to find again.
+    """Journals in memory, for tests and for conversations that need not last.
 
     Leases hold between the handles of one store. Everything is gone once the store is
     closed, or once nothing refers to it or to a handle of it any more.
@@ -44,6 +44,6 @@ class MemoryStore(StoreOfConnection):
         finalize(shared, connection.close)
         connection.execute("PRAGMA foreign_keys = ON")
         transact(connection, lambda it: schema.create(it, os.urandom(16)))
-        # Of this process, for whoever reads it: no other process will look for it.
+        # Names this process for readers: no other process looks for it.
         owner = Owner(socket.gethostname(), os.getpid(), "", "")
         super().__init__(_WHERE, shared, owner, clock=clock)

@@ -100,7 +100,7 @@ def is_gone(holder: Owner, here: Owner, over: bool) -> bool:
     if holder.namespace and here.namespace:
         shared = (holder.boot, holder.namespace) == (here.boot, here.namespace)
     elif holder.host == here.host and holder.boot != here.boot:
-        return True  # a system without namespaces that was booted anew
+        return True  # a system without namespaces that was rebooted
     else:
         shared = holder.host == here.host
     return shared and not _lives(holder.pid, holder.started)
@@ -149,7 +149,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a living process started; None where there is none, or nothing to ask."""
+    """The start time of a live process; None if it is gone or the system does not say."""
     fields = _stat(pid)
     if fields is None or fields[0] in "ZX":
         return None
@@ -166,7 +166,7 @@ def _boot() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return ""
-    # A container may have a count of its own since the boot.
+    # A container may count the time since boot separately.
     return f"{boot} {_namespace('time')}".strip()
 
 

@@ -15,7 +15,7 @@ def demand_path(path: str) -> None:
     """
     if not path or path == ":memory:" or path.startswith("file:") or "\0" in path:
         raise JournalError(
-            path or "store", "is no path of a file", "for memory, use MemoryStore()"
+            path or "store", "is not a file path", "for memory, use MemoryStore()"
         )
 
 
@@ -40,24 +40,24 @@ def checked_path(path: str) -> str:
     return real
 
 
-BESIDE: Final = ("-head", "-wal", "-shm", "-journal")
-"""What stands beside a store's file: its own head file, and what SQLite keeps."""
+COMPANIONS: Final = ("-head", "-wal", "-shm", "-journal")
+"""Suffixes of the files next to a store's file: its head file, and SQLite's files."""
 
 
 def who_else(path: str) -> tuple[str, ...]:
-    """What the user should know about who else reads or writes the files of a store.
+    """Notices about other users who can read or write the files of a store.
 
-    Whoever may write a record may write another one: its digests find damage, and no
-    forger. So a file that everybody may write is refused, as programs refuse to use keys
+    A user who may write a record may forge it: its digests detect damage, not forgery. So
+    a file that everybody may write is refused, as programs refuse to use keys
     that everybody may read. A group that may write, everybody who may read, and another
     owner can be meant; they are said.
 
     Raises:
-        JournalError: One that stands beside it is no regular file; or everybody may write
-            one of them.
+        JournalError: A companion file is not a regular file; or everybody may write one
+            of the files.
     """
     told: list[str] = []
-    for each in (path, *(path + suffix for suffix in BESIDE)):
+    for each in (path, *(path + suffix for suffix in COMPANIONS)):
         try:
             found = os.lstat(each)
         except OSError:
@@ -71,8 +71,8 @@ def who_else(path: str) -> tuple[str, ...]:
         if found.st_mode & stat.S_IWOTH:
             raise JournalError(
                 each,
-                "everybody on this machine may write to it, so what it holds is no record",
-                "chmod o-w it, once you know that nobody has changed it",
+                "everybody on this machine may write to it, so its contents prove nothing",
+                "chmod o-w it, once you know that it was not changed",
             )
         if found.st_uid != os.geteuid():
             told.append(f"{each} belongs to another user ({found.st_uid})")
@@ -94,7 +94,7 @@ def make_file(path: str) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
     try:
         # The descriptor is closed again at once, which is safe for this file only
-        # because nobody can have had it open before it existed.
+        # because no process can have had it open before it existed.
         os.close(os.open(path, flags, 0o600))
     except FileExistsError:
         return

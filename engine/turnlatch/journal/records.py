@@ -51,11 +51,11 @@ class Conversation:
 @final
 @attrs.frozen
 class Record:
-    """What a conversation holds.
+    """The rows of a conversation.
 
     Attributes:
         entries: Its entries, inherited ones included.
-        hash: The hash of the last one; of the root where there is none.
+        hash: The hash of the last entry; the root's hash without entries.
     """
 
     entries: Entries
@@ -76,7 +76,7 @@ def known(connection: Connection, name: str) -> Conversation:
     """The conversation of that name.
 
     Raises:
-        UnknownConversationError: There is none.
+        UnknownConversationError: The store has no conversation of that name.
     """
     found = find(connection, name)
     if found is None:
@@ -212,7 +212,7 @@ def demand(
         row = connection.execute(_BY_ID, (number,)).fetchone()
         if row is None:
             raise _forgotten(number, where)
-        # A fork without an entry of its own; or a record that was cut, and this says so.
+        # A fork without new entries; or a truncated record, which this detects.
         one = _made(row, None)
         digest = stored_hash(connection, one, noted.sequence)
         check(noted, last(connection, one), digest, place(one.name))

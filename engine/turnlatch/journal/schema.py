@@ -43,15 +43,14 @@ _STATISTICS: Final[frozenset[SchemaRow]] = frozenset(
         ("sqlite_stat4", "tbl,idx,neq,nlt,ndlt,sample"),
     )
 )
-"""What somebody's ANALYZE leaves, which is harmless."""
+"""Tables that an ANALYZE leaves, which are harmless."""
 
 
 def is_new(connection: Connection) -> bool:
-    """True for a file nobody has written anything to; a store that was killed while it
-    was being made is one of those.
+    """True for an empty file; a store whose process was killed while making it is one.
 
     Raises:
-        JournalVersionError: There is something, and it is no store that can be read.
+        JournalVersionError: The file is not empty, and not a readable store.
         sqlite3.Error: It cannot be read.
     """
     where = "the file"
@@ -125,12 +124,12 @@ def identity(connection: Connection) -> tuple[int, int]:
 
 
 def store_id(connection: Connection, where: str) -> bytes:
-    """What tells this store from every other, since it was made.
+    """The unique id of this store, made with it.
 
     Raises:
-        JournalCorruptError: It is no id any more.
+        JournalCorruptError: The stored value is not an id.
     """
-    # What is declared in the schema holds for what is written, not for what rots.
+    # The schema's checks apply to writes, not to bytes that rot.
     match connection.execute("SELECT id FROM store LIMIT 2").fetchall():
         case [(bytes() as found,)] if len(found) == 16:
             return found

@@ -65,7 +65,7 @@ def _demand(**given: object) -> None:
 
 
 class StoreOfConnection:
-    """What every store does, in whatever database its connection leads to."""
+    """The store's methods, for any SQLite connection."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class StoreOfConnection:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know about this file and this SQLite, one line each."""
+        """Notices to the user about this file and this SQLite, one line each."""
         return self._database.notices
 
     def open(self, name: str) -> SQLiteJournal:
@@ -104,7 +104,7 @@ class StoreOfConnection:
             ConversationBusyError: Somebody alive holds it.
             JournalCorruptError: Its record contradicts its hashes, or is shorter than
                 it was.
-            JournalError: The name is no name, or the store cannot be written to.
+            JournalError: The name is not allowed, or the store cannot be written to.
         """
         checked_name(name)
         return waited(lambda: self._open(name), self._wait)
@@ -121,7 +121,7 @@ class StoreOfConnection:
             )
             writer = Writer(place(name))
             try:
-                # From here on nobody else appends; up to here somebody may have.
+                # From here on no other writer can append; until here one may have.
                 if record is None or not records.ends_with(
                     connection, conversation, record
                 ):
@@ -364,8 +364,8 @@ class StoreOfConnection:
             place(name),
             "journal was truncated: the head file knows this conversation, the record"
             " does not",
-            "restore the store from a backup, or open it with accept_loss=True to begin"
-            " the conversation anew; nothing was changed",
+            "restore the store from a backup, or open it with accept_loss=True to start"
+            " the conversation again; nothing was changed",
         )
 
     def _root(
@@ -399,8 +399,8 @@ class SQLiteStore(StoreOfConnection):
     """Journals in one SQLite file, which nothing else may open while it is in use.
 
     Stores of one process that name the same file share one connection to it. The file is
-    made where it does not exist, readable by this user alone; beside it SQLite keeps
-    `-wal` and `-shm`, and the store keeps `-head`, which lets it notice a record that
+    made if it does not exist, readable by this user alone; next to it SQLite keeps
+    `-wal` and `-shm`, and the store keeps `-head`, which lets it detect a record that
     became shorter.
 
     Attributes:
@@ -422,7 +422,7 @@ class SQLiteStore(StoreOfConnection):
         connect: Opens the connection to a database URI; for tests that need a
             connection that fails.
         accept_loss: Go on although the record is shorter than the `-head` file says, or
-            is another one. What is lost stays lost; the anchors are set anew.
+            is another one. Lost entries stay lost; the anchors are reset.
 
     Raises:
         SettingsError: An argument is of the wrong type; nothing was opened.
@@ -430,9 +430,10 @@ class SQLiteStore(StoreOfConnection):
             none. It was not touched.
         JournalCorruptError: The file is damaged; or the `-head` file knows a store that
             is gone; or a process that is living or was killed left a `-wal`, and some
-            conversation is shorter than the `-head` file says. What is refused is left
-            as it is, down to the bytes of the three files.
-        StoreLockedError: Another process had it locked all the time; so every method.
+            conversation is shorter than the `-head` file says. The bytes of a refused
+            store's three files stay unchanged.
+        StoreLockedError: Another process kept it locked all the time; also raised by
+            every method.
         JournalError: The file cannot be used: no permission, no WAL on its file system,
             open in this process with another `synchronous`, opened before a fork.
     """

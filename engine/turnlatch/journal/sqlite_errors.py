@@ -1,4 +1,4 @@
-"""What SQLite's errors mean for a journal, each with what to do about it."""
+"""The meaning of SQLite's errors for a journal, each with its remedy."""
 
 import sqlite3
 from typing import Final
@@ -41,7 +41,7 @@ _MEANING: Final = {
     ),
     sqlite3.SQLITE_NOTADB: (
         JournalVersionError,
-        "is no database at all",
+        "is not a database",
         "give the path of a store, or of a file that does not exist yet",
     ),
     sqlite3.SQLITE_INTERRUPT: (
@@ -58,12 +58,12 @@ _MEANING: Final = {
 
 
 SQLiteTrouble: Final = (sqlite3.Error, UnicodeError, OverflowError)
-"""What a statement can raise. Python fails to decode the very text of an error where
-that quotes a damaged part of the file, and to make a number that is too large."""
+"""Exceptions of a statement. Python may fail to decode an error's text if it quotes a
+damaged part of the file, and to make a number that is too large."""
 
 
 def primary(error: BaseException) -> int:
-    """SQLite's primary result code behind an error; -1 where there is none."""
+    """SQLite's primary result code of an error; -1 if it has none."""
     return getattr(error, "sqlite_errorcode", -0x100) & 0xFF if _coded(error) else -1
 
 

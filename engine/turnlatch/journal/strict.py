@@ -27,12 +27,12 @@ from turnlatch_states.api.added_fields import added_fields
 
 @final
 class CodecError(TurnlatchError):
-    """An event cannot be written as a row, or a row is no event.
+    """An event cannot be written as a row, or a row is not an event.
 
     Attributes:
         kind: The row's kind, or the event's class where it has none.
         path: The field, as a path from the event.
-        problem: What is wrong with it.
+        problem: The fault of the field.
     """
 
     def __init__(self, kind: str, path: str, problem: str) -> None:
@@ -277,7 +277,7 @@ def load(kind: str, meta: bytes) -> dict[str, Any]:
         # no doubled key, no NaN.
         same = dump(facts) == meta
     except (ValueError, RecursionError) as error:
-        raise CodecError(kind, "$", f"facts are no JSON ({error})") from None
+        raise CodecError(kind, "$", f"facts are not JSON ({error})") from None
     if not same or not isinstance(facts, dict):
         raise CodecError(kind, "$", "facts are not in the form they are written in")
     return cast("dict[str, Any]", facts)

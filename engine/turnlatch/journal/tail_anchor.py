@@ -1,13 +1,13 @@
-"""The head anchor: what the record must at least contain, kept outside the record.
+"""The tail anchor: a lower bound on the record's contents, kept outside the record.
 
-A flipped bit in SQLite's write-ahead log makes SQLite drop every commit after it without
-a word, and a chain that ends early is still a chain. So the sequence and hash of each
-conversation's last entry also stand in a file beside the database, `<database>-head`,
-one fixed slot a conversation, written after each commit.
+A flipped bit in SQLite's write-ahead log makes SQLite drop every later commit silently, and
+a chain that ends early is still a chain. So the sequence and hash of each conversation's
+last entry are also kept in a file next to the database, `<database>-head`, one fixed slot
+for each conversation, written after each commit.
 
-It is written after the commit and is not synced. It may therefore be behind the record,
-after a crash between the two, and that says nothing. It can only be ahead of the record
-if the record lost entries that had been acknowledged.
+It is written after the commit and is not synced. After a crash between the two it may
+therefore be behind the record, which is harmless. It can only be ahead of the record if the
+record lost acknowledged entries.
 """
 
 import os
@@ -35,11 +35,11 @@ _BLANK_MAX: Final = 1 << 24  # bytes: slots of a quarter of a million conversati
 @final
 @attrs.frozen
 class Anchor:
-    """What one slot says.
+    """The contents of one slot.
 
     Attributes:
         sequence: Sequence of an entry that was durable.
-        hash: Its hash.
+        hash: The entry's hash.
     """
 
     sequence: int
@@ -47,7 +47,7 @@ class Anchor:
 
 
 @final
-class HeadFile:
+class AnchorFile:
     """The open head file of one store."""
 
     def __init__(self, descriptor: int, *, writable: bool) -> None:
@@ -55,7 +55,7 @@ class HeadFile:
         self._writable = writable
 
     def read(self, conversation: int) -> Anchor | None:
-        """The anchor of a conversation; None where there is none that can be read."""
+        """The anchor of a conversation; None if its slot is empty or unreadable."""
         if self._descriptor is None:
             return None
         raw = _pread(self._descriptor, _SIZE, conversation * _SIZE)
@@ -123,20 +123,20 @@ def name_digest(name: str) -> bytes:
 
 def open_head(
     path: str, store_id: bytes, *, accept_loss: bool
-) -> tuple[HeadFile | None, tuple[str, ...]]:
+) -> tuple[AnchorFile | None, tuple[str, ...]]:
     """Open the head file of a store that exists, and make it where it is missing.
 
     Args:
         path: Where the head file is.
-        store_id: The store's own id; a head file of another store is refused.
-        accept_loss: Begin the head file anew where it is another store's.
+        store_id: The id of this store; a head file of another store is refused.
+        accept_loss: Reset a head file that belongs to another store.
 
     Returns:
         The file (None where it can be neither read nor made) and what to tell the user.
 
     Raises:
         JournalCorruptError: It belongs to another store.
-        JournalError: It is no head file; it was not touched.
+        JournalError: It is not a head file; it was not touched.
     """
     try:
         descriptor, writable = _open(path)
@@ -148,13 +148,13 @@ def open_head(
     except OSError as error:
         problem = f"head file {path} cannot be used ({error.strerror})"
         return None, (f"{problem}: a truncated journal would not be noticed",)
-    return HeadFile(descriptor, writable=writable), notices
+    return AnchorFile(descriptor, writable=writable), notices
 
 
 def _begun(
     descriptor: int, path: str, store_id: bytes, writable: bool, accept_loss: bool
 ) -> tuple[str, ...]:
-    """See that a head file is this store's, or begin it anew; what to tell the user."""
+    """Check that a head file belongs to this store, or reset it; returns notices."""
     header = _header(store_id)
     found = _pread(descriptor, _SIZE, 0)
     if found == header:
@@ -162,7 +162,7 @@ def _begun(
     if not (header.startswith(found) or _ours(descriptor, found, store_id)):
         raise JournalError(
             path,
-            "stands where the head file of the store belongs, and is none",
+            "has the name of the store's head file, but is not a head file",
             "move it away; it was not touched",
         )
     if len(found) < _SIZE:
@@ -176,7 +176,7 @@ def _begun(
         if _whole(found) and not accept_loss:
             refuse_foreign(path)
         what = "another store's" if _whole(found) else "damaged"
-        notices = (f"head file {path} was {what}; it was begun anew",)
+        notices = (f"head file {path} was {what}; it was reset",)
     if writable:
         os.ftruncate(descriptor, 0)
         _pwrite(descriptor, header, 0)
@@ -255,7 +255,7 @@ def check(
 
 
 def refuse_foreign(path: str) -> NoReturn:
-    """Refuse a head file that is used, and not by the database beside it.
+    """Refuse a head file that is used, but not by the database next to it.
 
     Raises:
         JournalCorruptError: Always.
@@ -263,7 +263,7 @@ def refuse_foreign(path: str) -> NoReturn:
     raise JournalCorruptError(
         path,
         "journal was truncated: this head file knows conversations of a store that is"
-        " not in the database beside it",
+        " not in the database next to it",
         "restore the database from a backup; if it was removed on purpose, remove this"
         " file too or open the store with accept_loss=True",
     )
@@ -283,7 +283,7 @@ FLAGS: Final = (
     | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait for somebody
 )
-"""How any file beside a database is opened."""
+"""Flags for opening any file next to a database."""
 
 
 def _open(path: str) -> tuple[int, bool]:

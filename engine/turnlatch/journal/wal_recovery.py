@@ -1,4 +1,4 @@
-"""What a process that was killed, a power cut or a failing disk left beside a database."""
+"""Files that a killed process, a power cut or a failing disk left next to a database."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ _PIECE: Final = 1 << 20
 
 
 def size_of(path: str) -> int:
-    """The size of a file; 0 where there is none to be seen."""
+    """The size of a file; 0 if it is missing or not visible."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -40,8 +40,8 @@ def refuse_widowed(path: str) -> None:
     if logged:
         raise JournalCorruptError(
             path,
-            "the database is empty or gone, and its log is still there",
-            "put the database back beside it; if it was removed on purpose, remove"
+            "the database is empty or gone, but its log is still there",
+            "put the database back next to it; if it was removed on purpose, remove"
             f" {path}-wal too or open the store with accept_loss=True",
         )
 
@@ -50,8 +50,8 @@ def was_being_made(path: str) -> bool:
     """True if SQLite's rollback journal says that there was no page before.
 
     A power cut can then leave a first page of which some sectors were never written.
-    It is no database, and nothing was ever in it: SQLite takes it back as soon as a
-    connection that may write asks for anything.
+    The file is not a database, and never held anything: SQLite rolls it back as soon as
+    a connection that may write runs any statement.
     """
     try:
         descriptor = os.open(f"{path}-journal", os.O_RDONLY | FLAGS)
@@ -68,14 +68,14 @@ def was_being_made(path: str) -> bool:
 def write_again(connection: Connection, log: str) -> None:
     """Write a log over itself and sync it.
 
-    Whoever wrote it may have been told by the disk that a sync failed. The kernel then
-    takes for written what is in memory only: SQLite reads it from there, every later
-    sync reports success, and a power cut takes it and all that was appended after it.
-    What is written again is synced again.
+    The disk may have reported a failed sync to the process that wrote it. The kernel then
+    treats data that is only in memory as written: SQLite reads it from there, every later
+    sync reports success, and a power cut loses it and everything appended after it.
+    Writing it again syncs it again.
 
     Args:
-        connection: One that is in no transaction. While it is in this one nobody else
-            writes to the log or begins it anew.
+        connection: A connection outside any transaction. During this one no other
+            connection writes to the log or resets it.
         log: The log's path. It carries no locks, so it may be opened and closed.
 
     Raises:

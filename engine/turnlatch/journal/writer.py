@@ -75,7 +75,7 @@ class Writer:
         """
         try:
             # An append leaves the state as it is, a thousand times a second: its row is
-            # looked up. What moves the state is executed by the machine.
+            # looked up. A row that changes the state is executed by the library.
             run = WRITER.choose if trigger == "append" else WRITER.fire
             self.state = run(self.state, trigger, None, None).target
         except IllegalEventError as refused:

@@ -92,7 +92,7 @@ class WorkTime:
 class Driver(Record):
     """One conversation, its machine and its world."""
 
-    def __init__(self, world: World, snapshot: Snapshot, feed: Feed) -> None:
+    def __init__(self, world: World, snapshot: Snapshot, feed: EventLog) -> None:
         super().__init__(world, snapshot, feed)
         self._scope: anyio.CancelScope | None = None
         self._why = ""

@@ -25,7 +25,7 @@ from turnlatch.settings import (
     make_profile,
     tools_by_name,
 )
-from turnlatch.watching.event_log import Feed
+from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import TurnEnded
 from turnlatch.watching.from_journal import at_rest
 from turnlatch_states.api.faults import RetryPolicy
@@ -70,7 +70,7 @@ def choose_store(given: "str | Path | Store | None") -> tuple[Store, bool]:
 
 
 def start(
-    store: Store, name: str, options: Options, endpoint: Endpoint, feed: Feed
+    store: Store, name: str, options: Options, endpoint: Endpoint, feed: EventLog
 ) -> tuple[Driver, dict[str, int]]:
     """A driver for what the journal holds, settled and ready for the next turn.
 
@@ -129,7 +129,7 @@ def _started(
     loaded: Loaded | None,
     options: Options,
     endpoint: Endpoint,
-    feed: Feed,
+    feed: EventLog,
 ) -> tuple[Driver, dict[str, int]]:
     tools = tools_by_name(options.tools or ())
     profile = requested_profile(options, loaded.snapshot.profile if loaded else None)

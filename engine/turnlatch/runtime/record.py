@@ -37,7 +37,7 @@ from turnlatch_states.machine.turn import TurnState
 class Record:
     """One conversation in memory, with what is not known to be durable of it."""
 
-    def __init__(self, world: World, snapshot: Snapshot, feed: Feed) -> None:
+    def __init__(self, world: World, snapshot: Snapshot, feed: EventLog) -> None:
         self.world = world
         self.feed = feed
         self.said: set[str] = set()

@@ -5,19 +5,19 @@ The grammar (Anthropic docs: build-with-claude/streaming):
     stream := message_start block* message_delta+ message_stop
     block  := content_block_start(k) content_block_delta(k)* content_block_stop(k)
 
-with k = 0, 1, 2 …; `ping` and events nobody has heard of may stand anywhere, `error`
-ends the stream. Whatever else comes is refused, because a reply that was put together
-from a stream we did not understand would be sent back to the server for ever after.
+with k = 0, 1, 2 …; `ping` and unknown events may come anywhere, `error`
+ends the stream. Any other event is refused, because a reply assembled from a
+misunderstood stream would be part of every later request.
 
-Decided here: a kind of delta nobody has heard of is refused too. Its block cannot be
-sealed faithfully without it, and half a block is worse than an attempt that failed.
-Fields nobody has heard of in a known delta are left out, as the SDK leaves them out.
+Decided here: an unknown kind of delta is refused, too. Its block cannot be sealed
+faithfully without it, and half a block is worse than a failed attempt. Unknown fields in a
+known delta are left out, as the SDK does.
 
 A block that had no deltas is sealed from the exact bytes of its opening event. A block
 that had some keeps every member of its opening event as it came, save those that the
 deltas fill. A call's arguments are the fragments, joined, byte for byte: they are
-never repaired, and where they are no strict JSON object they are kept beside the reply
-as text and nothing runs on them.
+never repaired; if they are not a strict JSON object, they are kept with the reply as text,
+and nothing runs on them.
 """
 
 import json
@@ -36,10 +36,10 @@ from turnlatch.sdk.sealing import (
     BLOCKS_MAX,
     NOTED,
     OPENAI,
+    ErrorEnvelopeError,
+    IncompleteReplyError,
     Member,
-    NotWholeError,
     OtherFormatError,
-    ServerSaidError,
     check_blocks,
     checked_block,
     joined,
@@ -79,10 +79,10 @@ _SHOWN: dict[str, Callable[[int, str], Delta]] = {
 }
 
 DONE = "[DONE]"
-"""What ends a stream of OpenAI's; gateways send it behind, or for, `message_stop`."""
+"""The end of an OpenAI stream; gateways send it after, or instead of, `message_stop`."""
 
 _FIXED = frozenset({"id", "type", "role", "content", "usage"}) | NOTED
-"""What a `message_delta` never changes, or changes by rules of its own."""
+"""The fields that a `message_delta` never changes, or changes by special rules."""
 
 
 @final
@@ -149,7 +149,7 @@ def _arguments(text: str) -> str | None:
             return None
     try:
         return text if isinstance(read(text), dict) else None
-    except NotWholeError:
+    except IncompleteReplyError:
         return None
 
 
@@ -179,8 +179,8 @@ class Assembly:
         self._touched = False  # the open block's text has grown
         self._stopped = False  # a stop reason was given
         self._served_by: str | None = None
-        # What an ordinary delta of the open block looks like up to its text; an
-        # event that looks otherwise is merely read the long way.
+        # The beginning, up to its text, of an ordinary delta of the open block; any
+        # other event is parsed in full.
         self._usual = "\0"
         self._show: Callable[[int, str], Delta] = TextDelta
 
@@ -191,15 +191,15 @@ class Assembly:
 
     @property
     def used(self) -> Usage | None:
-        """What the server has counted so far; None before it has counted anything."""
+        """The usage that the server has reported so far; None before the first report."""
         return Usage.read(json.loads(joined(self._usage))) if self._usage else None
 
     def take(self, events: Iterable[str]) -> None:
         """Go on with these events; what follows the closing event is ignored.
 
         Raises:
-            NotWholeError: The stream breaks the grammar.
-            ServerSaidError: The stream says that the request failed.
+            IncompleteReplyError: The stream breaks the grammar.
+            ErrorEnvelopeError: The stream says that the request failed.
         """
         usual, at = self._usual, len(self._usual) - 1
         index, show, report = len(self._sealed), self._show, self._report
@@ -248,21 +248,23 @@ class Assembly:
             return
         if not text:
             if name == "error":
-                raise ServerSaidError(None)
+                raise ErrorEnvelopeError(None)
             return
         if self.whole and text.strip() == DONE:
             return  # the end as others write it
         try:
             found, end = members(text)
-        except NotWholeError as error:
+        except IncompleteReplyError as error:
             if name == "error":
-                raise ServerSaidError(text) from None
+                raise ErrorEnvelopeError(text) from None
             raise type(error)(f"event {name}: {error}") from None
         if text[end:].strip():
-            raise NotWholeError(f"event {name}: there is something behind its JSON")
+            raise IncompleteReplyError(
+                f"event {name}: there is something behind its JSON"
+            )
         kind = found["type"].value if "type" in found else None
         if name == "error" or kind == "error":
-            raise ServerSaidError({key: one.value for key, one in found.items()})
+            raise ErrorEnvelopeError({key: one.value for key, one in found.items()})
         if name is not None and kind != name:
             raise OtherFormatError(f"event {name} carries the type {kind!r}")
         if kind is None and "choices" in found:

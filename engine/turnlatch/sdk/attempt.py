@@ -1,4 +1,4 @@
-"""What one request has brought so far, and what becomes of it.
+"""One request: the bytes received so far, and the reply or fault they become.
 
 Reading it and judging it are apart: whatever ends the reading, an end of the stream, a
 cut, a wait that ran out, what did come is judged afterwards, in one place. So a reply
@@ -23,8 +23,8 @@ from turnlatch.sdk.failures import (
 )
 from turnlatch.sdk.sealing import (
     HOPELESS,
-    NotWholeError,
-    ServerSaidError,
+    ErrorEnvelopeError,
+    IncompleteReplyError,
     TooLargeError,
     seal,
 )
@@ -56,7 +56,7 @@ class Response(Protocol):
 
     @property
     def stream(self) -> Any:
-        """What the transport made."""
+        """The transport's stream."""
         ...
 
     def aiter_bytes(self) -> AsyncGenerator[bytes, None]:
@@ -95,8 +95,8 @@ class Attempt:
         self._now = now
         self._request_id: str | None = None
         self._headers: Any = {}
-        self._body: bytes | None = None  # a whole body, where the answer is no stream
-        self._cut: Exception | None = None  # what ended the reading too early
+        self._body: bytes | None = None  # a whole body, if the answer is not a stream
+        self._cut: Exception | None = None  # the exception that ended the reading early
 
     def begins_stream(self, response: Response, asked: bool) -> bool:
         """Whether the answer is a stream of events."""
@@ -106,7 +106,7 @@ class Attempt:
         return type_.startswith("text/event-stream") or (asked and not type_)
 
     async def next(self, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
-        """The next bytes; None at the end. An end that is none is kept, not raised."""
+        """The next bytes; None at the end. A premature end is kept, not raised."""
         try:
             with own_cancellation():
                 return await chunks.__anext__()
@@ -120,7 +120,7 @@ class Attempt:
             return None
 
     async def read_whole(self, response: Response) -> None:
-        """Read a body that is no stream."""
+        """Read a body that is not a stream."""
         parts: list[bytes] = []
         size = 0
         chunks = chunks_of(response)
@@ -139,16 +139,16 @@ class Attempt:
         """Go on with these bytes of a stream."""
         try:
             self.assembly.take(splitter.feed(chunk))
-        except NotWholeError as error:
+        except IncompleteReplyError as error:
             self._refuse(error)
-        except ServerSaidError as error:
+        except ErrorEnvelopeError as error:
             self._failed_by_server(error)
 
     def reply(self) -> Reply:
         """The whole reply.
 
         Raises:
-            RequestFailedError: There is none.
+            RequestFailedError: None came; holds the classified fault.
         """
         reply: Reply | None = None
         if self.fault is None and self._body is not None:
@@ -167,13 +167,13 @@ class Attempt:
         """The count of input tokens.
 
         Raises:
-            RequestFailedError: There is none.
+            RequestFailedError: None came; holds the classified fault.
         """
         tokens: int | None = None
         if self.fault is None and self._body is not None:
             tokens = self._judged(self._body, self._counted)
         if tokens is None:
-            raise self._failure("the answer is no count")
+            raise self._failure("the answer is not a count")
         return tokens
 
     def _sealed(self, body: bytes) -> Reply:
@@ -187,9 +187,9 @@ class Attempt:
     def _judged(self, body: bytes, read: Callable[[bytes], Read]) -> Read | None:
         try:
             return read(body)
-        except NotWholeError as error:
+        except IncompleteReplyError as error:
             self._refuse(error)
-        except ServerSaidError as error:
+        except ErrorEnvelopeError as error:
             self._failed_by_server(error)
         return None
 
@@ -203,11 +203,11 @@ class Attempt:
             return failed(self._cut, self._now(), self._request_id)
         return RequestFailedError(not_whole(otherwise, self._request_id))
 
-    def _refuse(self, error: NotWholeError) -> None:
+    def _refuse(self, error: IncompleteReplyError) -> None:
         fault = not_whole(str(error), self._request_id)
         self.fault = attrs.evolve(fault, misshapen=isinstance(error, HOPELESS))
 
-    def _failed_by_server(self, error: ServerSaidError) -> None:
+    def _failed_by_server(self, error: ErrorEnvelopeError) -> None:
         self.fault = from_status(200, error.envelope, self._headers, self._now())
 
     def _lost(self, message: str) -> Fault:
@@ -225,7 +225,7 @@ def failed(
     """The error that a port raises for one of the SDK or its transport.
 
     Args:
-        error: What was raised.
+        error: The exception.
         now: Seconds since the epoch, for hints that are given as a date.
         request_id: The server's id, where a header gave one.
     """
@@ -235,14 +235,14 @@ def failed(
     if request_id is not None and fault.request_id is None:
         fault = attrs.evolve(fault, request_id=request_id)
     failure = RequestFailedError(fault)
-    # The cause is for whoever debugs; one that quotes a header is for nobody.
+    # The cause helps debugging, unless it quotes a header with a secret.
     failure.__cause__ = None if tells_secrets(error) else error
     return failure
 
 
 def chunks_of(response: Response) -> AsyncGenerator[bytes, None]:
     """The body's bytes as they come, decompressed; those that a hook has read already."""
-    # What is not encoded need not pass through a decoder.
+    # A body without encoding need not pass through a decoder.
     if "content-encoding" in response.headers or response.is_stream_consumed:
         return response.aiter_bytes()
     return response.aiter_raw()

@@ -1,7 +1,7 @@
 """The bodies that others read before turnlatch does, bounded where they come in.
 
-The SDK reads the whole body of every answer that is no success, unpacked, before it
-raises; so may a hook of the caller's. What they read comes through here: a response hook
+The SDK reads the whole unpacked body of every unsuccessful answer before it raises, and so
+may a hook of the caller. Their reads pass through here: a response hook
 of the HTTP client puts a bound around the stream of each answer to a request of turnlatch's.
 It does nothing for other requests that go through the same client, so the client may be
 the caller's own, and it stands before the hooks that are there.
@@ -28,7 +28,7 @@ else, and what a header may name instead need not be an encoding of text at all.
 @final
 @attrs.frozen
 class _Bound:
-    """What holds for the request that is on its way.
+    """The limits of the request in flight.
 
     Attributes:
         limits: How much its answer may be.
@@ -73,7 +73,7 @@ async def _hook(response: httpx2.Response) -> None:
     if response.is_success and not packed and not bound.shared:
         return  # the one who reads it counts
     response.stream = Bounded(response, bound.limits)
-    # What comes out is unpacked already.
+    # The stream yields unpacked bytes.
     response.headers.pop("content-encoding", None)
     if not response.is_success:
         response.encoding = CHARSET
@@ -83,9 +83,9 @@ async def _hook(response: httpx2.Response) -> None:
 class Bounded(httpx2.AsyncByteStream):
     """The body of an answer, unpacked, and no more of it than the limits allow.
 
-    A refusal ends at its limit: what it means stands in its status. A success that is
-    larger raises, because the beginning of a reply is none. As many bytes may come
-    packed as may come out, so that what unpacks to nothing is bounded, too.
+    A refusal is cut at its limit: its status holds its meaning. A larger success raises,
+    because the beginning of a reply is not a reply. The limit also counts packed bytes, so
+    that a body that unpacks to nothing is bounded, too.
 
     Attributes:
         over: More came than is allowed, and was left unread.

@@ -6,7 +6,7 @@ how long it is, but refuses every member of a message's body that has no length
 sliced, never printed again, so that what is judged is what would be sent.
 """
 
-from turnlatch.sdk.sealing import NotWholeError, only_object, opened, reason
+from turnlatch.sdk.sealing import IncompleteReplyError, only_object, opened, reason
 
 COUNTED = frozenset(
     {
@@ -36,12 +36,12 @@ def count_body(body: bytes) -> bytes:
         body: The body of a message, as it would leave.
 
     Raises:
-        NotWholeError: It is no strict JSON object.
+        IncompleteReplyError: The body is not a strict JSON object.
     """
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        raise NotWholeError(reason(error)) from None
+        raise IncompleteReplyError(reason(error)) from None
     kept = [
         f"{one.name}:{one.raw}"
         for name, one in only_object(text).items()
@@ -57,11 +57,11 @@ def counted(body: bytes) -> int:
     message would cost.
 
     Raises:
-        NotWholeError: It holds no count.
-        ServerSaidError: The body is an error envelope.
+        IncompleteReplyError: It holds no count.
+        ErrorEnvelopeError: The body is an error envelope.
     """
     found = opened(body)
     tokens = found["input_tokens"].value if "input_tokens" in found else None
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0:
-        raise NotWholeError("the body has no count of input_tokens")
+        raise IncompleteReplyError("the body has no count of input_tokens")
     return tokens

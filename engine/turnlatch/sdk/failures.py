@@ -5,12 +5,12 @@ table against every exception class that the SDK and its transport define.
 
 When is the outcome unknown? Where a reply may exist that we cannot see:
 
-- never where the request did not leave (no connection, no credentials);
-- always where it left and the answer was cut off, did not come, or was no whole reply;
-- not where the API itself answered with an error envelope, because then it knows that
-  there is no reply; except for timeouts (408, 499, 504), which speak of waiting only;
-- for 2xx and 5xx without an envelope always: whoever answered does not say that there
-  is no reply;
+- never if the request was not sent (no connection, no credentials);
+- always if it was sent and the answer was cut off, missing, or not a whole reply;
+- not if the API itself answered with an error envelope, because then it knows that there
+  is no reply; except for timeouts (408, 499, 504), which are about waiting only;
+- always for 2xx and 5xx without an envelope: the answer does not say that there is no
+  reply;
 - always where a hook of the HTTP client failed at a response: there was one.
 
 What the caller's own code does wrong (hooks, transports, a client that is used in two
@@ -60,12 +60,12 @@ class Headers(Protocol):
 @final
 @attrs.frozen
 class Means:
-    """What one class of exception means.
+    """The meaning of one class of exception.
 
     Attributes:
         kind: The kind of fault.
         unknown: The request may have been answered all the same.
-        message: What to say; None to say what the exception says.
+        message: The fault's message; None for the exception's text.
         inner: Ask the exception's cause first: this one only wraps it.
         secret: The exception may quote a header, so neither its text nor the exception
             itself goes any further.
@@ -163,14 +163,14 @@ EXCEPTIONS: Mapping[str, Means] = {
     "OSError": _CUT,
     "Exception": Means(FaultKind.LOCAL, unknown=True),
 }
-"""Every class by its name; an exception means what the first class of its own says."""
+"""Meanings by class name; the first known class of an exception's MRO decides."""
 
 
 def fault_of(error: Exception, now: float) -> Fault:
     """The fault that an exception of the SDK stands for.
 
     Args:
-        error: What a call of the SDK, or reading its response, raised.
+        error: The exception of an SDK call, or of reading its response.
         now: Seconds since the epoch, for hints that are given as a date.
     """
     for one in _causes(error):
@@ -229,7 +229,7 @@ def _of_hook(hook: str, error: BaseException) -> Fault:
     if hook == "response":
         said += "; its answer is lost, and may have to be paid for"
         return Fault(FaultKind.LOCAL, one_line(said, MESSAGE_MAX), outcome_unknown=True)
-    # What it asks elsewhere, a token for example, may have a bad moment there.
+    # It may ask another service, for a token say, and that may fail temporarily.
     asks = type(error).__module__.split(".")[0] == "httpx2"
     kind = means.kind if asks else FaultKind.LOCAL
     return Fault(kind, one_line(said, MESSAGE_MAX))
@@ -276,7 +276,7 @@ def tells_secrets(error: BaseException) -> bool:
 
 
 def of_connection(error: BaseException) -> bool:
-    """True if it is the connection that failed, and not what was said over it."""
+    """True if the connection failed, as opposed to the exchange over it."""
     names = {
         cls.__name__ for one in (error, error.__cause__) for cls in type(one).__mro__
     }
@@ -285,7 +285,7 @@ def of_connection(error: BaseException) -> bool:
 
 
 def meaning(error: BaseException) -> Means:
-    """What the exception's nearest known class means."""
+    """The meaning of the exception's nearest known class."""
     for cls in type(error).__mro__:
         if cls.__name__ in EXCEPTIONS:
             return EXCEPTIONS[cls.__name__]
@@ -293,11 +293,11 @@ def meaning(error: BaseException) -> Means:
 
 
 def from_status(status: int, body: object, headers: Headers, now: float) -> Fault:
-    """The fault of an answer whose status is no success.
+    """The fault of an answer with an unsuccessful status.
 
     Args:
         status: The HTTP status; 200 for an error inside a successful answer.
-        body: The body, parsed; text where it is no JSON.
+        body: The body, parsed; text if it is not JSON.
         headers: The answer's headers.
         now: Seconds since the epoch, for hints that are given as a date.
     """
@@ -384,7 +384,7 @@ def _seconds(value: object) -> float | None:
 
 
 def _hint(body: object, status: int) -> str:
-    """What an answer without the API's own envelope says, or what its status means."""
+    """The text of an answer without the API's envelope, or the meaning of its status."""
     if isinstance(body, str):
         return described(body) or one_line(body)
     if body is None:
@@ -405,8 +405,8 @@ def _of_the_api(body: object, type_: str | None) -> bool:
 
 
 def _read_by_a_service(status: int, body: object, type_: str | None) -> bool:
-    """True if whoever says no has read the request: the API, or another service that
-    tells in JSON what is wrong with it."""
+    """True if the refusing service has read the request: the API, or another service that
+    describes the problem in JSON."""
     return _of_the_api(body, type_) or (status in (400, 422) and isinstance(body, dict))
 
 
@@ -426,7 +426,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def name_of(value: object) -> str | None:
-    """What a server calls something, shortened; None where it says nothing."""
+    """A name given by a server, shortened; None if it gave none."""
     said = _text(value)
     return None if said is None else said[:NAME_MAX]
 

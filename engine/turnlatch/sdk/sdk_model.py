@@ -22,7 +22,7 @@ from turnlatch.rulebook import LOOPBACK
 from turnlatch.sdk.attempt import Attempt, Response, chunks_of, failed
 from turnlatch.sdk.counting import count_body
 from turnlatch.sdk.failures import of_connection
-from turnlatch.sdk.sealing import NotWholeError
+from turnlatch.sdk.sealing import IncompleteReplyError
 from turnlatch.sdk.sse import Limits, Splitter
 from turnlatch.tasks import own_cancellation
 from turnlatch.urls import HoldsClient, shown_url, without_user
@@ -89,8 +89,8 @@ class SdkModel(HoldsClient):
         total_seconds: Longest duration of one attempt, from its start to its reply.
         idle_seconds: Longest silence of a streamed request: from when it is sent until
             its headers, and between any two pieces. It is noticed up to an eighth
-            later. Pings are no silence; `total_seconds` bounds them, and alone bounds a
-            request that is not streamed.
+            later. Pings count as data; `total_seconds` bounds them, and is the only
+            bound on a request that is not streamed.
         grace_seconds: How long the closing event of a reply that is whole without it
             is waited for. Pings do not prolong it.
         limits: How much one answer may be. The HTTP client of `client` gets a response
@@ -163,9 +163,9 @@ class SdkModel(HoldsClient):
     async def count(self, request: Request) -> int:
         """How many input tokens the server counts for a request.
 
-        What is judged are the request's own bytes, without the members that have no
-        length (see `counting`). So of a request that continues a server's copy only
-        its own part is counted, and one for a summary is judged as if it were for a
+        The count covers the bytes of this request, without the members that have no
+        length (see `counting`). So for a request that continues a server's copy only
+        the new part is counted, and one for a summary is judged as if it were for a
         reply: count the message that carries the whole conversation.
 
         Exactly one HTTP request is made, and no redirect is followed. It is not
@@ -176,7 +176,7 @@ class SdkModel(HoldsClient):
         """
         try:
             body = count_body(request.body)
-        except NotWholeError as error:
+        except IncompleteReplyError as error:
             said = f"the body of the request cannot be counted: {error}"
             raise RequestFailedError(Fault(FaultKind.LOCAL, said)) from None
         attempt = Attempt(self._limits, self._now, _nobody)
@@ -307,8 +307,8 @@ class SdkModel(HoldsClient):
                     endings = assembly.endings
                     scope.deadline = min(deadline, moment + self._grace)
                 elif moment >= rearm_at and not assembly.whole:
-                    # A timer is not set anew for every few bytes: the silence that
-                    # is borne may be longer by the share that is saved.
+                    # Resetting the timer for every few bytes is expensive: the allowed
+                    # silence may be longer by this share.
                     slack = self._idle * IDLE_SLACK
                     scope.deadline = min(deadline, moment + self._idle + slack)
                     rearm_at = moment + slack
@@ -393,7 +393,7 @@ def _with_plain_url(client: Any) -> Any:
 
 
 def _nobody(_: Delta) -> None:
-    """Nobody watches a count."""
+    """Discards the deltas of a count."""
 
 
 async def _close(response: Response) -> None:

@@ -18,7 +18,7 @@ from turnlatch_states.api.reply import Reply
 OPENAI = "it is in the format of OpenAI's chat completions, and not of the Messages API"
 
 DEPTH_MAX = 100
-"""Deepest nesting of arrays and objects; the interpreter's own limit is no contract."""
+"""Maximum nesting of arrays and objects; the interpreter's limit is not documented."""
 
 BLOCKS_MAX = 10_000
 """Most content blocks of one reply, where nothing else is said."""
@@ -27,26 +27,26 @@ NOTED = frozenset({"request_id", "end", "broken", "adapted"})
 """Names in a reply's meta that are the adapter's, whatever the server calls its own."""
 
 
-class NotWholeError(Exception):
-    """What arrived is not a whole reply. The message says what was wrong with it."""
+class IncompleteReplyError(Exception):
+    """The answer is not a whole reply. The message says what is wrong with it."""
 
 
 @final
-class OtherFormatError(NotWholeError):
-    """What arrived came whole, and is in another format."""
+class OtherFormatError(IncompleteReplyError):
+    """The answer is whole, but in another format."""
 
 
 @final
-class TooLargeError(NotWholeError):
-    """What arrives is larger than anything that is read; the rest was left unread."""
+class TooLargeError(IncompleteReplyError):
+    """The answer exceeds every limit; the rest of it was not read."""
 
 
 HOPELESS = (OtherFormatError, TooLargeError)
-"""What an answer is refused for that the next one would be refused for, too."""
+"""Errors that the next answer would give, too."""
 
 
 @final
-class ServerSaidError(Exception):
+class ErrorEnvelopeError(Exception):
     """The server answered 200 and then said that the request failed.
 
     Attributes:
@@ -90,7 +90,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _finite(digits: str) -> float:
-    # What overflows here could not be written again by anybody who reads it.
+    # A number that overflows to infinity could not be written as JSON again.
     number = float(digits)
     if math.isinf(number):
         raise ValueError(f"the number {digits[:40]} is out of range")
@@ -154,18 +154,18 @@ def read(text: str) -> Any:
     """The one JSON value that is `text`, read strictly.
 
     Raises:
-        NotWholeError: It is no strict JSON, or nests too deep.
+        IncompleteReplyError: The text is not strict JSON, or nests too deep.
     """
     try:
         value, end = scan(text, _after_space(text, 0))
     except _TwiceError as error:
         raise OtherFormatError(reason(error)) from None
     except (ValueError, RecursionError) as error:
-        raise NotWholeError(reason(error)) from None
+        raise IncompleteReplyError(reason(error)) from None
     if _after_space(text, end) != len(text):
-        raise NotWholeError("there is something behind the JSON value")
+        raise IncompleteReplyError("there is something behind the JSON value")
     if not shallow(text, value):
-        raise NotWholeError(f"the JSON nests deeper than {DEPTH_MAX}")
+        raise IncompleteReplyError(f"the JSON nests deeper than {DEPTH_MAX}")
     return value
 
 
@@ -173,27 +173,27 @@ def members(text: str, at: int = 0) -> tuple[dict[str, Member], int]:
     """The members of the object that begins at `at`, and the offset behind it.
 
     Raises:
-        NotWholeError: There is no strict JSON object.
+        IncompleteReplyError: There is no strict JSON object.
     """
     try:
         return _members(text, _after_space(text, at))
     except StopIteration:
-        raise NotWholeError("a member has no value") from None
+        raise IncompleteReplyError("a member has no value") from None
     except _TwiceError as error:
         raise OtherFormatError(reason(error)) from None
     except (ValueError, RecursionError) as error:
-        raise NotWholeError(reason(error)) from None
+        raise IncompleteReplyError(reason(error)) from None
 
 
 def only_object(text: str) -> dict[str, Member]:
     """The members of the one object that is `text`.
 
     Raises:
-        NotWholeError: It is no strict JSON object, or something stands behind it.
+        IncompleteReplyError: The text is not one strict JSON object, or other text follows it.
     """
     found, end = members(text)
     if _after_space(text, end) != len(text):
-        raise NotWholeError("there is something behind the JSON value")
+        raise IncompleteReplyError("there is something behind the JSON value")
     return found
 
 
@@ -269,7 +269,7 @@ def checked_block(block: object) -> str | None:
     if kind == "tool_use":
         call, name = fields.get("id"), fields.get("name")
         if not (isinstance(call, str | None) and isinstance(name, str)):
-            return "a tool_use block has an id that is no text, or no name"
+            return "a tool_use block has an id that is not text, or no name"
     return None
 
 
@@ -280,22 +280,22 @@ def opened(body: bytes) -> dict[str, Member]:
         body: The body of a 200, decompressed.
 
     Raises:
-        NotWholeError: The body is no strict JSON object, or nests too deep.
-        ServerSaidError: The body is an error envelope.
+        IncompleteReplyError: The body is not a strict JSON object, or nests too deep.
+        ErrorEnvelopeError: The body is an error envelope.
     """
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        raise NotWholeError(reason(error)) from None
+        raise IncompleteReplyError(reason(error)) from None
     try:
         found = only_object(text)
-    except NotWholeError as error:
+    except IncompleteReplyError as error:
         hint = described(text)
         raise type(error)(f"{error}; {hint}" if hint else str(error)) from None
     if _value(found, "type") == "error":
-        raise ServerSaidError({name: one.value for name, one in found.items()})
+        raise ErrorEnvelopeError({name: one.value for name, one in found.items()})
     if not shallow(text, [one.value for one in found.values()]):
-        raise NotWholeError(f"the JSON nests deeper than {DEPTH_MAX}")
+        raise IncompleteReplyError(f"the JSON nests deeper than {DEPTH_MAX}")
     return found
 
 
@@ -307,13 +307,13 @@ def seal(body: bytes, request_id: str | None, blocks_max: int = BLOCKS_MAX) -> R
 
     Args:
         body: The body of a 200, decompressed.
-        request_id: What the response's header said; a `request_id` in the body counts
-            where the header is missing.
-        blocks_max: Most content blocks.
+        request_id: The response header; a `request_id` in the body counts if the header
+            is missing.
+        blocks_max: Maximum number of content blocks.
 
     Raises:
-        NotWholeError: The body is no whole message, or has too many blocks.
-        ServerSaidError: The body is an error envelope.
+        IncompleteReplyError: The body is not a whole message, or has too many blocks.
+        ErrorEnvelopeError: The body is an error envelope.
     """
     found = opened(body)
     _check_message(found)
@@ -378,7 +378,7 @@ def _value(found: Mapping[str, Member], name: str) -> Any:
 
 
 def described(text: str) -> str:
-    """What a body that is no JSON seems to be, on one short line; empty for JSON."""
+    """The apparent kind of a body that is not JSON, on one short line; empty for JSON."""
     opening = text[:4096]
     if not opening.strip():
         return "the body is empty"

@@ -13,7 +13,12 @@ from typing import final
 
 import attrs
 
-from turnlatch.sdk.sealing import BLOCKS_MAX, NotWholeError, TooLargeError, reason
+from turnlatch.sdk.sealing import (
+    BLOCKS_MAX,
+    IncompleteReplyError,
+    TooLargeError,
+    reason,
+)
 
 
 @final
@@ -28,8 +33,8 @@ class Limits:
         blocks: Content blocks of one reply.
         containers: Arrays and objects of one event, or of a reply that is not streamed:
             parsed, an empty one takes thirty times its bytes.
-        refusal_bytes: Bytes that are read of an answer that is no success, as they come
-            and unpacked. The rest is left unread, and the status says what it means.
+        refusal_bytes: Bytes read of an unsuccessful answer, both packed and unpacked. The
+            rest is left unread, and the status gives the meaning.
     """
 
     event_bytes: int = 8 * 1024 * 1024
@@ -86,7 +91,7 @@ class Splitter:
         """The events that `chunk` completes, in order.
 
         Raises:
-            NotWholeError: A limit is exceeded, or (while iterating) an event is not
+            IncompleteReplyError: A limit is exceeded, or (while iterating) an event is not
                 UTF-8.
         """
         self._fed += len(chunk)
@@ -154,7 +159,7 @@ class Splitter:
             try:
                 yield event.decode()
             except UnicodeDecodeError as error:
-                raise NotWholeError(f"an event: {reason(error)}") from None
+                raise IncompleteReplyError(f"an event: {reason(error)}") from None
 
     def _count(self, events: int) -> None:
         self._events += events

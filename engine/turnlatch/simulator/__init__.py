@@ -17,7 +17,7 @@ The core (`Simulator`) is pure. There are two ways to reach it: `serve` and `run
 for a real loopback server, and `turnlatch.simulator.transport` for clients in the same
 process; that module needs `httpx2` and is therefore imported by its own name.
 
-Beside the messages themselves it imitates server threads, compaction, signed thinking,
+In addition to the messages it imitates server threads, compaction, signed thinking,
 tools that the service runs (`server_call`, `server_result`), and, as far as `usage` and
 `diagnostics` tell of it, the prompt cache. An answer may also say a `usage` that is not
 true (`Answer.usage`).

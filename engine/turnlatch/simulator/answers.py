@@ -25,7 +25,7 @@ class Text:
     """A text block.
 
     Attributes:
-        text: What it says.
+        text: The text.
     """
 
     text: str
@@ -88,7 +88,7 @@ class ServerResult:
 
     Attributes:
         type: Of the block: `web_search_tool_result`, `code_execution_tool_result`, …
-        content: What it holds, as the API has it for this type.
+        content: The content, as the API defines it for this type.
         id: Of the call; None for the first one without a result, in this answer or in
             the paused turn that it goes on with.
     """
@@ -122,10 +122,10 @@ _PARTS: Final = Allowed(
 @final
 @attrs.frozen
 class Asked:
-    """What a request has to be like for a scripted answer to be given to it.
+    """The conditions on a request for a scripted answer; all given ones must hold.
 
-    A client may send other requests beside those that a script is about: for a title,
-    for a summary, for an agent below. Every condition that is given must hold.
+    A client may send requests that the script is not about: for a title, for a summary,
+    for a subagent.
 
     Attributes:
         model: The `model` of the request.
@@ -163,7 +163,7 @@ def _last_words(request: Json) -> str:
 @final
 @attrs.frozen
 class Answer:
-    """What the model says to one request.
+    """The model's answer to one request.
 
     Attributes:
         parts: The content blocks, in order.
@@ -182,7 +182,7 @@ class Answer:
         when: Which requests a script gives it to; None for any.
 
     Raises:
-        SettingsError: `parts` is no tuple of parts.
+        SettingsError: `parts` is not a tuple of parts.
     """
 
     parts: tuple[Part, ...] = attrs.field(default=(), validator=_PARTS)
@@ -264,16 +264,15 @@ class Scripted:
 
     Args:
         answers: The answers. A plain string is a text answer.
-        then: Who answers where no answer is left.
-        summaries: What compactions are answered with, in order; an answer without text
-            is a compaction that failed. When they are used up the simulator writes
-            summaries of its own.
+        then: The responder after the last answer.
+        summaries: Answers to compactions, in order; an answer without text is a failed
+            compaction. When they are used up the simulator invents summaries.
         again: Give an answer again whose reply a fault has spoiled, unless the client
             goes on with it all the same. False: it counts as given, and the repetition
             gets the next one, as a model that is asked twice says two things.
 
     Raises:
-        SettingsError: `answers` or `summaries` is no list of answers and strings.
+        SettingsError: `answers` or `summaries` is not a list of answers and strings.
     """
 
     def __init__(

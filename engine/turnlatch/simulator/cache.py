@@ -90,8 +90,8 @@ class Piece(NamedTuple):
     Attributes:
         section: The part of the request it is in.
         kind: The type of the block it is, or is in.
-        content: What makes it this piece and no other.
-        tokens: Its length, with what stands before it and belongs to no piece.
+        content: The bytes that identify the piece.
+        tokens: Its length, with the preceding tokens that belong to no piece.
         ttl: The `ttl` of its mark; None for no mark.
         last: It ends a block that the automatic mark may stand on.
     """
@@ -135,7 +135,7 @@ class PromptCache:
     def look(
         self, body: Json, model: ModelSpec | None, tokens: int, at: float
     ) -> tuple[Tally, Writes]:
-        """What a prompt reads and is going to write; what it reads counts as used.
+        """The pieces that a prompt reads and will write; read pieces count as used.
 
         Args:
             body: The conversation as the model sees it.
@@ -233,8 +233,8 @@ class PromptCache:
 def pieces(body: Json) -> Iterator[Piece]:
     """The pieces of a prompt in the order of the cache: tools, system, messages.
 
-    Tools that load later are no part of it; their tokens, and those of the messages
-    themselves, are counted with the piece that follows.
+    Tools that load later are left out; their tokens, and those of the messages
+    themselves, are counted with the next piece.
     """
     spare = 0
     for tool in objects(body.get("tools")):

@@ -38,7 +38,7 @@ class Summariser(Protocol):
         """Answer a compaction: the text of the answer is the summary.
 
         An answer without text is a failed compaction; its stop reason says why
-        (`end_turn` if it has none). None: the simulator writes a summary of its own.
+        (`end_turn` by default). None: the simulator invents a summary.
         """
         ...
 
@@ -107,12 +107,12 @@ def prepare(body: Json) -> Prepared:
 @final
 @attrs.frozen
 class Summary:
-    """What a compaction came to.
+    """The outcome of a compaction.
 
     Attributes:
         words: The summary; None for a compaction that failed.
         stop_reason: `compaction`, or why it failed.
-        usage: What the scripted answer says of the reply's `usage`; see `Answer`.
+        usage: The scripted answer's changes to the reply's `usage`; see `Answer`.
     """
 
     words: str | None
@@ -121,12 +121,12 @@ class Summary:
 
     @property
     def tokens(self) -> int:
-        """What it cost to write."""
+        """Output tokens of the summary."""
         return count_text(self.words or "")
 
 
 def summary_of(seen: Json, responder: object, rng: random.Random) -> Summary:
-    """A summary of a conversation, or why there is none."""
+    """A summary of a conversation, or the reason it failed."""
     answer = None
     if isinstance(responder, Summariser):
         answer = responder.summarise(seen, rng)

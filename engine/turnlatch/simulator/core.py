@@ -73,15 +73,15 @@ class Simulator:
     Args:
         model: Who answers; `Seeded(seed)` by default.
         seed: Of everything that would be random.
-        faults: What goes wrong, as a script or as its text.
+        faults: The fault script, parsed or as text.
         strict: Apply the rules of the API. False, for benchmarks: only parse the body;
             signatures do not bind, nothing is cached, and tokens are a quarter of the
             body's bytes.
         limits: The numbers of the API, to be tightened.
         rules_off: Ids of rules that are not applied.
-        keys: The credentials that are good; None for any that is not empty.
-        any_model: Accept model names that nobody knows.
-        strict_betas: Refuse names of betas that nobody knows. Without it only what has
+        keys: The valid credentials; None accepts any that are not empty.
+        any_model: Accept unknown model names.
+        strict_betas: Refuse unknown names of betas. Without it only what has
             not the form of such a name is refused, since clients are ahead of any list.
         binds_thinking: Enforce, on models that have it, the binding of thinking to what
             stands before it, as for accounts made since 2026-08-31.
@@ -142,7 +142,7 @@ class Simulator:
         return self._regime.limits.request_bytes_max
 
     def unscripted_rejections(self) -> tuple[Exchange, ...]:
-        """The requests that were illegal; for a correct client there are none.
+        """The illegal requests; empty for a correct client.
 
         A request counts if it was refused and neither a fault nor a change explains it,
         and also if a fault answered it but it would have been refused anyway.
@@ -340,7 +340,7 @@ class Simulator:
     def _is_scripted(
         self, visit: Visit, parsed: Json | Refusal | None, refusal: Refusal
     ) -> bool:
-        """Whether only what was scripted explains a refusal: without it there is none."""
+        """True if only the script explains a refusal: without it the request is legal."""
         if refusal.code == "thread_not_found":
             previous = continued_id(visit.body or {}) or ""
             return self._service.threads.was_forgotten_by_order(previous)
@@ -348,7 +348,7 @@ class Simulator:
             return False
         if refusal.status == 413:
             if visit.request.body_bytes is not None:
-                # Nobody read it, so its length is all there is to judge.
+                # The body was not read, so only its length can be judged.
                 return not size_refusal(
                     visit.request, self._base.limits.request_bytes_max
                 )

@@ -58,7 +58,7 @@ class FaultScriptError(TurnlatchError):
     Attributes:
         token: The word that is wrong; empty at the end of a fault.
         position: Where it starts in the text, counted from 0.
-        allowed: What may stand there.
+        allowed: The tokens that are allowed there.
     """
 
     def __init__(self, token: str, position: int, allowed: str) -> None:

@@ -111,7 +111,7 @@ class CutEvents:
 
     Attributes:
         events: How many events are sent, pings included.
-        ending: What follows.
+        ending: How the connection ends.
     """
 
     events: int = attrs.field(validator=_count)
@@ -128,7 +128,7 @@ class CutPercent:
 
     Attributes:
         percent: How much of the body is sent, 0 to 100, rounded down to whole bytes.
-        ending: What follows.
+        ending: How the connection ends.
     """
 
     percent: int = attrs.field(validator=_count)
@@ -168,8 +168,8 @@ class Slow:
     """A delay before the headers or between the events: `slow headers 5s`.
 
     Attributes:
-        part: What is late.
-        seconds: By how much.
+        part: The late part.
+        seconds: The delay.
     """
 
     part: Literal["headers", "events"]
@@ -187,7 +187,7 @@ class Garbled:
     A stream has one such event, in the middle, and ends there.
 
     Attributes:
-        how: `truncated`: the second half is missing. `malformed`: it is no JSON.
+        how: `truncated`: the second half is missing. `malformed`: it is not JSON.
     """
 
     how: Literal["truncated", "malformed"]
@@ -293,7 +293,7 @@ Action: TypeAlias = (
     | LimitChange
     | ExpireThreads
 )
-"""What a fault does."""
+"""The action of a fault."""
 
 
 @final
@@ -399,8 +399,8 @@ class Fault:
     """One fault of a script. `str(fault)` is its text; `parse_faults` reads it back.
 
     Attributes:
-        action: What goes wrong.
-        when: When it does.
+        action: The action.
+        when: When it applies.
     """
 
     action: Action

@@ -46,7 +46,7 @@ class Event:
 
     Attributes:
         name: Its `event:` line.
-        data: Its `data:` line, parsed; None if it is no JSON object.
+        data: Its `data:` line, parsed; None if it is not a JSON object.
     """
 
     name: str
@@ -73,7 +73,7 @@ def parse_events(body: bytes) -> tuple[Event, ...]:
 
 
 def stream_problems(events: Iterable[Event]) -> tuple[str, ...]:
-    """What is wrong with a stream that claims to be whole; empty if nothing is.
+    """The faults of a stream that claims to be whole.
 
     Args:
         events: All its events, as `parse_events` gives them.
@@ -106,7 +106,7 @@ class _Checker:
     def step(self, event: Event) -> str | None:
         data = event.data
         if data is None:
-            return "its data is no JSON object"
+            return "its data is not a JSON object"
         if data.get("type") != event.name:
             return f"its data says type {data.get('type')!r}"
         if self.state in ("done", "failed"):
@@ -178,9 +178,9 @@ class _Checker:
             try:
                 value: object = json.loads(joined)
             except ValueError:
-                return "the fragments of the input are no JSON"
+                return "the fragments of the input are not JSON"
             if as_object(value) is None:
-                return "the fragments of the input are no JSON object"
+                return "the fragments of the input are not a JSON object"
         return None
 
 

@@ -1,4 +1,4 @@
-"""What the server can tell of the blocks that it signed, when they come back."""
+"""The server's checks of the blocks that it signed, when they come back."""
 
 from collections.abc import Mapping
 from typing import Final, final

@@ -1,4 +1,4 @@
-"""What a simulator remembers of the requests it saw, for tests to look at."""
+"""The simulator's log of requests, for tests."""
 
 from typing import final
 
@@ -20,10 +20,10 @@ class Exchange:
         path: Without the query.
         headers: As they arrived, names in lower case.
         raw: The body's bytes.
-        body: The body parsed; None if it is no JSON object.
+        body: The body parsed; None if it is not a JSON object.
         betas: The values of `anthropic-beta`.
         status: Of the answer; 0 if the connection ended before the headers.
-        error: What was answered instead of a reply; None if the request was accepted.
+        error: The error answered instead of a reply; None if the request was accepted.
         scripted: The error, or what spoiled the reply, is the doing of a fault or of
             `Simulator.change`.
         objection: What the rules have against the request, where a scripted fault

@@ -1,4 +1,4 @@
-"""What a fault does to a response that was going to be fine."""
+"""Applying a fault to a response that would have been fine."""
 
 from typing import Final, assert_never
 

@@ -38,7 +38,7 @@ _SHOWS_THINKING: Final = frozenset(
 )
 
 MESSAGE: Final = SIMULATED_ID.removesuffix("_")
-"""The prefix of messages: whoever keeps one can tell that it was made up."""
+"""The prefix of message ids: a stored reply shows that it was invented."""
 
 _LETTERS: Final = bytes.maketrans(b"+/", b"Zz")
 
@@ -52,7 +52,7 @@ def fresh_id(prefix: str, rng: random.Random) -> str:
 @final
 @attrs.frozen
 class Prompt:
-    """What a reply answers.
+    """The prompt that a reply answers.
 
     Attributes:
         body: The request, with the conversation as the model sees it.

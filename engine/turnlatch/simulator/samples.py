@@ -149,6 +149,6 @@ def _placed(word: str, name: str) -> str:
     if "url" in name or "uri" in name:
         return f"https://{word}.invalid/"
     if "path" in name or "file" in name:
-        # Nothing can be read, made or written below a device, whoever asks.
+        # No user can read, make or write anything below a device.
         return f"/dev/null/{word}"
     return word

@@ -41,7 +41,7 @@ class ScenarioError(TurnlatchError):
 
     Attributes:
         where: Which answer, or the whole.
-        problem: What is wrong with it.
+        problem: The fault of the answer.
     """
 
     def __init__(self, where: str, problem: str) -> None:

@@ -68,7 +68,7 @@ def check_rules(ids: frozenset[str]) -> None:
 @final
 @attrs.frozen
 class Circumstances:
-    """What a fault may look at to say whether it applies.
+    """The facts that decide whether a fault applies.
 
     Attributes:
         number: Of the request, as `When.requests` counts.

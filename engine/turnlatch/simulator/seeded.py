@@ -1,7 +1,7 @@
 """A model that makes up its answers from a seed: the default of a simulator.
 
-It is no language model and does not pretend to be one. It talks in short, plausible
-sentences about what was said. What it sends is always accepted when it is sent back.
+It is not a language model and does not pretend to be one. It talks in short, plausible
+sentences about the prompt. Its replies are always accepted when they are sent back.
 
 The clients in front of it are agents that run what a model calls. So it calls a tool only
 where the person who set it up asked for that (`tool_use`), never one that a client has
@@ -103,8 +103,8 @@ class Seeded:
 def callable_tools(request: Json) -> list[Json]:
     """The tools of the client that a model could call: those whose schema it can see.
 
-    A tool with `defer_loading` is one only after a reference to it, one that was removed
-    is none any more, and one without `direct` among its `allowed_callers` never is.
+    A tool with `defer_loading` is callable only after a reference to it, a removed tool is
+    not, and a tool without `direct` among its `allowed_callers` never is.
     """
     changed = _changed(request)
     return [
@@ -217,6 +217,6 @@ def _hints(messages: Sequence[Json]) -> list[str]:
 
 def _topic(messages: Sequence[Json], rng: random.Random) -> str:
     hints = [hint for hint in _hints(messages) if len(hint) > 3]
-    # What was said may be half a character; it must not be said back.
+    # A prompt may hold half of a surrogate pair, which the reply must not repeat.
     safe = [hint[:40] for hint in hints if hint.isascii()]
     return rng.choice(safe or _WORDS)

@@ -55,7 +55,7 @@ class Server:
 
     @property
     def base_url(self) -> str:
-        """What a client takes as its base URL, without a slash at the end."""
+        """The base URL for a client, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
@@ -82,7 +82,7 @@ async def serve(
         sleep: How the delays of a script pass.
 
     Raises:
-        SettingsError: The host is no loopback address and `allow_remote` is not given.
+        SettingsError: The host is not a loopback address and `allow_remote` is not given.
         OSError: The port is taken.
     """
     if not allow_remote and not is_loopback(host):
@@ -116,7 +116,7 @@ def run_in_thread(
     allow_remote: bool = False,
     bounds: Bounds | None = None,
 ) -> Generator[Server]:
-    """Run a server on a loop in a thread of its own until the block ends.
+    """Run a server on a loop in another thread until the block ends.
 
     Meant for synchronous tests, benchmarks, and loops other than asyncio's. The
     simulator's log may be read meanwhile, from a copy it hands out.
@@ -433,7 +433,7 @@ class _Connection(asyncio.Protocol):
             self._turn_away(408, "timeout_error", "the request took too long to come")
 
     def _turn_away(self, status: int, kind: str, message: str) -> None:
-        """Answer what is no whole request, and close."""
+        """Answer an incomplete request, and close."""
         response = refusal(status, kind, message)
         head = self._headers(response)
         self._write(head + (self._http.send(h11.Data(data=response.body)) or b""))
@@ -450,7 +450,7 @@ class _Connection(asyncio.Protocol):
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.close()
-            # What is written is still on its way, as long as somebody takes it.
+            # Written bytes are still sent, as long as the client reads them.
             self._expect(self._bounds.stalled_seconds)
 
     def _reset(self) -> None:

@@ -74,7 +74,7 @@ _COUNTED: Final = frozenset(
 @final
 @attrs.frozen
 class Regime:
-    """What is in force.
+    """The limits and models in force.
 
     Attributes:
         limits: The numbers.
@@ -91,12 +91,12 @@ class Regime:
 @final
 @attrs.frozen
 class Settings:
-    """What a service is like; see `Simulator` for the meaning of each.
+    """The settings of a service; see `Simulator` for the meaning of each.
 
     Attributes:
         strict: Apply the rules.
-        any_model: Accept models that nobody knows.
-        binds_thinking: Enforce the binding of thinking to what stands before it.
+        any_model: Accept unknown models.
+        binds_thinking: Enforce the binding of thinking to the text before it.
     """
 
     strict: bool
@@ -118,7 +118,7 @@ class Admitted:
         place: Where the reply will stand, if its thinking is to be bound.
         end: Where the conversation ends; None if nothing was signed by place.
         continues: The reply id the request continues from.
-        transformed: What was dropped from the input, as the reply reports it.
+        transformed: The parts dropped from the input, as the reply reports them.
     """
 
     body: Json
@@ -141,7 +141,7 @@ class Reply:
         message: The message.
         delay_seconds: Before the headers.
         pace_seconds: Between two events.
-        writes: What it leaves in the prompt cache.
+        writes: The pieces that it writes to the prompt cache.
     """
 
     message: Json
@@ -156,7 +156,7 @@ class Service:
 
     Args:
         responder: The model.
-        settings: What the service is like.
+        settings: The settings of the service.
         seed: Of its signing key.
     """
 

@@ -45,7 +45,7 @@ class Place:
     Attributes:
         base: Digest of the system prompt and the tools.
         chain: Digest of the blocks before it, thinking apart.
-        previous: Digest of the last thinking block before it; zeros if there is none.
+        previous: Digest of the last thinking block before it; zeros without one.
     """
 
     base: bytes
@@ -136,7 +136,7 @@ class Notary:
         return self._sealed(b"".join(parts))
 
     def thinking_problem(self, block: Json, place: Place, model: str) -> str | None:
-        """What is wrong with a thinking block that came back.
+        """The fault of a thinking block that came back.
 
         Returns:
             None if it is as it was sent; `tampered`, `other model` or `moved`.
@@ -199,7 +199,7 @@ class Notary:
         """Where the blocks after a summary stand.
 
         After a signed one they stand where the summarised range ended, so kept thinking
-        stays valid. An unsigned one (the threshold form) begins anew.
+        stays valid. An unsigned one (the threshold form) starts again.
         """
         content = block.get("content")
         if content is None:

@@ -79,7 +79,7 @@ class Threads:
         return message_id in self._forgotten_by_order
 
     def find(self, message_id: str, at: float) -> Held | None:
-        """What is kept under an id; None if nothing is, or not any more."""
+        """The thread under an id; None if it is unknown or expired."""
         entry = self._entries.get(message_id)
         if entry is None or not entry.ready:
             return None

@@ -3,9 +3,9 @@
 The approximation, chosen so that a reader can do it in the head: a text is one token for
 every four bytes of UTF-8, rounded up; an image is `IMAGE_TOKENS`; a document is one token
 for every six bytes of its base64, or of its text for every four; every message and every
-block that is no text adds `OVERHEAD_TOKENS`. Signatures and cache markers cost nothing.
-The true count is the service's own secret and differs by model; whoever needs the number
-itself must ask it (https://platform.claude.com/docs/en/build-with-claude/token-counting).
+block other than text adds `OVERHEAD_TOKENS`. Signatures and cache markers cost nothing.
+The service does not publish its true count, which differs by model; ask the service for
+the exact number (https://platform.claude.com/docs/en/build-with-claude/token-counting).
 """
 
 import json
@@ -16,7 +16,7 @@ IMAGE_TOKENS = 1_568
 """What an image costs: the documented maximum of the older models, for any size."""
 
 OVERHEAD_TOKENS = 4
-"""What a message, a tool or a block costs beside its text."""
+"""Tokens of a message, a tool or a block in addition to its text."""
 
 
 def count_text(text: str) -> int:

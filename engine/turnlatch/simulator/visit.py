@@ -18,7 +18,7 @@ _ROUTE: Final = re.compile(
 
 
 def route(request: ApiRequest) -> tuple[str, str | None]:
-    """The endpoint, empty if there is none, and the item of it that is asked for."""
+    """The endpoint, empty if it does not exist, and the requested item."""
     found = _ROUTE.fullmatch(request.path.partition("?")[0])
     if found is None:
         return "", None
@@ -34,18 +34,18 @@ class Visit:
     Attributes:
         number: Of all requests, counted from 1.
         at: The clock when it arrived.
-        request: It.
-        endpoint: What it goes to, without `/v1/`; empty for nothing that exists.
-        item: The model that is asked for, if one is.
+        request: The request.
+        endpoint: The endpoint without `/v1/`; empty if it does not exist.
+        item: The requested model, if any.
         rng: The only randomness of its answer.
         request_id: Of the answer.
         betas: The values of `anthropic-beta`.
-        body: The body parsed; None if it is no JSON object or was not looked at.
-        fault: What replaces or spoils the answer.
-        slow: What delays it.
-        objection: What the rules have against it, where a fault answers in their stead.
-        error: What is answered instead of a reply.
-        scripted: The error, or what spoils the reply, was asked for.
+        body: The body parsed; None if it is not a JSON object or was not read.
+        fault: The fault that replaces or spoils the answer.
+        slow: The fault that delays the answer.
+        objection: The rules' objection, if a fault answers instead of the rules.
+        error: The error that is answered instead of a reply.
+        scripted: True if the script asked for the error or the spoiled reply.
         message_id: Of the reply, if one was made.
     """
 
@@ -76,7 +76,7 @@ class Visit:
         return self.at if self.endpoint == "messages" else None
 
     def circumstances(self, number: int, started: float) -> Circumstances:
-        """What a fault may look at.
+        """The facts that decide whether a fault applies.
 
         Args:
             number: Of the last request to POST /v1/messages, this one included.

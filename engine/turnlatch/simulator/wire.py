@@ -85,7 +85,7 @@ class ApiResponse:
             is not `complete` the chunks may be shorter. Without it the body is sent in
             chunked transfer coding.
         chunks: The body.
-        ending: What happens after the last chunk.
+        ending: How the connection ends after the last chunk.
         delay_seconds: How long to wait before the headers.
         number: The exchange this answers; what `Simulator.finish` needs.
     """
@@ -162,7 +162,7 @@ def as_array(value: object) -> Sequence[object] | None:
 
 
 def objects(value: object) -> tuple[Json, ...]:
-    """The objects among the members of a JSON array; nothing if it is no array."""
+    """The objects among the members of a JSON array; empty for any other value."""
     return tuple(
         cast(Json, item) for item in as_array(value) or () if isinstance(item, Mapping)
     )

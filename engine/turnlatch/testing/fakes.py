@@ -49,7 +49,7 @@ class SeededIds:
         self._random = random.Random(seed)
 
     def fresh(self) -> str:
-        """A name nobody else has."""
+        """A unique name."""
         return f"{self._random.getrandbits(128):032x}"
 
     def draw(self) -> float:

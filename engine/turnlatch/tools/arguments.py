@@ -30,15 +30,15 @@ class ArgumentsError(ValueError):
 
 @final
 class Arguments:
-    """What the arguments of one function are made of.
+    """The reader of one function's arguments.
 
-    They are read as JSON in pydantic's strict mode: text is no number, `1.0` is no
-    integer, 1 is not true. JSON has few types, so what it has no word for is read from
-    the one way to write it: dates, times and durations from ISO 8601 text; UUIDs,
+    They are read as JSON in pydantic's strict mode: text is not a number, `1.0` is not an
+    integer, 1 is not true. Types that JSON does not have are read from their one
+    spelling: dates, times and durations from ISO 8601 text; UUIDs,
     paths, decimals, enums and addresses from their text or value; tuples and sets from
     lists; a float from an integer, too. This holds at every depth, and for fields that
-    say `strict=False`. A key that nothing is known of is refused at every depth, save
-    where a model says `extra="allow"` and keeps it.
+    say `strict=False`. An unknown key is refused at every depth, unless a model says
+    `extra="allow"` and keeps it.
 
     Args:
         label: The tool's name, for errors.
@@ -86,18 +86,18 @@ class Arguments:
     ) -> Callable[[], Any]:
         """The call of the function with these arguments, which can be made.
 
-        The function is called by nobody but us: a `ValidationError` of its own would be
-        told as wrong arguments otherwise, as if it had not run; and a daemon thread
-        that is inside of it at the end of the process would have to be unwound through
-        pydantic's frames, which aborts the process (pydantic-core 2, Python to 3.13).
+        The engine, not pydantic, calls the function. If pydantic called it, a
+        `ValidationError` of the function would look like wrong arguments, as if it had
+        not run; and unwinding a daemon thread through pydantic's frames at the end of the
+        process aborts the process (pydantic-core 2, Python to 3.13).
 
         Args:
             given: The arguments as JSON values.
             key: The call's key, where the function takes one.
-            shown: They are what `shown` gave, not what the model wrote.
+            shown: True if `shown` made these arguments, not the model.
 
         Raises:
-            ArgumentsError: They do not fit.
+            ArgumentsError: The arguments do not fit.
         """
         given = _whole(given)
         with self._telling():
@@ -115,9 +115,8 @@ class Arguments:
     ) -> Mapping[str, Any]:
         """The arguments as they would run: what a person or a rule decides about.
 
-        They are those that were given, unless a validator makes something else of one;
-        then they are what it makes of them. What was left out stays left out where that
-        says the same.
+        They are the given arguments, with the changes that validators made. An omitted
+        argument stays omitted if that means the same.
 
         Args:
             given: The arguments as JSON values.
@@ -142,8 +141,8 @@ class Arguments:
                 if self._reads_back(taken, found):
                     return given if _same(given, taken, live) else taken
         raise ArgumentsError(
-            f"Not executed: nobody can be shown what {self._label} would do. Its types"
-            " make of these arguments what cannot be written as JSON and read back."
+            f"Not executed: the arguments of {self._label} cannot be shown. Its types"
+            " convert them to values that cannot be written as JSON and read back."
         )
 
     @contextmanager
@@ -209,7 +208,7 @@ class Arguments:
                 encode(one)
             except ValidationError:
                 raise  # an `Iterable` is validated while it is read
-            except Exception:  # noqa: BLE001 - this is no way to write it
+            except Exception:  # noqa: BLE001 - try the next spelling
                 continue
             names = {
                 (by_alias and field.serialization_alias) or name: _written(name, field)
@@ -313,7 +312,7 @@ def _same(given: object, told: object, live: object) -> bool:
 
 
 def _inside(live: object, key: str) -> object:
-    """What stands under a key; None where the values have no such key."""
+    """The value of a key; None if the values do not have the key."""
     if isinstance(live, Mapping):
         return cast("Mapping[str, object]", live).get(key)
     return None

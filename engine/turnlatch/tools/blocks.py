@@ -24,17 +24,17 @@ def _listed(given: object) -> Sequence[Any]:
 class Blocks:
     """Content blocks that a tool returns: text, pictures, documents.
 
-    What a tool returns otherwise is data, and reaches the model as text or JSON. Only a
-    list that cannot be mistaken needs no `Blocks`: each item has exactly the fields of
-    a block that a `tool_result` takes, and at least one is more than text. Inside of
-    other data `Blocks` has no meaning, and is an error.
+    Any other return value is data, and reaches the model as text or JSON. A list is taken
+    for blocks without `Blocks` only if it is unambiguous: each item has exactly the
+    fields of a block that a `tool_result` takes, and at least one is more than text.
+    `Blocks` inside other data is an error.
 
     Attributes:
         blocks: Blocks as the API takes them in a `tool_result`; a string is a block of
             text. A note stands for one that the API would refuse, and says why.
 
     Raises:
-        TypeError: A single block or text was given, or what is no list.
+        TypeError: The value is a single block, a text, or not a list.
     """
 
     blocks: Sequence[Mapping[str, Any] | str] = attrs.field(converter=_listed)

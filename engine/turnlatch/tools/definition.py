@@ -153,7 +153,7 @@ def tool(
     thread; an awaitable result is awaited.
 
     Arguments are read strictly (see `Arguments`): a wrong value or an unknown key gives
-    an error result, and nobody is asked about the call. A person and an `approve` rule
+    an error result, without a question about the call. A person and an `approve` rule
     see the arguments after the types converted them: exactly these run.
 
     The function returns text, `Blocks`, or a value that JSON can represent: models,
@@ -218,7 +218,7 @@ _OPTIONS: Mapping[str, Allowed] = {
     "name": optional(text(1, 64)),
     "description": optional(text(1)),
 }
-"""What each option accepts. Seconds have an upper bound: a longer one would not bound."""
+"""The values that each option accepts. Seconds have an upper bound."""
 
 
 def _check_options(label: str, given: Mapping[str, object]) -> None:

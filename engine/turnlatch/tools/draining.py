@@ -18,7 +18,7 @@ def read_here(value: object, stopped: Callable[[], bool]) -> object:
 
     Args:
         value: Anything.
-        stopped: Whether nobody waits for it any more.
+        stopped: Returns True once the caller has stopped waiting.
 
     Raises:
         NoJsonError: It gives more than `BYTES_MAX`, or what has no JSON form.
@@ -58,7 +58,7 @@ async def _drained(value: AsyncIterator[object]) -> list[Any]:
     try:
         async for item in value:
             found.add(item)
-            # What is read may never wait for anything itself, and never end.
+            # The source may never await anything, and never end.
             await anyio.lowlevel.checkpoint()
     finally:
         if isinstance(value, AsyncGenerator):
@@ -73,7 +73,7 @@ _AGAIN = (
 
 @final
 class _Found:
-    """What was read so far."""
+    """The items read so far."""
 
     def __init__(self) -> None:
         self.items: list[Any] = []

@@ -58,7 +58,7 @@ def unusable(use: ToolUse, tool: Tool | None) -> Ending | None:
         shown = raw if len(raw) <= 500 else raw[:500] + "…"
         return _error(
             use,
-            "Not executed: the arguments are no JSON object: "
+            "Not executed: the arguments are not a JSON object: "
             + json.dumps({"INVALID_JSON": shown}),
         )
     return None
@@ -142,7 +142,7 @@ class Run:
             return _error(use, _UNREADABLE.format(error))
         except (Exception, SystemExit) as error:
             if self._aside.stopped:
-                return None  # it failed because it was stopped: nobody knows how far
+                return None  # it failed because it was stopped: its progress is unknown
             LOG_CALLER.exception("the tool %s failed; the model is told", tool.name)
             return _error(use, _explain(tool, error))
 
@@ -195,7 +195,7 @@ async def shown(
     Args:
         tool: The tool.
         use: The call; `use.input` is an object.
-        before: What was shown before, where that is not as the model wrote it.
+        before: The arguments that were shown, if they differ from the model's.
     """
     given = (use.input or {}) if before is None else before
     read = functools.partial(tool.arguments.shown, given, shown=before is not None)
@@ -255,9 +255,9 @@ async def reconcile(
 
 
 async def ruled(tool: Tool, call: ToolCall) -> tuple[bool | None, str]:
-    """What a tool's rule says to a call, within the tool's time, and why it is a no.
+    """A tool rule's decision about a call, within the tool's time, and why it denies.
 
-    A rule that fails, or says nothing, says no: what nobody allowed does not run.
+    A rule that fails or does not answer denies: only an approved call runs.
     """
     assert tool.approve is not None, "only a tool with a rule is asked about"
     try:
@@ -309,7 +309,7 @@ def _explain(tool: Tool, error: BaseException) -> str:
 
 
 def _told(use: ToolUse, error: CorrectableToolError | TerminalToolError) -> Ending:
-    """What a tool says of its failure, word for word; `str` makes it one line.
+    """A tool's text about its failure, word for word; `str` makes it one line.
 
     A class of the caller's need not have called the constructor of ours.
     """

@@ -125,7 +125,7 @@ def _plain(value: object, place: _Place) -> Any:
 
 
 def _leaf(value: object, place: _Place) -> Any:
-    """What pydantic makes of it."""
+    """The value after pydantic's conversion to JSON types."""
     # Imported here: `from turnlatch import tool` must not cost the SDK's import.
     from pydantic_core import to_jsonable_python
 
@@ -158,7 +158,7 @@ def _object(value: Mapping[object, object], place: _Place) -> dict[str, Any]:
 
 
 def _key(key: object, place: _Place) -> str:
-    """The name that a key which is no text has in JSON."""
+    """The JSON name of a key that is not text."""
     (name,) = _leaf({key: None}, place)
     return str(name)
 
@@ -176,7 +176,7 @@ def _named(value: float) -> str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-_NOT_TEXT = "is bytes that are no UTF-8 text; decode them, or give them as base64"
+_NOT_TEXT = "is bytes that are not UTF-8 text; decode them, or give them as base64"
 
 
 _MISPLACED = "is Blocks: only what a tool returns itself is taken for content blocks"
@@ -190,7 +190,7 @@ def _text(raw: bytes, place: _Place) -> str:
 
 
 def _close(value: object) -> str:
-    """Let go of what nobody will await or read; what to do instead."""
+    """Close a value that will not be awaited or read; returns what to do instead."""
     if isinstance(value, Awaitable):
         if isinstance(value, Coroutine):
             value.close()

@@ -121,12 +121,12 @@ def _fitted(
 
 
 _AROUND = 32
-"""About what a block costs beside what it says."""
+"""Approximate bytes of a block in addition to its text."""
 
 
 def _counted(block: dict[str, Any]) -> bytes | None:
-    """What counts towards the length of a result; None for media, which have limits of
-    their own."""
+    """The text that counts towards the length of a result; None for media, which have
+    separate limits."""
     kind = block.get("type")
     if kind == "text":
         return str(block.get("text")).encode()
@@ -137,7 +137,7 @@ def _counted(block: dict[str, Any]) -> bytes | None:
 
 
 def _tag(source: object) -> object:
-    """What kind of source a picture or a document has."""
+    """The kind of source of an image or a document."""
     if not isinstance(source, dict):
         return None
     return cast("dict[str, object]", source).get("type")

@@ -11,7 +11,7 @@ from turnlatch.watching.events import KEPT_MAX, PARTS_MAX, Cursor, Happening, Mi
 
 
 @final
-class Feed:
+class EventLog:
     """The happenings of one conversation since it was opened.
 
     Publishing never waits for a reader. Memory is bounded: what the journal holds is
@@ -53,7 +53,7 @@ class Feed:
         self.settle()
 
     def enter(self, entry: int) -> None:
-        """What is published from here on comes after that journal entry."""
+        """Place later happenings after that journal entry."""
         self.cursor = Cursor(entry)
         self._begins[entry] = self.position
 
@@ -160,15 +160,15 @@ class Reader:
         position: The position of what it reads next.
     """
 
-    def __init__(self, feed: Feed, position: int, after: Cursor) -> None:
-        """Not for callers: use `Feed.reader`."""
+    def __init__(self, feed: EventLog, position: int, after: Cursor) -> None:
+        """Not for callers: use `EventLog.reader`."""
         self._feed = feed
         self._after = after
         self._rest: deque[Happening] | None = None
         self.position = position
 
     def next(self) -> Happening | None:
-        """What comes next, or one `Missed` for all that is in memory no longer.
+        """The next happening, or one `Missed` for those no longer in memory.
 
         None if nothing has happened since, or if it was stopped and has read everything.
         """
@@ -188,8 +188,8 @@ class Reader:
         return happening
 
     def stop(self) -> None:
-        """Read no further than to here. What it has not read yet is its own from now
-        on, and nothing that happens later is kept for it."""
+        """Read no further than the newest happening. The reader keeps its unread
+        happenings itself, and no later ones are kept for it."""
         rest: deque[Happening] = deque()
         while (happening := self.next()) is not None:
             rest.append(happening)

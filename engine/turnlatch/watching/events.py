@@ -54,7 +54,7 @@ class Cursor:
 
 
 CURSOR: Final = optional(instance(Cursor, "a Cursor of a happening"))
-"""What a parameter for a cursor accepts."""
+"""The values that a cursor parameter accepts."""
 
 
 @final

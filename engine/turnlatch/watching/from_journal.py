@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from turnlatch.journal.repeated import events_of, without_repetitions
 from turnlatch.ports import Entry
 from turnlatch.result import Turn
-from turnlatch.watching.event_log import Feed
+from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import Cursor, Happening, TurnEnded
 from turnlatch.watching.publish import narrate
 from turnlatch_states.api.faults import RetryPolicy
@@ -47,14 +47,14 @@ _CONTINUING = (
 )
 """A turn that failed and is followed by one of these was not at rest in between."""
 
-_BESIDE = (ev.Steered, ev.Pinned, ev.ProfileChanged)
-"""What can be journaled at any time, whatever the turn does."""
+_ANY_TIME = (ev.Steered, ev.Pinned, ev.ProfileChanged)
+"""Events that can be journaled at any time, in any state of the turn."""
 
 
 def retell(
     entries: Sequence[Entry], after: Cursor, until: Cursor, policy: RetryPolicy
 ) -> Iterator[Happening]:
-    """What happened between two cursors, as far as the journal holds it.
+    """The happenings between two cursors, as far as the journal holds them.
 
     These are the happenings that a reader saw live, with the same cursors, but for the
     pieces of replies: a confirmed reply is told in whole pieces, and what arrived of an
@@ -71,7 +71,7 @@ def retell(
     events, numbers = events_of(once), [entry.sequence for entry in once]
     begin = min(max(bisect_left(numbers, after.entry), 1), len(events))
     before = replay(events[:begin])
-    feed = Feed()
+    feed = EventLog()
     feed.enter(numbers[begin - 1])
     reader = feed.reader()
     # The whole pieces of a reply stand before its entry.
@@ -130,6 +130,6 @@ def _rested(events: Sequence[Event], index: int, snapshot: Snapshot) -> bool:
 
 
 def _next(events: Sequence[Event], where: range) -> Event | None:
-    """The first event there that is not beside the turn."""
-    found = (events[at] for at in where if not isinstance(events[at], _BESIDE))
+    """The first event there that belongs to the turn."""
+    found = (events[at] for at in where if not isinstance(events[at], _ANY_TIME))
     return next(found, None)

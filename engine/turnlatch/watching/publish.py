@@ -9,7 +9,7 @@ import json
 from typing import Any, assert_never, cast
 
 from turnlatch.ports import BlockOpened, Delta, TextDelta, ThinkingDelta
-from turnlatch.watching.event_log import Feed
+from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import (
     BlockBegan,
     CallMoved,
@@ -36,7 +36,7 @@ _ENDS = (ev.ReplyConfirmed, ev.CompactionConfirmed, ev.TurnFailed)
 
 
 def narrate(
-    feed: Feed,
+    feed: EventLog,
     entry: int,
     before: Snapshot,
     event: Event,
@@ -48,9 +48,9 @@ def narrate(
     Args:
         feed: Where to.
         entry: Its sequence in the journal.
-        before: Where the conversation stood.
-        event: What happened.
-        made: What the event made of `before`.
+        before: The snapshot before the event.
+        event: The event.
+        made: The step that the event made from `before`.
         policy: How transient faults are waited out, for entries that do not say it.
     """
     if isinstance(event, ev.ReplyConfirmed | ev.CompactionConfirmed):
@@ -65,7 +65,9 @@ def narrate(
         feed.settle()
 
 
-def _tell_reply(feed: Feed, event: ev.ReplyConfirmed | ev.CompactionConfirmed) -> None:
+def _tell_reply(
+    feed: EventLog, event: ev.ReplyConfirmed | ev.CompactionConfirmed
+) -> None:
     """Tell a reply whole that did not arrive in pieces, as if it had."""
     if feed.arriving:
         return
@@ -93,7 +95,7 @@ def _tell_reply(feed: Feed, event: ev.ReplyConfirmed | ev.CompactionConfirmed) -
             feed.publish(ThinkingArrived(cursor, turn, attempt, index, text, True))
 
 
-def _tell_prefix(feed: Feed, before: Snapshot, turn: Turn) -> None:
+def _tell_prefix(feed: EventLog, before: Snapshot, turn: Turn) -> None:
     """Tell what the request that leaves changes of what the cache holds."""
     change = prefix_change(before)
     if change is not None:
@@ -101,9 +103,9 @@ def _tell_prefix(feed: Feed, before: Snapshot, turn: Turn) -> None:
 
 
 def _tell(
-    feed: Feed, event: Event, made: Step, turn: Turn, policy: RetryPolicy
+    feed: EventLog, event: Event, made: Step, turn: Turn, policy: RetryPolicy
 ) -> None:
-    """Tell how the turn and its calls moved, and what was noted beside."""
+    """Publish the moves of the turn and its calls, and what was noted in addition."""
     if made.move is not None:
         move = made.move
         feed.publish(
@@ -180,7 +182,7 @@ def _tell(
             assert_never(event)
 
 
-def narrate_delta(feed: Feed, turn: int, attempt: int, delta: Delta) -> None:
+def narrate_delta(feed: EventLog, turn: int, attempt: int, delta: Delta) -> None:
     """Publish a piece of a reply that is arriving; it is not history."""
     feed.arriving = True
     match delta:
@@ -202,7 +204,7 @@ def narrate_delta(feed: Feed, turn: int, attempt: int, delta: Delta) -> None:
             pass
 
 
-def _moved(feed: Feed, turn: Turn, call: Call) -> CallMoved:
+def _moved(feed: EventLog, turn: Turn, call: Call) -> CallMoved:
     return CallMoved(
         feed.next(),
         turn.number,

@@ -16,7 +16,7 @@ import attrs
 from turnlatch.ports import Journal
 from turnlatch.result import Turn
 from turnlatch.tasks import spawn
-from turnlatch.watching.event_log import Feed, Reader
+from turnlatch.watching.event_log import EventLog, Reader
 from turnlatch.watching.events import Cursor, Happening
 from turnlatch.watching.from_journal import retell
 from turnlatch_states.api.faults import RetryPolicy
@@ -28,7 +28,7 @@ STOPPING_SECONDS: Final = 1.0
 @final
 @attrs.frozen
 class Work:
-    """What the turn of a stream needs from its conversation.
+    """The parts of a conversation that the turn of a stream needs.
 
     Attributes:
         feed: The happenings of the conversation.
@@ -38,7 +38,7 @@ class Work:
         withdrawn: Makes the failed turn for a message that was withdrawn.
     """
 
-    feed: Feed
+    feed: EventLog
     alone: Callable[[], AbstractAsyncContextManager[None]]
     submit: Callable[[], Awaitable[Turn]]
     interrupt: Callable[[], bool]
@@ -213,7 +213,11 @@ class Watch:
     """
 
     def __init__(
-        self, feed: Feed, journal: Journal, after: Cursor | None, policy: RetryPolicy
+        self,
+        feed: EventLog,
+        journal: Journal,
+        after: Cursor | None,
+        policy: RetryPolicy,
     ) -> None:
         """Not for callers: use `Conversation.watch`."""
         self._feed = feed

@@ -11,7 +11,7 @@ from turnlatch_states.api.reply import Reply
 
 
 class Outcome(StrEnum):
-    """What the engine does after a whole reply."""
+    """The engine's reaction to a whole reply."""
 
     REST = "rest"
     """The turn is done."""

@@ -87,7 +87,7 @@ class SettingsError(TurnlatchError):
 
     Attributes:
         setting: The setting's name.
-        problem: What is wrong with the value.
+        problem: The fault of the value.
         remedy: What to give instead.
         given: The value, shortened; never a credential. Empty if `problem` shows it.
     """

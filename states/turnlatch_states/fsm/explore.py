@@ -1,8 +1,8 @@
 """Exhaustive exploration: every state a machine can reach, and the shortest way there.
 
-Breadth first, so the first counterexample found is a shortest one. What the world may
-do is given by the caller as labelled moves; how far two states are the same is given as
-a key, because counters and ids would make every graph infinite.
+Breadth first, so the first counterexample is a shortest one. The caller gives the possible
+events as labelled moves, and a key that identifies equal states, because counters and ids
+would make every graph infinite.
 """
 
 from collections import deque
@@ -85,9 +85,9 @@ def explore(
 
     Args:
         start: The first state.
-        moves: What can happen next, as (label, next state).
-        key: What tells two states apart.
-        limit: Most states to look at.
+        moves: The possible moves from a state, as (label, next state).
+        key: The key that distinguishes two states.
+        limit: Maximum number of states to visit.
 
     Raises:
         ExplorationLimitError: There are more states than `limit`.

@@ -21,7 +21,7 @@ from turnlatch_states.fsm.errors import CoreBugError, DefinitionError, IllegalEv
 
 
 class Effect(StrEnum):
-    """What a row does beside moving: the word that `step` acts on."""
+    """The effect of a row in addition to the move; `step` acts on it."""
 
     NONE = ""
     COMMIT = "commit"
@@ -49,7 +49,7 @@ class State:
 
     Attributes:
         name: One lower-case word.
-        meaning: What is true while the machine stands here.
+        meaning: The condition that holds in this state.
         rests: Nothing moves from here by itself; the caller acts next.
         final: No row leaves it.
         icon: One-cell glyph; `ascii` stands in for it on plain terminals.
@@ -120,7 +120,7 @@ class Table:
 
     Attributes:
         name: The machine's name, as the command line spells it.
-        promise: What the machine guarantees, in one sentence.
+        promise: The machine's guarantee, in one sentence.
         states: Every state, in reading order.
         initial: Where the machine is born.
         refusable: Triggers that may be refused by their guard: orders that somebody
@@ -198,8 +198,8 @@ class Table:
     ) -> Transition:
         """Execute `trigger` from `state` in the compiled machine; the row it took.
 
-        The library runs the transition on a cursor of its own; the row is also looked
-        up, and the two must agree.
+        The library runs the transition on a private cursor; the row is also looked up,
+        and the two must agree.
 
         Raises:
             IllegalEventError: No row, or every guard says no. Nothing was changed.
@@ -223,7 +223,7 @@ class Table:
 
 
 COMPILED: Final = "turnlatch"
-"""What the library calls the machines that it runs for tables, in what it logs."""
+"""The name that the library logs for the machines of these tables."""
 
 
 @attrs.define

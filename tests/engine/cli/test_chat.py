@@ -386,7 +386,7 @@ def test_every_command_says_something(tmp_path: Path) -> None:
             ("/state", "no turn yet"),
             ("/why", "did not fail"),
             ("/history", "nothing is confirmed yet"),
-            ("/retry", "turnlatch: turn none"),
+            ("/retry", "turnlatch: nothing to retry: no turn has begun"),
             ("/nonsense", "unknown command /nonsense"),
             ("/inject 5", "turnlatch: fault script"),
             ("/inject 400 times 1", "from the next request on"),
@@ -482,7 +482,7 @@ def test_what_is_pasted_answers_no_question(tmp_path: Path) -> None:
         for paste in ("y\ry\r", "\x1b[200~y\r\x1b[201~\r"):
             chat.expect("run it? [y/n] ")
             chat.type(paste)
-            chat.expect("what is pasted is no answer")
+            chat.expect("a paste does not answer the question")
         chat.expect("run it? [y/n] ")
         assert "alpha" not in chat.text
         chat.type("y\r")

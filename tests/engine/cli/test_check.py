@@ -214,7 +214,7 @@ def test_standard_input_is_read() -> None:
     ("content", "what"),
     [
         ("{", "not JSON: "),
-        ("[NaN]", "not strict JSON: NaN is no JSON number"),
+        ("[NaN]", "not strict JSON: NaN is not a JSON number"),
         ("[" * 100_000, "nested too deeply"),
         ("[" + "9" * 5000 + "]", "not strict JSON: "),
         ("7", "neither an array of messages nor an object"),

@@ -23,7 +23,7 @@ from turnlatch.errors import (
 )
 from turnlatch.journal import SQLiteStore, chain, codec
 from turnlatch.journal.formats import FORMATS, NEWEST
-from turnlatch.journal.tail_anchor import HeadFile
+from turnlatch.journal.tail_anchor import AnchorFile
 from turnlatch.ports import Entry
 from turnlatch_states.machine.events import Event, RequestSent
 
@@ -141,7 +141,7 @@ def test_flipped_bits_in_the_log_are_never_a_shorter_record(
     assert refused > 50
 
 
-def _read_nothing(head: HeadFile, conversation: int) -> None:
+def _read_nothing(head: AnchorFile, conversation: int) -> None:
     """A head file that is not asked."""
 
 
@@ -149,7 +149,7 @@ def test_without_the_anchor_the_log_would_lose_entries_in_silence(
     killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The planted bug: the check above sees what the anchor is for."""
-    monkeypatch.setattr(HeadFile, "read", _read_nothing)
+    monkeypatch.setattr(AnchorFile, "read", _read_nothing)
     log = killed.parent / "chat.db-wal"
     raw = log.read_bytes()
     copies = _copies(killed, tmp_path)
@@ -420,7 +420,7 @@ def test_accepted_loss_goes_on_from_what_is_left(
 def test_missing_head_file_is_made_anew_and_said(full: Path) -> None:
     os.unlink(f"{full}-head")
     store = SQLiteStore(full)
-    assert any("made anew" in notice for notice in store.notices)
+    assert any("created again" in notice for notice in store.notices)
     store.open("notes")
     store.close()
     _lose_last(full)

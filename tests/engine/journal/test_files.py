@@ -18,7 +18,7 @@ import turnlatch.sync
 from turnlatch.errors import JournalError, JournalVersionError, SettingsError
 from turnlatch.journal import SQLiteStore, schema
 from turnlatch.journal.database import connect
-from turnlatch.journal.listing import glance
+from turnlatch.journal.listing import list_readonly
 from turnlatch_states.machine.events import Event, RequestSent
 
 
@@ -443,7 +443,7 @@ def test_nothing_hides_behind_the_name_of_something_else(
     connection.close()
     before = path.read_bytes()
 
-    for use in (SQLiteStore, glance):
+    for use in (SQLiteStore, list_readonly):
         with pytest.raises(JournalVersionError, match=f"schema.*trigger {name}"):
             use(path)
     assert path.read_bytes() == before
@@ -455,7 +455,7 @@ def test_a_look_at_an_unknown_file_has_a_number_of_steps(
     SQLiteStore(path).close()
     monkeypatch.setattr(schema, "STEPS_MAX", 10)
 
-    for use in (SQLiteStore, glance):
+    for use in (SQLiteStore, list_readonly):
         with pytest.raises(JournalVersionError, match="more steps"):
             use(path)
 
@@ -510,7 +510,7 @@ def test_what_is_no_plain_file_beside_a_store_is_refused_at_once(
     ]
     for make in makes:
         make()
-        for use in (SQLiteStore, glance):
+        for use in (SQLiteStore, list_readonly):
             with pytest.raises(JournalError, match="regular file"):
                 use(path)
         if beside.is_dir() and not beside.is_symlink():
@@ -530,6 +530,6 @@ def test_who_else_may_write_or_read_is_said(path: Path, suffix: str) -> None:
         assert sum(said in notice for notice in store.notices) == 1
         store.close()
     one.chmod(0o602)
-    for use in (SQLiteStore, glance):
+    for use in (SQLiteStore, list_readonly):
         with pytest.raises(JournalError, match="everybody on this machine may write"):
             use(path)

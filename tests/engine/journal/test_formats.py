@@ -24,7 +24,7 @@ from turnlatch.errors import (
 from turnlatch.journal import SQLiteStore, codec, formats, schema
 from turnlatch.journal.codec import Row, encode
 from turnlatch.journal.formats import FORMATS, NEWEST, OLDEST
-from turnlatch.journal.listing import glance
+from turnlatch.journal.listing import list_readonly
 from turnlatch.journal.owner import Owner
 from turnlatch.journal.tail_anchor import open_head
 from turnlatch.ports import Entry
@@ -92,7 +92,7 @@ def test_there_is_a_golden_store_of_every_format() -> None:
 
 def test_looking_at_a_store_of_any_format_writes_nothing(golden: Path) -> None:
     before, version = golden.read_bytes(), _format(golden)
-    listed = glance(golden)
+    listed = list_readonly(golden)
 
     store = SQLiteStore(golden)
     assert [one.name for one in store.conversations()] == [one.name for one in listed]
@@ -104,7 +104,7 @@ def test_looking_at_a_store_of_any_format_writes_nothing(golden: Path) -> None:
 
     assert golden.read_bytes() == before
     assert _format(golden) == version
-    assert [one.name for one in glance(golden)] == [one.name for one in listed]
+    assert [one.name for one in list_readonly(golden)] == [one.name for one in listed]
 
 
 def test_a_store_of_any_format_is_read_where_it_cannot_be_written_to(
@@ -368,7 +368,7 @@ def test_a_newer_and_an_older_file_are_refused_in_words_of_their_own(
     connection.close()
     before = path.read_bytes()
 
-    for use in (SQLiteStore, glance):
+    for use in (SQLiteStore, list_readonly):
         with pytest.raises(JournalVersionError) as raised:
             use(path)
         assert str(raised.value).endswith(said)

@@ -16,7 +16,7 @@ from tests.engine.journal.interleaved import Child, Peer, Steps, serve
 from turnlatch.errors import JournalCorruptError, JournalError, JournalVersionError
 from turnlatch.journal import MemoryStore, SQLiteStore, listing
 from turnlatch.journal.lease import LEASE_SECONDS
-from turnlatch.journal.listing import glance, last_used_first
+from turnlatch.journal.listing import last_used_first, list_readonly
 from turnlatch.journal.owner import Owner
 from turnlatch.ports import Store
 from turnlatch_states.machine.events import Event, RequestSent
@@ -86,7 +86,7 @@ def test_a_closed_store_is_seen_and_left_as_it_is(
     store.close()
     before = seen(path.parent)
 
-    assert list(glance(path)) == told
+    assert list(list_readonly(path)) == told
     assert seen(path.parent) == before
     assert sorted(before) == ["chat.db", "chat.db-head"]
 
@@ -104,13 +104,13 @@ def test_a_store_in_use_is_seen_with_who_holds_what(path: Path, child: Start) ->
     assert holder.hear() == "held"
     before = seen(path.parent)
 
-    (one,) = glance(path)
+    (one,) = list_readonly(path)
     assert (one.holder, one.left) == (f"process {holder.pid} on {HERE.host}", None)
     assert one.entries == 1  # it stands in the log alone
     assert seen(path.parent) == before
     holder.say("close")
     assert holder.hear() == "closed"
-    assert glance(path)[0].holder is None
+    assert list_readonly(path)[0].holder is None
 
 
 def test_a_dead_holder_is_told_and_its_log_left(path: Path, child: Start) -> None:
@@ -127,7 +127,7 @@ def test_a_dead_holder_is_told_and_its_log_left(path: Path, child: Start) -> Non
     before = seen(path.parent)
     assert before["chat.db-wal"]
 
-    (one,) = glance(path)
+    (one,) = list_readonly(path)
     assert (one.holder, one.left) == (None, f"process {holder.pid} on {HERE.host}")
     assert one.entries == 1
     assert seen(path.parent) == before
@@ -137,8 +137,8 @@ def test_a_holder_elsewhere_is_believed_until_its_lease_is_over(path: Path) -> N
     store = SQLiteStore(path, clock=lambda: 0.0, owner=Owner("far", 7, "1", "b"))
     journal = store.open("notes")
 
-    (held,) = glance(path, clock=lambda: LEASE_SECONDS - 1)
-    (over,) = glance(path, clock=lambda: LEASE_SECONDS + 1)
+    (held,) = list_readonly(path, clock=lambda: LEASE_SECONDS - 1)
+    (over,) = list_readonly(path, clock=lambda: LEASE_SECONDS + 1)
     assert (held.holder, held.left) == ("process 7 on far", None)
     assert (over.holder, over.left) == (None, "process 7 on far")
     journal.close()
@@ -165,7 +165,7 @@ def test_what_cannot_be_written_to_is_seen(
     before = seen(shared)
 
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
-        say(str([(one.name, one.entries) for one in glance(shared / "chat.db")]))
+        say(str([(one.name, one.entries) for one in list_readonly(shared / "chat.db")]))
 
     said = child(work, uid=65534).hear()
     assert said == f"[('notes', {len(events)}), ('branch', 3)]"
@@ -174,20 +174,20 @@ def test_what_cannot_be_written_to_is_seen(
 
 def test_what_is_no_store_is_refused_and_not_made(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="there is no store"):
-        glance(tmp_path / "none.db")
+        list_readonly(tmp_path / "none.db")
     with pytest.raises(JournalError, match="there is no store"):
-        glance(tmp_path)
+        list_readonly(tmp_path)
     (tmp_path / "text").write_text("No database, and long enough to be one. " * 40)
     with pytest.raises(JournalVersionError, match="no database"):
-        glance(tmp_path / "text")
+        list_readonly(tmp_path / "text")
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE mine (x)")
     with pytest.raises(
         JournalVersionError, match=r"other\.db: .*not a turnlatch store"
     ):
-        glance(tmp_path / "other.db")
+        list_readonly(tmp_path / "other.db")
     (tmp_path / "empty.db").touch()
-    assert list(glance(tmp_path / "empty.db")) == []
+    assert list(list_readonly(tmp_path / "empty.db")) == []
     assert sorted(os.listdir(tmp_path)) == ["empty.db", "other.db", "text"]
 
 
@@ -199,7 +199,7 @@ def test_a_damaged_store_is_refused_and_left_as_it_is(
     before = seen(path.parent)
 
     with pytest.raises(JournalCorruptError):
-        glance(path)
+        list_readonly(path)
     assert seen(path.parent) == before
 
 
@@ -237,7 +237,7 @@ def _sweep(scene: str, folder: Path, peer: Peer) -> int:
                 peer.does(word, path)
 
         with Steps(nth, act) as steps:
-            (one,) = glance(path)
+            (one,) = list_readonly(path)
         assert not peer.refused
         assert (one.name, one.parent) == ("theirs", None)
         assert one.entries in (1, peer.acknowledged)

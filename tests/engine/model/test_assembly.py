@@ -17,7 +17,7 @@ from turnlatch.ports import (
     ThinkingDelta,
 )
 from turnlatch.sdk.assembly import Assembly
-from turnlatch.sdk.sealing import NotWholeError, ServerSaidError
+from turnlatch.sdk.sealing import ErrorEnvelopeError, IncompleteReplyError
 from turnlatch.sdk.sse import Limits, Splitter
 from turnlatch_states.api.reply import Reply
 
@@ -382,7 +382,7 @@ def test_unknown_events_are_ignored_and_so_is_what_follows_the_end() -> None:
         ([start(), opened(0, TEXT), delta(0, "thinking_delta", thinking="")], "fit"),
         ([start(), opened(0, TEXT), delta(0, "text_delta", text=None)], "fit"),
         ([start(), opened(0, {"text": ""})], "no type"),
-        ([start(), opened(0, CALL | {"id": 1})], "an id that is no text"),
+        ([start(), opened(0, CALL | {"id": 1})], "an id that is not text"),
         ([start(), opened(0, CALL | {"name": None})], "no name"),
         ([start(content=[TEXT])], "content already"),
         ([start(type="other")], "no message"),
@@ -395,7 +395,7 @@ def test_unknown_events_are_ignored_and_so_is_what_follows_the_end() -> None:
     ],
 )  # fmt: skip
 def test_what_breaks_the_grammar_is_refused(chunks: list[bytes], wrong: str) -> None:
-    with pytest.raises(NotWholeError, match=wrong):
+    with pytest.raises(IncompleteReplyError, match=wrong):
         assemble(chunks)
 
 
@@ -408,7 +408,7 @@ def test_what_breaks_the_grammar_is_refused(chunks: list[bytes], wrong: str) -> 
     ],
 )  # fmt: skip
 def test_error_event_is_what_the_server_said(data: str, envelope: object) -> None:
-    with pytest.raises(ServerSaidError) as caught:
+    with pytest.raises(ErrorEnvelopeError) as caught:
         assemble([start(), ending(), f"event: error\ndata: {data}\n\n".encode()])
 
     assert caught.value.envelope == envelope

@@ -17,7 +17,7 @@ from tests.engine.model.wire import BODY, Part, Server, ask, client
 from turnlatch.ports import RequestFailedError
 from turnlatch.sdk import Limits, SdkModel
 from turnlatch.sdk.counting import COUNTED, count_body, counted
-from turnlatch.sdk.sealing import NotWholeError, ServerSaidError
+from turnlatch.sdk.sealing import ErrorEnvelopeError, IncompleteReplyError
 from turnlatch.simulator import (
     Scripted,
     Simulator,
@@ -144,12 +144,12 @@ NO_COUNT = (
 
 @pytest.mark.parametrize("body", NO_COUNT)
 def test_anything_else_is_no_count(body: bytes) -> None:
-    with pytest.raises(NotWholeError):
+    with pytest.raises(IncompleteReplyError):
         counted(body)
 
 
 def test_envelope_in_a_success_is_the_servers_word() -> None:
-    with pytest.raises(ServerSaidError):
+    with pytest.raises(ErrorEnvelopeError):
         counted(b'{"type":"error","error":{"type":"api_error","message":"no"}}')
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from turnlatch.sdk.sealing import (
     DEPTH_MAX,
-    NotWholeError,
-    ServerSaidError,
+    ErrorEnvelopeError,
+    IncompleteReplyError,
     members,
     read,
     seal,
@@ -149,12 +149,12 @@ CALL: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "f", "input
         (b'{"id":"c","object":"chat.completion","choices":[]}', "OpenAI"),
         (message(content=["hi"]), "not an object"),
         (message(content=[{"text": "hi"}]), "no type"),
-        (message(content=[CALL | {"id": 1}]), "an id that is no text"),
+        (message(content=[CALL | {"id": 1}]), "an id that is not text"),
         (message(content=[CALL | {"name": None}]), "no name"),
     ],
 )
 def test_what_is_not_whole_is_refused(body: bytes, wrong: str) -> None:
-    with pytest.raises(NotWholeError, match=wrong):
+    with pytest.raises(IncompleteReplyError, match=wrong):
         seal(body, None)
 
 
@@ -178,7 +178,7 @@ def test_names_of_the_adapter_are_not_the_servers() -> None:
 
 
 def test_error_envelope_in_a_200_is_what_the_server_said() -> None:
-    with pytest.raises(ServerSaidError) as caught:
+    with pytest.raises(ErrorEnvelopeError) as caught:
         seal(b'{"type":"error","error":{"type":"api_error"}}', None)
 
     assert caught.value.envelope == {"type": "error", "error": {"type": "api_error"}}
@@ -187,5 +187,5 @@ def test_error_envelope_in_a_200_is_what_the_server_said() -> None:
 def test_depth_is_counted_exactly() -> None:
     assert read("[" * DEPTH_MAX + "]" * DEPTH_MAX) is not None
     assert read("[" + "[]," * 500 + "[]]") is not None
-    with pytest.raises(NotWholeError, match="deeper"):
+    with pytest.raises(IncompleteReplyError, match="deeper"):
         read("[" * (DEPTH_MAX + 1) + "]" * (DEPTH_MAX + 1))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch.sdk.sealing import NotWholeError
+from turnlatch.sdk.sealing import IncompleteReplyError
 from turnlatch.sdk.sse import Limits, Splitter
 
 MIB = 1024 * 1024
@@ -88,7 +88,7 @@ def test_work_is_linear_in_many_small_events() -> None:
     ],
 )
 def test_limits_are_kept(limits: Limits, stream: list[bytes], message: str) -> None:
-    with pytest.raises(NotWholeError, match=message):
+    with pytest.raises(IncompleteReplyError, match=message):
         split(stream, limits)
 
 
@@ -96,7 +96,7 @@ def test_events_before_a_damaged_one_are_still_events() -> None:
     splitter = Splitter(Limits())
     found: list[str] = []
 
-    with pytest.raises(NotWholeError, match="not UTF-8"):
+    with pytest.raises(IncompleteReplyError, match="not UTF-8"):
         found.extend(splitter.feed(b"a\n\n\xff\n\n"))
 
     assert found == ["a"]

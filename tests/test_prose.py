@@ -1,0 +1,181 @@
+"""The project's English is plain: no text uses the constructions that hide its subject.
+
+The test reads docstrings, comments and string literals of both packages, and the documents.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+PACKAGES: Final = (ROOT / "engine/turnlatch", ROOT / "states/turnlatch_states")
+
+TICS: Final[Mapping[str, str]] = {
+    r"\b(?:is|are|was|were) none\b": "say what it is: 'not a client', 'missing'",
+    r"(?<![Tt]here )\b(?:is|are|was|were) no (?!longer\b|more\b)\w+": (
+        "say 'is not a ...': int is not a client"
+    ),
+    r"\b[Ww]hoever\b": "name the process, caller or reader",
+    r"\b[Nn]obody\b": "name who does not",
+    r"\banew\b": "say 'again'",
+    r"\b[Bb]eside\b": "say 'in addition to' or 'next to'",
+    r"\b(?:himself|herself|oneself)\b": "name the process, caller or reader",
+    r"\bof (?:its|their|his|her) own\b": "say 'separate' or 'another'",
+    r"\b(?:anything|something|do|does|go|goes|be) otherwise\b": "say 'differently'",
+    r"\bwhat (?:is|was|were|has been) said\b": "name it: the message, the reply",
+    r"\bwhat (?:it|they|he|a \w+) (?:came|comes|come) to\b": "say 'the outcome'",
+    r"\bdemand(?:s|ed)? that\b": "say 'require'",
+    r"(?:^|(?<=[.:;!?|] ))What (?!to |happened\b)[^.?!:]*\.(?= |$)": "begin with the thing itself",
+}
+"""Banned constructions: the pattern, and what to write instead."""
+
+ALLOWED: Final[Mapping[str, str]] = {}
+"""Exact phrases that a pattern matches and that are right, each with the reason."""
+
+NOT_YET: Final[tuple[str, ...]] = (
+    "CHANGELOG.md",
+    "docs/design.md",
+    "engine/turnlatch/runtime/",
+    "states/turnlatch_states/api/",
+    "states/turnlatch_states/machine/",
+    "states/turnlatch_states/recovery/",
+    "states/turnlatch_states/request/",
+)
+"""Modules and documents whose prose is not rewritten yet. This list only shrinks."""
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """The texts of a file, each with the line where it begins: a document's paragraphs; a
+    module's docstrings, comments and string literals."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        yield from paragraphs(source)
+        return
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+    yield from comments(source)
+
+
+def paragraphs(source: str) -> Iterator[tuple[int, str]]:
+    """The paragraphs of a document."""
+    line = 1
+    for paragraph in source.split("\n\n"):
+        yield line, paragraph
+        line += paragraph.count("\n") + 2
+
+
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    """The comments of a module; lines that follow each other are one text."""
+    first, last, words = 0, 0, [""]
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        row, text = token.start[0], token.string.lstrip("#: ")
+        if row == last + 1:
+            words.append(text)
+        else:
+            yield first, " ".join(words)
+            first, words = row, [text]
+        last = row
+    yield first, " ".join(words)
+
+
+def tics(text: str) -> Iterator[tuple[str, str]]:
+    """The banned constructions of a text: the words, and the advice."""
+    text = " ".join(text.split())
+    for phrase in ALLOWED:
+        text = text.replace(phrase, "")
+    for pattern, advice in TICS.items():
+        for found in re.finditer(pattern, text):
+            yield found.group(), advice
+
+
+def files() -> list[Path]:
+    """All modules and documents."""
+    modules = [path for package in PACKAGES for path in sorted(package.rglob("*.py"))]
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("findings/*")]
+    return [*modules, *sorted(documents)]
+
+
+def label(path: Path) -> str:
+    """The path from the root of the project on."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def done() -> list[Path]:
+    """The files whose prose is rewritten."""
+    return [
+        path
+        for path in files()
+        if not any(label(path).startswith(prefix) for prefix in NOT_YET)
+    ]
+
+
+@pytest.mark.parametrize("path", done(), ids=label)
+def test_no_text_hides_its_subject(path: Path) -> None:
+    found = [
+        f"{label(path)}:{line}: {words!r}: {advice}"
+        for line, text in texts(path)
+        for words, advice in tics(text)
+    ]
+
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("prefix", NOT_YET)
+def test_a_file_that_is_rewritten_is_no_longer_on_the_list(prefix: str) -> None:
+    waiting = [path for path in files() if label(path).startswith(prefix)]
+
+    assert any(
+        True for path in waiting for _, text in texts(path) for _ in tics(text)
+    ), f"{prefix} has no tic left: take it off NOT_YET"
+
+
+def test_every_phrase_that_is_allowed_is_used() -> None:
+    written = [" ".join(text.split()) for path in files() for _, text in texts(path)]
+
+    for phrase, reason in ALLOWED.items():
+        assert reason
+        assert any(phrase in text for text in written), phrase
+
+
+PLANTED: Final = (
+    '"""What is left out."""',
+    '"""A call.\n\n    Attributes:\n        why: What it waits for.\n    """',
+    "x = 1  # whoever comes\n",
+    'raise ValueError("int is no client")',
+    'raise ValueError(f"{1!r} is "\n    "none")',
+    "# It is read\n# anew.\n",
+    '"""It runs beside the\n    others."""',
+    '"""In a thread of its own."""',
+    '"""The next request does something otherwise."""',
+)
+
+
+@pytest.mark.parametrize("source", PLANTED)
+def test_each_construction_is_found_where_it_is_planted(
+    source: str, tmp_path: Path
+) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text(source, encoding="utf-8")
+
+    assert [words for _, text in texts(planted) for words, _ in tics(text)]
+
+
+PLAIN: Final = (
+    "There is no such file. The lease is no longer held. What is a turn?",
+    "Otherwise the turn fails. The value is None.",
+    "A stream shows what was sent.",
+)
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_plain_english_is_left_alone(text: str) -> None:
+    assert list(tics(text)) == []
