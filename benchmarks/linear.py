@@ -33,7 +33,7 @@ from turnlatch.simulator.fault_text import FaultScriptError, parse_faults
 from turnlatch.simulator.tokens import count_request
 from turnlatch.tools.jsonable import as_json
 from turnlatch.tools.results import fit_result
-from turnlatch_states.api.resendable import call_ids, replay_form
+from turnlatch_states.api.resendable import call_ids, to_resendable
 from turnlatch_states.api.rules import Context, check
 from turnlatch_states.request.truncate import cut_text
 
@@ -206,7 +206,7 @@ def _seals(body: bytes) -> Callable[[], object]:
 
 
 def _replays(blocks: list[Any]) -> Callable[[], object]:
-    return partial(replay_form, json.dumps(blocks)[1:-1].encode())
+    return partial(to_resendable, json.dumps(blocks)[1:-1].encode())
 
 
 def _marked(turns: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from turnlatch.simulator import call
 from turnlatch.watching.events import Cursor
 from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine.events import Event, Steered
-from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.load import fold_events
 
 __all__ = ["lab"]
 
@@ -36,7 +36,7 @@ async def recorded(lab: Lab) -> list[Event]:
 
 def legal(events: Sequence[Event]) -> bool:
     try:
-        replay(events)
+        fold_events(events)
     except IllegalEventError:
         return False
     return True
@@ -47,7 +47,7 @@ async def test_every_run_that_stands_there_twice_is_read_once(lab: Lab) -> None:
     """Every run of every length, at every place: where the record is not legal any more
     it is read as what it was; where it is, nothing is left out."""
     events = await recorded(lab)
-    whole = repr(replay(events))
+    whole = repr(fold_events(events))
     read_once = 0
     for first in range(1, len(events)):
         for end in range(first + 1, len(events) + 1):
@@ -74,7 +74,7 @@ async def test_several_repetitions_are_each_read_once(lab: Lab) -> None:
     found = load(Entries(twice))
 
     assert found is not None
-    assert repr(found.snapshot) == repr(replay(events))
+    assert repr(found.snapshot) == repr(fold_events(events))
     assert found.keys == {"k": 2}
 
 

@@ -154,7 +154,7 @@ class Outage:
         """The model has read all that was confirmed, last of all as well."""
         read = json.dumps(self.model.read)
         for exchange in list(chat.history)[:-1]:
-            blocks = (*parts(exchange.user), *parts(exchange.replayed))
+            blocks = (*parts(exchange.user), *parts(exchange.resendable))
             for block in map(json.loads, blocks):
                 said = json.dumps(block.get("text", ""))[1:-1]
                 assert said in read, f"in the calm the model does not read {said!r}"

@@ -30,7 +30,7 @@ from turnlatch_states.machine.commands import (
     next_command,
 )
 from turnlatch_states.machine.events import Event
-from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.load import fold_events
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import Step, begin, fold, step
 from turnlatch_states.machine.synthetic_results import closed_result
@@ -122,7 +122,7 @@ def test_loading_a_journal_gives_what_stepping_gave(choices: list[int]) -> None:
     events = [OPENED, *(event for _, event, made in taken if not made.dropped)]
     last = taken[-1][2].snapshot if taken else begin(OPENED)
 
-    loaded = replay(events)
+    loaded = fold_events(events)
 
     assert loaded == last
     assert loaded.history == last.history

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import Reply
-from turnlatch_states.api.resendable import call_ids, distinct_ids, replay_id
+from turnlatch_states.api.resendable import call_ids, distinct_ids, resendable_id
 from turnlatch_states.api.rules import Context, check
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.call_step import call_key
 from turnlatch_states.machine.events import Event
-from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.load import fold_events
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
 from turnlatch_states.machine.step import begin, step
@@ -177,7 +177,7 @@ def told(layout: Layout, ids: Sequence[Id], identity: str = "record") -> Record:
 def lives(record: Record) -> Iterator[tuple[Snapshot, Call]]:
     """Every call at every point where a process may end, as the next one finds it."""
     for size in range(1, len(record.events) + 1):
-        snapshot = replay(record.events[:size])
+        snapshot = fold_events(record.events[:size])
         assert snapshot.entries == size, "what was replayed was counted"
         for call in () if snapshot.turn is None else snapshot.turn.calls:
             yield snapshot, call
@@ -308,7 +308,7 @@ def test_every_request_names_calls_and_results_so_that_they_pair(
     rules = PAIRS if layout is two_turns or layout is rewound else PAIRS | {"R11"}
     record = told(layout, ids)
     for size in range(2, len(record.events) + 1):
-        snapshot = replay(record.events[:size])
+        snapshot = fold_events(record.events[:size])
         turn = snapshot.turn
         if turn is not None and not turn.open_calls:
             assert refused(snapshot, rules) == []
@@ -327,7 +327,7 @@ def test_a_result_says_what_its_own_call_came_to(
         results = json.loads(b"[" + turn.staged + b"]")
         asked = [
             block["id"]
-            for block in json.loads(b"[" + snapshot.history[-1].replayed + b"]")
+            for block in json.loads(b"[" + snapshot.history[-1].resendable + b"]")
             if block["type"] == "tool_use"
         ]
         mine = [one for one in results if one.get("content", "").startswith("paid by")]
@@ -339,7 +339,7 @@ def test_a_result_says_what_its_own_call_came_to(
 def map_replay(record: Record) -> Iterator[Snapshot]:
     """The conversation after each of its events."""
     for size in range(1, len(record.events) + 1):
-        yield replay(record.events[:size])
+        yield fold_events(record.events[:size])
 
 
 def test_ids_that_are_used_again_in_a_later_turn_are_left_alone() -> None:
@@ -399,7 +399,7 @@ def test_a_server_that_refuses_ids_used_again_is_given_names_once_and_for_all(
 words = st.text(max_size=3) | st.sampled_from(["call_0", "", "a b", "toolu_1"])
 
 
-@given(st.lists(st.none() | words, max_size=8), st.sets(words.map(replay_id)))
+@given(st.lists(st.none() | words, max_size=8), st.sets(words.map(resendable_id)))
 def test_ids_are_distinct_legal_stable_and_changed_only_where_they_must_be(
     given_: list[Any], taken: set[str]
 ) -> None:
@@ -408,10 +408,10 @@ def test_ids_are_distinct_legal_stable_and_changed_only_where_they_must_be(
 
     assert len(set(sent)) == len(sent)
     assert taken.isdisjoint(sent)
-    assert all(replay_id(id_) == id_ for id_ in sent)
+    assert all(resendable_id(id_) == id_ for id_ in sent)
     assert mine == call_ids(given_)
     assert mine == distinct_ids(mine)
-    legal = [replay_id("" if id_ is None else id_) for id_ in given_]
+    legal = [resendable_id("" if id_ is None else id_) for id_ in given_]
     for before, between, after in zip(legal, mine, sent, strict=True):
         assert (between == before) is (legal.count(before) == 1)
         assert (after == between) is (between not in taken)

@@ -135,7 +135,7 @@ def record_at(snapshot: Snapshot, place: Place) -> list[Block]:
         data = staged_of(snapshot)
     else:
         exchange = snapshot.history[place.exchange]
-        data = exchange.user if place.side is Side.USER else exchange.replayed
+        data = exchange.user if place.side is Side.USER else exchange.resendable
     return [json.loads(block) for block in parts(data)]
 
 

@@ -63,7 +63,7 @@ def test_the_request_is_one_message_of_words(
 def test_a_record_tells_everything_that_was_said(talk: Talk) -> None:
     for exchange in talk.snapshot.history:
         record = record_of(exchange)
-        for wire in (exchange.user, exchange.replayed):
+        for wire in (exchange.user, exchange.resendable):
             for block in json.loads(b"[" + wire + b"]"):
                 if block["type"] == "text":
                     assert block["text"] in record

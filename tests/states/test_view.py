@@ -88,7 +88,7 @@ def torn(messages: list[dict[str, Any]]) -> list[str]:
 
 def put_into_its_mouth(snapshot: Snapshot, body: dict[str, Any]) -> list[Block]:
     """What is shown as the assistant's word and is not in the record."""
-    known = [b for one in snapshot.history for b in parts(one.replayed)]
+    known = [b for one in snapshot.history for b in parts(one.resendable)]
     known += [] if snapshot.base is None else [snapshot.base.block]
     said = [json.loads(block) for block in known]
     return [

@@ -18,7 +18,7 @@ from turnlatch.journal import SQLiteStore
 from turnlatch.ports import Entry
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.events import CallClosed, CallStarted, Steered
-from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.load import fold_events
 
 ALLOWED: Final = {
     Closing.RESULT: (1,),
@@ -46,7 +46,7 @@ def check(store: Path, ledger: Path, lines: Sequence[str], *, retry: bool) -> in
     before = _effects(ledger)
     anyio.run(_go_on, store, ledger, retry)
     entries = _entries(store)
-    replay([entry.event for entry in entries])
+    fold_events([entry.event for entry in entries])
     _check_said(entries)
     after = _effects(ledger)
     assert all(after[key] == count for key, count in before.items()), "done again"
@@ -105,7 +105,7 @@ def _check_effects(entries: Sequence[Entry], effects: Counter[str]) -> None:
 def _check_said(entries: Sequence[Entry]) -> None:
     """What was said while a turn was on stands in the history once, or never was."""
     events = [entry.event for entry in entries]
-    history = b"".join(replay(events).history.wires()) if events else b""
+    history = b"".join(fold_events(events).history.wires()) if events else b""
     said = sum(isinstance(one, Steered) for one in events)
     assert history.count(STEERED.encode()) == said
 

@@ -16,7 +16,7 @@ from turnlatch.errors import JournalError
 from turnlatch.journal import SQLiteStore
 from turnlatch.journal.codec import Row, encode
 from turnlatch_states.machine.events import RequestSent
-from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.load import fold_events
 
 NEW = RequestSent(999, 9)
 
@@ -93,13 +93,13 @@ def check(path: Path, notes: Notes) -> None:
 
 
 def goes_on(path: Path, notes: Notes) -> Contents:
-    """Compare, replay, and append once to every conversation and to a new one."""
+    """Compare, fold_events, and append once to every conversation and to a new one."""
     store = SQLiteStore(path)
     try:
         found = contents(store)
         compare(found, notes)
         for events in found.values():
-            replay(events)
+            fold_events(events)
         for name in (*found, "new"):
             journal = store.open(name)
             if len(journal.entries()) != len(found.get(name, ())):

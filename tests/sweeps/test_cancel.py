@@ -43,7 +43,7 @@ from turnlatch_states.machine.events import (
     Event,
     ReplyConfirmed,
 )
-from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.load import fold_events
 
 ANSWERS = (
     reply("Two things.", call("act", what="a"), call("look", path="b")),
@@ -196,7 +196,7 @@ async def goes_on(course: Course) -> None:
     """Reopened, it stands somewhere legal, says nothing illegal, and takes a message."""
     before = course.recorded() if course.store.conversations() else []
     if before:
-        replay(before)
+        fold_events(before)
     async with course.open(None) as chat:
         turn = await chat.send("And now?")
         assert turn.state is TurnState.CONFIRMED, turn.fault

@@ -85,7 +85,7 @@ def _padded(kind: str) -> bytes:
     return found
 
 
-def replay(rows: Iterable[Loaded], previous: bytes) -> tuple[list[Event], bytes]:
+def verify_chain(rows: Iterable[Loaded], previous: bytes) -> tuple[list[Event], bytes]:
     """Decode entries and compute their chain, in one pass and as fast as it goes.
 
     Nothing that it returns may be used before the hash was compared with the stored
@@ -128,11 +128,11 @@ def replay(rows: Iterable[Loaded], previous: bytes) -> tuple[list[Event], bytes]
 def diagnose(
     rows: Iterable[Stored], previous: bytes, sequence: int, where: str
 ) -> None:
-    """Say what is wrong with entries that `replay` failed on.
+    """Say what is wrong with entries that `verify_chain` failed on.
 
     Args:
         rows: The same entries, with their keys and stored hashes.
-        previous: As for `replay`.
+        previous: As for `verify_chain`.
         sequence: The sequence they continue.
         where: The conversation.
 

@@ -15,7 +15,7 @@ from turnlatch.journal.chain import (
     DamageError,
     diagnose,
     genesis,
-    replay,
+    verify_chain,
 )
 from turnlatch.journal.tail_anchor import Anchor, check
 from turnlatch.journal.writer import place
@@ -284,7 +284,7 @@ def load(
         try:
             # Closed, or a traceback would keep it, and it the connection, from closing.
             with closing(connection.execute(_LOAD, span)) as rows:
-                found, digest = replay(rows, previous)
+                found, digest = verify_chain(rows, previous)
             _compare(connection, one, start + len(found), previous, digest)
         except DamageError as error:
             with closing(connection.execute(_LOAD_ALL, span)) as all_:

@@ -26,7 +26,7 @@ def without_repetitions(entries: Sequence[Entry]) -> Sequence[Entry]:
     """The entries without those that exactly repeat what stands before them.
 
     A record that is legal comes back as it is, and so does one that is not legal for
-    another reason: what is wrong with it is for `replay` to say.
+    another reason: what is wrong with it is for `verify_chain` to say.
     """
     found = list(entries)
     at = _illegal(found)

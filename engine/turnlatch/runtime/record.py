@@ -255,7 +255,7 @@ class Record:
             (sequence, one), *_ = self._kept.untold
             self._kept = self._kept.told()
             policy = self.world.policies.retry
-            narrate(self.feed, sequence, one.before, one.event, one.made, policy)
+            publish_event(self.feed, sequence, one.before, one.event, one.made, policy)
 
     def stop(self, why: str, kind: FaultKind = FaultKind.CANCELLED) -> None:
         """Bring a turn that is going on to rest in `failed`, and save that.

@@ -18,7 +18,7 @@ from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.events import Event
-from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.load import fold_events
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.synthetic_results import UNKNOWN, closed_result
 from turnlatch_states.machine.turn import TurnState
@@ -81,7 +81,7 @@ def _loaded(events: Sequence[Event]) -> Loaded:
         for event in events
         if isinstance(event, ev.Steered) and event.key is not None
     }
-    return Loaded(replay(events), keys, said)
+    return Loaded(fold_events(events), keys, said)
 
 
 def recover(record: Record) -> None:

@@ -8,13 +8,13 @@ from turnlatch.ports import Entry
 from turnlatch.result import Turn
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import Cursor, Happening, TurnEnded
-from turnlatch.watching.publish import narrate
+from turnlatch.watching.publish import publish_event
 from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
-from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.load import fold_events
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import step
 
@@ -70,7 +70,7 @@ def retell(
     once = without_repetitions(entries)
     events, numbers = events_of(once), [entry.sequence for entry in once]
     begin = min(max(bisect_left(numbers, after.entry), 1), len(events))
-    before = replay(events[:begin])
+    before = fold_events(events[:begin])
     feed = EventLog()
     feed.enter(numbers[begin - 1])
     reader = feed.reader()
@@ -78,7 +78,7 @@ def retell(
     for index in range(begin, bisect_right(numbers, until.entry + 1)):
         event = events[index]
         made = step(before, event)
-        narrate(feed, numbers[index], before, event, made, policy)
+        publish_event(feed, numbers[index], before, event, made, policy)
         if _ends(events, index, before, made.snapshot):
             turn = Turn.current(made.snapshot)
             assert turn is not None, "what came to rest is a turn"

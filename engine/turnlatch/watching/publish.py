@@ -1,7 +1,7 @@
 """Telling watchers what happened, from what was journaled and what is arriving.
 
 What a journal entry means is told by one function, when the entry is made and when it is
-told again: `narrate` depends on nothing but the record, the caller's policy, and whether
+told again: `publish_event` depends on nothing but the record, the caller's policy, and whether
 pieces of the reply arrived.
 """
 
@@ -35,7 +35,7 @@ _ENDS = (ev.ReplyConfirmed, ev.CompactionConfirmed, ev.TurnFailed)
 """What ends an attempt: its pieces are in the journal now, or are taken back."""
 
 
-def narrate(
+def publish_event(
     feed: EventLog,
     entry: int,
     before: Snapshot,
@@ -182,7 +182,7 @@ def _tell(
             assert_never(event)
 
 
-def narrate_delta(feed: EventLog, turn: int, attempt: int, delta: Delta) -> None:
+def publish_delta(feed: EventLog, turn: int, attempt: int, delta: Delta) -> None:
     """Publish a piece of a reply that is arriving; it is not history."""
     feed.arriving = True
     match delta:

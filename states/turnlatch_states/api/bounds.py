@@ -20,14 +20,14 @@ TOKENS_MAX: Final = 10**12
 
 
 def bounded_wait(seconds: float | None) -> float | None:
-    """Seconds to wait, at most `WAIT_MAX_SECONDS`; None for what is no time to wait."""
+    """Seconds to wait, at most `WAIT_MAX_SECONDS`; None for NaN, 0 and negative numbers."""
     if seconds is None or not seconds > 0:  # which is so for NaN, too
         return None
     return min(seconds, WAIT_MAX_SECONDS)
 
 
 def waited(seconds: float) -> float:
-    """Seconds of a wait, bounded; 0 for what is no time to wait."""
+    """Seconds of a wait, bounded; 0 for NaN and negative numbers."""
     return bounded_wait(seconds) or 0.0
 
 
@@ -42,7 +42,7 @@ def maybe_moment(seconds: float | None) -> float | None:
 
 
 def bounded_tokens(value: object) -> int:
-    """A count of tokens, at most `TOKENS_MAX`; 0 for what is no count."""
+    """A count of tokens, at most `TOKENS_MAX`; 0 for any other value."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return min(value, TOKENS_MAX)
     return 0

@@ -1,4 +1,4 @@
-"""What the error codes of the API mean, those that nobody has heard of included.
+"""The meaning of the API's error codes, unknown codes included.
 
 A code is the contract: wording is not promised, codes are. Every release of the SDK adds
 some, and the service sends them before that. A new code mostly begins or ends like its
@@ -81,9 +81,8 @@ BY_CODE: Final[Mapping[str, FaultKind | None]] = {
     "invalid_metadata": None,
     "registration_pending": None,
 }
-"""What a code means by itself, whatever its family and its status say; None where it says
-no more than its status does. A test holds that every code of the SDK stands here or
-belongs to a family."""
+"""The kind of a code, which outranks its family and its status; None if the status
+decides. A test checks that every code of the SDK is here or belongs to a family."""
 
 
 @final
@@ -92,8 +91,8 @@ class Family:
     """Codes that mean the same because they begin, end, or are made up alike.
 
     Attributes:
-        name: What the family is about.
-        kind: What a code of the family means.
+        name: The subject of the family.
+        kind: The kind of its codes.
         starts: Words that such a code begins with.
         words: Words that stand anywhere in it.
         ends: Words that it ends with.
@@ -210,7 +209,7 @@ FAMILIES: Final = (
         ),
     ),
 )
-"""What a code means that `BY_CODE` does not tell, the first family that has it first.
+"""The kind of codes that `BY_CODE` does not have; the first matching family decides.
 
 A family speaks where status and type say only that the request is refused (a plain 400,
 404 or 422): there nothing else keeps an account's trouble from being searched for in the
@@ -218,11 +217,11 @@ history. A status that says more stands. Credit is the exception: a spend limit 
 429, too, and waiting does not raise it."""
 
 CODE_MAX: Final = 200
-"""A longer code is none: it is not looked at."""
+"""A longer text is not taken for a code."""
 
 
 def family(code: str | None) -> Family | None:
-    """The family of a code that has no meaning of its own; None if it has none.
+    """The family of a code that `BY_CODE` does not have; None without a family.
 
     Args:
         code: A code of the API, known or not.

@@ -27,9 +27,9 @@ class Fault:
     """One fault: what happened, as far as anybody can know it.
 
     Attributes:
-        kind: What it means for the turn.
-        message: What the server or the transport said, one line.
-        status: HTTP status; None where there was no answer.
+        kind: The kind, which decides the remedies.
+        message: The message of the server or the transport, one line.
+        status: HTTP status; None without an answer.
         type: `error.type` of the envelope.
         code: `error.details.error_code` of the envelope.
         request_id: The server's id for the request, for support.
@@ -38,10 +38,10 @@ class Fault:
         outcome_unknown: The request may have been answered where we cannot see it.
         retry_refused: The server said in so many words not to retry.
         paths: Every part that the server names, where it lists them.
-        misshapen: The answer is no reply, and the next one will be none either: it is in
-            another format, or larger than anything that is read.
-        spent: What was used for a reply that was not committed, as far as the server said
-            it; None where it said nothing.
+        misshapen: The answer is not a reply, and neither will the next one be: it is in
+            another format, or larger than every limit.
+        spent: Usage of a reply that was not committed, as far as the server reported it;
+            None if it did not.
         foreign: Nothing in the answer says that the service gave it: a proxy, a router
             or a filter said no in its place.
     """
@@ -98,7 +98,7 @@ BY_TYPE: Mapping[str, FaultKind] = {
     "invalid_request_error": FaultKind.INVALID,
     "not_found_error": FaultKind.INVALID,
 }
-"""What each error type means; a test fails when the SDK gains one."""
+"""The kind of each error type; a test fails when the SDK gains one."""
 
 BY_STATUS: Mapping[int, FaultKind] = {
     400: FaultKind.INVALID,
@@ -122,9 +122,9 @@ BY_STATUS: Mapping[int, FaultKind] = {
     504: FaultKind.TRANSIENT,
     529: FaultKind.TRANSIENT,
 }
-"""What each status means where nothing else is said; a test fails when the SDK gains a
-class for one that is not here. Of the others, those from 500 on are transient and the
-rest are invalid."""
+"""The kind of each status without other evidence; a test fails when the SDK gains a class
+for a status that is not here. Other statuses are transient from 500 on, and invalid
+below."""
 
 SUSPENDING: frozenset[FaultKind] = frozenset(
     {FaultKind.AUTH, FaultKind.BILLING, FaultKind.MODEL_GONE}
@@ -137,7 +137,7 @@ STOPPED: frozenset[FaultKind] = SUSPENDING | {
     FaultKind.BUDGET,
     FaultKind.TOOL,
 }
-"""What ends a turn without a word against what it said."""
+"""Kinds that end a turn without blaming its content."""
 
 DEFINITE: frozenset[FaultKind] = frozenset(
     {
@@ -278,7 +278,7 @@ class RetryPolicy:
         jitter: Share of the backoff that is drawn at random, 0 to 1.
 
     Raises:
-        SettingsError: A number is none, or out of its bounds.
+        SettingsError: A value is not a number, or out of bounds.
     """
 
     attempts_max: int = attrs.field(default=8, validator=whole(1))
@@ -291,7 +291,7 @@ class RetryPolicy:
         """Seconds to wait before the next attempt, or None to rest in failed.
 
         Args:
-            fault: What just happened.
+            fault: The latest fault.
             failures: How many attempts in a row have failed, this one included.
             draw: A random number in [0, 1), drawn by the caller.
         """
@@ -307,11 +307,11 @@ class RetryPolicy:
         """Seconds to let the server rest after a failure, however often it failed.
 
         Args:
-            fault: What just happened.
+            fault: The latest fault.
             failures: How many failed in a row, this one included.
             draw: A random number in [0, 1), drawn by the caller.
         """
-        # Whoever waits for ever doubles no further than a number can be doubled.
+        # Stop doubling before the number overflows.
         doubled = 2.0 ** min(max(failures - 1, 0), _DOUBLED_MAX)
         backoff = min(self.first_wait_seconds * doubled, self.wait_max_seconds)
         backoff *= 1 - self.jitter * draw

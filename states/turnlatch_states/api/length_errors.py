@@ -18,7 +18,7 @@ from turnlatch_states.api.bounds import bounded_tokens
 @final
 @attrs.frozen
 class Length:
-    """What a refusal says about length.
+    """The length facts in a refusal.
 
     Attributes:
         window: The most tokens that are taken.
@@ -141,7 +141,7 @@ _SUMMED: Final = re.compile(r"cannot be greater than (?:\w+=)*\d", re.IGNORECASE
 
 
 def told(message: str) -> Length | None:
-    """What a message says about length; None if it is about something else."""
+    """The length facts in a message; None if it is about something else."""
     if not any(hint.pattern.search(message) for hint in HINTS):
         return None
     found: dict[str, int] = {}

@@ -3,7 +3,7 @@
 One frozen row a model (Anthropic docs: about-claude/models/overview, build-with-claude/
 thinking-troubleshooting, build-with-claude/prompt-caching, build-with-claude/
 mid-conversation-system-messages). `None` stands for "not documented": a rule that would
-need the fact is then silent. What is assumed rather than documented says so.
+need the fact is then silent. Comments mark facts that are assumed, not documented.
 """
 
 import re
@@ -24,14 +24,14 @@ _MANUAL = frozenset({"enabled", "disabled"})
 @final
 @attrs.frozen(kw_only=True)
 class ModelSpec:
-    """What one model accepts.
+    """The request fields that one model accepts.
 
     Attributes:
         name: The model's id without a date.
         context_window: Tokens of prompt and reply together.
         output_max: The highest `max_tokens`.
         thinking: The `thinking.type` values it accepts.
-        thinking_default: What it does when `thinking` is absent.
+        thinking_default: The mode when `thinking` is absent.
         efforts: The `output_config.effort` values it accepts; empty: none at all.
         disabled_efforts: The efforts at which `thinking.type: "disabled"` is accepted.
         forced_tool_choice: `tool_choice` may be `any` or `tool`.
@@ -170,7 +170,7 @@ MODELS: tuple[ModelSpec, ...] = (
         sampling=None,
     ),
 )
-"""Every model with a row of its own."""
+"""Every model with a row."""
 
 _BY_NAME = {model.name: model for model in MODELS}
 _DATED = re.compile(r"(.+)-[0-9]{8}", re.ASCII)

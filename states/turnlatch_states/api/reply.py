@@ -1,7 +1,7 @@
 """One whole reply of the server, sealed as the bytes it came in.
 
-`content` is never parsed and printed again: what is stored, digested and sent back is
-what arrived. What the core needs to know of it is read from the bytes on demand.
+`content` is never parsed and printed again: the received bytes are stored, digested and
+sent back. The core reads facts from them on demand.
 """
 
 import json
@@ -29,7 +29,7 @@ class Usage:
         cache_read: Tokens served by the prompt cache.
         cache_write: Tokens written to the prompt cache.
         cache_write_1h: Those of them that it keeps for an hour, which cost more.
-        web_searches: Searches of the web that the server made, which cost beside tokens.
+        web_searches: Web searches by the server, which cost extra.
     """
 
     input: int = 0
@@ -114,12 +114,12 @@ def _within(told: Mapping[str, Any], name: str, member: str) -> object:
 @final
 @attrs.frozen
 class Charge:
-    """What one request used, and by which price that is counted.
+    """The usage of one request, and the price that applies.
 
     Attributes:
         model: The model that answered; the one that was asked where none did.
         speed: The speed that was paid for, where the server said one (`fast`).
-        usage: What it used, as far as that is known.
+        usage: The usage, as far as it is known.
     """
 
     model: str
@@ -128,7 +128,7 @@ class Charge:
 
     @property
     def tariff(self) -> tuple[str, str]:
-        """What the price depends on beside the usage."""
+        """The model and the speed, which decide the price."""
         return self.model, self.speed
 
 
@@ -145,8 +145,8 @@ def given_id(facts: Mapping[str, Any]) -> str:
 class Spent:
     """A running total of usage that is only added up when somebody looks.
 
-    A loaded conversation may hold thousands of replies whose usage nobody asks for:
-    their `meta` is kept and read on the first look.
+    A loaded conversation may hold thousands of replies, and few need their usage: their
+    `meta` is parsed on first access.
     """
 
     __slots__ = ("_known", "_metas")
@@ -197,10 +197,7 @@ class ToolUse:
 
     @property
     def input(self) -> Mapping[str, Any] | None:
-        """The arguments; None where they were cut off or are no object.
-
-        They are copied each time: whoever edits them changes nothing else.
-        """
+        """The arguments, as a new copy; None if they were cut off or are not an object."""
         return copied(self._input)
 
     def repeats(self, other: "ToolUse") -> bool:
@@ -234,7 +231,7 @@ class Reply:
 
     @property
     def blocks(self) -> tuple[Mapping[str, Any], ...]:
-        """The content blocks, parsed anew each time; to look at, never to send."""
+        """The content blocks, as a new copy; for reading, never for sending."""
         return tuple(json.loads(b"[" + self.content + b"]"))
 
     @property
@@ -258,7 +255,7 @@ class Reply:
         return str(self.facts.get("model") or "")
 
     def charge(self, asked: str) -> Charge:
-        """What this reply cost.
+        """The charge of this reply.
 
         Args:
             asked: The model that was asked.
@@ -279,7 +276,7 @@ class Reply:
 
     @cached_property
     def usage(self) -> Usage:
-        """What this reply cost."""
+        """The usage of this reply."""
         return Usage.read(self.facts.get("usage"))
 
     @cached_property
@@ -313,7 +310,7 @@ class Reply:
 
 
 def _tool_use(id_: str, block: Mapping[str, Any], broken: str | None) -> ToolUse:
-    """One call; its input is None where it was cut off, or is no object at all."""
+    """One call; its input is None if it was cut off, or is not an object."""
     name, given = str(block["name"]), block.get("input")
     if broken is not None:
         return ToolUse(id_, name, None, broken)

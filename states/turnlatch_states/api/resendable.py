@@ -1,14 +1,13 @@
-"""The replay form: a confirmed reply as it may be sent back.
+"""The resendable form: a confirmed reply in a form that the server takes back.
 
-The server emits what it refuses to take back: blank text, a tool input that is null, ids
-and names out of their pattern, fields that exist in answers only. The record of a reply
-stays as it was received; what travels in later requests is this form of it. It is a pure
-function of the record, so it is the same bytes live, after a reload and in every request.
+The server emits parts that it refuses in requests: blank text, a null tool input, ids and
+names out of their pattern, fields that exist only in answers. The record of a reply stays
+as received; later requests carry this form of it. It is a pure function of the record, so
+the bytes are the same live, after a reload and in every request.
 
-Each block type has a whitelist. A reply that is legal already, as nearly all are, comes
-back as the very bytes it was. A block of a type that nobody knows is left alone: what
-cannot be judged here is left to the server, and to the remedies. What is no text at all,
-a lone surrogate, travels in no block; thinking that was never signed is nothing at all.
+Each block type has a whitelist. A reply that is already legal, as nearly all are, keeps its
+bytes. A block of an unknown type is left alone: the server judges it, and the remedies
+react. Lone surrogates are replaced in every block; unsigned thinking is left out.
 """
 
 import json
@@ -48,14 +47,14 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     ),
     "fallback": frozenset({"type", "from", "to", "trigger"}),
 }
-"""What each block type may carry in a request; other types pass as they are."""
+"""The fields that each block type may have in a request; other types pass unchanged."""
 
 CITATIONS: Final[Mapping[str, frozenset[str]]] = {
     "char_location": _CITED | {"start_char_index", "end_char_index"},
     "page_location": _CITED | {"start_page_number", "end_page_number"},
     "content_block_location": _CITED | {"start_block_index", "end_block_index"},
 }
-"""What these citations may carry in a request; an answer says more."""
+"""The fields that these citations may have in a request; answers have more."""
 
 _ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _SERVER_ID: Final = re.compile(r"srvtoolu_[a-zA-Z0-9_]+")
@@ -63,7 +62,7 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _SPOILED: Final = re.compile("[\x00\ud800-\udfff]")
 
 
-def replay_form(content: bytes, taken: Collection[str] = ()) -> bytes:
+def to_resendable(content: bytes, taken: Collection[str] = ()) -> bytes:
     """The blocks of a reply as they may stand in a request.
 
     Args:
@@ -114,19 +113,19 @@ def plainly_legal(content: bytes) -> bool:
     )
 
 
-def replay_id(id_: object) -> str:
+def resendable_id(id_: object) -> str:
     """A tool-call id as it may be sent: itself, or a stable name made from it."""
     text = str(id_)
     return text if _ID.fullmatch(text) else _made_id(text)
 
 
 def call_ids(given: Iterable[object]) -> list[str]:
-    """What tells the calls of one reply from each other, in their order.
+    """Unique ids for the calls of one reply, in their order.
 
     A call keeps the id that the model gave it if that is legal and no other call of the
     reply has it. Some servers give one id to several calls, or none at all.
     """
-    return distinct_ids(replay_id("" if id_ is None else id_) for id_ in given)
+    return distinct_ids(resendable_id("" if id_ is None else id_) for id_ in given)
 
 
 def distinct_ids(
@@ -137,7 +136,7 @@ def distinct_ids(
     Args:
         legal: The ids, each of them legal.
         taken: The ids of calls that are not among them.
-        where: What tells these names from those that are made elsewhere.
+        where: A text that makes these names differ from names made elsewhere.
     """
     ids = list(legal)
     often = Counter(ids)
@@ -165,7 +164,7 @@ def _identified(block: dict[str, Any], id_: str) -> dict[str, Any]:
 
 
 def _server_id(id_: object) -> str:
-    """The same for a call of a server tool, whose ids have a form of their own."""
+    """The same for a call of a server tool, whose ids have another form."""
     text = str(id_)
     if _SERVER_ID.fullmatch(text):
         return text
@@ -236,7 +235,7 @@ def _call(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def _thought(block: dict[str, Any]) -> dict[str, Any] | None:
-    """Thinking, if it has its seal: a stream that lost it left what nobody takes."""
+    """Thinking, if it has its signature: the API refuses thinking without one."""
     if not isinstance(block.get("thinking"), str) or not block.get("signature"):
         return None
     return block
@@ -258,7 +257,7 @@ def _served(block: dict[str, Any]) -> dict[str, Any]:
 
 def _remote(block: dict[str, Any]) -> dict[str, Any]:
     """A call of a tool that the server calls elsewhere."""
-    found = _renamed(block, "id", replay_id)
+    found = _renamed(block, "id", resendable_id)
     return found if isinstance(found.get("input"), dict) else {**found, "input": {}}
 
 
@@ -283,13 +282,13 @@ _REPAIRS: Final[Mapping[str, _Repair]] = {
     "tool_use": _call,
     "server_tool_use": _served,
     "mcp_tool_use": _remote,
-    "mcp_tool_result": lambda block: _renamed(block, "tool_use_id", replay_id),
+    "mcp_tool_result": lambda block: _renamed(block, "tool_use_id", resendable_id),
     "compaction": _summary,
 }
 
 
 def _torn(value: object) -> bool:
-    """True if some text in a value is no text: it has a lone surrogate."""
+    """True if some text in a value has a lone surrogate."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -15,7 +15,7 @@ from turnlatch_states.api.faults import DEFINITE, Fault, FaultKind
 from turnlatch_states.api.json_bytes import text_block
 from turnlatch_states.api.models import prefix_bound
 from turnlatch_states.api.reply import Reply, Usage
-from turnlatch_states.api.resendable import distinct_ids, replay_form
+from turnlatch_states.api.resendable import distinct_ids, to_resendable
 from turnlatch_states.api.stop_reasons import only_summary, outcome
 from turnlatch_states.fsm.errors import CoreBugError
 from turnlatch_states.machine import events as ev
@@ -121,7 +121,7 @@ def _summary(
     signed = made.method is Method.SIGNED
     base = Base(
         made.covers,
-        replay_form(reply.content) if signed else told_block(reply.text),
+        to_resendable(reply.content) if signed else told_block(reply.text),
         reply.message_id,
         made.method,
         pinned_blocks(snapshot.pins),

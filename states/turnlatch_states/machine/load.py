@@ -1,6 +1,6 @@
 """Loading: the snapshot that a journal's events add up to.
 
-`replay` gives what folding `step` would give; a property test holds it to that. Most of
+`fold_events` gives what folding `step` would give; a property test holds it to that. Most of
 a long journal is plain turns (opened, sent, confirmed, and then another turn opened, so
 nothing was owed): those are taken whole.
 """
@@ -23,7 +23,7 @@ from turnlatch_states.request.history import Exchange, History
 from turnlatch_states.request.profile import Purpose
 
 
-def replay(events: Sequence[Event]) -> Snapshot:
+def fold_events(events: Sequence[Event]) -> Snapshot:
     """The snapshot after all the events of a conversation.
 
     Args:

@@ -57,13 +57,13 @@ def least_count(snapshot: Snapshot) -> int | None:
     head = history.head
     if turn is None or head is None or not head.message_id.startswith(ID):
         return None
-    samples = 1 + sum(head.replayed.count(name) for name in _SERVER_CALLS)
+    samples = 1 + sum(head.resendable.count(name) for name in _SERVER_CALLS)
     before = _top(head.reply) // samples
     if not before:
         return None
     if turn.content:
         before -= _thought(history)
-    texts = (*_texts(head.replayed), *_texts(turn.staged))
+    texts = (*_texts(head.resendable), *_texts(turn.staged))
     new = sum(1 + len(one) // BYTES_PER_TOKEN_MAX for one in texts)
     return before + max(new, 1)
 

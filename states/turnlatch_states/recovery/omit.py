@@ -100,7 +100,7 @@ def _instead(snapshot: Snapshot, place: Place, fault: Fault) -> Op | None:
         return None
     if place.side is Side.USER:
         return Stub(place.exchange, place.side, place.block, place.inner, note)
-    blocks = parts(history[place.exchange].replayed)
+    blocks = parts(history[place.exchange].resendable)
     if place.block >= len(blocks):
         return None
     if b'tool_use"' in blocks[place.block] or b'_tool_result"' in blocks[place.block]:

@@ -1,1 +1,1 @@
-"""What a request is made from, and how it is built."""
+"""The parts of a request, and its builder."""

@@ -25,7 +25,7 @@ ID: Final = "msg_"
 
 
 class Copy(StrEnum):
-    """What a request has to do with the server's copy of the conversation."""
+    """How a request uses the server's copy of the conversation."""
 
     NONE = "none"
     """Nothing: it carries the whole conversation."""
@@ -80,10 +80,10 @@ def build(
             paused turn or to compact. A paused turn that a view shows without its pause
             ends in a few words of ours, because no request may end in the assistant's.
         view: How the history is shown.
-        copy: What it has to do with the server's copy.
+        copy: How it uses the server's copy.
         purpose: An ordinary request, or a request for a summary.
         max_tokens: Another limit than the profile's.
-        instructions: What a summary shall hold.
+        instructions: The instructions for a summary.
         stream: Ask for a stream of events.
     """
     continued = copy is Copy.CONTINUE

@@ -23,13 +23,13 @@ def out_of_reach(history: History, staged: bytes) -> bool:
     """True if a marker at the end of the next request cannot find the last one's end.
 
     Args:
-        history: What was confirmed.
+        history: The confirmed exchanges.
         staged: The blocks of the next user message.
     """
     head = history.head
     if head is None:
         return False
-    new = b",".join(filter(None, (head.replayed, staged)))
+    new = b",".join(filter(None, (head.resendable, staged)))
     return new.count(_TYPE) >= LOOKBACK and positions(new) >= LOOKBACK
 
 
@@ -50,7 +50,7 @@ def mark_last_end(messages: list[bytes], history: History, mark: bytes) -> bool:
 
     Args:
         messages: The exchanges as they are sent, and behind them the staged message.
-        history: What was confirmed.
+        history: The confirmed exchanges.
         mark: The marker, as JSON.
     """
     head = history.head

@@ -18,7 +18,7 @@ import attrs
 
 from turnlatch_states.api.json_bytes import parts, text_block
 from turnlatch_states.api.reply import Reply, given_id
-from turnlatch_states.api.resendable import mended, replay_form
+from turnlatch_states.api.resendable import mended, to_resendable
 
 _USER = b'{"role":"user","content":['
 _ASSISTANT = b'{"role":"assistant","content":['
@@ -90,10 +90,10 @@ class Exchange:
         Args:
             turn: Number of the turn.
             user: The blocks that were sent, comma-separated.
-            reply: What was confirmed.
+            reply: The confirmed reply.
             taken: The ids that other calls of the turn are shown with.
         """
-        content = replay_form(reply.content, taken)
+        content = to_resendable(reply.content, taken)
         if user and content:
             wire = _USER + user + _BETWEEN + content + _END
         else:
@@ -107,7 +107,7 @@ class Exchange:
         return self.wire[len(_USER) : len(_USER) + self.user_size]
 
     @property
-    def replayed(self) -> bytes:
+    def resendable(self) -> bytes:
         """The reply's blocks as they are sent back, comma-separated."""
         end = len(self.wire) - len(_END)
         return self.wire[end - self.reply_size : end] if self.reply_size else b""
@@ -117,13 +117,13 @@ class Exchange:
         """The ids of its calls as they are sealed, in order."""
         if b'"tool_use"' not in self.wire:
             return ()
-        blocks = json.loads(b"[" + self.replayed + b"]")
+        blocks = json.loads(b"[" + self.resendable + b"]")
         return tuple(b["id"] for b in blocks if b["type"] == "tool_use")
 
     @property
     def content(self) -> bytes:
         """The blocks that were confirmed, comma-separated, byte for byte."""
-        return self.received or self.replayed
+        return self.received or self.resendable
 
     def marked(self, mark: bytes, *, reply: bool) -> bytes | None:
         """The exchange as it is sent, with a cache marker on the last block of a message.
@@ -134,7 +134,7 @@ class Exchange:
             mark: The marker, as JSON.
             reply: On the reply; else on what was sent for it.
         """
-        blocks = self.replayed if reply else self.user
+        blocks = self.resendable if reply else self.user
         if not blocks.endswith(b"}"):
             return None
         last: dict[str, Any] = json.loads(parts(blocks)[-1])
@@ -147,7 +147,7 @@ class Exchange:
 
     @property
     def reply(self) -> Reply:
-        """The reply, made anew from the sealed bytes."""
+        """The reply, made from the sealed bytes."""
         return Reply(self.content, self.meta)
 
     @property
@@ -215,7 +215,7 @@ class History:
             grown._exchanges, grown._wires = self._exchanges, self._wires
             grown._bytes, grown._media = self._bytes, self._media
             grown._containers = self._containers
-        else:  # a rewound head grows a branch of its own
+        else:  # a rewound head starts another branch
             grown._exchanges = self._exchanges[: self._size]
             grown._wires = self._wires[: self._size]
             grown._bytes = self._bytes[: self._size + 1]

@@ -17,7 +17,7 @@ def pinned_blocks(pins: tuple[tuple[str, str], ...]) -> bytes:
 
 
 def without_pin(blocks: bytes, name: str) -> bytes:
-    """Such blocks without the text of that name; the very same if there is none."""
+    """Pinned blocks without the text of that name; unchanged if no pin has the name."""
     head = mended(_HEAD.format(name))
     every = parts(blocks)
     kept = [one for one in every if not json.loads(one)["text"].startswith(head)]

@@ -1,4 +1,4 @@
-"""What the service would refuse, told from the record before anything is sent.
+"""Finds parts that the service would refuse, from the record, before anything is sent.
 
 Each of these was legal when it was confirmed and is not any more where something follows
 it, or where enough of its kind have come together.
@@ -25,16 +25,16 @@ _CALLER: Final = b'"tool_id"'
 
 
 def never_ended(history: History, *, followed: bool) -> list[Stub]:
-    """What leaves out the calls of server tools that have no result and never will.
+    """Operations that remove server tool calls that never got a result.
 
-    Such a call may stay open at the end of a reply that is resumed, or beside calls of
-    ours whose results are all that follows. Then the next reply holds its result, or
-    more calls of ours that are made for it (Anthropic docs: agents-and-tools/tool-use/
-    programmatic-tool-calling). What is older than that is not looked at: it was when it
-    was last.
+    Such a call may stay open at the end of a reply that is resumed, or next to client
+    calls if only their results follow. Then the next reply holds its result, or more
+    client calls made for it (Anthropic docs: agents-and-tools/tool-use/
+    programmatic-tool-calling). Older replies are not checked: they were checked when
+    they were the last.
 
     Args:
-        history: What was confirmed.
+        history: The confirmed exchanges.
         followed: More follows the last reply than results.
     """
     opened, going = _opened(history)
@@ -65,7 +65,7 @@ def _opened(history: History) -> tuple[dict[object, Stub], set[object]]:
         wire = history[index].wire
         if not (opened or any(name in wire for name in _SERVER_CALLS)):
             continue
-        for place, data in enumerate(parts(history[index].replayed)):
+        for place, data in enumerate(parts(history[index].resendable)):
             block = cast("dict[str, Any]", json.loads(data))
             if block.get("type") in ("server_tool_use", "mcp_tool_use"):
                 opened[block.get("id")] = Stub(index, Side.REPLY, place, -1, "")
@@ -90,7 +90,7 @@ def began_without_thinking(view: View, history: History, start: int) -> bool:
     thinking at its head."""
     told = max((op.until for op in view.ops if isinstance(op, Flatten)), default=0)
     for index in range(max(start, told), len(history)):
-        blocks = parts(history[index].replayed)
+        blocks = parts(history[index].resendable)
         if blocks:
             first = json.loads(blocks[0]).get("type")
             return first not in ("thinking", "redacted_thinking")

@@ -12,7 +12,7 @@ from turnlatch_states.api.json_bytes import encode
 
 
 class Purpose(StrEnum):
-    """What a turn was opened for, and what a request asks for."""
+    """The purpose of a turn and of its requests."""
 
     MESSAGE = "message"
     COMPACTION = "compaction"
@@ -28,9 +28,9 @@ class Threads(StrEnum):
     invents its counts, gets the whole conversation every time; one whose inventions grow
     with every message is believed.
 
-    What the server clears on its side (context editing, compaction) counts as read where
-    the reply says how much that was. Any other clearing is taken for a copy that is not
-    kept: it costs one reply and the saving, and nothing that was said.
+    Tokens that the server clears (context editing, compaction) count as read if the reply
+    reports them. Any other clearing looks like a lost copy: it costs one reply and the
+    saving, but loses no message.
     """
 
     OFF = "off"
@@ -116,7 +116,7 @@ class Profile:
             max_tokens: Another limit than the profile's.
             dropped: Fields that are left out.
             thinking: Another `thinking` field, as JSON.
-            instructions: What the summary shall hold, for a compaction.
+            instructions: The instructions for the summary, for a compaction.
         """
         left_out = dropped
         if continued:
@@ -139,12 +139,12 @@ class Profile:
         return b",".join(parts) + b',"messages":['
 
     def _marked(self, dropped: frozenset[str]) -> dict[str, bytes]:
-        """The settings with their cache markers: they are no part of any history.
+        """The settings with their cache markers, which no history contains.
 
-        One marker follows the end of the conversation (the API's own top-level one, so
-        that no message changes for it); one stands behind what all conversations of this
-        profile share. Whoever sets markers of his own keeps them, and of ours
-        only the first is added, where there is room for one more.
+        One marker follows the end of the conversation (the API's top-level field, so that
+        no message changes for it); one follows the part that all conversations of this
+        profile share. Caller-supplied markers are kept; then only our first marker is
+        added, if the limit allows one more.
         """
         fields = dict(self.settings)
         if self.cache is Cache.OFF or "cache_control" in dropped:
@@ -168,7 +168,7 @@ class Profile:
         return _MARKS_MAX if self.threads is Threads.OFF else _MARKS_THREAD_MAX
 
     def mark_at_end(self, dropped: frozenset[str] = frozenset()) -> bytes | None:
-        """The marker at the end of each request, as JSON; None where there is none.
+        """The marker at the end of each request, as JSON; None if it has no marker there.
 
         Args:
             dropped: Fields that are left out.
@@ -181,8 +181,8 @@ class Profile:
     def mark_to_spare(self, dropped: frozenset[str] = frozenset()) -> bytes | None:
         """A marker for one more place in the messages, as JSON.
 
-        It lasts as long as the one at the end, before which it stands. None where there
-        is none at the end, or where the request has as many as it may have.
+        It lasts as long as the marker at the end, which follows it. None without a marker
+        at the end, or if the request already has the maximum number.
 
         Args:
             dropped: Fields that are left out.

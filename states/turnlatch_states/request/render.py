@@ -89,7 +89,8 @@ def wires(
 ) -> list[bytes]:
     """The messages of a request, encoded, to be joined.
 
-    What no operation reaches is not looked at; what one does is made once a view.
+    Exchanges that no operation reaches are not parsed; the others are rendered once for
+    each view.
     """
     base = base_in_force(view, base)
     start = 0 if base is None else base.covers
@@ -124,7 +125,7 @@ def messages(
             wire = user_message(exchange.user)
             found.append(Message(index, Side.USER, None, wire))
         if exchange.reply_size:
-            wire = assistant_message(exchange.replayed)
+            wire = assistant_message(exchange.resendable)
             found.append(Message(index, Side.REPLY, None, wire))
     if staged:
         if view.reach > size:
@@ -138,7 +139,7 @@ def messages(
 @final
 @attrs.frozen
 class Place:
-    """What a path of the server names.
+    """The part of a request that a path of the server names.
 
     Attributes:
         exchange: The exchange; the size of the history for what is staged.
@@ -211,7 +212,7 @@ def _reach(view: View, history: History, start: int) -> int:
     at = max(start, history.end_of_turn(turn - 1))
     while at < reach or (opened and at < len(history) and history[at].turn == turn):
         if _serves(history[at]):
-            for block in _replayed(history[at]):
+            for block in _resendable(history[at]):
                 if block.get("type") in _SERVER_CALLS:
                     opened.add(str(block.get("id")))
                 opened.discard(str(block.get("tool_use_id")))
@@ -220,7 +221,7 @@ def _reach(view: View, history: History, start: int) -> int:
 
 
 def _memoised(view: View, history: History, start: int, reach: int) -> list[bytes]:
-    """What the operations reach, made once for a view and its history."""
+    """The exchanges that operations reach, rendered once for a view and its history."""
     key, last = (start, reach), history[reach - 1]
     known = view.memo.get("wires")
     if known is not None and known[0] == key and known[1] is last:
@@ -314,7 +315,7 @@ class _Rendering:
             elif answers:
                 changed = _named(changed, "tool_use_id", self._names.get(index - 1))
             piece = Piece(data if changed is block else encode(changed), place)
-            # What is left of the results comes first, before what became a record.
+            # The remaining results come first, before parts that became a record.
             made.insert(results if answers else len(made), piece)
             results += answers
         return made
@@ -335,7 +336,7 @@ class _Rendering:
         """The calls of an exchange that it is shown with."""
         if index < self._start or b'"tool_use"' not in self._history[index].wire:
             return frozenset()
-        blocks = _replayed(self._history[index])
+        blocks = _resendable(self._history[index])
         gone = self._dropped(index, blocks)
         return frozenset(
             str(block.get("id"))
@@ -361,18 +362,18 @@ class _Rendering:
         }
 
     def _parted(self, start: int, until: int) -> dict[int, set[int]]:
-        """What is left out of the replies among whose blocks are a server's tools.
+        """The blocks to leave out of replies with server tools, by exchange.
 
-        A call whose result is left out goes with it, and a result with its call. So does
-        a call without its result yet, beside a call of ours that is left out: what is
-        answered to that one is no result any more, and only results may stand between.
+        A call and its result are left out together. A call without a result yet is left
+        out, too, if a client call next to it is left out: the answer to that call is then
+        not a result, and only results may stand between.
         """
         gone: dict[int, set[int]] = {}
         opened: dict[str, tuple[set[int], int]] = {}
         for index in range(start, until):
             if not _serves(self._history[index]):
                 continue
-            blocks = _replayed(self._history[index])
+            blocks = _resendable(self._history[index])
             mine = gone[index] = self._dropped(index, blocks)
             types = [str(block.get("type")) for block in blocks]
             answered = {str(block.get("tool_use_id")) for block in blocks}
@@ -393,7 +394,7 @@ class _Rendering:
     def _reply(
         self, index: int, exchange: Exchange, gone: set[int] | None
     ) -> list[Piece]:
-        blocks = parts(exchange.replayed)
+        blocks = parts(exchange.resendable)
         if gone is None:
             gone = self._dropped(index, [json.loads(data) for data in blocks])
         names = self._names.get(index)
@@ -454,8 +455,8 @@ def _named(
     return block if name is None else {**block, field: name}
 
 
-def _replayed(exchange: Exchange) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(b"[" + exchange.replayed + b"]")
+def _resendable(exchange: Exchange) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(b"[" + exchange.resendable + b"]")
     return found
 
 
@@ -467,7 +468,7 @@ def _serves(exchange: Exchange) -> bool:
 def _calls(exchange: Exchange) -> dict[str, dict[str, Any]]:
     if b'"tool_use"' not in exchange.wire:
         return {}
-    blocks = _replayed(exchange)
+    blocks = _resendable(exchange)
     return {str(b.get("id")): b for b in blocks if b.get("type") == "tool_use"}
 
 

@@ -21,13 +21,13 @@ PROMPT: Final = (
     " names, paths, numbers and errors as they are; what is open. Answer with the summary"
     " only."
 )
-"""What is asked where the caller gave no instructions."""
+"""The prompt if the caller gave no instructions."""
 
 REPLY_TOKENS: Final = 4096
 """The longest told summary."""
 
 RESULT_BYTES: Final = 2048
-"""What is kept of one tool result in a record."""
+"""Bytes kept of one tool result in a record."""
 
 _GOOD: Final = frozenset({"end_turn", "stop_sequence"})
 
@@ -47,11 +47,11 @@ def told_body(
     Args:
         profile: The settings; only the model and the limit of a reply are taken.
         history: The confirmed exchanges.
-        so_far: The summary of what stands before `start`; empty if there is none.
+        so_far: The summary of the exchanges before `start`; empty without one.
         start: The first exchange.
         until: The exchange after the last.
         bytes_max: Most bytes of record; a longer one is shortened in the middle.
-        instructions: What the summary shall hold; None for `PROMPT`.
+        instructions: The instructions for the summary; None for `PROMPT`.
     """
     told = "\n\n".join(record_of(history[index]) for index in range(start, until))
     told = cut_text(told, max(bytes_max - len(so_far.encode()), bytes_max // 2))
@@ -68,7 +68,7 @@ def told_body(
 def record_of(exchange: Exchange) -> str:
     """An exchange as text: who said what, which calls were made, what they gave."""
     lines = ["User:", *map(_line, _blocks(exchange.user))]
-    lines += ["You:", *map(_line, _blocks(exchange.replayed))]
+    lines += ["You:", *map(_line, _blocks(exchange.resendable))]
     return "\n".join(line for line in lines if line)
 
 
@@ -92,7 +92,7 @@ def _line(block: dict[str, Any]) -> str:
 
 
 def unusable_told(reply: Reply) -> str | None:
-    """Why the reply to such a request is no summary; None if it is one."""
+    """Why the reply to a prompted summary is unusable; None if it is usable."""
     if reply.stop_reason not in _GOOD:
         return (
             f"the server stopped with {reply.stop_reason!r} and gave no whole summary"
@@ -105,7 +105,7 @@ def unusable_told(reply: Reply) -> str | None:
 
 
 def too_large(summary: int, covered: int, gain_min: float) -> str | None:
-    """Why a summary is no gain; None if it is one.
+    """Why a summary saves too little; None if it saves enough.
 
     Args:
         summary: Bytes of what will stand for the exchanges.
@@ -113,11 +113,13 @@ def too_large(summary: int, covered: int, gain_min: float) -> str | None:
         gain_min: Share by which it must be smaller.
     """
     if covered < 1024 or summary <= covered * (1 - gain_min):
-        return None  # of very little nothing is gained, and nothing is lost either
-    return f"the summary has {summary} bytes and stands for {covered}: that is no gain"
+        return None  # for a tiny history the summary costs nothing
+    return (
+        f"the summary has {summary} bytes and replaces {covered}: it saves too little"
+    )
 
 
 def summary_text(block: bytes, method: Method) -> str:
-    """What a summary in force says."""
+    """The text of a summary in force."""
     found = json.loads(block)
     return str(found.get("text" if method is Method.TOLD else "content") or "")

@@ -11,11 +11,11 @@ IMAGE_TOKENS_MAX: Final = 4_784
 
 
 def bound(blocks: bytes) -> int:
-    """At most how many tokens some encoded blocks are.
+    """An upper bound on the tokens of encoded blocks.
 
-    A token of text is two bytes or more where text is ASCII, and rarely less than one
-    elsewhere; what is base64 is counted as what it encodes. A document that is only
-    named is counted as one image: how long it is nobody here can know.
+    A token of ASCII text has two bytes or more, and other text rarely has less than one
+    byte a token; base64 counts as the data it encodes. A document given by reference
+    counts as one image, because its length is unknown.
     """
     if not media_in(blocks):
         return len(blocks) // 2 if blocks.isascii() else len(blocks)

@@ -52,7 +52,7 @@ def cut_text(text: str, most: int) -> str:
 
 
 def told_result(result: Mapping[str, Any]) -> str:
-    """What a tool result says, as text."""
+    """The text of a tool result."""
     content = result.get("content")
     if isinstance(content, str):
         return content

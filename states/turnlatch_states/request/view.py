@@ -66,7 +66,7 @@ class Stub:
         side: Which of its messages.
         block: Which block of that message.
         inner: Which part of that block's content, for a tool result; -1 for all of it.
-        note: What stands there instead.
+        note: The text that replaces it.
     """
 
     exchange: int = attrs.field(validator=_INDEX)
@@ -128,7 +128,7 @@ class Hide:
     Attributes:
         start: The first that is left out.
         until: The exchange after the last.
-        note: What stands there instead.
+        note: The text that replaces it.
     """
 
     start: int = attrs.field(validator=_INDEX)
@@ -139,7 +139,7 @@ class Hide:
 @final
 @attrs.frozen
 class Rename:
-    """Calls whose id an earlier call has, too, are shown with a name of their own.
+    """Calls that reuse an earlier call's id are shown with a unique one.
 
     Attributes:
         until: In the exchanges before this one; what is confirmed under such a view is
@@ -265,7 +265,7 @@ class View:
 
     @property
     def renames(self) -> int:
-        """The exchange after the last whose calls have names of their own; 0 for none."""
+        """The exchange after the last one with renamed calls; 0 without any."""
         return max((op.until for op in self.ops if isinstance(op, Rename)), default=0)
 
     def ignores(self, covers: int) -> bool:
@@ -299,7 +299,7 @@ class View:
         """The view that `encoded` wrote.
 
         Raises:
-            ValueError: These bytes are no view.
+            ValueError: The bytes are not a view.
         """
         try:
             found: Any = json.loads(written)
@@ -315,7 +315,7 @@ class View:
 def _read(one: Any) -> Op:
     tag, *values = one
     if not isinstance(tag, str) or tag not in _TAGS:
-        raise ValueError(f"{tag!r} is no operation of a view")
+        raise ValueError(f"{tag!r} is not an operation of a view")
     made: Op = _TAGS[tag](*values)
     return made
 

@@ -107,7 +107,7 @@ def advice(finding: Finding) -> str:
 
 
 def explain(rule: str) -> str:
-    """What `rule` means, what to do about a violation, and where it is known from.
+    """The meaning of `rule`, the remedy for a violation, and the source.
 
     Raises:
         KeyError: There is no such rule.

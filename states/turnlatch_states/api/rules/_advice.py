@@ -89,7 +89,7 @@ _OF_A_RULE: dict[str, tuple[tuple[str, _Say], ...]] = {
             "Give the call a fresh id of the characters that the pattern allows, and its"
             " result the same.",
         ),
-        ("must be unique", "Give each call an id of its own, and its result the same."),
+        ("must be unique", "Give each call a unique id, and its result the same id."),
         ("single result", "Keep the first result of the call."),
     ),
     "R20": (
@@ -152,7 +152,7 @@ _OF_A_RULE: dict[str, tuple[tuple[str, _Say], ...]] = {
 
 def _wanted(finding: Finding) -> Iterator[_Say]:
     own = _OF_A_RULE.get(finding.rule, ())
-    # What a rule says with any reason comes behind what is said of a reason anywhere.
+    # A rule's advice for any reason comes after the general advice for this reason.
     ordered = [
         *(each for each in own if each[0]),
         *_ANYWHERE,

@@ -8,8 +8,8 @@ import attrs
 from turnlatch_states.api.models import ModelSpec
 
 VERSION_2026 = "2026-10-21"
-"""The `anthropic-version` from which sampling parameters are no fields any more, and
-documents and citations are judged more strictly. Versions compare as text."""
+"""The `anthropic-version` that removes the sampling parameters and checks documents and
+citations more strictly. Versions compare as text."""
 
 
 @final
@@ -20,7 +20,7 @@ class Finding:
     Attributes:
         rule: The id of the rule that found it.
         path: Where, as the server writes it; empty for the whole body.
-        reason: What is wrong, worded as the server words it where that is known.
+        reason: The violation, in the server's words if they are known.
         status: The HTTP status of the refusal.
         type: `error.type` of the refusal.
         code: `error.details.error_code` of the refusal, where there is one.
@@ -72,7 +72,7 @@ class Limits:
 
 
 class Verifier(Protocol):
-    """What only the server knows about blocks it has signed."""
+    """Checks of signed blocks that only the server can make."""
 
     def thinking(
         self, block: Mapping[str, object], *, path: str, body: Mapping[str, object]
@@ -88,7 +88,7 @@ class Verifier(Protocol):
 @final
 @attrs.frozen
 class Context:
-    """What a body does not say about itself.
+    """Facts about a request that its body does not contain.
 
     Attributes:
         betas: The values of the `anthropic-beta` header.

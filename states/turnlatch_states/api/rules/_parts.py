@@ -224,7 +224,7 @@ RESULT_PARTS: dict[str, Fields] = {
     "tool_reference": TOOL_REFERENCE_FIELDS,
     "browser_state": BROWSER_STATE_FIELDS,
 }
-"""What may stand in the content of a `tool_result`."""
+"""The blocks allowed in the content of a `tool_result`."""
 RESULT_PART: Node = tagged(
     {tag: variant(own) for tag, own in RESULT_PARTS.items()}, "R15"
 )

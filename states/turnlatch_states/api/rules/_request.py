@@ -95,8 +95,8 @@ class Request:
     """A body with its views, each made at most once and only if a rule asks.
 
     Attributes:
-        body: The body; empty if it is no object.
-        context: What is known besides the body.
+        body: The body; empty if it is not an object.
+        context: Facts that the body does not contain.
         spec: The model's row, if it has one.
     """
 
@@ -131,7 +131,7 @@ class Request:
 
     @property
     def start_unknown(self) -> bool:
-        """What came before the first message exists and is not known."""
+        """True if messages precede the first one and are unknown."""
         return self.continues and self.context.held is None
 
     @cached_property

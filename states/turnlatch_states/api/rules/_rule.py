@@ -16,12 +16,12 @@ class Rule:
 
     Attributes:
         id: `R1` to `R34`; part of the public interface.
-        title: What a request must be like, in one line.
+        title: The requirement on a request, in one line.
         help: What to do about a violation.
         source: Where this is known from, and how surely.
         check: The predicate; yields one finding for each violation.
-        unseen: What nobody can tell from a body alone, so that the rule is silent there;
-            empty if everything can.
+        unseen: The facts that a body alone does not show, so that the rule is silent
+            about them; empty if the body shows everything.
     """
 
     id: str

@@ -37,7 +37,7 @@ class Sink:
         self.found.append(Finding(rule, written(place), reason))
 
     def drain(self) -> list[Finding]:
-        """What was reported since the last time."""
+        """The findings reported since the last call."""
         found, self.found = self.found, []
         return found
 
@@ -46,8 +46,8 @@ class Field(NamedTuple):
     """One field of an object.
 
     `betas`: the headers of which one must be sent for the field to exist at all.
-    `absent`: what is said where it needs a header and has none.
-    `until`: the version of the API from which on there is no such field; None: it stays.
+    `absent`: the reason given if the field needs a header that is missing.
+    `until`: the API version that removes the field; None: it stays.
     """
 
     node: Node
@@ -228,8 +228,8 @@ def record(
     """Accept an object with exactly these fields.
 
     Args:
-        fields: What may and what must be there.
-        rule: The rule that owns a missing field and a value that is no object.
+        fields: The allowed and the required fields.
+        rule: The rule that owns a missing field and a value other than an object.
         extra: The rule that owns an unknown field of this name, if not R1.
     """
     required = tuple((name, f.rule or rule) for name, f in fields.items() if f.required)

@@ -158,8 +158,8 @@ def nothing_stands_between(request: Request, context: Context) -> Iterator[Findi
 def every_result_was_asked_for(request: Request, context: Context) -> Iterator[Finding]:
     """Every `tool_result` answers a call of the assistant turn just before it.
 
-    Sources: GitHub router-for-me/CLIProxyAPI#497. Confidence: wording seen live. What
-    the server holds of a continued thread is not known here unless it is given.
+    Sources: GitHub router-for-me/CLIProxyAPI#497. Confidence: wording seen live. The
+    server's part of a continued thread is unknown here unless it is given.
     """
     before: Turn | None = None
     for place, turn in enumerate(request.turns):
@@ -258,7 +258,7 @@ def server_calls_are_closed(request: Request, context: Context) -> Iterator[Find
     """A server tool's call and result are not torn apart.
 
     A call may stay open at the end of a paused turn, or across a user turn that holds
-    nothing but the results of client calls made beside it; its tool must then still be
+    nothing but the results of client calls made with it; its tool must then still be
     defined. The next turn answers it, or makes more client calls for it (`caller`), and
     then it stays open. Sources: Anthropic docs build-with-claude/handling-stop-reasons,
     agents-and-tools/tool-use/programmatic-tool-calling. Confidence: documented; that the
@@ -454,7 +454,7 @@ RULES = (
     Rule(
         "R12",
         "a server tool's call and its result stay together",
-        "Send the paused reply back as it came, with the same tools; beside an open "
+        "Send the paused reply back as it came, with the same tools; with an open "
         "server call send tool results only.",
         "Anthropic docs: build-with-claude/handling-stop-reasons (documented)",
         server_calls_are_closed,

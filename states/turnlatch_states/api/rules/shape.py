@@ -150,7 +150,7 @@ def content_not_empty(request: Request, context: Context) -> Iterator[Finding]:
     """No message is empty, and no text block is empty or only white space.
 
     The last assistant message is exempt, as a prefill. A tool result without content
-    is fine; the text blocks inside one are held to the same rule. Blank text beside the
+    is fine; the text blocks inside one are held to the same rule. Blank text next to the
     calls of a reply was accepted in a recorded exchange of 2026-04. Sources: GitHub
     anthropics/claude-code#59812, home-assistant/core#175637. Confidence: seen live.
     """
@@ -206,7 +206,7 @@ def _text(block: object, path: str, where: str) -> Iterator[Finding]:
     if text:
         reason = "text content blocks must contain non-whitespace text"
     elif member(block, "cache_control") is not None:
-        return  # R24 has a text of its own for this, which is known to come first
+        return  # R24 has a special text for this, which is known to come first
     else:
         reason = "text content blocks must be non-empty"
     yield Finding("R6", path, reason, related=(where,))

@@ -61,7 +61,7 @@ def system_messages_are_in_place(
 
 
 def _ends_on_own_words(turn: Turn) -> bool:
-    """True for an assistant turn whose last block is no result of a server tool.
+    """True for an assistant turn that does not end with a server tool's result.
 
     One that ends on a call of ours is R13's.
     """

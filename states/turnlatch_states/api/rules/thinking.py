@@ -1,4 +1,4 @@
-"""Thinking: R18 to R23. What is signed can only be judged by whoever signed it."""
+"""Thinking: R18 to R23. Only the server can verify its signatures."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from turnlatch_states.api.rules._request import Block, Request, Turn
 from turnlatch_states.api.rules._rule import Rule, silent
 
 BOUND_ELSEWHERE = "bound to a different conversation"
-"""What tells a verifier's refusal of the binding from one of the signature."""
+"""The text that distinguishes a refused binding from a refused signature."""
 
 _THINKING = ("thinking", "redacted_thinking")
 _SEALS = {"thinking": "signature", "redacted_thinking": "data"}
@@ -92,7 +92,7 @@ def _round_start(turns: tuple[Turn, ...]) -> Block | None:
 def thinking_suits_the_model(request: Request, context: Context) -> Iterator[Finding]:
     """The way to think, the effort and the sampling are ones that the model accepts.
 
-    Switching between turns is no error. Before version 2026-10-21 `temperature`, `top_p`
+    Switching between turns is allowed. Before version 2026-10-21 `temperature`, `top_p`
     and `top_k` are fields: models since Opus 4.7 take their defaults only, older ones
     take `temperature` or `top_p`. Sources: Anthropic docs build-with-claude/
     thinking-troubleshooting, about-claude/models/migration-guide. Confidence: documented,
@@ -116,12 +116,12 @@ def thinking_suits_the_model(request: Request, context: Context) -> Iterator[Fin
 
 
 _DEFAULTS = {"temperature": (1,), "top_p": (1,), "top_k": (0,)}
-"""What sampling parameters may be where they are fixed. That of `top_p` and of `top_k` is
-assumed: the documentation says "the default" and gives a number for `temperature` only."""
+"""The values of fixed sampling parameters. Those of `top_p` and `top_k` are assumed: the
+documentation says "the default" and gives a number for `temperature` only."""
 
 
 def _sampling_refused(request: Request) -> Iterator[Finding]:
-    """What the model or its thinking does not take of the sampling parameters."""
+    """Sampling parameters that the model or its thinking mode does not accept."""
     given = {
         name: value
         for name in _DEFAULTS
@@ -210,7 +210,7 @@ RULES = (
     Rule(
         "R18",
         "thinking blocks come back exactly as they were issued",
-        "Send thinking verbatim and in order; a block from a cut stream is no history.",
+        "Send thinking verbatim and in order; do not send a block from a cut stream.",
         "Anthropic docs: api/errors (documented)",
         thinking_is_untouched,
         "whether a signature is genuine; only the server that made it can tell.",
@@ -224,8 +224,8 @@ RULES = (
     ),
     Rule(
         "R20",
-        "thinking, effort and sampling suit the model; switching is no error",
-        "Use what the model lists, and sampling at its defaults; leave them out if in doubt.",
+        "thinking, effort and sampling suit the model; switching is allowed",
+        "Use values that the model lists, and default sampling; leave them out if in doubt.",
         "Anthropic docs: build-with-claude/thinking-troubleshooting (documented)",
         thinking_suits_the_model,
     ),

@@ -106,7 +106,7 @@ def _is_schema(top: Mapping[str, object]) -> bool:
 
 def _keywords_legal(schema: Mapping[str, object], *, is_top: bool) -> bool:
     kinds = schema.get("type", "object")
-    # At the top, the type has a finding of its own.
+    # At the top, another finding is about the type.
     if not is_top and not all(kind in _TYPES for kind in _words(kinds)):
         return False
     maps = all(is_object(schema.get(keyword, {})) for keyword in _SCHEMA_MAPS)
@@ -120,7 +120,7 @@ def _keywords_legal(schema: Mapping[str, object], *, is_top: bool) -> bool:
 
 
 def _words(kinds: object) -> Sequence[object]:
-    """The types a schema names; something that is no type if it names none."""
+    """The types that a schema names; an invalid type if it names none."""
     if isinstance(kinds, str):
         return (kinds,)
     if is_array(kinds) and kinds:

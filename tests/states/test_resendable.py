@@ -20,8 +20,8 @@ from turnlatch_states.api.resendable import (
     CITATIONS,
     FIELDS,
     plainly_legal,
-    replay_form,
-    replay_id,
+    resendable_id,
+    to_resendable,
 )
 from turnlatch_states.api.rules import Context, Finding, check
 
@@ -191,20 +191,20 @@ def test_the_record_is_what_was_received(blocks: list[Block], spaced: bool) -> N
 
     assert sealed.content == content
     assert sealed.reply == Reply(content, META)
-    assert sealed.replayed == replay_form(content)
+    assert sealed.resendable == to_resendable(content)
 
 
 @given(replies, st.booleans())
 def test_what_is_legal_comes_back_as_the_very_bytes(
     blocks: list[Block], spaced: bool
 ) -> None:
-    once = replay_form(wired(blocks, spaced))
+    once = to_resendable(wired(blocks, spaced))
 
-    assert replay_form(once) is once
+    assert to_resendable(once) is once
 
 
 def test_the_check_sees_a_reply_that_is_sent_back_as_it_came() -> None:
-    """Planted: a client that has no replay form."""
+    """Planted: a client that has no resendable form."""
     call: Block = {"type": "tool_use", "id": "toolu_1", "name": "a", "input": {}}
     for block in (text(" "), {**call, "id": "call.1"}, {**call, "input": None}):
         content = encode(block)
@@ -220,10 +220,10 @@ def test_the_check_sees_a_reply_that_is_sent_back_as_it_came() -> None:
 def test_a_call_and_its_result_bear_the_same_legal_id(id_: str) -> None:
     block: Block = {"type": "tool_use", "id": id_, "name": "look", "input": {}}
     reply = Reply(encode(block), META)
-    sent = json.loads(replay_form(reply.content))
+    sent = json.loads(to_resendable(reply.content))
 
-    assert reply.tool_uses[0].id == sent["id"] == replay_id(id_)
-    assert replay_id(replay_id(id_)) == replay_id(id_)
+    assert reply.tool_uses[0].id == sent["id"] == resendable_id(id_)
+    assert resendable_id(resendable_id(id_)) == resendable_id(id_)
 
 
 def test_input_that_was_cut_off_is_known_by_the_id_it_came_with() -> None:
@@ -231,7 +231,7 @@ def test_input_that_was_cut_off_is_known_by_the_id_it_came_with() -> None:
     meta = encode({"id": "msg_1", "broken": {"call.1": '{"path'}})
     (use,) = Reply(encode(block), meta).tool_uses
 
-    assert (use.id, use.input, use.broken) == (replay_id("call.1"), None, '{"path')
+    assert (use.id, use.input, use.broken) == (resendable_id("call.1"), None, '{"path')
 
 
 # What nobody knows is left alone, unless it is no text.
@@ -241,7 +241,7 @@ def test_input_that_was_cut_off_is_known_by_the_id_it_came_with() -> None:
 def test_a_block_that_nobody_knows_comes_back_as_it_was(more: dict[str, str]) -> None:
     block = {**more, "type": "hologram"}
     content = encode(block)
-    sent = replay_form(content)
+    sent = to_resendable(content)
     torn = any("\ud800" <= c <= "\udfff" for c in "".join([*more, *more.values()]))
 
     assert (sent is content) == (not torn)
@@ -274,8 +274,8 @@ pieces = st.sampled_from(
 
 
 def slowly(content: bytes) -> bytes:
-    """The replay form, judged block by block: nothing in front is plain then."""
-    return replay_form(b" " + content).removeprefix(b" ")
+    """The resendable form, judged block by block: nothing in front is plain then."""
+    return to_resendable(b" " + content).removeprefix(b" ")
 
 
 def agrees(quick: Any, content: bytes) -> bool:

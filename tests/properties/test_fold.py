@@ -9,7 +9,7 @@ from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import Event
-from turnlatch_states.machine.load import replay
+from turnlatch_states.machine.load import fold_events
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import begin, fold
 from turnlatch_states.request.build import Copy
@@ -60,13 +60,13 @@ def test_runs_of_plain_turns_load_as_the_machine_would_have_left_them(
 ) -> None:
     events = plain(turns)
 
-    assert replay(events) == folded(events)
+    assert fold_events(events) == folded(events)
 
 
 def test_the_check_sees_a_load_that_forgets_the_servers_copy() -> None:
     events = plain([(Copy.CREATE, False), *[(Copy.CONTINUE, False)] * 4])
 
-    loaded = replay(events)
+    loaded = fold_events(events)
     forgot = attrs.evolve(loaded, thread=begin(OPENED).thread)
     assert loaded == folded(events)
     assert forgot != folded(events)
