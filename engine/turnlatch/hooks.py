@@ -1,4 +1,4 @@
-"""The hooks around a compaction: what they are told, and what they may answer."""
+"""The hooks around a compaction: their arguments and their answers."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias

@@ -1,7 +1,7 @@
-"""Telling watchers what happened, from what was journaled and what is arriving.
+"""Publishing happenings, from journal entries and from pieces of an arriving reply.
 
-What a journal entry means is told by one function, when the entry is made and when it is
-told again: `publish_event` depends on nothing but the record, the caller's policy, and whether
+One function turns a journal entry into happenings, when the entry is made and when it is
+read again: `publish_event` depends only on the record, the caller's policy, and whether
 pieces of the reply arrived.
 """
 
@@ -27,12 +27,12 @@ from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.events import Event
-from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
+from turnlatch_states.machine.snapshot import Call, Move, Snapshot, Turn
 from turnlatch_states.machine.step import Step
 from turnlatch_states.recovery.cache_guard import prefix_change
 
 _ENDS = (ev.ReplyConfirmed, ev.CompactionConfirmed, ev.TurnFailed)
-"""What ends an attempt: its pieces are in the journal now, or are taken back."""
+"""Events that end an attempt: its pieces are in the journal now, or are void."""
 
 
 def publish_event(
@@ -43,11 +43,11 @@ def publish_event(
     made: Step,
     policy: RetryPolicy,
 ) -> None:
-    """Publish what one journaled event meant.
+    """Publish the happenings of one journaled event.
 
     Args:
-        feed: Where to.
-        entry: Its sequence in the journal.
+        feed: The conversation's log of happenings.
+        entry: The event's sequence in the journal.
         before: The snapshot before the event.
         event: The event.
         made: The step that the event made from `before`.
@@ -68,7 +68,7 @@ def publish_event(
 def _tell_reply(
     feed: EventLog, event: ev.ReplyConfirmed | ev.CompactionConfirmed
 ) -> None:
-    """Tell a reply whole that did not arrive in pieces, as if it had."""
+    """Publish a reply that did not arrive in pieces, as if it had."""
     if feed.arriving:
         return
     turn, attempt = event.turn, event.attempt
@@ -96,7 +96,7 @@ def _tell_reply(
 
 
 def _tell_prefix(feed: EventLog, before: Snapshot, turn: Turn) -> None:
-    """Tell what the request that leaves changes of what the cache holds."""
+    """Publish the change of the cached prefix by the request that is being sent."""
     change = prefix_change(before)
     if change is not None:
         feed.publish(PrefixChanged(feed.next(), turn.number, change))
@@ -107,17 +107,7 @@ def _tell(
 ) -> None:
     """Publish the moves of the turn and its calls, and what was noted in addition."""
     if made.move is not None:
-        move = made.move
-        feed.publish(
-            Moved(
-                feed.next(),
-                turn.number,
-                move.trigger,
-                move.source,
-                move.target,
-                turn.fault if move.target == "failed" else None,
-            )
-        )
+        _tell_move(feed, made.move, turn)
     if isinstance(event, ev.CallEvent):
         call = turn.call(event.call)
         if call is not None:
@@ -180,6 +170,20 @@ def _tell(
             pass  # not published: only the caller who asked for it is concerned
         case _:
             assert_never(event)
+
+
+def _tell_move(feed: EventLog, move: Move, turn: Turn) -> None:
+    """Publish a row that the turn took."""
+    feed.publish(
+        Moved(
+            feed.next(),
+            turn.number,
+            move.trigger,
+            move.source,
+            move.target,
+            turn.fault if move.target == "failed" else None,
+        )
+    )
 
 
 def publish_delta(feed: EventLog, turn: int, attempt: int, delta: Delta) -> None:
