@@ -130,7 +130,7 @@ def test_nothing_said_yet_is_no_error_and_makes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("none.db", b"there is no store"), ("text", b"no database")]
+    ("name", "said"), [("none.db", b"there is no store"), ("text", b"not a database")]
 )
 def test_what_is_no_store_is_one_line(tmp_path: Path, name: str, said: bytes) -> None:
     (tmp_path / "text").write_text("This is no database, and it is long. " * 40)

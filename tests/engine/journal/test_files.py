@@ -138,7 +138,7 @@ def test_database_that_was_more_than_begun_is_not_taken_for_that(path: Path) -> 
     _hot(path, pages=1)
     before = _digests(path.parent)
 
-    with pytest.raises(JournalVersionError, match="no database"):
+    with pytest.raises(JournalVersionError, match="not a database"):
         SQLiteStore(path)
 
     assert _digests(path.parent) == before

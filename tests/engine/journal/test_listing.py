@@ -178,7 +178,7 @@ def test_what_is_no_store_is_refused_and_not_made(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="there is no store"):
         list_readonly(tmp_path)
     (tmp_path / "text").write_text("No database, and long enough to be one. " * 40)
-    with pytest.raises(JournalVersionError, match="no database"):
+    with pytest.raises(JournalVersionError, match="not a database"):
         list_readonly(tmp_path / "text")
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE mine (x)")
