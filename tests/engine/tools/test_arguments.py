@@ -494,7 +494,7 @@ def test_the_check_sees_what_is_shown_and_not_read_back(
         ({"open_": {"a": "1", "x": 1}}, "open_.a: Input should be a valid integer"),
         ({"another": "4"}, "another: Input should be a valid integer"),
         ({"secret": "marker"}, "the arguments of everything cannot be shown"),
-        ({"hiding": {"a": 1, "hidden": 5}}, "nobody can be shown"),
+        ({"hiding": {"a": 1, "hidden": 5}}, "cannot be shown"),
     ],
     ids=str,
 )
