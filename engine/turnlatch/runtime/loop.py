@@ -26,8 +26,8 @@ from turnlatch.runtime.environment import World
 from turnlatch.runtime.pricing import budgeted
 from turnlatch.runtime.record import Record
 from turnlatch.runtime.tool_calls import Caller
-from turnlatch.watching.event_log import Feed
-from turnlatch.watching.publish import narrate_delta
+from turnlatch.watching.event_log import EventLog
+from turnlatch.watching.publish import publish_delta
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.effects.compaction import summary_made
 from turnlatch_states.effects.effect import (
@@ -161,7 +161,7 @@ class Driver(Record):
         """Shows watchers the pieces of a reply as they arrive."""
 
         def report(delta: Delta) -> None:
-            narrate_delta(self.feed, request.turn, request.attempt, delta)
+            publish_delta(self.feed, request.turn, request.attempt, delta)
 
         return report
 

@@ -22,8 +22,8 @@ from turnlatch.journal.lock_waiting import at_once, patiently
 from turnlatch.logs import log_fault
 from turnlatch.runtime.environment import World
 from turnlatch.runtime.unsaved import NEVER_STARTED, Kept, steered_keys
-from turnlatch.watching.event_log import Feed
-from turnlatch.watching.publish import narrate
+from turnlatch.watching.event_log import EventLog
+from turnlatch.watching.publish import publish_event
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import Closing
