@@ -1,13 +1,27 @@
 """A table is checked when it is built, and the library executes what it says."""
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
+import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from turnlatch_states.fsm.errors import DefinitionError, IllegalEventError
-from turnlatch_states.fsm.table import Effect, Guard, State, Table, Transition
+from turnlatch_states.fsm.errors import (
+    CoreBugError,
+    DefinitionError,
+    IllegalEventError,
+)
+from turnlatch_states.fsm.table import (
+    ANY,
+    SAME,
+    Effect,
+    Guard,
+    State,
+    Table,
+    Transition,
+    each,
+)
 from turnlatch_states.machine.call import CALL
 from turnlatch_states.machine.thread import THREAD
 from turnlatch_states.machine.turn import TURN
@@ -28,19 +42,23 @@ def build(
     return Table("toy", "a toy", states, initial, rows, refusable)
 
 
-def fixed(name: str, answer: bool) -> Guard:
-    return Guard(name, name, lambda _s, _e: answer)
-
-
 GOOD = (Transition("go", "a", "b"), Transition("go", "b", "c"))
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "says"),
     [
-        (GOOD, {"initial": "z"}, "initial state 'z' is not declared"),
-        ((*GOOD, Transition("go", "z", "a")), {}, "names 'z', which is not a state"),
-        ((*GOOD, Transition("up", "a", "z")), {}, "names 'z', which is not a state"),
+        (GOOD, {"initial": "z"}, "initial state 'z' is not declared, or has children"),
+        (
+            (*GOOD, Transition("go", "z", "a")),
+            {},
+            "names 'z', which is not a state to stand in",
+        ),
+        (
+            (*GOOD, Transition("up", "a", "z")),
+            {},
+            "names 'z', which is not a state to stand in",
+        ),
         ((*GOOD, Transition("go", "a", "c")), {}, "'go' from 'a' is declared twice"),
         (GOOD[:1], {}, "state 'c' cannot be reached from 'a'"),
         (GOOD[:1], {}, "state 'b' has no row that leaves it and is not final"),
@@ -152,22 +170,143 @@ def test_an_interrupt_is_legal_wherever_something_is_going_on() -> None:
         assert ("fail" in TURN.legal(state.name)) == (state.name != "failed")
 
 
-@given(st.data())
-def test_looking_up_and_executing_agree(data: st.DataObject) -> None:
-    """The journal is folded by look-up and the live engine by the library."""
-    answers = data.draw(st.lists(st.booleans(), min_size=3, max_size=3))
-    guards = [fixed(f"g{i}", yes) for i, yes in enumerate(answers)]
-    table = build(
-        Transition("go", "a", "b", guards[0]),
-        Transition("go", "a", "c", guards[1]),
-        Transition("go", "a", "a", guards[2]),
-        Transition("end", "b", "c"),
-        refusable=frozenset({"go"}),
+def answering(table: Table, answers: dict[str, bool]) -> Table:
+    """The table with guards that answer what `answers` says of their names."""
+
+    def asked(guard: Guard) -> Guard:
+        return attrs.evolve(guard, test=lambda _s, _e: answers[guard.name])
+
+    rows = (
+        row if row.guard is None else attrs.evolve(row, guard=asked(row.guard))
+        for row in table.transitions
     )
-    if any(answers):
-        chosen = table.choose("a", "go", None, None)
-        assert table.fire("a", "go", None, None) is chosen
-        assert chosen.guard is guards[answers.index(True)]
-    else:
-        with pytest.raises(IllegalEventError):
-            table.fire("a", "go", None, None)
+    return attrs.evolve(table, transitions=tuple(rows))
+
+
+def taken(way: Any, table: Table, state: str, trigger: str) -> Transition | None:
+    """The row that a way of executing takes; None where it refuses."""
+    try:
+        row: Transition = way(table, state, trigger, None, None)
+    except IllegalEventError:
+        return None
+    return row
+
+
+def disagreements(
+    table: Table, answers: dict[str, bool]
+) -> Iterator[tuple[str, str, dict[str, bool]]]:
+    """Every cell, and answers of its guards, where the library and the rows differ."""
+    for state, trigger in product(table.leaves, table.triggers()):
+        rows = table.rows(state.name, trigger)
+        guards = dict.fromkeys(row.guard.name for row in rows if row.guard)
+        for given_answers in product((True, False), repeat=len(guards)):
+            answers.update(zip(guards, given_answers, strict=True))
+            looked_up = taken(Table.choose, table, state.name, trigger)
+            if taken(Table.fire, table, state.name, trigger) is not looked_up:
+                yield state.name, trigger, dict(answers)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_looking_up_and_executing_agree_in_every_cell(table: Table) -> None:
+    """A journal is folded by look-up, and the live engine asks the library."""
+    answers: dict[str, bool] = {}
+
+    assert list(disagreements(answering(table, answers), answers)) == []
+
+
+def planted(table: Table, rows: tuple[Transition, ...]) -> Table:
+    """The table, with the compiled machine of other rows."""
+    other = attrs.evolve(table, transitions=rows)
+    made = attrs.evolve(table)
+    object.__setattr__(made, "_machine", other._machine)
+    return made
+
+
+def test_the_check_sees_a_compiled_machine_with_other_rows() -> None:
+    """Planted: rows in another order, one row less, one that ends elsewhere."""
+    answers: dict[str, bool] = {}
+    table = answering(
+        build(
+            GOOD[0],
+            Transition("go", "b", "c", YES),
+            Transition("go", "b", "a", NO),
+            Transition("end", "b", "c"),
+            refusable=frozenset({"go"}),
+        ),
+        answers,
+    )
+    first, *rest = table.transitions
+    swapped = (first, rest[1], rest[0], rest[2])
+    elsewhere = (attrs.evolve(first, target="c"), Transition("to", "a", "b"), *rest)
+
+    for rows in (swapped, (first, *rest[1:]), elsewhere):
+        assert list(disagreements(planted(table, rows), answers)), rows
+
+
+def test_the_row_that_is_taken_is_the_answer_of_the_library() -> None:
+    """With the library cut out of `fire`, its own rows would be the answer."""
+    table = build(*GOOD, Transition("to", "a", "c"))
+    goes_on = attrs.evolve(GOOD[0], target="c")
+    other = planted(table, (goes_on, GOOD[1], Transition("to", "a", "b")))
+
+    assert other.fire("a", "go", None, None) == goes_on
+    assert other.choose("a", "go", None, None) is GOOD[0]
+
+
+def test_a_library_that_moves_elsewhere_than_its_row_says_is_a_bug() -> None:
+    table = build(*GOOD, Transition("to", "a", "c"))
+    (compiled,) = table._machine.events["go"].transitions["a"]
+    compiled.dest = "c"
+
+    with pytest.raises(CoreBugError, match="go from a took the row from a to b"):
+        table.fire("a", "go", None, None)
+
+
+NESTED = (
+    A,
+    State("p", "parts"),
+    State("one", "the first part", parent="p"),
+    State("two", "the second part", parent="p", rests=True),
+)
+
+
+def test_a_row_of_a_parent_is_a_row_of_each_of_its_children() -> None:
+    table = Table(
+        "toy",
+        "a toy",
+        NESTED,
+        "a",
+        (
+            Transition("go", "a", "one"),
+            *each("swap", ("one", "a"), "two"),
+            Transition("back", "p", "a"),
+            Transition("stay", ANY, SAME),
+        ),
+    )
+
+    assert [s.name for s in table.leaves] == ["a", "one", "two"]
+    assert table.outer("two") == "p"
+    assert table.outer("a") == "a"
+    assert table.legal("two") == ("back", "stay")
+    assert table.fire("two", "back", None, None).target == "a"
+    assert table.fire("one", "stay", None, None).target == "one"
+    assert attrs.evolve(table).transitions == table.transitions
+
+
+@pytest.mark.parametrize(
+    ("states", "rows", "says"),
+    [
+        (NESTED, (Transition("go", "a", "p"),), "'p', which is not a state to stand"),
+        ((State("x", "", parent="y"),), (), "part of 'y', which is no state"),
+        (
+            (*NESTED, State("deep", "", parent="one")),
+            (),
+            "'deep' is nested in a state that is nested itself",
+        ),
+    ],
+)
+def test_every_fault_of_nested_states_is_found(
+    states: tuple[State, ...], rows: tuple[Transition, ...], says: str
+) -> None:
+    with pytest.raises(DefinitionError, match=says):
+        Table("toy", "a toy", states, "a", rows)

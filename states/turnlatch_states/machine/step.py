@@ -8,7 +8,7 @@ from typing import Any, assert_never, final
 
 import attrs
 
-from turnlatch_states.fsm.errors import IllegalEventError
+from turnlatch_states.fsm.errors import CoreBugError, IllegalEventError
 from turnlatch_states.fsm.table import Effect, Table
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
@@ -218,7 +218,7 @@ def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move 
         case Effect.CLOSE_CALLS:
             changes["calls"] = tuple(map(ended, turn.calls))
         case _:
-            assert_never(row.effect)
+            raise CoreBugError(f"no turn moves with the effect {row.effect!r}")
     path = (*turn.path, move)
     return changed(snapshot, state=row.target, path=path, **changes), move
 
