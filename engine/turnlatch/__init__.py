@@ -62,7 +62,7 @@ from turnlatch_states.effects.effect import CompactionDone, CompactionPlan
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Lost, Move, Snapshot, Suspension
-from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.machine.turn import Substate, TurnState
 from turnlatch_states.recovery.budget import Budget, Price
 from turnlatch_states.recovery.cache_guard import PrefixChange
 from turnlatch_states.recovery.policies import CompactionPolicy
@@ -133,6 +133,7 @@ __all__ = [
     "Steered",
     "Store",
     "StoreLockedError",
+    "Substate",
     "Suspended",
     "Suspension",
     "TerminalToolError",

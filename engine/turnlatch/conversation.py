@@ -36,9 +36,9 @@ from turnlatch.watching.from_journal import at_rest
 from turnlatch.watching.stream import TurnStream, Work
 from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.snapshot import unheard
+from turnlatch_states.machine.snapshot import Snapshot, unheard
 from turnlatch_states.machine.steering import asked_again
-from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.machine.turn import Substate, TurnState
 from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.profile import Cache, Purpose, Threads
 
@@ -391,8 +391,8 @@ class Conversation(Configuring):
         snapshot = driver.snapshot
         last = snapshot.turn
         if key is not None:
-            if last is not None and last.key == key and not last.abandoned:
-                if snapshot.resting and last.state == TurnState.CONFIRMED:
+            if last is not None and last.key == key and not _given_up(snapshot):
+                if last.substate == Substate.DONE:
                     return self._rested(driver)
                 if last.state == TurnState.FAILED:
                     driver.apply(asked_again(snapshot, last.number))
@@ -446,3 +446,10 @@ class Conversation(Configuring):
     def _ended(self, turn: Turn) -> Turn:
         self._feed.publish(TurnEnded(self._feed.next(), turn))
         return turn
+
+
+def _given_up(snapshot: Snapshot) -> bool:
+    """True if the last turn was abandoned, or rewound: its key may open a turn again."""
+    if snapshot.substate == Substate.DONE:
+        return not snapshot.history.of_turn(snapshot.turns)
+    return snapshot.substate == Substate.ABANDONED

@@ -3,6 +3,8 @@
 import json
 from typing import TYPE_CHECKING, Any, get_args
 
+import attrs
+
 from turnlatch.errors import ConversationClosedError, NotNowError
 from turnlatch.result import Turn
 from turnlatch.rulebook import Rulebook
@@ -17,7 +19,7 @@ from turnlatch_states.api.checks import one_of
 from turnlatch_states.api.reply import Usage
 from turnlatch_states.api.rules import Finding
 from turnlatch_states.machine.snapshot import Lost, Snapshot
-from turnlatch_states.machine.turn import TURN, TurnState
+from turnlatch_states.machine.turn import TURN, Substate, TurnState
 from turnlatch_states.recovery.cache_guard import PrefixChange, prefix_change
 from turnlatch_states.request.history import History
 from turnlatch_states.request.profile import Profile
@@ -46,9 +48,18 @@ class ConversationView(HoldsClient):
         return None if state is None else TurnState(state)
 
     @property
+    def substate(self) -> Substate:
+        """Where exactly the turn stands: what `confirmed` or `failed` is made of.
+
+        `new` before the first turn; `probing` from the first question to the server on.
+        """
+        return self._open_driver().substate
+
+    @property
     def turn(self) -> Turn | None:
         """The current turn, or the last one; None before the first."""
-        return Turn.current(self._open_driver().snapshot)
+        turn = Turn.current(self._open_driver().snapshot)
+        return turn and attrs.evolve(turn, substate=self.substate)
 
     @property
     def history(self) -> History:

@@ -14,7 +14,7 @@ from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Call, Move, Snapshot, Suspension
 from turnlatch_states.machine.steering import said_in, still_waiting
-from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.machine.turn import Substate, TurnState
 from turnlatch_states.request.profile import Purpose
 
 
@@ -82,6 +82,8 @@ class Turn:
         number: 1 for the first turn of a conversation; 0 for a message that was
             withdrawn before its turn began (see `TurnStream`).
         state: `confirmed`, or `failed` with its input still staged.
+        substate: Part of that state: `done`, or `asking` for a person; `resting`,
+            `suspended`, `abandoned`.
         purpose: The purpose of the turn.
         replies: The confirmed replies of this turn, in order.
         calls: The tool calls of this turn, in the order the model made them.
@@ -109,8 +111,14 @@ class Turn:
     remedies: tuple[Remedy, ...] = ()
     suspended: Suspension | None = None
     trials: int = 0
+    substate: Substate = attrs.field()
     _said: bytes = attrs.field(default=b"", repr=False, alias="said")
     _waiting: bytes = attrs.field(default=b"", repr=False, alias="waiting")
+
+    @substate.default
+    def _rests(self) -> Substate:
+        confirmed = self.state is TurnState.CONFIRMED
+        return Substate.DONE if confirmed else Substate.RESTING
 
     @property
     def said(self) -> list[dict[str, Any]]:
@@ -196,6 +204,7 @@ class Turn:
             turn.remedies,
             turn.suspended,
             turn.probes,
+            Substate(turn.substate),
             said=said_in(snapshot, turn),
             waiting=b",".join(still_waiting(snapshot, turn)),
         )

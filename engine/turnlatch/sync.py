@@ -27,7 +27,7 @@ from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.api.reply import Usage
 from turnlatch_states.api.rules import Finding
 from turnlatch_states.machine.snapshot import Lost, Snapshot
-from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.machine.turn import Substate, TurnState
 from turnlatch_states.recovery.cache_guard import PrefixChange
 from turnlatch_states.recovery.policies import CompactionPolicy
 from turnlatch_states.request.history import History
@@ -423,6 +423,14 @@ class Conversation(ConversationTwin):
     def state(self) -> TurnState | None:
         """The state of the current turn, or of the last one; None before the first."""
         return self._inner.state
+
+    @property
+    def substate(self) -> Substate:
+        """Where exactly the turn stands: what `confirmed` or `failed` is made of.
+
+        `new` before the first turn; `probing` from the first question to the server on.
+        """
+        return self._inner.substate
 
     @property
     def turn(self) -> Turn | None:

@@ -252,7 +252,7 @@ def has_failed(chat: Conversation) -> None:
     turn = chat.snapshot.turn
     assert turn is not None
     planted = Fault(FaultKind.LOCAL, "Planted.")
-    plant(chat, turn=attrs.evolve(turn, state="failed", fault=planted))
+    plant(chat, turn=attrs.evolve(turn, substate="resting", fault=planted))
 
 
 @pytest.mark.parametrize(

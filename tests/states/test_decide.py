@@ -334,7 +334,7 @@ def test_there_is_a_decision_for_every_fault_wherever_a_turn_stands(
             doubt = Doubt(fault.kind, fault.status, met, met, well)
             doubts = (doubt,) if suspicious(fault) else ()
             doubted = attrs.evolve(snapshot, doubts=doubts)
-            failed = with_turn(doubted, state="failed", fault=fault, failures=met)
+            failed = with_turn(doubted, substate="resting", fault=fault, failures=met)
             made = decide(failed, Policies(), draw)
             assert isinstance(made, WaitThenRetry) == (
                 type(made).__name__ == "WaitThenRetry"

@@ -4,8 +4,9 @@ The environment may do anything a driver, a server, a person or a crash can do; 
 states are told apart by everything that decides what may happen next, and not by ids.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import cache
+from typing import get_args
 
 import attrs
 import pytest
@@ -17,6 +18,7 @@ from tests.states.strategies import (
     reply,
     search,
     stale_events,
+    summary,
     text,
 )
 
@@ -25,14 +27,17 @@ from turnlatch_states.api.reply import Usage
 from turnlatch_states.api.stop_reasons import Outcome, outcome
 from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.fsm.explore import ExplorationLimitError, Explored, explore
+from turnlatch_states.fsm.table import Table, Transition
 from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.call_step import moved_calls
 from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import Step, begin, step
 from turnlatch_states.machine.thread import LOSSES_MAX, ThreadState
-from turnlatch_states.machine.turn import TURN
+from turnlatch_states.machine.turn import TRIGGERS, TURN
 from turnlatch_states.request.build import Copy
 
 START = begin(ev.ConversationOpened(PROFILE))
@@ -52,15 +57,13 @@ def key(snapshot: Snapshot) -> Hashable:
     return (
         past,
         tail,
-        turn.state,
+        turn.substate,
         turn.purpose,
         bool(turn.content),
         (len(snapshot.said), turn.taken),
         tuple((call.state, call.closing) for call in turn.calls),
         turn.outcome,
         turn.due is not None,
-        turn.abandoned,
-        turn.ready,
         turn.trial is not None,
         turn.fault is not None and turn.fault.kind is FaultKind.TOO_LONG,
     )
@@ -82,6 +85,105 @@ def worlds(snapshot: Snapshot) -> Iterator[Event]:
     yield from stale_events(snapshot)
 
 
+def one_of_each(snapshot: Snapshot) -> Iterator[Event]:
+    """One event of every kind, for the current turn, whether it is legal or not."""
+    turn = snapshot.turn
+    n, attempt = snapshot.turns, 0 if turn is None else turn.attempt
+    call = turn.calls[0].use.id if turn is not None and turn.calls else "toolu_nobody"
+    yield ev.ConversationOpened(PROFILE)
+    yield ev.ProfileChanged(PROFILE)
+    yield ev.Forked("parent", 1)
+    yield ev.TurnOpened(n + 1, b"{}")
+    yield ev.TurnOpened(n, b"{}")
+    yield ev.RequestSent(n, attempt + 1)
+    yield ev.RequestSent(n, attempt + 2)
+    yield ev.ReplyConfirmed(n, attempt, reply(9, "end_turn", text()))
+    yield ev.ReplyConfirmed(n, attempt, reply(9, "refusal", text()))
+    yield ev.TurnFailed(n, attempt, Fault(FaultKind.TRANSIENT, "fault"))
+    yield ev.RetryScheduled(n, 1, 1.0, 2.0)
+    yield ev.RetryCancelled(n)
+    yield ev.TurnRetried(n, asked=True)
+    yield ev.TurnRetried(n, asked=False)
+    yield ev.Steered(n, b"{}")
+    yield ev.Steered(n, b"")
+    yield ev.CallAsked(n, call, "this")
+    yield ev.CallApproved(n, call, "this")
+    yield ev.CallDenied(n, call, "no")
+    yield ev.CallStarted(n, call, "key")
+    yield ev.CallLost(n, call)
+    yield ev.CallClosed(n, call, Closing.RESULT, b"{}")
+    yield ev.TurnContinued(n)
+    yield ev.CompactionSent(n, attempt + 1, len(snapshot.history))
+    yield ev.CompactionConfirmed(n, attempt, summary(9))
+    yield ev.RemedyChosen(n, Remedy.HIDE, "no room")
+    yield ev.Probed(n, "a trial", passed=True)
+    yield ev.TurnSuspended(n, "credit")
+    yield ev.Pinned("task", None)
+    yield ev.TurnAbandoned(n)
+    yield ev.Rewound(0)
+    yield ev.Rewound(-1)
+
+
+def allowed(table: Table, snapshot: Snapshot, event: Event) -> bool:
+    """True if the table has a row for the event, and its guard says yes."""
+    if isinstance(event, ev.CallEvent):
+        turn = snapshot.turn
+        if turn is None:
+            return False
+        try:
+            calls = moved_calls(turn, event, Table.choose)
+        except IllegalEventError:
+            return False
+        snapshot = attrs.evolve(snapshot, turn=attrs.evolve(turn, calls=calls))
+    return any(
+        row.guard is None or row.guard.test(snapshot, event)
+        for row in table.rows(snapshot.substate, TRIGGERS[type(event)])
+    )
+
+
+@attrs.frozen
+class Compared:
+    """What the machine does with one event of every kind, in many states.
+
+    Attributes:
+        rows: The rows of the table that were taken, as (trigger, source, target).
+        differences: Substates and kinds of events for which the table says something
+            else than the machine does.
+    """
+
+    rows: frozenset[tuple[str, str, str]]
+    differences: frozenset[tuple[str, str]]
+
+
+def compared(table: Table, snapshots: Iterable[Snapshot]) -> Compared:
+    """The machine beside a table."""
+    rows: set[tuple[str, str, str]] = set()
+    differences: set[tuple[str, str]] = set()
+    for snapshot in snapshots:
+        for event in one_of_each(snapshot):
+            try:
+                made = step(snapshot, event)
+            except IllegalEventError:
+                row = None
+            else:
+                if made.dropped:
+                    continue
+                row = made.row
+                assert row is not None
+                rows.add((row.trigger, row.source, row.target))
+            if snapshot.turn is None and hasattr(event, "turn") and row is None:
+                continue  # there is no turn that it could belong to
+            if (row is not None) != allowed(table, snapshot, event):
+                differences.add((snapshot.substate, type(event).__name__))
+    return Compared(frozenset(rows), frozenset(differences))
+
+
+@cache
+def whole() -> Compared:
+    """The machine beside its own table, in every state, once."""
+    return compared(TURN, graph().states.values())
+
+
 def moves_what_was_given_up(before: Snapshot, after: Snapshot) -> bool:
     """A turn that failed and was given up stands somewhere else than before."""
     old, new = before.turn, after.turn
@@ -92,7 +194,7 @@ def moves_what_was_given_up(before: Snapshot, after: Snapshot) -> bool:
 
 def is_given_up(snapshot: Snapshot) -> bool:
     turn = snapshot.turn
-    return turn is not None and turn.state == "failed" and turn.abandoned
+    return turn is not None and turn.abandoned
 
 
 COMMITS, GIVEN_UP = "only commits commit", "what was given up never moves"
@@ -153,10 +255,9 @@ def _worked_out(snapshot: Snapshot) -> Outcomes:
                 broken.append((law, event))
         if made.dropped:
             continue
-        label = type(event).__name__
-        if made.move is not None:
-            label = made.move.trigger
-            rows.add((label, made.move.source, made.move.target))
+        label = made.move.trigger if made.move else type(event).__name__
+        assert made.row is not None
+        rows.add((made.row.trigger, made.row.source, made.row.target))
         there = key(made.snapshot)
         one = _REPRESENTATIVES.setdefault(there, made.snapshot)
         _KEYS[id(one)] = there
@@ -204,16 +305,28 @@ def rests(snapshot: Snapshot) -> bool:
     )
 
 
-def test_the_exploration_is_large_and_takes_every_row() -> None:
-    found = graph()
-    rows = {
-        (label, found.states[source].state, found.states[target].state)
-        for source, label, target in found.edges
-        if label in TURN.triggers()
-    }
+def test_what_is_accepted_in_every_state_is_exactly_the_rows_of_the_table() -> None:
+    kinds = {type(event) for event in one_of_each(START)}
 
-    assert len(found.states) > 500
-    assert rows == {(r.trigger, r.source, r.target) for r in TURN.transitions}
+    assert kinds == set(get_args(Event)) == set(TRIGGERS)
+    assert len(graph().states) > 500
+    assert whole().differences == frozenset()
+
+
+def test_the_check_sees_a_row_too_many_and_a_row_too_few() -> None:
+    """Planted: tables with other rows than the machine executes."""
+    nearest = list(graph().states.values())[:2000]
+    more = Transition("abandon", "done", "done")
+    fewer = tuple(r for r in TURN.transitions if r.trigger != "cancel")
+    planted = attrs.evolve(TURN, transitions=(more, *fewer))
+
+    assert compared(planted, nearest).differences == {
+        ("done", "TurnAbandoned"),
+        *(
+            (state, "RetryCancelled")
+            for state in ("resting", "waiting", "probing", "suspended")
+        ),
+    }
 
 
 def test_of_every_row_only_commits_change_history_ids_base_or_usage() -> None:
@@ -222,7 +335,10 @@ def test_of_every_row_only_commits_change_history_ids_base_or_usage() -> None:
     taken = set[tuple[str, str, str]]().union(*(outcomes(one).rows for one in found))
 
     assert broken(COMMITS) == []
-    assert taken == {(r.trigger, r.source, r.target) for r in TURN.transitions}
+    assert len(found) > 500
+    assert taken | whole().rows == {
+        (r.trigger, r.source, r.target) for r in TURN.transitions
+    }
 
 
 def test_from_every_state_a_message_can_be_confirmed() -> None:
@@ -276,7 +392,7 @@ def test_the_pairing_check_finds_an_open_call_that_is_sent() -> None:
         yield from moves(snapshot)
         turn = snapshot.turn
         if turn is not None and turn.state == "confirmed" and turn.open_calls:
-            hurried = attrs.evolve(turn, state="pending")
+            hurried = attrs.evolve(turn, substate="pending")
             planted.append(attrs.evolve(snapshot, turn=hurried))
             yield "answer", planted[0]
 
@@ -307,7 +423,7 @@ def test_the_check_sees_a_turn_that_was_given_up_and_compacts() -> None:
     for snapshot in graph().states.values():
         turn = snapshot.turn
         if turn is not None and is_given_up(snapshot):
-            hasty = attrs.evolve(turn, state="compacting")
+            hasty = attrs.evolve(turn, substate="compacting")
             planted = attrs.evolve(snapshot, turn=hasty)
             assert moves_what_was_given_up(snapshot, planted)
 
@@ -330,14 +446,12 @@ def copies_key(snapshot: Snapshot) -> Hashable:
     flying = turn.copy if turn.state == "sent" else None
     return (
         copy,
-        turn.state,
+        turn.substate,
         flying,
         bool(turn.staged),
         bool(turn.calls),
         bool(turn.open_calls),
         turn.outcome,
-        turn.abandoned,
-        turn.due is not None or turn.ready,
         snapshot.covered == len(snapshot.history),
     )
 
@@ -432,7 +546,7 @@ def test_the_check_sees_a_client_that_continues_what_it_only_asked_for() -> None
         turn = snapshot.turn
         asked = snapshot.thread.state is ThreadState.NEW
         if turn is not None and turn.state == "pending" and turn.staged and asked:
-            sent = attrs.evolve(turn, state="sent", copy=Copy.CONTINUE)
+            sent = attrs.evolve(turn, substate="sent", copy=Copy.CONTINUE)
             yield "send", attrs.evolve(snapshot, turn=sent)
 
     def checked(snapshot: Snapshot) -> Iterator[tuple[str, Snapshot]]:

@@ -11,6 +11,7 @@ from typing import Final, Literal, assert_never
 from turnlatch.diagrams import dot, mermaid, svg, text
 from turnlatch.diagrams.labels import Move
 from turnlatch.diagrams.palette import Theme
+from turnlatch.diagrams.parts import folded
 from turnlatch_states.fsm.table import Table
 from turnlatch_states.machine.call import CALL
 from turnlatch_states.machine.thread import THREAD
@@ -37,7 +38,8 @@ def render(
     """Draw a machine.
 
     Args:
-        table: The machine; every state and every row of it is drawn.
+        table: The machine; every state and every row of it is drawn. States that
+            have parts are drawn as one; text and Mermaid draw the parts, too.
         format: `svg`, `mermaid`, `dot` or `text`.
         path: Moves that were taken, such as those of a recorded turn. Their rows are
             drawn thick where the format can, and carry how often.
@@ -53,11 +55,11 @@ def render(
     """
     match format:
         case "svg":
-            return svg.draw(table, path=path, current=current, theme=theme)
+            return svg.draw(folded(table), path=path, current=current, theme=theme)
         case "mermaid":
             return mermaid.draw(table, path=path, current=current, theme=theme)
         case "dot":
-            return dot.draw(table, path=path, current=current, theme=theme)
+            return dot.draw(folded(table), path=path, current=current, theme=theme)
         case "text":
             return text.draw(table, path=path, current=current)
         case _:

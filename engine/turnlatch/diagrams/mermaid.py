@@ -6,6 +6,7 @@ from typing import Final
 
 from turnlatch.diagrams.labels import Move, check_current, marks, rows
 from turnlatch.diagrams.palette import DARK, LIGHT, Theme
+from turnlatch.diagrams.parts import folded, inner
 from turnlatch_states.fsm.table import State, Table
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_]+")
@@ -27,8 +28,10 @@ def draw(
     Raises:
         ValueError: A move is not a row of the table, or `current` is not a state of it.
     """
-    check_current(table, current)
-    return "\n".join(_lines(table, path, current, theme)) + "\n"
+    outer = folded(table)
+    check_current(outer, current)
+    lines = [*_lines(outer, path, current, theme), *_parts(table)]
+    return "\n".join(lines) + "\n"
 
 
 def _lines(
@@ -61,6 +64,29 @@ def _lines(
     if current is not None:
         yield "  classDef current stroke-width:4px,font-weight:bold"
         yield f"  class {keys[current]} current"
+
+
+def _parts(table: Table) -> Iterator[str]:
+    """The states within states, and how a turn moves between them.
+
+    Rows between the same two are one line; a row that leads nowhere else is left out.
+    """
+    keys = _keys(table)
+    for parent in table.states:
+        parts = {state.name: state for state in inner(table, parent.name)}
+        if not parts:
+            continue
+        yield f"  state {keys[parent.name]} {{"
+        for state in parts.values():
+            note = " (rests)" if state.rests else ""
+            yield f'    state "{_told(state.name + note)}" as {keys[state.name]}'
+        moves: dict[tuple[str, str], dict[str, None]] = {}
+        for row in table.transitions:
+            if row.source in parts and row.target in parts and row.source != row.target:
+                moves.setdefault((row.source, row.target), {})[row.trigger] = None
+        for (source, target), triggers in moves.items():
+            yield f"    {keys[source]} --> {keys[target]}: {_told(', '.join(triggers))}"
+        yield "  }"
 
 
 def _shown(table: Table, state: State, current: str | None) -> str:

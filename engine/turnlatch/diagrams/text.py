@@ -1,9 +1,10 @@
-"""A table as text: the main line, the states, every row."""
+"""A table as text: the main line, the states, every row, and the parts of states."""
 
 from collections.abc import Iterator, Sequence
 
 from turnlatch.diagrams.grid import cells
 from turnlatch.diagrams.labels import TIMES, Move, Row, check_current, marks, rows
+from turnlatch.diagrams.parts import folded, grouped
 from turnlatch_states.fsm.table import State, Table, Transition
 
 _PLAIN = str.maketrans(
@@ -36,6 +37,7 @@ def draw(
     Raises:
         ValueError: A move is not a row of the table, or `current` is not a state of it.
     """
+    whole, table = table, folded(table)
     check_current(table, current)
     counted = rows(table, path)
     lines = [
@@ -48,11 +50,34 @@ def draw(
         "",
         "transitions",
         *_columns(_row(row) for row in counted),
+        *_parts(whole, plain=plain),
     ]
-    whole = "\n".join(line.rstrip() for line in lines) + "\n"
+    drawn = "\n".join(line.rstrip() for line in lines) + "\n"
     if plain:
-        return whole.translate(_PLAIN).encode("ascii", "replace").decode()
-    return whole
+        return drawn.translate(_PLAIN).encode("ascii", "replace").decode()
+    return drawn
+
+
+def _parts(table: Table, *, plain: bool) -> Iterator[str]:
+    """What states consist of, and every row between the parts."""
+    if folded(table) is table:
+        return
+    named = [s for s in table.leaves if s.parent or s.name == table.initial]
+    yield from ("", "parts")
+    yield from _columns(
+        (s.parent or "before", s.name, "rests" if s.rests else "", s.meaning)
+        for s in named
+    )
+    yield from ("", "rows")
+    yield from _columns(_part_row(sources, row) for sources, row in grouped(table))
+
+
+def _part_row(sources: str, row: Transition) -> tuple[str, ...]:
+    guard = "" if row.guard is None else f"[{row.guard.name}]"
+    ends = f"{sources} → {row.target}" if row.target else f"{sources}: stays"
+    effect = f"/ {row.effect.value}" if row.effect.value else ""
+    said = row.says if row.guard is None else row.guard.says
+    return (row.trigger, ends, effect, guard, said)
 
 
 def _main_line(table: Table, *, plain: bool) -> str:

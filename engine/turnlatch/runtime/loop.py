@@ -121,7 +121,8 @@ class Driver(Record):
                 continue
             if not isinstance(effect, RunCalls):  # those report by themselves
                 await self.save()
-            answer = await self._perform(effect)
+            with self.performing(effect):
+                answer = await self._perform(effect)
             before = self.snapshot
             for event in interpret(before, effect, answer, given):
                 self._report(event)

@@ -11,7 +11,7 @@ Rules of this file:
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -25,13 +25,14 @@ from turnlatch.runtime.unsaved import NEVER_STARTED, Kept, steered_keys
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.publish import publish_event
 from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.effects.effect import Count, Effect, Probe
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import Closing
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.machine.step import Step, step
 from turnlatch_states.machine.synthetic_results import closed_result
-from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.machine.turn import Substate, TurnState
 
 
 class Record:
@@ -44,6 +45,7 @@ class Record:
         """The keys of what was said while a turn ran, as far as it is durable."""
         self._kept = Kept(snapshot)
         self._failures = 0  # of appends, for whoever waits to append
+        self._probing = False
 
     def granted(self) -> None:
         """Somebody asked for the turn, or asked again; nothing more follows here."""
@@ -52,6 +54,22 @@ class Record:
     def snapshot(self) -> Snapshot:
         """Where the conversation stands."""
         return self._kept.snapshot
+
+    @property
+    def substate(self) -> Substate:
+        """Where the turn stands. Events tell of a question to the server once it was
+        answered; it says `probing` from the moment when the question is put."""
+        return Substate.PROBING if self._probing else Substate(self.snapshot.substate)
+
+    @contextlib.contextmanager
+    def performing(self, effect: Effect) -> Generator[None]:
+        """Say `probing` while a question about a failed turn is put to the server."""
+        failed = self.snapshot.state == TurnState.FAILED
+        self._probing = failed and isinstance(effect, Probe | Count)
+        try:
+            yield
+        finally:
+            self._probing = False
 
     @property
     def unsaved(self) -> int:
@@ -282,6 +300,8 @@ class Record:
 
     def _bring_to_rest(self, why: str, kind: FaultKind) -> None:
         turn = self.snapshot.turn
+        if turn is not None and turn.substate == Substate.PROBING:
+            self.apply(ev.RetryCancelled(turn.number))
         if turn is None or self.snapshot.resting:
             return
         flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)

@@ -35,6 +35,7 @@ from turnlatch_states.machine.server_copy import provable
 from turnlatch_states.machine.snapshot import Snapshot, Turn, owes
 from turnlatch_states.machine.steering import must_wait
 from turnlatch_states.machine.thread import choose_copy
+from turnlatch_states.machine.turn_states import Substate
 from turnlatch_states.recovery.context_window import boundary, prepare
 from turnlatch_states.recovery.decide import decide
 from turnlatch_states.recovery.decisions import (
@@ -208,7 +209,7 @@ def _after(
     due, bound = given.now + seconds, given.budget.seconds
     if bound is not None and given.seconds + seconds >= bound:
         said = f"a wait of {seconds:g} s is longer than what is left of its {bound:g} s"
-        return Rest((ev.TurnSuspended(turn.number, said, due), *_let_go(turn)))
+        return Rest((ev.TurnSuspended(turn.number, said, due),))
     most = given.policies.retry.attempts_max
     return Sleep(
         seconds, (ev.RetryScheduled(turn.number, turn.failures, seconds, due, most),)
@@ -216,9 +217,9 @@ def _after(
 
 
 def _let_go(turn: Turn) -> tuple[Event, ...]:
-    """What a turn records that rests while a retry is due."""
-    due = turn.due is not None or turn.ready
-    return (ev.RetryCancelled(turn.number),) if due else ()
+    """What a turn records that rests where a retry, or more questions, would follow."""
+    goes_on = turn.substate in (Substate.WAITING, Substate.PROBING)
+    return (ev.RetryCancelled(turn.number),) if goes_on else ()
 
 
 def _suspend(turn: Turn, decision: Suspend, given: Conditions) -> Effect:

@@ -7,27 +7,24 @@ import attrs
 
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import ToolUse
-from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CALL, CallState, Closing
 from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
 from turnlatch_states.machine.thread import Fire
-from turnlatch_states.machine.turn import TurnState
 
 
 def moved_calls(turn: Turn, event: ev.CallEvent, fire: Fire) -> tuple[Call, ...]:
     """The calls of a turn after what happened to one of them.
 
     Raises:
-        IllegalEventError: That is not legal where the call, or its turn, stands.
+        IllegalEventError: There is no such call, or that is not legal where it stands.
     """
     call = turn.call(event.call)
-    if call is None or turn.state != TurnState.CONFIRMED:
-        raise IllegalEventError(
-            CALL.name,
-            turn.state,
-            f"{type(event).__name__} {event.call}",
-            tuple(one.use.id for one in turn.open_calls),
+    if call is None:
+        CALL.refuse(
+            "none",
+            f"{type(event).__name__} of {event.call}",
+            legal=[one.use.id for one in turn.open_calls],
         )
     match event:
         case ev.CallAsked():

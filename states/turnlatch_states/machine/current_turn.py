@@ -5,10 +5,11 @@ from typing import Any
 import attrs
 
 from turnlatch_states.api.reply import Charge
-from turnlatch_states.fsm.errors import CoreBugError, IllegalEventError
+from turnlatch_states.fsm.errors import CoreBugError
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot, Turn
+from turnlatch_states.machine.turn import TURN
 from turnlatch_states.request.profile import Profile
 
 
@@ -32,9 +33,11 @@ def current(snapshot: Snapshot, event: Event) -> Turn:
     turn = snapshot.turn
     number = getattr(event, "turn", None)
     if turn is None or number != turn.number:
-        where = "no turn" if turn is None else f"turn {turn.number} {turn.state}"
-        raise IllegalEventError(
-            "conversation", where, f"{type(event).__name__} of turn {number}", ()
+        last = None if turn is None else turn.number
+        TURN.refuse(
+            snapshot.substate,
+            f"{type(event).__name__} of turn {number}",
+            why=f"the event belongs to the current turn, {last}",
         )
     return turn
 

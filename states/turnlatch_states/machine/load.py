@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import attrs
 
 from turnlatch_states.api.reply import Spent, simulated
-from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.fsm.table import Table
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.commit import written_elsewhere
@@ -18,6 +17,7 @@ from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import begin, fold
 from turnlatch_states.machine.thread import ThreadState
+from turnlatch_states.machine.turn import TURN
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.history import Exchange, History
 from turnlatch_states.request.profile import Purpose
@@ -33,9 +33,7 @@ def fold_events(events: Sequence[Event]) -> Snapshot:
         IllegalEventError: The events are no history that the tables allow.
     """
     if not events or not isinstance(events[0], ev.ConversationOpened):
-        raise IllegalEventError(
-            "conversation", "new", "load", ("ConversationOpened",), None
-        )
+        TURN.refuse("nothing", "load", legal=("ConversationOpened",))
     return _tail(begin(events[0]), events, 1)
 
 

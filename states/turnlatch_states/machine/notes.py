@@ -1,35 +1,28 @@
-"""What is remembered of a conversation without anything moving.
+"""What is remembered of a conversation beside what was confirmed.
 
-Remedies, questions to the server, suspensions and pins: none of them is a row of a table,
-and none of them changes what was confirmed.
+Remedies, questions to the server, suspensions and pins: none of them changes history.
 """
 
 from typing import assert_never
 
 import attrs
 
-from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.current_turn import changed, charges, current
+from turnlatch_states.machine.current_turn import changed, charges
 from turnlatch_states.machine.doubt import Found, answered, doubt_of, settled
 from turnlatch_states.machine.learned_limits import found_too_long
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Inquiry, Snapshot, Suspension, Turn
 from turnlatch_states.machine.thread import Fire
-from turnlatch_states.machine.turn import TURN, TurnState
 from turnlatch_states.request.view import Op
 
 
 def noted_beside(
     snapshot: Snapshot,
+    turn: Turn,
     event: ev.RemedyChosen | ev.Probed | ev.TurnSuspended,
 ) -> Snapshot:
-    """What is remembered without anything moving."""
-    turn = current(snapshot, event)
-    if turn.state not in (TurnState.PENDING, TurnState.FAILED) or turn.abandoned:
-        raise IllegalEventError(
-            TURN.name, turn.state, type(event).__name__, TURN.legal(turn.state)
-        )
+    """The conversation after what was decided, or found out, about its turn."""
     match event:
         case ev.RemedyChosen():
             chosen = changed(
@@ -39,7 +32,6 @@ def noted_beside(
                 trial=turn.trial if event.view is None else event.view,
                 lent=_lent(snapshot, turn, event),
                 max_tokens=event.max_tokens or turn.max_tokens,
-                ready=turn.state == TurnState.FAILED,
                 inquiry=None,
             )
             found = _proposed(snapshot, turn, event)
@@ -49,7 +41,8 @@ def noted_beside(
         case ev.Probed():
             return _probed(snapshot, turn, event)
         case ev.TurnSuspended():
-            return changed(snapshot, suspended=Suspension(event.why, event.until))
+            suspended = Suspension(event.why, event.until)
+            return changed(snapshot, suspended=suspended, due=None)
         case _:
             assert_never(event)
 
@@ -118,7 +111,7 @@ def _probed(snapshot: Snapshot, turn: Turn, event: ev.Probed) -> Snapshot:
 
 def _inquiry(snapshot: Snapshot, turn: Turn, event: ev.Probed) -> Inquiry | None:
     """The questions about this failure; whether the server is well concludes them."""
-    if event.about is ev.Question.SMALL or turn.state != TurnState.FAILED:
+    if event.about is ev.Question.SMALL:
         return None
     known = turn.inquiry or Inquiry(snapshot, ())
     return attrs.evolve(known, answers=(*known.answers, event.fault))

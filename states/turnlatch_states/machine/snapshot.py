@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, cast, final
 
 import attrs
@@ -16,6 +15,7 @@ from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.doubt import Doubt, Found
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.thread import Thread
+from turnlatch_states.machine.turn_states import OPENABLE, OWING, STATES, Substate
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.history import Base, History, Method
 from turnlatch_states.request.pins import without_pin
@@ -151,7 +151,7 @@ class Turn:
 
     Attributes:
         number: 1 for the first turn of a conversation.
-        state: One of the five states, by name.
+        substate: Where it stands: a leaf state of the turn's table, by name.
         purpose: What the turn is for.
         key: The caller's idempotency key.
         content: The user's blocks, while they are staged; empty once confirmed.
@@ -167,7 +167,6 @@ class Turn:
         fault: Why it failed, while it is failed.
         outcome: What the last confirmed reply asked for.
         due: When a scheduled retry comes, seconds since the epoch; None if none is.
-        abandoned: Given up; only the answers live on.
         remedies: Every remedy that was tried in this turn.
         tried: Those since the last confirmation, or since the caller last asked.
         trial: How the history is shown by way of trial; None for as it is in force.
@@ -178,7 +177,6 @@ class Turn:
         probes: Questions put to the server beside the requests.
         inquiry: Those since it failed, until they are concluded; None for none.
         counted: The last trial was put to the token counter.
-        ready: A remedy was chosen and waits for the retry.
         lent: The operations of the trial that hold only as long as the trouble does.
         unknown: Attempts that may have been answered where nobody saw it.
         suspended: What it waits for, if it waits for the world.
@@ -190,7 +188,7 @@ class Turn:
     """
 
     number: int
-    state: str
+    substate: str
     purpose: Purpose = Purpose.MESSAGE
     key: str | None = None
     content: bytes = b""
@@ -204,7 +202,6 @@ class Turn:
     fault: Fault | None = None
     outcome: Outcome | None = None
     due: float | None = None
-    abandoned: bool = False
     remedies: tuple[Remedy, ...] = ()
     tried: tuple[Remedy, ...] = ()
     trial: View | None = None
@@ -215,7 +212,6 @@ class Turn:
     probes: int = 0
     inquiry: Inquiry | None = None
     counted: bool = False
-    ready: bool = False
     lent: tuple[Op, ...] = ()
     unknown: int = 0
     suspended: Suspension | None = None
@@ -224,6 +220,16 @@ class Turn:
     usage: Usage = attrs.field(factory=Usage)
     path: tuple[Move, ...] = ()
     done: tuple[Call, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """One of the five states, by name."""
+        return STATES[self.substate]
+
+    @property
+    def abandoned(self) -> bool:
+        """Failed and given up; only the answers live on."""
+        return self.substate == Substate.ABANDONED
 
     @property
     def requests(self) -> int:
@@ -395,15 +401,15 @@ class Snapshot:
         """The state of the current turn; None before the first."""
         return None if self.turn is None else self.turn.state
 
-    @cached_property
+    @property
+    def substate(self) -> str:
+        """Where the machine of turns stands; `new` before the first turn."""
+        return Substate.NEW if self.turn is None else self.turn.substate
+
+    @property
     def resting(self) -> bool:
         """True if nothing moves by itself and a new turn may be opened."""
-        turn = self.turn
-        if turn is None:
-            return True
-        if turn.state == "failed":
-            return turn.due is None and not turn.ready
-        return turn.state == "confirmed" and not turn.open_calls and not owes(turn)
+        return self.substate in OPENABLE
 
 
 def cuttable(history: History, size: int) -> bool:
@@ -423,15 +429,12 @@ def unheard(snapshot: Snapshot) -> bool:
     turn = snapshot.turn
     return (
         turn is not None
-        and turn.state == "confirmed"
+        and turn.substate == Substate.DONE
         and turn.purpose is Purpose.MESSAGE
         and bool(snapshot.said)
-        and not owes(turn)
     )
 
 
 def owes(turn: Turn) -> bool:
     """True if a confirmed turn must still go back to the model."""
-    return turn.state == "confirmed" and (
-        turn.outcome is Outcome.RESUME or bool(turn.calls)
-    )
+    return turn.substate in OWING

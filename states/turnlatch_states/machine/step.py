@@ -1,15 +1,17 @@
-"""The reducer: `step(snapshot, event) -> Step(snapshot, move, dropped)`.
+"""The reducer: `step(snapshot, event) -> Step(snapshot, row, dropped)`.
+
+Every event pulls one trigger of the turn's table, and is refused where the state has no
+row for it.
 
 Pure and total: no I/O, no clock, no randomness. An event that is not legal raises and
 changes nothing; an event of a turn or attempt that is no longer current is dropped.
 """
 
-from typing import Any, assert_never, final
+from typing import Any, Final, final
 
 import attrs
 
-from turnlatch_states.fsm.errors import CoreBugError, IllegalEventError
-from turnlatch_states.fsm.table import Effect, Table
+from turnlatch_states.fsm.table import Effect, Table, Transition
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.call_step import moved_calls
@@ -24,12 +26,17 @@ from turnlatch_states.machine.snapshot import (
     Move,
     Snapshot,
     Turn,
-    cuttable,
 )
 from turnlatch_states.machine.steering import still_waiting, with_said
 from turnlatch_states.machine.synthetic_results import ended
 from turnlatch_states.machine.thread import Fire
-from turnlatch_states.machine.turn import TURN, TurnState
+from turnlatch_states.machine.turn import (
+    STATES,
+    TRIGGERS,
+    TURN,
+    Substate,
+    TurnState,
+)
 from turnlatch_states.request.profile import Profile, Purpose
 from turnlatch_states.request.view import DropBeta, DropField, Op, View
 
@@ -41,13 +48,18 @@ class Step:
 
     Attributes:
         snapshot: Where the conversation stands now.
-        move: The row of the turn's table that was executed, if one was.
+        row: The row of the turn's table that was executed; None where it was dropped.
         dropped: True if the event was stale: nothing changed, journal nothing.
     """
 
     snapshot: Snapshot
-    move: Move | None = None
+    row: Transition | None = None
     dropped: bool = False
+
+    @property
+    def move(self) -> Move | None:
+        """How the turn moved between its five states; None if it did not."""
+        return None if self.row is None else _move_of(self.row)
 
 
 def begin(event: ev.ConversationOpened) -> Snapshot:
@@ -79,9 +91,9 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
 def _step(snapshot: Snapshot, event: Event, fire: Fire) -> Step:
     if _stale(snapshot, event):
         return Step(snapshot, dropped=True)
-    after, move = _apply(snapshot, event, fire)
+    after, row = _apply(snapshot, event, fire)
     after = attrs.evolve(after, entries=snapshot.entries + 1)
-    return Step(after, move)
+    return Step(after, row)
 
 
 def _stale(snapshot: Snapshot, event: Event) -> bool:
@@ -103,7 +115,7 @@ def _stale(snapshot: Snapshot, event: Event) -> bool:
             return False
     match event:
         case ev.ReplyConfirmed() | ev.CompactionConfirmed():
-            flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
+            flying = turn.substate in (Substate.SENT, Substate.COMPACTING)
             return event.attempt != turn.attempt or not flying
         case ev.TurnFailed():
             return event.attempt != turn.attempt or turn.state == TurnState.FAILED
@@ -114,44 +126,60 @@ def _stale(snapshot: Snapshot, event: Event) -> bool:
             call = turn.call(event.call)
             return call is None or call.state is not CallState.STARTED
         case ev.RetryScheduled() | ev.RetryCancelled():
-            return turn.state != TurnState.FAILED or turn.abandoned
+            return not TURN.rows(turn.substate, TRIGGERS[type(event)])
         case _:
             return False
 
 
-def _apply(
-    snapshot: Snapshot, event: Event, fire: Fire
-) -> tuple[Snapshot, Move | None]:
-    if isinstance(event, ev.CallEvent):
-        calls = moved_calls(current(snapshot, event), event, fire)
-        return changed(snapshot, calls=calls), None
+_OF_NO_TURN: Final = (
+    ev.ConversationOpened,
+    ev.ProfileChanged,
+    ev.Forked,
+    ev.TurnOpened,
+    ev.Steered,
+    ev.Pinned,
+    ev.Rewound,
+)
+"""Events that need not belong to the current turn; their guards say what they need."""
+
+
+def _apply(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Transition]:
+    """Execute the row that the event pulls: the only place where a turn moves."""
+    if not isinstance(event, _OF_NO_TURN):
+        turn = current(snapshot, event)
+        if isinstance(event, ev.CallEvent):
+            # Where the turn stands then depends on all its calls, this one included.
+            snapshot = changed(snapshot, calls=moved_calls(turn, event, fire))
+    row = fire(TURN, snapshot.substate, TRIGGERS[type(event)], snapshot, event)
     match event:
-        case ev.ConversationOpened():
-            raise IllegalEventError("conversation", "open", "open", ("any but open",))
         case ev.ProfileChanged():
-            return _reconfigured(snapshot, event.profile, fire), None
-        case ev.Forked():
-            return snapshot, None
+            after = _reconfigured(snapshot, event.profile, fire)
         case ev.TurnOpened():
-            return _open(snapshot, event), None
+            return _open(snapshot, event, row.target), row
         case ev.TurnAbandoned():
-            return _abandon(snapshot, event), None
+            after = _abandon(snapshot)
         case ev.Rewound():
-            return _rewind(snapshot, event, fire), None
+            after = _rewind(snapshot, event, fire)
         case ev.Steered():
-            return _steered(snapshot, event), None
+            after = attrs.evolve(snapshot, said=(*snapshot.said, event.content))
         case ev.RemedyChosen() | ev.Probed() | ev.TurnSuspended():
-            return noted_beside(snapshot, event), None
+            after = noted_beside(snapshot, turn_of(snapshot), event)
         case ev.Pinned():
-            return pinned(snapshot, event, fire), None
+            after = pinned(snapshot, event, fire)
         case ev.RetryScheduled():
-            return changed(snapshot, due=event.due), None
+            after = changed(snapshot, due=event.due)
         case ev.RetryCancelled():
             fault = event.fault or turn_of(snapshot).fault
-            now = {"due": None, "ready": False, "fault": fault, "inquiry": None}
-            return changed(snapshot, **now), None
+            after = changed(snapshot, due=None, fault=fault, inquiry=None)
+        case ev.ConversationOpened() | ev.Forked():
+            after = snapshot
+        case _ if isinstance(event, ev.CallEvent):
+            after = snapshot
         case _:
-            return _move(snapshot, event, fire)
+            return _move(snapshot, event, row, fire), row
+    if after.turn is None or after.turn.substate == row.target:
+        return after, row
+    return changed(after, substate=row.target), row
 
 
 def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:
@@ -187,65 +215,36 @@ def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:
     )
 
 
-_TRIGGERS: dict[type, str] = {
-    ev.RequestSent: "send",
-    ev.ReplyConfirmed: "confirm",
-    ev.TurnFailed: "fail",
-    ev.TurnRetried: "retry",
-    ev.TurnContinued: "answer",
-    ev.CompactionSent: "compact",
-    ev.CompactionConfirmed: "compacted",
-}
-"""Which event pulls which trigger. An event that is not here moves no turn."""
-
-
-def _move(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Move | None]:
-    """Execute the row that the event pulls: the only place where a turn moves."""
-    turn = current(snapshot, event)
-    trigger = _TRIGGERS[type(event)]
-    row = fire(TURN, turn.state, trigger, snapshot, event)
-    move = Move(trigger, row.source, row.target)
+def _move(snapshot: Snapshot, event: Event, row: Transition, fire: Fire) -> Snapshot:
+    """What changes where a turn moves between its five states."""
+    turn = turn_of(snapshot)
     charged = (*turn.charges, *charges(snapshot.profile, event))
     changes = {"charges": charged, **_noted(turn, event, snapshot.said)}
     if isinstance(event, ev.RequestSent | ev.ReplyConfirmed | ev.TurnFailed):
         snapshot = learned(snapshot, turn, event, fire)
-    match row.effect:
-        case Effect.COMMIT:
-            snapshot, committed = commit(snapshot, turn, event, fire)
-            changes.update(committed)
-        case Effect.ROLL_BACK | Effect.NONE:
-            pass  # nothing was changed by trying, so there is nothing to take back
-        case Effect.CLOSE_CALLS:
-            changes["calls"] = tuple(map(ended, turn.calls))
-        case _:
-            raise CoreBugError(f"no turn moves with the effect {row.effect!r}")
-    path = (*turn.path, move)
-    return changed(snapshot, state=row.target, path=path, **changes), move
+    if row.effect is Effect.COMMIT:
+        snapshot, committed = commit(snapshot, turn, event, fire)
+        changes.update(committed)
+    elif row.effect is Effect.CLOSE_CALLS:
+        changes["calls"] = tuple(map(ended, turn.calls))
+    # Nothing was changed by trying, so a roll back has nothing to take back.
+    path = (*turn.path, Move(row.trigger, STATES[row.source], STATES[row.target]))
+    return changed(snapshot, substate=row.target, path=path, **changes)
 
 
-def _steered(snapshot: Snapshot, event: ev.Steered) -> Snapshot:
-    """Something was said: it waits for the next request that may say it."""
-    if event.turn != snapshot.turns or not event.content:
-        raise IllegalEventError(
-            "conversation",
-            f"turn {snapshot.turns}",
-            f"say something in turn {event.turn}",
-            (f"say something in turn {snapshot.turns}",),
-        )
-    return attrs.evolve(snapshot, said=(*snapshot.said, event.content))
+def _move_of(row: Transition) -> Move | None:
+    """The move between the five states that a row is; None where it is none of a turn."""
+    target = STATES.get(row.target)
+    source = target if row.trigger == "open" else STATES.get(row.source)
+    if source is None or target is None or source is target:
+        return None
+    return Move(row.trigger, source, target)
 
 
 def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
     """What the turn itself remembers of an event that moves it: fields of `Turn`."""
     match event:
         case ev.RequestSent() | ev.CompactionSent():
-            if event.attempt != turn.attempt + 1:
-                raise IllegalEventError(
-                    TURN.name,
-                    turn.state,
-                    f"attempt {event.attempt}",
-                    (f"attempt {turn.attempt + 1}",),
-                )
             noted: dict[str, Any] = {"attempt": event.attempt, "fault": None}
             if isinstance(event, ev.RequestSent):
                 return {**noted, "copy": event.copy, "compacting": None}
@@ -265,7 +264,6 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 "fault": event.fault,
                 "failures": turn.failures + 1,
                 "due": None,
-                "ready": False,
                 "inquiry": None,
                 "unknown": turn.unknown + event.fault.outcome_unknown,
             }
@@ -273,11 +271,10 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
             return {} if event.results_only else with_said(turn, said)
         case ev.TurnRetried():
             if not event.asked:
-                return {"due": None, "ready": False, "inquiry": None}
+                return {"due": None, "inquiry": None}
             return {
                 **({} if event.results_only else with_said(turn, said)),
                 "due": None,
-                "ready": False,
                 "inquiry": None,
                 "charges": (),
                 "failures": 0,
@@ -295,17 +292,8 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
             return {}
 
 
-def _open(snapshot: Snapshot, event: ev.TurnOpened) -> Snapshot:
+def _open(snapshot: Snapshot, event: ev.TurnOpened, substate: str) -> Snapshot:
     last = snapshot.turn
-    if not snapshot.resting or event.turn != snapshot.turns + 1:
-        where = "nothing" if last is None else last.state
-        raise IllegalEventError(
-            "conversation",
-            where,
-            f"open turn {event.turn}",
-            (f"open turn {snapshot.turns + 1}",),
-            "no turn is going on",
-        )
     # Answers are facts and outlive the turn that they belong to.
     answers = () if last is None else last.calls
     said = snapshot.said if last is None else still_waiting(snapshot, last)
@@ -313,7 +301,7 @@ def _open(snapshot: Snapshot, event: ev.TurnOpened) -> Snapshot:
     content = b",".join((*goes, *((event.content,) if event.content else ())))
     turn = Turn(
         number=event.turn,
-        state=TURN.initial,
+        substate=substate,
         purpose=event.purpose,
         key=event.key,
         content=content,
@@ -324,12 +312,8 @@ def _open(snapshot: Snapshot, event: ev.TurnOpened) -> Snapshot:
     return attrs.evolve(snapshot, turn=turn, turns=event.turn, said=said)
 
 
-def _abandon(snapshot: Snapshot, event: ev.TurnAbandoned) -> Snapshot:
-    turn = current(snapshot, event)
-    if turn.state != TurnState.FAILED:
-        raise IllegalEventError(
-            "conversation", turn.state, "abandon", TURN.legal(turn.state)
-        )
+def _abandon(snapshot: Snapshot) -> Snapshot:
+    turn = turn_of(snapshot)
     left = attrs.evolve(snapshot, said=snapshot.said[turn.taken :])
     return _given_up(left)
 
@@ -340,9 +324,7 @@ def _given_up(snapshot: Snapshot) -> Snapshot:
         snapshot,
         content=b"",
         taken=0,
-        abandoned=True,
         due=None,
-        ready=False,
         inquiry=None,
         trial=None,
         lent=(),
@@ -351,23 +333,7 @@ def _given_up(snapshot: Snapshot) -> Snapshot:
 
 def _rewind(snapshot: Snapshot, event: ev.Rewound, fire: Fire) -> Snapshot:
     size = event.size
-    if not snapshot.resting or not 0 <= size <= len(snapshot.history):
-        raise IllegalEventError(
-            "conversation",
-            str(snapshot.state),
-            f"rewind to {size}",
-            (f"rewind to 0..{len(snapshot.history)}",),
-            "no turn is going on",
-        )
     history = snapshot.history.until(size)
-    if not cuttable(snapshot.history, size):
-        raise IllegalEventError(
-            "conversation",
-            str(snapshot.state),
-            f"rewind to {size}",
-            (),
-            "the exchange before the cut owes no answers",
-        )
     bases = tuple(base for base in snapshot.bases if base.covers <= size)
     kept = () if size < len(snapshot.history) else _turn_calls(snapshot)
     after = attrs.evolve(

@@ -11,7 +11,6 @@ from typing import Final, TypeAlias, final
 
 import attrs
 
-from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.fsm.table import Role, State, Table, Transition
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.profile import Threads
@@ -67,6 +66,7 @@ THREAD = Table(
         Transition("enable", _OFF, _NEW),
         Transition("confirm", _NEW, _ON, says="a whole reply to a create"),
         Transition("confirm", _ON, _ON, says="the newest id is the one to continue"),
+        Transition("continue", _ON, _ON, says="a request continues the newest id"),
         Transition("lose", _ON, _LOST, says="expired, continued elsewhere, refused"),
         Transition("replay", _LOST, _NEW, says="the whole history, as a new thread"),
         Transition("disable", _NEW, _OFF),
@@ -106,10 +106,8 @@ class Thread:
         Raises:
             IllegalEventError: It continues a copy that nobody has.
         """
-        if copy is Copy.CONTINUE and self.state != _ON:
-            raise IllegalEventError(
-                THREAD.name, self.state, "continue", THREAD.legal(self.state)
-            )
+        if copy is Copy.CONTINUE:
+            return self._moved(fire, "continue")
         if copy is not Copy.CREATE:
             return self
         left = self.lost(fire)
@@ -161,6 +159,8 @@ class Thread:
         if self.state == _OFF and trigger == "disable":
             return self
         row = fire(THREAD, self.state, trigger, None, None)
+        if row.target == self.state:
+            return self
         return attrs.evolve(self, state=ThreadState(row.target))
 
 

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from turnlatch.diagrams import MACHINES
 from turnlatch.diagrams.grid import cells
 from turnlatch.diagrams.labels import rows
+from turnlatch.diagrams.parts import folded
 from turnlatch.diagrams.scene import DETAIL_SIZE, TRIGGER_SIZE, Arrow, Box, Scene, scene
 from turnlatch_states.fsm.table import Effect, Guard, State, Table, Transition
 from turnlatch_states.machine.turn import TURN
+
+OUTER = folded(TURN)
 
 EM_PER_CHARACTER = 0.6
 TABLES = pytest.mark.parametrize("table", MACHINES.values(), ids=MACHINES)
@@ -163,7 +166,7 @@ def test_path_moves_nothing(table: Table) -> None:
 
 
 def test_turn_has_no_crossings_and_its_happy_path_runs_right_on_top() -> None:
-    drawn = scene(TURN, rows(TURN))
+    drawn = scene(OUTER, rows(OUTER))
 
     box = {node.state.name: node.box for node in drawn.nodes}
     top = min(each.y for each in box.values())
@@ -214,7 +217,7 @@ def test_labels_of_many_rows_between_two_states_keep_clear() -> None:
 
 def test_clashes_are_found() -> None:
     """Planted bugs: a label on a box, a label on a label, a line through a box."""
-    drawn = scene(TURN, rows(TURN))
+    drawn = scene(OUTER, rows(OUTER))
     first, second, *rest = drawn.arrows
     sent = next(node.box for node in drawn.nodes if node.state.name == "failed")
 
@@ -241,12 +244,12 @@ def clash_count(drawn: Scene) -> int:
 def test_states_without_cells_stand_in_layers() -> None:
     """Without cells of its own a machine still reads from left to right."""
     bare = attrs.evolve(
-        TURN, states=tuple(attrs.evolve(s, cell=(0, 0)) for s in TURN.states)
+        OUTER, states=tuple(attrs.evolve(s, cell=(0, 0)) for s in OUTER.states)
     )
 
     placed = cells(bare)
 
     assert placed["pending"] == (0, 0)
-    assert len(set(placed.values())) == len(TURN.states)
+    assert len(set(placed.values())) == len(OUTER.states)
     assert placed["pending"][0] < placed["sent"][0] < placed["confirmed"][0]
     assert list(clashes(scene(bare, rows(bare)))) == []

@@ -8,9 +8,12 @@ import pytest
 
 from turnlatch.diagrams import MACHINES, render
 from turnlatch.diagrams.palette import DARK, LIGHT, Palette
+from turnlatch.diagrams.parts import folded
 from turnlatch_states.fsm.table import Table
 from turnlatch_states.machine.call import CALL
 from turnlatch_states.machine.turn import TURN
+
+OUTER = folded(TURN)
 
 SVG = "{http://www.w3.org/2000/svg}"
 TABLES = pytest.mark.parametrize("table", MACHINES.values(), ids=MACHINES)
@@ -91,7 +94,7 @@ def test_ids_of_different_drawings_never_clash() -> None:
         *(render(table, "svg") for table in MACHINES.values()),
         render(TURN, "svg", theme="dark"),
         render(TURN, "svg", current="sent"),
-        render(TURN, "svg", path=[TURN.transitions[0]]),
+        render(TURN, "svg", path=[OUTER.transitions[0]]),
     ]
 
     every = [name for drawing in drawings for name in ids(parsed(drawing))]
@@ -146,7 +149,7 @@ def test_motion_is_only_for_those_who_did_not_decline_it() -> None:
 
 
 def test_taken_rows_and_the_current_state_are_thick() -> None:
-    root = parsed(render(TURN, "svg", path=[TURN.transitions[0]], current="sent"))
+    root = parsed(render(TURN, "svg", path=[OUTER.transitions[0]], current="sent"))
 
     taken = [g for g in root.iter(f"{SVG}g") if "taken" in g.attrib["class"].split()]
     current = [

@@ -1,0 +1,105 @@
+"""Only a table refuses an event, and what it says of a state is true of the data."""
+
+import ast
+from pathlib import Path
+
+import attrs
+from tests.states.strategies import PROFILE
+from tests.states.test_explore import graph
+
+from turnlatch_states.api.stop_reasons import Outcome
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.step import begin
+from turnlatch_states.machine.turn import TURN
+from turnlatch_states.machine.turn_states import OPENABLE, OWING, STATES, Substate
+
+ROOT = Path(__file__).parents[2]
+
+
+def refusals(source: str) -> list[int]:
+    """The lines that make an `IllegalEventError`."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] == "IllegalEventError"
+    ]
+
+
+def test_no_event_is_refused_outside_the_tables() -> None:
+    files = [
+        path
+        for room in ("states", "engine")
+        for path in (ROOT / room).rglob("*.py")
+        if path.parent.name != "fsm"
+    ]
+    found = {str(path): refusals(path.read_text("utf-8")) for path in files}
+
+    assert len(files) > 100
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def test_the_check_sees_an_error_that_is_raised_by_hand() -> None:
+    assert refusals("raise errors.IllegalEventError('turn', 'sent', 'x', ())") == [1]
+
+
+def test_the_names_of_states_are_those_of_the_table() -> None:
+    leaves = {state.name: state for state in TURN.leaves}
+
+    assert set(leaves) == set(Substate)
+    assert {n: TURN.outer(n) for n in leaves if n != Substate.NEW} == STATES
+    assert {n for n in leaves if "open" in TURN.legal(n)} == OPENABLE
+    assert {n for n, s in leaves.items() if STATES.get(n) == "confirmed"} == {
+        *OWING,
+        Substate.DONE,
+    }
+
+
+def holds(snapshot: Snapshot) -> bool:
+    """What a substate means, asked of the data."""
+    turn = snapshot.turn
+    if turn is None:
+        return snapshot.turns == 0
+    states = {call.state for call in turn.open_calls}
+    due = turn.due is not None
+    owed = bool(turn.calls) or turn.outcome is Outcome.RESUME
+    match Substate(turn.substate):
+        case Substate.NEW:
+            return False
+        case Substate.PENDING | Substate.SENT | Substate.COMPACTING:
+            return not states and not due
+        case Substate.CALLING:
+            return bool(states - {CallState.ASKED})
+        case Substate.ASKING:
+            return states == {CallState.ASKED}
+        case Substate.ANSWERED:
+            return not states and owed
+        case Substate.DONE:
+            return not owed and not due
+        case Substate.WAITING:
+            return not states and (due or bool(turn.tried))
+        case Substate.SUSPENDED:
+            return not states and not due and turn.suspended is not None
+        case Substate.RESTING | Substate.PROBING | Substate.ABANDONED:
+            return not states and not due
+    return False
+
+
+def test_what_a_substate_means_is_true_of_every_state_that_can_be_reached() -> None:
+    found = graph()
+
+    assert {one.substate for one in found.states.values()} == set(Substate)
+    assert found.violations(holds) == ()
+
+
+def test_the_check_sees_a_turn_that_stands_in_another_substate() -> None:
+    """Planted: a step that forgets to say where the turn stands."""
+    assert holds(begin(ev.ConversationOpened(PROFILE)))
+    for snapshot in graph().states.values():
+        turn = snapshot.turn
+        if turn is not None and turn.substate == Substate.CALLING:
+            for other in (Substate.ASKING, Substate.ANSWERED, Substate.DONE):
+                moved = attrs.evolve(turn, substate=other)
+                assert not holds(attrs.evolve(snapshot, turn=moved))
