@@ -182,7 +182,7 @@ async def test_a_reader_of_another_process_is_told_again_and_then_goes_on(
 async def test_a_reader_that_falls_behind_is_told_once_what_it_missed(
     lab: Lab,
 ) -> None:
-    words = [f"{number} " for number in range(30_000)]
+    words = [f"{number} " for number in range(22_000)]
 
     async with lab.open(tools=[], client=Flood(words)) as chat:
         readers = [chat.watch(), chat.watch()]

@@ -19,7 +19,7 @@ from turnlatch.simulator import Simulator, call
 
 pytestmark = pytest.mark.anyio
 
-TURNS = 120
+TURNS = 60
 PIXEL = base64.b64encode(
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0\x1f\x15\xc4\x89"
     b"\0\0\0\rIDATx\x9cc\xf8\xff\xff?\0\5\xfe\2\xfe\xa75\x81\x84"

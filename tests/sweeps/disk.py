@@ -16,7 +16,6 @@ import attrs
 from tests.sweeps.shim import FOLDER, Kind, Op
 
 SECTOR: Final = 512
-_ZEROS: Final = bytes(SECTOR)
 
 Pick: TypeAlias = Callable[[int], int]
 """Of so many versions, oldest first, the one that is on the disk."""
@@ -28,7 +27,7 @@ class File:
 
     def __init__(self) -> None:
         self.shown = bytearray()
-        self._disk: dict[int, bytes] = {}
+        self._disk = bytearray()
         self._size = 0
         self._sizes: list[int] = []
         self._dirty: dict[int, list[bytes]] = {}
@@ -63,7 +62,9 @@ class File:
                 self._given_up.setdefault(one, []).extend(versions)
         else:
             for one, versions in self._dirty.items():
-                self._disk[one] = versions[-1]
+                gap = one * SECTOR - len(self._disk)
+                self._disk.extend(bytes(max(gap, 0)))
+                self._disk[one * SECTOR : (one + 1) * SECTOR] = versions[-1]
                 self._given_up.pop(one, None)
             self._size, self._sizes = len(self.shown), []
         self._dirty = {}
@@ -72,15 +73,15 @@ class File:
         """One of the things that the disk may hold."""
         sizes = [self._size, *self._sizes]
         size = sizes[pick(len(sizes))]
-        made = bytearray(-(-size // SECTOR) * SECTOR)
-        unsure = self._dirty.keys() | self._given_up.keys()
-        for one in sorted(self._disk.keys() | unsure):
+        made = self._disk[:size].ljust(size, b"\0")
+        for one in sorted(self._dirty.keys() | self._given_up.keys()):
+            place = slice(one * SECTOR, (one + 1) * SECTOR)
             versions = [
-                self._disk.get(one, _ZEROS),
+                self._disk[place].ljust(SECTOR, b"\0"),
                 *self._given_up.get(one, ()),
                 *self._dirty.get(one, ()),
             ]
-            made[one * SECTOR : (one + 1) * SECTOR] = versions[pick(len(versions))]
+            made[place] = versions[pick(len(versions))]
         return bytes(made[:size])
 
 
@@ -165,11 +166,12 @@ class Image:
     number: int
 
 
-def images(ops: Iterable[Op], draws: int, seed: int) -> Iterator[Image]:
+def images(ops: Iterable[Op], draws: int, seed: int, first: int = 0) -> Iterator[Image]:
     """The images of every moment between two syncs: nothing, all, and draws.
 
     Just before a sync the most is unsure; the draws are taken there, and one of them at
-    some moment of the stretch before it.
+    some moment of the stretch before it. None is made of a moment before the first
+    operation that is asked for.
     """
     disk, said, dice = Disk(), 0, random.Random(seed)
     since, middle, number = 0, -1, -1
@@ -178,13 +180,15 @@ def images(ops: Iterable[Op], draws: int, seed: int) -> Iterator[Image]:
             said = op.at
             continue
         since += 1
+        asked = number >= first
         if op.kind is Kind.SYNC:
-            yield Image(disk.bare(), said, number)
-            yield Image(disk.kept(), said, number)
-            for _ in range(draws):
-                yield Image(disk.drawn(dice), said, number)
+            if asked:
+                yield Image(disk.bare(), said, number)
+                yield Image(disk.kept(), said, number)
+                for _ in range(draws):
+                    yield Image(disk.drawn(dice), said, number)
             since, middle = 0, dice.randint(1, 8)
-        elif since == middle:
+        elif asked and since == middle:
             yield Image(disk.drawn(dice), said, number)
         disk.take(op)
     yield Image(disk.bare(), said, number + 1)

@@ -72,7 +72,7 @@ def cut(bench: Bench, crashed: Ended, work: str, count: Tally, bug: str = "") ->
     start = sum(op.kind is not Kind.MARK for op in logged(bench.log))
     recovered(bench, work, bug)
     both = [op for op in logged(bench.log) if op.kind is not Kind.MARK]
-    found = [one for one in images(both, 12, 2) if one.number >= start]
+    found = list(images(both, 12, 2, start))
     for image in found if bench.full else spread(found, 12):
         bench.put(image.files)
         count.add("images")

@@ -126,11 +126,7 @@ def test_failed_while_it_upgrades(bench: Bench, tally: Tallies) -> None:
 
 def test_cut_off_from_the_power_while_it_upgrades(bench: Bench, tally: Tallies) -> None:
     count = tally("cut off from the power while it upgrades")
-    found = [
-        one
-        for one in images([*ON_DISK, *_ops(bench)], 12, 3)
-        if one.number >= len(ON_DISK)
-    ]
+    found = list(images([*ON_DISK, *_ops(bench)], 12, 3, len(ON_DISK)))
     for image in found if bench.full else spread(found, 20):
         count.add("images")
         count.add(f"left in format {_check(bench, image.files)}")

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import attrs
 import pytest
+from tests.part import one_in
 
 from turnlatch.diagrams import MACHINES, Format, render
 from turnlatch.diagrams.labels import TIMES
@@ -84,7 +85,7 @@ def test_missing_row_is_missed_in_every_format(form: Format) -> None:
     tables = smaller(OUTER)
 
     assert len(tables) > 4
-    for table in tables:
+    for table in one_in(len(FORMATS), tables, list(FORMATS).index(form)):
         lacking = drawn_rows(render(table, form), form, table)
         assert sorted(lacking) == sorted(declared(table))
         assert sorted(lacking) != sorted(declared(OUTER))

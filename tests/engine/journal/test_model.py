@@ -122,7 +122,7 @@ class SQLiteMachine(_Machine):
         self.store = self.make()
 
 
-RUNS = settings(max_examples=40, stateful_step_count=30, deadline=None)
+RUNS = settings(max_examples=20, stateful_step_count=30, deadline=None)
 
 
 @pytest.mark.parametrize("machine", [MemoryMachine, SQLiteMachine])

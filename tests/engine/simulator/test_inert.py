@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import pytest
+from tests.part import WHOLE
 
 from turnlatch.simulator import Answer, ApiRequest, Call, Responder, Seeded, Simulator
 from turnlatch.simulator.samples import INERT, sample
 from turnlatch.simulator.seeded import callable_tools
 from turnlatch.simulator.wire import Json, as_array, as_object
 
-CONVERSATIONS = 10_000
+CONVERSATIONS = 10_000 if WHOLE else 2_500
 BEGUN: dict[str, Any] = {"role": "user", "content": "run it"}
 SHELL: dict[str, Any] = {
     "name": "shell",

@@ -369,7 +369,7 @@ DEFAULTS = passed(everything.arguments.bound({}))
 
 
 @given(arguments())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_what_runs_is_what_was_shown(given: dict[str, Any]) -> None:
     assert untrue(everything.arguments, given) == ""
 
