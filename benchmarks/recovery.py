@@ -3,7 +3,7 @@
 For each kind of fault a script with that one fault, on the strict simulator in this
 process, until the message that met it, or the one after, is confirmed. Messages,
 summaries and counts are all counted. Beside it stands how long the ladder of that kind is
-(`remedy.LADDERS`), and what it allows: `RetryPolicy.attempts_max` requests for what passes
+(`ladder.LADDERS`), and what it allows: `RetryPolicy.attempts_max` requests for what passes
 by itself; else one for what was refused and one for every rung, where
 
 - a summary is a request of its own, before the one that it makes room for;
@@ -40,7 +40,8 @@ from turnlatch.simulator import (
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
 from turnlatch.testing import SeededIds, VirtualClock
-from turnlatch_states.machine.remedy import LADDERS, Remedy
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.recovery.ladder import LADDERS
 
 Wrap = Callable[[Model], Model]
 """What stands between the engine and its port: a planted bug."""
@@ -145,7 +146,7 @@ def allowed(kind: FaultKind) -> int:
     """The most requests that the ladder of a kind may cost beyond a run without it."""
     if kind is FaultKind.TRANSIENT:
         return RETRY.attempts_max
-    return 1 + sum(_COSTS.get(rung, 1) for rung in LADDERS[kind])
+    return 1 + sum(_COSTS.get(rung.remedy, 1) for rung in LADDERS[kind].rungs)
 
 
 async def measure(wrap: Wrap | None = None) -> Report:
@@ -164,14 +165,14 @@ async def measure(wrap: Wrap | None = None) -> Report:
             f"{case.kind}, {case.fault}: {beyond} requests beyond those of a run"
             f" without it, where its ladder allows {most}"
         )
-        rungs = ", ".join(LADDERS[case.kind]) or "no rung"
+        rungs = [rung.remedy.value for rung in LADDERS[case.kind].rungs]
         rows.append(
             Row(
                 f"requests beyond: {case.kind.value}: {case.fault}",
                 "count",
                 beyond,
-                len(LADDERS[case.kind]),
-                f"rungs: {rungs}",
+                len(rungs),
+                f"rungs: {', '.join(rungs) or 'none'}",
                 Target(most, "value at most"),
             )
         )

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 from tests.gauntlet.poison import (
     KINDS,
@@ -24,8 +25,8 @@ from tests.gauntlet.poison import (
 from tests.part import WHOLE
 
 from turnlatch_states.api.faults import FaultKind
-from turnlatch_states.machine.snapshot import Snapshot, Turn
-from turnlatch_states.recovery.decisions import BisectHistory
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.recovery.ladder import LADDERS
 from turnlatch_states.request.profile import Threads
 
 EVERY = cells()
@@ -74,11 +75,15 @@ def test_the_check_sees_an_engine_that_never_searches(
 ) -> None:
     """Planted: what no ladder mends is waited out."""
 
-    def nothing(_: Snapshot, __: Turn) -> BisectHistory | None:
-        return None
-
+    without = {
+        kind: attrs.evolve(
+            ladder,
+            rungs=tuple(r for r in ladder.rungs if r.remedy is not Remedy.BISECT),
+        )
+        for kind, ladder in LADDERS.items()
+    }
     monkeypatch.setattr(
-        import_module("turnlatch_states.recovery.decide"), "_searched", nothing
+        import_module("turnlatch_states.recovery.decide"), "LADDERS", without
     )
     stuck = [
         Cell(trouble, Place.USER, Threads.OFF)

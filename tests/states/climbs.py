@@ -1,7 +1,8 @@
 """The ladders as the engine climbs them, without an engine: effect after effect, against a
 service that is a function."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, final
 
 import attrs
@@ -9,6 +10,7 @@ from tests.states.talks import Talk
 
 from turnlatch_states.api.faults import Fault
 from turnlatch_states.api.json_bytes import encode
+from turnlatch_states.api.proxy_errors import unwrapped
 from turnlatch_states.api.reply import Reply
 from turnlatch_states.effects.effect import (
     Answer,
@@ -26,15 +28,31 @@ from turnlatch_states.effects.next_effect import carry_out, next_effect
 from turnlatch_states.effects.requests import digest
 from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.refused_parts import place_of
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.machine.step import step
-from turnlatch_states.recovery.decide import decide
-from turnlatch_states.recovery.decisions import ChangeRequest, Compact, Decision, Stop
+from turnlatch_states.recovery.decide import decide, next_rung
+from turnlatch_states.recovery.decisions import (
+    BisectHistory,
+    ChangeRequest,
+    Compact,
+    Decision,
+    PingServer,
+    Stop,
+    Suspend,
+    WaitThenRetry,
+)
+from turnlatch_states.recovery.ladder import LADDERS
 from turnlatch_states.recovery.policies import Policies
+from turnlatch_states.recovery.rung import Failure, Rung
 from turnlatch_states.request.build import Request
 from turnlatch_states.request.history import Method
 from turnlatch_states.request.profile import Purpose
+from turnlatch_states.request.render import Place
+
+DRAW = 0.5
+"""What every decision draws."""
 
 
 @final
@@ -51,6 +69,108 @@ class Sent:
     what: str
     body: bytes
     names: tuple[str, ...]
+
+
+@final
+@attrs.frozen
+class Taken:
+    """One rung that a climb took.
+
+    Attributes:
+        rung: The rung, as `decide` took it from its ladder.
+        decision: What it proposed.
+        failure: What it was asked about.
+    """
+
+    rung: Rung
+    decision: Decision
+    failure: Failure
+
+    @property
+    def fault(self) -> Fault:
+        """What was met."""
+        return self.failure.fault
+
+    @property
+    def summary(self) -> bool:
+        """True if a request for a summary met it."""
+        return self.failure.turn.compacting is not None
+
+    @property
+    def met(self) -> tuple[Fault, bool, Place | None]:
+        """What was met, and where: a path counts the messages that are shown."""
+        failure, path = self.failure, self.fault.path
+        named = path is not None and path.startswith("messages.")
+        place = place_of(failure.snapshot, failure.turn, path or "") if named else None
+        return self.fault, self.summary, place
+
+    @property
+    def printed(self) -> tuple[Rung, ...]:
+        """The rungs that `turnlatch explain` prints for it."""
+        ladder = LADDERS[self.fault.kind]
+        return ladder.summary if self.summary else ladder.rungs
+
+
+def disorder(taken: Sequence[Taken]) -> list[str]:
+    """What a climb did against its ladder as `turnlatch explain` prints it.
+
+    No rung above the one that is taken applies. While the same fault is met in the same
+    place, rungs are taken for the first time from the top down; a confirmed summary
+    begins at the top again. No rung is taken more often than it says, since the last confirmed reply or
+    retry().
+    """
+    found: list[str] = []
+    lowest: dict[tuple[Fault, bool, Place | None], int] = {}
+    times: Counter[int] = Counter()
+    before: tuple[Remedy, ...] = ()
+    summaries = 0
+    for one in taken:
+        tried, bases = one.failure.turn.tried, len(one.failure.snapshot.bases)
+        if bases > summaries:  # another history is shown now
+            lowest, summaries = {}, bases
+        if tried[: len(before)] != before:
+            lowest, times = {}, Counter()
+        before = tried
+        name = f"{one.fault.kind.value}: {one.rung.remedy.value}"
+        at = next((i for i, rung in enumerate(one.printed) if rung is one.rung), None)
+        if at is None:
+            found.append(f"{name} is not printed")
+            continue
+        found += [
+            f"{name} before {rung.remedy.value}"
+            for rung in one.printed[:at]
+            if rung.decision(one.failure) is not None
+        ]
+        if remedy_of(one.decision) not in (one.rung.remedy, Remedy.WAIT):
+            found.append(f"{name} came to {one.decision}")
+        met, many = one.met, times[id(one.rung)]
+        if at < lowest.get(met, -1) and not many:
+            found.append(f"{name} after {one.printed[lowest[met]].remedy.value}")
+        lowest[met] = max(at, lowest.get(met, -1))
+        times[id(one.rung)] += 1
+        if one.rung.at_most is not None and many >= one.rung.at_most:
+            found.append(f"{name} more often than {one.rung.often}")
+    return found
+
+
+def remedy_of(decision: Decision) -> Remedy | None:
+    """The remedy that a decision applies; None for the end."""
+    match decision:
+        case WaitThenRetry():
+            return Remedy.WAIT
+        case ChangeRequest():
+            return decision.remedy
+        case Compact():
+            told = decision.method is Method.TOLD
+            return Remedy.TELL if told else Remedy.COMPACT
+        case PingServer():
+            return Remedy.PROBE
+        case BisectHistory():
+            return Remedy.BISECT
+        case Suspend():
+            return Remedy.SUSPEND
+        case Stop():
+            return None
 
 
 Service: TypeAlias = Callable[[Sent], Fault | None]
@@ -73,6 +193,7 @@ class Climb:
         self.policies = policies or Policies()
         self.events: list[Event] = []
         self.decisions: list[Decision] = []
+        self.taken: list[Taken] = []
         self.sent: list[Sent] = []
         self.refused: dict[Sent, Fault] = {}
         self.again: list[Decision] = []
@@ -102,6 +223,8 @@ class Climb:
         """Do what is next until the turn rests."""
         for _ in range(most):
             if not self.goes_on():
+                wrong = disorder(self.taken)
+                assert not wrong, f"{wrong}: {self.told}"
                 return self
         raise AssertionError(f"no end after {most} effects: {self.told[-12:]}")
 
@@ -119,7 +242,7 @@ class Climb:
         """Do what is next, as the engine's loop does; False if that is to rest."""
         given = Conditions(
             self.policies,
-            draw=0.5,
+            draw=DRAW,
             stream_above_tokens=10**9,
             refused=self._refused,
             counts=self._counts,
@@ -182,7 +305,14 @@ class Climb:
         return fault
 
     def _decided(self) -> Decision:
-        made = decide(self.snapshot, self.policies, 0.5)
+        snapshot, policies = self.snapshot, self.policies
+        made = decide(snapshot, policies, DRAW)
+        taken = next_rung(snapshot, policies, DRAW)
+        assert made == (Stop() if taken is None else taken[1])
+        if taken is not None and self.turn.fault is not None:
+            fault = unwrapped(self.turn.fault)
+            failure = Failure(snapshot, self.turn, fault, policies, DRAW)
+            self.taken.append(Taken(*taken, failure))
         match made:
             case ChangeRequest() if made.remedy in self.without:
                 return Stop()

@@ -16,8 +16,8 @@ from tests.states.wordings import MODES, PLANS, WORDINGS, in_a_thread, refusing,
 
 from turnlatch_states.api.faults import SUSPENDING, Fault, FaultKind
 from turnlatch_states.machine.doubt import ALTERNATIONS, RULES, Doubt, suspicious
-from turnlatch_states.machine.remedy import LADDERS, ROOM, Remedy
-from turnlatch_states.recovery.context_window import boundary
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.recovery.context_window import CONTEXT_LADDER, boundary
 from turnlatch_states.recovery.decide import decide
 from turnlatch_states.recovery.decisions import (
     BisectHistory,
@@ -28,6 +28,7 @@ from turnlatch_states.recovery.decisions import (
     Suspend,
     WaitThenRetry,
 )
+from turnlatch_states.recovery.ladder import LADDERS
 from turnlatch_states.recovery.policies import Policies
 from turnlatch_states.request.history import Method
 from turnlatch_states.request.view import DropField, IgnoreBase, View
@@ -35,6 +36,8 @@ from turnlatch_states.request.view import DropField, IgnoreBase, View
 K = FaultKind
 ENDINGS = (Stop, Suspend, BisectHistory)
 """What a climb may end with; a search does if it finds nothing."""
+
+REDUCTIONS = frozenset(rung.remedy for rung in CONTEXT_LADDER)
 
 DECISIONS_MAX = 24
 """The longest climb is no longer; the turn's budget of 60 requests is beyond that."""
@@ -214,7 +217,7 @@ def without_proof(climb: Climb) -> list[str]:
         f"{one} for a passing fault"
         for one in climb.decisions
         if isinstance(one, Compact)
-        or (isinstance(one, ChangeRequest) and one.remedy in ROOM)
+        or (isinstance(one, ChangeRequest) and one.remedy in REDUCTIONS)
         or (isinstance(one, ChangeRequest) and one.view is not None and not one.passing)
     ]
     kinds = [type(one) for one in climb.decisions]
@@ -276,36 +279,7 @@ def test_the_second_unknown_refusal_is_searched_for_once() -> None:
         assert climb.turn.trial in (None, climb.turn.trial)
 
 
-_MEANT: dict[Remedy, frozenset[Remedy]] = {
-    Remedy.TELL: frozenset({Remedy.SKIP}),
-    Remedy.COMPACT: frozenset({Remedy.SKIP}),
-    Remedy.STUB: frozenset({Remedy.SHRINK, Remedy.HIDE, Remedy.FLATTEN}),
-    Remedy.BISECT: frozenset({Remedy.DROP_FIELD, Remedy.IGNORE_BASE}),
-}
-"""What a rung may come to: the part around a block, or what stands around all of it."""
-
-
-def test_what_is_chosen_is_a_rung_of_the_ladder() -> None:
-    for fault in WORDINGS:
-        rungs = LADDERS[fault.kind]
-        may = {*rungs, *(more for rung in rungs for more in _MEANT.get(rung, ()))}
-        if fault.kind is K.TRANSIENT:
-            may |= {Remedy.IGNORE_BASE}  # a search may find that
-        if fault.kind in (K.INVALID, K.TRANSIENT):
-            # What the server held for us may be gone, whatever it says.
-            may |= {Remedy.REPLAY, Remedy.DROP_FIELD}
-        if fault.kind is K.OPTIONAL_FIELD:
-            may |= {Remedy.REPLAY, Remedy.UNTHREAD}  # the thread is one
-        if fault.path is not None:
-            may |= {Remedy.IGNORE_BASE}  # what is named may be the summary
-        for where, climb in climbed(fault):
-            chosen = {
-                one.remedy for one in climb.decisions if isinstance(one, ChangeRequest)
-            }
-            assert chosen <= may, (where, fault)
-
-
-@pytest.mark.parametrize("kind", [k for k in FaultKind if not LADDERS[k]])
+@pytest.mark.parametrize("kind", [k for k in FaultKind if not LADDERS[k].rungs])
 def test_a_kind_without_a_ladder_rests_at_once(kind: FaultKind) -> None:
     for fault in PLAIN:
         for where, climb in climbed(fault) if fault.kind is kind else ():

@@ -40,8 +40,8 @@ from turnlatch_states.machine.step import begin
 from turnlatch_states.recovery.context_window import (
     WINDOW_UNKNOWN,
     boundary,
+    next_reduction,
     prepare,
-    room,
     window,
 )
 from turnlatch_states.recovery.decisions import ChangeRequest, Compact
@@ -264,7 +264,7 @@ def test_no_summary_parts_a_call_from_its_result(
 ) -> None:
     snapshot = counted(talk, tokens)
     policy = CompactionPolicy(window=most)
-    for made in (prepare(snapshot, policy), room(snapshot, policy, "full")):
+    for made in (prepare(snapshot, policy), next_reduction(snapshot, policy, "full")):
         if isinstance(made, Compact):
             turn = snapshot.turn
             assert turn is not None
@@ -303,8 +303,8 @@ def test_no_summary_is_asked_for_beyond_its_bounds(
 
 
 def test_a_summary_whose_request_would_not_fit_is_not_asked_of_the_server() -> None:
-    made = room(attrs.evolve(full({}), window=500), POLICY, "full")
-    told = room(
+    made = next_reduction(attrs.evolve(full({}), window=500), POLICY, "full")
+    told = next_reduction(
         attrs.evolve(full({"tried": (Remedy.SHRINK,)}), window=500), POLICY, "full"
     )
 

@@ -23,10 +23,10 @@ from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.stop_reasons import Outcome
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.doubt import ALTERNATIONS
-from turnlatch_states.machine.remedy import LADDERS, Remedy
+from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.context_window import boundary
-from turnlatch_states.recovery.decide import RAISED_MAX, cut_off, decide
+from turnlatch_states.recovery.decide import cut_off, decide
 from turnlatch_states.recovery.decisions import (
     BisectHistory,
     ChangeRequest,
@@ -35,6 +35,7 @@ from turnlatch_states.recovery.decisions import (
     Suspend,
     WaitThenRetry,
 )
+from turnlatch_states.recovery.ladder import LADDERS, RAISED_MAX
 from turnlatch_states.recovery.policies import Policies
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.history import Method
@@ -314,7 +315,7 @@ def test_a_reply_that_was_cut_off_is_asked_for_once_more() -> None:
     assert made == ChangeRequest(Remedy.RAISE, "c", max_tokens=4096)
 
 
-@pytest.mark.parametrize("kind", [k for k in FaultKind if not LADDERS[k]])
+@pytest.mark.parametrize("kind", [k for k in FaultKind if not LADDERS[k].rungs])
 def test_what_is_no_word_about_a_summary_costs_none(kind: FaultKind) -> None:
     """A turn that is stopped, or refused here, once a summary was confirmed."""
     talk = talk_of([(PARTS.index(plain), 0)], (0, 0))

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-import attrs
 import click
 
 from turnlatch.cli.inputs import read_file
@@ -25,6 +24,7 @@ from turnlatch.cli.terminal import Look, cells, forgive_encodings, one_line, sur
 from turnlatch.cli.words import BUDGET
 from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.fsm.table import Effect, Transition
+from turnlatch_states.recovery.rung import Rung
 
 UNKNOWN: Final = 2
 
@@ -146,23 +146,32 @@ def _tell(page: "_Page", meaning: Meaning) -> None:
 
 def _course(page: "_Page", course: Course) -> None:
     page.line()
-    if course.rungs:
+    ladder = course.ladder
+    if ladder.rungs:
         page.heading("What turnlatch does, rung by rung")
+        page.paragraph("At each failure, the first rung that applies is taken.", INDENT)
     else:
         page.heading("What turnlatch does: nothing, the turn rests in failed")
-    page.entries(
-        [
-            (f"{number}  {rung.remedy.value}", f"{rung.says}\n{rung.bound}")
-            for number, rung in enumerate(course.rungs, 1)
-        ]
-    )
+    page.entries(_rungs(ladder.rungs))
     page.line()
-    bounded = course.kind is FaultKind.BUDGET or (course.rungs and not course.suspends)
+    if ladder.summary:
+        page.heading("If the request for a summary fails so")
+        page.entries(_rungs(ladder.summary))
+        page.line()
+    bounded = course.kind is FaultKind.BUDGET or (ladder.rungs and not course.suspends)
     told = [("bounds", BUDGET)] if bounded else []
-    told += [("kept", KEPT), ("afterwards", course.afterwards)]
+    told += [("kept", KEPT), ("afterwards", ladder.afterwards)]
     if course.script is not None:
         told.append(("try it", f"turnlatch chat --faults {shlex.quote(course.script)}"))
     page.entries(told)
+
+
+def _rungs(rungs: Sequence[Rung]) -> list[tuple[str, str]]:
+    """The rungs, numbered from the top, each with what it does and how often."""
+    return [
+        (f"{number}  {rung.remedy.value}", f"{rung.says}\n{rung.often}")
+        for number, rung in enumerate(rungs, 1)
+    ]
 
 
 def _row(row: Transition) -> str:
@@ -285,11 +294,22 @@ def _meaning_json(meaning: Meaning) -> dict[str, Any]:
 
 def _course_json(course: Course) -> dict[str, Any]:
     return {
-        **attrs.asdict(course),
+        "kind": course.kind,
+        "says": course.says,
+        "rungs": [_rung_json(rung) for rung in course.ladder.rungs],
+        "summary_rungs": [_rung_json(rung) for rung in course.ladder.summary],
+        "afterwards": course.ladder.afterwards,
+        "script": course.script,
         "suspends": course.suspends,
         "bounds": BUDGET,
         "kept": KEPT,
     }
+
+
+def _rung_json(rung: Rung) -> dict[str, Any]:
+    becomes = [remedy.value for remedy in rung.becomes]
+    told = {"remedy": rung.remedy.value, "says": rung.says, "bound": rung.often}
+    return {**told, "at_most": rung.at_most, "becomes": becomes}
 
 
 def _row_json(row: Transition) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from turnlatch.cli.terminal import one_line
 from turnlatch.result import Turn
 from turnlatch.watching.events import PrefixChanged
 from turnlatch_states.api.faults import FaultKind
-from turnlatch_states.machine.remedy import AFTERWARDS, SAYS, Remedy
+from turnlatch_states.machine.remedy import SAYS, Remedy
 from turnlatch_states.machine.snapshot import Suspension
+from turnlatch_states.recovery.ladder import LADDERS
 
 PREFIX_TOKENS_MIN: Final = 4000
 """The chat reports a change of the cached prefix from this many tokens on."""
@@ -50,7 +51,7 @@ def in_chat(text: str) -> str:
 
 def afterwards(kind: FaultKind) -> str:
     """The steps that a person can take after a fault of this kind."""
-    return in_chat(AFTERWARDS[kind])
+    return in_chat(LADDERS[kind].afterwards)
 
 
 def next_step(turn: Turn) -> str:
@@ -73,7 +74,7 @@ def not_before(waits: Suspension) -> str:
 
 
 def remedy_words(remedy: Remedy) -> str:
-    """A remedy in words, such as `shrink: show old tool results shortened`."""
+    """A remedy in words, such as `shrink: shorten old tool results`."""
     return f"{remedy.value}: {_DONE.get(remedy, SAYS[remedy])}"
 
 

@@ -17,7 +17,6 @@ import attrs
 from turnlatch.cli.instructions import EXCEPTIONS, STATUSES
 from turnlatch.cli.said import STATUS_ASSUMED, Said, read
 from turnlatch.cli.words import (
-    BOUNDS,
     CLOSINGS,
     DEEDS,
     FOLLOWS,
@@ -41,10 +40,11 @@ from turnlatch_states.api.rules import RULES, explain
 from turnlatch_states.api.stop_reasons import STOP_REASONS
 from turnlatch_states.fsm.table import Table, Transition
 from turnlatch_states.machine.call import CALL, Closing
-from turnlatch_states.machine.remedy import LADDERS, SAYS, Remedy, ladder
+from turnlatch_states.machine.remedy import SAYS, Remedy
 from turnlatch_states.machine.thread import THREAD
 from turnlatch_states.machine.turn import TURN, TurnState
 from turnlatch_states.machine.writer import WRITER
+from turnlatch_states.recovery.ladder import LADDERS, Ladder
 
 MACHINES: Final = (TURN, CALL, THREAD, WRITER)
 """Every declared machine. `diagrams` has the same list, but costs more to import."""
@@ -62,45 +62,25 @@ LOOKED_FOR: Final = (
 
 @final
 @attrs.frozen
-class Rung:
-    """One rung of a ladder.
-
-    Attributes:
-        remedy: The remedy.
-        says: Description of the remedy.
-        bound: How often it is tried.
-    """
-
-    remedy: Remedy
-    says: str
-    bound: str
-
-
-@final
-@attrs.frozen
 class Course:
     """turnlatch's reaction to one kind of fault.
 
     Attributes:
         kind: The kind.
         says: The meaning of the kind.
-        rungs: The remedies, in order.
-        afterwards: The next step for a person when the turn rests in `failed`.
+        ladder: The remedies, in order: the object that `decide` walks.
         script: A simulator fault that shows the kind; None if a single fault cannot.
     """
 
     kind: FaultKind
     says: str
-    rungs: tuple[Rung, ...]
-    afterwards: str
+    ladder: Ladder
     script: str | None
 
     @classmethod
     def of(cls, kind: FaultKind) -> "Course":
         """The course of a kind."""
-        climbed = ladder(kind)
-        rungs = tuple(Rung(each, SAYS[each], BOUNDS[each]) for each in climbed.rungs)
-        return cls(kind, KINDS[kind], rungs, climbed.afterwards, SCRIPTS.get(kind))
+        return cls(kind, KINDS[kind], LADDERS[kind], SCRIPTS.get(kind))
 
     @property
     def suspends(self) -> bool:
@@ -234,13 +214,18 @@ def _written(plain: str) -> Iterator[Meaning]:
 
 def _remedy(remedy: Remedy) -> Meaning:
     climbed = [
-        f"{kind.value} (rung {rungs.index(remedy) + 1} of {len(rungs)})"
-        for kind, rungs in LADDERS.items()
-        if remedy in rungs
+        (f"{kind.value} ({name} {number} of {len(rungs)})", rung.often)
+        for kind, ladder in LADDERS.items()
+        for name, rungs in (("rung", ladder.rungs), ("summary rung", ladder.summary))
+        for number, rung in enumerate(rungs, 1)
+        if rung.remedy is remedy
     ]
-    when = "; ".join(climbed) or OUTSIDE[remedy]
-    facts = (("tried for" if climbed else "tried", when), ("bound", BOUNDS[remedy]))
-    return Meaning("remedy", remedy.value, _sentence(SAYS[remedy]), facts=facts)
+    facts = [("tried", OUTSIDE[remedy])] if remedy in OUTSIDE else []
+    if climbed:
+        often = dict.fromkeys(bound for _, bound in climbed)
+        tried = "; ".join(where for where, _ in climbed)
+        facts += [("tried for", tried), ("bound", "; or ".join(often))]
+    return Meaning("remedy", remedy.value, _sentence(SAYS[remedy]), facts=tuple(facts))
 
 
 def _of_table(table: Table, plain: str) -> Iterator[Meaning]:

@@ -1,4 +1,4 @@
-"""The meaning of turnlatch's terms, for people: kinds of fault, outcomes, closings, bounds.
+"""The meaning of turnlatch's terms, for people: kinds of fault, outcomes, closings.
 
 The first three tables repeat the core's docstrings; a test compares them. The numbers come
 from the core.
@@ -7,20 +7,11 @@ from the core.
 from collections.abc import Mapping
 from typing import Final
 
-from turnlatch_states.api.faults import FaultKind, RetryPolicy
+from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.api.stop_reasons import Outcome
 from turnlatch_states.machine.call import Closing
-from turnlatch_states.machine.doubt import ALTERNATIONS, LASTING, SUSPECT_AFTER
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.recovery.budget import Budget
-from turnlatch_states.recovery.context_window import (
-    MAX_TOKENS_MIN,
-    OLD_RESULT_BYTES,
-    SQUEEZED_BYTES,
-)
-from turnlatch_states.recovery.decide import RAISED_MAX
-from turnlatch_states.recovery.omit import STUBS_MAX
-from turnlatch_states.recovery.policies import CompactionPolicy
 
 KINDS: Final[Mapping[FaultKind, str]] = {
     FaultKind.TRANSIENT: (
@@ -113,57 +104,6 @@ FOLLOWS: Final[Mapping[Outcome, tuple[str, FaultKind | None]]] = {
 }
 """turnlatch's reaction to each outcome, and the fault that may follow."""
 
-_RETRY: Final = RetryPolicy()
-_SUMMARIES: Final = CompactionPolicy()
-_SUMMARISED: Final = (
-    f"at most {_SUMMARIES.per_turn_max} summaries a turn, and no more after"
-    f" {_SUMMARIES.futile_max} failures in a row"
-)
-
-BOUNDS: Final[Mapping[Remedy, str]] = {
-    Remedy.WAIT: (
-        f"{_RETRY.attempts_max} failures in a row at most,"
-        f" {_RETRY.first_wait_seconds:g} to {_RETRY.wait_max_seconds:g} s apart; a hint"
-        f" above {_RETRY.hint_max_seconds:g} s suspends the turn, a hint not to retry"
-        " ends it"
-    ),
-    Remedy.PROBE: (
-        f"after {SUSPECT_AFTER} equal failures in a row, at most {ALTERNATIONS} times:"
-        " one answer may be luck"
-    ),
-    Remedy.DROP_FIELD: "each field once",
-    Remedy.REPLAY: "once",
-    Remedy.UNTHREAD: "once",
-    Remedy.CLAMP: f"once, and not below {MAX_TOKENS_MIN} tokens",
-    Remedy.SHRINK: f"once, to {OLD_RESULT_BYTES:,} bytes a result",
-    Remedy.COMPACT: _SUMMARISED,
-    Remedy.TELL: (
-        f"counts as one of the {_SUMMARIES.per_turn_max} summaries of a turn; each piece"
-        " fits the window"
-    ),
-    Remedy.HIDE: "twice: as few turns as needed, then all but this one",
-    Remedy.HIDE_TURN: "once, and only if the turn has calls",
-    Remedy.FLATTEN: "once, and only if the turn has calls",
-    Remedy.SQUEEZE: f"once, to {SQUEEZED_BYTES} bytes a result",
-    Remedy.RENAME: "once, and only if the server says that ids must be unique",
-    Remedy.STUB: (
-        f"{STUBS_MAX} blocks, then the part around them; never your last message"
-    ),
-    Remedy.RECALL: (
-        f"once a request, until {LASTING} proofs make it permanent or everything passes"
-    ),
-    Remedy.IGNORE_BASE: "once a summary",
-    Remedy.DROP_BOUND: "once, on models that bind thinking to the text before it",
-    Remedy.STRIP: "once, and never inside an open turn",
-    Remedy.BISECT: "at most twice; each halving is one trial and counts as a request",
-    Remedy.MAKE_ROOM: "once, if any part of that size may be left out",
-    Remedy.RAISE: f"once, four times the limit, at most {RAISED_MAX:,} tokens",
-    Remedy.CLOSE: "once a reply",
-    Remedy.SKIP: "at most twice: the server's summary, then the prompted one",
-    Remedy.SUSPEND: "no request is sent until retry()",
-}
-"""How often each remedy is tried, with the default numbers."""
-
 BUDGET: Final = (
     f"{Budget().requests} requests a turn, trials included, and retry() grants as much"
     " again; the counts of rungs and failures start again after each confirmed reply"
@@ -223,7 +163,10 @@ OPTIONS: Final[Mapping[str, str]] = {
 """The options of `@tool(...)` that are about calls."""
 
 OUTSIDE: Final[Mapping[Remedy, str]] = {
-    Remedy.CLOSE: "before a request, if the last reply paused and is not resumed",
+    Remedy.CLOSE: "before a request, once a reply, if the last reply paused in a server"
+    " tool and is not resumed",
+    Remedy.MAKE_ROOM: "once, if a search (bisect) shows that the length is refused and no"
+    " part of it: any part of that size may be left out",
 }
 """When a remedy is tried that is in no ladder."""
 

@@ -17,8 +17,8 @@ from turnlatch_states.recovery.context_window import (
     RECORD_BYTES,
     SQUEEZED_BYTES,
     boundary,
-    unbound,
 )
+from turnlatch_states.recovery.rung import unbound
 from turnlatch_states.recovery.size_or_part import short_of_room, without_another
 from turnlatch_states.request.view import (
     REFUSED_PART,

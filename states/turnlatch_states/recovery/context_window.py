@@ -7,14 +7,16 @@ missing or larger than the bytes allow, is corrected by them.
 
 from typing import Any, Final, cast
 
+from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.length_errors import Length, told
-from turnlatch_states.api.models import prefix_bound, spec
+from turnlatch_states.api.models import spec
 from turnlatch_states.api.stop_reasons import Outcome
 from turnlatch_states.machine.context_size import added, around, context, until
-from turnlatch_states.machine.remedy import ROOM, Remedy
+from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot, Turn, cuttable
 from turnlatch_states.recovery.decisions import ChangeRequest, Compact
-from turnlatch_states.recovery.policies import CompactionPolicy
+from turnlatch_states.recovery.policies import CompactionPolicy, Policies
+from turnlatch_states.recovery.rung import Failure, Rung, first_decision, unbound
 from turnlatch_states.request.history import Method, media_in, user_message
 from turnlatch_states.request.preflight import (
     MANY_IMAGES,
@@ -28,7 +30,6 @@ from turnlatch_states.request.tokens import IMAGE_TOKENS_MAX
 from turnlatch_states.request.view import (
     COMPACT_BETA,
     LEFT_OUT,
-    DropBound,
     Flatten,
     Hide,
     Op,
@@ -94,7 +95,7 @@ def prepare(
         return fewer
     crowded = _crowded(snapshot, turn)
     if crowded is not None:
-        return room(snapshot, policy, crowded)
+        return next_reduction(snapshot, policy, crowded)
     piece = _next_piece(snapshot, turn, policy)
     if piece is not None:
         return piece
@@ -115,7 +116,8 @@ def prepare(
     held = context(snapshot)
     refused = Remedy.MAKE_ROOM in turn.tried and held + added(turn) >= most
     if refused or (held >= most and not snapshot.showing.ops):
-        return room(snapshot, policy, f"the context holds {held} of {most} tokens")
+        why = f"the context holds {held} of {most} tokens"
+        return next_reduction(snapshot, policy, why)
     full = held + added(turn) >= trigger
     summed = snapshot.summed or (full and known is not None and known.overflow_refused)
     if summed and Remedy.CLAMP not in turn.tried:
@@ -128,7 +130,7 @@ def prepare(
         return None
     if not policy.auto or not _worthwhile(snapshot, turn, policy):
         return None
-    return _compact(snapshot, policy)
+    return _compact(_too_long(snapshot, turn, policy, ""))
 
 
 def _worthwhile(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> bool:
@@ -141,28 +143,6 @@ def _worthwhile(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> boo
     said = history.bytes_of(covered, max(boundary(snapshot), covered))
     whole = history.bytes_of(covered) + around(snapshot) + len(turn.staged)
     return said >= whole * policy.gain_min
-
-
-def room(
-    snapshot: Snapshot, policy: CompactionPolicy, why: str
-) -> ChangeRequest | Compact | None:
-    """The next rung of the ladder of what is too long; None behind the last."""
-    turn = snapshot.turn
-    if turn is None:
-        return None
-    for rung in ROOM:
-        made: ChangeRequest | Compact | None = None
-        if rung is Remedy.COMPACT:
-            made = _compact(snapshot, policy)
-        elif rung is Remedy.TELL:
-            made = _tell(snapshot, turn, policy)
-        elif rung is Remedy.CLAMP:
-            made = _clamp(snapshot, turn, why)
-        else:
-            made = _less(snapshot, turn, policy, rung, why)
-        if made is not None:
-            return made
-    return None
 
 
 def _fewer_media(snapshot: Snapshot, turn: Turn) -> ChangeRequest | None:
@@ -220,45 +200,6 @@ def boundary(snapshot: Snapshot) -> int:
     return max(size, covered)
 
 
-def _compact(snapshot: Snapshot, policy: CompactionPolicy) -> Compact | None:
-    turn = snapshot.turn
-    covers = boundary(snapshot)
-    if (
-        turn is None
-        or covers <= snapshot.covered
-        or Remedy.SKIP in turn.tried
-        or COMPACT_BETA in snapshot.showing.unnamed
-        or snapshot.showing.ignores(covers)  # one like it was made, and refused
-        or snapshot.futile >= policy.futile_max
-        or turn.compactions >= policy.per_turn_max
-    ):
-        return None
-    if until(snapshot, covers) > window(snapshot, policy):
-        return None  # the server could not read what it is to summarise
-    return Compact(covers, Method.SIGNED)
-
-
-def _tell(snapshot: Snapshot, turn: Turn, policy: CompactionPolicy) -> Compact | None:
-    """The next piece to be summarised: as many exchanges as fit into one request."""
-    limit, covered, history = boundary(snapshot), snapshot.covered, snapshot.history
-    if (
-        limit <= covered
-        or turn.tried.count(Remedy.SKIP) > 1
-        or snapshot.futile >= policy.futile_max + 2
-        or turn.compactions >= policy.per_turn_max
-    ):
-        return None
-    fits = piece_bytes(snapshot, policy)
-    covers = covered
-    for size in range(covered + 1, limit + 1):
-        if not (size == limit or cuttable(history, size)):
-            continue
-        if covers > covered and history.bytes_of(covered, size) > fits:
-            break
-        covers = size
-    return Compact(covers, Method.TOLD)
-
-
 def _next_piece(
     snapshot: Snapshot, turn: Turn, policy: CompactionPolicy
 ) -> Compact | None:
@@ -272,7 +213,7 @@ def _next_piece(
     size = sum(map(len, shown)) + len(snapshot.profile.plain_opening)
     if size * snapshot.density <= window(snapshot, policy):
         return None
-    return _tell(snapshot, turn, policy)
+    return _tell(_too_long(snapshot, turn, policy, ""))
 
 
 def piece_bytes(snapshot: Snapshot, policy: CompactionPolicy) -> int:
@@ -280,19 +221,8 @@ def piece_bytes(snapshot: Snapshot, policy: CompactionPolicy) -> int:
     return max(window(snapshot, policy), 512)
 
 
-def _clamp(snapshot: Snapshot, turn: Turn, why: str) -> ChangeRequest | None:
-    said = told(turn.fault.message) if turn.fault is not None else None
-    left = 0 if said is None else _left(snapshot, turn, said)
-    asked = turn.max_tokens or snapshot.profile.max_tokens
-    if turn.tried.count(Remedy.CLAMP) >= CLAMPS_MAX:
-        return None
-    if not MAX_TOKENS_MIN <= left < asked:
-        return None
-    return ChangeRequest(Remedy.CLAMP, why, max_tokens=left)
-
-
 def _left(snapshot: Snapshot, turn: Turn, said: Length) -> int:
-    """How long a reply may be, by what the server said; 0 where that is not said."""
+    """Tokens left for a reply by what the server said of a length; 0 if it said none."""
     if said.cap is not None:
         return said.cap
     if said.window is None:
@@ -300,88 +230,6 @@ def _left(snapshot: Snapshot, turn: Turn, said: Length) -> int:
     if said.prompt is not None:
         return said.window - said.prompt
     return said.window - context(snapshot) - added(turn) if said.summed else 0
-
-
-def _less(
-    snapshot: Snapshot, turn: Turn, policy: CompactionPolicy, rung: Remedy, why: str
-) -> ChangeRequest | None:
-    """A view that shows less, if this rung has one that was not tried."""
-    history, view = snapshot.history, snapshot.showing
-    size = len(history)
-    op: Op | None = None
-    if rung is Remedy.SHRINK:
-        op = Shrink(size, OLD_RESULT_BYTES)
-    elif rung is Remedy.HIDE:
-        return _hide(snapshot, policy, why)
-    elif rung is Remedy.HIDE_TURN:
-        return _hide_the_open_turn(snapshot, turn, why)
-    elif rung is Remedy.FLATTEN and turn.calls:
-        op = Flatten(boundary(snapshot), size, RECORD_BYTES)
-    elif rung is Remedy.SQUEEZE:
-        op = Shrink(size + 1, SQUEEZED_BYTES)
-    if op is None or op in view.ops:
-        return None
-    made = view.adding(op, *unbound(snapshot))
-    if not _smaller(snapshot, turn, made):
-        return None
-    return ChangeRequest(rung, why, made)
-
-
-def unbound(snapshot: Snapshot) -> tuple[Op, ...]:
-    """What must go along with a changed history where thinking is bound to it."""
-    return (DropBound(),) if prefix_bound(snapshot.profile.model) else ()
-
-
-def _smaller(snapshot: Snapshot, turn: Turn, view: View) -> bool:
-    """True if a view makes the request smaller by at least a twentieth."""
-    before, after = (
-        sum(map(len, wires(one, snapshot.history, snapshot.base, turn.staged)))
-        for one in (snapshot.showing, view)
-    )
-    return after * 20 <= before * 19
-
-
-def _hide(
-    snapshot: Snapshot, policy: CompactionPolicy, why: str
-) -> ChangeRequest | None:
-    """Leave out the oldest turns: first as few as must be, then all but this one."""
-    history, limit = snapshot.history, boundary(snapshot)
-    view, start = snapshot.showing, snapshot.covered
-    hides = [op for op in view.ops if isinstance(op, Hide)]
-    gone = max([start, *(op.until for op in hides if op.start <= start)])
-    if limit <= gone:
-        return None
-    until = limit
-    if gone == start:  # the first time: keep what certainly fits into half the window
-        keep = window(snapshot, policy) // 2
-        for size in range(limit, start, -1):
-            if size != limit and not cuttable(history, size):
-                continue
-            if history.bytes_of(size) > keep:
-                break
-            until = size
-    kept = tuple(op for op in view.ops if not isinstance(op, Hide) or op.until > until)
-    made = View((*kept, Hide(start, until, LEFT_OUT))).adding(*unbound(snapshot))
-    return ChangeRequest(Remedy.HIDE, why, made)
-
-
-def _hide_the_open_turn(
-    snapshot: Snapshot, turn: Turn, why: str
-) -> ChangeRequest | None:
-    """The last resort: leave out the turn that is going on, too.
-
-    Its last answers stay, as a record: what was done is never kept back.
-    """
-    size, view = len(snapshot.history), snapshot.showing
-    gone = max((op.until for op in view.ops if isinstance(op, Hide)), default=0)
-    if not turn.calls or gone >= size:
-        return None
-    kept = tuple(op for op in view.ops if not isinstance(op, Hide))
-    made = View((*kept, Hide(snapshot.covered, size, LEFT_OUT)))
-    made = made.adding(*unbound(snapshot))
-    if not _smaller(snapshot, turn, made):
-        return None
-    return ChangeRequest(Remedy.HIDE_TURN, why, made)
 
 
 def _lead_with_thinking(snapshot: Snapshot, turn: Turn) -> ChangeRequest | None:
@@ -410,3 +258,187 @@ def _close_server_tools(snapshot: Snapshot, turn: Turn) -> ChangeRequest | None:
         return None
     why = "a server tool never ended, and the conversation goes on"
     return ChangeRequest(Remedy.CLOSE, why, view.adding(*unbound(snapshot)))
+
+
+# The ladder of what is too long.
+
+
+def _too_long(
+    snapshot: Snapshot, turn: Turn, policy: CompactionPolicy, why: str
+) -> Failure:
+    """What a rung reads where a request is found too long before it is sent."""
+    fault = Fault(FaultKind.TOO_LONG, why)
+    return Failure(snapshot, turn, fault, Policies(compaction=policy))
+
+
+def next_reduction(
+    snapshot: Snapshot, policy: CompactionPolicy, why: str
+) -> ChangeRequest | Compact | None:
+    """The next rung of the ladder of what is too long; None after the last one."""
+    turn = snapshot.turn
+    if turn is None:
+        return None
+    taken = first_decision(CONTEXT_LADDER, _too_long(snapshot, turn, policy, why))
+    made = None if taken is None else taken[1]
+    return made if isinstance(made, ChangeRequest | Compact) else None
+
+
+def _clamp(failure: Failure) -> ChangeRequest | None:
+    """Ask for a reply as long as the server said that it fits."""
+    snapshot, turn = failure.snapshot, failure.turn
+    said = told(turn.fault.message) if turn.fault is not None else None
+    left = 0 if said is None else _left(snapshot, turn, said)
+    asked = turn.max_tokens or snapshot.profile.max_tokens
+    if not MAX_TOKENS_MIN <= left < asked:
+        return None
+    return failure.change(Remedy.CLAMP, max_tokens=left)
+
+
+def _smaller(failure: Failure, remedy: Remedy, view: View) -> ChangeRequest | None:
+    """The change to a view that makes the request smaller by at least a twentieth."""
+    snapshot, staged = failure.snapshot, failure.turn.staged
+    before, after = (
+        sum(map(len, wires(one, snapshot.history, snapshot.base, staged)))
+        for one in (snapshot.showing, view)
+    )
+    return failure.change(remedy, view) if after * 20 <= before * 19 else None
+
+
+def _with(failure: Failure, remedy: Remedy, op: Op) -> ChangeRequest | None:
+    if op in failure.snapshot.showing.ops:
+        return None
+    return _smaller(failure, remedy, failure.view_with(op))
+
+
+def _shrink(failure: Failure) -> ChangeRequest | None:
+    """Shorten old results, unless more was left out: the rungs below shorten the rest."""
+    if failure.tried(Remedy.HIDE) or failure.tried(Remedy.FLATTEN):
+        return None
+    op = Shrink(len(failure.snapshot.history), OLD_RESULT_BYTES)
+    return _with(failure, Remedy.SHRINK, op)
+
+
+def _compact(failure: Failure) -> Compact | None:
+    """A summary by the server of everything but the open turn."""
+    snapshot, turn = failure.snapshot, failure.turn
+    policy, covers = failure.policies.compaction, boundary(snapshot)
+    if (
+        covers <= snapshot.covered
+        or failure.tried(Remedy.SKIP)
+        or COMPACT_BETA in snapshot.showing.unnamed
+        or snapshot.showing.ignores(covers)  # one like it was made, and refused
+        or snapshot.futile >= policy.futile_max
+        or turn.compactions >= policy.per_turn_max
+    ):
+        return None
+    if until(snapshot, covers) > window(snapshot, policy):
+        return None  # the server could not read what it is to summarise
+    return Compact(covers, Method.SIGNED)
+
+
+def _tell(failure: Failure) -> Compact | None:
+    """The next piece to summarise: as many exchanges as fit into one request."""
+    snapshot, policy = failure.snapshot, failure.policies.compaction
+    limit, covered, history = boundary(snapshot), snapshot.covered, snapshot.history
+    if (
+        limit <= covered
+        or failure.tried(Remedy.SKIP) > 1
+        or snapshot.futile >= policy.futile_max + 2
+        or failure.turn.compactions >= policy.per_turn_max
+    ):
+        return None
+    fits, covers = piece_bytes(snapshot, policy), covered
+    for size in range(covered + 1, limit + 1):
+        if not (size == limit or cuttable(history, size)):
+            continue
+        if covers > covered and history.bytes_of(covered, size) > fits:
+            break
+        covers = size
+    return Compact(covers, Method.TOLD)
+
+
+def _hide(failure: Failure) -> ChangeRequest | None:
+    """Leave out the oldest turns: first as few as must be, then all but this one."""
+    snapshot = failure.snapshot
+    history, limit = snapshot.history, boundary(snapshot)
+    view, start = snapshot.showing, snapshot.covered
+    hides = [op for op in view.ops if isinstance(op, Hide)]
+    gone = max([start, *(op.until for op in hides if op.start <= start)])
+    if limit <= gone:
+        return None
+    until = limit
+    if gone == start:  # the first time: keep what certainly fits into half the window
+        keep = window(snapshot, failure.policies.compaction) // 2
+        for size in range(limit, start, -1):
+            if size != limit and not cuttable(history, size):
+                continue
+            if history.bytes_of(size) > keep:
+                break
+            until = size
+    kept = tuple(op for op in view.ops if not isinstance(op, Hide) or op.until > until)
+    made = View((*kept, Hide(start, until, LEFT_OUT))).adding(*unbound(snapshot))
+    return failure.change(Remedy.HIDE, made)
+
+
+def _flatten(failure: Failure) -> ChangeRequest | None:
+    snapshot = failure.snapshot
+    if not failure.turn.calls:
+        return None
+    op = Flatten(boundary(snapshot), len(snapshot.history), RECORD_BYTES)
+    return _with(failure, Remedy.FLATTEN, op)
+
+
+def _squeeze(failure: Failure) -> ChangeRequest | None:
+    """Shorten all results, those that are about to be sent included."""
+    op = Shrink(len(failure.snapshot.history) + 1, SQUEEZED_BYTES)
+    return _with(failure, Remedy.SQUEEZE, op)
+
+
+def _hide_the_open_turn(failure: Failure) -> ChangeRequest | None:
+    """Leave out the open turn, too, as the last resort.
+
+    Its last results stay, shortened, as a record: what was done is never withheld.
+    """
+    snapshot = failure.snapshot
+    size, view = len(snapshot.history), snapshot.showing
+    gone = max((op.until for op in view.ops if isinstance(op, Hide)), default=0)
+    if not failure.turn.calls or gone >= size:
+        return None
+    kept = tuple(op for op in view.ops if not isinstance(op, Hide))
+    made = View((*kept, Hide(snapshot.covered, size, LEFT_OUT)))
+    made = made.adding(Shrink(size + 1, SQUEEZED_BYTES), *unbound(snapshot))
+    return _smaller(failure, Remedy.HIDE_TURN, made)
+
+
+_SUMMARIES: Final = CompactionPolicy()
+
+CONTEXT_LADDER: Final = (
+    Rung(
+        Remedy.CLAMP,
+        _clamp,
+        CLAMPS_MAX,
+        f"to what the server says is left, and not below {MAX_TOKENS_MIN} tokens",
+    ),
+    Rung(Remedy.SHRINK, _shrink, note=f"once, to {OLD_RESULT_BYTES:,} bytes a result"),
+    Rung(
+        Remedy.COMPACT,
+        _compact,
+        note=f"at most {_SUMMARIES.per_turn_max} summaries a turn; none once one was"
+        f" skipped, or {_SUMMARIES.futile_max} failed in a row",
+    ),
+    Rung(
+        Remedy.TELL,
+        _tell,
+        note="one piece at a time, each as long as the window; counted among the"
+        f" {_SUMMARIES.per_turn_max} summaries of a turn",
+    ),
+    Rung(
+        Remedy.HIDE,
+        _hide,
+        note="at most twice: as few turns as must be, then all but the open one",
+    ),
+    Rung(Remedy.FLATTEN, _flatten, note="once, if the turn has calls"),
+    Rung(Remedy.SQUEEZE, _squeeze, note=f"once, to {SQUEEZED_BYTES} bytes a result"),
+    Rung(Remedy.HIDE_TURN, _hide_the_open_turn, note="once, if the turn has calls"),
+)
+"""Making a request shorter, from least to most loss. The last four need no server."""

@@ -7,8 +7,8 @@ from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.machine.refused_parts import parts_of, user_part
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot, Turn
-from turnlatch_states.recovery.context_window import unbound
 from turnlatch_states.recovery.decisions import ChangeRequest
+from turnlatch_states.recovery.rung import unbound
 from turnlatch_states.request.history import media_in
 from turnlatch_states.request.render import messages
 from turnlatch_states.request.view import Side, Stub

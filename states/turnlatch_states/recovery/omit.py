@@ -18,9 +18,9 @@ from turnlatch_states.recovery.context_window import (
     OLD_RESULT_BYTES,
     RECORD_BYTES,
     boundary,
-    unbound,
 )
 from turnlatch_states.recovery.decisions import ChangeRequest
+from turnlatch_states.recovery.rung import Failure, Rung
 from turnlatch_states.request.build import betas, build
 from turnlatch_states.request.profile import Purpose
 from turnlatch_states.request.render import Place
@@ -35,6 +35,8 @@ from turnlatch_states.request.view import (
     Stub,
     View,
 )
+
+_MESSAGES: Final = "messages."
 
 STUBS_MAX: Final = 4
 """Blocks that are stubbed one by one before a whole part is left out, and such parts."""
@@ -51,45 +53,84 @@ def _sent(snapshot: Snapshot, turn: Turn, view: View) -> tuple[bytes, tuple[str,
     return body, betas(profile, base, Purpose.MESSAGE, view=view)
 
 
-def without_block(
-    snapshot: Snapshot, turn: Turn, place: Place, fault: Fault
-) -> ChangeRequest | None:
-    """A note in the place that is named, or the part it stands in is left out."""
-    staged = place.exchange >= len(snapshot.history)
-    results = len(turn.calls) if staged else 0
-    if staged and (place.block < 0 or place.block >= results):
-        return None  # the user's own words: he is told which
-    op = _instead(snapshot, place, fault)
-    if turn.tried.count(Remedy.STUB) >= STUBS_MAX:
-        shorter = Shrink(place.exchange + 1, OLD_RESULT_BYTES)
-        made = _tried(snapshot, turn, Remedy.SHRINK, fault, shorter)
-        return made or _leave_out(snapshot, turn, place, fault)
-    if op is None or op in snapshot.showing.ops:
-        return _leave_out(snapshot, turn, place, fault)
-    view = snapshot.showing.adding(op, *unbound(snapshot))
-    return ChangeRequest(Remedy.STUB, fault.message, view)
+def _named(failure: Failure) -> tuple[Place, ...]:
+    """The places of the history and of the results that the fault names; none if one of
+    them is in the user's own words, which are never touched: the turn names them."""
+    snapshot, turn, fault = failure.snapshot, failure.turn, failure.fault
+    paths = fault.paths if len(fault.paths) > 1 else (fault.path or "",)
+    found = [
+        place_of(snapshot, turn, path) for path in paths if path.startswith(_MESSAGES)
+    ]
+    places = tuple(place for place in found if place is not None)
+    size = len(snapshot.history)
+    own = any(
+        place.exchange >= size and not 0 <= place.block < len(turn.calls)
+        for place in places
+    )
+    return () if own else places
 
 
-def without_blocks(
-    snapshot: Snapshot, turn: Turn, fault: Fault
-) -> ChangeRequest | None:
-    """A note in every place that is named, all at once; None where one of them is the
-    user's own, or where nothing is left to be noted."""
-    size, ops = len(snapshot.history), list[Op]()
-    for path in fault.paths:
-        place = place_of(snapshot, turn, path)
-        if place is None:
-            continue
-        if place.exchange >= size and not 0 <= place.block < len(turn.calls):
-            return None
-        op = _instead(snapshot, place, fault)
-        if op is not None and op not in snapshot.showing.ops:
-            ops.append(op)
-    if not ops or turn.tried.count(Remedy.STUB) >= STUBS_MAX:
-        place = place_of(snapshot, turn, fault.paths[0])
-        return None if place is None else without_block(snapshot, turn, place, fault)
-    view = snapshot.showing.adding(*ops, *unbound(snapshot))
-    return ChangeRequest(Remedy.STUB, fault.message, view)
+def place_unknown(failure: Failure) -> bool:
+    """True if the fault names no place, or one that no message of the request has."""
+    fault = failure.fault
+    if fault.path is None:
+        return True
+    if not fault.path.startswith(_MESSAGES) or len(fault.paths) > 1:
+        return False
+    return place_of(failure.snapshot, failure.turn, fault.path) is None
+
+
+def _stub(failure: Failure) -> ChangeRequest | None:
+    """A note in every place that is named."""
+    snapshot = failure.snapshot
+    made = (_instead(snapshot, place, failure.fault) for place in _named(failure))
+    ops = [op for op in made if op is not None and op not in snapshot.showing.ops]
+    if not ops:
+        return None
+    return failure.change(Remedy.STUB, failure.view_with(*ops))
+
+
+def _shrink(failure: Failure) -> ChangeRequest | None:
+    """Shorter results up to the place, where notes did not help."""
+    places = _named(failure)
+    if not places or failure.tried(Remedy.STUB) < STUBS_MAX:
+        return None
+    op = Shrink(places[0].exchange + 1, OLD_RESULT_BYTES)
+    return _changed(failure, Remedy.SHRINK, op)
+
+
+def _flatten(failure: Failure) -> ChangeRequest | None:
+    """The open turn as a record, if the place is in it."""
+    snapshot, places = failure.snapshot, _named(failure)
+    closed = boundary(snapshot)
+    if not places or places[0].exchange < closed or not failure.turn.staged:
+        return None  # a paused turn goes back as it came, or not at all
+    op = Flatten(closed, len(snapshot.history), RECORD_BYTES * 8)
+    return _changed(failure, Remedy.FLATTEN, op)
+
+
+def _hide(failure: Failure) -> ChangeRequest | None:
+    """Leave out the whole closed turn that the place is in."""
+    snapshot, places = failure.snapshot, _named(failure)
+    history, closed = snapshot.history, boundary(snapshot)
+    if not places or places[0].exchange >= closed:
+        return None
+    number = history[places[0].exchange].turn
+    start = max(history.end_of_turn(number - 1), snapshot.covered)
+    while start > snapshot.covered and not cuttable(history, start):
+        start -= 1  # what it answers was asked in the turn before: they go together
+    op = Hide(start, min(history.end_of_turn(number), closed), REFUSED_PART)
+    return _changed(failure, Remedy.HIDE, op)
+
+
+def _changed(failure: Failure, remedy: Remedy, op: Op) -> ChangeRequest | None:
+    """The change to a view with one operation more, if the next request differs."""
+    if op in failure.snapshot.showing.ops:
+        return None
+    view = failure.view_with(op)
+    if not changes(failure.snapshot, failure.turn, view):
+        return None
+    return failure.change(remedy, view)
 
 
 def _instead(snapshot: Snapshot, place: Place, fault: Fault) -> Op | None:
@@ -109,66 +150,31 @@ def _instead(snapshot: Snapshot, place: Place, fault: Fault) -> Op | None:
     return Stub(place.exchange, place.side, place.block, -1, "")
 
 
-def _leave_out(
-    snapshot: Snapshot, turn: Turn, place: Place, fault: Fault
-) -> ChangeRequest | None:
-    """Leave out the whole turn in which a place stands; flatten the one going on."""
-    history, size = snapshot.history, len(snapshot.history)
-    closed = boundary(snapshot)
-    if place.exchange >= closed:
-        if not turn.staged:
-            return None  # a paused turn goes back as it came, or not at all
-        flat = Flatten(closed, size, RECORD_BYTES * 8)
-        return _tried(snapshot, turn, Remedy.FLATTEN, fault, flat)
-    number = history[place.exchange].turn
-    start = max(history.end_of_turn(number - 1), snapshot.covered)
-    while start > snapshot.covered and not cuttable(history, start):
-        start -= 1  # what it answers was asked in the turn before: they go together
-    hide = Hide(start, min(history.end_of_turn(number), closed), REFUSED_PART)
-    return _tried(snapshot, turn, Remedy.HIDE, fault, hide)
-
-
-def _tried(
-    snapshot: Snapshot, turn: Turn, remedy: Remedy, fault: Fault, op: Op
-) -> ChangeRequest | None:
-    """A view with one operation more, if it was not tried and changes something."""
-    most = STUBS_MAX if remedy is Remedy.HIDE else 1
-    view = snapshot.showing.adding(op, *unbound(snapshot))
-    if turn.tried.count(remedy) >= most or op in snapshot.showing.ops:
-        return None
-    return (
-        ChangeRequest(remedy, fault.message, view)
-        if changes(snapshot, turn, view)
-        else None
-    )
-
-
 _REPEATED: Final = re.compile(r"\bids? must be unique\b")
 
 
-def with_own_names(
-    snapshot: Snapshot, turn: Turn, fault: Fault
-) -> ChangeRequest | None:
-    """Names of their own for calls that have one id, where that is what is refused.
+def _rename(failure: Failure) -> ChangeRequest | None:
+    """New ids for calls that share one, if the server refuses that.
 
     Most services take an id back that was used again in a later turn.
     """
-    op = Rename(len(snapshot.history))
-    if not _REPEATED.search(fault.message):
+    if not _REPEATED.search(failure.fault.message):
         return None
-    if not changes(snapshot, turn, snapshot.showing.adding(op)):
+    op, snapshot = Rename(len(failure.snapshot.history)), failure.snapshot
+    if not changes(snapshot, failure.turn, snapshot.showing.adding(op)):
         return None
-    return _tried(snapshot, turn, Remedy.RENAME, fault, op)
+    return _changed(failure, Remedy.RENAME, op)
 
 
 _FILE: Final = re.compile(r"\bfile_\w{1,64}")
 
 
-def without_files(snapshot: Snapshot, fault: Fault) -> ChangeRequest | None:
+def stub_files(failure: Failure) -> ChangeRequest | None:
     """A note for each block of the past whose file is named as gone."""
+    snapshot, message = failure.snapshot, failure.fault.message
     history, view = snapshot.history, snapshot.showing
-    gone = set(_FILE.findall(fault.message))
-    note = f"[Left out: the service no longer has this file ({_short(fault.message)}).]"
+    gone = set(_FILE.findall(message))
+    note = f"[Left out: the service no longer has this file ({_short(message)}).]"
     ops = [
         Stub(index, Side.USER, block, inner, note)
         for index in range(snapshot.covered, len(history))
@@ -176,8 +182,8 @@ def without_files(snapshot: Snapshot, fault: Fault) -> ChangeRequest | None:
         for block, data in enumerate(parts(history[index].user))
         for inner in _holding(data, gone)
     ]
-    shown = view.adding(*ops, *unbound(snapshot)) if ops else view
-    return None if shown is view else ChangeRequest(Remedy.STUB, fault.message, shown)
+    shown = failure.view_with(*ops) if ops else view
+    return None if shown is view else failure.change(Remedy.STUB, shown)
 
 
 def _holding(block: bytes, gone: set[str]) -> list[int]:
@@ -201,3 +207,27 @@ def _file_of(block: dict[str, Any]) -> str | None:
 def _short(message: str) -> str:
     message = mended(message)
     return message if len(message) <= 80 else message[:77] + "..."
+
+
+def _stub_files(failure: Failure) -> ChangeRequest | None:
+    return stub_files(failure) if place_unknown(failure) else None
+
+
+RENAME_CALLS: Final = Rung(
+    Remedy.RENAME, _rename, 1, "only if the server says that ids must be unique"
+)
+STUB_FILES: Final = Rung(
+    Remedy.STUB, _stub_files, note="for each file that is named as gone, once"
+)
+STUB_NAMED: Final = Rung(
+    Remedy.STUB, _stub, STUBS_MAX, "never in what you said last: the turn names that"
+)
+SHRINK_NAMED: Final = Rung(
+    Remedy.SHRINK, _shrink, 1, f"after {STUBS_MAX} notes, up to the block that is named"
+)
+FLATTEN_NAMED: Final = Rung(
+    Remedy.FLATTEN, _flatten, 1, "if the block is in the open turn"
+)
+HIDE_NAMED: Final = Rung(
+    Remedy.HIDE, _hide, STUBS_MAX, "the turn that the block is in, if it is closed"
+)

@@ -11,13 +11,14 @@ import attrs
 
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.machine.doubt import suspicious
-from turnlatch_states.machine.remedy import ROOM, Remedy
+from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.bisect import under
-from turnlatch_states.recovery.context_window import prepare, unbound
+from turnlatch_states.recovery.context_window import CONTEXT_LADDER, prepare
 from turnlatch_states.recovery.decide import decide
 from turnlatch_states.recovery.decisions import ChangeRequest
 from turnlatch_states.recovery.policies import Policies
+from turnlatch_states.recovery.rung import unbound
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.profile import Cache
 from turnlatch_states.request.view import (
@@ -83,7 +84,7 @@ def anew(snapshot: Snapshot, policies: Policies) -> Snapshot:
     found = snapshot.found
     in_force = snapshot.view if found is None else found.view
     fresh = under(snapshot, in_force.adding(*named))
-    for _ in ROOM:
+    for _ in CONTEXT_LADDER:
         made = prepare(fresh, policies.compaction)
         if not isinstance(made, ChangeRequest) or made.view is None:
             break

@@ -8,7 +8,8 @@ too, no part is to blame.
 """
 
 from turnlatch_states.machine.snapshot import Snapshot, cuttable
-from turnlatch_states.recovery.context_window import boundary, unbound
+from turnlatch_states.recovery.context_window import boundary
+from turnlatch_states.recovery.rung import unbound
 from turnlatch_states.request.view import LEFT_OUT, REFUSED_PART, Hide, View
 
 

@@ -326,7 +326,7 @@ def test_a_remedy_is_told_when_it_is_tried_and_settings_can_be_changed(
     fault = '400 message="diagnostics: Extra inputs are not permitted"'
     with Chat(tmp_path, "--faults", fault) as chat:
         chat.say("hello there")
-        chat.expect("· drop field: leave out the optional field that is named")
+        chat.expect("· drop field: leave out an optional field")
         chat.expect("✓ confirmed")
         for command, shown in (
             ("/state", "tried     drop field"),

@@ -34,7 +34,6 @@ from turnlatch.cli.main import main
 from turnlatch.cli.meanings import MACHINES, Course, Meaning, meanings, near
 from turnlatch.cli.terminal import Look, cells, shown
 from turnlatch.cli.words import (
-    BOUNDS,
     CLOSINGS,
     DEEDS,
     FOLLOWS,
@@ -57,7 +56,8 @@ from turnlatch_states.api.rules import RULES
 from turnlatch_states.api.stop_reasons import STOP_REASONS, Outcome
 from turnlatch_states.fsm.errors import TurnlatchError
 from turnlatch_states.machine.call import Closing
-from turnlatch_states.machine.remedy import AFTERWARDS, LADDERS, SAYS, Remedy
+from turnlatch_states.machine.remedy import Remedy
+from turnlatch_states.recovery.ladder import LADDERS
 
 LOOK = Look()
 TOO_LONG = "prompt is too long: 213462 tokens > 200000 maximum"
@@ -239,10 +239,13 @@ def test_nobody_is_sent_to_check_for_what_it_cannot_see(
 
 
 def test_every_remedy_outcome_and_script_has_its_words() -> None:
-    beside = set(Remedy).difference(*LADDERS.values())
+    climbed = {
+        rung.remedy
+        for ladder in LADDERS.values()
+        for rung in (*ladder.rungs, *ladder.summary)
+    }
 
-    assert set(BOUNDS) == set(Remedy)
-    assert set(OUTSIDE) == beside
+    assert set(OUTSIDE) == set(Remedy) - climbed
     assert set(FOLLOWS) == set(Outcome)
     for script in SCRIPTS.values():
         assert parse_faults(script)
@@ -275,9 +278,7 @@ def test_a_kind_has_its_ladder_and_what_comes_afterwards(kind: FaultKind) -> Non
     course = next(m for m in meanings(kind.value) if m.sort == "kind").course
 
     assert course is not None
-    assert tuple(rung.remedy for rung in course.rungs) == LADDERS[kind]
-    assert [rung.says for rung in course.rungs] == [SAYS[r] for r in LADDERS[kind]]
-    assert course.afterwards == AFTERWARDS[kind]
+    assert course.ladder is LADDERS[kind], "the very object that is executed"
     assert kind.name in {m.name.replace(" ", "_").upper() for m in meanings(kind.name)}
 
 
@@ -286,9 +287,14 @@ def test_a_remedy_says_what_it_is_tried_for(remedy: Remedy) -> None:
     found = next(m for m in meanings(remedy.value) if m.sort == "remedy")
 
     facts = dict(found.facts)
-    for kind, rungs in LADDERS.items():
-        assert (kind.value in facts.get("tried for", "")) >= (remedy in rungs)
-    assert facts["bound"] == BOUNDS[remedy]
+    for kind, ladder in LADDERS.items():
+        for rungs, name in ((ladder.rungs, "rung"), (ladder.summary, "summary rung")):
+            for number, rung in enumerate(rungs, 1):
+                if rung.remedy is remedy:
+                    where = f"{kind.value} ({name} {number} of {len(rungs)})"
+                    assert where in facts["tried for"]
+                    assert rung.often in facts["bound"]
+    assert ("tried" in facts) == (remedy in OUTSIDE)
 
 
 @pytest.mark.parametrize("status", BY_STATUS)
@@ -505,9 +511,9 @@ def test_an_explanation_says_everything_in_order() -> None:
             "counts as  transient: ",
             "known by   its status",
             "rung by rung",
-            "1  wait",
+            "1  recall",
+            "2  wait",
             "8 failures in a row",
-            "2  recall",
             "5  probe",
             "6  bisect",
             "60 requests a turn",
@@ -571,8 +577,13 @@ def test_json_has_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = found["fault"]
     assert fault["kind"] == "transient"
     rungs = [rung["remedy"] for rung in fault["rungs"]]
-    assert rungs == [remedy.value for remedy in LADDERS[FaultKind.TRANSIENT]]
-    assert rungs[0] == "wait"
+    printed = LADDERS[FaultKind.TRANSIENT]
+    assert rungs == [rung.remedy.value for rung in printed.rungs]
+    assert [rung["bound"] for rung in fault["rungs"]] == [
+        r.often for r in printed.rungs
+    ]
+    of_summaries = [rung["remedy"] for rung in fault["summary_rungs"]]
+    assert of_summaries == ["wait", "skip", "suspend"]
     assert set(fault) >= {"says", "bounds", "kept", "afterwards", "suspends", "script"}
     assert json.loads(run("--json", "402").stdout)["meanings"][0]["fault"]["suspends"]
     [state] = json.loads(run("--json", "pending").stdout)["meanings"]

@@ -13,7 +13,7 @@ from turnlatch import Conversation, FaultKind, Turn, TurnState
 from turnlatch.ports import RequestFailedError
 from turnlatch.sdk.sdk_model import SdkModel
 from turnlatch.testing import SeededIds, VirtualClock
-from turnlatch_states.recovery.decide import ALIKE_MAX
+from turnlatch_states.recovery.rung import MALFORMED_MAX
 
 from .wire import SSE, Body, ask, ignore
 
@@ -236,7 +236,7 @@ async def test_an_answer_in_another_format_is_not_waited_out(shape: str) -> None
             assert missing in turn.fault.message
             assert SHOWN in turn.fault.message
             assert "hunter2" not in str(turn.fault)
-            assert len(peer.asked) == ALIKE_MAX * number
+            assert len(peer.asked) == MALFORMED_MAX * number
         assert len(chat.history) == 0
         assert chat.check() == ()
 
