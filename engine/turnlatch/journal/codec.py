@@ -11,15 +11,13 @@ are. Rules of this file:
 * A field that is added to an event, or to a class that events hold (`Fault`, `Profile`),
   is declared as its last with `added(default)` (`turnlatch_states.api.added_fields`). It is written
   only where it is not the default; a row without it reads as the default. So old rows
-  stay readable, and keep their bytes. For a kind that is written by hand the field goes
-  into its class of facts below as well, with the same `added(default)`.
+  stay readable, and keep their bytes.
 * The kinds and their fields are an API with a version, `FORMAT`. Golden files in the
   tests pin them: every format's rows are read, the current format's are written.
   A new kind, field or value of an enum belongs to the current format as long as that
   is unreleased; the first one after a release makes the next format (`formats.py`).
-* Three kinds make up a long conversation (`turn_opened`, `request_sent`,
-  `reply_confirmed`): they are read and written by hand, and an ordinary one of them
-  costs no JSON. cattrs does the others.
+* cattrs reads and writes every kind but the confirmations, whose reply is two blobs and
+  nothing else. What was read is written again, and must be the same row.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,14 +27,12 @@ import attrs
 
 from turnlatch.journal.strict import (
     CodecError,
-    Fields,
     dump,
     load,
     structure,
     unstructure,
     wrong,
 )
-from turnlatch_states.api.added_fields import added
 from turnlatch_states.api.reply import Reply
 from turnlatch_states.machine.events import (
     CallApproved,
@@ -67,10 +63,8 @@ from turnlatch_states.machine.events import (
     TurnRetried,
     TurnSuspended,
 )
-from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.profile import Purpose
-from turnlatch_states.request.view import View
 
 FORMAT: Final = 2
 """Version of the tables, the kinds and their fields; see `formats.FORMATS`."""
@@ -139,106 +133,13 @@ def _blob(kind: str, name: str, value: object) -> bytes:
     return value
 
 
-def _unused(kind: str, attempt: int, body: bytes, extra: bytes) -> None:
-    if attempt or body or extra:
-        raise CodecError(kind, "$", "has columns filled that its kind does not use")
+_OTHER_FORM: Final = "is not in the form it is written in"
 
 
 # The kinds. `Any` below: each writer takes the one event class it is registered for.
 
 Writer: TypeAlias = Callable[[Any], Row]
 Reader: TypeAlias = Callable[[int, int, bytes, bytes, bytes], Event]
-
-
-@attrs.frozen
-class _TurnFacts:
-    key: str | None
-    purpose: Purpose
-
-
-_ORDINARY = b'{"key":null,"purpose":"message"}'
-_ORDINARY_FACTS = _TurnFacts(None, Purpose.MESSAGE)
-
-
-def _write_turn_opened(event: TurnOpened) -> Row:
-    kind = "turn_opened"
-    facts, meta = _TurnFacts(event.key, event.purpose), _ORDINARY
-    if facts != _ORDINARY_FACTS:
-        meta = dump(_facts_of(kind, facts, _TurnFacts))
-    turn = _number(kind, "turn", event.turn)
-    return Row(kind, turn, 0, meta, _blob(kind, "content", event.content), b"")
-
-
-def _read_turn_opened(
-    turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes
-) -> Event:
-    if attempt or extra:
-        _unused("turn_opened", attempt, b"", extra)
-    if meta == _ORDINARY:
-        return TurnOpened(turn, body)
-    facts = structure("turn_opened", load("turn_opened", meta), _TurnFacts)
-    return TurnOpened(turn, body, facts.key, facts.purpose)
-
-
-@attrs.frozen
-class _SentFacts:
-    copy: Copy
-
-
-_SENT_FACTS = _SentFacts(Copy.NONE)
-
-
-def _write_request_sent(event: RequestSent) -> Row:
-    kind, facts, meta = "request_sent", _SentFacts(event.copy), b""
-    if facts != _SENT_FACTS:
-        meta = dump(_facts_of(kind, facts, _SentFacts))
-    turn = _number(kind, "turn", event.turn)
-    return Row(kind, turn, _number(kind, "attempt", event.attempt), meta, b"", b"")
-
-
-def _read_request_sent(
-    turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes
-) -> Event:
-    if body or extra:
-        _unused("request_sent", 0, body, extra)
-    if not meta:
-        return RequestSent(turn, attempt)
-    facts = structure("request_sent", load("request_sent", meta), _SentFacts)
-    if facts == _SENT_FACTS:
-        raise CodecError("request_sent", "$.copy", "must be absent without a thread")
-    return RequestSent(turn, attempt, facts.copy)
-
-
-@attrs.frozen
-class _RemedyFacts:
-    remedy: Remedy
-    why: str
-    max_tokens: int | None
-    passing: bool = added(False)
-
-
-def _write_remedy(event: RemedyChosen) -> Row:
-    kind = "remedy_chosen"
-    told = _RemedyFacts(event.remedy, event.why, event.max_tokens, event.passing)
-    meta = dump(_facts_of(kind, told, _RemedyFacts))
-    body = b"" if event.view is None else event.view.encoded()
-    return Row(kind, _number(kind, "turn", event.turn), 0, meta, body, b"")
-
-
-def _read_remedy(
-    turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes
-) -> Event:
-    kind = "remedy_chosen"
-    if attempt or extra:
-        _unused(kind, attempt, b"", extra)
-    facts = structure(kind, load(kind, meta), _RemedyFacts)
-    try:
-        view = View.decoded(body) if body else None
-    except ValueError as error:
-        raise CodecError(kind, "$.view", str(error)) from None
-    return RemedyChosen(
-        turn, facts.remedy, facts.why, view, facts.max_tokens, facts.passing
-    )
 
 
 def _confirmed(
@@ -259,27 +160,54 @@ def _confirmed(
 
     def read(turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes) -> Event:
         if extra:
-            _unused(kind, 0, b"", extra)
+            raise CodecError(kind, "$", _OTHER_FORM)
         return made(turn, attempt, Reply(body, meta))
 
     return Form(kind, made, write, read)
 
 
-def _facts_of(kind: str, event: Any, made: type[Any]) -> dict[str, Any]:
-    """An event as plain facts, checked the way they will be checked when read."""
+def _row(kind: str, turn: Any, attempt: Any, facts: Any, body: Any, extra: Any) -> Row:
     try:
-        facts = unstructure(event)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise CodecError(kind, "$", f"cannot be written ({error})") from None
-    structure(kind, facts, made)
-    return facts
-
-
-def _dumped(kind: str, facts: Mapping[str, Any]) -> bytes:
-    try:
-        return dump(facts) if facts else b""
+        meta = dump(facts) if facts else b""
     except ValueError as error:  # an integer with more digits than Python prints
         raise CodecError(kind, "$", f"cannot be written ({error})") from None
+    turn, attempt = _number(kind, "turn", turn), _number(kind, "attempt", attempt)
+    return Row(kind, turn, attempt, meta, body, extra)
+
+
+def _form(
+    kind: str,
+    made: type[Any],
+    row_of: Callable[[dict[str, Any]], Row],
+    facts_of: Callable[[int, int, dict[str, Any], bytes, bytes], dict[str, Any]],
+) -> "Form":
+    """A kind that cattrs reads and writes.
+
+    Args:
+        kind: The tag.
+        made: The event class.
+        row_of: The row of an event's facts, which it takes apart.
+        facts_of: The facts of a row, whose `meta` was parsed.
+    """
+
+    def write(event: Any) -> Row:
+        try:
+            facts = unstructure(event)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise CodecError(kind, "$", f"cannot be written ({error})") from None
+        structure(kind, facts, made)  # as it will be checked when it is read
+        return row_of(facts)
+
+    def read(turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes) -> Event:
+        facts = facts_of(turn, attempt, load(kind, meta) if meta else {}, body, extra)
+        event = structure(kind, facts, made)
+        # There is one way to write each event: no default that is spelled out or filled
+        # in, no other order, no doubled key, no column that is not used.
+        if row_of(unstructure(event))[1:] != (turn, attempt, meta, body, extra):
+            raise CodecError(kind, "$", _OTHER_FORM)
+        return cast("Event", event)
+
+    return Form(kind, made, write, read)
 
 
 def _plain(kind: str, made: type[Any], **blobs: str) -> "Form":
@@ -290,44 +218,24 @@ def _plain(kind: str, made: type[Any], **blobs: str) -> "Form":
         made: The event class.
         blobs: For `body` and `extra`, the field that is stored there.
     """
-    names = [field.name for field in attrs.fields(made)]
-    columns = {"turn": "turn", "attempt": "attempt", **blobs}
-    column_of = {field: column for column, field in columns.items() if field in names}
-    stated = Fields(made, column_of)
+    names = {field.name for field in attrs.fields(made)}
+    stored = ("turn", "attempt", blobs.get("body", ""), blobs.get("extra", ""))
+    columns = [(name, at) for at, name in enumerate(stored) if name in names]
 
-    def write(event: Any) -> Row:
-        facts = _facts_of(kind, event, made)
-        given = {
-            column_of[name]: facts.pop(name) for name in names if name in column_of
-        }
-        return Row(
-            kind,
-            _number(kind, "turn", given.get("turn", 0)),
-            _number(kind, "attempt", given.get("attempt", 0)),
-            _dumped(kind, facts),
-            given.get("body", b""),
-            given.get("extra", b""),
-        )
+    def row_of(facts: dict[str, Any]) -> Row:
+        turn, attempt = facts.pop("turn", 0), facts.pop("attempt", 0)
+        body, extra = facts.pop(stored[2], b""), facts.pop(stored[3], b"")
+        return _row(kind, turn, attempt, facts, body, extra)
 
-    def read(turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes) -> Event:
-        facts = load(kind, meta) if meta or stated.required else {}
-        try:
-            stated.demand(facts)
-        except ValueError as error:
-            raise CodecError(kind, "$", str(error)) from None
-        given: dict[str, Any] = {
-            "turn": turn, "attempt": attempt, "body": body, "extra": extra
-        }  # fmt: skip
-        whole = {
-            name: given.pop(column_of[name]) if name in column_of else facts[name]
-            for name in names
-            if name in column_of or name in facts
-        }
-        if any(given.values()) or (meta and not facts):
-            _unused(kind, 1, b"", b"")
-        return cast("Event", structure(kind, whole, made))
+    def facts_of(
+        turn: int, attempt: int, facts: dict[str, Any], body: bytes, extra: bytes
+    ) -> dict[str, Any]:
+        given = (turn, attempt, body, extra)
+        for name, at in columns:
+            facts[name] = given[at]
+        return facts
 
-    return Form(kind, made, write, read)
+    return _form(kind, made, row_of, facts_of)
 
 
 def _profiled(
@@ -338,43 +246,28 @@ def _profiled(
     The facts name each setting with its size; `body` is the settings end to end.
     """
 
-    def write(event: ConversationOpened | ProfileChanged) -> Row:
-        facts = _facts_of(kind, event, made)
+    def row_of(facts: dict[str, Any]) -> Row:
         profile = facts["profile"]
         settings = cast("list[tuple[Any, bytes]]", list(profile["settings"]))
         profile["settings"] = [(name, len(value)) for name, value in settings]
         body = b"".join(value for _, value in settings)
-        return Row(kind, 0, 0, _dumped(kind, facts), body, b"")
+        return _row(kind, 0, 0, facts, body, b"")
 
-    def read(turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes) -> Event:
-        if turn or attempt or extra:
-            _unused(kind, 1, b"", b"")
-        facts = load(kind, meta)
-        profile = facts.get("profile")
-        if isinstance(profile, dict):
-            profile = cast("dict[str, Any]", profile)
-            profile["settings"] = _cut(kind, profile.get("settings"), body)
-        return cast("Event", structure(kind, facts, made))
+    def facts_of(
+        turn: int, attempt: int, facts: dict[str, Any], body: bytes, extra: bytes
+    ) -> dict[str, Any]:
+        try:
+            start, found, profile = 0, list[list[Any]](), facts["profile"]
+            for name, size in profile["settings"]:
+                found.append([name, body[start : start + size]])
+                start += size
+            profile["settings"] = found
+        except (LookupError, TypeError, ValueError):
+            problem = "expected pairs of a name and a size"
+            raise CodecError(kind, "$.profile.settings", problem) from None
+        return facts
 
-    return Form(kind, made, write, read)
-
-
-def _cut(kind: str, settings: object, body: bytes) -> list[list[Any]]:
-    path = "$.profile.settings"
-    if not isinstance(settings, list):
-        raise CodecError(kind, path, str(wrong(settings, "a list")))
-    start, found = 0, list[list[Any]]()
-    for one in cast("list[object]", settings):
-        if not isinstance(one, list) or len(cast("list[object]", one)) != 2:
-            raise CodecError(kind, path, "expected pairs of a name and a size")
-        name, size = cast("list[object]", one)
-        if type(size) is not int or not 0 <= size <= len(body) - start:
-            raise CodecError(kind, path, f"size {size!r} is not in the stored bytes")
-        found.append([name, body[start : start + size]])
-        start += size
-    if start != len(body):
-        raise CodecError(kind, path, "the sizes do not add up to the stored bytes")
-    return found
+    return _form(kind, made, row_of, facts_of)
 
 
 @final
@@ -388,12 +281,51 @@ class Form:
     read: Reader
 
 
+# Two kinds make up most of a long conversation, and an ordinary one of them costs no JSON.
+
+_OPENED: Final = _plain("turn_opened", TurnOpened, body="content")
+_OPENED_META: Final = b'{"key":null,"purpose":"message"}'
+_SENT: Final = _plain("request_sent", RequestSent)
+
+
+def _write_opened(event: TurnOpened) -> Row:
+    if event.key is not None or event.purpose is not Purpose.MESSAGE:
+        return _OPENED.write(event)
+    kind = "turn_opened"
+    turn, content = _number(kind, "turn", event.turn), event.content
+    return Row(kind, turn, 0, _OPENED_META, _blob(kind, "content", content), b"")
+
+
+def _read_opened(
+    turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes
+) -> Event:
+    if meta != _OPENED_META or attempt or extra:
+        return _OPENED.read(turn, attempt, meta, body, extra)
+    return TurnOpened(turn, body)
+
+
+def _write_sent(event: RequestSent) -> Row:
+    if event.copy is not Copy.NONE:
+        return _SENT.write(event)
+    kind = "request_sent"
+    turn = _number(kind, "turn", event.turn)
+    return Row(kind, turn, _number(kind, "attempt", event.attempt), b"", b"", b"")
+
+
+def _read_sent(
+    turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes
+) -> Event:
+    if meta or body or extra:
+        return _SENT.read(turn, attempt, meta, body, extra)
+    return RequestSent(turn, attempt)
+
+
 FORMS: Final = (
     _profiled("conversation_opened", ConversationOpened),
     _profiled("profile_changed", ProfileChanged),
     _plain("forked", Forked),
-    Form("turn_opened", TurnOpened, _write_turn_opened, _read_turn_opened),
-    Form("request_sent", RequestSent, _write_request_sent, _read_request_sent),
+    Form("turn_opened", TurnOpened, _write_opened, _read_opened),
+    Form("request_sent", RequestSent, _write_sent, _read_sent),
     _confirmed("reply_confirmed", ReplyConfirmed),
     _plain("turn_failed", TurnFailed),
     _plain("retry_scheduled", RetryScheduled),
@@ -409,7 +341,7 @@ FORMS: Final = (
     _plain("turn_continued", TurnContinued),
     _plain("compaction_sent", CompactionSent),
     _confirmed("compaction_confirmed", CompactionConfirmed),
-    Form("remedy_chosen", RemedyChosen, _write_remedy, _read_remedy),
+    _plain("remedy_chosen", RemedyChosen, body="view"),
     _plain("probed", Probed),
     _plain("turn_suspended", TurnSuspended),
     _plain("pinned", Pinned),

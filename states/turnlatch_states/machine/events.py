@@ -83,7 +83,7 @@ class RequestSent:
 
     turn: int
     attempt: int
-    copy: Copy = Copy.NONE
+    copy: Copy = added(Copy.NONE)
 
 
 @final
