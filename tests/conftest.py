@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tests.part import LOOPS, WHOLE, Run, spare
+from tests.part import HOWS, LOOPS, WHOLE, Run, spare
 from tests.search import SEARCH
 
 # A shell that runs the tests in the background has Ctrl-C ignored, `nohup` a terminal that
@@ -50,7 +50,7 @@ settings.load_profile("search" if os.environ.get(SEARCH) else "alike")
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Let the points of a test share the event loops; `make sweep` takes all on both."""
+    """Let the points of a test share what goes two ways; `make sweep` takes all in both."""
     if WHOLE:
         return
     found = {item: run for item in items if (run := _run(item)) is not None}
@@ -62,15 +62,17 @@ def pytest_collection_modifyitems(
 
 
 def _run(item: pytest.Item) -> Run | None:
-    """Which test that is, at which point, if it names the event loop that it is on."""
+    """Which test that is, at which point, if it runs in one of two ways."""
     if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
         return None
     given = item.callspec.params
-    loop = given.get("anyio_backend", given.get("backend"))
-    if loop not in LOOPS:
+    way = given.get("how")
+    if way not in HOWS:
+        way = given.get("anyio_backend", given.get("backend"))
+    if way not in (*HOWS, *LOOPS):
         return None
     test, _, name = item.nodeid.partition("[")
-    return Run(test, tuple(one for one in name[:-1].split("-") if one != loop), loop)
+    return Run(test, tuple(one for one in name[:-1].split("-") if one != way), way)
 
 
 # What is imported and collected stays: it is not searched for garbage a thousand times.

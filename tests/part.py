@@ -32,21 +32,25 @@ def one_in(count: int, points: Sequence[T], first: int = 0) -> Sequence[T]:
 LOOPS: Final = ("asyncio", "trio")
 
 
+HOWS: Final = ("whole", "stream")
+"""How a scenario of the gauntlet has its replies: at once, or piece by piece."""
+
+
 class Run(NamedTuple):
-    """A test, at one of its points, on an event loop."""
+    """A test, at one of its points, in one of two ways: on a loop, or a way of replies."""
 
     test: str
     point: tuple[str, ...]
-    loop: str
+    way: str
 
 
 def spare(runs: Sequence[Run]) -> set[Run]:
-    """The runs that can be left out if each point is run once, and each test on each loop.
+    """The runs that can be left out if each point is run once, and each test in each way.
 
-    The loop of the nth point is the parity of n's binary digits (the Thue-Morse
-    sequence): of two neighbours each has another loop, and no value of one parameter
-    always meets the same loop. A test with a single point keeps both, and so does a
-    point that names one loop only.
+    The way of the nth point is the parity of n's binary digits (the Thue-Morse
+    sequence): of two neighbours each has another way, and no value of one parameter
+    always meets the same one. A test with a single point keeps both, and a point that
+    has one way only keeps that.
     """
     tests: dict[str, dict[tuple[str, ...], list[Run]]] = defaultdict(dict)
     for run in runs:
@@ -56,7 +60,7 @@ def spare(runs: Sequence[Run]) -> set[Run]:
         for points in tests.values()
         if len(points) > 1
         for number, both in enumerate(points.values())
-        if len(both) == len(LOOPS)
+        if len(both) == 2
         for run in both
-        if run.loop != LOOPS[number.bit_count() % len(LOOPS)]
+        if run is not both[number.bit_count() % 2]
     }

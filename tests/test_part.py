@@ -17,18 +17,18 @@ def runs(*parameters: str) -> list[Run]:
     "parameters",
     [("ab",), ("abc",), ("ab", "xy"), ("ab", "xyz", "12"), ("abcd", "xy", "12", "34")],
 )
-def test_each_point_is_run_once_and_no_parameter_has_a_loop_of_its_own(
+def test_each_point_is_run_once_and_no_parameter_has_a_way_of_its_own(
     parameters: tuple[str, ...],
 ) -> None:
     every = runs(*parameters)
     kept = [run for run in every if run not in spare(every)]
 
     assert sorted(run.point for run in kept) == sorted(product(*parameters))
-    assert {run.loop for run in kept} == set(LOOPS)
+    assert {run.way for run in kept} == set(LOOPS)
     if len(parameters) > 1:
         for place, values in enumerate(parameters):
             for value in values:
-                met = {run.loop for run in kept if run.point[place] == value}
+                met = {run.way for run in kept if run.point[place] == value}
                 assert met == set(LOOPS), value
 
 
