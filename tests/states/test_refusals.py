@@ -1,7 +1,10 @@
 """Only a table refuses an event, and what it says of a state is true of the data."""
 
 import ast
+import re
+from itertools import zip_longest
 from pathlib import Path
+from typing import get_args
 
 import attrs
 from tests.states.strategies import PROFILE
@@ -10,9 +13,10 @@ from tests.states.test_explore import graph
 from turnlatch_states.api.stop_reasons import Outcome
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import begin
-from turnlatch_states.machine.turn import TURN
+from turnlatch_states.machine.turn import TRIGGERS, TURN
 from turnlatch_states.machine.turn_states import OPENABLE, OWING, STATES, Substate
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +59,22 @@ def test_the_names_of_states_are_those_of_the_table() -> None:
         *OWING,
         Substate.DONE,
     }
+
+
+def test_every_event_has_a_trigger_and_the_design_note_lists_both() -> None:
+    told: dict[str, str] = {}
+    for line in (ROOT / "docs/design.md").read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if len(cells) == 5 and cells[0].startswith("`"):
+            events, triggers = re.findall(r"`(\w+)`", cells[0]), cells[1].split(", ")
+            pairs = zip_longest(events, triggers, fillvalue=triggers[0])
+            told.update({str(event): str(trigger) for event, trigger in pairs})
+    pulled = {kind.__name__: trigger for kind, trigger in TRIGGERS.items()}
+
+    assert set(TRIGGERS) == set(get_args(Event))
+    assert pulled.pop("ConversationOpened") not in TURN.triggers()
+    assert set(pulled.values()) == set(TURN.triggers())
+    assert told == pulled
 
 
 def holds(snapshot: Snapshot) -> bool:
