@@ -137,6 +137,7 @@ class Driver(Record):
         world = self.world
         match effect:
             case Send(request):
+                self._counts.clear()  # they were about the request before
                 answer = await perform.send(world.model, request, self._shown(request))
                 if isinstance(answer, Fault) and answer.definite:
                     self._refused[digest(request)] = answer
@@ -195,8 +196,6 @@ class Driver(Record):
     def _report(self, event: ev.Event) -> None:
         if isinstance(event, ev.Probed) and event.fault is not None:
             self._log(event.fault, "that was a trial, and what it shows is made use of")
-        if isinstance(event, ev.TurnFailed):
-            self._counts.clear()  # they were about the request before
         self.apply(event)
 
     def _log(self, fault: Fault, now: str) -> None:

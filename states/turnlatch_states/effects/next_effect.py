@@ -158,7 +158,9 @@ def _recover(snapshot: Snapshot, turn: Turn, given: Conditions) -> Effect:
     asking = turn.inquiry
     start = snapshot if asking is None else asking.start
     decision = decide(start, given.policies, given.draw)
-    begun = asking is not None or turn.due is not None or bool(given.counts)
+    here = (turn.number, turn.attempt)
+    counted = any((one.turn, one.attempt) == here for one in given.counts)
+    begun = asking is not None or turn.due is not None or counted
     if not begun and given.budget.spent(turn, given.seconds) is not None:
         decision = Stop()
     effect = carry_out(snapshot, turn, decision, given)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, cast, final
 
 import attrs
@@ -241,7 +242,7 @@ class Turn:
         """The calls that have no result yet."""
         return tuple(c for c in self.calls if c.state is not CallState.CLOSED)
 
-    @property
+    @cached_property
     def staged(self) -> bytes:
         """The blocks of the next user message: answers first, then the user's own."""
         parts = [call.answer for call in self.calls if call.result]
@@ -373,7 +374,7 @@ class Snapshot:
         """What everything confirmed has cost."""
         return self.spent.total
 
-    @property
+    @cached_property
     def base(self) -> Base | None:
         """The last summary, as it is sent; a view may ignore it."""
         if not self.bases:
@@ -384,13 +385,13 @@ class Snapshot:
                 base = attrs.evolve(base, pins=without_pin(base.pins, name))
         return base
 
-    @property
+    @cached_property
     def showing(self) -> View:
         """How the next request shows the history: as tried, or as in force."""
         turn = self.turn
         return self.view if turn is None or turn.trial is None else turn.trial
 
-    @property
+    @cached_property
     def covered(self) -> int:
         """How many exchanges the summary that is shown stands for."""
         base = base_in_force(self.showing, self.base)
