@@ -215,7 +215,7 @@ def test_an_empty_base_url_in_the_environment_is_none(
 
 def test_a_client_and_a_base_url_contradict_each_other() -> None:
     client = anthropic.AsyncAnthropic(api_key="k")
-    with pytest.raises(SettingsError, match="a client was given too"):
+    with pytest.raises(SettingsError, match="a client was given, too"):
         choose_endpoint(client, "http://127.0.0.1:1", 1.0, 1.0)
 
 

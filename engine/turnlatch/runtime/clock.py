@@ -33,7 +33,7 @@ class SystemIds:
         self._random = random.SystemRandom()
 
     def fresh(self) -> str:
-        """A name nobody else has."""
+        """A unique name."""
         return uuid.uuid4().hex
 
     def draw(self) -> float:

@@ -1,7 +1,7 @@
-"""Choosing where requests go: a port, an SDK client, a base URL, or the simulator.
+"""Choosing the destination of requests: a port, an SDK client, a base URL, or the simulator.
 
-The simulator invents its answers, so it is only ever asked for. Where nothing is given,
-the SDK looks for credentials, and a conversation without any is not opened.
+The simulator invents its answers, so it is used only on request. By default the SDK looks
+for credentials, and a conversation without any is not opened.
 """
 
 import os
@@ -17,7 +17,7 @@ from turnlatch.urls import HoldsClient, shown_text, shown_url
 from turnlatch_states.machine.snapshot import Snapshot
 
 BASE_URL: Final = "ANTHROPIC_BASE_URL"
-"""Where the SDK looks for a base URL that nobody gives."""
+"""The variable in which the SDK looks for a base URL if the caller gives none."""
 
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 """Where the HTTP library looks for proxies, in small letters, too."""
@@ -29,16 +29,16 @@ _CREDENTIALS: Final = ("authorization", "x-api-key")
 @final
 @attrs.frozen
 class Endpoint(HoldsClient):
-    """Where a conversation's requests go.
+    """The destination of a conversation's requests.
 
     Attributes:
         model: The port.
-        label: Where that is, in words: `simulator`, or a base URL, without a password.
-        live: False if the answers are made up by the simulator, as far as can be seen:
-            where a base URL leads is only known from the answers.
-        owned: The conversation opened it, so it closes it.
-        found: It is the API, with the credentials that the SDK found by itself.
-        rules: What requests to it are held to.
+        label: The destination in words: `simulator`, or a base URL, without a password.
+        live: False if the simulator invents the answers, as far as is known: only the
+            answers show what is behind a base URL.
+        owned: True if the conversation opened the port, and so closes it.
+        found: True for the API with credentials that the SDK found by itself.
+        rules: The rules for its requests.
     """
 
     model: Model
@@ -56,19 +56,19 @@ def choose_endpoint(
 
     Args:
         client: A `Model` port, any async client of the `anthropic` SDK, `SIMULATOR`, or
-            None for a client that the SDK finds the credentials of.
-        base_url: A compatible base URL; None for the SDK's own choice.
-        timeout_seconds: Longest one attempt may take.
-        idle_seconds: Longest silence within an attempt.
+            None for a client with credentials that the SDK finds.
+        base_url: A compatible base URL; None for the SDK's choice.
+        timeout_seconds: Maximum seconds of one attempt.
+        idle_seconds: Maximum seconds of silence within an attempt.
 
     Raises:
-        NoCredentialsError: There are none for the API.
-        SettingsError: It is none of these, or both are given.
+        NoCredentialsError: The SDK finds no credentials for the API.
+        SettingsError: The client is not one of these, or both options are given.
     """
     demand_options({"client": client, "base_url": base_url})
     if client is not None and base_url is not None:
         raise SettingsError(
-            "base_url", "a client was given too", "set the base URL on the client"
+            "base_url", "a client was given, too", "set the base URL on the client"
         )
     if client == SIMULATOR:
         return _simulated(timeout_seconds, idle_seconds)
@@ -99,45 +99,45 @@ def choose_endpoint(
 
 
 def demand_unmixed(endpoint: Endpoint, snapshot: Snapshot) -> None:
-    """Refuse to put answers that are made up among others, and others behind them.
+    """Refuse to mix invented replies with real ones.
 
-    A client or a base URL that the caller gave may lead to a simulator elsewhere, so
-    what is said there is told apart reply by reply (`Reply.simulated`).
+    A client or a base URL of the caller may lead to a simulator elsewhere, so such
+    replies are recognised one by one (`Reply.simulated`).
 
     Raises:
-        SettingsError: It would.
+        SettingsError: The endpoint would mix them.
     """
     if not endpoint.live and snapshot.history and not snapshot.simulated:
         raise SettingsError(
             "client",
-            "this conversation has answers that are not the simulator's, and what that"
-            " makes up would stand among them",
+            "this conversation has real answers, and the simulator's inventions would"
+            " stand among them",
             "give credentials or a client, or begin another conversation",
         )
     if endpoint.found and snapshot.simulated:
         raise SettingsError(
             "client",
-            "this conversation has answers that the simulator made up, and the model"
+            "this conversation has answers that the simulator invented, and the model"
             " would take them for its own",
-            'begin another conversation, or go on in this one with client="simulator"',
+            'begin another conversation, or continue this one with client="simulator"',
         )
 
 
 def demand_credentials(client: object = None, base_url: str | None = None) -> None:
-    """Demand that the SDK can authenticate a request, as far as it can be seen now.
+    """Check that the SDK can authenticate a request, as far as it is known now.
 
-    The SDK is asked itself, because it looks in more places than one variable: a key or
-    a token in the environment, headers there, a profile, a workload's identity. Only its
-    own client is judged: those of the platforms find credentials when they send. A key
-    of white space is none, and stands before whatever else there is, as for the SDK.
+    This asks the SDK, because it looks in more places than one variable: a key or
+    a token in the environment, headers there, a profile, a workload's identity. Only
+    Anthropic's client is checked: platform clients find credentials when they send. A
+    blank key counts as missing, but hides all other credentials, as in the SDK.
 
     Args:
-        client: A client of the SDK; None for the one that it makes by itself.
-        base_url: Where that one sends to.
+        client: A client of the SDK; None for the client that the SDK makes by itself.
+        base_url: The base URL of that client.
 
     Raises:
         NoCredentialsError: It cannot.
-        SettingsError: The base URL in the environment is none, or a proxy there.
+        SettingsError: The environment has a bad base URL or proxy.
     """
     import anthropic
     import httpx2
@@ -173,7 +173,7 @@ def demand_credentials(client: object = None, base_url: str | None = None) -> No
         return
     headers = client.default_headers.items()
     if any(name.lower() in _CREDENTIALS and value != "" for name, value in headers):
-        return  # a header of the caller's own, or one that is left out on purpose
+        return  # a header from the caller, or one that is left out on purpose
     raise NoCredentialsError(problem)
 
 
@@ -181,13 +181,13 @@ def _demand_base_url() -> None:
     given = os.environ.get(BASE_URL, "").strip()
     if given and not URL.holds(given):
         raise SettingsError(
-            BASE_URL, "no requests go to what the environment says", f"set {URL.words}"
+            BASE_URL, "the value in the environment is not allowed", f"set {URL.words}"
         )
 
 
 def _demand_proxies() -> None:
-    """Refuse the proxy of the environment that no HTTP client can be made with, if it is
-    that. Its text is not shown: it may hold a password."""
+    """Refuse an unusable proxy in the environment. Its text is not shown: it may hold a
+    password."""
     import httpx2
 
     for name in (*_PROXIES, *map(str.lower, _PROXIES)):
@@ -204,13 +204,13 @@ def _demand_proxies() -> None:
             ) from None
         except (httpx2.InvalidURL, ValueError):
             raise SettingsError(
-                name, "it is no URL of a proxy", "set one, or unset it"
+                name, "it is not the URL of a proxy", "set one, or unset it"
             ) from None
 
 
 def is_set_up() -> bool:
-    """True if anything in the environment is meant for the API: credentials, usable or
-    not, or a base URL. What is missing then is an error, and no reason to simulate."""
+    """True if the environment has something for the API: credentials, usable or not, or a
+    base URL. Missing parts are then an error, not a reason to simulate."""
     if os.environ.get(BASE_URL, "").strip():
         return True
     try:

@@ -107,7 +107,7 @@ class _Job(Generic[_T]):
     """One piece of work, which can be stopped before it begins, too.
 
     Attributes:
-        over: It ended, and whoever waits for it hears how.
+        over: The work has ended, and waiting callers get its result.
     """
 
     def __init__(self, work: Callable[[], Awaitable[_T]]) -> None:
@@ -126,7 +126,7 @@ class _Job(Generic[_T]):
                     self._scope.cancel()
                     await anyio.lowlevel.checkpoint()
                 return await self._work()
-            raise InterruptedError("it was stopped, and nobody waits for it")
+            raise InterruptedError("it was stopped before it began")
         finally:
             self.over = True
             self._ended.set()

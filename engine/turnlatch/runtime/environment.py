@@ -19,12 +19,12 @@ class World(HoldsClient):
     Attributes:
         journal: Where its events become durable.
         store: Where its journal is kept.
-        reopen: Takes the conversation anew, after an append nobody can vouch for.
+        reopen: Takes the conversation again, after an append with unknown outcome.
         model: Where its requests go.
         clock: Time.
         ids: Identity and chance.
         tools: The functions the model may call, by name.
-        policies: What is done about faults, and when the context is summarised.
+        policies: The policies for faults and summaries.
         limits: Bounds on one turn.
         before_compaction: Asked before a summary is.
         after_compaction: Told once a summary is in force.

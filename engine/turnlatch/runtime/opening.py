@@ -96,7 +96,7 @@ def endpoint_of(options: Options) -> Endpoint:
     """Where the requests of a conversation with these options go.
 
     Raises:
-        NoCredentialsError: There are none for the API.
+        NoCredentialsError: The SDK finds no credentials for the API.
         SettingsError: No client can be made.
     """
     return choose_endpoint(

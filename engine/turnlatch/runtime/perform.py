@@ -1,7 +1,7 @@
 """Performing one effect: sending, counting, waiting, asking a hook.
 
-Each function does one thing in the outside world and returns what it came to. None of them
-knows the loop or the record: what happened is recorded by whoever called.
+Each function does one thing in the outside world and returns the outcome. It knows neither
+the loop nor the record: the caller records the outcome.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,13 @@ Report: TypeAlias = Callable[[Delta], None]
 
 
 def unheard(_: Delta) -> None:
-    """Nobody is shown the reply to a question of the engine's own."""
+    """Discards the deltas of the engine's own requests."""
 
 
 async def send(
     model: Model, request: Request, report: Report = unheard
 ) -> Reply | Fault:
-    """The whole reply to a request, or why there is none."""
+    """The whole reply to a request, or the fault."""
     try:
         return await model.send(request, report)
     except RequestFailedError as error:
@@ -51,7 +51,7 @@ async def count(model: Model, request: Request) -> Fault | None:
 async def ask_hook(
     hook: Callable[[Any], Any] | None, plan: CompactionPlan, seconds: float
 ) -> Verdict:
-    """What the caller's hook says about a summary; None where it says nothing usable.
+    """The verdict of the caller's hook about a summary; None if it gives no usable one.
 
     A hook that fails must not cost the conversation its room.
     """

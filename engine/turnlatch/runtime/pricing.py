@@ -4,8 +4,8 @@ The table is that of `genai-prices`, which comes with its data: nothing is fetch
 imported when a bound in money is set, and not before, because that takes half a second.
 A price that the caller gives goes before it, for every model.
 
-A model is looked for where its name says it is served: names of Bedrock and of Google
-Cloud have prices of their own there, and a router's prefix says nothing about the price.
+A model's name shows where it is served: names of Bedrock and of Google Cloud have separate
+prices, and a router's prefix does not change the price.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ _FIELDS: Final[Mapping[str, str]] = {
 
 
 def list_price(model: str, speed: str = "") -> Price | None:
-    """What a model costs by the table; None if that does not know it.
+    """The list price of a model; None if the table does not have it.
 
     Args:
         model: Its id, as a request or a reply names it.
@@ -43,7 +43,7 @@ def list_price(model: str, speed: str = "") -> Price | None:
 
 
 def _rates(name: str, speed: str) -> Any:
-    """The row of the table, with the prices of now; None if there is none."""
+    """The model's row of the table, with the current prices; None if it has no row."""
     from genai_prices import Usage, calc_price
 
     own = "aws" if "anthropic." in name else "google" if "@" in name else "anthropic"
@@ -93,8 +93,8 @@ def budgeted(limits: Limits, model: str, charges: Sequence[Charge]) -> Budget:
 
     Args:
         limits: The bounds.
-        model: The model that is asked.
-        charges: What the turn has used.
+        model: The model of the request.
+        charges: The charges of the turn so far.
     """
     budget = limits.budget
     if budget.dollars is None or budget.price is not None:
@@ -108,7 +108,7 @@ def budgeted(limits: Limits, model: str, charges: Sequence[Charge]) -> Budget:
 
 
 def demand_price(limits: Limits | None, profile: Profile) -> None:
-    """Refuse a bound in money for a model whose price nobody knows: it would be none.
+    """Refuse a bound in money for a model without a known price: it would not bind.
 
     Raises:
         SettingsError: The price of the model, or of one that it falls back to, is

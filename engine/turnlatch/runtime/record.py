@@ -42,10 +42,9 @@ class Record:
         self.world = world
         self.feed = feed
         self.said: set[str] = set()
-        """The keys of what was said while a turn ran, as far as it is durable."""
+        """The keys of durable steered messages."""
         self._kept = Kept(snapshot)
-        self._failures = 0  # of appends, for whoever waits to append
-        self._probing = False
+        self._failures = 0  # of appends, for tasks that wait to append
 
     def granted(self) -> None:
         """Somebody asked for the turn, or asked again; nothing more follows here."""
@@ -105,16 +104,15 @@ class Record:
     def flush(self) -> None:
         """Make everything since the last flush durable, in one transaction.
 
-        Whatever else than a definite JournalError comes out of the journal, an interrupt
-        included, leaves the append in doubt: the next flush takes the conversation anew
-        and looks, before it writes.
+        Any other exception than a definite JournalError, an interrupt included, leaves
+        the append in doubt: the next flush takes the conversation again and compares,
+        before it writes.
 
         Raises:
             StoreLockedError: Another process has the store locked; nothing was changed,
                 in the store or in memory.
-            JournalError: What already happened in the world stays in memory and is
-                saved by the next flush. What was only about to happen is taken back,
-                unless nobody can say whether it was recorded.
+            JournalError: Facts stay in memory and are saved by the next flush. Intents
+                are taken back, unless it is unknown whether they were recorded.
         """
         try:
             with at_once():
@@ -130,7 +128,7 @@ class Record:
         """`flush`, once no other process has the store locked. Other tasks run until
         then; where it is not locked, nothing is awaited.
 
-        The wait is bounded and shielded: whoever stops the turn stops it before or after.
+        The wait is bounded and shielded: an interrupt takes effect before or after it.
 
         Raises:
             JournalError: As `flush`; a lock that is not let go of in time, too.
@@ -160,7 +158,7 @@ class Record:
         raise locked.after(patience.WAIT_SECONDS) from locked
 
     def _take_back(self) -> None:
-        """Forget what was only about to happen, and tell whoever waits with it."""
+        """Forget intents, and wake the tasks that wait for them to be saved."""
         self._kept = self._kept.taken_back()
         self._failures += 1
 
@@ -175,7 +173,7 @@ class Record:
         )
 
     async def note(self, decide: Callable[[], Event | None]) -> None:
-        """Have something durable that is said or decided beside a running turn.
+        """Record a message or a decision from outside the running turn.
 
         While another process has the store locked it is not so much as decided: what waits
         to be saved otherwise may have to be taken back, and nothing may stand on it.
@@ -252,7 +250,7 @@ class Record:
         """Remember that the first `count` events are durable."""
         self.said |= steered_keys(kept.unsaved[:count])
         if kept.doubt is not None and count == len(kept.unsaved):
-            # Whoever waited for this append was told that it failed, and started nothing.
+            # The tasks that waited for this append got an error and started nothing.
             self._kept = self._never_started(kept.recorded(first, count), kept.events)
         else:
             self._kept = kept.recorded(first, count)

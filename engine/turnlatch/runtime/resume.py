@@ -1,7 +1,7 @@
 """Opening what is on disk: the confirmed prefix, and the truth about the rest.
 
-Loading only reads. What was going on when the last process ended is settled by the
-writer that opens the conversation next, as ordinary events.
+Loading only reads. Work that the last process left unfinished is settled by the next
+writer that opens the conversation, as ordinary events.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ from turnlatch_states.machine.turn import TurnState
 
 @attrs.frozen
 class Loaded:
-    """What a journal holds.
+    """The contents of a journal.
 
     Attributes:
         snapshot: Where the conversation stands.
         keys: The turn that each idempotency key opened last.
-        said: The idempotency keys of what was said while a turn ran.
+        said: The idempotency keys of steered messages.
     """
 
     snapshot: Snapshot
@@ -46,7 +46,7 @@ def load(entries: Sequence[Entry], where: str = "journal") -> Loaded | None:
     log says.
 
     Raises:
-        JournalCorruptError: The record is no history that the tables allow.
+        JournalCorruptError: The tables do not allow the recorded events.
     """
     if not entries:
         return None

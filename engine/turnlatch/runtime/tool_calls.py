@@ -27,7 +27,7 @@ EXPIRED = "nobody answered in time"
 
 
 class Reports(Protocol):
-    """Where a call reports to that runs beside others."""
+    """Where a concurrent call reports to."""
 
     world: World
 
@@ -66,7 +66,7 @@ class Caller:
     async def run(self) -> None:
         """Run every call that may run; each gets exactly one ending.
 
-        What a person has to decide about is left to wait.
+        Calls that need a person's decision wait.
 
         Raises:
             JournalError: A start or an end could not be recorded.
@@ -140,7 +140,7 @@ class Caller:
     # Who decides.
 
     async def _decided(self, tool: Tool, call: Call) -> Call | None:
-        """The call, if a rule says yes to it; what is wrong is put to nobody."""
+        """The call, if a rule approves it; a wrong call is closed without a question."""
         use, turn = call.use, self._record.turn.number
         arguments = await self._shown(tool, use)
         if isinstance(arguments, Ending):
@@ -185,9 +185,9 @@ class Caller:
         return await shown(tool, use, before)
 
     async def ask_anew(self, call: Call) -> bool:
-        """Put a question anew that is not the one any more that was put; True if so.
+        """Ask again if the call to run is not the one that was shown; True if it is not.
 
-        What does not fit its tool any more is closed instead: nobody is asked about it.
+        A call that no longer fits its tool is closed without a question.
         """
         use = call.use
         tool = self._record.world.tools.get(use.name)
@@ -211,7 +211,7 @@ class Caller:
         return True
 
     def expire(self) -> None:
-        """Say no to what nobody answered in time."""
+        """Deny the calls whose questions have expired."""
         turn = self._record.snapshot.turn
         if turn is None or not turn.open_calls:
             return
@@ -330,7 +330,7 @@ class Caller:
         self._close(call, ending)
 
     def _running(self, call: Call) -> RunningCall:
-        """What the tool can know of its call."""
+        """The context of a call, for its tool."""
         world = self._record.world
         return RunningCall(
             world.journal.name,
@@ -352,12 +352,12 @@ class Caller:
         self._record.apply(ev.CallStarted(turn, use.id, self.key(call), safe))
 
     async def _begin(self, call: Call) -> None:
-        """Start a call beside others that run, and make that durable."""
+        """Start a call concurrently with others, and make that durable."""
         self._start(call)
         try:
             await self._record.save()
         except JournalError as error:
-            # What ended while this waited stands on it, and keeps it.
+            # A call that ended during the wait is saved after this one, and keeps it.
             kept = self._record.turn.call(call.use.id)
             if not error.outcome_unknown and kept and kept.state is CallState.STARTED:
                 result = closed_result(call.use.id, NEVER_STARTED)

@@ -1,4 +1,4 @@
-"""What a conversation knows in memory, and how much of it the journal is known to hold.
+"""The state of a conversation in memory, and the part of it that is known to be durable.
 
 One immutable value, so that the driver changes it in one assignment: whatever interrupts
 the driver, at whatever line, finds the value before the change or the one after it.
@@ -34,7 +34,7 @@ class Applied:
     Attributes:
         before: The snapshot before it.
         event: The event.
-        made: What the machine made of it.
+        made: The step that it made.
     """
 
     before: Snapshot
@@ -45,7 +45,7 @@ class Applied:
 @final
 @attrs.frozen
 class Doubt:
-    """An append that nobody can say the end of.
+    """An append with unknown outcome.
 
     Attributes:
         first: The sequence that its first event has, if it was recorded.
@@ -67,11 +67,11 @@ class Kept:
     """Everything the driver remembers of a conversation.
 
     Attributes:
-        snapshot: Where the conversation stands.
-        unsaved: What was applied and is not known to be durable, in order.
-        doubt: The append that the first of these were in, if nobody can say how it
-            ended; before anything else is appended, somebody has to look.
-        untold: What is durable and was not told to watchers yet, with its sequence.
+        snapshot: The state of the conversation.
+        unsaved: Applied events that are not known to be durable, in order.
+        doubt: The append of the first of these, if its outcome is unknown; the record
+            must be read before the next append.
+        untold: Durable events that are not published to watchers yet, with sequences.
     """
 
     snapshot: Snapshot
@@ -107,8 +107,8 @@ class Kept:
     def unrecorded(self) -> "Kept":
         """The same, once it is known that nothing unsaved was recorded.
 
-        What was only about to happen is forgotten, up to the last thing that did happen.
-        What was applied on top of a doubt stands on all of it, and keeps it.
+        Intents after the last fact are forgotten. Events applied on top of a doubt depend
+        on all of it, and keep it.
         """
         if self.doubt is not None and self.doubt.count < len(self.unsaved):
             return attrs.evolve(self, doubt=None)
@@ -131,7 +131,7 @@ class Kept:
 
 
 def steered_keys(applied: Iterable[Applied]) -> set[str]:
-    """The idempotency keys of what was said while a turn ran."""
+    """The idempotency keys of steered messages."""
     return {
         one.event.key
         for one in applied

@@ -1,1 +1,1 @@
-"""What the engine does next for a conversation, and what the answer to it means."""
+"""Decides the engine's next effect for a conversation, and interprets its answer."""

@@ -58,7 +58,7 @@ def summarize(
 def compaction_events(
     turn: Turn, made: Compact, verdict: Verdict, *, asked: bool
 ) -> tuple[Event, ...]:
-    """What happens once the hook has answered.
+    """The events after the hook's answer.
 
     Args:
         turn: The turn.
@@ -84,7 +84,7 @@ def compaction_events(
 
 
 def summary_made(before: Snapshot, after: Snapshot) -> CompactionDone | None:
-    """The summary that a reply has just put in force; None if it is none.
+    """The summary that a reply has just put in force; None if it did not.
 
     Args:
         before: The conversation before the reply.

@@ -1,7 +1,7 @@
 """Effects: what the engine is to do next, as frozen values.
 
-An effect carries everything that whoever performs it needs. `announces` holds the events
-that are recorded before it is performed; what its answer means, `interpret` says.
+An effect carries everything needed to perform it. `announces` holds the events
+that are recorded before it is performed; `interpret` turns its answer into events.
 """
 
 from collections.abc import Mapping
@@ -30,11 +30,11 @@ def _counts() -> Mapping[Request, Fault | None]:
 @final
 @attrs.frozen
 class Conditions:
-    """What a decision depends on, apart from the snapshot.
+    """The inputs of a decision in addition to the snapshot.
 
     Attributes:
-        policies: What the caller decided about faults and summaries.
-        budget: What the turn may cost, with the prices of what it has used.
+        policies: The caller's policies for faults and summaries.
+        budget: The bounds on the turn, with the prices of its models.
         seconds: How long the turn was at work since the caller last asked for it.
         now: Seconds since the epoch.
         draw: A random number in [0, 1).
@@ -124,17 +124,17 @@ class Probe:
 
     Attributes:
         request: The request, byte for byte.
-        question: What it asks, in words.
-        about: What it is about.
+        question: The probe's question, in words.
+        about: The kind of question.
         searched: The fault whose cause is searched for.
         shown: The conversation as the request shows it.
-        policies: What the caller decided about faults.
-        small: It asks something short instead of showing the conversation.
+        policies: The caller's policies for faults.
+        small: True for a short request that does not show the conversation.
         counted: It is put to the token counter instead of the model.
         key: Under which its result is remembered; empty for not at all.
         last: If it fails once more, that counts as refused.
-        after: The fault of the same trial a moment before, which may have been a bad
-            moment of the server's; None if this is no repetition of that kind.
+        after: The fault of the same trial a moment before, which may have been
+            temporary; None if this does not repeat a trial.
     """
 
     request: Request
@@ -180,10 +180,10 @@ class CompactionDone:
     """A summary that is in force.
 
     Attributes:
-        plan: What was asked for.
-        summary: What it says.
-        bytes_before: What it stands for, in bytes of a request.
-        bytes_after: What stands there now.
+        plan: The plan of this summary.
+        summary: The text of the summary.
+        bytes_before: Size of the replaced exchanges, in bytes of a request.
+        bytes_after: Size of the summary, in bytes of a request.
     """
 
     plan: CompactionPlan
@@ -202,8 +202,8 @@ class AskHook:
     """Ask the caller's hook before a summary. The answer is a `Verdict`.
 
     Attributes:
-        plan: What the hook is told.
-        made: The summary that is asked for where the hook lets it.
+        plan: The argument of the hook.
+        made: The summary to request if the hook agrees.
     """
 
     plan: CompactionPlan
@@ -234,7 +234,7 @@ class Rest:
 REST: Final = Rest()
 
 Effect: TypeAlias = Apply | Send | Sleep | Count | Probe | AskHook | RunCalls | Rest
-"""What the engine is to do next."""
+"""The engine's next effect."""
 
 Answer: TypeAlias = Any
-"""What performing an effect came to; which types, the effect says."""
+"""The outcome of performing an effect; each effect documents its type."""

@@ -45,7 +45,7 @@ def interpret(
     Args:
         snapshot: Where the conversation stands, once the effect was performed.
         effect: The effect.
-        answer: What it came to; of which type, the effect says.
+        answer: The outcome; the effect documents its type.
         given: The conditions of the decision.
     """
     turn = snapshot.turn
@@ -91,7 +91,7 @@ def _sent(
 def _unusable(
     snapshot: Snapshot, turn: Turn, reply: Reply, gain_min: float
 ) -> str | None:
-    """Why a whole reply is no summary to adopt; None if it is one."""
+    """Why a whole reply cannot be adopted as a summary; None if it can."""
     made = turn.compacting
     if made is None:
         return "no summary was asked for"
@@ -120,7 +120,7 @@ def _unfit(snapshot: Snapshot, reply: Reply) -> Fault | None:
 
 
 def _probed(turn: Turn, probe: Probe, answer: Reply | Fault | None) -> Event:
-    """What a question to the server has shown, and whether that is to be remembered."""
+    """The result of a probe, and whether it is to be remembered."""
     fault = declined(answer) if isinstance(answer, Reply) else answer
     spent: Usage | None = None
     if not probe.counted:
@@ -159,7 +159,7 @@ def _concluded(probe: Probe, fault: Fault | None, shown: bool | None) -> bool | 
 
 
 def declined(reply: Reply) -> Fault | None:
-    """What a whole reply says against what was sent; None if it is an answer."""
+    """The fault in a whole reply that refuses; None if the reply answers."""
     if outcome(reply) is not Outcome.REFUSED:
         return None
     kind, said = FaultKind.REFUSAL, _refusal(reply)

@@ -12,9 +12,9 @@ from turnlatch_states.request.render import call_names, wires
 def staged_fault(snapshot: Snapshot) -> Fault | None:
     """Why the staged message must not be sent; None if it may be.
 
-    Only what is new is checked, so the check costs the same at message 5,000 as at
-    message 1: the staged blocks, standing after the calls that they answer. What is
-    older was checked when it was staged, and what the server said is the server's.
+    Only new content is checked, so the check costs the same at message 5,000 as at
+    message 1: the staged blocks, placed after the calls that they answer. Older content
+    was checked when it was staged, and the server's content is not ours to check.
     """
     turn = snapshot.turn
     if turn is None or not turn.staged:

@@ -26,7 +26,7 @@ def digest(request: Request) -> bytes:
 def streams(snapshot: Snapshot, turn: Turn, given: Conditions) -> bool:
     """Whether the reply to a message is asked for as a stream.
 
-    What may take long is streamed, so that silence can be told from work.
+    A long request is streamed, so that silence can be distinguished from work.
     """
     if given.stream:
         return True

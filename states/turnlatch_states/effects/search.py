@@ -32,7 +32,7 @@ from turnlatch_states.request.build import Request
 from turnlatch_states.request.view import View
 
 SMALL: Final = "a small request"
-"""What is put to the server to see whether it answers at all."""
+"""The question of a probe that checks whether the server answers at all."""
 
 _FOUND: Final = "a part of the history is refused, as trials have shown"
 _TOO_LONG: Final = (
@@ -92,7 +92,7 @@ class Search:
         return self._well(self._snapshot, Question.SMALL)
 
     def run(self) -> Asking[ChangeRequest | Nothing]:
-        """What passes, where the request as it is does not."""
+        """The change with which the request passes."""
         snapshot, fault = self._snapshot, self._fault
         again = Remedy.BISECT in self._turn.tried
         if again and not self._counted:
@@ -101,8 +101,8 @@ class Search:
         unknown = fault.definite and fault.kind in (FaultKind.INVALID, FaultKind.BLOCK)
         if again or not unknown:
             snapshot = anew(snapshot, self._given.policies)
-        # Counting is free; else the trials are messages. What was found by counting and
-        # did not help was refused for another reason.
+        # Counting is free; otherwise the trials are messages. If a part found by counting
+        # did not help, the request was refused for another reason.
         counted = not again and (yield from self._is_witness(snapshot))
         first = Bisection.of(snapshot, words=not unknown)
         search = yield from self._narrowed(first, counted=counted)
@@ -175,7 +175,7 @@ class Search:
     def _judged(
         self, search: Bisection, shown: Snapshot, *, counted: bool
     ) -> Asking[tuple[bool | None, View | None]]:
-        """What a trial shows, and what it has to be shown without beside that.
+        """The result of a trial, and the view for repeating it if a named part failed.
 
         What was shown earlier is not asked again, in this turn or a later one, but for
         the request as it is: a search that was cut short goes on where it was.
@@ -190,7 +190,7 @@ class Search:
         return passed, other
 
     def _key(self, search: Bisection, shown: Snapshot, *, counted: bool) -> str:
-        """What tells a trial from every other; empty for one whose result is not kept."""
+        """A trial's unique key; empty for a trial whose result is not kept."""
         if search.phase in (Phase.STILL, Phase.WORDS):
             return ""
         results = tuple(call.result for call in self._turn.calls)
@@ -202,9 +202,9 @@ class Search:
     def _ask(
         self, shown: Snapshot, question: str, *, counted: bool = False, key: str = ""
     ) -> Asking[tuple[bool | None, View | None]]:
-        """What a trial shows once it was made as often as its kind of fault asks for,
-        with the waits in between; and without what it is shown instead, where it was
-        refused for a known reason beside the one that is searched for."""
+        """The result of a trial, repeated as often as its kind of fault requires, with
+        waits in between; and the view for repeating it, if it was refused for a known
+        reason other than the one that is searched for."""
         rule, failed = rule_of(self._fault), 0
         repeats = 1 if rule is None else rule.repeats
         while True:
@@ -222,8 +222,8 @@ class Search:
             failed += 1
 
     def _stays(self, made: Probe, fault: Fault | None) -> Asking[bool | None]:
-        """Whether a trial passes that met a bad moment, if that was one: it was none
-        where the server is well, and still fails at it."""
+        """True if a failed trial passes when repeated. If the server answers a small
+        request and the trial still fails, its failure was not temporary."""
         if fault is None or not fault.may_pass or not fault.status:
             return None
         if not (yield from self._well(made.shown, Question.TRIAL)):
@@ -269,7 +269,7 @@ class Search:
         return (yield from self._both(snapshot))
 
     def _both(self, snapshot: Snapshot) -> Asking[ChangeRequest | None]:
-        """What passes without both a part of the past and what stands around it."""
+        """The change that leaves out both a part of the past and the part around it."""
         bare = next((o.view for o in otherwise(snapshot, self._fault)), None)
         if bare is None:
             return None
