@@ -41,10 +41,17 @@ ALLOWED: Final[Mapping[str, str]] = {
 """Exact phrases that a pattern matches and that are right, each with the reason."""
 
 NOT_YET: Final[tuple[str, ...]] = (
-    "engine/turnlatch/runtime/",
-    "states/turnlatch_states/effects/",
-    "states/turnlatch_states/machine/",
-    "states/turnlatch_states/recovery/",
+    "engine/turnlatch/runtime/loop.py",
+    "states/turnlatch_states/effects/next_effect.py",
+    "states/turnlatch_states/machine/remedy.py",
+    "states/turnlatch_states/machine/snapshot.py",
+    "states/turnlatch_states/machine/step.py",
+    "states/turnlatch_states/recovery/bisect.py",
+    "states/turnlatch_states/recovery/context_window.py",
+    "states/turnlatch_states/recovery/decide.py",
+    "states/turnlatch_states/recovery/omit.py",
+    "states/turnlatch_states/recovery/probes.py",
+    "states/turnlatch_states/recovery/size_or_part.py",
 )
 """Modules and documents whose prose is not rewritten yet. This list only shrinks."""
 

@@ -352,7 +352,7 @@ async def test_the_api_does_not_go_on_with_what_was_made_up(
     before = store.read("a")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test")
 
-    with pytest.raises(SettingsError, match="answers that the simulator made up"):
+    with pytest.raises(SettingsError, match="answers that the simulator invented"):
         async with Conversation.open("a", store=store):
             pytest.fail("it is open")
 
@@ -365,11 +365,11 @@ async def test_the_simulator_adds_nothing_to_what_it_did_not_make_up() -> None:
     store = MemoryStore()
     async with Conversation.open("a", store=store, client=real()) as chat:
         await chat.send("Hello")
-        with pytest.raises(SettingsError, match="not the simulator's"):
+        with pytest.raises(SettingsError, match="has real answers"):
             await chat.configure(client="simulator")
         assert (await chat.send("Are you there?")).text == "Yes."
         assert not chat.simulated
 
-    with pytest.raises(SettingsError, match="not the simulator's"):
+    with pytest.raises(SettingsError, match="has real answers"):
         async with Conversation.open("a", store=store, client="simulator"):
             pytest.fail("it is open")

@@ -45,6 +45,7 @@ class Record:
         """The keys of durable steered messages."""
         self._kept = Kept(snapshot)
         self._failures = 0  # of appends, for tasks that wait to append
+        self._probing = False
 
     def granted(self) -> None:
         """Somebody asked for the turn, or asked again; nothing more follows here."""

@@ -124,8 +124,8 @@ CALL = Table(
     refusable=frozenset({"ask", "approve", "start"}),
     transitions=(
         Transition("ask", _P, _Q, says="a person decides about this very call"),
-        Transition("ask", _Q, _Q, ANOTHER, says="asked anew"),
-        Transition("ask", _A, _Q, ANOTHER, says="asked anew"),
+        Transition("ask", _Q, _Q, ANOTHER, says="asked again"),
+        Transition("ask", _A, _Q, ANOTHER, says="asked again"),
         Transition("approve", _P, _A, says="a rule said yes"),
         Transition("approve", _Q, _A, SAME),
         Transition("deny", _P, _D, says="a rule said no"),

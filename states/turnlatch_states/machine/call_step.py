@@ -87,8 +87,8 @@ def started(turn: Turn) -> int:
 def repeats(turn: Turn, use: ToolUse) -> int:
     """How often in a row the same call had the same result in a turn, up to now.
 
-    Where it was not run in between, the model was told so, and it counts anew: what is
-    asked for again and again may be a matter of waiting.
+    If it was not run in between, the model was told so, and the count starts again: a
+    model that repeats a call may be waiting for something.
     """
     count, last = 0, None
     for call in reversed(turn.done):
@@ -103,5 +103,5 @@ def repeats(turn: Turn, use: ToolUse) -> int:
 
 
 def _said(call: Call) -> bytes:
-    """What a result says, without the id of the call that it answers."""
+    """A result without the id of the call that it answers."""
     return call.result.replace(encode(call.use.id), b"", 1)

@@ -1,8 +1,8 @@
-"""What a conversation needs next, by kind.
+"""The next need of a conversation, by kind.
 
-A command is a function of the snapshot alone, so one that was lost (a crash, a cancelled
-task) is found again by whoever looks at the snapshot next. `turnlatch_states.effects` says
-what exactly is sent, waited for or run.
+A command is a function of the snapshot alone, so a lost one (a crash, a cancelled task) is
+found again from the snapshot. `turnlatch_states.effects` makes the exact request, wait or
+call from it.
 """
 
 from enum import StrEnum
@@ -14,7 +14,7 @@ from turnlatch_states.machine.turn import TurnState
 
 
 class Command(StrEnum):
-    """What a conversation needs next."""
+    """The next need of a conversation."""
 
     PREPARE = "prepare"
     """Build and check the next request, and announce it."""
@@ -23,13 +23,13 @@ class Command(StrEnum):
     RUN_CALLS = "run calls"
     """Run the calls that may run, or close them unrun."""
     CONTINUE = "continue"
-    """Go back to the model, with the results or with what was said meanwhile."""
+    """Go back to the model, with the results or with steered messages."""
     RECOVER = "recover"
     """Decide what follows a failure."""
     AWAIT = "await"
     """Nothing now: calls run, or a person is asked about them."""
     REST = "rest"
-    """Nothing: the turn is over, or there is none."""
+    """Nothing: the turn is over, or none has begun."""
 
 
 _TO_RUN = frozenset(
@@ -39,7 +39,7 @@ _TO_RUN = frozenset(
 
 
 def next_command(snapshot: Snapshot) -> Command:
-    """What a conversation that stands here needs next."""
+    """The next command for a snapshot."""
     turn = snapshot.turn
     if turn is None:
         return Command.REST

@@ -53,7 +53,7 @@ from turnlatch_states.request.view import DropBound, DropField, IgnoreBase, View
 def commit(
     snapshot: Snapshot, turn: Turn, event: Event, fire: Fire
 ) -> tuple[Snapshot, dict[str, Any]]:
-    """What a confirmation changes.
+    """The snapshot after a confirmation.
 
     Returns the snapshot with what was committed, and the fields of the turn that
     change with it.
@@ -68,7 +68,7 @@ def commit(
 def _reply(
     snapshot: Snapshot, turn: Turn, reply: Reply
 ) -> tuple[Snapshot, dict[str, Any]]:
-    """What a confirmed reply to a message changes."""
+    """The snapshot after a confirmed reply to a message."""
     came_to = outcome(reply)
     taken = _ids_in_use(snapshot, turn)
     sealed = Exchange.seal(turn.number, turn.staged, reply, taken)
@@ -114,7 +114,7 @@ def _reply(
 def _summary(
     snapshot: Snapshot, turn: Turn, reply: Reply, fire: Fire
 ) -> tuple[Snapshot, dict[str, Any]]:
-    """What a confirmed summary changes."""
+    """The snapshot after a confirmed summary."""
     made = turn.compacting
     if made is None:
         raise CoreBugError("a summary was confirmed that was never asked for")
@@ -187,7 +187,7 @@ def _adopted(snapshot: Snapshot, turn: Turn, shown: View) -> tuple[View, Found |
 
 
 def _shaken(found: Found | None, turn: Turn, fault: Fault) -> Found | None:
-    """What the next request falls back to, once a request has failed.
+    """The fallback view of the next request, after a request has failed.
 
     A view that fails in the way it was found for has proved nothing so far: a server
     that fails at random would give as many proofs as there are turns.
@@ -247,10 +247,10 @@ def learned(
     event: ev.RequestSent | ev.ReplyConfirmed | ev.TurnFailed,
     fire: Fire,
 ) -> Snapshot:
-    """What a conversation learns from how a request went, beside its history.
+    """The facts learned from the outcome of a request, apart from the history.
 
     Raises:
-        IllegalEventError: The request continues a copy that nobody has.
+        IllegalEventError: The request continues a copy that does not exist.
     """
     thread = snapshot.thread
     match event:

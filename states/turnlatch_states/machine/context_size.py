@@ -21,9 +21,9 @@ def around(snapshot: Snapshot) -> int:
 def until(snapshot: Snapshot, covers: int) -> int:
     """At most how many tokens the context held after so many exchanges.
 
-    That is the server's count, if it can be one of so many bytes. An image may be a name
-    only, and all else that is a token is at least a byte: a larger count is none. One
-    that is smaller than what the server said when it refused such a length is none.
+    That is the server's count, if it is plausible for the bytes. An image may be a
+    reference, and any other token has at least a byte: a larger count is ignored. So is
+    a count below the length that the server named when it refused such a request.
     """
     history, covered = snapshot.history, snapshot.covered
     size = history.bytes_of(covered, covers) + around(snapshot)

@@ -17,7 +17,7 @@ def turn_of(snapshot: Snapshot) -> Turn:
     """The current turn, or the last one.
 
     Raises:
-        CoreBugError: There was none yet.
+        CoreBugError: No turn has begun.
     """
     if snapshot.turn is None:
         raise CoreBugError("a turn was changed before the first was opened")
@@ -48,7 +48,7 @@ def changed(snapshot: Snapshot, **changes: Any) -> Snapshot:
 
 
 def charges(profile: Profile, event: Event) -> tuple[Charge, ...]:
-    """What a request used, as far as the event that tells its end knows.
+    """The charges of a request, as far as the event that ends it knows them.
 
     Where no reply names a model and a speed, it was asked for with those of the profile.
     """

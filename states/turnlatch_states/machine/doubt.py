@@ -2,8 +2,8 @@
 
 A failure that may pass, a refusal by the model or a word about credentials does not say
 that a part of the conversation is to blame. It may all the same: a filter resets the
-connection, a classifier declines, a proxy answers in the service's place. What tells the
-two apart is counted here, by the kind of fault, over turns and reloads.
+connection, a classifier declines, a proxy answers in the service's place. The evidence that
+distinguishes the two is counted here, by the kind of fault, over turns and reloads.
 
 The evidence is an alternation: the request as it is failed, and a shorter one of the
 same kind (same endpoint, model, settings, tools, limit and streaming) passed after the
@@ -23,7 +23,7 @@ from turnlatch_states.request.view import View
 @final
 @attrs.frozen
 class Rule:
-    """What it takes, for one kind of fault, to act upon a suspicion.
+    """The evidence needed, for one kind of fault, to act upon a suspicion.
 
     Attributes:
         after: Equal failures in a row, in whatever turns, before anything is asked.
@@ -40,7 +40,7 @@ class Rule:
 
 
 SUSPECT_AFTER: Final = 4
-"""Failures in a row that may pass before a comparable request is asked beside them."""
+"""Failures in a row before comparable short requests are sent as well."""
 
 SUSPECT_AFTER_NO: Final = 2
 """The same where the answer says that it will stay: the server says not to retry, or
@@ -61,9 +61,9 @@ _WORLD: Final = Rule(SUSPECT_AFTER_NO, ALTERNATIONS, 1, LASTING)
 
 RULES: Final[Mapping[FaultKind, Rule]] = {
     FaultKind.TRANSIENT: _PASSING,
-    # A model that declines is no outage, but may decline by chance what it takes later.
+    # A refusal is not an outage, but the model may decline by chance.
     FaultKind.REFUSAL: Rule(2, 0, 2, 4),
-    # What names credentials, credit or a model may come of what a filter has read.
+    # A fault that names credentials, credit or a model may come from a content filter.
     FaultKind.AUTH: _WORLD,
     FaultKind.BILLING: _WORLD,
     FaultKind.MODEL_GONE: _WORLD,
@@ -83,7 +83,7 @@ def rule_of(fault: Fault) -> Rule | None:
 @final
 @attrs.frozen
 class Doubt:
-    """What speaks for it that one kind of failure is the conversation's own.
+    """The evidence that the conversation causes one kind of failure.
 
     Attributes:
         kind: The kind of fault.
@@ -158,7 +158,7 @@ class Found:
 def suspicious(fault: Fault) -> bool:
     """True if a fault can hang on what was sent, and has a rule.
 
-    What never reached a server, a connection that was not made, says nothing of it.
+    A request that never reached a server (no connection) proves nothing.
     """
     if rule_of(fault) is None:
         return False
@@ -191,5 +191,5 @@ def answered(
 
 
 def settled(doubts: tuple[Doubt, ...], kind: FaultKind) -> tuple[Doubt, ...]:
-    """The doubts once a search for one kind has found nothing: it begins anew."""
+    """The doubts once a search for one kind has found nothing: its count restarts."""
     return tuple(one for one in doubts if one.kind is not kind)

@@ -28,7 +28,7 @@ class ConversationOpened:
 
     Attributes:
         profile: The settings.
-        identity: What tells this record, its copies and forks included, from every other.
+        identity: A unique id of this record, which its copies and forks share.
     """
 
     profile: Profile
@@ -61,7 +61,7 @@ class TurnOpened:
         turn: Its number; one more than the last.
         content: The user's blocks as JSON, comma-separated; empty to compact.
         key: The caller's idempotency key, if one was given.
-        purpose: What the turn is for.
+        purpose: The purpose of the turn.
     """
 
     turn: int
@@ -78,7 +78,7 @@ class RequestSent:
     Attributes:
         turn: The turn.
         attempt: Which request of it, from 1.
-        copy: What it has to do with the server's copy of the conversation.
+        copy: How it uses the server's copy of the conversation.
     """
 
     turn: int
@@ -148,7 +148,7 @@ class TurnRetried:
     Attributes:
         turn: The turn.
         asked: True if the caller asked, False if a scheduled wait is over.
-        results_only: What waits to be said goes along with a later request, because the
+        results_only: True if steered messages wait for a later request, because the
             service has open work that only results may follow.
     """
 
@@ -244,7 +244,7 @@ class CallStarted:
 @final
 @attrs.frozen
 class CallLost:
-    """A call was started, and nobody saw its end."""
+    """A call was started, and its end was not seen."""
 
     turn: int
     call: str
@@ -295,7 +295,7 @@ class CompactionSent:
         attempt: Which request of it, from 1.
         covers: How many exchanges the summary will stand for.
         method: How it is made.
-        instructions: What the caller's hook wants in it; None where it did not say.
+        instructions: The hook's instructions for it; None if the hook gave none.
     """
 
     turn: int
@@ -318,12 +318,12 @@ class CompactionConfirmed:
 @final
 @attrs.frozen
 class RemedyChosen:
-    """What the next request of a turn will do otherwise. Nothing is adopted yet.
+    """How the next request of a turn will differ. Nothing is adopted yet.
 
     Attributes:
         turn: The turn.
         remedy: Which rung of which ladder.
-        why: What it is meant to mend, in words.
+        why: The problem that it addresses, in words.
         view: How the history will be shown; None to leave that as it was.
         max_tokens: Another limit for the reply; None to leave that as it was.
         passing: The view holds only as long as the trouble does: no definite refusal
@@ -339,7 +339,7 @@ class RemedyChosen:
 
 
 class Question(StrEnum):
-    """What a question beside the requests is about."""
+    """The subject of a probe."""
 
     TRIAL = "trial"
     """The conversation, shown otherwise."""
@@ -356,11 +356,11 @@ class Probed:
 
     Attributes:
         turn: The turn for which it was asked.
-        question: What was asked, in words.
+        question: The question, in words.
         passed: Whether the server took it.
-        about: What it is about.
-        fault: What the server answered instead, where it did not.
-        spent: What it used, as far as that is known; None for nothing.
+        about: The subject.
+        fault: The server's refusal, if it did not pass.
+        spent: Its usage, as far as that is known; None for nothing.
         counted: It was put to the token counter instead of the model.
         key: What tells a trial from every other, where `passed` is the last word about
             it: it is not made again. Empty everywhere else.
@@ -383,8 +383,8 @@ class TurnSuspended:
 
     Attributes:
         turn: The turn.
-        why: What it waits for, in words.
-        until: When that is over, seconds since the epoch; None if nobody can know.
+        why: The condition it waits for, in words.
+        until: End of the wait, seconds since the epoch; None if it is unknown.
     """
 
     turn: int
@@ -429,7 +429,7 @@ class Rewound:
 CallEvent: TypeAlias = (
     CallAsked | CallApproved | CallDenied | CallStarted | CallLost | CallClosed
 )
-"""What happens to one call."""
+"""Events of one call."""
 
 Event: TypeAlias = (
     ConversationOpened

@@ -1,4 +1,4 @@
-"""What a conversation keeps of what a server said about its limits."""
+"""The limits that a conversation has learned from a server."""
 
 import attrs
 
@@ -10,7 +10,7 @@ from turnlatch_states.machine.turn import TurnState
 
 
 def found_too_long(snapshot: Snapshot) -> Snapshot:
-    """What is known of the window, once trials have shown that a request is too long."""
+    """The learned window, once trials have shown that a request is too long."""
     turn = snapshot.turn
     if turn is None:
         return snapshot
@@ -20,7 +20,7 @@ def found_too_long(snapshot: Snapshot) -> Snapshot:
 
 
 def told_of_length(snapshot: Snapshot, fault: Fault) -> Snapshot:
-    """What is known of the server's limits, and of the length of what it refused."""
+    """The limits learned from a refusal, and the length of the refused request."""
     said = told(fault.message) if fault.kind is FaultKind.TOO_LONG else None
     turn = snapshot.turn
     if said is None or turn is None:

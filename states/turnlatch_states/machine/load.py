@@ -30,7 +30,7 @@ def fold_events(events: Sequence[Event]) -> Snapshot:
         events: Every event, beginning with `ConversationOpened`.
 
     Raises:
-        IllegalEventError: The events are no history that the tables allow.
+        IllegalEventError: The tables do not allow the events.
     """
     if not events or not isinstance(events[0], ev.ConversationOpened):
         TURN.refuse("nothing", "load", legal=("ConversationOpened",))

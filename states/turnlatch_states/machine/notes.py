@@ -62,7 +62,7 @@ def pinned(snapshot: Snapshot, event: ev.Pinned, fire: Fire) -> Snapshot:
 
 
 def _lent(snapshot: Snapshot, turn: Turn, event: ev.RemedyChosen) -> tuple[Op, ...]:
-    """What of the view that is tried holds only as long as the trouble does."""
+    """The operations of the tried view that are only lent, while the trouble lasts."""
     if event.view is None:
         return turn.lent
     if not event.passing:
@@ -71,7 +71,7 @@ def _lent(snapshot: Snapshot, turn: Turn, event: ev.RemedyChosen) -> tuple[Op, .
 
 
 def _proposed(snapshot: Snapshot, turn: Turn, event: ev.RemedyChosen) -> Found | None:
-    """What the next turn falls back to, if this one does not come to its end."""
+    """The fallback view of the next turn, if this one does not end."""
     known, fault = snapshot.found, turn.fault
     if event.view is None or not event.passing or fault is None:
         return known
@@ -83,7 +83,7 @@ def _proposed(snapshot: Snapshot, turn: Turn, event: ev.RemedyChosen) -> Found |
 
 
 def _probed(snapshot: Snapshot, turn: Turn, event: ev.Probed) -> Snapshot:
-    """What a question beside the requests has shown. A wait before it is over."""
+    """The snapshot after a probe. A wait before it is over."""
     fault = turn.fault
     doubts = snapshot.doubts
     if event.about is ev.Question.SEARCH:

@@ -2,8 +2,8 @@
 
 A place says where a part stood; a tool that gives the same bad picture for every message
 puts it in a new place each time. So what was refused is remembered by the digest of its
-bytes, and is left out before it is sent: a note stands for it in a result and in the
-history. In what the user says himself nothing is replaced: the turn fails at once, names
+bytes, and is left out before sending: a note replaces it in a result and in the
+history. The user's own message is not changed: the turn fails at once, names
 the block and costs no request; `retry()` sends it all the same.
 
 Remembered is a picture or a document that was named in a refusal, and the one part of
@@ -37,7 +37,7 @@ class Part:
         inner: Which part of a result's content; -1 for all of it.
         own: It is the user's own, and no part of a result.
         media: It is a picture or a document.
-        digest: What is in it.
+        digest: Digest of its content.
     """
 
     block: int

@@ -2,8 +2,8 @@
 
 A request that continues a server thread carries only what is new. A gateway that drops
 the field `thread` answers it all the same, and the model has seen nothing but the last
-message. Nothing in the answer says so, except the count of what was read: whoever holds
-the copy has read at least what was read for the reply before, and what was added since.
+message. Only the count of tokens read shows it: a server with the copy has read at least
+the tokens read for the reply before, and those added since.
 
 A count that is missing, zero or unchanged proves nothing, and neither does one that the
 new message could explain alone. So a request continues a copy only where its count can

@@ -28,9 +28,9 @@ def with_said(turn: Turn, said: tuple[bytes, ...]) -> dict[str, Any]:
 
 
 def must_wait(snapshot: Snapshot) -> bool:
-    """True if what waits has to wait on: the service has open work (code that called a
-    tool of ours, a search beside our calls), and goes on with it only if the results
-    come back alone. Words beside them would cost the work."""
+    """True if steered messages must wait: the service has open work (code that called a
+    client tool, a search next to client calls), and continues it only if the results
+    come back alone. A message with them would cost the work."""
     return bool(snapshot.said) and has_open_work(snapshot.history)
 
 
@@ -40,12 +40,12 @@ def asked_again(snapshot: Snapshot, turn: int) -> TurnRetried:
 
 
 def said_in(snapshot: Snapshot, turn: Turn) -> bytes:
-    """Everything that the user said in the current turn: in it, and beside it."""
+    """The user's content in the current turn: its message, and steered messages."""
     return b",".join(filter(None, (turn.said, *snapshot.said[turn.taken :])))
 
 
 def still_waiting(snapshot: Snapshot, last: Turn) -> tuple[bytes, ...]:
-    """What waits once a turn is given up that had taken some of it along.
+    """The messages that still wait once a turn that carried some of them is abandoned.
 
     It waits on where the turn was only stopped. Otherwise it is given up with the rest
     of what the turn said: it may be what was refused, and what cannot be said must not

@@ -1,4 +1,4 @@
-"""How a call is closed without a result of its own: with the truth about it."""
+"""Closing a call that has no result: with a text that says what happened."""
 
 from typing import Final, assert_never
 
@@ -21,7 +21,7 @@ UNKNOWN: Final = (
 
 
 def closed_result(call_id: str, text: str) -> bytes:
-    """The `tool_result` block of a call that has no result of its own."""
+    """The `tool_result` block of a call without a result."""
     return encode(
         {
             "type": "tool_result",

@@ -20,7 +20,7 @@ Fire: TypeAlias = Callable[[Table, str, str, object, object], Transition]
 
 
 class ThreadState(StrEnum):
-    """What the server may hold for the next request."""
+    """The state of the server's copy for the next request."""
 
     OFF = "off"
     NEW = "new"
@@ -79,7 +79,7 @@ THREAD = Table(
 @final
 @attrs.frozen
 class Thread:
-    """What the server may still hold of one conversation.
+    """The server's copy of one conversation, as far as it is known.
 
     Attributes:
         state: Where the machine stands.
@@ -96,15 +96,15 @@ class Thread:
     unproved: bool = False
 
     def sent(self, copy: Copy, fire: Fire, *, given_up: bool = False) -> "Thread":
-        """What it is once a request has left.
+        """The thread after a request was sent.
 
         Args:
-            copy: What the request has to do with it.
+            copy: How the request uses it.
             fire: How a row is executed.
             given_up: The copy is replaced because requests failed that continued it.
 
         Raises:
-            IllegalEventError: It continues a copy that nobody has.
+            IllegalEventError: It continues a copy that does not exist.
         """
         if copy is Copy.CONTINUE:
             return self._moved(fire, "continue")
@@ -116,13 +116,13 @@ class Thread:
         return left._moved(fire, "replay" if self.state in (_ON, _LOST) else "enable")
 
     def confirmed(self, copy: Copy, fire: Fire, *, elsewhere: bool) -> "Thread":
-        """What it is once a reply was confirmed.
+        """The thread after a reply was confirmed.
 
         Args:
-            copy: What the request had to do with it.
+            copy: How the request used it.
             fire: How a row is executed.
-            elsewhere: The copy is none of the whole conversation: another model, which
-                keeps none, wrote the reply, or a part is left out for a while.
+            elsewhere: The copy does not hold the whole conversation: another model, which
+                keeps no copy, wrote the reply, or a part is left out for a while.
         """
         if copy is Copy.NONE:
             return self.lost(fire)  # the server has not heard of this exchange
@@ -132,7 +132,7 @@ class Thread:
         return made.lost(fire) if elsewhere else made
 
     def failed(self, copy: Copy, fire: Fire, *, unsupported: bool) -> "Thread":
-        """What it is once the server refused a request that may be for its sake."""
+        """The thread after the server refused a request, perhaps because of the copy."""
         if unsupported:
             return attrs.evolve(self._moved(fire, "disable"), refused=True)
         if copy is not Copy.CONTINUE:
@@ -140,15 +140,15 @@ class Thread:
         return attrs.evolve(self.lost(fire), losses=self.losses + 1)
 
     def doubted(self, fire: Fire) -> "Thread":
-        """What it is once a reply did not show that there is a copy."""
+        """The thread after a reply that did not prove its copy."""
         return attrs.evolve(self._moved(fire, "disable"), unproved=True)
 
     def elsewhere(self, fire: Fire) -> "Thread":
-        """What it is once requests go somewhere else, or ask for something else."""
+        """The thread after the destination or the profile of requests changed."""
         return attrs.evolve(self.lost(fire), unproved=False)
 
     def lost(self, fire: Fire) -> "Thread":
-        """What it is once the copy is no copy any more."""
+        """The thread after the copy is lost."""
         if self.state != _ON:
             return self
         return self._moved(fire, "lose")
@@ -176,12 +176,12 @@ def choose_copy(
     unthreaded: bool,
     provable: bool = True,
 ) -> Copy:
-    """What the next request shall have to do with the server's copy.
+    """How the next request uses the server's copy.
 
     Args:
-        thread: What the server may hold.
-        wanted: What the profile asks for.
-        on_trial: The history is shown otherwise than the server holds it.
+        thread: The server's copy.
+        wanted: The profile's setting.
+        on_trial: The view differs from the server's copy.
         unthreaded: This turn goes without.
         provable: The reply can show that the server holds what it continues.
     """

@@ -24,10 +24,10 @@ WRITER = Table(
     name="writer",
     promise="an append by anyone but the holder of the newest epoch is refused",
     states=(
-        State(_FREE, "nobody writes", rests=True),
+        State(_FREE, "no process writes", rests=True),
         State(
             _HELD,
-            "this process writes, under an epoch of its own",
+            "this process writes, under its epoch",
             rests=True,
             icon="✓",
             ascii="+",

@@ -32,7 +32,7 @@ def _is_step(given: object) -> bool:
 @final
 @attrs.frozen
 class Price:
-    """What a model costs, in US dollars a million tokens.
+    """The price of a model, in US dollars a million tokens.
 
     Attributes:
         input: Tokens read that no cache served.
@@ -45,7 +45,7 @@ class Price:
             prices of a request that reads more than that.
 
     Raises:
-        SettingsError: A price is no finite number, 0 or more.
+        SettingsError: A price is not a finite number, 0 or more.
     """
 
     input: float = attrs.field(validator=number())
@@ -61,7 +61,7 @@ class Price:
     )
 
     def of(self, usage: Usage) -> float:
-        """What one request with that usage cost, in US dollars."""
+        """The cost of one request with that usage, in US dollars."""
         for above, price in sorted(self.long, key=lambda step: -step[0]):
             if usage.read_in > above:
                 return price.of(usage)
@@ -81,15 +81,15 @@ class Price:
 @final
 @attrs.frozen
 class Budget:
-    """What one turn may cost before somebody asks for more.
+    """The bounds on one turn until the caller grants more.
 
     Attributes:
         requests: Requests, retries and trials included.
         seconds: Time at work since the turn was begun, or was last asked to go on.
         tokens: Tokens of all that since then, as far as the server said them.
-        dollars: What those cost.
-        price: What every model costs; None for `prices`.
-        prices: What each model costs, by `Charge.tariff`.
+        dollars: Their cost in US dollars.
+        price: The price of every model; None for `prices`.
+        prices: The price of each model, by `Charge.tariff`.
     """
 
     requests: int = 60
@@ -102,7 +102,7 @@ class Budget:
     )
 
     def spent(self, turn: Turn, seconds: float) -> str | None:
-        """What a turn has used up, in words; None if it may go on.
+        """The bound that a turn has reached, in words; None if it may continue.
 
         Args:
             turn: The turn.
@@ -123,7 +123,7 @@ class Budget:
             price = self.price or self.prices.get(one.tariff)
             if (
                 price is None
-            ):  # what nobody can price cannot be bounded: it goes no further
+            ):  # a cost without a known price cannot be bounded, so the turn stops
                 return f"the price of {one.model!r} is unknown, so its cost is, too"
             cost += price.of(one.usage)
         if cost < dollars:

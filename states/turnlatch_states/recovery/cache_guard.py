@@ -30,10 +30,10 @@ class PrefixChange:
         part: `settings`, or `messages`.
         at: The first byte that the cache will not serve, counted from the start of that
             part.
-        before: What stood there, a few bytes of it.
-        after: What stands there now.
-        tokens: At most how many tokens have to be read anew.
-        why: What changed, in words.
+        before: A few bytes from before the change.
+        after: A few bytes from after the change.
+        tokens: Upper bound on the tokens to be read again.
+        why: The change, in words.
     """
 
     part: str
@@ -45,7 +45,7 @@ class PrefixChange:
 
 
 def prefix_change(snapshot: Snapshot) -> PrefixChange | None:
-    """What the next request changes of the last one; None if it only adds to it."""
+    """The change from the last request to the next; None if the next only adds to it."""
     paid = snapshot.paid
     if paid is None:
         return None

@@ -49,7 +49,7 @@ class Suspend:
     """Let the turn rest until something outside the conversation changes.
 
     Attributes:
-        why: What the turn waits for, in words.
+        why: The condition that the turn waits for, in words.
         seconds: The wait that the server asked for; None if it named none.
         fault: The fault to record instead, if the first one was misread; None to keep it.
     """

@@ -1,4 +1,4 @@
-"""What a caller decides about retries and compaction."""
+"""The caller's policies for retries and compaction."""
 
 from typing import final
 
@@ -22,7 +22,7 @@ class CompactionPolicy:
         futile_max: Summaries that may fail in a row before none is asked for any more,
             until the caller asks for one.
         window: Tokens of the window; None for the model's own.
-        instructions: What a summary shall hold; None for the server's own prompt.
+        instructions: The instructions for a summary; None for the server's prompt.
     """
 
     auto: bool = attrs.field(default=True, validator=flag())
@@ -39,7 +39,7 @@ class CompactionPolicy:
 @final
 @attrs.frozen
 class Policies:
-    """What a caller decides about faults.
+    """The caller's policies for faults.
 
     Attributes:
         retry: How passing faults are waited out.

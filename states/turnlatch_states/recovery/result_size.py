@@ -14,9 +14,9 @@ RESULT_BYTES_MIN: Final = 1024
 def result_bytes(snapshot: Snapshot, policy: CompactionPolicy) -> int:
     """The longest result that a call may have now, in bytes.
 
-    What is left of the window, without the reply that is to follow, is shared among the
-    results that the next request owes. A token is taken for one byte, which is less than
-    it is: what else the request says must fit too.
+    The free part of the window, less the reply to come, is shared among the results that
+    the next request owes. A token counts as one byte, which is less than it has, because
+    the rest of the request must fit, too.
     """
     turn = snapshot.turn
     most = window(snapshot, policy)

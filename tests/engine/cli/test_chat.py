@@ -519,7 +519,7 @@ def test_a_key_does_not_make_what_was_made_up_real(tmp_path: Path) -> None:
     assert batch(tmp_path, "hello\n", "notes").returncode == 0
     key = {"ANTHROPIC_API_KEY": "sk-ant-test"}
     with Chat(tmp_path, "notes", environ=key) as chat:
-        chat.expect("answers that the simulator made up")
+        chat.expect("answers that the simulator invented")
         assert chat.left() == 2
 
     for wrong in ({"ANTHROPIC_PROFILE": "nobody"}, {"ANTHROPIC_API_KEY": " "}):
