@@ -45,7 +45,6 @@ NOT_YET: Final[tuple[str, ...]] = (
     "states/turnlatch_states/effects/next_effect.py",
     "states/turnlatch_states/machine/remedy.py",
     "states/turnlatch_states/machine/snapshot.py",
-    "states/turnlatch_states/machine/step.py",
     "states/turnlatch_states/recovery/bisect.py",
     "states/turnlatch_states/recovery/context_window.py",
     "states/turnlatch_states/recovery/decide.py",

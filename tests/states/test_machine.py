@@ -307,7 +307,7 @@ def test_a_row_of_a_parent_is_a_row_of_each_of_its_children() -> None:
     ("states", "rows", "says"),
     [
         (NESTED, (Transition("go", "a", "p"),), "'p', which is not a state to stand"),
-        ((State("x", "", parent="y"),), (), "part of 'y', which is no state"),
+        ((State("x", "", parent="y"),), (), "part of 'y', an unknown state"),
         (
             (*NESTED, State("deep", "", parent="one")),
             (),

@@ -59,7 +59,7 @@ def draw(
 
 
 def _parts(table: Table, *, plain: bool) -> Iterator[str]:
-    """What states consist of, and every row between the parts."""
+    """The parts of states, and every row between the parts."""
     if folded(table) is table:
         return
     named = [s for s in table.leaves if s.parent or s.name == table.initial]

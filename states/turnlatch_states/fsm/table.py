@@ -280,10 +280,10 @@ class Table:
         """Refuse what a caller asks for before it is an event.
 
         Args:
-            state: Where the machine stands.
-            trigger: What was asked for.
-            legal: What can be done instead; the triggers of the state by default.
-            why: What would have to be true; None where there is no such row at all.
+            state: The machine's state.
+            trigger: The refused trigger.
+            legal: The legal alternatives; the triggers of the state by default.
+            why: The condition that does not hold; None if the state has no such row.
 
         Raises:
             IllegalEventError: Always.
@@ -377,7 +377,7 @@ def _faults(table: Table) -> Iterator[str]:
             yield f"state {name!r} is declared {names.count(name)} times"
     for state in table.states:
         if state.parent and state.parent not in names:
-            yield f"state {state.name!r} is part of {state.parent!r}, which is no state"
+            yield f"state {state.name!r} is part of {state.parent!r}, an unknown state"
         elif state.parent and table.outer(state.parent) != state.parent:
             yield f"state {state.name!r} is nested in a state that is nested itself"
     names = list(dict.fromkeys(state.name for state in table.leaves))

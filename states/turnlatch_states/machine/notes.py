@@ -1,4 +1,4 @@
-"""What is remembered of a conversation beside what was confirmed.
+"""Facts that a conversation remembers in addition to its history.
 
 Remedies, questions to the server, suspensions and pins: none of them changes history.
 """
@@ -22,7 +22,7 @@ def noted_beside(
     turn: Turn,
     event: ev.RemedyChosen | ev.Probed | ev.TurnSuspended,
 ) -> Snapshot:
-    """The conversation after what was decided, or found out, about its turn."""
+    """The snapshot after a decision or a probe of its turn."""
     match event:
         case ev.RemedyChosen():
             chosen = changed(

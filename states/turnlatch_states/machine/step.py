@@ -44,7 +44,7 @@ from turnlatch_states.request.view import DropBeta, DropField, Op, View
 @final
 @attrs.frozen
 class Step:
-    """What an event made of a snapshot.
+    """The result of an event.
 
     Attributes:
         snapshot: Where the conversation stands now.
@@ -68,7 +68,7 @@ def begin(event: ev.ConversationOpened) -> Snapshot:
 
 
 def step(snapshot: Snapshot, event: Event) -> Step:
-    """What `event` makes of `snapshot`.
+    """The step from `snapshot` by `event`.
 
     Raises:
         IllegalEventError: The event is not legal where the conversation stands;
@@ -216,7 +216,7 @@ def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:
 
 
 def _move(snapshot: Snapshot, event: Event, row: Transition, fire: Fire) -> Snapshot:
-    """What changes where a turn moves between its five states."""
+    """The snapshot after a turn moves between its five states."""
     turn = turn_of(snapshot)
     charged = (*turn.charges, *charges(snapshot.profile, event))
     changes = {"charges": charged, **_noted(turn, event, snapshot.said)}
@@ -233,7 +233,7 @@ def _move(snapshot: Snapshot, event: Event, row: Transition, fire: Fire) -> Snap
 
 
 def _move_of(row: Transition) -> Move | None:
-    """The move between the five states that a row is; None where it is none of a turn."""
+    """The move of a row between the five states; None for a row of another machine."""
     target = STATES.get(row.target)
     source = target if row.trigger == "open" else STATES.get(row.source)
     if source is None or target is None or source is target:

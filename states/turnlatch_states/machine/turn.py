@@ -1,20 +1,20 @@
 """The turn machine. Start reading here: this table predicts the engine.
 
-A turn is one user input until the reply that needs nothing more from us. Rules:
+A turn runs from one user input to the reply that needs no further request. Rules:
 
-* Everything that can happen to a conversation is a row below; an event without a row is
-  refused, and nothing else changes the state. What moves nothing is a row from a state
-  to itself.
+* Every event of a conversation is a row below; an event without a row is refused, and
+  nothing else changes the state. An event that moves nothing is a row from a state to
+  itself.
 * Only the rows whose effect is *commit* change history, ids, base or usage; a *rewind*
   moves the head of the history back.
-* `fail` is legal in every state where something is going on: an interrupt always works.
+* `fail` is legal in every state in which work is in progress: an interrupt always works.
 * A failed turn loses nothing that was confirmed, and its input is still staged.
 
-`confirmed` and `failed` have parts, because other events are legal in each of them:
-calls happen in `calling` and `asking`, answers go back from `answered`, the next turn is
-opened from `done`; a retry comes by itself from `waiting` alone, and nothing but the next
-turn follows `abandoned`. What waits to be said (`Snapshot.said`) is no part of a turn: it
-stays a guard of `answer`.
+`confirmed` and `failed` have parts, because different events are legal in each:
+calls run in `calling` and `asking`, results are sent from `answered`, the next turn is
+opened from `done`; a retry comes by itself only from `waiting`, and only the next turn
+follows `abandoned`. Steered messages that wait (`Snapshot.said`) do not belong to a turn:
+they are a guard of `answer`.
 """
 
 from typing import Final
@@ -297,7 +297,7 @@ TURN = Table(
             (_NEW, _DONE, _RESTING, _PROBING, _SUSPENDED, _ABANDONED),
             _P,
             NEXT,
-            says="a turn of its own",
+            says="the next turn",
         ),
         Transition("send", _P, _S, SENDABLE),
         Transition(
