@@ -231,14 +231,14 @@ class _Page:
         if not entries:
             return
         column = len(INDENT) + max(cells(label) for label, _ in entries) + 2
-        beside = self._width - column >= TEXT_MIN
+        next_to = self._width - column >= TEXT_MIN
         for label, text in entries:
             start = INDENT + self._look.ink(label, "dim")
             gap = " " * (column - len(INDENT) - cells(label))
-            indent = " " * column if beside else INDENT * 3
+            indent = " " * column if next_to else INDENT * 3
             whole = label in COPIED
             lines = [one_line(text)] if whole else list(self._told(text, len(indent)))
-            if beside and lines:
+            if next_to and lines:
                 self._lines.append(start + gap + lines.pop(0))
             else:
                 self._lines.append(start)

@@ -31,13 +31,13 @@ class Call:
     """One tool call of the last confirmed reply.
 
     Attributes:
-        use: What the model asked for.
-        state: Where the call stands.
+        use: The model's tool use.
+        state: The call's state.
         closing: How it was closed, once it is.
         result: Its one `tool_result` block as JSON, once it is closed.
-        note: Why it was denied, where it was.
-        digest: What exactly a person was asked about, or said yes to.
-        expires: Until when an answer counts, seconds since the epoch; None for always.
+        note: Why it was denied, if it was.
+        digest: Digest of the call that a person was asked about, or approved.
+        expires: End of the question, seconds since the epoch; None for no end.
         key: The idempotency key it was started with.
         safe: It was started as one that only reads.
         entry: Sequence of the journal entry that confirmed the reply which asks for it.
@@ -66,8 +66,8 @@ class Call:
 
     @property
     def input(self) -> Mapping[str, Any] | None:
-        """The arguments: as they would run, where somebody was shown that, else as the
-        model wrote them; None where they were cut off or are no object."""
+        """The arguments: those that would run, if a person was shown them, else the
+        model's; None if they were cut off or are not an object."""
         if not self.arguments:
             return self.use.input
         return cast("Mapping[str, Any]", json.loads(self.arguments))
@@ -108,7 +108,7 @@ class Compacting:
     Attributes:
         covers: How many exchanges it is to stand for.
         method: How it is made.
-        instructions: What the caller's hook wants in it; None where it did not say.
+        instructions: The hook's instructions for it; None if the hook gave none.
     """
 
     covers: int
@@ -119,11 +119,11 @@ class Compacting:
 @final
 @attrs.frozen
 class Suspension:
-    """What a failed turn waits for.
+    """The external condition that a failed turn waits for.
 
     Attributes:
         why: In words.
-        until: When that is over, seconds since the epoch; None if nobody can know.
+        until: End of the wait, seconds since the epoch; None if it is unknown.
     """
 
     why: str
@@ -153,11 +153,11 @@ class Turn:
     Attributes:
         number: 1 for the first turn of a conversation.
         substate: Where it stands: a leaf state of the turn's table, by name.
-        purpose: What the turn is for.
+        purpose: The purpose of the turn.
         key: The caller's idempotency key.
         content: The user's blocks, while they are staged; empty once confirmed.
         taken: How many of the conversation's waiting messages are among them.
-        said: What the user said in this turn, whatever became of it.
+        said: The user's content of this turn, in any outcome.
         calls: The calls whose results the next request owes, in the order asked.
         attempt: Requests sent so far; the stamp of the one in flight.
         granted: Requests sent before the caller last asked for more; the turn's budget
@@ -166,24 +166,24 @@ class Turn:
             attempts and of questions, too.
         failures: Attempts in a row that failed.
         fault: Why it failed, while it is failed.
-        outcome: What the last confirmed reply asked for.
-        due: When a scheduled retry comes, seconds since the epoch; None if none is.
+        outcome: The outcome of the last confirmed reply.
+        due: Time of the scheduled retry, seconds since the epoch; None without one.
         remedies: Every remedy that was tried in this turn.
         tried: Those since the last confirmation, or since the caller last asked.
         trial: How the history is shown by way of trial; None for as it is in force.
         max_tokens: The limit of the reply, where it is another than the profile's.
-        copy: What the last request had to do with the server's copy.
+        copy: How the last request used the server's copy.
         compacting: The summary that is being made, or that failed last.
         compactions: Summaries asked for so far.
-        probes: Questions put to the server beside the requests.
+        probes: Number of probes, in addition to the requests.
         inquiry: Those since it failed, until they are concluded; None for none.
         counted: The last trial was put to the token counter.
         lent: The operations of the trial that hold only as long as the trouble does.
-        unknown: Attempts that may have been answered where nobody saw it.
-        suspended: What it waits for, if it waits for the world.
-        complaint: What was wrong with the format of the last answer; None for nothing.
+        unknown: Attempts whose reply may exist but was not seen.
+        suspended: The external condition it waits for, if any.
+        complaint: The format fault of the last answer; None without one.
         alike: Answers in a row with that complaint.
-        usage: What this turn cost.
+        usage: Usage of this turn.
         path: The rows it took, in order.
         done: The calls whose results are confirmed, over the whole turn.
     """
@@ -234,7 +234,7 @@ class Turn:
 
     @property
     def requests(self) -> int:
-        """What was sent since the caller last asked, questions included."""
+        """The requests since the caller last asked, probes included."""
         return self.attempt + self.probes - self.granted
 
     @property
@@ -261,7 +261,7 @@ class Turn:
 @final
 @attrs.frozen
 class Lost:
-    """Replies that were paid for and are no part of the history.
+    """Replies that were paid for and are not in the history.
 
     They were confirmed at the server and never seen here, or they were seen and did not
     answer the conversation.
@@ -269,8 +269,8 @@ class Lost:
     Attributes:
         replies: How many.
         input_tokens: At least how many tokens were read for them.
-        output_tokens: At least how many were written; of a reply that was never seen
-            nobody knows.
+        output_tokens: Lower bound on their output tokens; those of unseen replies are
+            unknown.
     """
 
     replies: int = 0
@@ -311,9 +311,9 @@ class Snapshot:
 
     Attributes:
         profile: The settings in force.
-        history: What was confirmed.
+        history: The confirmed exchanges.
         bases: The summaries that were confirmed, oldest first.
-        spent: What everything confirmed has cost; see `usage`.
+        spent: Usage of everything confirmed; see `usage`.
         turn: The current turn, or the last one; None before the first.
         turns: Number of the last turn that was opened.
         view: How the history is shown, as a confirmed request showed it.
@@ -324,21 +324,21 @@ class Snapshot:
         density: At least how many tokens a byte is, as a refused length has shown.
         futile: Summaries in a row that failed.
         refused: Requests in a row that were refused for good.
-        doubts: What speaks for it that failures are the conversation's own.
-        found: How it was shown when it last passed, where no definite refusal asked for
-            that: the next request is sent without it first.
-        lost: Replies that were paid for and are no part of the history.
-        trials: Whether the trials passed that are not to be made again, by their keys.
-        known_bad: What was refused for what is in it, as digests of those parts.
+        doubts: The evidence that the conversation causes failures.
+        found: The view that last passed, unless a definite refusal required it: the next
+            request is sent without it first.
+        lost: Replies that were paid for and are not in the history.
+        trials: Results of trials that are not repeated, by their keys.
+        known_bad: Digests of parts that were refused for their content.
         pins: The texts that go along with every summary, by name.
         let_go: The texts that a summary goes without any more: their names, each with
             the id of the reply that the summary came in.
-        paid: What the last confirmed request was made from.
-        said: What was said while a turn ran and is not confirmed yet, oldest first.
+        paid: The parts of the last confirmed request.
+        said: Steered messages that are not confirmed yet, oldest first.
         entries: How many events made it: the sequence of the last one's journal entry.
-        identity: What tells this record from every other; empty in one that was begun
-            before records had it.
-        simulated: A reply or a summary that was confirmed was made up by the simulator.
+        identity: The unique id of this record; empty in a record that was begun before
+            records had one.
+        simulated: True if a confirmed reply or summary was invented by a simulator.
             It stays so, whatever is rewound.
     """
 
@@ -371,7 +371,7 @@ class Snapshot:
 
     @property
     def usage(self) -> Usage:
-        """What everything confirmed has cost."""
+        """Usage of everything confirmed."""
         return self.spent.total
 
     @cached_property

@@ -38,7 +38,7 @@ stands before the last of them is left out, too."""
 
 
 class Phase(StrEnum):
-    """What the next trial is to find out."""
+    """The question of the next trial."""
 
     WORDS = "its new words alone"
     ALONE = "without its past"
@@ -69,14 +69,14 @@ class Bisection:
     Attributes:
         snapshot: The conversation; it stays as it is.
         cuts: The places where the past may be parted, from its start to its end.
-        phase: What the next trial is to find out.
-        low: What is hidden up to this cut is still refused.
-        high: What is hidden up to this cut passes.
+        phase: The question of the next trial.
+        low: Hiding everything up to this cut is still refused.
+        high: Hiding everything up to this cut passes.
         found: The view that passed and leaves out the least so far.
-        words: What was just said is asked alone, before anything else.
-        alone: Whether that passed; None if it was not asked, or is all there is.
-        beside: What else every trial leaves out, because it is to blame for certain.
-        parts: How many parts that are.
+        words: True if the last message is tried alone, before anything else.
+        alone: Whether that passed; None if it was not tried, or is the whole request.
+        always: Operations that every trial has, for parts that are to blame for certain.
+        parts: The number of those parts.
         sized: Whether it passes without another part, too, at least as large as what
             was found, so that it is the size that is refused; None if it was not asked.
     """
@@ -89,7 +89,7 @@ class Bisection:
     found: View | None = None
     words: bool = False
     alone: bool | None = None
-    beside: tuple[Op, ...] = ()
+    always: tuple[Op, ...] = ()
     parts: int = 0
     sized: bool | None = None
 
@@ -109,9 +109,9 @@ class Bisection:
             if size in (start, end) or cuttable(snapshot.history, size)
         )
         turn = snapshot.turn
-        beside = snapshot.covered > 0 or (turn is not None and bool(turn.calls))
+        more = snapshot.covered > 0 or (turn is not None and bool(turn.calls))
         first = Phase.ALONE
-        if words and beside and turn is not None and turn.content:
+        if words and more and turn is not None and turn.content:
             first = Phase.WORDS
         return cls(snapshot, cuts, first, low=0, high=len(cuts) - 1, words=words)
 
@@ -182,7 +182,7 @@ class Bisection:
             case Phase.SHOWN:
                 return self._at(Phase.PAST if self.high > 0 else Phase.STILL)
             case Phase.PAST:
-                return self._beside_the_open_turn()
+                return self._with_the_open_turn()
             case Phase.OVER:
                 return self
 
@@ -206,7 +206,7 @@ class Bisection:
     def _narrowed(self, low: int, high: int, found: View | None) -> "Bisection":
         phase = Phase.NARROW
         if high - low <= 1:
-            # What is hidden alone is the same trial where it is the first part.
+            # Hiding only the first part is the same trial.
             phase = Phase.ONLY if high > 1 else Phase.STILL
         return attrs.evolve(self, low=low, high=high, phase=phase, found=found)
 
@@ -215,15 +215,16 @@ class Bisection:
         if self.parts + 1 >= PARTS_MAX:
             return self._at(Phase.STILL)
         last = Hide(self.cuts[self.high - 1], self.cuts[self.high], REFUSED_PART)
-        more = attrs.evolve(self, beside=(*self.beside, last), parts=self.parts + 1)
+        more = attrs.evolve(self, always=(*self.always, last), parts=self.parts + 1)
         return more._narrowed(0, self.high - 1, self.found)
 
-    def _beside_the_open_turn(self) -> "Bisection":
-        """What is done without beside the past is to blame, and so is a part of it."""
+    def _with_the_open_turn(self) -> "Bisection":
+        """The part left out in addition to the past is to blame, and so is a part of the
+        past."""
         assert self.trial is not None, "it was just made"
         known = self.snapshot.showing.ops
-        beside = tuple(op for op in self.trial.ops if op not in known)
-        more = attrs.evolve(self, beside=beside, parts=1)
+        always = tuple(op for op in self.trial.ops if op not in known)
+        more = attrs.evolve(self, always=always, parts=1)
         return more._narrowed(0, self.high, self.found)
 
     @property
@@ -232,7 +233,7 @@ class Bisection:
 
     def _without(self, first: int, last: int) -> View:
         start, until = self.cuts[first], self.cuts[last]
-        ops: tuple[Op, ...] = self.beside
+        ops: tuple[Op, ...] = self.always
         if until > start:
             ops = (Hide(start, until, REFUSED_PART), *unbound(self.snapshot), *ops)
         return self.snapshot.showing.adding(*ops)
@@ -244,7 +245,7 @@ class Bisection:
         return self._without(0, self.high).adding(flat, least)
 
     def _further(self) -> Phase:
-        """What is left out next, where what was left out so far is not enough."""
+        """The next phase, if leaving out the present part is not enough."""
         turn = self.snapshot.turn
         calls = turn is not None and bool(turn.calls)
         levels = [Phase.ALONE]
@@ -272,8 +273,8 @@ class Bisection:
         return self.snapshot.showing.adding(*ops)
 
     def _with_its_past(self) -> View:
-        """What passed, but the turns between summary and open turn are shown again, and
-        so are those that the summary stood for, as the phase says."""
+        """The view that passed, with the turns between summary and open turn shown again,
+        and the summarised turns, too, as the phase says."""
         assert self.found is not None, "something passed before this is asked"
         start, until = self.cuts[0], self.cuts[-1]
         known = self.snapshot.showing.ops

@@ -1,8 +1,8 @@
-"""How much room there is, and what is done when there is none: pure arithmetic.
+"""The size of the context, and the reductions when it is full: pure arithmetic.
 
-What the context holds is taken from the server's own count in the last confirmed reply;
-what was added since is bounded from its bytes. A count that cannot be true, because it is
-missing or larger than the bytes allow, is corrected by them.
+The size is the server's count in the last confirmed reply, plus a bound, from their bytes,
+on the blocks added since. A count that cannot be true, because it is missing or larger than
+the bytes allow, is corrected by the bytes.
 """
 
 from typing import Any, Final, cast
@@ -44,13 +44,13 @@ REQUEST_BYTES_MAX: Final = 32 * 1024 * 1024
 """The longest body the API takes (Anthropic docs: api/errors)."""
 
 OLD_RESULT_BYTES: Final = 1024
-"""What is kept of an old tool result when room has to be made."""
+"""Bytes kept of an old tool result when the context is reduced."""
 
 RECORD_BYTES: Final = 512
-"""What is kept of a result in a written record."""
+"""Bytes kept of a result in a written record."""
 
 SQUEEZED_BYTES: Final = 256
-"""What is kept of the results that are about to be sent, as a last resort."""
+"""Bytes kept of the results that are about to be sent, as a last resort."""
 
 ALL_BYTES: Final = 1 << 31
 """What is kept of a result where only media are left out: all of it."""
@@ -193,7 +193,7 @@ def boundary(snapshot: Snapshot) -> int:
     size = len(history)
     if turn is not None and (turn.calls or turn.outcome is Outcome.RESUME):
         size = history.end_of_turn(history[size - 1].turn - 1)
-    # What a summary stands for is behind us, wherever it ends.
+    # Summarised exchanges are done, wherever the summary ends.
     covered = snapshot.covered
     while covered < size < len(history) and not cuttable(history, size):
         size -= 1
@@ -266,7 +266,7 @@ def _close_server_tools(snapshot: Snapshot, turn: Turn) -> ChangeRequest | None:
 def _too_long(
     snapshot: Snapshot, turn: Turn, policy: CompactionPolicy, why: str
 ) -> Failure:
-    """What a rung reads where a request is found too long before it is sent."""
+    """The failure that a rung reads if a request is too long before it is sent."""
     fault = Fault(FaultKind.TOO_LONG, why)
     return Failure(snapshot, turn, fault, Policies(compaction=policy))
 

@@ -18,7 +18,7 @@ def decide(snapshot: Snapshot, policies: Policies, draw: float) -> Decision:
 
     Args:
         snapshot: A conversation whose turn has failed.
-        policies: What the caller decided about faults.
+        policies: The caller's policies for faults.
         draw: A random number in [0, 1).
     """
     taken = next_rung(snapshot, policies, draw)

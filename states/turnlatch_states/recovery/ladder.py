@@ -70,7 +70,7 @@ RAISED_MAX: Final = 128_000
 """The highest limit that is set for a reply which was cut off."""
 
 
-# What the server keeps.
+# The server's copy.
 
 
 def _replay(failure: Failure) -> ChangeRequest | None:
@@ -96,7 +96,7 @@ DROP_CONTAINER: Final = Rung(
 )
 
 
-# What is named.
+# Named parts.
 
 
 def _drop_field(failure: Failure) -> ChangeRequest | None:
@@ -276,13 +276,13 @@ SEARCH_MISTAKEN: Final = Rung(
 @final
 @attrs.frozen
 class Ladder:
-    """What is done about one kind of fault.
+    """The reaction to one kind of fault.
 
     Attributes:
         kind: The kind.
-        rungs: What is tried if a message failed so, from the top.
-        summary: What is tried if the request for a summary failed so.
-        afterwards: What a person can do once no rung is left, in words.
+        rungs: The rungs for a failed message, from the top.
+        summary: The rungs for a failed request for a summary.
+        afterwards: The next step for a person once no rung is left, in words.
     """
 
     kind: FaultKind

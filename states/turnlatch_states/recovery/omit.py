@@ -134,7 +134,7 @@ def _changed(failure: Failure, remedy: Remedy, op: Op) -> ChangeRequest | None:
 
 
 def _instead(snapshot: Snapshot, place: Place, fault: Fault) -> Op | None:
-    """What stands in the place of a block that is named."""
+    """The operation that replaces a named block."""
     note = f"[Left out: the service refuses this block ({_short(fault.message)}).]"
     history = snapshot.history
     if place.block < 0:

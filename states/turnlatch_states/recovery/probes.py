@@ -34,11 +34,11 @@ from turnlatch_states.request.view import (
 _ASIDE: Final = frozenset(
     {FaultKind.OPTIONAL_FIELD, FaultKind.THINKING, FaultKind.COMPACTION}
 )
-"""What a trial may be refused for beside what is searched for: each has its own remedy,
-and none of it says whether the trial passes otherwise."""
+"""Kinds of refusal of a trial other than the one that is searched for: each has its own
+remedy, and says nothing about the search."""
 
 _NAMED: Final = (DropField, DropBeta, DropBound, IgnoreBase, StripThinking, Rename)
-"""What is left out because it was named; it is no part of what anybody said."""
+"""Operations that leave out a named part that is not content of a message."""
 
 
 def aside(
@@ -49,9 +49,9 @@ def aside(
 
     Args:
         snapshot: The conversation, as the trial showed it.
-        searched: What is searched for.
+        searched: The fault that is searched for.
         fault: Why the trial was refused.
-        policies: What the caller decided about faults.
+        policies: The caller's policies for faults.
     """
     turn = snapshot.turn
     if turn is None or fault.kind not in _ASIDE or fault.kind is searched.kind:
@@ -78,8 +78,8 @@ def verdict(searched: Fault, answer: Fault | None) -> bool | None:
 
 
 def anew(snapshot: Snapshot, policies: Policies) -> Snapshot:
-    """A conversation as a turn shows it that has tried nothing yet, but for what the
-    server named: what was left out and did not help is no part of what is found."""
+    """A conversation as a turn shows it before any remedy, except for parts that the
+    server named: operations that did not help are not part of the result."""
     named = (op for op in snapshot.showing.ops if isinstance(op, _NAMED))
     found = snapshot.found
     in_force = snapshot.view if found is None else found.view
@@ -95,8 +95,8 @@ def anew(snapshot: Snapshot, policies: Policies) -> Snapshot:
 def otherwise(snapshot: Snapshot, fault: Fault) -> tuple[ChangeRequest, ...]:
     """What is left where no part of the history is to blame: what we put around it.
 
-    The hints that the engine adds by itself, and the summary that stands for the first
-    part of the history, are no part of what anybody said.
+    The hints that the engine adds by itself, and the summary of the first part of the
+    history, are not content of a message.
     """
     view, profile = snapshot.showing, snapshot.profile
     hints = ["diagnostics"] if profile.diagnostics else []

@@ -27,7 +27,7 @@ class Failure:
         snapshot: The conversation.
         turn: Its current turn.
         fault: The fault to answer.
-        policies: What the caller decided about faults.
+        policies: The caller's policies for faults.
         draw: A random number in [0, 1).
     """
 
@@ -133,7 +133,7 @@ class Rung:
 
     @property
     def says(self) -> str:
-        """What its remedy does, in words."""
+        """Its remedy, in words."""
         return SAYS[self.remedy]
 
     @property
@@ -147,7 +147,7 @@ class Rung:
         return f"{times}; {self.note}" if self.note else times
 
     def decision(self, failure: Failure) -> Decision | None:
-        """What it proposes; None if it does not apply or was taken as often as it may."""
+        """Its decision; None if it does not apply or was taken as often as allowed."""
         if self.at_most is not None and failure.tried(self.remedy) >= self.at_most:
             return None
         return self.propose(failure)

@@ -14,8 +14,8 @@ from turnlatch_states.request.view import LEFT_OUT, REFUSED_PART, Hide, View
 
 
 def without_another(snapshot: Snapshot, found: View) -> View | None:
-    """A view that leaves out another part than the one that was found, at least as large;
-    None where there is none, or where more than one part was left out.
+    """A view that leaves out another part than the one found, at least as large; None if
+    no part is that large, or if more than one part was left out.
 
     Args:
         snapshot: The conversation, as it was refused.

@@ -230,8 +230,8 @@ def _skip(failure: Failure) -> Decision | None:
     if not prompted and failure.tried(Remedy.SKIP):
         return None
     if turn.purpose is Purpose.COMPACTION:
-        # The caller asked for a summary. Another method does not help if the trouble is
-        # the world's, and after the prompted one there is none.
+        # The caller asked for a summary. Another method does not help if the cause is
+        # external, and the prompted one is the last method.
         exhausted = turn.failures >= SUMMARY_ATTEMPTS_MAX
         passing = fault.kind is FaultKind.TRANSIENT and (
             not exhausted or failure.hint_exceeds(failure.fault_with_hint)
