@@ -17,7 +17,7 @@ are. Rules of this file:
   A new kind, field or value of an enum belongs to the current format as long as that
   is unreleased; the first one after a release makes the next format (`formats.py`).
 * cattrs reads and writes every kind but the confirmations, whose reply is two blobs and
-  nothing else. What was read is written again, and must be the same row.
+  nothing else. Each event read is written again, and must give the same row.
 """
 
 from collections.abc import Callable, Mapping

@@ -241,10 +241,10 @@ def dump(facts: Any) -> bytes:
 
 
 def load(kind: str, meta: bytes) -> dict[str, Any]:
-    """Facts from JSON. Whoever reads an event writes it again: `dump` has one spelling.
+    """Facts from JSON. A reader writes the event again to compare: `dump` has one spelling.
 
     Raises:
-        CodecError: The bytes are no JSON object.
+        CodecError: The bytes are not a JSON object.
     """
     try:
         facts = json.loads(meta.decode("ascii"))
