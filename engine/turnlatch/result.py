@@ -73,6 +73,11 @@ class CallReport:
         )
 
 
+def _at_rest(state: TurnState) -> Substate:
+    """The part of a state that a turn rests in where no snapshot says more."""
+    return Substate.DONE if state is TurnState.CONFIRMED else Substate.RESTING
+
+
 @final
 @attrs.frozen
 class Turn:
@@ -111,14 +116,11 @@ class Turn:
     remedies: tuple[Remedy, ...] = ()
     suspended: Suspension | None = None
     trials: int = 0
-    substate: Substate = attrs.field()
+    substate: Substate = attrs.field(
+        default=attrs.Factory(lambda turn: _at_rest(turn.state), takes_self=True)
+    )
     _said: bytes = attrs.field(default=b"", repr=False, alias="said")
     _waiting: bytes = attrs.field(default=b"", repr=False, alias="waiting")
-
-    @substate.default
-    def _rests(self) -> Substate:
-        confirmed = self.state is TurnState.CONFIRMED
-        return Substate.DONE if confirmed else Substate.RESTING
 
     @property
     def said(self) -> list[dict[str, Any]]:

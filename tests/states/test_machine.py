@@ -184,7 +184,10 @@ def answering(table: Table, answers: dict[str, bool]) -> Table:
     """The table with guards that answer what `answers` says of their names."""
 
     def asked(guard: Guard) -> Guard:
-        return attrs.evolve(guard, test=lambda _s, _e: answers[guard.name])
+        def test(_subject: object, _event: object) -> bool:
+            return answers[guard.name]
+
+        return attrs.evolve(guard, test=test)
 
     rows = (
         row if row.guard is None else attrs.evolve(row, guard=asked(row.guard))
@@ -228,7 +231,7 @@ def planted(table: Table, rows: tuple[Transition, ...]) -> Table:
     """The table, with the compiled machine of other rows."""
     other = attrs.evolve(table, transitions=rows)
     made = attrs.evolve(table)
-    object.__setattr__(made, "_machine", other._machine)
+    object.__setattr__(made, "compiled", other.compiled)
     return made
 
 
@@ -265,7 +268,7 @@ def test_the_row_that_is_taken_is_the_answer_of_the_library() -> None:
 
 def test_a_library_that_moves_elsewhere_than_its_row_says_is_a_bug() -> None:
     table = build(*GOOD, Transition("to", "a", "c"))
-    (compiled,) = table._machine.events["go"].transitions["a"]
+    (compiled,) = table.compiled.events["go"].transitions["a"]
     compiled.dest = "c"
 
     with pytest.raises(CoreBugError, match="go from a took the row from a to b"):

@@ -162,6 +162,7 @@ class Table:
             cell the first is taken whose guard says yes.
         refusable: Triggers that may be refused by their guard: orders that somebody
             gives. Every other guarded cell must have an answer for both cases.
+        compiled: The library's machine, made from the rows, that executes them.
 
     Raises:
         DefinitionError: On construction, with every fault of the table.
@@ -176,7 +177,7 @@ class Table:
     _cells: Mapping[tuple[str, str], tuple[Transition, ...]] = attrs.field(
         init=False, eq=False, repr=False
     )
-    _machine: Machine = attrs.field(init=False, eq=False, repr=False)
+    compiled: Machine = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "transitions", tuple(_expanded(self)))
@@ -188,7 +189,7 @@ class Table:
             cell = (row.source, row.trigger)
             cells[cell] = (*cells.get(cell, ()), row)
         object.__setattr__(self, "_cells", cells)
-        object.__setattr__(self, "_machine", _compile(self))
+        object.__setattr__(self, "compiled", _compile(self))
 
     def state(self, name: str) -> State:
         """The state of that name.
@@ -252,11 +253,11 @@ class Table:
         """
         # A plain string: the library takes an enum member by its name, not its value.
         cursor = _Cursor(str(state), subject, event)
-        compiled = self._machine.events.get(trigger)
-        if compiled is None:
+        pulled = self.compiled.events.get(trigger)
+        if pulled is None:
             self._refuse_cell(state, trigger)
         try:
-            compiled.trigger(cursor)
+            pulled.trigger(cursor)
         except MachineError:
             self._refuse_cell(state, trigger)
         row = cursor.row

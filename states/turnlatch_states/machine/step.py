@@ -7,7 +7,7 @@ Pure and total: no I/O, no clock, no randomness. An event that is not legal rais
 changes nothing; an event of a turn or attempt that is no longer current is dropped.
 """
 
-from typing import Any, Final, final
+from typing import Any, Final, assert_never, final
 
 import attrs
 
@@ -143,6 +143,18 @@ _OF_NO_TURN: Final = (
 """Events that need not belong to the current turn; their guards say what they need."""
 
 
+_MOVING: Final = (
+    ev.RequestSent,
+    ev.ReplyConfirmed,
+    ev.TurnFailed,
+    ev.TurnRetried,
+    ev.TurnContinued,
+    ev.CompactionSent,
+    ev.CompactionConfirmed,
+)
+"""Events that move a turn between its five states."""
+
+
 def _apply(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Transition]:
     """Execute the row that the event pulls: the only place where a turn moves."""
     if not isinstance(event, _OF_NO_TURN):
@@ -151,6 +163,8 @@ def _apply(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Tran
             # Where the turn stands then depends on all its calls, this one included.
             snapshot = changed(snapshot, calls=moved_calls(turn, event, fire))
     row = fire(TURN, snapshot.substate, TRIGGERS[type(event)], snapshot, event)
+    if isinstance(event, _MOVING):
+        return _move(snapshot, event, row, fire), row
     match event:
         case ev.ProfileChanged():
             after = _reconfigured(snapshot, event.profile, fire)
@@ -173,10 +187,17 @@ def _apply(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Tran
             after = changed(snapshot, due=None, fault=fault, inquiry=None)
         case ev.ConversationOpened() | ev.Forked():
             after = snapshot
-        case _ if isinstance(event, ev.CallEvent):
-            after = snapshot
+        case (
+            ev.CallAsked()
+            | ev.CallApproved()
+            | ev.CallDenied()
+            | ev.CallStarted()
+            | ev.CallLost()
+            | ev.CallClosed()
+        ):
+            after = snapshot  # the call has moved already
         case _:
-            return _move(snapshot, event, row, fire), row
+            assert_never(event)
     if after.turn is None or after.turn.substate == row.target:
         return after, row
     return changed(after, substate=row.target), row
@@ -253,6 +274,8 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 "compacting": Compacting(
                     event.covers, event.method, event.instructions
                 ),
+                "due": None,
+                "inquiry": None,
                 "compactions": turn.compactions + 1,
             }
         case ev.TurnFailed():
