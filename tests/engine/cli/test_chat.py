@@ -396,15 +396,15 @@ def test_every_command_says_something(tmp_path: Path) -> None:
             ("/retry", "✓ confirmed"),
             ("/history 1", "you    > hello there"),
             ("/check", "breaks no rule"),
-            ("/fork other", "Open it: turnlatch chat other"),
+            ("/fork other", "Open it: turnlatch chat"),
             ("/fork other", "turnlatch: "),
             ("/diagram", "confirmed"),
             ("/compact", "the smaller context is in force"),
             ("/undo", "nothing was deleted"),
             ("/undo 99", "turnlatch: "),
             ("/undo x", "turnlatch: number"),
-            ("/approve nothing", "turnlatch: call none"),
-            ("/deny nothing at all", "turnlatch: call none"),
+            ("/approve nothing", "turnlatch: nothing to decide: no call"),
+            ("/deny nothing at all", "turnlatch: nothing to decide: no call"),
             ("//say it", "claude"),
         ):
             chat.say(command)
