@@ -20,7 +20,7 @@ from turnlatch.watching.stream import TurnStream, Watch
 _T = TypeVar("_T")
 
 
-class Run(Protocol):
+class RunCoroutine(Protocol):
     """Runs a coroutine in the engine's thread; see `EngineThread.run`."""
 
     def __call__(
@@ -93,7 +93,7 @@ class ConversationTwin(HoldsClient):
 class TurnStreamTwin(Iterator[Happening]):
     """The base of `turnlatch.sync.TurnStream`."""
 
-    def __init__(self, inner: TurnStream, run: Run) -> None:
+    def __init__(self, inner: TurnStream, run: RunCoroutine) -> None:
         """Not for callers: use `Conversation.stream`."""
         self._inner = inner
         self._in_thread = run
@@ -133,7 +133,7 @@ class TurnStreamTwin(Iterator[Happening]):
 class WatchTwin(Iterator[Happening]):
     """The base of `turnlatch.sync.Watch`."""
 
-    def __init__(self, inner: Watch, run: Run) -> None:
+    def __init__(self, inner: Watch, run: RunCoroutine) -> None:
         """Not for callers: use `Conversation.watch`."""
         self._in_thread = run
         self._read = _Reading(inner)
@@ -155,7 +155,7 @@ class _Reading:
         self._read: deque[Happening] = deque()
 
     def next(
-        self, run: Run, leave: Callable[[], Awaitable[object]] | None = None
+        self, run: RunCoroutine, leave: Callable[[], Awaitable[object]] | None = None
     ) -> Happening:
         run(self._fill, leave)
         if not self._read:

@@ -16,7 +16,7 @@ from tests.gauntlet.fuzz import Finding, scripts, shrunk, tried
 from tests.gauntlet.fuzz_script import Play
 
 from turnlatch.tools import Tool
-from turnlatch.tools.execution import Ending, Run
+from turnlatch.tools.execution import Ending, ToolRun
 from turnlatch_states.api.reply import ToolUse
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
@@ -66,10 +66,10 @@ async def asked_by_doing(
     tool: Tool, use: ToolUse, key: str, bytes_max: int | None = None
 ) -> Ending:
     """Planted: a call whose end was not seen is run again instead of asked about."""
-    return await Run(tool, use, key, bytes_max).wait()
+    return await ToolRun(tool, use, key, bytes_max).wait()
 
 
-class Curious(Run):  # type: ignore[misc] # a planted one
+class Curious(ToolRun):  # type: ignore[misc] # a planted one
     """Planted: whoever saw the end of a call asks nevertheless."""
 
     def __init__(
@@ -181,7 +181,7 @@ PLANTED = (
     ),
     Planted(
         "turnlatch.runtime.tool_calls",
-        "Run",
+        "ToolRun",
         Curious,
         "seed=2849 threads=on tools=lag+babble+settle+soon / abandon, send fjord / ",
         "only what nobody saw the end of is asked about",

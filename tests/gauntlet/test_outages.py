@@ -7,7 +7,7 @@ import pytest
 from tests.gauntlet.outages import KINDS, Outcome, had, outages
 
 from turnlatch_states.api.faults import FaultKind
-from turnlatch_states.machine.doubt import RULES, Rule
+from turnlatch_states.machine.doubt import RULES, SuspicionRule
 
 EACH = 5
 """Conversations of each kind; `make fuzz` has two thousand."""
@@ -44,6 +44,6 @@ def test_the_check_sees_an_engine_that_believes_a_single_question(
 ) -> None:
     """Planted: one alternation starts a search, and what it finds lasts at once."""
     rules = cast("dict[FaultKind, Any]", RULES)
-    monkeypatch.setitem(rules, FaultKind.TRANSIENT, Rule(4, 1, 1, 1))
+    monkeypatch.setitem(rules, FaultKind.TRANSIENT, SuspicionRule(4, 1, 1, 1))
 
     assert anyio.run(first_broken, "62% of one"), "it has forgotten nothing"

@@ -40,7 +40,7 @@ from turnlatch.simulator import (
     call,
     parse_faults,
 )
-from turnlatch.tools.execution import Ending, Run
+from turnlatch.tools.execution import Ending, ToolRun
 from turnlatch_states.api.reply import ToolUse
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.snapshot import Turn
@@ -364,7 +364,7 @@ def test_the_check_finds_a_call_that_is_made_again(
     """Planted: a call whose end was not seen is run again instead of asked about."""
 
     async def run(tool: Tool, use: ToolUse, key: str, bytes_max: int) -> Ending:
-        return await Run(tool, use, key, bytes_max).wait()
+        return await ToolRun(tool, use, key, bytes_max).wait()
 
     lab = Lab(tmp_path)
     lab.script(call("pay"), "One.", "Two.")

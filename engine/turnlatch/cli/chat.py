@@ -33,7 +33,7 @@ EXIT_TERMINATED: Final = 143
 
 
 @attrs.frozen
-class Options:
+class ChatOptions:
     """The options of the command."""
 
     name: str | None
@@ -95,7 +95,7 @@ def chat(**given: Any) -> None:
         turnlatch chat --faults "529 times 2, cut 3 stall"
         cat question.txt | turnlatch chat
     """
-    options = Options(**given)
+    options = ChatOptions(**given)
     if options.name is not None and options.last:
         raise click.UsageError("give NAME or -c, not both")
     simulated = options.sim or options.seed is not None or options.faults is not None
@@ -118,7 +118,7 @@ def default_store(environ: Mapping[str, str] = os.environ) -> Path:
     return (base or Path.home() / ".local" / "state") / "turnlatch" / "chat.db"
 
 
-def _run(options: Options, *, simulated: bool) -> int:
+def _run(options: ChatOptions, *, simulated: bool) -> int:
     """Open everything, chat, and close everything in the reverse order."""
     from turnlatch.errors import JournalError, SettingsError
     from turnlatch.simulator.fault_text import FaultScriptError
@@ -135,7 +135,7 @@ def _run(options: Options, *, simulated: bool) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _chat(options: Options, stack: contextlib.ExitStack, *, simulated: bool) -> int:
+def _chat(options: ChatOptions, stack: contextlib.ExitStack, *, simulated: bool) -> int:
     # The window is taken first: what comes next imports the SDK, which takes a while.
     from turnlatch.cli.commands import run_command
     from turnlatch.cli.screen import LiveScreen, PlainScreen
@@ -177,7 +177,10 @@ def _chat(options: Options, stack: contextlib.ExitStack, *, simulated: bool) -> 
 
 
 def _conversation(
-    options: Options, name: str, store: "SQLiteStore", model: "SimulatedModel | None"
+    options: ChatOptions,
+    name: str,
+    store: "SQLiteStore",
+    model: "SimulatedModel | None",
 ) -> Any:
     from turnlatch.cli.files import file_tools
     from turnlatch.conversation import Conversation
@@ -198,7 +201,7 @@ def _conversation(
     )
 
 
-def _simulator(options: Options, *, simulated: bool) -> "SimulatedModel | None":
+def _simulator(options: ChatOptions, *, simulated: bool) -> "SimulatedModel | None":
     """The simulator, if it answers; None if the API does."""
     from turnlatch.runtime.endpoint import is_set_up
 
@@ -213,7 +216,7 @@ def _simulator(options: Options, *, simulated: bool) -> "SimulatedModel | None":
     )
 
 
-def _open_store(options: Options) -> "SQLiteStore":
+def _open_store(options: ChatOptions) -> "SQLiteStore":
     from turnlatch.errors import JournalError
     from turnlatch.journal import SQLiteStore
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, assert_never
 
 from turnlatch.diagrams import dot, mermaid, svg, text
-from turnlatch.diagrams.labels import Move
+from turnlatch.diagrams.labels import MoveLabel
 from turnlatch.diagrams.palette import Theme
 from turnlatch.diagrams.parts import folded
 from turnlatch_states.fsm.table import Table
@@ -31,7 +31,7 @@ def render(
     table: Table,
     format: Format,
     *,
-    path: Sequence[Move] = (),
+    path: Sequence[MoveLabel] = (),
     current: str | None = None,
     theme: Theme = "auto",
 ) -> str:
@@ -66,4 +66,4 @@ def render(
             assert_never(format)
 
 
-__all__ = ["MACHINES", "Format", "Move", "Theme", "render"]
+__all__ = ["MACHINES", "Format", "MoveLabel", "Theme", "render"]

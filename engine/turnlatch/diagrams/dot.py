@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from turnlatch.diagrams.labels import Move, Row, check_current, marks, rows
+from turnlatch.diagrams.labels import MoveLabel, RowLabel, check_current, marks, rows
 from turnlatch.diagrams.palette import DARK, LIGHT, Palette, Theme
 from turnlatch_states.fsm.table import State, Table
 
@@ -10,7 +10,7 @@ from turnlatch_states.fsm.table import State, Table
 def draw(
     table: Table,
     *,
-    path: Sequence[Move] = (),
+    path: Sequence[MoveLabel] = (),
     current: str | None = None,
     theme: Theme = "auto",
 ) -> str:
@@ -25,7 +25,7 @@ def draw(
 
 
 def _lines(
-    table: Table, path: Sequence[Move], current: str | None, palette: Palette
+    table: Table, path: Sequence[MoveLabel], current: str | None, palette: Palette
 ) -> Iterator[str]:
     yield f"digraph {_quoted(table.name)} {{"
     yield (
@@ -69,7 +69,7 @@ def _node(table: Table, state: State, current: str | None, palette: Palette) -> 
     return f"{_quoted(state.name)} [{', '.join(facts)}]"
 
 
-def _edge(row: Row, palette: Palette) -> str:
+def _edge(row: RowLabel, palette: Palette) -> str:
     step = row.transition
     facts = [f"label={_quoted(row.label)}", f"tooltip={_quoted(row.sentence)}"]
     if row.count:

@@ -28,7 +28,7 @@ class Kind(StrEnum):
     BETWEEN_COLUMNS = "between columns"
 
 
-class Side(StrEnum):
+class CellSide(StrEnum):
     """A side of a state's box."""
 
     LEFT = "left"
@@ -60,8 +60,8 @@ class Route(NamedTuple):
     """The lanes an edge runs through and the box sides it leaves and enters by."""
 
     lanes: tuple[Lane, ...]
-    leaves: Side
-    enters: Side
+    leaves: CellSide
+    enters: CellSide
 
 
 def cells(table: Table) -> Mapping[str, Cell]:
@@ -139,10 +139,10 @@ def _loops(cell: Cell) -> Iterator[Route]:
     above, below = Lane(Kind.BETWEEN_ROWS, row), Lane(Kind.BETWEEN_ROWS, row + 1)
     left = Lane(Kind.BETWEEN_COLUMNS, column)
     right = Lane(Kind.BETWEEN_COLUMNS, column + 1)
-    yield Route((stand, above, stand), Side.TOP, Side.TOP)
-    yield Route((stand, below, stand), Side.BOTTOM, Side.BOTTOM)
-    yield Route((lie, right, lie), Side.RIGHT, Side.RIGHT)
-    yield Route((lie, left, lie), Side.LEFT, Side.LEFT)
+    yield Route((stand, above, stand), CellSide.TOP, CellSide.TOP)
+    yield Route((stand, below, stand), CellSide.BOTTOM, CellSide.BOTTOM)
+    yield Route((lie, right, lie), CellSide.RIGHT, CellSide.RIGHT)
+    yield Route((lie, left, lie), CellSide.LEFT, CellSide.LEFT)
 
 
 def _chains(
@@ -184,10 +184,10 @@ def _route(lanes: tuple[Lane, ...], source: Cell, target: Cell) -> Route | None:
     return Route(lanes, leaves, enters)
 
 
-def _side(*, flat: bool, forward: bool) -> Side:
+def _side(*, flat: bool, forward: bool) -> CellSide:
     if flat:
-        return Side.RIGHT if forward else Side.LEFT
-    return Side.BOTTOM if forward else Side.TOP
+        return CellSide.RIGHT if forward else CellSide.LEFT
+    return CellSide.BOTTOM if forward else CellSide.TOP
 
 
 def spans(route: Route, source: Cell, target: Cell) -> tuple[tuple[float, float], ...]:
@@ -207,7 +207,7 @@ def spans(route: Route, source: Cell, target: Cell) -> tuple[tuple[float, float]
 
 def ends_of(route: Route, source: Cell, target: Cell) -> tuple[float, float]:
     """Where a route meets its two boxes, along its first and along its last line."""
-    forward = {Side.RIGHT, Side.BOTTOM}
+    forward = {CellSide.RIGHT, CellSide.BOTTOM}
     start = 2 * source[0 if route.lanes[0].flat else 1] + 1
     end = 2 * target[0 if route.lanes[-1].flat else 1] + 1
     return (

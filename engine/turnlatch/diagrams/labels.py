@@ -11,7 +11,7 @@ TIMES: Final = "\N{MULTIPLICATION SIGN}"
 """The sign before a count."""
 
 
-class Move(Protocol):
+class MoveLabel(Protocol):
     """One transition that was taken, as a recorded turn lists them."""
 
     @property
@@ -31,7 +31,7 @@ class Move(Protocol):
 
 
 @attrs.frozen
-class Row:
+class RowLabel:
     """One row of a table as it is drawn.
 
     Attributes:
@@ -87,7 +87,7 @@ class Row:
         return "; ".join(parts)
 
 
-def rows(table: Table, path: Sequence[Move] = ()) -> tuple[Row, ...]:
+def rows(table: Table, path: Sequence[MoveLabel] = ()) -> tuple[RowLabel, ...]:
     """Every row of the table with the number of times the path takes it.
 
     Rows that differ only in their guard cannot be told apart by a move; the first of
@@ -107,7 +107,7 @@ def rows(table: Table, path: Sequence[Move] = ()) -> tuple[Row, ...]:
             )
         counts[keys.index(key)] += 1
     return tuple(
-        Row(index, transition, counts[index])
+        RowLabel(index, transition, counts[index])
         for index, transition in enumerate(table.transitions)
     )
 

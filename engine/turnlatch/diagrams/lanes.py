@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from turnlatch.diagrams.grid import Cell, Kind, Lane, Route, Side, spans
+from turnlatch.diagrams.grid import Cell, CellSide, Kind, Lane, Route, spans
 
 Line = tuple[int, int]
 """(edge, position on its route): one straight line of one edge."""
@@ -12,7 +12,7 @@ Line = tuple[int, int]
 _LOOP = 0.4
 
 
-class Run(NamedTuple):
+class LaneRun(NamedTuple):
     """A line in its lane.
 
     Attributes:
@@ -27,7 +27,7 @@ class Run(NamedTuple):
     line: Line
     begin: float
     stop: float
-    ends: frozenset[tuple[Cell, Side]]
+    ends: frozenset[tuple[Cell, CellSide]]
     pull: float
     straight: bool
 
@@ -35,12 +35,12 @@ class Run(NamedTuple):
 @lru_cache(maxsize=4096)
 def runs(
     index: int, source: Cell, target: Cell, route: Route
-) -> tuple[tuple[Lane, Run], ...]:
+) -> tuple[tuple[Lane, LaneRun], ...]:
     """The lines of an edge; each is pulled to where the edge's other lines lie."""
     lanes = route.lanes
     last = len(lanes) - 1
     lengths = spans(route, source, target)
-    found: list[tuple[Lane, Run]] = []
+    found: list[tuple[Lane, LaneRun]] = []
     for position, lane in enumerate(lanes):
         before = lanes[max(position - 2, 0)].at if position != 1 else _at(source, lane)
         after = (
@@ -49,7 +49,7 @@ def runs(
             else _at(target, lane)
         )
         pull = (before + after) / 2 - lane.at
-        ends: set[tuple[Cell, Side]] = set()
+        ends: set[tuple[Cell, CellSide]] = set()
         if position == 0:
             ends.add((source, route.leaves))
             pull -= _LOOP if source == target else 0.0
@@ -58,7 +58,7 @@ def runs(
             pull += _LOOP if source == target else 0.0
         begin, stop = lengths[position]
         line = (index, position)
-        run = Run(line, begin, stop, frozenset(ends), pull, last == 0)
+        run = LaneRun(line, begin, stop, frozenset(ends), pull, last == 0)
         found.append((lane, run))
     return tuple(found)
 
@@ -69,7 +69,7 @@ def _at(cell: Cell, lane: Lane) -> int:
 
 
 @lru_cache(maxsize=4096)
-def beside(kind: Kind, lines: tuple[Run, ...]) -> Mapping[Line, float]:
+def beside(kind: Kind, lines: tuple[LaneRun, ...]) -> Mapping[Line, float]:
     """How many steps each line of a lane stands off the lane's middle."""
     offsets: dict[Line, float] = {}
     for group in _groups(lines):
@@ -77,7 +77,7 @@ def beside(kind: Kind, lines: tuple[Run, ...]) -> Mapping[Line, float]:
     return offsets
 
 
-def _groups(runs: Sequence[Run]) -> Iterator[list[Run]]:
+def _groups(runs: Sequence[LaneRun]) -> Iterator[list[LaneRun]]:
     """Lines of one lane that would lie on each other or share a box side."""
     left = list(runs)
     while left:
@@ -89,13 +89,13 @@ def _groups(runs: Sequence[Run]) -> Iterator[list[Run]]:
         yield group
 
 
-def _conflict(one: Run, two: Run) -> bool:
+def _conflict(one: LaneRun, two: LaneRun) -> bool:
     return bool(one.ends & two.ends) or (
         one.begin <= two.stop and two.begin <= one.stop
     )
 
 
-def _spread(group: Sequence[Run], kind: Kind) -> Mapping[Line, float]:
+def _spread(group: Sequence[LaneRun], kind: Kind) -> Mapping[Line, float]:
     """Place a group's lines next to each other; lines that cannot touch may share.
 
     A straight edge keeps the middle of its boxes, the others stand around it.

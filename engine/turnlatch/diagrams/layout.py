@@ -7,8 +7,8 @@ from typing import NamedTuple, final
 
 import attrs
 
-from turnlatch.diagrams.grid import Cell, Lane, Route, Side, ends_of
-from turnlatch.diagrams.lanes import Line, Run, beside, runs
+from turnlatch.diagrams.grid import Cell, CellSide, Lane, Route, ends_of
+from turnlatch.diagrams.lanes import LaneRun, Line, beside, runs
 
 Point = tuple[float, float]
 """(x, y)."""
@@ -24,7 +24,7 @@ _UNDER = 2.0
 _STEP = 0.12
 """Offset between neighbouring lines of a lane, in grid units, while planning."""
 
-_EASY = {Side.LEFT: 2, Side.RIGHT: 2, Side.TOP: 4, Side.BOTTOM: 4}
+_EASY = {CellSide.LEFT: 2, CellSide.RIGHT: 2, CellSide.TOP: 4, CellSide.BOTTOM: 4}
 """How many edge ends a side of a box holds with ease."""
 
 _ROUNDING = 1e-6
@@ -83,7 +83,7 @@ class _Change:
     """
 
     routes: Mapping[int, Route]
-    lanes: Mapping[Lane, tuple[Run, ...]]
+    lanes: Mapping[Lane, tuple[LaneRun, ...]]
     offsets: Mapping[Line, float]
     ways: Mapping[int, _Way]
 
@@ -109,7 +109,7 @@ class Layout:
         self.cost = float("inf")
         self._routes: dict[int, Route] = {}
         self._nudges: dict[Line, float] = {}
-        self._lanes: dict[Lane, tuple[Run, ...]] = {}
+        self._lanes: dict[Lane, tuple[LaneRun, ...]] = {}
         self._offsets: dict[Line, float] = {}
         self._ways: dict[int, _Way] = {}
         self._meetings: dict[tuple[int, int], int] = {}
@@ -149,7 +149,7 @@ class Layout:
         return False
 
     def _changed(self, routes: Mapping[int, Route]) -> _Change:
-        lanes: dict[Lane, list[Run]] = {}
+        lanes: dict[Lane, list[LaneRun]] = {}
         for index in routes:
             before = self._routes.get(index)
             for lane in before.lanes if before else ():
@@ -160,7 +160,7 @@ class Layout:
                 nudge = self._nudges.get(run.line)
                 moved = run if nudge is None else run._replace(pull=run.pull + nudge)
                 lanes.setdefault(lane, []).append(moved)
-        sides: dict[Lane, tuple[Run, ...]] = {}
+        sides: dict[Lane, tuple[LaneRun, ...]] = {}
         offsets: dict[Line, float] = {}
         for lane, found in lanes.items():
             there = self._lanes.get(lane, ())
@@ -245,7 +245,7 @@ def _touch(one: _Extent, two: _Extent) -> bool:
 
 def _crowding(edges: Sequence[Edge], routes: Mapping[int, Route]) -> int:
     """How many edge ends are more than their box side holds with ease."""
-    held: dict[tuple[Cell, Side], int] = {}
+    held: dict[tuple[Cell, CellSide], int] = {}
     for index, edge in enumerate(edges):
         route = routes[index]
         for end in ((edge.source, route.leaves), (edge.target, route.enters)):
@@ -258,7 +258,7 @@ def _way(source: Cell, target: Cell, route: Route, offsets: tuple[float, ...]) -
     path = _middle(source, target, route, offsets)
     parts = tuple(_extent(*segment) for segment in pairwise(path))
     lefts, tops, rights, bottoms = zip(*parts, strict=True)
-    bottom = route.leaves is route.enters is Side.BOTTOM
+    bottom = route.leaves is route.enters is CellSide.BOTTOM
     return _Way(
         parts,
         (min(lefts), min(tops), max(rights), max(bottoms)),

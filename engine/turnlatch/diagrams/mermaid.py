@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from turnlatch.diagrams.labels import Move, check_current, marks, rows
+from turnlatch.diagrams.labels import MoveLabel, check_current, marks, rows
 from turnlatch.diagrams.palette import DARK, LIGHT, Theme
 from turnlatch.diagrams.parts import folded, inner
 from turnlatch_states.fsm.table import State, Table
@@ -15,7 +15,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_]+")
 def draw(
     table: Table,
     *,
-    path: Sequence[Move] = (),
+    path: Sequence[MoveLabel] = (),
     current: str | None = None,
     theme: Theme = "auto",
 ) -> str:
@@ -35,7 +35,7 @@ def draw(
 
 
 def _lines(
-    table: Table, path: Sequence[Move], current: str | None, theme: Theme
+    table: Table, path: Sequence[MoveLabel], current: str | None, theme: Theme
 ) -> Iterator[str]:
     keys = _keys(table)
     yield "stateDiagram-v2"

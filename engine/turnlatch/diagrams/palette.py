@@ -16,7 +16,7 @@ Theme = Literal["auto", "light", "dark"]
 
 
 @attrs.frozen
-class Look:
+class Style:
     """Fill and border of a state."""
 
     fill: str
@@ -41,7 +41,7 @@ class Palette:
     muted: str
     edge: str
     path: str
-    looks: Mapping[Role, Look]
+    looks: Mapping[Role, Style]
 
 
 LIGHT: Final = Palette(
@@ -51,11 +51,11 @@ LIGHT: Final = Palette(
     edge="#8c959f",
     path="#0969da",
     looks={
-        Role.IDLE: Look("#f6f8fa", "#59636e"),
-        Role.BUSY: Look("#ddf4ff", "#0969da"),
-        Role.OK: Look("#dafbe1", "#1a7f37"),
-        Role.BAD: Look("#ffebe9", "#cf222e"),
-        Role.UPKEEP: Look("#fbefff", "#8250df"),
+        Role.IDLE: Style("#f6f8fa", "#59636e"),
+        Role.BUSY: Style("#ddf4ff", "#0969da"),
+        Role.OK: Style("#dafbe1", "#1a7f37"),
+        Role.BAD: Style("#ffebe9", "#cf222e"),
+        Role.UPKEEP: Style("#fbefff", "#8250df"),
     },
 )
 
@@ -66,10 +66,10 @@ DARK: Final = Palette(
     edge="#6e7681",
     path="#58a6ff",
     looks={
-        Role.IDLE: Look("#161b22", "#9198a1"),
-        Role.BUSY: Look("#0c2d6b", "#58a6ff"),
-        Role.OK: Look("#0f3d1e", "#3fb950"),
-        Role.BAD: Look("#5a1e1e", "#ff7b72"),
-        Role.UPKEEP: Look("#3c1e70", "#bc8cff"),
+        Role.IDLE: Style("#161b22", "#9198a1"),
+        Role.BUSY: Style("#0c2d6b", "#58a6ff"),
+        Role.OK: Style("#0f3d1e", "#3fb950"),
+        Role.BAD: Style("#5a1e1e", "#ff7b72"),
+        Role.UPKEEP: Style("#3c1e70", "#bc8cff"),
     },
 )

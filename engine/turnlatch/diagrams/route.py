@@ -8,7 +8,7 @@ as long as that makes the drawing better. It knows no chance: same table, same p
 from collections.abc import Sequence
 from itertools import combinations
 
-from turnlatch.diagrams.grid import Cell, Side, routes
+from turnlatch.diagrams.grid import Cell, CellSide, routes
 from turnlatch.diagrams.layout import Edge, Layout, Plan, length, price
 
 _CANDIDATES = 24
@@ -35,7 +35,7 @@ def plan(
 
 
 def _edge(source: Cell, target: Cell, taken: frozenset[Cell], initial: Cell) -> Edge:
-    dot = (initial, Side.LEFT)
+    dot = (initial, CellSide.LEFT)
     found = [
         route
         for route in routes(source, target, taken)

@@ -12,8 +12,8 @@ from typing import Final
 
 import attrs
 
-from turnlatch.diagrams.grid import Cell, Kind, Lane, Side, cells
-from turnlatch.diagrams.labels import Row
+from turnlatch.diagrams.grid import Cell, CellSide, Kind, Lane, cells
+from turnlatch.diagrams.labels import RowLabel
 from turnlatch.diagrams.labels import rows as untaken
 from turnlatch.diagrams.layout import Plan, Point, corners
 from turnlatch.diagrams.route import plan
@@ -108,7 +108,7 @@ class Label:
 class Arrow:
     """A row, its corner points and its label."""
 
-    row: Row
+    row: RowLabel
     points: tuple[Point, ...]
     label: Label
 
@@ -132,7 +132,7 @@ class Scene:
     birth: tuple[Point, Point]
 
 
-def scene(table: Table, rows: Sequence[Row]) -> Scene:
+def scene(table: Table, rows: Sequence[RowLabel]) -> Scene:
     """The drawing of a table whose rows carry the given counts.
 
     Counts move nothing: there is room for two digits whether a row was taken or not,
@@ -173,7 +173,7 @@ def _laid_out(table: Table) -> Scene:
     return best[1]
 
 
-def words(row: Row) -> tuple[str, ...]:
+def words(row: RowLabel) -> tuple[str, ...]:
     """The lines of a row's label."""
     head = f"{row.transition.trigger} {row.times}".strip()
     return (head, row.detail) if row.detail else (head,)
@@ -226,7 +226,7 @@ class _Canvas:
                 found.add(Lane(Kind.BETWEEN_ROWS, line))
         return found
 
-    def draw(self, rows: Sequence[Row]) -> tuple[Scene, list[float]]:
+    def draw(self, rows: Sequence[RowLabel]) -> tuple[Scene, list[float]]:
         """The scene and, for each label, how badly it stands."""
         nodes = tuple(
             Node(state, self._box(self._grid[state.name]))
@@ -276,16 +276,16 @@ class _Canvas:
             )
         )
 
-    def _edge_of(self, name: str, side: Side) -> float:
+    def _edge_of(self, name: str, side: CellSide) -> float:
         box = self._box(self._grid[name])
         match side:
-            case Side.LEFT:
+            case CellSide.LEFT:
                 return box.x
-            case Side.RIGHT:
+            case CellSide.RIGHT:
                 return box.x + box.width
-            case Side.TOP:
+            case CellSide.TOP:
                 return box.y
-            case Side.BOTTOM:
+            case CellSide.BOTTOM:
                 return box.y + box.height
 
     def _step(self, lane: Lane) -> float:
@@ -337,7 +337,7 @@ class _Placer:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[RowLabel],
         paths: Sequence[tuple[Point, ...]],
         obstacles: Sequence[Box],
         birth: tuple[Point, Point],

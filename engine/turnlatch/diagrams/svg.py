@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from xml.sax.saxutils import escape, quoteattr
 
-from turnlatch.diagrams.labels import Move, check_current, describe, marks, rows
+from turnlatch.diagrams.labels import MoveLabel, check_current, describe, marks, rows
 from turnlatch.diagrams.layout import Point
 from turnlatch.diagrams.palette import DARK, LIGHT, Palette, Theme
 from turnlatch.diagrams.scene import (
@@ -26,7 +26,7 @@ _FACES = 'ui-sans-serif,-apple-system,"Segoe UI",Inter,Helvetica,Arial,sans-seri
 def draw(
     table: Table,
     *,
-    path: Sequence[Move] = (),
+    path: Sequence[MoveLabel] = (),
     current: str | None = None,
     theme: Theme = "auto",
 ) -> str:

@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from turnlatch.diagrams.grid import cells
-from turnlatch.diagrams.labels import TIMES, Move, Row, check_current, marks, rows
+from turnlatch.diagrams.labels import (
+    TIMES,
+    MoveLabel,
+    RowLabel,
+    check_current,
+    marks,
+    rows,
+)
 from turnlatch.diagrams.parts import folded, grouped
 from turnlatch_states.fsm.table import State, Table, Transition
 
@@ -22,7 +29,7 @@ _PLAIN = str.maketrans(
 def draw(
     table: Table,
     *,
-    path: Sequence[Move] = (),
+    path: Sequence[MoveLabel] = (),
     current: str | None = None,
     plain: bool = False,
 ) -> str:
@@ -115,7 +122,7 @@ def _state(
     return (_named(state, plain=plain), held, state.meaning)
 
 
-def _row(row: Row) -> tuple[str, ...]:
+def _row(row: RowLabel) -> tuple[str, ...]:
     step = row.transition
     guard = "" if step.guard is None else f"[{step.guard.name}] {step.guard.says}"
     effect = f"/ {step.effect.value}" if step.effect.value else ""

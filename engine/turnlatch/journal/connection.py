@@ -9,7 +9,7 @@ from sqlite3 import Connection, ProgrammingError
 from threading import RLock
 from weakref import WeakKeyDictionary
 
-from turnlatch.journal.renewing import Held
+from turnlatch.journal.renewing import HeldLease
 from turnlatch.journal.tail_anchor import AnchorFile
 from turnlatch.journal.writer import Writer
 
@@ -31,7 +31,7 @@ class SharedConnection:
     def __init__(self, where: str) -> None:
         self.where = where
         self.head: AnchorFile | None = None
-        self.held: WeakKeyDictionary[Writer, Held] = WeakKeyDictionary()
+        self.held: WeakKeyDictionary[Writer, HeldLease] = WeakKeyDictionary()
         self.notices: tuple[str, ...] = ()
         self.doubtful = False
         self._lock = RLock()
@@ -62,7 +62,7 @@ class SharedConnection:
         """True if a handle of this process may append to a conversation."""
         return any(one.conversation == conversation for one in self._holding())
 
-    def _holding(self) -> list[Held]:
+    def _holding(self) -> list[HeldLease]:
         return [held for writer, held in list(self.held.items()) if writer.held]
 
     def begin_renewing(self) -> None:

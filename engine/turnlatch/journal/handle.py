@@ -22,7 +22,7 @@ from turnlatch.journal.codec import Row
 from turnlatch.journal.connection import SharedConnection
 from turnlatch.journal.lock_waiting import is_at_once, waited
 from turnlatch.journal.owner import Until
-from turnlatch.journal.records import Conversation, Record
+from turnlatch.journal.records import ConversationRow, RecordRows
 from turnlatch.journal.sqlite_errors import SQLiteTrouble, primary, translate
 from turnlatch.journal.tail_anchor import name_digest
 from turnlatch.journal.writer import Writer, encoded, lost, place
@@ -49,10 +49,10 @@ class SQLiteJournal:
     def __init__(
         self,
         database: SharedConnection,
-        conversation: Conversation,
+        conversation: ConversationRow,
         epoch: int,
         writer: Writer,
-        record: Record,
+        record: RecordRows,
         now: Callable[[], Until],
         wait: float,
     ) -> None:

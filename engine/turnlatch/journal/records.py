@@ -25,7 +25,7 @@ from turnlatch_states.machine.events import Event
 
 @final
 @attrs.frozen
-class Conversation:
+class ConversationRow:
     """A conversation's row.
 
     Attributes:
@@ -50,7 +50,7 @@ class Conversation:
 
 @final
 @attrs.frozen
-class Record:
+class RecordRows:
     """The rows of a conversation.
 
     Attributes:
@@ -62,7 +62,7 @@ class Record:
     hash: bytes
 
 
-def find(connection: Connection, name: str) -> Conversation | None:
+def find(connection: Connection, name: str) -> ConversationRow | None:
     """The conversation of that name, or None."""
     found = connection.execute(
         "SELECT id, name, parent, fork_sequence, fork_hash FROM conversation"
@@ -72,7 +72,7 @@ def find(connection: Connection, name: str) -> Conversation | None:
     return None if found is None else _made(found, name)
 
 
-def known(connection: Connection, name: str) -> Conversation:
+def known(connection: Connection, name: str) -> ConversationRow:
     """The conversation of that name.
 
     Raises:
@@ -86,7 +86,7 @@ def known(connection: Connection, name: str) -> Conversation:
     return found
 
 
-def _of_id(connection: Connection, number: int, name: str) -> Conversation:
+def _of_id(connection: Connection, number: int, name: str) -> ConversationRow:
     found = connection.execute(_BY_ID, (number,)).fetchone()
     if found is None:
         raise _damaged(name, "the conversation it was forked off is missing")
@@ -95,33 +95,37 @@ def _of_id(connection: Connection, number: int, name: str) -> Conversation:
 
 def _made(
     row: tuple[int, str, int | None, int, bytes], name: str | None
-) -> Conversation:
+) -> ConversationRow:
     number, found, parent, sequence, digest = row
     if name is not None and found != name:  # the index and its table disagree
         raise _damaged(name, f"its row says {found!r}")
     if parent is None:
-        return Conversation(number, found, None, 0, genesis(found))
+        return ConversationRow(number, found, None, 0, genesis(found))
     if not 1 <= parent < number or not 1 <= sequence <= SEQUENCE_MAX:
         raise _damaged(found, "its row contradicts itself")
-    return Conversation(number, found, parent, sequence, digest)
+    return ConversationRow(number, found, parent, sequence, digest)
 
 
 def _damaged(name: str, problem: str) -> JournalCorruptError:
     return JournalCorruptError(place(name), problem, REMEDY)
 
 
-def create(connection: Connection, name: str) -> Conversation:
+def create(connection: Connection, name: str) -> ConversationRow:
     """Make a conversation, in a transaction that the caller began."""
     number = _next_id(connection)
     connection.execute(
         "INSERT INTO conversation (id, name) VALUES (?, ?)", (number, name)
     )
-    return Conversation(number, name, None, 0, genesis(name))
+    return ConversationRow(number, name, None, 0, genesis(name))
 
 
 def fork(
-    connection: Connection, parent: Conversation, name: str, sequence: int, root: bytes
-) -> Conversation:
+    connection: Connection,
+    parent: ConversationRow,
+    name: str,
+    sequence: int,
+    root: bytes,
+) -> ConversationRow:
     """Make a fork, in a transaction that the caller began."""
     number = _next_id(connection)
     connection.execute(
@@ -129,7 +133,7 @@ def fork(
         " VALUES (?, ?, ?, ?, ?)",
         (number, name, parent.id, sequence, root),
     )
-    return Conversation(number, name, parent.id, sequence, root)
+    return ConversationRow(number, name, parent.id, sequence, root)
 
 
 def _next_id(connection: Connection) -> int:
@@ -137,7 +141,7 @@ def _next_id(connection: Connection) -> int:
     return (last or 0) + 1
 
 
-def last(connection: Connection, conversation: Conversation) -> int:
+def last(connection: Connection, conversation: ConversationRow) -> int:
     """Sequence of the last entry, inherited ones included."""
     found = connection.execute(
         "SELECT key FROM entry WHERE key > ? AND key <= ? ORDER BY key DESC LIMIT 1",
@@ -146,7 +150,7 @@ def last(connection: Connection, conversation: Conversation) -> int:
     return conversation.begins if found is None else int(found[0]) & SEQUENCE_MAX
 
 
-def head(connection: Connection, conversation: Conversation) -> tuple[int, bytes]:
+def head(connection: Connection, conversation: ConversationRow) -> tuple[int, bytes]:
     """Sequence and stored hash of the last entry, inherited ones included."""
     found = connection.execute(
         "SELECT key, hash FROM entry WHERE key > ? AND key <= ?"
@@ -159,7 +163,7 @@ def head(connection: Connection, conversation: Conversation) -> tuple[int, bytes
 
 
 def stored_hash(
-    connection: Connection, conversation: Conversation, sequence: int
+    connection: Connection, conversation: ConversationRow, sequence: int
 ) -> bytes | None:
     """The stored hash of one entry, inherited or own; None if there is no such entry."""
     if sequence == 0:
@@ -174,7 +178,7 @@ def stored_hash(
 
 
 def ends_with(
-    connection: Connection, conversation: Conversation, record: Record
+    connection: Connection, conversation: ConversationRow, record: RecordRows
 ) -> bool:
     """True if a record that was loaded is still all there is."""
     if not record.entries:
@@ -250,10 +254,10 @@ def _forgotten(number: int, where: str) -> JournalCorruptError:
 
 def load(
     connection: Connection,
-    conversation: Conversation,
+    conversation: ConversationRow,
     after: int = 0,
     until: int = SEQUENCE_MAX,
-) -> Record:
+) -> RecordRows:
     """Read, check and decode the entries after a sequence, up to and including another.
 
     Raises:
@@ -296,11 +300,15 @@ def load(
             raise _damaged(
                 conversation.name, f"an entry it inherited from {one.name!r} is missing"
             )
-    return Record(Entries(events, after), previous)
+    return RecordRows(Entries(events, after), previous)
 
 
 def _compare(
-    connection: Connection, one: Conversation, sequence: int, root: bytes, digest: bytes
+    connection: Connection,
+    one: ConversationRow,
+    sequence: int,
+    root: bytes,
+    digest: bytes,
 ) -> None:
     """Compare a computed hash with the stored one, where there are entries at all."""
     if digest == root:
@@ -329,8 +337,8 @@ _LOAD_ALL = (
 
 
 def _lineage(
-    connection: Connection, conversation: Conversation, until: int
-) -> list[tuple[Conversation, int]]:
+    connection: Connection, conversation: ConversationRow, until: int
+) -> list[tuple[ConversationRow, int]]:
     """The conversations that its entries belong to, oldest first, each with the last
     sequence it gives."""
     one, parts = conversation, [(conversation, until)]

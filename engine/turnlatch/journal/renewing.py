@@ -19,7 +19,7 @@ from turnlatch.journal.owner import Until
 
 @final
 @attrs.frozen
-class Held:
+class HeldLease:
     """A lease that a handle of this process has.
 
     Attributes:
@@ -33,7 +33,7 @@ class Held:
     now: Callable[[], Until]
 
 
-def renew(connection: Connection, held: list[Held]) -> None:
+def renew(connection: Connection, held: list[HeldLease]) -> None:
     """Renew leases, in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -24,8 +24,8 @@ from turnlatch.journal.handle import Clock, Result, SQLiteJournal, transact
 from turnlatch.journal.listing import holder_of, listings
 from turnlatch.journal.lock_waiting import WAIT_SECONDS, waited
 from turnlatch.journal.owner import Owner, Until, is_gone, is_over, may_write
-from turnlatch.journal.records import Conversation, Record
-from turnlatch.journal.renewing import Held
+from turnlatch.journal.records import ConversationRow, RecordRows
+from turnlatch.journal.renewing import HeldLease
 from turnlatch.journal.sqlite_errors import SQLiteTrouble, translate
 from turnlatch.journal.tail_anchor import Anchor, name_digest
 from turnlatch.journal.writer import Writer, checked_name, place
@@ -137,7 +137,7 @@ class StoreOfConnection:
                     self._now,
                     self._wait,
                 )
-                held = Held(conversation.id, epoch, self._now)
+                held = HeldLease(conversation.id, epoch, self._now)
                 self._database.held[writer] = held
                 if self._renew:
                     self._database.begin_renewing()
@@ -294,7 +294,7 @@ class StoreOfConnection:
             self._where,
         )
 
-    def _take(self, connection: Connection, name: str) -> tuple[Conversation, int]:
+    def _take(self, connection: Connection, name: str) -> tuple[ConversationRow, int]:
         self._upgrade(connection)
         conversation = records.find(connection, name)
         if conversation is None:
@@ -324,7 +324,9 @@ class StoreOfConnection:
         over = is_over(until, self._now(), holder, self._owner)
         return is_gone(holder, self._owner, over)
 
-    def _load(self, connection: Connection, conversation: Conversation) -> Record:
+    def _load(
+        self, connection: Connection, conversation: ConversationRow
+    ) -> RecordRows:
         # The anchor first: another process may append between the two readings, and an
         # anchor that was read first can never be ahead of an intact record.
         head = self._database.head
@@ -336,7 +338,7 @@ class StoreOfConnection:
             anchor.check(noted, sequence, found, place(conversation.name))
         return record
 
-    def _note_end(self, conversation: Conversation, record: Record) -> None:
+    def _note_end(self, conversation: ConversationRow, record: RecordRows) -> None:
         # Only by who holds the lease: a note of somebody else's could be late, and take
         # the place of one for an entry that was appended since.
         head = self._database.head
@@ -345,12 +347,14 @@ class StoreOfConnection:
             if head.read(conversation.id) != Anchor(sequence, record.hash):
                 self._note(conversation, sequence, record.hash)
 
-    def _known(self, connection: Connection, name: str) -> Conversation:
+    def _known(self, connection: Connection, name: str) -> ConversationRow:
         if records.find(connection, name) is None:
             self._refuse_forgotten(name)
         return records.known(connection, name)
 
-    def _note(self, conversation: Conversation, sequence: int, digest: bytes) -> None:
+    def _note(
+        self, conversation: ConversationRow, sequence: int, digest: bytes
+    ) -> None:
         head = self._database.head
         if head is not None:
             name = name_digest(conversation.name)
@@ -369,7 +373,7 @@ class StoreOfConnection:
         )
 
     def _root(
-        self, connection: Connection, parent: Conversation, sequence: int
+        self, connection: Connection, parent: ConversationRow, sequence: int
     ) -> bytes:
         """The hash of the entry to fork at, computed from everything before it."""
         end = records.last(connection, parent)
@@ -382,11 +386,11 @@ class StoreOfConnection:
     def _fork(
         self,
         connection: Connection,
-        parent: Conversation,
+        parent: ConversationRow,
         name: str,
         sequence: int,
         root: bytes,
-    ) -> Conversation:
+    ) -> ConversationRow:
         self._upgrade(connection)
         if records.find(connection, name) is not None:
             raise JournalError(place(name), "exists", "give the fork another name")

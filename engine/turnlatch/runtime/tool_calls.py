@@ -11,7 +11,7 @@ from turnlatch.errors import JournalError
 from turnlatch.runtime.environment import World
 from turnlatch.runtime.unsaved import NEVER_STARTED
 from turnlatch.tools import Tool, ToolCall
-from turnlatch.tools.execution import Ending, Run, reconcile, ruled, shown, unusable
+from turnlatch.tools.execution import Ending, ToolRun, reconcile, ruled, shown, unusable
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import ToolUse
@@ -314,7 +314,7 @@ class Caller:
     ) -> None:
         tool, key = self._record.world.tools[call.use.name], running.key
         shown = call.input if call.arguments else None
-        run = Run(tool, call.use, key, self._bytes_max(), begins, shown)
+        run = ToolRun(tool, call.use, key, self._bytes_max(), begins, shown)
         try:
             ending = await run.wait()
         except BaseException:

@@ -44,7 +44,7 @@ class Applied:
 
 @final
 @attrs.frozen
-class Doubt:
+class DoubtfulAppend:
     """An append with unknown outcome.
 
     Attributes:
@@ -76,7 +76,7 @@ class Kept:
 
     snapshot: Snapshot
     unsaved: tuple[Applied, ...] = ()
-    doubt: Doubt | None = None
+    doubt: DoubtfulAppend | None = None
     untold: tuple[tuple[int, Applied], ...] = ()
 
     @property
@@ -92,7 +92,7 @@ class Kept:
 
     def doubtful(self, first: int) -> "Kept":
         """The same, while everything unsaved is being appended."""
-        return attrs.evolve(self, doubt=Doubt(first, len(self.unsaved)))
+        return attrs.evolve(self, doubt=DoubtfulAppend(first, len(self.unsaved)))
 
     def recorded(self, first: int, count: int) -> "Kept":
         """The same, once the first `count` that were unsaved are known to be durable."""

@@ -84,7 +84,7 @@ Writes: TypeAlias = tuple[tuple[bytes, str], ...]
 """Prefixes to be written, as digests, each with the `ttl` of its mark."""
 
 
-class Piece(NamedTuple):
+class CachePiece(NamedTuple):
     """The smallest part of a prompt that a mark may close, and what it is to the cache.
 
     Attributes:
@@ -230,7 +230,7 @@ class PromptCache:
         return None
 
 
-def pieces(body: Json) -> Iterator[Piece]:
+def pieces(body: Json) -> Iterator[CachePiece]:
     """The pieces of a prompt in the order of the cache: tools, system, messages.
 
     Tools that load later are left out; their tokens, and those of the messages
@@ -242,11 +242,13 @@ def pieces(body: Json) -> Iterator[Piece]:
         if tool.get("defer_loading") is True:
             spare += tokens
             continue
-        yield Piece("tools", "tool", _written(tool), tokens + spare, _ttl(tool), True)
+        yield CachePiece(
+            "tools", "tool", _written(tool), tokens + spare, _ttl(tool), True
+        )
         spare = 0
     for block in blocks(body.get("system")):
         tokens, last = count_block(block) + spare, _can_be_marked(block)
-        yield Piece("system", "text", _written(block), tokens, _ttl(block), last)
+        yield CachePiece("system", "text", _written(block), tokens, _ttl(block), last)
         spare = 0
     for message in objects(body.get("messages")):
         spare += OVERHEAD_TOKENS
@@ -274,23 +276,23 @@ def chained(digest: bytes, content: bytes) -> bytes:
     return blake2b(content, key=digest, digest_size=16).digest()
 
 
-def _of_block(role: str, block: Json) -> Iterator[Piece]:
+def _of_block(role: str, block: Json) -> Iterator[CachePiece]:
     kind, ttl = str(block.get("type")), _ttl(block)
     inner = blocks(block.get("content")) if kind == "tool_result" else ()
     if not inner:
         content, last = f"{role}\n{_written(block)}", _can_be_marked(block)
-        yield Piece("messages", kind, content, count_block(block), ttl, last)
+        yield CachePiece("messages", kind, content, count_block(block), ttl, last)
         return
     head = {key: value for key, value in block.items() if key != "content"}
     content = f"{role}\n{_written(head)}"
-    yield Piece("messages", kind, content, OVERHEAD_TOKENS, None, False)
+    yield CachePiece("messages", kind, content, OVERHEAD_TOKENS, None, False)
     for part in inner[:-1]:
-        yield Piece(
+        yield CachePiece(
             "messages", kind, _written(part), count_block(part), _ttl(part), False
         )
     part = inner[-1]
     ttl = ttl or _ttl(part)
-    yield Piece("messages", kind, _written(part), count_block(part), ttl, True)
+    yield CachePiece("messages", kind, _written(part), count_block(part), ttl, True)
 
 
 def _prefixes(body: Json) -> list[_Prefix]:

@@ -16,7 +16,7 @@ import attrs
 
 from turnlatch.simulator.answers import Answer, Text
 from turnlatch.simulator.cache import Tally
-from turnlatch.simulator.signing import Notary, Place, is_thinking
+from turnlatch.simulator.signing import Notary, SignedPlace, is_thinking
 from turnlatch.simulator.tokens import count_block, count_request, count_text
 from turnlatch.simulator.wire import Json, as_array, as_object, blocks, integer, objects
 
@@ -139,7 +139,7 @@ def summary_of(seen: Json, responder: object, rng: random.Random) -> Summary:
 
 
 def signed_block(
-    summary: str, place: Place, notary: Notary, rng: random.Random
+    summary: str, place: SignedPlace, notary: Notary, rng: random.Random
 ) -> Json:
     """The block of an on-demand compaction."""
     signature = notary.sign_compaction(summary, None, place, rng)

@@ -51,7 +51,7 @@ from turnlatch.simulator.replies import fresh_id
 from turnlatch.simulator.responses import Responses
 from turnlatch.simulator.schedule import Faults, check_names, check_rules
 from turnlatch.simulator.seeded import Seeded
-from turnlatch.simulator.service import Admitted, Regime, Reply, Service, Settings
+from turnlatch.simulator.service import Admitted, Regime, ServedReply, Service, Settings
 from turnlatch.simulator.streaming import stream_chunks
 from turnlatch.simulator.threads import continued_id
 from turnlatch.simulator.visit import Visit, route
@@ -389,7 +389,7 @@ class Simulator:
     def _reply(self, visit: Visit, outcome: Admitted | Json) -> ApiResponse:
         if not isinstance(outcome, Admitted):
             return self._responses.json(outcome, visit.request_id, visit.counted_at)
-        reply: Reply | Refusal
+        reply: ServedReply | Refusal
         try:
             reply = self._service.reply(outcome, visit.rng, visit.number, visit.at)
         except RecursionError:

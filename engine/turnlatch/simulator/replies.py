@@ -20,7 +20,7 @@ from turnlatch.simulator.answers import (
     UnlinkedResultError,
 )
 from turnlatch.simulator.cache import Tally
-from turnlatch.simulator.signing import Notary, Place, Share, shares
+from turnlatch.simulator.signing import Notary, Share, SignedPlace, shares
 from turnlatch.simulator.tokens import OVERHEAD_TOKENS, count_block, count_text
 from turnlatch.simulator.wire import Json, as_array, as_object, integer, latest_turn
 from turnlatch_states.api.models import ModelSpec
@@ -65,7 +65,7 @@ class Prompt:
     body: Json
     model: ModelSpec | None
     input_tokens: int
-    place: Place | None
+    place: SignedPlace | None
     notary: Notary
 
 
@@ -188,7 +188,7 @@ def _answered(prompt: Prompt, content: Sequence[Json]) -> str:
 def _thought(
     part: Thinking | Redacted,
     prompt: Prompt,
-    place: Place | None,
+    place: SignedPlace | None,
     share: Share,
     rng: random.Random,
 ) -> Json:

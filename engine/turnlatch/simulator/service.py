@@ -37,11 +37,11 @@ from turnlatch.simulator.replies import (
     overridden,
     usage,
 )
-from turnlatch.simulator.signing import Notary, Place, Places
+from turnlatch.simulator.signing import Notary, Places, SignedPlace
 from turnlatch.simulator.threads import (
     THREADS_BETA,
-    Held,
-    Threads,
+    StoredThread,
+    ThreadStore,
     continued_id,
     unsupported,
 )
@@ -126,15 +126,15 @@ class Admitted:
     whole: Json
     model: ModelSpec | None
     prepared: Prepared
-    place: Place | None
-    end: Place | None
+    place: SignedPlace | None
+    end: SignedPlace | None
     continues: str | None
     transformed: tuple[Json, ...]
 
 
 @final
 @attrs.frozen
-class Reply:
+class ServedReply:
     """A message and the pace at which it comes.
 
     Attributes:
@@ -167,7 +167,7 @@ class Service:
         self._diagnoses = Diagnoses()
         self._cache = PromptCache()
         self._open: dict[int, tuple[str | None, str | None]] = {}
-        self.threads = Threads()
+        self.threads = ThreadStore()
 
     def admit(
         self,
@@ -244,7 +244,7 @@ class Service:
 
     def reply(
         self, admitted: Admitted, rng: random.Random, number: int, at: float
-    ) -> Reply | Refusal:
+    ) -> ServedReply | Refusal:
         """Answer an admitted body.
 
         A reply on a thread counts as being written until `finish` is called, and what it
@@ -317,7 +317,7 @@ class Service:
         self,
         body: Json,
         betas: frozenset[str],
-        held: Held | None,
+        held: StoredThread | None,
         model: ModelSpec | None,
         tokens: int,
         at: float,
@@ -344,7 +344,7 @@ class Service:
 
     def _answered(
         self, admitted: Admitted, rng: random.Random, at: float
-    ) -> Reply | Refusal:
+    ) -> ServedReply | Refusal:
         prepared = admitted.prepared
         tally, writes = self._look(prepared.seen, admitted, at)
         iterations: list[Json] = []
@@ -359,7 +359,7 @@ class Service:
                 # A failed one pauses as well; its block has no content.
                 paused = attrs.evolve(summary, stop_reason="compaction")
                 built = _compacted(admitted, blocks, paused, iterations, rng)
-                return Reply(built, writes=writes)
+                return ServedReply(built, writes=writes)
             place = place and self._notary.place_after_compaction(block, place)
             if summary.words is not None:
                 onward: Json = {"role": "assistant", "content": blocks}
@@ -384,14 +384,16 @@ class Service:
             counted["iterations"] = [*iterations, own]
         built["usage"] = overridden(counted, answer.usage)
         _report_beta(built, admitted)
-        return Reply(built, answer.delay_seconds, answer.pace_seconds, writes)
+        return ServedReply(built, answer.delay_seconds, answer.pace_seconds, writes)
 
     def _answer(self, admitted: Admitted, rng: random.Random) -> Answer:
         if admitted.body.get("max_tokens") == 0:
             return Answer((), "max_tokens")
         return self._responder.answer(admitted.prepared.seen, rng)
 
-    def _summarised(self, admitted: Admitted, rng: random.Random, at: float) -> Reply:
+    def _summarised(
+        self, admitted: Admitted, rng: random.Random, at: float
+    ) -> ServedReply:
         prepared = admitted.prepared
         tally, writes = self._look(prepared.seen, admitted, at)
         summary = summary_of(prepared.seen, self._responder, rng)
@@ -404,7 +406,7 @@ class Service:
             content.append(signed_block(summary.words, place, self._notary, rng))
         told = iteration("compaction", tally, spent)
         built = _compacted(admitted, content, summary, [told], rng)
-        return Reply(built, writes=writes)
+        return ServedReply(built, writes=writes)
 
 
 def _compacted(
@@ -430,7 +432,9 @@ def _report_beta(built: dict[str, object], admitted: Admitted) -> None:
         built["input_transformations"] = list(admitted.transformed)
 
 
-def _held_messages(continues: str | None, held: Held | None) -> tuple[Json, ...] | None:
+def _held_messages(
+    continues: str | None, held: StoredThread | None
+) -> tuple[Json, ...] | None:
     if continues is None:
         return ()
     return None if held is None else held.messages

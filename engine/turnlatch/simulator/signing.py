@@ -39,7 +39,7 @@ _THINKING_BYTES: Final = (
 
 @final
 @attrs.frozen
-class Place:
+class SignedPlace:
     """Where in a conversation a block stands.
 
     Attributes:
@@ -52,7 +52,7 @@ class Place:
     chain: bytes = _NONE
     previous: bytes = _NONE
 
-    def after(self, role: str, block: Json) -> "Place":
+    def after(self, role: str, block: Json) -> "SignedPlace":
         """The place right after one more block."""
         if is_thinking(block):
             return attrs.evolve(self, previous=_digest(_mark(block)))
@@ -94,7 +94,7 @@ class Notary:
     def sign_thinking(
         self,
         text: str,
-        place: Place | None,
+        place: SignedPlace | None,
         share: Share,
         model: str,
         rng: random.Random,
@@ -108,7 +108,7 @@ class Notary:
             model: Who thought it.
             rng: For the nonce that makes every signature another one.
         """
-        bound = place or Place(_NONE)
+        bound = place or SignedPlace(_NONE)
         parts = (
             _THINKING,
             b"\x01" if place is not None else b"\x00",
@@ -123,7 +123,7 @@ class Notary:
         return self._sealed(b"".join(parts))
 
     def sign_compaction(
-        self, content: str, tool_changes: object, place: Place, rng: random.Random
+        self, content: str, tool_changes: object, place: SignedPlace, rng: random.Random
     ) -> str:
         """Sign a summary, with the place that its range ends at."""
         parts = (
@@ -135,7 +135,9 @@ class Notary:
         )
         return self._sealed(b"".join(parts))
 
-    def thinking_problem(self, block: Json, place: Place, model: str) -> str | None:
+    def thinking_problem(
+        self, block: Json, place: SignedPlace, model: str
+    ) -> str | None:
         """The fault of a thinking block that came back.
 
         Returns:
@@ -195,7 +197,7 @@ class Notary:
             return "compaction_tool_changes_mismatch", reason
         return None
 
-    def place_after_compaction(self, block: Json, place: Place) -> Place:
+    def place_after_compaction(self, block: Json, place: SignedPlace) -> SignedPlace:
         """Where the blocks after a summary stand.
 
         After a signed one they stand where the summarised range ended, so kept thinking
@@ -206,9 +208,9 @@ class Notary:
             return place
         sealed = self._opened(block.get("signature"), _COMPACTION)
         if sealed is None:
-            return Place(place.base, _digest("compaction", str(content)))
+            return SignedPlace(place.base, _digest("compaction", str(content)))
         start = 1 + 2 * _DIGEST_BYTES
-        return Place(place.base, sealed[start : start + _DIGEST_BYTES])
+        return SignedPlace(place.base, sealed[start : start + _DIGEST_BYTES])
 
     def _sealed(self, content: bytes) -> str:
         mac = blake2b(content, key=self._key, digest_size=_MAC_BYTES).digest()
@@ -241,8 +243,8 @@ class Places:
     """
 
     def __init__(self, body: Json, notary: Notary) -> None:
-        place = Place(_base(body))
-        self._places: dict[int, Place] = {}
+        place = SignedPlace(_base(body))
+        self._places: dict[int, SignedPlace] = {}
         for message in objects(body.get("messages")):
             role = str(message.get("role"))
             for block in blocks(message.get("content")):
@@ -256,7 +258,7 @@ class Places:
         # Blocks are told apart by their identity, so they have to stay alive.
         self._body = body
 
-    def of(self, block: Json) -> Place:
+    def of(self, block: Json) -> SignedPlace:
         """The place of a thinking block of the body, told by its identity."""
         return self._places[id(block)]
 

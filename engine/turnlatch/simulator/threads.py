@@ -23,7 +23,7 @@ FIXED_FIELDS: Final = ("output_config",)
 
 @final
 @attrs.frozen
-class Held:
+class StoredThread:
     """A conversation as the server keeps it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Held:
 @final
 @attrs.define
 class _Entry:
-    held: Held
+    held: StoredThread
     used_at: float
     ready: bool = False
     continued_by: int | None = None
@@ -62,7 +62,7 @@ class _Entry:
 
 
 @final
-class Threads:
+class ThreadStore:
     """All threads of a simulator."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Threads:
         """Whether the loss of this one was asked for by a script."""
         return message_id in self._forgotten_by_order
 
-    def find(self, message_id: str, at: float) -> Held | None:
+    def find(self, message_id: str, at: float) -> StoredThread | None:
         """The thread under an id; None if it is unknown or expired."""
         entry = self._entries.get(message_id)
         if entry is None or not entry.ready:
@@ -137,7 +137,7 @@ class Threads:
         if reply["content"]:
             messages = (*messages, message)
         reason = reply.get("stop_reason")
-        held = Held(
+        held = StoredThread(
             body.get("system"),
             body.get("tools"),
             messages,

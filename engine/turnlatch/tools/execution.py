@@ -65,7 +65,7 @@ def unusable(use: ToolUse, tool: Tool | None) -> Ending | None:
 
 
 @final
-class Run:
+class ToolRun:
     """One run of a tool.
 
     Args:
@@ -181,7 +181,7 @@ async def run_tool(tool: Tool, use: ToolUse, key: str) -> Ending:
         use: The call; `use.input` is an object.
         key: The call's idempotency key, given to tools that take one.
     """
-    return await Run(tool, use, key).wait()
+    return await ToolRun(tool, use, key).wait()
 
 
 async def shown(

@@ -22,7 +22,7 @@ from turnlatch_states.request.view import View
 
 @final
 @attrs.frozen
-class Rule:
+class SuspicionRule:
     """The evidence needed, for one kind of fault, to act upon a suspicion.
 
     Attributes:
@@ -56,24 +56,24 @@ LASTING: Final = 12
 Those of the search count, and so does each later request that fails with everything and
 then passes under the view at the first try; one that fails under it ends the row."""
 
-_PASSING: Final = Rule(SUSPECT_AFTER, ALTERNATIONS, 2, LASTING)
-_WORLD: Final = Rule(SUSPECT_AFTER_NO, ALTERNATIONS, 1, LASTING)
+_PASSING: Final = SuspicionRule(SUSPECT_AFTER, ALTERNATIONS, 2, LASTING)
+_WORLD: Final = SuspicionRule(SUSPECT_AFTER_NO, ALTERNATIONS, 1, LASTING)
 
-RULES: Final[Mapping[FaultKind, Rule]] = {
+RULES: Final[Mapping[FaultKind, SuspicionRule]] = {
     FaultKind.TRANSIENT: _PASSING,
     # A refusal is not an outage, but the model may decline by chance.
-    FaultKind.REFUSAL: Rule(2, 0, 2, 4),
+    FaultKind.REFUSAL: SuspicionRule(2, 0, 2, 4),
     # A fault that names credentials, credit or a model may come from a content filter.
     FaultKind.AUTH: _WORLD,
     FaultKind.BILLING: _WORLD,
     FaultKind.MODEL_GONE: _WORLD,
     # Said in the service's place; what the service says itself is definite: `rule_of`.
-    FaultKind.INVALID: Rule(SUSPECT_AFTER_NO, 3, 1, LASTING),
+    FaultKind.INVALID: SuspicionRule(SUSPECT_AFTER_NO, 3, 1, LASTING),
 }
 """The rule of each kind that can hang on the content and need not."""
 
 
-def rule_of(fault: Fault) -> Rule | None:
+def rule_of(fault: Fault) -> SuspicionRule | None:
     """The rule for a fault; None for one that cannot hang on the content, and for a
     definite refusal, which needs no such proof: one trial suffices, and what is found
     lasts."""

@@ -19,7 +19,7 @@ import pytest
 from tests import warm
 
 from turnlatch.tools import Blocks, draining, run_tool, tool
-from turnlatch.tools.execution import Ending, Run
+from turnlatch.tools.execution import Ending, ToolRun
 from turnlatch_states.api.reply import ToolUse
 from turnlatch_states.machine.call import Closing
 
@@ -174,7 +174,9 @@ async def test_what_never_ends_and_never_waits_holds_up_nothing() -> None:
         while True:
             yield 1
 
-    one = Run(tool(name="book")(chatters), ToolUse("t", "book", {"seat": "1"}), "key")
+    one = ToolRun(
+        tool(name="book")(chatters), ToolUse("t", "book", {"seat": "1"}), "key"
+    )
     with anyio.move_on_after(0.05) as scope:
         await one.wait()
 
@@ -373,7 +375,7 @@ async def test_who_is_cancelled_from_outside_is_cancelled() -> None:
         return "never"
 
     found: list[Ending] = []
-    one = Run(tool(name="book")(waits), ToolUse("t", "book", {"seat": "1"}), "key")
+    one = ToolRun(tool(name="book")(waits), ToolUse("t", "book", {"seat": "1"}), "key")
 
     async def wait() -> None:
         found.append(await one.wait())

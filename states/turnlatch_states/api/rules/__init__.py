@@ -32,17 +32,17 @@ from turnlatch_states.api.rules._base import (
     member,
 )
 from turnlatch_states.api.rules._parts import RESULT_PART
-from turnlatch_states.api.rules._request import Request
+from turnlatch_states.api.rules._request import CheckedRequest
 from turnlatch_states.api.rules._rule import Rule
 from turnlatch_states.api.rules._schema import Sink
 
 __all__ = [
     "RULES",
     "VERSION_2026",
+    "CheckedRequest",
     "Context",
     "Finding",
     "Limits",
-    "Request",
     "Rule",
     "Verifier",
     "advice",
@@ -87,7 +87,7 @@ def check(
         context: What the body does not say: headers, model, the server's knowledge.
         only: The ids of the rules to report.
     """
-    request = Request(body, context)
+    request = CheckedRequest(body, context)
     misshapen: set[str] = set()
     for finding in request.shape:
         misshapen.add(finding.path)

@@ -52,7 +52,7 @@ class Block(NamedTuple):
         return found if isinstance(found, str) else None
 
 
-class Message(NamedTuple):
+class CheckedMessage(NamedTuple):
     """One message as sent; a negative place is one the server already holds.
 
     `broken`: the shape of it is wrong, so that nothing can be concluded from what
@@ -77,11 +77,11 @@ class Message(NamedTuple):
         return content == "" or (is_array(content) and not content)
 
 
-class Turn(NamedTuple):
+class RoleTurn(NamedTuple):
     """Adjacent messages of one role, which the server reads as one."""
 
     role: str
-    messages: tuple[Message, ...]
+    messages: tuple[CheckedMessage, ...]
     blocks: tuple[Block, ...]
     broken: bool
 
@@ -91,7 +91,7 @@ class Turn(NamedTuple):
 
 
 @final
-class Request:
+class CheckedRequest:
     """A body with its views, each made at most once and only if a rule asks.
 
     Attributes:
@@ -135,7 +135,7 @@ class Request:
         return self.continues and self.context.held is None
 
     @cached_property
-    def messages(self) -> tuple[Message, ...]:
+    def messages(self) -> tuple[CheckedMessage, ...]:
         """Every message, the held ones first."""
         sent = self.body.get("messages")
         found = [_message(i, m) for i, m in enumerate(sent)] if is_array(sent) else []
@@ -146,9 +146,9 @@ class Request:
         return tuple(found)
 
     @cached_property
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self) -> tuple[RoleTurn, ...]:
         """The messages, adjacent ones of one role merged."""
-        runs: list[list[Message]] = []
+        runs: list[list[CheckedMessage]] = []
         for message in self.messages:
             if runs and message.role == runs[-1][-1].role:
                 runs[-1].append(message)
@@ -177,18 +177,18 @@ class Request:
         return tuple((path, reason) for path, reason in told if reason is not None)
 
 
-def _message(index: int, value: object) -> Message:
+def _message(index: int, value: object) -> CheckedMessage:
     if not is_object(value):
-        return Message(index, "", (), {}, broken=True)
+        return CheckedMessage(index, "", (), {}, broken=True)
     role = value.get("role")
     broken = not isinstance(role, str) or role not in _ROLES
     named = role if isinstance(role, str) and not broken else ""
     content = value.get("content")
     if isinstance(content, str):
         block = Block(index, 0, "text", {"type": "text", "text": content})
-        return Message(index, named, (block,), value, broken)
+        return CheckedMessage(index, named, (block,), value, broken)
     if not is_array(content):
-        return Message(index, named, (), value, broken or named != "system")
+        return CheckedMessage(index, named, (), value, broken or named != "system")
     blocks: list[Block] = []
     for number, part in enumerate(content):
         tag = part.get("type") if is_object(part) else None
@@ -199,12 +199,12 @@ def _message(index: int, value: object) -> Message:
         identified = _ID_FIELD.get(tag)
         if identified is not None and not isinstance(part.get(identified), str):
             broken = True
-    return Message(index, named, tuple(blocks), value, broken)
+    return CheckedMessage(index, named, tuple(blocks), value, broken)
 
 
-def _turn(run: list[Message]) -> Turn:
+def _turn(run: list[CheckedMessage]) -> RoleTurn:
     if len(run) == 1:
         only = run[0]
-        return Turn(only.role, (only,), only.blocks, only.broken)
+        return RoleTurn(only.role, (only,), only.blocks, only.broken)
     blocks = tuple(block for message in run for block in message.blocks)
-    return Turn(run[0].role, tuple(run), blocks, any(m.broken for m in run))
+    return RoleTurn(run[0].role, tuple(run), blocks, any(m.broken for m in run))

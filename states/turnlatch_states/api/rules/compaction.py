@@ -10,7 +10,7 @@ from turnlatch_states.api.rules._base import (
     objects,
 )
 from turnlatch_states.api.rules._blocks import COMPACT_ON_DEMAND, COMPACT_THRESHOLD
-from turnlatch_states.api.rules._request import Block, Request
+from turnlatch_states.api.rules._request import Block, CheckedRequest
 from turnlatch_states.api.rules._rule import Rule
 
 _THRESHOLD_EDIT = "compact_20260112"
@@ -18,7 +18,7 @@ _CLEAR_THINKING = "clear_thinking_20251015"
 
 
 def compaction_is_adopted_whole(
-    request: Request, context: Context
+    request: CheckedRequest, context: Context
 ) -> Iterator[Finding]:
     """A summary stands where it may, as it was issued, under the header it needs.
 
@@ -36,7 +36,7 @@ def compaction_is_adopted_whole(
         yield from _edits(request, context)
 
 
-def _blocks(request: Request, context: Context) -> Iterator[Finding]:
+def _blocks(request: CheckedRequest, context: Context) -> Iterator[Finding]:
     summaries: list[Block] = []
     for message in request.messages:
         for block in message.blocks:
@@ -79,7 +79,9 @@ def _misplaced(block: Block) -> Finding:
     )
 
 
-def _signed(block: Block, request: Request, context: Context) -> Iterator[Finding]:
+def _signed(
+    block: Block, request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     if COMPACT_ON_DEMAND not in context.betas:
         reason = f"`signature` requires anthropic-beta: {COMPACT_ON_DEMAND}"
         yield Finding("R27", block.path, reason)
@@ -102,7 +104,7 @@ def _unsigned(block: Block, context: Context, *, edited: bool) -> Iterator[Findi
         yield Finding("R27", block.path, reason)
 
 
-def _compaction_request(request: Request, context: Context) -> Iterator[Finding]:
+def _compaction_request(request: CheckedRequest, context: Context) -> Iterator[Finding]:
     body = request.body
     obstacles = {
         "context_management": body.get("context_management") is not None,
@@ -140,11 +142,11 @@ def _compaction_request(request: Request, context: Context) -> Iterator[Finding]
         )
 
 
-def _listed(request: Request) -> Iterator[tuple[int, Mapping[str, object]]]:
+def _listed(request: CheckedRequest) -> Iterator[tuple[int, Mapping[str, object]]]:
     return objects(member(request.body, "context_management", "edits"))
 
 
-def _edits(request: Request, context: Context) -> Iterator[Finding]:
+def _edits(request: CheckedRequest, context: Context) -> Iterator[Finding]:
     least = context.limits.compaction_trigger_tokens_min
     for place, edit in _listed(request):
         tag = edit.get("type")

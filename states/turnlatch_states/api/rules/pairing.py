@@ -15,13 +15,15 @@ from turnlatch_states.api.rules._base import (
     is_object,
     member,
 )
-from turnlatch_states.api.rules._request import Block, Request, Turn
+from turnlatch_states.api.rules._request import Block, CheckedRequest, RoleTurn
 from turnlatch_states.api.rules._rule import Rule, silent
 
 _THINKING = frozenset({"thinking", "redacted_thinking"})
 
 
-def last_word_is_the_users(request: Request, context: Context) -> Iterator[Finding]:
+def last_word_is_the_users(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """The last message is not from the assistant, except as a prefill or a resumption.
 
     A paused turn of server tools is resumed by sending it back; an on-demand compaction
@@ -54,7 +56,7 @@ def last_word_is_the_users(request: Request, context: Context) -> Iterator[Findi
         yield Finding("R7", field, reason)
 
 
-def _resumable(turn: Turn) -> bool:
+def _resumable(turn: RoleTurn) -> bool:
     """An open client call, or a reply that ends among server tools."""
     if turn.broken or turn.of("tool_use"):
         return True
@@ -62,7 +64,7 @@ def _resumable(turn: Turn) -> bool:
     return bool(_open_server_calls((turn,))) or last.endswith("_tool_result")
 
 
-def _prefill_obstacles(request: Request) -> Iterator[tuple[str, str]]:
+def _prefill_obstacles(request: CheckedRequest) -> Iterator[tuple[str, str]]:
     if member(request.body, "thinking", "type") in ("enabled", "adaptive"):
         yield "thinking", "thinking"
     if member(request.body, "output_config", "format") is not None:
@@ -70,7 +72,7 @@ def _prefill_obstacles(request: Request) -> Iterator[tuple[str, str]]:
 
 
 def _unanswered(
-    rule: str, request: Request
+    rule: str, request: CheckedRequest
 ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """The turns whose calls `rule` says are not properly answered."""
     turns = request.turns
@@ -93,7 +95,7 @@ def _unanswered(
             yield path, ", ".join(ids), ids
 
 
-def _missing(calls: list[Block], following: tuple[Turn, ...]) -> list[Block]:
+def _missing(calls: list[Block], following: tuple[RoleTurn, ...]) -> list[Block]:
     answered: set[str] = set()
     if following and following[0].role == "user":
         for block in following[0].blocks:
@@ -103,7 +105,7 @@ def _missing(calls: list[Block], following: tuple[Turn, ...]) -> list[Block]:
     return [block for block in calls if block.call not in answered]
 
 
-def _blame(missing: Collection[str], following: tuple[Turn, ...]) -> str:
+def _blame(missing: Collection[str], following: tuple[RoleTurn, ...]) -> str:
     """Which rule an unanswered call breaks: the answer is late, apart, or not there."""
     next_user = following[0] if following and following[0].role == "user" else None
     if next_user and {b.call for b in next_user.of("tool_result")}.issuperset(missing):
@@ -117,7 +119,7 @@ def _blame(missing: Collection[str], following: tuple[Turn, ...]) -> str:
     return "R8" if later.isdisjoint(missing) else "R13"
 
 
-def _pairing(rule: str, request: Request) -> Iterator[Finding]:
+def _pairing(rule: str, request: CheckedRequest) -> Iterator[Finding]:
     for path, listed, ids in _unanswered(rule, request):
         yield Finding(
             rule,
@@ -129,7 +131,9 @@ def _pairing(rule: str, request: Request) -> Iterator[Finding]:
         )
 
 
-def every_call_is_answered(request: Request, context: Context) -> Iterator[Finding]:
+def every_call_is_answered(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """Every `tool_use` is answered at the head of the next turn.
 
     The path names the assistant message. Sources: GitHub anthropics/claude-code#5060
@@ -139,7 +143,7 @@ def every_call_is_answered(request: Request, context: Context) -> Iterator[Findi
     yield from _pairing("R8", request)
 
 
-def results_come_first(request: Request, context: Context) -> Iterator[Finding]:
+def results_come_first(request: CheckedRequest, context: Context) -> Iterator[Finding]:
     """In the turn that answers calls, the results stand before everything else.
 
     Other content may follow them. Sources and wording as for R8. Confidence: documented.
@@ -147,7 +151,9 @@ def results_come_first(request: Request, context: Context) -> Iterator[Finding]:
     yield from _pairing("R10", request)
 
 
-def nothing_stands_between(request: Request, context: Context) -> Iterator[Finding]:
+def nothing_stands_between(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """No message of any role stands between a call's turn and the turn of its result.
 
     Sources and wording as for R8. Confidence: documented.
@@ -155,13 +161,15 @@ def nothing_stands_between(request: Request, context: Context) -> Iterator[Findi
     yield from _pairing("R13", request)
 
 
-def every_result_was_asked_for(request: Request, context: Context) -> Iterator[Finding]:
+def every_result_was_asked_for(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """Every `tool_result` answers a call of the assistant turn just before it.
 
     Sources: GitHub router-for-me/CLIProxyAPI#497. Confidence: wording seen live. The
     server's part of a continued thread is unknown here unless it is given.
     """
-    before: Turn | None = None
+    before: RoleTurn | None = None
     for place, turn in enumerate(request.turns):
         if turn.role == "user" and not (before is None and request.start_unknown):
             asked = {b.call for b in before.of("tool_use")} if before else set[str]()
@@ -184,7 +192,7 @@ def every_result_was_asked_for(request: Request, context: Context) -> Iterator[F
     yield from _server_results_were_asked_for(request)
 
 
-def _server_results_were_asked_for(request: Request) -> Iterator[Finding]:
+def _server_results_were_asked_for(request: CheckedRequest) -> Iterator[Finding]:
     """Each result of a server tool stands somewhere after its call."""
     asked: set[str] = set()
     if request.start_unknown:
@@ -207,7 +215,7 @@ def _server_results_were_asked_for(request: Request) -> Iterator[Finding]:
                 )
 
 
-def ids_are_unique(request: Request, context: Context) -> Iterator[Finding]:
+def ids_are_unique(request: CheckedRequest, context: Context) -> Iterator[Finding]:
     """Call ids are well formed and unique, and a call has at most one result.
 
     The API was recorded to accept an answered call's id again. Confidence: seen live.
@@ -242,7 +250,7 @@ def ids_are_unique(request: Request, context: Context) -> Iterator[Finding]:
         before |= seen
 
 
-def _open_server_calls(turns: tuple[Turn, ...]) -> dict[str, Block]:
+def _open_server_calls(turns: tuple[RoleTurn, ...]) -> dict[str, Block]:
     """The server calls of these turns that none of their blocks answers."""
     opened: dict[str, Block] = {}
     for turn in turns:
@@ -254,7 +262,9 @@ def _open_server_calls(turns: tuple[Turn, ...]) -> dict[str, Block]:
     return opened
 
 
-def server_calls_are_closed(request: Request, context: Context) -> Iterator[Finding]:
+def server_calls_are_closed(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """A server tool's call and result are not torn apart.
 
     A call may stay open at the end of a paused turn, or across a user turn that holds
@@ -288,7 +298,7 @@ def server_calls_are_closed(request: Request, context: Context) -> Iterator[Find
                 yield from _torn(block, f", but no `{name}` tool was provided")
 
 
-def _only_results(turn: Turn, client_calls: bool) -> bool:
+def _only_results(turn: RoleTurn, client_calls: bool) -> bool:
     results = all(block.type == "tool_result" for block in turn.blocks)
     return turn.broken or (turn.role == "user" and client_calls and results)
 
@@ -309,7 +319,7 @@ def _torn(block: Block, ending: str) -> Iterator[Finding]:
     )
 
 
-def _defined(request: Request, block: Block, name: str) -> bool:
+def _defined(request: CheckedRequest, block: Block, name: str) -> bool:
     if block.type == "mcp_tool_use":
         return bool(request.body.get("mcp_servers"))
     # One tool, code_execution, is called by three names.
@@ -327,7 +337,7 @@ _PLACES = {
 }
 
 
-def blocks_are_in_place(request: Request, context: Context) -> Iterator[Finding]:
+def blocks_are_in_place(request: CheckedRequest, context: Context) -> Iterator[Finding]:
     """Calls and thinking are the assistant's, results the user's.
 
     From version 2026-10-21 a document is not the assistant's, and a text with citations
@@ -368,7 +378,7 @@ def _cited(block: Block) -> Iterator[Finding]:
 
 
 def inputs_and_results_hold_what_they_may(
-    request: Request, context: Context
+    request: CheckedRequest, context: Context
 ) -> Iterator[Finding]:
     """A call's input is an object; a result holds known parts, and only text if failed.
 
@@ -390,7 +400,7 @@ def inputs_and_results_hold_what_they_may(
                 )
 
 
-def toolset_is_echoed(request: Request, context: Context) -> Iterator[Finding]:
+def toolset_is_echoed(request: CheckedRequest, context: Context) -> Iterator[Finding]:
     """A result names the same toolset as its call.
 
     Sources: Anthropic docs agents-and-tools/tool-use. Confidence: documented; the

@@ -3,19 +3,19 @@
 from collections.abc import Iterator
 
 from turnlatch_states.api.rules._base import Context, Finding, member, objects
-from turnlatch_states.api.rules._request import Message, Request, Turn
+from turnlatch_states.api.rules._request import CheckedMessage, CheckedRequest, RoleTurn
 from turnlatch_states.api.rules._rule import Rule
 
 _SCOPED = "next_user_message"
 _SCOPE = f"(clear_at: '{_SCOPED}')"
 
 
-def _directive_only(message: Message) -> bool:
+def _directive_only(message: CheckedMessage) -> bool:
     return not message.blocks and bool(message.value.get("output_config"))
 
 
 def system_messages_are_in_place(
-    request: Request, context: Context
+    request: CheckedRequest, context: Context
 ) -> Iterator[Finding]:
     """A system message follows the user and precedes the assistant or the end.
 
@@ -60,7 +60,7 @@ def system_messages_are_in_place(
     yield from _unknown_tools(request)
 
 
-def _ends_on_own_words(turn: Turn) -> bool:
+def _ends_on_own_words(turn: RoleTurn) -> bool:
     """True for an assistant turn that does not end with a server tool's result.
 
     One that ends on a call of ours is R13's.
@@ -70,7 +70,7 @@ def _ends_on_own_words(turn: Turn) -> bool:
     return not (turn.blocks[-1].type.endswith("_tool_result") or turn.of("tool_use"))
 
 
-def _unknown_tools(request: Request) -> Iterator[Finding]:
+def _unknown_tools(request: CheckedRequest) -> Iterator[Finding]:
     names = (tool.get("name") for _, tool in request.tools)
     known: set[object] = {name for name in names if isinstance(name, str)}
     for message in request.messages:
@@ -92,11 +92,11 @@ def _unknown_tools(request: Request) -> Iterator[Finding]:
                 )
 
 
-def _scoped(message: Message) -> bool:
+def _scoped(message: CheckedMessage) -> bool:
     return message.value.get("clear_at") == _SCOPED
 
 
-def turn_scoped_system(request: Request, context: Context) -> Iterator[Finding]:
+def turn_scoped_system(request: CheckedRequest, context: Context) -> Iterator[Finding]:
     """A system message that clears itself holds only unmarked text, before the assistant.
 
     Sources: Anthropic docs build-with-claude/mid-conversation-system-messages.
@@ -122,7 +122,7 @@ def turn_scoped_system(request: Request, context: Context) -> Iterator[Finding]:
                 )
 
 
-def _scoped_content(message: Message) -> Iterator[Finding]:
+def _scoped_content(message: CheckedMessage) -> Iterator[Finding]:
     if any(block.type != "text" for block in message.blocks):
         reason = f"a turn-scoped system message supports text blocks only {_SCOPE}"
         yield Finding("R26", message.path, reason)

@@ -10,7 +10,7 @@ from turnlatch_states.api.rules._base import (
     is_integer,
     member,
 )
-from turnlatch_states.api.rules._request import Block, Request, Turn
+from turnlatch_states.api.rules._request import Block, CheckedRequest, RoleTurn
 from turnlatch_states.api.rules._rule import Rule, silent
 
 BOUND_ELSEWHERE = "bound to a different conversation"
@@ -28,7 +28,9 @@ _USE_ENABLED = (
 )
 
 
-def thinking_is_untouched(request: Request, context: Context) -> Iterator[Finding]:
+def thinking_is_untouched(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """Thinking blocks come back as they were issued.
 
     Without the server's knowledge only a block whose seal is empty is known to be
@@ -50,7 +52,9 @@ def thinking_is_untouched(request: Request, context: Context) -> Iterator[Findin
                 yield Finding("R18", block.path, reason)
 
 
-def manual_thinking_leads(request: Request, context: Context) -> Iterator[Finding]:
+def manual_thinking_leads(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """In manual mode an open tool round begins with thinking.
 
     The round is the run of assistant turns since the user last said something other
@@ -73,7 +77,7 @@ def manual_thinking_leads(request: Request, context: Context) -> Iterator[Findin
         )
 
 
-def _round_start(turns: tuple[Turn, ...]) -> Block | None:
+def _round_start(turns: tuple[RoleTurn, ...]) -> Block | None:
     """The first block of the open tool round, if the last turn answers calls."""
     first: Block | None = None
     answers = False
@@ -89,7 +93,9 @@ def _round_start(turns: tuple[Turn, ...]) -> Block | None:
     return first if first is not None and first.message >= 0 else None
 
 
-def thinking_suits_the_model(request: Request, context: Context) -> Iterator[Finding]:
+def thinking_suits_the_model(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """The way to think, the effort and the sampling are ones that the model accepts.
 
     Switching between turns is allowed. Before version 2026-10-21 `temperature`, `top_p`
@@ -120,7 +126,7 @@ _DEFAULTS = {"temperature": (1,), "top_p": (1,), "top_k": (0,)}
 documentation says "the default" and gives a number for `temperature` only."""
 
 
-def _sampling_refused(request: Request) -> Iterator[Finding]:
+def _sampling_refused(request: CheckedRequest) -> Iterator[Finding]:
     """Sampling parameters that the model or its thinking mode does not accept."""
     given = {
         name: value
@@ -194,7 +200,9 @@ def _effort_refused(effort: str, kind: object, spec: ModelSpec) -> Iterator[Find
         )
 
 
-def thinking_is_where_it_was(request: Request, context: Context) -> Iterator[Finding]:
+def thinking_is_where_it_was(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """On models that bind it, thinking has the same content before it as when issued.
 
     Only the server can tell. Sources: Anthropic docs build-with-claude/

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 from turnlatch_states.api.rules._base import Context, Finding, member
-from turnlatch_states.api.rules._request import Request
+from turnlatch_states.api.rules._request import CheckedRequest
 from turnlatch_states.api.rules._rule import Rule
 
 
-def thread_and_diagnostics(request: Request, context: Context) -> Iterator[Finding]:
+def thread_and_diagnostics(
+    request: CheckedRequest, context: Context
+) -> Iterator[Finding]:
     """A continued thread repeats neither system nor tools; ids are message ids.
 
     Sources: Anthropic docs build-with-claude/message-threads; GitHub
