@@ -222,7 +222,7 @@ def _fork(session: Session, rest: str) -> None:
         raise SettingsError("/fork", "no name was given", "use /fork NAME")
     session.chat.fork(rest)
     session.note(
-        f"{one_line(rest)} begins with this conversation's history; you are still in"
+        f"{one_line(rest)} begins from here; you are still in"
         f" {one_line(session.chat.name)}. Open it: turnlatch chat {one_line(rest)}"
     )
 
