@@ -27,7 +27,7 @@ def body_is_legal_json(request: CheckedRequest, context: Context) -> Iterator[Fi
     """
     size, most = context.body_bytes, context.limits.request_bytes_max
     if size is not None and size > most:
-        reason = "CheckedRequest exceeds the maximum size"
+        reason = "Request exceeds the maximum size"
         yield Finding("R1", "", reason, status=413, type="request_too_large")
     for place, fault in _no_json(request.raw):
         reason = f"The request body is not valid JSON: {fault}"
