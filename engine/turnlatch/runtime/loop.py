@@ -1,4 +1,4 @@
-"""The loop: ask the core what is next, record that, perform it, record what it came to.
+"""The loop: ask the core for the next effect, record it, perform it, record the outcome.
 
 Rules of this file:
 
@@ -54,7 +54,7 @@ from turnlatch_states.request.build import Request
 
 @final
 class WorkTime:
-    """How long a turn was at work, by a clock that nobody sets.
+    """How long a turn was at work, by a monotonic clock.
 
     While it rests no time counts: a person decides, or the caller has to ask.
     """
@@ -133,7 +133,7 @@ class Driver(Record):
                 await perform.tell_hook(self.world.after_compaction, done, seconds)
 
     async def _perform(self, effect: Effect) -> Answer:
-        """Perform an effect; what it came to."""
+        """Perform an effect; returns the outcome."""
         world = self.world
         match effect:
             case Send(request):
@@ -168,7 +168,7 @@ class Driver(Record):
         return report
 
     def _conditions(self, stream: bool) -> Conditions:
-        """What the next decision depends on, apart from the snapshot."""
+        """The inputs of the next decision in addition to the snapshot."""
         world, turn = self.world, self.snapshot.turn
         charges = () if turn is None else turn.charges
         failed = turn is not None and turn.state == TurnState.FAILED

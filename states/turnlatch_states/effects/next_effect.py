@@ -59,7 +59,7 @@ def next_effect(snapshot: Snapshot, given: Conditions) -> Effect:
 
     Args:
         snapshot: Where the conversation stands.
-        given: What else the decision depends on.
+        given: The other inputs of the decision.
     """
     turn = snapshot.turn
     command = next_command(snapshot)
@@ -87,7 +87,7 @@ def next_effect(snapshot: Snapshot, given: Conditions) -> Effect:
 
 
 def _prepare(snapshot: Snapshot, turn: Turn, given: Conditions) -> Effect:
-    """What has to be done before the next request; else announce it, or fail."""
+    """The effect needed before the next request; else announce the request, or fail."""
     spent = given.budget.spent(turn, given.seconds)
     if spent is not None:
         said = f"{spent}; retry() grants as much again"
@@ -114,7 +114,7 @@ def _prepare(snapshot: Snapshot, turn: Turn, given: Conditions) -> Effect:
 
 
 def _prepare_summary(snapshot: Snapshot, turn: Turn, given: Conditions) -> Effect:
-    """What a turn that only compacts does next."""
+    """The next effect of a turn that only compacts."""
     said = None
     covers = boundary(snapshot)
     if turn.calls:
@@ -150,7 +150,7 @@ def _send(snapshot: Snapshot, turn: Turn, given: Conditions) -> Effect:
 
 
 def _recover(snapshot: Snapshot, turn: Turn, given: Conditions) -> Effect:
-    """What follows the failure of the turn, as the ladder of its fault says.
+    """The effect after the turn's failure, by the ladder of its fault.
 
     A decision that asks the server questions was made where they began, and is the same
     until they are answered.
@@ -176,8 +176,8 @@ def carry_out(
     Args:
         snapshot: A conversation whose turn has failed.
         turn: That turn.
-        decision: What was decided.
-        given: What else it depends on.
+        decision: The decision.
+        given: Its other inputs.
     """
     match decision:
         case WaitThenRetry():
@@ -219,7 +219,7 @@ def _after(
 
 
 def _let_go(turn: Turn) -> tuple[Event, ...]:
-    """What a turn records that rests where a retry, or more questions, would follow."""
+    """The events of a turn that rests although a retry or more probes would follow."""
     goes_on = turn.substate in (Substate.WAITING, Substate.PROBING)
     return (ev.RetryCancelled(turn.number),) if goes_on else ()
 
@@ -277,7 +277,7 @@ def _inquiry(snapshot: Snapshot, turn: Turn, given: Conditions) -> Search:
 def _resumed(
     asking: Asking[T], turn: Turn, given: Conditions
 ) -> tuple[Probe | Count | None, T | None]:
-    """What is asked next, once everything was told that was answered; or the result."""
+    """The next question of a search, after all its answers; or its result."""
     answers: Iterable[Fault | None] = turn.inquiry.answers if turn.inquiry else ()
     told = iter(answers)
     try:
