@@ -57,15 +57,15 @@ def _state(session: Session, rest: str) -> None:
     if turn is None:
         session.note("no turn yet: the first message opens one")
         return
-    state = TURN.state(turn.state)
-    triggers = [row.trigger for row in TURN.transitions if row.source == turn.state]
+    state = TURN.state(turn.substate)
+    where = f"{turn.state}, {state.name}" if state.parent else str(turn.state)
     to = f" {session.screen.look.glyph('to')} "
     first = turn.path[0].source if turn.path else str(turn.state)
     path = to.join([first, *(move.target for move in turn.path)])
     lines = [
-        f"turn {turn.number} is {turn.state}: {state.meaning}",
+        f"turn {turn.number} is {where}: {state.meaning}",
         f"path      {path}",
-        f"rows here {', '.join(dict.fromkeys(triggers))}",
+        f"rows here {', '.join(TURN.legal(turn.substate))}",
         f"history   {counted(turn.exchanges, 'confirmed exchange')};"
         f" {counted(turn.requests, 'request')} in this turn",
     ]

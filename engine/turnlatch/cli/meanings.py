@@ -27,6 +27,7 @@ from turnlatch.cli.words import (
     RULES_BY_WORDING,
     SCRIPTS,
 )
+from turnlatch.diagrams.parts import folded, inner
 from turnlatch_states.api.error_codes import BY_CODE, family
 from turnlatch_states.api.faults import (
     BY_STATUS,
@@ -237,13 +238,21 @@ def _of_table(table: Table, plain: str) -> Iterator[Meaning]:
         yield Meaning("machine", table.name, promise, facts=facts)
     for state in table.states:
         if plain == state.name:
+            parts = ", ".join(part.name for part in inner(table, state.name))
+            # A state with parts has the rows that lead to and from all of them.
+            shown = folded(table) if parts else table
             rows = tuple(
                 row
-                for row in table.transitions
+                for row in shown.transitions
                 if state.name in (row.source, row.target)
             )
             rests = "the machine stays here until an event from outside"
-            still = (("rests", rests),) if state.rests else ()
+            known = (
+                ("rests", rests if state.rests else ""),
+                ("parts", parts),
+                ("part of", state.parent),
+            )
+            still = tuple((name, told) for name, told in known if told)
             meaning = _sentence(state.meaning)
             yield Meaning(
                 "state", state.name, meaning, facts=(where, *still), rows=rows

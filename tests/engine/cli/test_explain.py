@@ -55,6 +55,7 @@ from turnlatch_states.api.faults import (
 from turnlatch_states.api.rules import RULES
 from turnlatch_states.api.stop_reasons import STOP_REASONS, Outcome
 from turnlatch_states.fsm.errors import TurnlatchError
+from turnlatch_states.fsm.table import Table
 from turnlatch_states.machine.call import Closing
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.recovery.ladder import LADDERS
@@ -632,3 +633,21 @@ def test_neither_the_sdk_nor_its_transport_is_imported() -> None:
     )
 
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("table", MACHINES, ids=lambda table: table.name)
+def test_every_state_is_explained_with_the_rows_that_lead_there_or_away(
+    table: Table,
+) -> None:
+    for state in table.states:
+        (meant,) = (
+            one
+            for one in meanings(state.name)
+            if one.sort == "state"
+            and dict(one.facts)["machine"].startswith(f"{table.name};")
+        )
+        assert meant.rows, state.name
+        facts = dict(meant.facts)
+        assert facts.get("part of", "") == state.parent
+        if state.name == "failed":
+            assert "suspended" in facts["parts"]
