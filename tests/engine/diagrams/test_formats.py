@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from turnlatch.diagrams import MACHINES, render, text
+from turnlatch.diagrams.parts import folded
 from turnlatch_states.fsm.table import Guard, State, Table, Transition
 from turnlatch_states.machine.call import CALL
 from turnlatch_states.machine.turn import TURN
@@ -74,7 +75,7 @@ def test_mermaid_ids_are_plain_words_and_each_is_one_state() -> None:
     assert drawn == [(ids[0], one) for one in ids[1:]]
 
 
-@pytest.mark.parametrize("table", MACHINES.values(), ids=MACHINES)
+@pytest.mark.parametrize("table", [*map(folded, MACHINES.values())], ids=MACHINES)
 def test_mermaid_gives_fill_and_text_colour_to_every_state(table: Table) -> None:
     drawing = render(table, "mermaid")
 
@@ -117,7 +118,9 @@ def test_dark_theme_changes_colours_only() -> None:
         assert bare[0] == bare[1]
 
 
-@pytest.mark.parametrize("table", [*MACHINES.values(), awkward()], ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "table", [*map(folded, MACHINES.values()), awkward()], ids=lambda t: t.name
+)
 def test_plain_text_is_ascii_and_has_no_trailing_blanks(table: Table) -> None:
     path = table.transitions[:1]
 
@@ -132,12 +135,12 @@ def test_plain_text_is_ascii_and_has_no_trailing_blanks(table: Table) -> None:
 def test_main_line_follows_the_rows_of_the_table() -> None:
     """The picture must change with the table: nothing in it is drawn by hand."""
     renamed = attrs.evolve(
-        TURN,
+        folded(TURN),
         transitions=tuple(
             attrs.evolve(row, trigger="post") if row.trigger == "send" else row
-            for row in TURN.transitions
+            for row in folded(TURN).transitions
         ),
-        refusable=TURN.refusable - {"send"} | {"post"},
+        refusable=folded(TURN).refusable - {"send"} | {"post"},
     )
 
     assert "○ pending ──send──▶ ◐ sent ──confirm──▶ ✓ confirmed" in render(TURN, "text")

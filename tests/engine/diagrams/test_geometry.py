@@ -19,7 +19,9 @@ from turnlatch_states.machine.turn import TURN
 OUTER = folded(TURN)
 
 EM_PER_CHARACTER = 0.6
-TABLES = pytest.mark.parametrize("table", MACHINES.values(), ids=MACHINES)
+TABLES = pytest.mark.parametrize(
+    "table", [*map(folded, MACHINES.values())], ids=MACHINES
+)
 
 
 def worded(arrow: Arrow) -> Box:

@@ -16,7 +16,9 @@ from turnlatch_states.machine.turn import TURN
 OUTER = folded(TURN)
 
 SVG = "{http://www.w3.org/2000/svg}"
-TABLES = pytest.mark.parametrize("table", MACHINES.values(), ids=MACHINES)
+TABLES = pytest.mark.parametrize(
+    "table", [*map(folded, MACHINES.values())], ids=MACHINES
+)
 
 
 def parsed(drawing: str) -> ElementTree.Element:
