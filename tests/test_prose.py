@@ -40,9 +40,6 @@ ALLOWED: Final[Mapping[str, str]] = {
 }
 """Exact phrases that a pattern matches and that are right, each with the reason."""
 
-NOT_YET: Final[tuple[str, ...]] = ()
-"""Modules and documents whose prose is not rewritten yet. This list only shrinks."""
-
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """The texts of a file, each with the line where it begins: a document's paragraphs; a
@@ -103,16 +100,7 @@ def label(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def done() -> list[Path]:
-    """The files whose prose is rewritten."""
-    return [
-        path
-        for path in files()
-        if not any(label(path).startswith(prefix) for prefix in NOT_YET)
-    ]
-
-
-@pytest.mark.parametrize("path", done(), ids=label)
+@pytest.mark.parametrize("path", files(), ids=label)
 def test_no_text_hides_its_subject(path: Path) -> None:
     found = [
         f"{label(path)}:{line}: {words!r}: {advice}"
@@ -121,15 +109,6 @@ def test_no_text_hides_its_subject(path: Path) -> None:
     ]
 
     assert not found, "\n".join(found)
-
-
-@pytest.mark.parametrize("prefix", NOT_YET)
-def test_a_file_that_is_rewritten_is_no_longer_on_the_list(prefix: str) -> None:
-    waiting = [path for path in files() if label(path).startswith(prefix)]
-
-    assert any(
-        True for path in waiting for _, text in texts(path) for _ in tics(text)
-    ), f"{prefix} has no tic left: take it off NOT_YET"
 
 
 def test_every_phrase_that_is_allowed_is_used() -> None:

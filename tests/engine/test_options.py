@@ -256,6 +256,7 @@ GIVEN_OUT: Final = frozenset(
         "Snapshot",
         "Steered",
         "Store",
+        "Substate",
         "Suspended",
         "Suspension",
         "TextArrived",

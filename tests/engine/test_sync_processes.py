@@ -172,6 +172,7 @@ QUIET: dict[str, Use] = {
 }
 
 VALUES = {
+    "substate",
     "check",
     "cursor",
     "diagram",

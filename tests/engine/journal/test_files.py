@@ -471,7 +471,7 @@ def test_a_file_that_stands_where_the_head_file_belongs_is_not_touched(
     head = path.with_name("chat.db-head")
     head.write_bytes(content)
 
-    with pytest.raises(JournalError, match="is none; move it away"):
+    with pytest.raises(JournalError, match="is not a head file; move it away"):
         SQLiteStore(path, accept_loss=accept_loss)
 
     assert head.read_bytes() == content

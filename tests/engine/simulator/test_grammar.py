@@ -161,7 +161,7 @@ PLANTED: Mapping[str, tuple[Callable[[list[Event]], list[Event]], str]] = {
     ),
     "unopened block": (lambda events: [events[0], *events[4:]], "not allowed"),
     "wrong name": (lambda _: [Event("error", {"type": "ping"})], "data says type"),
-    "no object": (lambda _: [Event("ping", None)], "no JSON object"),
+    "no object": (lambda _: [Event("ping", None)], "not a JSON object"),
 }
 
 

@@ -32,14 +32,14 @@ from turnlatch_states.api.rules._base import (
     member,
 )
 from turnlatch_states.api.rules._parts import RESULT_PART
-from turnlatch_states.api.rules._request import CheckedRequest
+from turnlatch_states.api.rules._request import Body
 from turnlatch_states.api.rules._rule import Rule
 from turnlatch_states.api.rules._schema import Sink
 
 __all__ = [
     "RULES",
     "VERSION_2026",
-    "CheckedRequest",
+    "Body",
     "Context",
     "Finding",
     "Limits",
@@ -87,7 +87,7 @@ def check(
         context: What the body does not say: headers, model, the server's knowledge.
         only: The ids of the rules to report.
     """
-    request = CheckedRequest(body, context)
+    request = Body(body, context)
     misshapen: set[str] = set()
     for finding in request.shape:
         misshapen.add(finding.path)

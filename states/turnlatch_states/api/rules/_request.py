@@ -91,7 +91,7 @@ class RoleTurn(NamedTuple):
 
 
 @final
-class CheckedRequest:
+class Body:
     """A body with its views, each made at most once and only if a rule asks.
 
     Attributes:

@@ -6,7 +6,7 @@ from typing import final
 import attrs
 
 from turnlatch_states.api.rules._base import Context, Finding
-from turnlatch_states.api.rules._request import CheckedRequest
+from turnlatch_states.api.rules._request import Body
 
 
 @final
@@ -28,11 +28,11 @@ class Rule:
     title: str
     help: str
     source: str
-    check: Callable[[CheckedRequest, Context], Iterator[Finding]]
+    check: Callable[[Body, Context], Iterator[Finding]]
     unseen: str = ""
 
 
-def silent(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def silent(request: Body, context: Context) -> Iterator[Finding]:
     """Nothing: the predicate of a rule that only states what is tolerated."""
     del request, context
     yield from ()

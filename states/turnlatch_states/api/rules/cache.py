@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from turnlatch_states.api.rules._base import Context, Finding, is_array, member, objects
-from turnlatch_states.api.rules._request import CheckedRequest
+from turnlatch_states.api.rules._request import Body
 from turnlatch_states.api.rules._rule import Rule
 
 _TTL_DEFAULT = "5m"
@@ -23,7 +23,7 @@ def _mark(path: str, value: Mapping[str, object]) -> Iterator[_Mark]:
         yield _Mark(path, member(control, "ttl") or _TTL_DEFAULT)
 
 
-def _marks(request: CheckedRequest) -> Iterator[_Mark]:
+def _marks(request: Body) -> Iterator[_Mark]:
     """The explicit marks, in the order in which the server reads them."""
     for place, tool in request.tools:
         yield from _mark(f"tools.{place}", tool)
@@ -42,7 +42,7 @@ def _marks(request: CheckedRequest) -> Iterator[_Mark]:
                 yield from _mark(block.path, value)
 
 
-def cache_marks(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def cache_marks(request: Body, context: Context) -> Iterator[Finding]:
     """At most four marks, none on empty text, and no hour after five minutes.
 
     The order is tools, system, messages; the top-level mark counts as one and stands on
@@ -62,7 +62,7 @@ def cache_marks(request: CheckedRequest, context: Context) -> Iterator[Finding]:
 
 
 def _too_many(
-    request: CheckedRequest, context: Context, marks: list[_Mark], automatic: bool
+    request: Body, context: Context, marks: list[_Mark], automatic: bool
 ) -> Iterator[Finding]:
     count = len(marks) + automatic
     places = tuple(mark.path for mark in marks)
@@ -90,7 +90,7 @@ def _too_many(
         )
 
 
-def _on_empty_text(request: CheckedRequest) -> Iterator[Finding]:
+def _on_empty_text(request: Body) -> Iterator[Finding]:
     reason = "cache_control cannot be set for empty text blocks"
     for place, part in objects(request.body.get("system")):
         if part.get("cache_control") is not None and part.get("text") == "":
@@ -115,7 +115,7 @@ def _nested(
 
 
 def _out_of_order(
-    request: CheckedRequest, marks: list[_Mark], automatic: object
+    request: Body, marks: list[_Mark], automatic: object
 ) -> Iterator[Finding]:
     in_order = list(marks)
     if automatic is not None:

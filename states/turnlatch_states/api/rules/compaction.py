@@ -10,16 +10,14 @@ from turnlatch_states.api.rules._base import (
     objects,
 )
 from turnlatch_states.api.rules._blocks import COMPACT_ON_DEMAND, COMPACT_THRESHOLD
-from turnlatch_states.api.rules._request import Block, CheckedRequest
+from turnlatch_states.api.rules._request import Block, Body
 from turnlatch_states.api.rules._rule import Rule
 
 _THRESHOLD_EDIT = "compact_20260112"
 _CLEAR_THINKING = "clear_thinking_20251015"
 
 
-def compaction_is_adopted_whole(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def compaction_is_adopted_whole(request: Body, context: Context) -> Iterator[Finding]:
     """A summary stands where it may, as it was issued, under the header it needs.
 
     A signed one (on demand) is the first block of the conversation and the only one; an
@@ -36,7 +34,7 @@ def compaction_is_adopted_whole(
         yield from _edits(request, context)
 
 
-def _blocks(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def _blocks(request: Body, context: Context) -> Iterator[Finding]:
     summaries: list[Block] = []
     for message in request.messages:
         for block in message.blocks:
@@ -79,9 +77,7 @@ def _misplaced(block: Block) -> Finding:
     )
 
 
-def _signed(
-    block: Block, request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def _signed(block: Block, request: Body, context: Context) -> Iterator[Finding]:
     if COMPACT_ON_DEMAND not in context.betas:
         reason = f"`signature` requires anthropic-beta: {COMPACT_ON_DEMAND}"
         yield Finding("R27", block.path, reason)
@@ -104,7 +100,7 @@ def _unsigned(block: Block, context: Context, *, edited: bool) -> Iterator[Findi
         yield Finding("R27", block.path, reason)
 
 
-def _compaction_request(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def _compaction_request(request: Body, context: Context) -> Iterator[Finding]:
     body = request.body
     obstacles = {
         "context_management": body.get("context_management") is not None,
@@ -142,11 +138,11 @@ def _compaction_request(request: CheckedRequest, context: Context) -> Iterator[F
         )
 
 
-def _listed(request: CheckedRequest) -> Iterator[tuple[int, Mapping[str, object]]]:
+def _listed(request: Body) -> Iterator[tuple[int, Mapping[str, object]]]:
     return objects(member(request.body, "context_management", "edits"))
 
 
-def _edits(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def _edits(request: Body, context: Context) -> Iterator[Finding]:
     least = context.limits.compaction_trigger_tokens_min
     for place, edit in _listed(request):
         tag = edit.get("type")

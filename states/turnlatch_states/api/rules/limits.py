@@ -15,7 +15,7 @@ from turnlatch_states.api.rules._base import (
     member,
     objects,
 )
-from turnlatch_states.api.rules._request import CheckedRequest
+from turnlatch_states.api.rules._request import Body
 from turnlatch_states.api.rules._rule import Rule
 
 _HEADER_CHARS = 256 * 1024  # a JPEG may carry its size behind a long profile
@@ -28,7 +28,7 @@ class _Medium(NamedTuple):
     value: Mapping[str, object]
 
 
-def _media(request: CheckedRequest) -> Iterator[_Medium]:
+def _media(request: Body) -> Iterator[_Medium]:
     """Every image and document, also inside tool results."""
     for message in request.messages:
         for block in message.blocks:
@@ -42,7 +42,7 @@ def _media(request: CheckedRequest) -> Iterator[_Medium]:
                         yield _Medium(path, tag, part)
 
 
-def media_fit(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def media_fit(request: Body, context: Context) -> Iterator[Finding]:
     """Images and PDFs are small enough, few enough, and what they say they are.
 
     Sources: Anthropic docs build-with-claude/vision and pdf-support. Confidence:
@@ -173,7 +173,7 @@ def _pages(data: str) -> int:
     return sum(1 for _ in _PAGE.finditer(_decoded(data)))
 
 
-def prompt_fits(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def prompt_fits(request: Body, context: Context) -> Iterator[Finding]:
     """The prompt fits the model's window; together with the reply on older models.
 
     Sources: Anthropic docs build-with-claude/context-windows. Confidence: documented,

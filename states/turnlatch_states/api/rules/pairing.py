@@ -15,15 +15,13 @@ from turnlatch_states.api.rules._base import (
     is_object,
     member,
 )
-from turnlatch_states.api.rules._request import Block, CheckedRequest, RoleTurn
+from turnlatch_states.api.rules._request import Block, Body, RoleTurn
 from turnlatch_states.api.rules._rule import Rule, silent
 
 _THINKING = frozenset({"thinking", "redacted_thinking"})
 
 
-def last_word_is_the_users(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def last_word_is_the_users(request: Body, context: Context) -> Iterator[Finding]:
     """The last message is not from the assistant, except as a prefill or a resumption.
 
     A paused turn of server tools is resumed by sending it back; an on-demand compaction
@@ -64,16 +62,14 @@ def _resumable(turn: RoleTurn) -> bool:
     return bool(_open_server_calls((turn,))) or last.endswith("_tool_result")
 
 
-def _prefill_obstacles(request: CheckedRequest) -> Iterator[tuple[str, str]]:
+def _prefill_obstacles(request: Body) -> Iterator[tuple[str, str]]:
     if member(request.body, "thinking", "type") in ("enabled", "adaptive"):
         yield "thinking", "thinking"
     if member(request.body, "output_config", "format") is not None:
         yield "output_config.format", "`output_config.format`"
 
 
-def _unanswered(
-    rule: str, request: CheckedRequest
-) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _unanswered(rule: str, request: Body) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """The turns whose calls `rule` says are not properly answered."""
     turns = request.turns
     for place, turn in enumerate(turns):
@@ -119,7 +115,7 @@ def _blame(missing: Collection[str], following: tuple[RoleTurn, ...]) -> str:
     return "R8" if later.isdisjoint(missing) else "R13"
 
 
-def _pairing(rule: str, request: CheckedRequest) -> Iterator[Finding]:
+def _pairing(rule: str, request: Body) -> Iterator[Finding]:
     for path, listed, ids in _unanswered(rule, request):
         yield Finding(
             rule,
@@ -131,9 +127,7 @@ def _pairing(rule: str, request: CheckedRequest) -> Iterator[Finding]:
         )
 
 
-def every_call_is_answered(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def every_call_is_answered(request: Body, context: Context) -> Iterator[Finding]:
     """Every `tool_use` is answered at the head of the next turn.
 
     The path names the assistant message. Sources: GitHub anthropics/claude-code#5060
@@ -143,7 +137,7 @@ def every_call_is_answered(
     yield from _pairing("R8", request)
 
 
-def results_come_first(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def results_come_first(request: Body, context: Context) -> Iterator[Finding]:
     """In the turn that answers calls, the results stand before everything else.
 
     Other content may follow them. Sources and wording as for R8. Confidence: documented.
@@ -151,9 +145,7 @@ def results_come_first(request: CheckedRequest, context: Context) -> Iterator[Fi
     yield from _pairing("R10", request)
 
 
-def nothing_stands_between(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def nothing_stands_between(request: Body, context: Context) -> Iterator[Finding]:
     """No message of any role stands between a call's turn and the turn of its result.
 
     Sources and wording as for R8. Confidence: documented.
@@ -161,9 +153,7 @@ def nothing_stands_between(
     yield from _pairing("R13", request)
 
 
-def every_result_was_asked_for(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def every_result_was_asked_for(request: Body, context: Context) -> Iterator[Finding]:
     """Every `tool_result` answers a call of the assistant turn just before it.
 
     Sources: GitHub router-for-me/CLIProxyAPI#497. Confidence: wording seen live. The
@@ -192,7 +182,7 @@ def every_result_was_asked_for(
     yield from _server_results_were_asked_for(request)
 
 
-def _server_results_were_asked_for(request: CheckedRequest) -> Iterator[Finding]:
+def _server_results_were_asked_for(request: Body) -> Iterator[Finding]:
     """Each result of a server tool stands somewhere after its call."""
     asked: set[str] = set()
     if request.start_unknown:
@@ -215,7 +205,7 @@ def _server_results_were_asked_for(request: CheckedRequest) -> Iterator[Finding]
                 )
 
 
-def ids_are_unique(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def ids_are_unique(request: Body, context: Context) -> Iterator[Finding]:
     """Call ids are well formed and unique, and a call has at most one result.
 
     The API was recorded to accept an answered call's id again. Confidence: seen live.
@@ -262,9 +252,7 @@ def _open_server_calls(turns: tuple[RoleTurn, ...]) -> dict[str, Block]:
     return opened
 
 
-def server_calls_are_closed(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def server_calls_are_closed(request: Body, context: Context) -> Iterator[Finding]:
     """A server tool's call and result are not torn apart.
 
     A call may stay open at the end of a paused turn, or across a user turn that holds
@@ -319,7 +307,7 @@ def _torn(block: Block, ending: str) -> Iterator[Finding]:
     )
 
 
-def _defined(request: CheckedRequest, block: Block, name: str) -> bool:
+def _defined(request: Body, block: Block, name: str) -> bool:
     if block.type == "mcp_tool_use":
         return bool(request.body.get("mcp_servers"))
     # One tool, code_execution, is called by three names.
@@ -337,7 +325,7 @@ _PLACES = {
 }
 
 
-def blocks_are_in_place(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def blocks_are_in_place(request: Body, context: Context) -> Iterator[Finding]:
     """Calls and thinking are the assistant's, results the user's.
 
     From version 2026-10-21 a document is not the assistant's, and a text with citations
@@ -378,7 +366,7 @@ def _cited(block: Block) -> Iterator[Finding]:
 
 
 def inputs_and_results_hold_what_they_may(
-    request: CheckedRequest, context: Context
+    request: Body, context: Context
 ) -> Iterator[Finding]:
     """A call's input is an object; a result holds known parts, and only text if failed.
 
@@ -400,7 +388,7 @@ def inputs_and_results_hold_what_they_may(
                 )
 
 
-def toolset_is_echoed(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def toolset_is_echoed(request: Body, context: Context) -> Iterator[Finding]:
     """A result names the same toolset as its call.
 
     Sources: Anthropic docs agents-and-tools/tool-use. Confidence: documented; the

@@ -14,11 +14,11 @@ from turnlatch_states.api.rules._base import (
     is_object,
     member,
 )
-from turnlatch_states.api.rules._request import Block, CheckedRequest
+from turnlatch_states.api.rules._request import Block, Body
 from turnlatch_states.api.rules._rule import Rule, silent
 
 
-def body_is_legal_json(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def body_is_legal_json(request: Body, context: Context) -> Iterator[Finding]:
     """The body is UTF-8 JSON of bounded size and has no field the API does not know.
 
     A field that belongs to a beta is unknown without its header. Sources: Anthropic
@@ -68,7 +68,7 @@ def _lone_surrogate(text: str) -> bool:
     return False
 
 
-def required_fields(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def required_fields(request: Body, context: Context) -> Iterator[Finding]:
     """`model`, `max_tokens` and `messages` are there, and `max_tokens` is in range.
 
     Zero asks only for the cache to be written, which excludes whatever needs a reply
@@ -100,7 +100,7 @@ def _long_output(context: Context) -> bool:
     return "output-300k-2026-03-24" in context.betas
 
 
-def _needs_reply(request: CheckedRequest) -> Iterator[str]:
+def _needs_reply(request: Body) -> Iterator[str]:
     body = request.body
     if body.get("stream") is True:
         yield "`stream`"
@@ -112,7 +112,7 @@ def _needs_reply(request: CheckedRequest) -> Iterator[str]:
         yield "a forced `tool_choice`"
 
 
-def message_count(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def message_count(request: Body, context: Context) -> Iterator[Finding]:
     """There is at least one message, and no more than 100,000.
 
     A continued thread may send none, to resume a paused turn. Sources: SDK
@@ -131,7 +131,7 @@ def message_count(request: CheckedRequest, context: Context) -> Iterator[Finding
         yield Finding("R3", "messages", f"{reason}, not {len(sent)}")
 
 
-def roles_and_content(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def roles_and_content(request: Body, context: Context) -> Iterator[Finding]:
     """Every message has a known role, and content that is a string or a list.
 
     `system` only where the model supports it (Anthropic docs: build-with-claude/
@@ -146,7 +146,7 @@ def roles_and_content(request: CheckedRequest, context: Context) -> Iterator[Fin
             yield Finding("R4", "", reason, related=places)
 
 
-def content_not_empty(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def content_not_empty(request: Body, context: Context) -> Iterator[Finding]:
     """No message is empty, and no text block is empty or only white space.
 
     The last assistant message is exempt, as a prefill. A tool result without content
@@ -212,7 +212,7 @@ def _text(block: object, path: str, where: str) -> Iterator[Finding]:
     yield Finding("R6", path, reason, related=(where,))
 
 
-def stop_sequences(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def stop_sequences(request: Body, context: Context) -> Iterator[Finding]:
     """Every stop sequence contains something besides white space.
 
     Confidence: seen live.
@@ -230,9 +230,7 @@ def stop_sequences(request: CheckedRequest, context: Context) -> Iterator[Findin
             yield Finding("R32", "stop_sequences", reason, related=blank)
 
 
-def citations_and_format(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def citations_and_format(request: Body, context: Context) -> Iterator[Finding]:
     """Citations are not enabled together with a structured output format.
 
     Sources: Anthropic docs build-with-claude/structured-outputs. Confidence:

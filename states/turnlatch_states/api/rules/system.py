@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from turnlatch_states.api.rules._base import Context, Finding, member, objects
-from turnlatch_states.api.rules._request import CheckedMessage, CheckedRequest, RoleTurn
+from turnlatch_states.api.rules._request import Body, CheckedMessage, RoleTurn
 from turnlatch_states.api.rules._rule import Rule
 
 _SCOPED = "next_user_message"
@@ -14,9 +14,7 @@ def _directive_only(message: CheckedMessage) -> bool:
     return not message.blocks and bool(message.value.get("output_config"))
 
 
-def system_messages_are_in_place(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def system_messages_are_in_place(request: Body, context: Context) -> Iterator[Finding]:
     """A system message follows the user and precedes the assistant or the end.
 
     A run of them counts as one; one that holds only an output_config may stand anywhere.
@@ -70,7 +68,7 @@ def _ends_on_own_words(turn: RoleTurn) -> bool:
     return not (turn.blocks[-1].type.endswith("_tool_result") or turn.of("tool_use"))
 
 
-def _unknown_tools(request: CheckedRequest) -> Iterator[Finding]:
+def _unknown_tools(request: Body) -> Iterator[Finding]:
     names = (tool.get("name") for _, tool in request.tools)
     known: set[object] = {name for name in names if isinstance(name, str)}
     for message in request.messages:
@@ -96,7 +94,7 @@ def _scoped(message: CheckedMessage) -> bool:
     return message.value.get("clear_at") == _SCOPED
 
 
-def turn_scoped_system(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def turn_scoped_system(request: Body, context: Context) -> Iterator[Finding]:
     """A system message that clears itself holds only unmarked text, before the assistant.
 
     Sources: Anthropic docs build-with-claude/mid-conversation-system-messages.

@@ -10,7 +10,7 @@ from turnlatch_states.api.rules._base import (
     is_integer,
     member,
 )
-from turnlatch_states.api.rules._request import Block, CheckedRequest, RoleTurn
+from turnlatch_states.api.rules._request import Block, Body, RoleTurn
 from turnlatch_states.api.rules._rule import Rule, silent
 
 BOUND_ELSEWHERE = "bound to a different conversation"
@@ -28,9 +28,7 @@ _USE_ENABLED = (
 )
 
 
-def thinking_is_untouched(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def thinking_is_untouched(request: Body, context: Context) -> Iterator[Finding]:
     """Thinking blocks come back as they were issued.
 
     Without the server's knowledge only a block whose seal is empty is known to be
@@ -52,9 +50,7 @@ def thinking_is_untouched(
                 yield Finding("R18", block.path, reason)
 
 
-def manual_thinking_leads(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def manual_thinking_leads(request: Body, context: Context) -> Iterator[Finding]:
     """In manual mode an open tool round begins with thinking.
 
     The round is the run of assistant turns since the user last said something other
@@ -93,9 +89,7 @@ def _round_start(turns: tuple[RoleTurn, ...]) -> Block | None:
     return first if first is not None and first.message >= 0 else None
 
 
-def thinking_suits_the_model(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def thinking_suits_the_model(request: Body, context: Context) -> Iterator[Finding]:
     """The way to think, the effort and the sampling are ones that the model accepts.
 
     Switching between turns is allowed. Before version 2026-10-21 `temperature`, `top_p`
@@ -126,7 +120,7 @@ _DEFAULTS = {"temperature": (1,), "top_p": (1,), "top_k": (0,)}
 documentation says "the default" and gives a number for `temperature` only."""
 
 
-def _sampling_refused(request: CheckedRequest) -> Iterator[Finding]:
+def _sampling_refused(request: Body) -> Iterator[Finding]:
     """Sampling parameters that the model or its thinking mode does not accept."""
     given = {
         name: value
@@ -200,9 +194,7 @@ def _effort_refused(effort: str, kind: object, spec: ModelSpec) -> Iterator[Find
         )
 
 
-def thinking_is_where_it_was(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def thinking_is_where_it_was(request: Body, context: Context) -> Iterator[Finding]:
     """On models that bind it, thinking has the same content before it as when issued.
 
     Only the server can tell. Sources: Anthropic docs build-with-claude/

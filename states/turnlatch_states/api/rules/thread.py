@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 
 from turnlatch_states.api.rules._base import Context, Finding, member
-from turnlatch_states.api.rules._request import CheckedRequest
+from turnlatch_states.api.rules._request import Body
 from turnlatch_states.api.rules._rule import Rule
 
 
-def thread_and_diagnostics(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def thread_and_diagnostics(request: Body, context: Context) -> Iterator[Finding]:
     """A continued thread repeats neither system nor tools; ids are message ids.
 
     Sources: Anthropic docs build-with-claude/message-threads; GitHub

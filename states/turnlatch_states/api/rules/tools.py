@@ -11,7 +11,7 @@ from turnlatch_states.api.rules._base import (
     member,
     objects,
 )
-from turnlatch_states.api.rules._request import CheckedRequest
+from turnlatch_states.api.rules._request import Body
 from turnlatch_states.api.rules._rule import Rule
 
 _TYPES = frozenset(
@@ -25,7 +25,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12"
 
 
 def _custom(
-    request: CheckedRequest,
+    request: Body,
 ) -> Iterator[tuple[str, Mapping[str, object], Mapping[str, object]]]:
     """The client tools with an object for a schema: (path, tool, schema)."""
     for place, tool in request.tools:
@@ -35,9 +35,7 @@ def _custom(
                 yield f"tools.{place}.custom", tool, schema
 
 
-def tools_are_well_defined(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def tools_are_well_defined(request: Body, context: Context) -> Iterator[Finding]:
     """Names are unique, schemas are object schemas of draft 2020-12, examples fit them.
 
     At least one tool is not deferred; strict tools stay within the compiler's bounds.
@@ -183,7 +181,7 @@ def _is_a(value: object, kind: object) -> bool:
             return True
 
 
-def _strict(request: CheckedRequest, context: Context) -> Iterator[Finding]:
+def _strict(request: Body, context: Context) -> Iterator[Finding]:
     limits = context.limits
     strict = [tool for _, tool in request.tools if tool.get("strict") is True]
     if len(strict) > limits.strict_tools_max:
@@ -217,9 +215,7 @@ def _is_union(schema: object) -> bool:
     return is_array(member(schema, "type")) or member(schema, "anyOf") is not None
 
 
-def tool_choice_is_possible(
-    request: CheckedRequest, context: Context
-) -> Iterator[Finding]:
+def tool_choice_is_possible(request: Body, context: Context) -> Iterator[Finding]:
     """A choice has tools to choose from, and a forced one a model that allows it.
 
     Sources: Anthropic docs agents-and-tools/tool-use. Confidence: documented, wording
@@ -246,7 +242,7 @@ def tool_choice_is_possible(
         yield Finding("R29", "", reason)
 
 
-def _chosen(request: CheckedRequest, name: object) -> Iterator[Finding]:
+def _chosen(request: Body, name: object) -> Iterator[Finding]:
     if isinstance(name, str) and all(t.get("name") != name for _, t in request.tools):
         yield Finding("R29", "", f"Tool '{name}' not found in provided tools")
 
