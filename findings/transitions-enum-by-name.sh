@@ -6,7 +6,7 @@
 #           whose state is `State.A` stands nowhere: ValueError, State 'A' is not a registered
 #           state. In a machine of the enum a model whose state is "alpha" stands nowhere, although
 #           it equals the member that it stood in before.
-# Matters:  a conversation's state is an enum in the program and text in its store. What was read
+# Matters:  a conversation's state is an enum in the program and text in its store. A state read
 #           from the store compares equal, is printed alike, and cannot take its next step.
 set -euo pipefail
 . "$(dirname "$0")/_venv.sh" transitions==0.9.3

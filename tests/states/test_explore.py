@@ -40,6 +40,7 @@ from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import Step, begin, step
 from turnlatch_states.machine.thread import LOSSES_MAX, ThreadState
 from turnlatch_states.machine.turn import TRIGGERS, TURN
+from turnlatch_states.machine.turn_states import Substate
 from turnlatch_states.request.build import Copy
 
 START = begin(ev.ConversationOpened(PROFILE))
@@ -340,6 +341,54 @@ def test_the_check_sees_a_row_too_many_and_a_row_too_few() -> None:
             for state in ("resting", "waiting", "probing", "suspended")
         ),
     }
+
+
+def means_what_it_says(snapshot: Snapshot) -> bool:
+    """What a substate means, asked of the data."""
+    turn = snapshot.turn
+    if turn is None:
+        return snapshot.turns == 0
+    states = {call.state for call in turn.open_calls}
+    due = turn.due is not None
+    owed = bool(turn.calls) or turn.outcome is Outcome.RESUME
+    match Substate(turn.substate):
+        case Substate.NEW:
+            return False
+        case Substate.PENDING | Substate.SENT | Substate.COMPACTING:
+            return not states and not due
+        case Substate.CALLING:
+            return bool(states - {CallState.ASKED})
+        case Substate.ASKING:
+            return states == {CallState.ASKED}
+        case Substate.ANSWERED:
+            return not states and owed
+        case Substate.DONE:
+            return not owed and not due
+        case Substate.WAITING:
+            return not states and (due or bool(turn.tried))
+        case Substate.SUSPENDED:
+            return not states and not due and turn.suspended is not None
+        case Substate.RESTING | Substate.PROBING | Substate.ABANDONED:
+            return not states and not due
+    return False
+
+
+def test_what_a_substate_means_is_true_of_every_state_that_can_be_reached() -> None:
+    found = graph()
+
+    assert {one.substate for one in found.states.values()} == set(Substate)
+    assert found.violations(means_what_it_says) == ()
+
+
+def test_the_check_sees_a_turn_that_stands_in_another_substate() -> None:
+    """Planted: a step that forgets to say where the turn stands."""
+    assert means_what_it_says(begin(ev.ConversationOpened(PROFILE)))
+    for snapshot in graph().states.values():
+        turn = snapshot.turn
+        if turn is not None and turn.substate == Substate.CALLING:
+            for other in (Substate.ASKING, Substate.ANSWERED, Substate.DONE):
+                moved = attrs.evolve(turn, substate=other)
+                assert not means_what_it_says(attrs.evolve(snapshot, turn=moved))
 
 
 def test_of_every_row_only_commits_change_history_ids_base_or_usage() -> None:

@@ -6,16 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import get_args
 
-import attrs
-from tests.states.strategies import PROFILE
-from tests.states.test_explore import graph
-
-from turnlatch_states.api.stop_reasons import Outcome
-from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.events import Event
-from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.machine.step import begin
 from turnlatch_states.machine.turn import TRIGGERS, TURN
 from turnlatch_states.machine.turn_states import OPENABLE, OWING, STATES, Substate
 
@@ -75,51 +66,3 @@ def test_every_event_has_a_trigger_and_the_design_note_lists_both() -> None:
     assert pulled.pop("ConversationOpened") not in TURN.triggers()
     assert set(pulled.values()) == set(TURN.triggers())
     assert told == pulled
-
-
-def holds(snapshot: Snapshot) -> bool:
-    """What a substate means, asked of the data."""
-    turn = snapshot.turn
-    if turn is None:
-        return snapshot.turns == 0
-    states = {call.state for call in turn.open_calls}
-    due = turn.due is not None
-    owed = bool(turn.calls) or turn.outcome is Outcome.RESUME
-    match Substate(turn.substate):
-        case Substate.NEW:
-            return False
-        case Substate.PENDING | Substate.SENT | Substate.COMPACTING:
-            return not states and not due
-        case Substate.CALLING:
-            return bool(states - {CallState.ASKED})
-        case Substate.ASKING:
-            return states == {CallState.ASKED}
-        case Substate.ANSWERED:
-            return not states and owed
-        case Substate.DONE:
-            return not owed and not due
-        case Substate.WAITING:
-            return not states and (due or bool(turn.tried))
-        case Substate.SUSPENDED:
-            return not states and not due and turn.suspended is not None
-        case Substate.RESTING | Substate.PROBING | Substate.ABANDONED:
-            return not states and not due
-    return False
-
-
-def test_what_a_substate_means_is_true_of_every_state_that_can_be_reached() -> None:
-    found = graph()
-
-    assert {one.substate for one in found.states.values()} == set(Substate)
-    assert found.violations(holds) == ()
-
-
-def test_the_check_sees_a_turn_that_stands_in_another_substate() -> None:
-    """Planted: a step that forgets to say where the turn stands."""
-    assert holds(begin(ev.ConversationOpened(PROFILE)))
-    for snapshot in graph().states.values():
-        turn = snapshot.turn
-        if turn is not None and turn.substate == Substate.CALLING:
-            for other in (Substate.ASKING, Substate.ANSWERED, Substate.DONE):
-                moved = attrs.evolve(turn, substate=other)
-                assert not holds(attrs.evolve(snapshot, turn=moved))
