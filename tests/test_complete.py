@@ -3,14 +3,16 @@
 import ast
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import attrs
 import pytest
 
 import turnlatch
 from turnlatch import Happening
+from turnlatch.options import PROFILE_OPTIONS, Options
 from turnlatch_states.machine.events import Event
 
 
@@ -75,6 +77,47 @@ def tell(happening: Happening) -> str:
             return ""
 """
     assert list(leaky(planted, unions())) == ["tell"]
+
+
+def made(sources: Iterable[str]) -> set[str]:
+    """The names of everything that is called in some sources."""
+    return {
+        ast.unparse(node.func).split(".")[-1]
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+    }
+
+
+def test_every_published_event_is_published_somewhere() -> None:
+    called = made(source for _, source in sources(turnlatch))
+    assert unions()["Happening"] - called == set()
+
+
+def test_a_planted_event_that_nothing_publishes_is_found() -> None:
+    assert {"Moved", "Forgotten"} - made(["log.publish(Moved(cursor, 1))"]) == {
+        "Forgotten"
+    }
+
+
+def read(sources: Iterable[str]) -> set[str]:
+    """The names of everything that is read as an attribute, or by name, in some sources."""
+    found: set[str] = set()
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Attribute) and "options" in ast.unparse(node.value):
+                found.add(node.attr)
+    return found
+
+
+def test_every_option_is_used_somewhere() -> None:
+    options = {one.name for one in attrs.fields(Options)} - set(PROFILE_OPTIONS)
+    used = read(s for name, s in sources(turnlatch) if name != "options.py")
+    assert options - used == set()
+
+
+def test_a_planted_option_that_nothing_uses_is_found() -> None:
+    assert {"store", "label"} - read(["given = self._options.store"]) == {"label"}
 
 
 def test_every_published_event_is_public() -> None:

@@ -27,9 +27,9 @@ def of_an_account() -> Iterator[str]:
             yield code
     for alike in FAMILIES:
         if alike.kind in (FaultKind.AUTH, FaultKind.BILLING):
-            yield f"{alike.starts[-1]}_of_tomorrow"
-            yield f"linked_{alike.words[0]}_of_tomorrow"
-            yield f"frobnication_{alike.ends[0]}"
+            yield from (f"{start}_of_tomorrow" for start in alike.starts[-1:])
+            yield from (f"linked_{word}_of_tomorrow" for word in alike.words[:1])
+            yield from (f"frobnication_{end}" for end in alike.ends[:1])
 
 
 CODES: Final = tuple(of_an_account())

@@ -1,8 +1,10 @@
 """`turnlatch` answers at once, lists what there is, and never shows a traceback."""
 
+import ast
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -106,3 +108,16 @@ def test_python_m_turnlatch_is_the_same_command() -> None:
 
     assert done.stdout.startswith(("turnlatch ", "python -m turnlatch "))
     assert done.returncode == 0
+
+
+def test_every_command_that_is_written_is_in_the_table() -> None:
+    """A module in `cli/` that makes a command and has no row would answer to nobody."""
+    folder = Path(str(importlib.import_module("turnlatch.cli.main").__file__)).parent
+    made = {
+        f"turnlatch.cli.{path.stem}:{node.name}"
+        for path in folder.glob("*.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+        and any("click.command" in ast.unparse(one) for one in node.decorator_list)
+    }
+    assert made == {lazy.where for lazy in COMMANDS.values()}
