@@ -5,14 +5,17 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.part import HOWS, LOOPS, WHOLE, Run, spare
 from tests.search import SEARCH
+
+if TYPE_CHECKING:
+    from tests.harness.world import World
 
 # A shell that runs the tests in the background has Ctrl-C ignored, `nohup` a terminal that
 # closes, and the children to which a test sends these would inherit that.
@@ -100,6 +103,16 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Both event loops: they show different bugs."""
     backend: str = request.param
     return backend
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> "Iterator[World]":
+    """A world for conversations; when the test ends, every request was legal."""
+    from tests.harness.world import World  # the SDK: a second that others need not wait
+
+    made = World(tmp_path)
+    yield made
+    assert made.simulator.unscripted_rejections() == ()
 
 
 @pytest.fixture(autouse=True)

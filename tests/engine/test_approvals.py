@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     ApprovalError,
@@ -19,30 +19,31 @@ from turnlatch import (
 )
 from turnlatch.simulator import call, reply
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_question_survives_a_restart_and_is_answered_there(lab: Lab) -> None:
-    lab.script(reply(call("ask", what="a"), call("act", what="b")), "Done.")
-    async with lab.open() as chat:
+async def test_a_question_survives_a_restart_and_is_answered_there(
+    world: World,
+) -> None:
+    world.script(reply(call("ask", what="a"), call("act", what="b")), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
 
         assert [c.name for c in turn.awaiting] == ["ask"]
-        assert lab.ran == ["act b"], "what needs no answer does not wait for one"
-    async with lab.open() as chat:
+        assert world.ran == ["act b"], "what needs no answer does not wait for one"
+    async with world.open() as chat:
         assert chat.turn is not None
         (waiting,) = chat.turn.awaiting
         assert waiting == turn.awaiting[0]
         turn = await chat.approve(waiting.id, digest=waiting.digest)
 
         assert turn.text == "Done."
-    assert lab.ran == ["act b", "ask a"]
+    assert world.ran == ["act b", "ask a"]
 
 
-async def test_a_yes_that_is_given_twice_runs_it_once(lab: Lab) -> None:
-    lab.script(reply(call("ask", what="a"), call("ask", what="b")), "Done.")
-    async with lab.open() as chat:
+async def test_a_yes_that_is_given_twice_runs_it_once(world: World) -> None:
+    world.script(reply(call("ask", what="a"), call("ask", what="b")), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
         first, second = (c.id for c in turn.awaiting)
         await chat.approve(first)
@@ -50,33 +51,33 @@ async def test_a_yes_that_is_given_twice_runs_it_once(lab: Lab) -> None:
             await chat.approve(first)
         with pytest.raises(IllegalEventError):
             await chat.deny(first)
-        assert lab.ran == []
+        assert world.ran == []
         await chat.approve(second)
 
-    assert sorted(lab.ran) == ["ask a", "ask b"]
+    assert sorted(world.ran) == ["ask a", "ask b"]
 
 
-def other_ask(lab: Lab) -> Tool:
+def other_ask(world: World) -> Tool:
     """A tool of the same name that would do something else."""
 
     @tool(effect="ask", name="ask")
     async def ask(what: str, everywhere: bool = True) -> str:
         """Do something a person decides."""
-        lab.ran.append(f"other ask {what}")
+        world.ran.append(f"other ask {what}")
         return "done everywhere"
 
     return ask
 
 
-async def test_a_question_about_a_call_that_changed_is_put_anew(lab: Lab) -> None:
-    lab.script(call("ask", what="a"), "Done.")
-    async with lab.open() as chat:
+async def test_a_question_about_a_call_that_changed_is_put_anew(world: World) -> None:
+    world.script(call("ask", what="a"), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
         (shown,) = turn.awaiting
-    async with lab.open(tools=[other_ask(lab)]) as chat:
+    async with world.open(tools=[other_ask(world)]) as chat:
         with pytest.raises(ApprovalError, match="has changed since it was shown"):
             await chat.approve(shown.id)
-        assert lab.ran == []
+        assert world.ran == []
         assert chat.turn is not None
         (waiting,) = chat.turn.awaiting
         assert waiting.digest != shown.digest
@@ -85,83 +86,89 @@ async def test_a_question_about_a_call_that_changed_is_put_anew(lab: Lab) -> Non
         turn = await chat.approve(waiting.id, digest=waiting.digest)
 
         assert turn.text == "Done."
-    assert lab.ran == ["other ask a"]
+    assert world.ran == ["other ask a"]
 
 
-async def test_a_yes_is_void_where_the_call_changed_before_it_started(lab: Lab) -> None:
+async def test_a_yes_is_void_where_the_call_changed_before_it_started(
+    world: World,
+) -> None:
     """Two calls wait; one is said yes to, and then the process ends."""
-    lab.script(reply(call("ask", what="a"), call("ask", what="b")), "Done.")
-    async with lab.open() as chat:
+    world.script(reply(call("ask", what="a"), call("ask", what="b")), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
         first, second = turn.awaiting
         await chat.approve(first.id)
-    tools = [other_ask(lab)]
-    async with lab.open(tools=tools) as chat:
+    tools = [other_ask(world)]
+    async with world.open(tools=tools) as chat:
         turn = await chat.deny(second.id)
 
-        assert lab.ran == []
+        assert world.ran == []
         assert [c.id for c in turn.awaiting] == [first.id]
         await chat.approve(first.id)
-    assert lab.ran == ["other ask a"]
+    assert world.ran == ["other ask a"]
 
 
-def slow_ask(lab: Lab) -> Tool:
+def slow_ask(world: World) -> Tool:
     @tool(effect="ask", approval_timeout=60)
     async def ask(what: str) -> str:
         """Do something a person decides, soon."""
-        lab.ran.append(f"ask {what}")
+        world.ran.append(f"ask {what}")
         return f"did {what}"
 
     return ask
 
 
 @pytest.mark.parametrize("restart", [False, True])
-async def test_an_answer_that_comes_too_late_is_a_no(lab: Lab, restart: bool) -> None:
-    lab.script(call("ask", what="a"), "I see.")
-    chat = lab.open(tools=[slow_ask(lab)])
+async def test_an_answer_that_comes_too_late_is_a_no(
+    world: World, restart: bool
+) -> None:
+    world.script(call("ask", what="a"), "I see.")
+    chat = world.open(tools=[slow_ask(world)])
     async with chat:
         turn = await chat.send("Go")
         (waiting,) = turn.awaiting
-        assert waiting.expires == lab.clock.now() + 60
+        assert waiting.expires == world.clock.now() + 60
         if restart:
             await chat.close()
-            chat = lab.open(tools=[slow_ask(lab)])
+            chat = world.open(tools=[slow_ask(world)])
             await chat.__aenter__()
-        await lab.clock.sleep(61)
+        await world.clock.sleep(61)
         with pytest.raises(ApprovalError, match="time to answer is over"):
             await chat.approve(waiting.id)
         turn = await chat.retry()
 
         assert turn.text == "I see."
         assert turn.calls[0].closing is Closing.DENIED
-        assert "nobody answered in time" in json.dumps(lab.bodies[-1])
+        assert "nobody answered in time" in json.dumps(world.bodies[-1])
         await chat.close()
-    assert lab.ran == []
+    assert world.ran == []
 
 
-async def test_an_answer_in_time_counts(lab: Lab) -> None:
-    lab.script(call("ask", what="a"), "Done.")
-    async with lab.open(tools=[slow_ask(lab)]) as chat:
+async def test_an_answer_in_time_counts(world: World) -> None:
+    world.script(call("ask", what="a"), "Done.")
+    async with world.open(tools=[slow_ask(world)]) as chat:
         turn = await chat.send("Go")
-        await lab.clock.sleep(59)
+        await world.clock.sleep(59)
         turn = await chat.approve(turn.awaiting[0].id)
 
         assert turn.text == "Done."
-    assert lab.ran == ["ask a"]
+    assert world.ran == ["ask a"]
 
 
-async def test_another_message_closes_the_question_as_not_executed(lab: Lab) -> None:
-    lab.script(call("ask", what="a"), "Never mind then.")
-    async with lab.open() as chat:
+async def test_another_message_closes_the_question_as_not_executed(
+    world: World,
+) -> None:
+    world.script(call("ask", what="a"), "Never mind then.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
         (waiting,) = turn.awaiting
         turn = await chat.send("Forget it")
 
         assert turn.text == "Never mind then."
-        assert "Not executed" in json.dumps(lab.bodies[-1])
+        assert "Not executed" in json.dumps(world.bodies[-1])
         with pytest.raises(IllegalEventError):
             await chat.approve(waiting.id)
-    assert lab.ran == []
+    assert world.ran == []
 
 
 def only_small(asked: ToolCall) -> bool | None:
@@ -169,7 +176,7 @@ def only_small(asked: ToolCall) -> bool | None:
     return True if asked.input["amount"] < 10 else None
 
 
-async def test_a_rule_can_leave_a_call_to_a_person(lab: Lab) -> None:
+async def test_a_rule_can_leave_a_call_to_a_person(world: World) -> None:
     paid: list[int] = []
 
     @tool(approve=only_small)
@@ -178,8 +185,8 @@ async def test_a_rule_can_leave_a_call_to_a_person(lab: Lab) -> None:
         paid.append(amount)
         return "paid"
 
-    lab.script(reply(call("pay", amount=1), call("pay", amount=99)), "Paid.")
-    async with lab.open(tools=[pay]) as chat:
+    world.script(reply(call("pay", amount=1), call("pay", amount=99)), "Paid.")
+    async with world.open(tools=[pay]) as chat:
         turn = await chat.send("Go")
 
         assert paid == [1]
@@ -190,35 +197,35 @@ async def test_a_rule_can_leave_a_call_to_a_person(lab: Lab) -> None:
     assert paid == [1, 99]
 
 
-async def test_calls_that_only_wait_for_a_retry_are_no_questions(lab: Lab) -> None:
+async def test_calls_that_only_wait_for_a_retry_are_no_questions(world: World) -> None:
     """What was never started, and needs no yes, is not shown as if it did."""
     from turnlatch.journal import SQLiteStore
     from turnlatch_states.machine.events import ReplyConfirmed
 
-    lab.script(call("act", what="a"), "Done.", "Done.")
-    async with lab.open("whole") as chat:
+    world.script(call("act", what="a"), "Done.", "Done.")
+    async with world.open("whole") as chat:
         await chat.send("Go")
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     events: list[Any] = [entry.event for entry in store.read("whole")]
     cut = next(i for i, e in enumerate(events) if isinstance(e, ReplyConfirmed))
     store.open("cut").append(events[: cut + 1])
     store.close()
-    lab.ran.clear()
-    async with lab.open("cut") as chat:
+    world.ran.clear()
+    async with world.open("cut") as chat:
         assert chat.turn is not None
         assert chat.turn.awaiting == ()
         turn = await chat.retry()
 
         assert turn.text == "Done."
-    assert lab.ran == ["act a"]
+    assert world.ran == ["act a"]
 
 
 @pytest.mark.parametrize("reason", [None, 5, b"no"])
 async def test_a_reason_that_is_no_text_is_refused_and_the_call_still_waits(
-    lab: Lab, reason: Any
+    world: World, reason: Any
 ) -> None:
-    lab.script(reply(call("ask", what="a")), "Done.")
-    async with lab.open() as chat:
+    world.script(reply(call("ask", what="a")), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("go")
         with pytest.raises(SettingsError):
             await chat.deny(turn.awaiting[0].id, reason)

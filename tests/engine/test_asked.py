@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     CallState,
@@ -25,7 +25,6 @@ from turnlatch.runtime.loop import Driver
 from turnlatch.runtime.tool_calls import Caller
 from turnlatch.simulator import call, reply
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 GUARD_SECONDS = 30
@@ -123,48 +122,48 @@ RULES: dict[str, tuple[Any, Closing, str]] = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-async def test_what_no_rule_allowed_does_not_run(lab: Lab, rule: str) -> None:
+async def test_what_no_rule_allowed_does_not_run(world: World, rule: str) -> None:
     approve, closing, says = RULES[rule]
 
     @tool(effect="once", approve=approve, timeout=0.02, grace=0.01)
     async def pay(amount: int) -> str:
         """Pay."""
-        lab.ran.append("pay")
+        world.ran.append("pay")
         return "paid"
 
-    lab.script(call("pay", amount=1), "I see.")
+    world.script(call("pay", amount=1), "I see.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[pay]) as chat:
+        async with world.open(tools=[pay]) as chat:
             turn = await chat.send("Go")
 
     assert turn.state is TurnState.CONFIRMED
     assert turn.calls[0].closing is closing
     assert says in json.loads(turn.calls[0].result)["content"]
-    assert lab.ran == (["pay"] if closing is Closing.RESULT else [])
+    assert world.ran == (["pay"] if closing is Closing.RESULT else [])
 
 
 async def test_a_rule_that_blocks_its_thread_is_a_no_and_the_loop_goes_on(
-    lab: Lab, let_go: threading.Event
+    world: World, let_go: threading.Event
 ) -> None:
     @tool(effect="once", approve=hangs(let_go), timeout=0.02, grace=0.01)
     async def pay(amount: int) -> str:
         """Pay."""
-        lab.ran.append("pay")
+        world.ran.append("pay")
         return "paid"
 
-    lab.script(call("pay", amount=1), "I see.")
+    world.script(call("pay", amount=1), "I see.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[pay]) as chat:
+        async with world.open(tools=[pay]) as chat:
             turn = await chat.send("Go")
 
     assert turn.calls[0].closing is Closing.DENIED
-    assert lab.ran == []
+    assert world.ran == []
 
 
 @pytest.mark.parametrize("blocks", [False, True])
 @pytest.mark.parametrize("stop", ["interrupt", "cancel"])
 async def test_a_turn_is_stopped_while_a_rule_is_asked(
-    lab: Lab, let_go: threading.Event, stop: str, blocks: bool
+    world: World, let_go: threading.Event, stop: str, blocks: bool
 ) -> None:
     begun = threading.Event()
 
@@ -180,12 +179,12 @@ async def test_a_turn_is_stopped_while_a_rule_is_asked(
     @tool(effect="once", approve=blocking if blocks else rule, timeout=600)
     async def pay(amount: int) -> str:
         """Pay."""
-        lab.ran.append("pay")
+        world.ran.append("pay")
         return "paid"
 
-    lab.script(call("pay", amount=1), "I see.")
+    world.script(call("pay", amount=1), "I see.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[pay]) as chat:
+        async with world.open(tools=[pay]) as chat:
             async with anyio.create_task_group() as group:
                 group.start_soon(chat.send, "Go")
                 while not begun.is_set():
@@ -199,7 +198,7 @@ async def test_a_turn_is_stopped_while_a_rule_is_asked(
             assert chat.turn.fault.kind is FaultKind.CANCELLED
             assert [c.closing for c in chat.turn.calls] == [Closing.NOT_EXECUTED]
             assert chat.turn.calls[0].state is CallState.CLOSED
-    assert lab.ran == []
+    assert world.ran == []
 
 
 HOOKS: dict[str, Any] = {
@@ -215,7 +214,7 @@ HOOKS: dict[str, Any] = {
 @pytest.mark.parametrize("which", ["before_compaction", "after_compaction"])
 @pytest.mark.parametrize("hook", HOOKS)
 async def test_a_hook_that_does_not_answer_is_as_none(
-    lab: Lab,
+    world: World,
     hook: str,
     which: str,
     caplog: pytest.LogCaptureFixture,
@@ -224,11 +223,11 @@ async def test_a_hook_that_does_not_answer_is_as_none(
     from turnlatch.runtime import perform
 
     monkeypatch.setattr(perform, "_GRACE_SECONDS", 0.01)
-    lab.script("One.", "Two.")
+    world.script("One.", "Two.")
     options: dict[str, Any] = {which: HOOKS[hook]}
     limits = Limits(hook_seconds_max=0.02)
     with anyio.fail_after(GUARD_SECONDS), caplog.at_level(logging.ERROR, "turnlatch"):
-        async with lab.open(limits=limits, **options) as chat:
+        async with world.open(limits=limits, **options) as chat:
             await chat.send("1")
             turn = await chat.compact()
 
@@ -240,13 +239,13 @@ async def test_a_hook_that_does_not_answer_is_as_none(
 
 @pytest.mark.parametrize("text", ["Keep \ud800 it.", "Keep it." * 2049], ids=len)
 async def test_no_text_of_a_hook_makes_a_request_that_the_api_refuses(
-    lab: Lab, text: str
+    world: World, text: str
 ) -> None:
     def says(_: object) -> str:
         return text
 
-    lab.script("One.", "Two.")
-    async with lab.open(before_compaction=says) as chat:
+    world.script("One.", "Two.")
+    async with world.open(before_compaction=says) as chat:
         await chat.send("1")
         turn = await chat.compact()
 
@@ -254,19 +253,19 @@ async def test_no_text_of_a_hook_makes_a_request_that_the_api_refuses(
 
 
 async def test_a_hook_that_blocks_its_thread_is_as_none(
-    lab: Lab, let_go: threading.Event
+    world: World, let_go: threading.Event
 ) -> None:
-    lab.script("One.", "Two.")
+    world.script("One.", "Two.")
     limits = Limits(hook_seconds_max=0.02)
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(limits=limits, before_compaction=hangs(let_go)) as chat:
+        async with world.open(limits=limits, before_compaction=hangs(let_go)) as chat:
             await chat.send("1")
             turn = await chat.compact()
 
     assert turn.state is TurnState.CONFIRMED
 
 
-async def test_what_a_hook_hands_back_is_awaited(lab: Lab) -> None:
+async def test_what_a_hook_hands_back_is_awaited(world: World) -> None:
     plans: list[CompactionPlan] = []
 
     async def ask(plan: CompactionPlan) -> bool:
@@ -276,8 +275,8 @@ async def test_what_a_hook_hands_back_is_awaited(lab: Lab) -> None:
     def hands_back(plan: CompactionPlan) -> object:
         return ask(plan)
 
-    lab.script("One.", "Two.")
-    async with lab.open(before_compaction=hands_back) as chat:
+    world.script("One.", "Two.")
+    async with world.open(before_compaction=hands_back) as chat:
         await chat.send("1")
         turn = await chat.compact()
 
@@ -286,7 +285,7 @@ async def test_what_a_hook_hands_back_is_awaited(lab: Lab) -> None:
     assert "said no" in turn.fault.message
 
 
-async def unsaved_between_steps(lab: Lab) -> int:
+async def unsaved_between_steps(world: World) -> int:
     """How often the event loop ran while an event was not saved, over a conversation
     with a fault, a rule, a summary, and calls alone and in parallel."""
     found = 0
@@ -304,10 +303,10 @@ async def unsaved_between_steps(lab: Lab) -> int:
         return "checked"
 
     both = reply(call("pay", n=1), call("check", n=1), call("pay", n=3))
-    lab.script(
+    world.script(
         call("pay", n=1), "One.", call("check", n=1), "Two.", both, faults="529 @2"
     )
-    chat = lab.open(tools=[pay, check])
+    chat = world.open(tools=[pay, check])
     over = anyio.Event()
 
     async def watch(driver: Driver) -> None:
@@ -327,13 +326,13 @@ async def unsaved_between_steps(lab: Lab) -> int:
     return found
 
 
-async def test_nothing_is_awaited_while_an_event_is_unsaved(lab: Lab) -> None:
+async def test_nothing_is_awaited_while_an_event_is_unsaved(world: World) -> None:
     with anyio.fail_after(GUARD_SECONDS):
-        assert await unsaved_between_steps(lab) == 0
+        assert await unsaved_between_steps(world) == 0
 
 
 async def test_the_check_sees_an_end_that_is_left_for_later(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: a call that runs beside others leaves its end to the next request."""
     run_one = Caller._run_one  # pyright: ignore[reportPrivateUsage] - the planted bug
@@ -343,4 +342,4 @@ async def test_the_check_sees_an_end_that_is_left_for_later(
 
     monkeypatch.setattr(Caller, "_run_one", hasty)
     with anyio.fail_after(GUARD_SECONDS):
-        assert await unsaved_between_steps(lab) > 0
+        assert await unsaved_between_steps(world) > 0

@@ -8,12 +8,11 @@ from pathlib import Path
 import anthropic
 import httpx2
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import FaultKind, TurnState
 from turnlatch.simulator.transport import SimulatorTransport
 
-__all__ = ["lab"]
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.parametrize("anyio_backend", ["asyncio"]),
@@ -51,26 +50,26 @@ class Once(httpx2.AsyncByteStream):
         yield self.body
 
 
-def client(lab: Lab, status: int, times: int) -> anthropic.AsyncAnthropic:
-    inner = SimulatorTransport(lab.simulator, sleep=lab.clock.sleep)
+def client(world: World, status: int, times: int) -> anthropic.AsyncAnthropic:
+    inner = SimulatorTransport(world.simulator, sleep=world.clock.sleep)
     http = httpx2.AsyncClient(transport=Bloated(inner, status, times))
     return anthropic.AsyncAnthropic(api_key="test", http_client=http)
 
 
-async def test_bloated_refusals_are_waited_out(lab: Lab) -> None:
-    lab.script("One.")
-    async with lab.open(tools=[], client=client(lab, 529, 3)) as chat:
+async def test_bloated_refusals_are_waited_out(world: World) -> None:
+    world.script("One.")
+    async with world.open(tools=[], client=client(world, 529, 3)) as chat:
         turn = await chat.send("first")
 
     assert (turn.state, turn.text) == (TurnState.CONFIRMED, "One.")
-    assert len(lab.clock.slept) == 3
+    assert len(world.clock.slept) == 3
 
 
 async def test_bloated_replies_end_the_turn_and_nothing_of_them_is_kept(
-    lab: Lab, tmp_path: Path
+    world: World, tmp_path: Path
 ) -> None:
-    lab.script("One.", "Two.")
-    async with lab.open(tools=[], client=client(lab, 200, 3)) as chat:
+    world.script("One.", "Two.")
+    async with world.open(tools=[], client=client(world, 200, 3)) as chat:
         turn = await chat.send("first")
 
         assert turn.state is TurnState.FAILED
@@ -78,7 +77,7 @@ async def test_bloated_replies_end_the_turn_and_nothing_of_them_is_kept(
         assert turn.fault.kind is FaultKind.TRANSIENT
         assert turn.fault.outcome_unknown
         assert "larger than 67108864 bytes" in turn.fault.message
-        assert len(lab.clock.slept) == 2, "the third alike ends it"
+        assert len(world.clock.slept) == 2, "the third alike ends it"
         assert len(chat.history) == 0
         turn = await chat.retry()
         assert (turn.state, turn.text) == (TurnState.CONFIRMED, "One.")

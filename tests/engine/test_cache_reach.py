@@ -10,14 +10,13 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import Conversation, PrefixChanged
 from turnlatch.simulator import Answer, Call, ServerCall, ServerResult, Text
 from turnlatch_states.api.reply import Usage
 from turnlatch_states.request import cache_markers as marks
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 LONG = "Hello. " + "context " * 4000
@@ -102,22 +101,22 @@ def lost(costs: list[tuple[Usage, bool]]) -> list[int]:
     return found
 
 
-async def drawn(lab: Lab, seed: int, **options: Any) -> list[tuple[Usage, bool]]:
+async def drawn(world: World, seed: int, **options: Any) -> list[tuple[Usage, bool]]:
     """A random conversation."""
     lots = random.Random(seed)
     turns = [answer_of(lots) for _ in range(6)]
     said = [message_of(lots) for _ in turns]
-    lab.script("Hi.", *(answer for turn in turns for answer in turn))
-    given = {"model": "claude-opus-5", "tools": [lab.tools()[0], SEARCH], **options}
-    async with lab.open(str(seed), **given) as chat:
+    world.script("Hi.", *(answer for turn in turns for answer in turn))
+    given = {"model": "claude-opus-5", "tools": [world.tools()[0], SEARCH], **options}
+    async with world.open(str(seed), **given) as chat:
         return await played(chat, said)
 
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_each_request_reads_all_that_the_last_one_had_in_the_cache(
-    lab: Lab, seed: int
+    world: World, seed: int
 ) -> None:
-    costs = await drawn(lab, seed)
+    costs = await drawn(world, seed)
     assert lost(costs) == []
     assert not any(told for _, told in costs), "nothing is lost, and nothing told"
 
@@ -125,7 +124,7 @@ async def test_each_request_reads_all_that_the_last_one_had_in_the_cache(
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("options", ["marks of its own", "a thread", "an hour"])
 async def test_what_cannot_be_read_is_told_before_it_is_paid_for(
-    lab: Lab, options: str, seed: int
+    world: World, options: str, seed: int
 ) -> None:
     given: dict[str, dict[str, Any]] = {
         "marks of its own": {
@@ -134,32 +133,32 @@ async def test_what_cannot_be_read_is_told_before_it_is_paid_for(
         "a thread": {"threads": "on"},
         "an hour": {"cache": "1h"},
     }
-    costs = await drawn(lab, seed, **given[options])
+    costs = await drawn(world, seed, **given[options])
     assert lost(costs) == []
 
 
 async def test_a_marker_that_is_left_out_is_caught(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(marks, "LOOKBACK", 10**6)
-    assert [lost(await drawn(lab, seed)) for seed in range(2)] != [[], []]
+    assert [lost(await drawn(world, seed)) for seed in range(2)] != [[], []]
 
 
 async def test_no_request_has_more_markers_than_it_may_and_short_ones_no_more_than_two(
-    lab: Lab,
+    world: World,
 ) -> None:
     """All of what left is held against the rules when the test ends, R24 among them."""
-    lab.script("Hi.", Answer(texts(30)), "Yes.", "Well.")
-    async with lab.open(model="claude-opus-5", system="Be kind.") as chat:
+    world.script("Hi.", Answer(texts(30)), "Yes.", "Well.")
+    async with world.open(model="claude-opus-5", system="Be kind.") as chat:
         for said in (LONG, "a", "b", "c"):
             await chat.send(said)
-    counts = [str(body).count("'cache_control'") for body in lab.bodies]
+    counts = [str(body).count("'cache_control'") for body in world.bodies]
     assert counts == [2, 2, 3, 2]
 
 
-async def test_a_view_and_a_rewind_do_not_misplace_it(lab: Lab) -> None:
-    lab.script("Hi.", Answer(texts(30)), "Yes.", Answer(texts(25)), "Fine.")
-    async with lab.open(model="claude-opus-5") as chat:
+async def test_a_view_and_a_rewind_do_not_misplace_it(world: World) -> None:
+    world.script("Hi.", Answer(texts(30)), "Yes.", Answer(texts(25)), "Fine.")
+    async with world.open(model="claude-opus-5") as chat:
         for said in (LONG, "a", "b"):
             await chat.send(said)
         await chat.rewind(turns=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     CallReport,
@@ -24,7 +24,6 @@ from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import CallAsked, CallStarted, ConversationOpened
 from turnlatch_states.machine.remedy import Remedy
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 IDS = ["call_0", "", "a b"]
@@ -69,9 +68,9 @@ def told(chat: Conversation) -> list[str]:
     ]
 
 
-def started(lab: Lab, name: str = "a") -> list[str]:
+def started(world: World, name: str = "a") -> list[str]:
     """The keys that calls were started with."""
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     try:
         events = [entry.event for entry in store.read(name)]
     finally:
@@ -81,13 +80,13 @@ def started(lab: Lab, name: str = "a") -> list[str]:
 
 @same_ids
 async def test_calls_with_one_id_are_all_made_at_no_further_cost(
-    lab: Lab, id_: str
+    world: World, id_: str
 ) -> None:
     bank = Bank()
-    lab.script(
+    world.script(
         calls("pay", "rent", "gas", id_=id_), calls("pay", "food", id_=id_), "Done."
     )
-    async with lab.open(tools=[bank.tool()]) as chat:
+    async with world.open(tools=[bank.tool()]) as chat:
         turn = await chat.send("Pay.")
 
         assert turn.text == "Done."
@@ -99,16 +98,16 @@ async def test_calls_with_one_id_are_all_made_at_no_further_cost(
             {"what": w} for w in ("rent", "gas", "food")
         ]
         assert chat.check() == ()
-        requested = lab.bodies
-    lab.script("Fine.")
-    async with lab.open(tools=[bank.tool()]) as chat:
+        requested = world.bodies
+    world.script("Fine.")
+    async with world.open(tools=[bank.tool()]) as chat:
         await chat.send("Good.")
-        again = lab.bodies[0]["messages"][: len(requested[-1]["messages"])]
+        again = world.bodies[0]["messages"][: len(requested[-1]["messages"])]
         assert again == requested[-1]["messages"], "the same after a reload"
 
 
 async def test_a_call_without_its_end_is_found_out_about_by_its_own_key(
-    lab: Lab,
+    world: World,
 ) -> None:
     """Killed before the second effect: the first one is not taken for it."""
     bank, asked = Bank(), list[str]()
@@ -117,19 +116,19 @@ async def test_a_call_without_its_end_is_found_out_about_by_its_own_key(
         asked.append(key)
         return bank.paid.get(key, "never paid")
 
-    lab.script(calls("pay", "rent"), calls("pay", "gas"), "Done.")
-    async with lab.open("whole", tools=[bank.tool(reconcile=look)]) as chat:
+    world.script(calls("pay", "rent"), calls("pay", "gas"), "Done.")
+    async with world.open("whole", tools=[bank.tool(reconcile=look)]) as chat:
         await chat.send("Pay.")
-    first, second = started(lab, "whole")
+    first, second = started(world, "whole")
     del bank.paid[second]
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     events = [entry.event for entry in store.read("whole")]
     cut = [isinstance(e, CallStarted) and e.key == second for e in events].index(True)
     store.open("cut").append(events[: cut + 1])
     store.close()
 
-    lab.script("Done.")
-    async with lab.open("cut", tools=[bank.tool(reconcile=look)]) as chat:
+    world.script("Done.")
+    async with world.open("cut", tools=[bank.tool(reconcile=look)]) as chat:
         turn = await chat.retry()
 
         assert asked == [second]
@@ -138,7 +137,7 @@ async def test_a_call_without_its_end_is_found_out_about_by_its_own_key(
     assert first != second
 
 
-async def test_each_child_answers_its_own_task(lab: Lab) -> None:
+async def test_each_child_answers_its_own_task(world: World) -> None:
     class Boss:
         """Asks twice; whoever has no tools says what it was asked."""
 
@@ -154,9 +153,9 @@ async def test_each_child_answers_its_own_task(lab: Lab) -> None:
             task = {"task": f"country {self.asked}"}
             return Answer((Call("research", task, "call_0"),))
 
-    lab.simulator = Simulator(Boss(), clock=lab.clock.now)
+    world.simulator = Simulator(Boss(), clock=world.clock.now)
     child = child_tool("research", "Finds out.")
-    async with lab.open(tools=[child]) as chat:
+    async with world.open(tools=[child]) as chat:
         await chat.send("Both.")
 
         assert told(chat) == ["about country 1", "about country 2"]
@@ -166,7 +165,7 @@ async def test_a_server_that_refuses_ids_used_again_refuses_once(
     tmp_path: Path,
 ) -> None:
     script = [one for _ in range(6) for one in (calls("act", "a"), "Done.")]
-    strict = Lab(tmp_path).script(*script)
+    strict = World(tmp_path).script(*script)
     async with strict.open() as chat:
         turns = [await chat.send("Go") for _ in range(6)]
 
@@ -182,31 +181,31 @@ async def test_a_server_that_refuses_ids_used_again_refuses_once(
 # Where the record goes.
 
 
-async def keys_of_a_payment(lab: Lab, name: str = "a", **options: Any) -> list[str]:
+async def keys_of_a_payment(world: World, name: str = "a", **options: Any) -> list[str]:
     """The keys of one more payment in a conversation, on a server that takes back an id
     that was used in an earlier turn."""
     bank = Bank()
-    lab.script(calls("pay", "rent"), "Done.", faults="rule R11 off")
-    async with lab.open(name, tools=[bank.tool()], **options) as chat:
+    world.script(calls("pay", "rent"), "Done.", faults="rule R11 off")
+    async with world.open(name, tools=[bank.tool()], **options) as chat:
         await chat.send("Pay.")
     return list(bank.paid)
 
 
 async def test_two_stores_with_conversations_of_one_name_share_no_key(
-    lab: Lab,
+    world: World,
 ) -> None:
     keys: list[str] = []
     for _ in range(2):
         store = MemoryStore()
-        keys += await keys_of_a_payment(lab, store=store, ids=SystemIds())
+        keys += await keys_of_a_payment(world, store=store, ids=SystemIds())
 
     assert len(set(keys)) == 2
 
 
-async def test_what_was_rewound_gives_no_key_away(lab: Lab) -> None:
+async def test_what_was_rewound_gives_no_key_away(world: World) -> None:
     bank = Bank()
-    lab.script(*(calls("pay", "rent"), "Done.") * 3)
-    async with lab.open(tools=[bank.tool()]) as chat:
+    world.script(*(calls("pay", "rent"), "Done.") * 3)
+    async with world.open(tools=[bank.tool()]) as chat:
         for _ in range(3):
             await chat.send("Pay.")
             await chat.rewind()
@@ -216,21 +215,23 @@ async def test_what_was_rewound_gives_no_key_away(lab: Lab) -> None:
 
 
 async def test_a_fork_shares_no_key_with_what_its_parent_does_after_it(
-    lab: Lab,
+    world: World,
 ) -> None:
-    await keys_of_a_payment(lab)
-    async with lab.open() as chat, chat.fork("b"):
+    await keys_of_a_payment(world)
+    async with world.open() as chat, chat.fork("b"):
         pass
-    parent, fork = await keys_of_a_payment(lab), await keys_of_a_payment(lab, "b")
+    parent, fork = await keys_of_a_payment(world), await keys_of_a_payment(world, "b")
 
     assert parent != fork
-    assert started(lab)[0] == started(lab, "b")[0], "made before it: the same payment"
-    assert started(lab)[1:] == parent
-    assert started(lab, "b")[1:] == fork
+    assert started(world)[0] == started(world, "b")[0], (
+        "made before it: the same payment"
+    )
+    assert started(world)[1:] == parent
+    assert started(world, "b")[1:] == fork
 
 
 async def test_a_fork_of_a_call_that_was_started_keeps_its_key_and_asks_by_it(
-    lab: Lab,
+    world: World,
 ) -> None:
     asked: list[str] = []
 
@@ -239,38 +240,38 @@ async def test_a_fork_of_a_call_that_was_started_keeps_its_key_and_asks_by_it(
         return "paid before"
 
     bank = Bank()
-    lab.script(calls("pay", "rent"), "Done.")
-    async with lab.open(tools=[bank.tool()]) as chat:
+    world.script(calls("pay", "rent"), "Done.")
+    async with world.open(tools=[bank.tool()]) as chat:
         await chat.send("Pay.")
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     entries = store.read("a")
     at = next(e.sequence for e in entries if isinstance(e.event, CallStarted))
     store.fork("a", "b", at)
     store.close()
-    lab.script("Done.")
-    async with lab.open("b", tools=[bank.tool(reconcile=look)]) as chat:
+    world.script("Done.")
+    async with world.open("b", tools=[bank.tool(reconcile=look)]) as chat:
         await chat.retry()
 
         assert told(chat) == ["paid before"]
-    assert asked == list(bank.paid) == started(lab, "b")
+    assert asked == list(bank.paid) == started(world, "b")
 
 
 async def test_a_copy_of_a_file_goes_on_with_the_same_keys(
-    lab: Lab, tmp_path: Path
+    world: World, tmp_path: Path
 ) -> None:
     bank = Bank()
     pay = bank.tool(effect="ask")
-    lab.script(calls("pay", "rent", "gas"))
-    async with lab.open(tools=[pay]) as chat:
+    world.script(calls("pay", "rent", "gas"))
+    async with world.open(tools=[pay]) as chat:
         await chat.send("Pay.")
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("chat.db", "chat.db-wal", "chat.db-head"):
-        if lab.store.with_name(name).exists():
-            shutil.copy(lab.store.with_name(name), copy / name)
-    for store in (lab.store, copy / "chat.db"):
-        lab.script("Done.")
-        async with lab.open(store=store, tools=[pay]) as chat:
+        if world.store.with_name(name).exists():
+            shutil.copy(world.store.with_name(name), copy / name)
+    for store in (world.store, copy / "chat.db"):
+        world.script("Done.")
+        async with world.open(store=store, tools=[pay]) as chat:
             assert chat.turn is not None
             for waiting in chat.turn.awaiting:
                 await chat.approve(waiting.place, digest=waiting.digest)
@@ -279,12 +280,12 @@ async def test_a_copy_of_a_file_goes_on_with_the_same_keys(
     assert bank.payments == ["paid gas", "paid rent"], "the second file found them paid"
 
 
-async def test_the_machine_counts_as_the_journal_does(lab: Lab) -> None:
-    lab.script(
+async def test_the_machine_counts_as_the_journal_does(world: World) -> None:
+    world.script(
         *(calls("act", "a"), "Done.", calls("ask", "b"), "Fine.", "Branched."),
         faults="529",
     )
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await chat.send("1")
         await chat.send("2")
         await chat.steer("and this")
@@ -292,11 +293,11 @@ async def test_the_machine_counts_as_the_journal_does(lab: Lab) -> None:
         async with chat.fork("b") as fork:
             await fork.send("3")
             counted = {"a": chat.snapshot.entries, "b": fork.snapshot.entries}
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     assert counted == {name: len(store.read(name)) for name in ("a", "b")}
     store.close()
     for name in counted:
-        async with lab.open(name) as chat:
+        async with world.open(name) as chat:
             assert chat.snapshot.entries == counted[name], "the same after a reload"
 
 
@@ -305,10 +306,10 @@ async def test_the_machine_counts_as_the_journal_does(lab: Lab) -> None:
 
 @same_ids
 async def test_calls_with_one_id_are_decided_about_one_by_one(
-    lab: Lab, id_: str
+    world: World, id_: str
 ) -> None:
-    lab.script(calls("ask", "a", "b", "c", id_=id_), "Done.")
-    async with lab.open() as chat:
+    world.script(calls("ask", "a", "b", "c", id_=id_), "Done.")
+    async with world.open() as chat:
         first, second, third = (await chat.send("Go")).awaiting
         with pytest.raises(IllegalEventError):
             await chat.approve(id_)
@@ -317,34 +318,34 @@ async def test_calls_with_one_id_are_decided_about_one_by_one(
         turn = await chat.approve(first.place, digest=first.digest)
 
         assert turn.text == "Done."
-        assert lab.ran == ["ask a", "ask c"]
+        assert world.ran == ["ask a", "ask c"]
         assert told(chat) == ["did a", "Denied: not this one", "did c"]
 
 
-async def test_a_place_never_names_a_call_of_another_reply(lab: Lab) -> None:
-    lab.script(calls("ask", "a"), calls("ask", "b"), "Done.")
-    async with lab.open() as chat:
+async def test_a_place_never_names_a_call_of_another_reply(world: World) -> None:
+    world.script(calls("ask", "a"), calls("ask", "b"), "Done.")
+    async with world.open() as chat:
         (late,) = (await chat.send("Go")).awaiting
         turn = await chat.approve(late.id)
         (now,) = turn.awaiting
         assert now.id == late.id, "an id that is unique in its reply is as it was given"
         with pytest.raises(IllegalEventError):
             await chat.approve(late.place)
-        assert lab.ran == ["ask a"]
+        assert world.ran == ["ask a"]
         await chat.approve(now.id)
 
-    assert lab.ran == ["ask a", "ask b"]
+    assert world.ran == ["ask a", "ask b"]
 
 
 async def test_a_question_that_an_earlier_version_put_is_still_the_question(
-    lab: Lab,
+    world: World,
 ) -> None:
     """Its record has no identity, and its digest was made from the model's id."""
-    lab.script(calls("ask", "a"))
-    async with lab.open("new") as chat:
+    world.script(calls("ask", "a"))
+    async with world.open("new") as chat:
         await chat.send("Go")
     former = "a50697dfd5d94f2b13320cff8931d62e"  # as that version wrote it
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     older: list[ev.Event] = []
     for entry in store.read("new"):
         match entry.event:
@@ -356,11 +357,11 @@ async def test_a_question_that_an_earlier_version_put_is_still_the_question(
                 older.append(event)
     store.open("old").append(older)
     store.close()
-    lab.script("Done.")
-    async with lab.open("old") as chat:
+    world.script("Done.")
+    async with world.open("old") as chat:
         assert chat.turn is not None
         (waiting,) = chat.turn.awaiting
         assert isinstance(waiting, CallReport)
         await chat.approve("call_0", digest=former)
 
-    assert lab.ran == ["ask a"]
+    assert world.ran == ["ask a"]

@@ -6,20 +6,19 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import CallMoved, Closing, FaultKind, Limits, ToolCall, TurnState, tool
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import call, reply
 from turnlatch_states.machine.events import CallClosed, CallStarted, Event
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
-def events(lab: Lab) -> list[Event]:
+def events(world: World) -> list[Event]:
     """Everything the journal records."""
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     try:
         return [entry.event for entry in store.read("a")]
     finally:
@@ -53,15 +52,15 @@ def breaks(asked: ToolCall) -> bool:
     ],
 )
 async def test_a_predicate_decides_and_one_that_fails_says_no(
-    lab: Lab, approve: Callable[[ToolCall], Any], closing: Closing, says: str
+    world: World, approve: Callable[[ToolCall], Any], closing: Closing, says: str
 ) -> None:
     @tool(effect="ask", approve=approve)
     async def guarded(what: str) -> str:
         """Do something guarded."""
         return f"did {what}"
 
-    lab.script(call("guarded", what="a"), "Fine.")
-    async with lab.open(tools=[guarded]) as chat:
+    world.script(call("guarded", what="a"), "Fine.")
+    async with world.open(tools=[guarded]) as chat:
         turn = await chat.send("Go")
 
     assert turn.state is TurnState.CONFIRMED
@@ -70,7 +69,7 @@ async def test_a_predicate_decides_and_one_that_fails_says_no(
 
 
 async def test_no_more_calls_run_at_once_than_allowed_and_all_of_them_run(
-    lab: Lab,
+    world: World,
 ) -> None:
     running = most = 0
 
@@ -85,8 +84,8 @@ async def test_no_more_calls_run_at_once_than_allowed_and_all_of_them_run(
         running -= 1
         return str(number)
 
-    lab.script(reply(*[call("count", number=n) for n in range(7)]), "Done.")
-    async with lab.open(tools=[count], limits=Limits(calls_parallel_max=2)) as chat:
+    world.script(reply(*[call("count", number=n) for n in range(7)]), "Done.")
+    async with world.open(tools=[count], limits=Limits(calls_parallel_max=2)) as chat:
         happenings = [h async for h in chat.stream("Go")]
         turn = chat.turn
 
@@ -101,7 +100,9 @@ async def test_no_more_calls_run_at_once_than_allowed_and_all_of_them_run(
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 8])
-async def test_calls_begin_in_the_order_of_the_reply(lab: Lab, at_once: int) -> None:
+async def test_calls_begin_in_the_order_of_the_reply(
+    world: World, at_once: int
+) -> None:
     """Trio begins a batch of tasks from the front or from the back, by a coin."""
     began: list[int] = []
 
@@ -113,9 +114,9 @@ async def test_calls_begin_in_the_order_of_the_reply(lab: Lab, at_once: int) -> 
         return str(number)
 
     asks = reply(*[call("note", number=n) for n in range(10)])
-    lab.script(*(asks, "Done.") * 8)
+    world.script(*(asks, "Done.") * 8)
     limits = Limits(calls_parallel_max=at_once)
-    async with lab.open(tools=[note], limits=limits) as chat:
+    async with world.open(tools=[note], limits=limits) as chat:
         for _ in range(8):
             turn = await chat.send("Go")
             said = [json.loads(one.result)["content"] for one in turn.calls]
@@ -124,7 +125,9 @@ async def test_calls_begin_in_the_order_of_the_reply(lab: Lab, at_once: int) -> 
     assert began == list(range(10)) * 8
 
 
-async def test_one_at_a_time_each_call_ends_before_the_next_begins(lab: Lab) -> None:
+async def test_one_at_a_time_each_call_ends_before_the_next_begins(
+    world: World,
+) -> None:
     noted: list[str] = []
 
     @tool
@@ -144,15 +147,19 @@ async def test_one_at_a_time_each_call_ends_before_the_next_begins(lab: Lab) -> 
         return "done"
 
     names = ("waits", "plain") * 4
-    lab.script(reply(*[call(name, number=n) for n, name in enumerate(names)]), "Done.")
+    world.script(
+        reply(*[call(name, number=n) for n, name in enumerate(names)]), "Done."
+    )
     limits = Limits(calls_parallel_max=1)
-    async with lab.open(tools=[plain, waits], limits=limits) as chat:
+    async with world.open(tools=[plain, waits], limits=limits) as chat:
         await chat.send("Go")
 
     assert noted == [f"{n} {what}" for n in range(8) for what in ("begins", "ends")]
 
 
-async def test_the_same_call_has_the_same_key_and_another_has_another(lab: Lab) -> None:
+async def test_the_same_call_has_the_same_key_and_another_has_another(
+    world: World,
+) -> None:
     keys: list[str] = []
 
     @tool
@@ -161,10 +168,10 @@ async def test_the_same_call_has_the_same_key_and_another_has_another(lab: Lab) 
         keys.append(idempotency_key)
         return "paid"
 
-    lab.script(reply(call("pay", amount=1), call("pay", amount=1)), "Done.")
-    async with lab.open(tools=[pay]) as chat:
+    world.script(reply(call("pay", amount=1), call("pay", amount=1)), "Done.")
+    async with world.open(tools=[pay]) as chat:
         turn = await chat.send("Go")
-    recorded = [e.key for e in events(lab) if isinstance(e, CallStarted)]
+    recorded = [e.key for e in events(world) if isinstance(e, CallStarted)]
 
     assert len(set(keys)) == 2
     assert sorted(keys) == sorted(recorded)
@@ -172,27 +179,27 @@ async def test_the_same_call_has_the_same_key_and_another_has_another(lab: Lab) 
 
 
 async def test_a_huge_result_is_cut_for_the_model_and_kept_in_the_journal(
-    lab: Lab,
+    world: World,
 ) -> None:
     @tool(effect="safe", max_output=100)
     async def flood() -> str:
         """Say far too much."""
         return "x" * 5000
 
-    lab.script(call("flood"), "Much.")
-    async with lab.open(tools=[flood]) as chat:
+    world.script(call("flood"), "Much.")
+    async with world.open(tools=[flood]) as chat:
         await chat.send("Go")
-    outputs = [e.output for e in events(lab) if isinstance(e, CallClosed)]
+    outputs = [e.output for e in events(world) if isinstance(e, CallClosed)]
 
-    assert len(json.dumps(lab.bodies[-1])) < 3000
+    assert len(json.dumps(world.bodies[-1])) < 3000
     assert outputs == [b"x" * 5000]
 
 
-async def test_a_retry_that_makes_no_sense_is_refused(lab: Lab) -> None:
+async def test_a_retry_that_makes_no_sense_is_refused(world: World) -> None:
     from turnlatch import IllegalEventError
 
-    lab.script("One.", faults='400 message="No." @2')
-    async with lab.open() as chat:
+    world.script("One.", faults='400 message="No." @2')
+    async with world.open() as chat:
         for impossible in (chat.retry, chat.abandon):
             with pytest.raises(IllegalEventError):
                 await impossible()

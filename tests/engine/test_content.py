@@ -11,7 +11,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import Conversation, SettingsError, TurnState
 from turnlatch.content import input_key, pin_name, pin_text, user_blocks
@@ -26,8 +26,6 @@ from turnlatch_states.machine.step import begin, step
 from turnlatch_states.request.history import user_message
 from turnlatch_states.request.pins import pinned_blocks
 from turnlatch_states.request.profile import Profile
-
-__all__ = ["lab"]
 
 PROFILE = Profile("claude-opus-5", 1024)
 HALF = "\ud83d"
@@ -95,10 +93,10 @@ async def saying(chat: Conversation, method: str, content: Any) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("method", ["send", "stream", "steer"])
 async def test_what_no_request_can_say_is_refused_at_once_and_changes_nothing(
-    lab: Lab, method: str
+    world: World, method: str
 ) -> None:
-    lab.script("Hello.", "On we go.")
-    async with lab.open() as chat:
+    world.script("Hello.", "On we go.")
+    async with world.open() as chat:
         await chat.send("Hi")
         before = chat.snapshot
         for what, content in UNSAYABLE.items():
@@ -109,37 +107,37 @@ async def test_what_no_request_can_say_is_refused_at_once_and_changes_nothing(
             assert caught.value.setting == "content", what
             assert chat.snapshot == before, what
         assert (await chat.send("Go on")).state is TurnState.CONFIRMED
-    assert len(lab.bodies) == 2
+    assert len(world.bodies) == 2
 
 
 @pytest.mark.anyio
 async def test_a_stream_raises_it_when_it_is_called_not_when_it_is_watched(
-    lab: Lab,
+    world: World,
 ) -> None:
-    async with lab.open() as chat:
+    async with world.open() as chat:
         with pytest.raises(SettingsError):
             chat.stream(" ")
 
 
 @pytest.mark.anyio
-async def test_the_refusal_names_the_block_and_the_rule(lab: Lab) -> None:
-    async with lab.open() as chat:
+async def test_the_refusal_names_the_block_and_the_rule(world: World) -> None:
+    async with world.open() as chat:
         with pytest.raises(SettingsError, match=r"block 1: .*\(R6\)"):
             await chat.send([text("a"), text(" ")])
 
 
 @pytest.mark.anyio
 async def test_a_call_that_waits_for_a_person_is_not_closed_by_what_is_refused(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(call("ask", what="a"), "Done.")
-    async with lab.open() as chat:
+    world.script(call("ask", what="a"), "Done.")
+    async with world.open() as chat:
         waiting = (await chat.send("Go")).awaiting
         with pytest.raises(SettingsError):
             await chat.send("")
         turn = await chat.approve(waiting[0].id)
         assert turn.text == "Done."
-    assert lab.ran == ["ask a"]
+    assert world.ran == ["ask a"]
 
 
 # The rules are asked, and nothing else is: over any content, in a whole request.
@@ -252,9 +250,9 @@ PINS: dict[str, tuple[Any, Any, str]] = {
 
 @pytest.mark.anyio
 async def test_a_pin_that_no_summary_can_say_is_refused_and_not_pinned(
-    lab: Lab,
+    world: World,
 ) -> None:
-    async with lab.open() as chat:
+    async with world.open() as chat:
         before = chat.snapshot
         for what, (name, words, setting) in PINS.items():
             with pytest.raises(SettingsError) as caught:
@@ -314,9 +312,9 @@ async def _sent(chat: Conversation) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("says", [_steered, _sent])
 async def test_a_wrong_key_says_nothing(
-    lab: Lab, says: Callable[[Conversation], Awaitable[None]]
+    world: World, says: Callable[[Conversation], Awaitable[None]]
 ) -> None:
-    async with lab.open() as chat:
+    async with world.open() as chat:
         before = chat.snapshot
         with pytest.raises(SettingsError):
             await says(chat)
@@ -324,10 +322,10 @@ async def test_a_wrong_key_says_nothing(
 
 
 @pytest.mark.anyio
-async def test_what_only_the_moment_refuses_is_taken(lab: Lab) -> None:
+async def test_what_only_the_moment_refuses_is_taken(world: World) -> None:
     """The context is nearly full: that is no reason to refuse words."""
     answer = reply("Hello.")
-    lab.script(attrs.evolve(answer), "There is room again.")
-    async with lab.open() as chat:
+    world.script(attrs.evolve(answer), "There is room again.")
+    async with world.open() as chat:
         await chat.send("a " * 100_000)
         assert await chat.steer("b " * 100_000) is False

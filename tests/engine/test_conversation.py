@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, cancelled_once_started, lab
+from tests.harness.world import World, cancelled_once_started
 
 from turnlatch import (
     Closing,
@@ -22,13 +22,12 @@ from turnlatch import (
 )
 from turnlatch.simulator import call, refuse, reply
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_turn_is_confirmed_and_is_history(lab: Lab) -> None:
-    lab.script("Hello, you.")
-    async with lab.open() as chat:
+async def test_a_turn_is_confirmed_and_is_history(world: World) -> None:
+    world.script("Hello, you.")
+    async with world.open() as chat:
         turn = await chat.send("Hello")
 
     assert turn.state is TurnState.CONFIRMED
@@ -39,10 +38,10 @@ async def test_a_turn_is_confirmed_and_is_history(lab: Lab) -> None:
 
 
 async def test_calls_of_one_reply_run_together_and_are_answered_together(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(reply("See.", call("look", path="a"), call("act", what="b")), "Done.")
-    async with lab.open() as chat:
+    world.script(reply("See.", call("look", path="a"), call("act", what="b")), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
 
         assert [(c.name, c.closing) for c in turn.calls] == [
@@ -52,7 +51,7 @@ async def test_calls_of_one_reply_run_together_and_are_answered_together(
         answers = chat.messages[2]["content"]
         assert [b["type"] for b in answers] == ["tool_result", "tool_result"]
         assert [b["tool_use_id"] for b in answers] == [c.id for c in turn.calls]
-    assert sorted(lab.ran) == ["act b", "look a"]
+    assert sorted(world.ran) == ["act b", "look a"]
     assert [m.trigger for m in turn.path] == [
         "send",
         "confirm",
@@ -63,19 +62,19 @@ async def test_calls_of_one_reply_run_together_and_are_answered_together(
 
 
 async def test_a_transient_fault_waits_as_the_server_says_and_leaves_no_trace(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("One.", "Two.", faults="429 retry-after=7 @2, 529 @3")
-    async with lab.open() as chat:
+    world.script("One.", "Two.", faults="429 retry-after=7 @2, 529 @3")
+    async with world.open() as chat:
         first = await chat.send("1")
         second = await chat.send("2")
 
         assert second.state is TurnState.CONFIRMED
         assert second.requests == 3
         assert len(chat.history) == 2
-    assert lab.clock.slept[0] >= 7
+    assert world.clock.slept[0] >= 7
     assert first.reply is not None
-    assert lab.previous_ids() == [None] + [first.reply.message_id] * 3
+    assert world.previous_ids() == [None] + [first.reply.message_id] * 3
     assert [m.trigger for m in second.path] == [
         "send",
         "fail",
@@ -88,9 +87,9 @@ async def test_a_transient_fault_waits_as_the_server_says_and_leaves_no_trace(
     ]
 
 
-async def test_a_hint_beyond_patience_suspends_the_turn(lab: Lab) -> None:
-    lab.script("One.", faults="429 retry-after=3600 @1")
-    async with lab.open() as chat:
+async def test_a_hint_beyond_patience_suspends_the_turn(world: World) -> None:
+    world.script("One.", faults="429 retry-after=3600 @1")
+    async with world.open() as chat:
         turn = await chat.send("1")
         assert turn.state is TurnState.FAILED
         assert turn.fault is not None
@@ -102,10 +101,10 @@ async def test_a_hint_beyond_patience_suspends_the_turn(lab: Lab) -> None:
 
 
 async def test_an_input_refused_for_ever_is_rolled_back_and_the_next_one_works(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("One.", "Three.", faults='400 message="No." body="poison" forever')
-    async with lab.open() as chat:
+    world.script("One.", "Three.", faults='400 message="No." body="poison" forever')
+    async with world.open() as chat:
         await chat.send("1")
         before = chat.history.wires()
         turn = await chat.send("poison")
@@ -117,12 +116,12 @@ async def test_an_input_refused_for_ever_is_rolled_back_and_the_next_one_works(
         after = await chat.send("3")
 
     assert after.text == "Three."
-    assert "poison" not in json.dumps(lab.bodies[-1])
+    assert "poison" not in json.dumps(world.bodies[-1])
 
 
-async def test_a_refusal_is_not_committed(lab: Lab) -> None:
-    lab.script("One.", refuse("cyber", "Not this."), "Three.")
-    async with lab.open() as chat:
+async def test_a_refusal_is_not_committed(world: World) -> None:
+    world.script("One.", refuse("cyber", "Not this."), "Three.")
+    async with world.open() as chat:
         await chat.send("1")
         turn = await chat.send("2")
         assert turn.fault is not None
@@ -135,15 +134,15 @@ async def test_a_refusal_is_not_committed(lab: Lab) -> None:
 @pytest.mark.parametrize("cut", ["clean", "eof", "reset"])
 @pytest.mark.parametrize("after", range(1, 12))
 async def test_a_stream_cut_anywhere_is_an_attempt_and_never_history(
-    lab: Lab, cut: str, after: int
+    world: World, cut: str, after: int
 ) -> None:
-    lab.script(
+    world.script(
         reply("Let me see.", call("act", what="it")),
         "Done.",
         "Done.",
         faults=f"cut {after} {cut} @1",
     )
-    async with lab.open() as chat:
+    async with world.open() as chat:
         stream = chat.stream("Go")
         async for _ in stream:
             pass
@@ -151,25 +150,25 @@ async def test_a_stream_cut_anywhere_is_an_attempt_and_never_history(
 
         assert turn.state is TurnState.CONFIRMED
         assert chat.check() == ()
-    assert lab.ran.count("act it") <= 1
+    assert world.ran.count("act it") <= 1
 
 
-async def test_a_truncated_call_is_never_executed(lab: Lab) -> None:
+async def test_a_truncated_call_is_never_executed(world: World) -> None:
     cut = reply(call("act", what="it"), stop_reason="max_tokens")
-    lab.script(cut, cut, "I see.")
-    async with lab.open() as chat:
+    world.script(cut, cut, "I see.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
 
-    assert lab.ran == []
-    limits = [body["max_tokens"] for body in lab.bodies]
+    assert world.ran == []
+    limits = [body["max_tokens"] for body in world.bodies]
     assert limits == [4096, 16384, 4096], "once more, with a higher limit"
     assert turn.calls[0].closing is Closing.CUT_OFF
     assert turn.state is TurnState.CONFIRMED
 
 
-async def test_an_unknown_tool_gets_an_error_result(lab: Lab) -> None:
-    lab.script(call("look", path="a"), "I see.")
-    async with lab.open(tools=lab.tools()[1:]) as chat:
+async def test_an_unknown_tool_gets_an_error_result(world: World) -> None:
+    world.script(call("look", path="a"), "I see.")
+    async with world.open(tools=world.tools()[1:]) as chat:
         turn = await chat.send("Go")
 
     assert turn.calls[0].closing is Closing.ERROR
@@ -177,10 +176,10 @@ async def test_an_unknown_tool_gets_an_error_result(lab: Lab) -> None:
 
 
 async def test_an_interrupt_keeps_finished_work_and_closes_the_rest_truthfully(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(reply(call("act", what="a"), call("hang", what="b")), "On we go.")
-    async with lab.open() as chat:
+    world.script(reply(call("act", what="a"), call("hang", what="b")), "On we go.")
+    async with world.open() as chat:
 
         async def stop() -> None:
             async for happening in chat.watch(chat.cursor):
@@ -200,16 +199,16 @@ async def test_an_interrupt_keeps_finished_work_and_closes_the_rest_truthfully(
         assert [c.closing for c in turn.calls] == [Closing.RESULT, Closing.UNKNOWN]
         after = await chat.send("And now?")
     assert after.state is TurnState.CONFIRMED
-    assert [b["type"] for b in lab.bodies[-1]["messages"][-1]["content"]] == [
+    assert [b["type"] for b in world.bodies[-1]["messages"][-1]["content"]] == [
         "tool_result",
         "tool_result",
         "text",
     ]
 
 
-async def test_cancelling_the_caller_rolls_the_turn_back(lab: Lab) -> None:
-    lab.script(call("hang", what="a"), "On we go.")
-    async with lab.open() as chat:
+async def test_cancelling_the_caller_rolls_the_turn_back(world: World) -> None:
+    world.script(call("hang", what="a"), "On we go.")
+    async with world.open() as chat:
         assert await cancelled_once_started(chat, "Go")
         assert chat.state is TurnState.FAILED
         again = await chat.retry()
@@ -218,9 +217,9 @@ async def test_cancelling_the_caller_rolls_the_turn_back(lab: Lab) -> None:
     assert again.calls[0].closing is Closing.UNKNOWN
 
 
-async def test_a_turn_that_loops_runs_out_of_budget(lab: Lab) -> None:
-    lab.script(*[call("look", path=str(i)) for i in range(9)])
-    async with lab.open(limits=Limits(requests_per_turn_max=3)) as chat:
+async def test_a_turn_that_loops_runs_out_of_budget(world: World) -> None:
+    world.script(*[call("look", path=str(i)) for i in range(9)])
+    async with world.open(limits=Limits(requests_per_turn_max=3)) as chat:
         turn = await chat.send("Go")
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.BUDGET
@@ -231,18 +230,18 @@ async def test_a_turn_that_loops_runs_out_of_budget(lab: Lab) -> None:
     assert after.requests <= 3
 
 
-async def test_blank_input_is_refused_before_it_costs_anything(lab: Lab) -> None:
-    lab.script("Hello.")
-    async with lab.open() as chat:
+async def test_blank_input_is_refused_before_it_costs_anything(world: World) -> None:
+    world.script("Hello.")
+    async with world.open() as chat:
         with pytest.raises(SettingsError, match="R6"):
             await chat.send("   ")
         await chat.send("Hello")
-    assert len(lab.bodies) == 1
+    assert len(world.bodies) == 1
 
 
 @pytest.mark.parametrize("content", [7, None, b"x", [], ["x"], {"type": "text"}])
-async def test_what_is_no_content_is_refused(lab: Lab, content: Any) -> None:
-    async with lab.open() as chat:
+async def test_what_is_no_content_is_refused(world: World, content: Any) -> None:
+    async with world.open() as chat:
         with pytest.raises(SettingsError, match="is not user content"):
             await chat.send(content)
         assert chat.state is None
@@ -263,30 +262,30 @@ async def test_what_is_no_content_is_refused(lab: Lab, content: Any) -> None:
     ],
 )
 async def test_unusable_settings_are_refused_when_opening(
-    lab: Lab, options: dict[str, Any], says: str
+    world: World, options: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(SettingsError, match=says):
-        async with lab.open(**options):
+        async with world.open(**options):
             pass
-    async with lab.open() as chat:
+    async with world.open() as chat:
         assert (await chat.send("Hello")).state is TurnState.CONFIRMED
 
 
-async def test_a_second_opener_is_refused_before_money_is_spent(lab: Lab) -> None:
-    lab.script("Hello.")
-    async with lab.open() as chat:
+async def test_a_second_opener_is_refused_before_money_is_spent(world: World) -> None:
+    world.script("Hello.")
+    async with world.open() as chat:
         with pytest.raises(ConversationBusyError):
-            async with lab.open():
+            async with world.open():
                 pass
         await chat.send("Hello")
-    async with lab.open() as chat:
+    async with world.open() as chat:
         assert len(chat.history) == 1
 
 
 async def test_a_conversation_that_is_not_open_says_so_and_how_to_enter_it(
-    lab: Lab,
+    world: World,
 ) -> None:
-    chat = lab.open()
+    chat = world.open()
     for _ in range(2):
         with pytest.raises(ConversationClosedError, match=r"never entered.*async with"):
             await chat.send("Hello")
@@ -297,48 +296,50 @@ async def test_a_conversation_that_is_not_open_says_so_and_how_to_enter_it(
 
 
 async def test_an_open_conversation_that_is_entered_again_is_not_called_closed(
-    lab: Lab,
+    world: World,
 ) -> None:
-    async with lab.open() as chat:
+    async with world.open() as chat:
         with pytest.raises(NotNowError, match=r"is already open; close\(\) it first"):
             await chat.__aenter__()
         assert (await chat.send("Hello")).state is TurnState.CONFIRMED
 
 
-async def test_two_sends_at_once_are_two_turns_in_order(lab: Lab) -> None:
-    lab.script("One.", "Two.", "Three.", "Four.")
-    async with lab.open() as chat, anyio.create_task_group() as group:
+async def test_two_sends_at_once_are_two_turns_in_order(world: World) -> None:
+    world.script("One.", "Two.", "Three.", "Four.")
+    async with world.open() as chat, anyio.create_task_group() as group:
         for number in range(4):
             group.start_soon(chat.send, f"message {number}")
-    async with lab.open() as chat:
+    async with world.open() as chat:
         said = [m["content"][0]["text"] for m in chat.messages if m["role"] == "user"]
     assert sorted(said) == [f"message {n}" for n in range(4)]
 
 
-async def test_the_next_request_is_checked_by_the_strict_rules(lab: Lab) -> None:
-    async with lab.open() as chat:
+async def test_the_next_request_is_checked_by_the_strict_rules(world: World) -> None:
+    async with world.open() as chat:
         await chat.send("Hello")
         assert chat.check() == ()
 
 
-async def test_the_turn_draws_its_own_path(lab: Lab) -> None:
-    async with lab.open() as chat:
+async def test_the_turn_draws_its_own_path(world: World) -> None:
+    async with world.open() as chat:
         assert "pending" in chat.diagram()
         await chat.send("Hello")
         assert "confirmed" in chat.diagram("mermaid")
 
 
-async def test_a_long_reply_is_streamed_even_by_send(lab: Lab) -> None:
-    async with lab.open(max_tokens=32_000) as chat:
+async def test_a_long_reply_is_streamed_even_by_send(world: World) -> None:
+    async with world.open(max_tokens=32_000) as chat:
         turn = await chat.send("Hello")
     assert turn.state is TurnState.CONFIRMED
-    assert lab.bodies[0]["stream"] is True
+    assert world.bodies[0]["stream"] is True
 
 
-async def test_stopping_a_wait_is_told_as_stopped_and_keeps_the_input(lab: Lab) -> None:
-    lab.script("One.", faults="429 retry-after=60 @1")
+async def test_stopping_a_wait_is_told_as_stopped_and_keeps_the_input(
+    world: World,
+) -> None:
+    world.script("One.", faults="429 retry-after=60 @1")
 
-    async with lab.open(clock=None) as chat:
+    async with world.open(clock=None) as chat:
         stream = chat.stream("1")
         async for happening in stream:
             if isinstance(happening, Waiting):
@@ -352,9 +353,11 @@ async def test_stopping_a_wait_is_told_as_stopped_and_keeps_the_input(lab: Lab) 
     assert again.text == "One."
 
 
-async def test_a_watched_turn_is_still_streamed_when_it_is_retried(lab: Lab) -> None:
-    lab.script("One.", faults='400 message="No." @1')
-    async with lab.open() as chat:
+async def test_a_watched_turn_is_still_streamed_when_it_is_retried(
+    world: World,
+) -> None:
+    world.script("One.", faults='400 message="No." @1')
+    async with world.open() as chat:
         await chat.stream("1").turn()
         cursor = chat.cursor
         await chat.retry()
@@ -366,9 +369,9 @@ async def test_a_watched_turn_is_still_streamed_when_it_is_retried(lab: Lab) -> 
     assert "TextArrived" in seen
 
 
-async def test_why_it_cannot_be_compacted_is_said(lab: Lab) -> None:
-    lab.script(call("hang", what="a"), "Two.")
-    async with lab.open() as chat:
+async def test_why_it_cannot_be_compacted_is_said(world: World) -> None:
+    world.script(call("hang", what="a"), "Two.")
+    async with world.open() as chat:
         empty = await chat.compact()
         await cancelled_once_started(chat, "Go")
         waiting = await chat.compact()

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     CallReport,
@@ -22,8 +22,6 @@ from turnlatch import (
 from turnlatch.simulator import Answer, Call
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import Reply, ToolUse
-
-__all__ = ["lab"]
 
 GIVEN: dict[str, Any] = {"order": {"to": "Ada", "items": [{"n": 1}, {"n": 2}], "x": []}}
 
@@ -98,11 +96,13 @@ def orders(vandal: Vandal, effect: str) -> Tool:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("effect", ["once", "ask"])
-async def test_nobody_who_sees_arguments_can_change_them(lab: Lab, effect: str) -> None:
+async def test_nobody_who_sees_arguments_can_change_them(
+    world: World, effect: str
+) -> None:
     vandal = Vandal()
     two = Answer((Call("place", GIVEN, "toolu_1"), Call("place", GIVEN, "toolu_2")))
-    lab.script(two, Answer((Call("place", GIVEN, "toolu_3"),)), "Done.")
-    async with lab.open(tools=[orders(vandal, effect)]) as chat:
+    world.script(two, Answer((Call("place", GIVEN, "toolu_3"),)), "Done.")
+    async with world.open(tools=[orders(vandal, effect)]) as chat:
         watch = chat.watch()
         turn = await chat.send("Order.")
         vandal.looks_around("at first", chat, turn)
@@ -116,7 +116,7 @@ async def test_nobody_who_sees_arguments_can_change_them(lab: Lab, effect: str) 
     for one in ends:
         for report in one.calls:
             vandal.looks("happening", report.input)
-    async with lab.open(tools=[orders(vandal, effect)]) as chat:
+    async with world.open(tools=[orders(vandal, effect)]) as chat:
         assert chat.turn is not None
         vandal.looks_around("reloaded", chat, chat.turn)
 
@@ -125,7 +125,7 @@ async def test_nobody_who_sees_arguments_can_change_them(lab: Lab, effect: str) 
         assert all(one == GIVEN for one in seen), where
     sent = [
         block["input"]
-        for body in lab.bodies
+        for body in world.bodies
         for message in body["messages"]
         for block in message["content"]
         if block["type"] == "tool_use"

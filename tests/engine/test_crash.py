@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 from tests import warm
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import Closing, FaultKind, TurnState
 from turnlatch.simulator import Scripted, Seeded, Simulator, call, run_in_thread
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 CHILD = '''
@@ -78,33 +77,33 @@ POINTS = [
 ]
 
 
-def kill_at(lab: Lab, ledger: Path, point: str) -> None:
+def kill_at(world: World, ledger: Path, point: str) -> None:
     """Run the child until it stands at that point, and kill it there."""
-    lab.simulator = Simulator(
+    world.simulator = Simulator(
         Scripted(
             [call("act", what="once"), "Done."],
             then=Scripted(["Next."], then=Seeded(1)),
         )
     )
-    with run_in_thread(lab.simulator) as server:
+    with run_in_thread(world.simulator) as server:
         process = warm.Spoken(
-            ["-c", CHILD, server.base_url, str(lab.store), str(ledger), point]
+            ["-c", CHILD, server.base_url, str(world.store), str(ledger), point]
         )
         assert process.stdout.readline() == "now\n"
         process.child.send_signal(signal.SIGKILL)
         process.end()
-    assert lab.simulator.unscripted_rejections() == ()
+    assert world.simulator.unscripted_rejections() == ()
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_killed_anywhere_a_new_process_goes_on(lab: Lab, point: str) -> None:
-    ledger = lab.folder / "ledger"
-    kill_at(lab, ledger, point)
+async def test_killed_anywhere_a_new_process_goes_on(world: World, point: str) -> None:
+    ledger = world.folder / "ledger"
+    kill_at(world, ledger, point)
 
-    lab.script("Carry on.", "Carry on.", "Carry on.", "Carry on.")
+    world.script("Carry on.", "Carry on.", "Carry on.", "Carry on.")
     effects = ledger.read_text().count("\n") if ledger.exists() else 0
     assert effects <= 1
-    async with lab.open(tools=[]) as chat:
+    async with world.open(tools=[]) as chat:
         turn = chat.turn
         if turn is not None and turn.state is TurnState.FAILED:
             assert turn.fault is not None
@@ -116,7 +115,7 @@ async def test_killed_anywhere_a_new_process_goes_on(lab: Lab, point: str) -> No
         after = await chat.send("And now?")
         assert after.state is TurnState.CONFIRMED
         wires = chat.history.wires()
-    async with lab.open(tools=[]) as chat:
+    async with world.open(tools=[]) as chat:
         assert chat.history.wires() == wires
     assert (ledger.read_text().count("\n") if ledger.exists() else 0) == effects
 

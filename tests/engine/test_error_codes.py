@@ -5,14 +5,13 @@ from typing import Final
 
 import pytest
 from anthropic._error_classes import ERROR_CLASSES
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 import turnlatch_states.api.error_codes
 from turnlatch import FaultKind, TurnState
 from turnlatch_states.api.error_codes import FAMILIES, Family
 from turnlatch_states.api.faults import classify
 
-__all__ = ["lab"]
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.parametrize("anyio_backend", ["asyncio"]),
@@ -38,18 +37,18 @@ CODES: Final = tuple(of_an_account())
 CONFIRMED: Final = ("first", "One.", "second", "Two.")
 
 
-async def left_out(lab: Lab, code: str) -> bool:
+async def left_out(world: World, code: str) -> bool:
     """Whether anything was tried without a part of the conversation, while an account
     was refused with this code, asked again and told something else."""
-    lab.script("One.", "Two.", faults=f"400 code={code} @3-99")
-    async with lab.open(tools=[]) as chat:
+    world.script("One.", "Two.", faults=f"400 code={code} @3-99")
+    async with world.open(tools=[]) as chat:
         for words in ("first", "second"):
             assert (await chat.send(words)).state is TurnState.CONFIRMED
         for words in ("third", "fourth", "fifth"):
             assert (await chat.send(words)).state is TurnState.FAILED
             assert (await chat.retry()).state is TurnState.FAILED
         assert chat.snapshot.view.ops == (), "nothing is left out for good"
-    trials = [str(entry.body) for entry in lab.simulator.log[2:]]
+    trials = [str(entry.body) for entry in world.simulator.log[2:]]
     assert len(trials) >= 6
     # Something short may be asked beside them, to learn whether anything is answered.
     whole = [all(words in trial for words in CONFIRMED) for trial in trials]
@@ -60,23 +59,23 @@ async def left_out(lab: Lab, code: str) -> bool:
 
 @pytest.mark.parametrize("code", CODES)
 async def test_refused_account_waits_and_then_goes_on_with_everything(
-    lab: Lab, code: str
+    world: World, code: str
 ) -> None:
-    assert not await left_out(lab, code)
+    assert not await left_out(world, code)
 
-    lab.script("Five.")
-    async with lab.open(tools=[]) as chat:
+    world.script("Five.")
+    async with world.open(tools=[]) as chat:
         assert len(chat.history) == 2
         turn = await chat.retry()
         assert turn.state is TurnState.CONFIRMED
         assert turn.fault is None
-    (entry,) = lab.simulator.log
+    (entry,) = world.simulator.log
     for words in (*CONFIRMED, "fifth"):
         assert words in str(entry.body)
 
 
 async def test_without_families_a_part_is_looked_for(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The planted bug: a code that no table has is taken for a definite refusal."""
     none: tuple[Family, ...] = ()
@@ -84,4 +83,4 @@ async def test_without_families_a_part_is_looked_for(
     monkeypatch.setattr(turnlatch_states.api.error_codes, "FAMILIES", none)
     monkeypatch.setattr(turnlatch_states.api.error_codes, "BY_CODE", table)
 
-    assert await left_out(lab, "workspace_of_tomorrow")
+    assert await left_out(world, "workspace_of_tomorrow")

@@ -13,7 +13,7 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     Conversation,
@@ -26,8 +26,6 @@ from turnlatch import (
 )
 from turnlatch.simulator import call
 from turnlatch.sync import Conversation as SyncConversation
-
-__all__ = ["lab"]
 
 Method: TypeAlias = Callable[[Conversation], Awaitable[Any]]
 
@@ -148,11 +146,11 @@ class Inside:
 
 
 @pytest.mark.anyio
-async def test_from_inside_a_method_works_or_raises_at_once(lab: Lab) -> None:
+async def test_from_inside_a_method_works_or_raises_at_once(world: World) -> None:
     inside = Inside()
     names = ["plain", "child", "thread", "ruled", "slow"]
-    lab.script(*map(call, names), "Done.", "Next.")
-    async with lab.open(
+    world.script(*map(call, names), "Done.", "Next.")
+    async with world.open(
         tools=inside.tools(),
         before_compaction=inside.before,
         after_compaction=inside.after,
@@ -170,7 +168,7 @@ async def test_from_inside_a_method_works_or_raises_at_once(lab: Lab) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_tool_of_a_child_waits_for_no_ancestor(lab: Lab) -> None:
+async def test_a_tool_of_a_child_waits_for_no_ancestor(world: World) -> None:
     chats: list[Conversation] = []
 
     @tool(effect="safe")
@@ -183,17 +181,17 @@ async def test_a_tool_of_a_child_waits_for_no_ancestor(lab: Lab) -> None:
     @tool(effect="safe")
     async def outer() -> str:
         """Run another conversation, which is no deadlock."""
-        async with lab.open("b", tools=[inner]) as other:
+        async with world.open("b", tools=[inner]) as other:
             return (await other.send("Go")).text
 
-    lab.script(call("outer"), call("inner"), "Inner done.", "Outer done.")
-    async with lab.open(tools=[outer]) as chat:
+    world.script(call("outer"), call("inner"), "Inner done.", "Outer done.")
+    async with world.open(tools=[outer]) as chat:
         chats.append(chat)
         assert (await chat.send("Go")).text == "Outer done."
 
 
 @pytest.mark.anyio
-async def test_a_task_that_outlives_its_turn_is_outside(lab: Lab) -> None:
+async def test_a_task_that_outlives_its_turn_is_outside(world: World) -> None:
     """It has the context of the turn that started it, and that turn is over."""
     chats: list[Conversation] = []
     over, answered = anyio.Event(), anyio.Event()
@@ -212,8 +210,8 @@ async def test_a_task_that_outlives_its_turn_is_outside(lab: Lab) -> None:
             group.start_soon(later)
             return "planned"
 
-        lab.script(call("plan"), "Planned.", "Here it is.")
-        async with lab.open(tools=[plan]) as chat:
+        world.script(call("plan"), "Planned.", "Here it is.")
+        async with world.open(tools=[plan]) as chat:
             chats.append(chat)
             await chat.send("Go")
             over.set()
@@ -221,7 +219,7 @@ async def test_a_task_that_outlives_its_turn_is_outside(lab: Lab) -> None:
     assert texts == ["Here it is."]
 
 
-def test_in_the_sync_twin_too(lab: Lab) -> None:
+def test_in_the_sync_twin_too(world: World) -> None:
     chats: list[SyncConversation] = []
     raised: list[str] = []
 
@@ -246,9 +244,9 @@ def test_in_the_sync_twin_too(lab: Lab) -> None:
         chat.steer("and this")
         return "done"
 
-    lab.script(call("plain"), "Done.")
+    world.script(call("plain"), "Done.")
     with SyncConversation.open(
-        "a", store=lab.store, client=lab.client(), tools=[plain]
+        "a", store=world.store, client=world.client(), tools=[plain]
     ) as chat:
         chats.append(chat)
         assert chat.send("Go").text == "Done."

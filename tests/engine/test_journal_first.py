@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import Limits, RetryPolicy, TurnState, tool
 from turnlatch.journal import MemoryStore
@@ -20,15 +20,14 @@ from turnlatch_states.machine.events import (
 )
 from turnlatch_states.request.build import Request
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
 class Witness:
     """A model port that looks into the journal at the moment a request leaves."""
 
-    def __init__(self, lab: Lab, store: Store) -> None:
-        self.inner = SdkModel(lab.client())
+    def __init__(self, world: World, store: Store) -> None:
+        self.inner = SdkModel(world.client())
         self.store = store
         self.seen: list[Event] = []
 
@@ -44,13 +43,13 @@ class Witness:
 
 
 async def converse(
-    lab: Lab, store: Store, at_once: int = 8
+    world: World, store: Store, at_once: int = 8
 ) -> tuple[Witness, list[str]]:
     """A turn with a fault and two calls, and a compaction; what was on record when."""
-    lab.script(
+    world.script(
         reply(call("act", what="a"), call("act", what="b")), "One.", faults="529"
     )
-    witness = Witness(lab, store)
+    witness = Witness(world, store)
     ran: list[str] = []
 
     @tool(effect="once")
@@ -62,7 +61,7 @@ async def converse(
                 ran.append(what)
         return what
 
-    async with lab.open(
+    async with world.open(
         store=store,
         client=witness,
         tools=[act],
@@ -85,14 +84,14 @@ def on_record(witness: Witness, ran: list[str]) -> bool:
 
 @pytest.mark.parametrize("at_once", [1, 8])
 async def test_every_request_and_every_call_is_on_record_before_it_starts(
-    lab: Lab, at_once: int
+    world: World, at_once: int
 ) -> None:
-    witness, ran = await converse(lab, MemoryStore(), at_once)
+    witness, ran = await converse(world, MemoryStore(), at_once)
 
     assert on_record(witness, ran), (witness.seen, ran)
 
 
-async def test_the_check_sees_a_journal_that_lags(lab: Lab) -> None:
+async def test_the_check_sees_a_journal_that_lags(world: World) -> None:
     """Planted: a store that shows an entry only after the next one came."""
 
     class Lagging:
@@ -106,4 +105,4 @@ async def test_the_check_sees_a_journal_that_lags(lab: Lab) -> None:
             return self.inner.read(name)[:-1]
 
     store: Any = Lagging()
-    assert not on_record(*await converse(lab, store))
+    assert not on_record(*await converse(world, store))

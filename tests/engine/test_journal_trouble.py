@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.around import JournalAround, StoreAround
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     Closing,
@@ -26,7 +26,6 @@ from turnlatch.ports import Journal
 from turnlatch.simulator import call, reply
 from turnlatch_states.machine.events import CallClosed, Event
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
@@ -77,10 +76,10 @@ class FaultyJournal(JournalAround):
 ANSWERS = (call("act", what="once"), "Done.", "Next.", "Next.", "Next.")
 
 
-async def talk(lab: Lab, store: FaultyStore) -> tuple[int, Any]:
+async def talk(world: World, store: FaultyStore) -> tuple[int, Any]:
     """Two turns, going on through every journal failure; how many failures there were."""
     failures = 0
-    async with lab.open(store=store) as chat:
+    async with world.open(store=store) as chat:
         for text in ("first", "second"):
             for attempt in range(6):
                 try:
@@ -97,49 +96,51 @@ async def talk(lab: Lab, store: FaultyStore) -> tuple[int, Any]:
 
 
 @pytest.mark.parametrize("at", range(2, 8))
-async def test_one_failed_append_is_told_and_then_forgotten(lab: Lab, at: int) -> None:
+async def test_one_failed_append_is_told_and_then_forgotten(
+    world: World, at: int
+) -> None:
     """Fail the nth append once, for every n: the conversation ends the same."""
     store = FaultyStore()
     store.fail_at = at
-    lab.script(*ANSWERS)
+    world.script(*ANSWERS)
 
-    failures, snapshot = await talk(lab, store)
+    failures, snapshot = await talk(world, store)
 
     assert failures <= 1
-    assert lab.ran.count("act once") == 1, "no effect is lost or repeated"
+    assert world.ran.count("act once") == 1, "no effect is lost or repeated"
     said = [e.reply.text for e in snapshot.history]
     assert said[-1] in ("Done.", "Next.")
-    async with lab.open(store=store) as chat:
+    async with world.open(store=store) as chat:
         assert chat.snapshot.history == snapshot.history
 
 
 @pytest.mark.parametrize("doubt", ["recorded", "not recorded"])
 @pytest.mark.parametrize("at", range(2, 8))
 async def test_an_append_in_doubt_is_looked_up_and_never_done_twice(
-    lab: Lab, at: int, doubt: str
+    world: World, at: int, doubt: str
 ) -> None:
     store = FaultyStore()
     store.fail_at, store.doubt = at, doubt
-    lab.script(*ANSWERS)
+    world.script(*ANSWERS)
 
-    failures, snapshot = await talk(lab, store)
+    failures, snapshot = await talk(world, store)
 
     assert failures == 1
-    told = json.dumps(lab.bodies[-1]["messages"])
-    assert (lab.ran.count("act once"), "Not executed" in told) in (
+    told = json.dumps(world.bodies[-1]["messages"])
+    assert (world.ran.count("act once"), "Not executed" in told) in (
         (1, False),
         (0, True),
     )
     assert [e.reply.text for e in snapshot.history].count("Done.") == 1
-    async with lab.open(store=store) as chat:
+    async with world.open(store=store) as chat:
         assert chat.snapshot.history == snapshot.history
 
 
-async def test_the_sweep_reaches_every_append(lab: Lab) -> None:
+async def test_the_sweep_reaches_every_append(world: World) -> None:
     """The checker of the sweep above: its range covers the appends there are."""
     store = FaultyStore()
-    lab.script(*ANSWERS)
-    await talk(lab, store)
+    world.script(*ANSWERS)
+    await talk(world, store)
 
     assert store.appends == 7
 
@@ -147,7 +148,7 @@ async def test_the_sweep_reaches_every_append(lab: Lab) -> None:
 @pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
 @pytest.mark.parametrize("at", range(2, 8))
 async def test_a_call_whose_end_was_not_seen_survives_a_failed_append_too(
-    lab: Lab, at: int, doubt: str | None
+    world: World, at: int, doubt: str | None
 ) -> None:
     """Also what is said meanwhile: told once, or the caller knows that it was not."""
     store = FaultyStore()
@@ -162,15 +163,15 @@ async def test_a_call_whose_end_was_not_seen_survives_a_failed_append_too(
     @tool(timeout=0.3, reconcile=find_out)
     async def slow(idempotency_key: str) -> str:
         """Take too long."""
-        lab.ran.append(idempotency_key)
+        world.ran.append(idempotency_key)
         with suppress(JournalError):
             await chat.steer("and this", key="and this")
             said.append("and this")
         await anyio.sleep_forever()
         return ""
 
-    lab.script(call("slow"), "Done.", "Next.", "Next.")
-    async with lab.open(store=store, tools=[slow]) as chat:
+    world.script(call("slow"), "Done.", "Next.", "Next.")
+    async with world.open(store=store, tools=[slow]) as chat:
         for _ in range(6):
             try:
                 turn = await chat.send("first", key="first")
@@ -184,23 +185,23 @@ async def test_a_call_whose_end_was_not_seen_survives_a_failed_append_too(
         assert chat.check() == ()
         history = json.dumps(chat.messages)
 
-    assert len(lab.ran) <= 1, "it ran twice"
-    assert len(set(lab.ran + asked)) <= 1, "one key, whatever happens"
+    assert len(world.ran) <= 1, "it ran twice"
+    assert len(set(world.ran + asked)) <= 1, "one key, whatever happens"
     closings = [e.event for e in store.read("a") if isinstance(e.event, CallClosed)]
     assert len(closings) == 1
-    if lab.ran:
+    if world.ran:
         assert closings[0].closing in (Closing.RESULT, Closing.UNKNOWN)
     else:
         assert closings[0].closing is Closing.NOT_EXECUTED
     assert history.count("and this") in ((1,) if said else (0, 1))
-    async with lab.open(store=store, tools=[slow]) as chat:
+    async with world.open(store=store, tools=[slow]) as chat:
         assert json.dumps(chat.messages) == history
 
 
 @pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
 @pytest.mark.parametrize("at", range(2, 6))
 async def test_a_terminal_failure_stops_the_turn_also_where_the_journal_fails(
-    lab: Lab, at: int, doubt: str | None
+    world: World, at: int, doubt: str | None
 ) -> None:
     store = FaultyStore()
     store.fail_at, store.doubt = at, doubt
@@ -208,38 +209,38 @@ async def test_a_terminal_failure_stops_the_turn_also_where_the_journal_fails(
     @tool
     async def log_in() -> str:
         """Log in."""
-        lab.ran.append("log in")
+        world.ran.append("log in")
         raise TerminalToolError("the account is locked")
 
     two = reply(call("log_in"), call("act", what="a"))
-    lab.script(two, "I see.", "I see.")
-    async with lab.open(store=store, tools=[*lab.tools(), log_in]) as chat:
+    world.script(two, "I see.", "I see.")
+    async with world.open(store=store, tools=[*world.tools(), log_in]) as chat:
         for _ in range(4):
             try:
                 turn = await chat.send("first", key="first")
             except JournalError:
-                if lab.ran.count("log in"):
+                if world.ran.count("log in"):
                     break
                 continue
             break
         assert chat.turn is not None
         turn = chat.turn
-        if lab.ran.count("log in"):
+        if world.ran.count("log in"):
             assert turn.fault is not None
             assert turn.fault.kind is FaultKind.TOOL
-            assert len(lab.bodies) == 1, "the model was not asked again"
+            assert len(world.bodies) == 1, "the model was not asked again"
         last = await chat.send("last")
         assert last.state is TurnState.CONFIRMED
-    assert lab.ran.count("log in") <= 1
-    assert lab.ran.count("act a") <= 1
+    assert world.ran.count("log in") <= 1
+    assert world.ran.count("act a") <= 1
 
 
 async def test_a_confirmed_reply_is_kept_in_memory_until_it_is_durable(
-    lab: Lab,
+    world: World,
 ) -> None:
     store = FaultyStore()
-    lab.script("One.", "Two.")
-    async with lab.open(store=store) as chat:
+    world.script("One.", "Two.")
+    async with world.open(store=store) as chat:
         store.fail_at, store.for_good = 3, True
         with pytest.raises(JournalFullError):
             await chat.send("1")
@@ -248,7 +249,7 @@ async def test_a_confirmed_reply_is_kept_in_memory_until_it_is_durable(
         assert chat.history.head.reply.text == "One."
         with pytest.raises(JournalFullError):
             await chat.send("2")
-        assert len(lab.bodies) == 1, "no second model call while the first is unsaved"
+        assert len(world.bodies) == 1, "no second model call while the first is unsaved"
         store.fail_at = None
         turn = await chat.send("2")
         assert turn.text == "Two."
@@ -257,23 +258,23 @@ async def test_a_confirmed_reply_is_kept_in_memory_until_it_is_durable(
     ) == 2
 
 
-async def test_an_input_that_could_not_be_saved_never_left(lab: Lab) -> None:
+async def test_an_input_that_could_not_be_saved_never_left(world: World) -> None:
     store = FaultyStore()
-    lab.script("One.")
-    async with lab.open(store=store) as chat:
+    world.script("One.")
+    async with world.open(store=store) as chat:
         store.fail_at, store.for_good = 2, True
         with pytest.raises(JournalFullError):
             await chat.send("1")
-        assert lab.bodies == []
+        assert world.bodies == []
         assert chat.turn is None, "the input went back to the caller"
         store.fail_at = None
         assert (await chat.send("1")).text == "One."
 
 
-async def test_a_key_that_was_never_recorded_names_no_turn(lab: Lab) -> None:
+async def test_a_key_that_was_never_recorded_names_no_turn(world: World) -> None:
     store = FaultyStore()
-    lab.script("Yours.", "Mine.")
-    async with lab.open(store=store) as chat:
+    world.script("Yours.", "Mine.")
+    async with world.open(store=store) as chat:
         store.fail_at = 2
         with pytest.raises(JournalFullError):
             await chat.send("mine", key="mine")
@@ -294,13 +295,13 @@ async def say(chat: Conversation, word: str) -> None:
     raise AssertionError("it failed twice")
 
 
-def talked_into(lab: Lab, chats: list[Conversation]) -> Tool:
+def talked_into(world: World, chats: list[Conversation]) -> Tool:
     """A tool during whose call the user says two words."""
 
     @tool
     async def act(what: str) -> str:
         """Do something that counts."""
-        lab.ran.append(f"act {what}")
+        world.ran.append(f"act {what}")
         await say(chats[0], "word 1")
         await say(chats[0], "word 2")
         return f"did {what}"
@@ -312,12 +313,12 @@ def talked_into(lab: Lab, chats: list[Conversation]) -> Tool:
 @pytest.mark.parametrize("at", range(2, 11))
 @pytest.mark.parametrize("during", [True, False])
 async def test_what_is_said_again_with_its_key_is_said_once_whatever_append_fails(
-    lab: Lab, at: int, doubt: str | None, during: bool
+    world: World, at: int, doubt: str | None, during: bool
 ) -> None:
     store, chats = FaultyStore(), list[Conversation]()
     store.fail_at, store.doubt = at, doubt
-    lab.script(call("act", what="once") if during else "Hm.", *["Done."] * 9)
-    async with lab.open(store=store, tools=[talked_into(lab, chats)]) as chat:
+    world.script(call("act", what="once") if during else "Hm.", *["Done."] * 9)
+    async with world.open(store=store, tools=[talked_into(world, chats)]) as chat:
         chats.append(chat)
         for number, text in enumerate(("first", "second"), 1):
             if not during:
@@ -331,13 +332,13 @@ async def test_what_is_said_again_with_its_key_is_said_once_whatever_append_fail
                     break
         texts = [block.get("text", "") for m in chat.messages for block in m["content"]]
         words = [text for text in texts if text.startswith("word")]
-        assert words == (["word 1", "word 2"] if lab.ran or not during else [])
+        assert words == (["word 1", "word 2"] if world.ran or not during else [])
         assert chat.snapshot.said == ()
 
 
-async def test_the_key_of_a_word_and_of_a_message_are_two(lab: Lab) -> None:
-    lab.script("One.", "Two.")
-    async with lab.open() as chat:
+async def test_the_key_of_a_word_and_of_a_message_are_two(world: World) -> None:
+    world.script("One.", "Two.")
+    async with world.open() as chat:
         await chat.send("first", key="k")
         await chat.steer("word", key="k")
         turn = await chat.send("second", key="l")
@@ -350,7 +351,7 @@ async def test_the_key_of_a_word_and_of_a_message_are_two(lab: Lab) -> None:
 @pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
 @pytest.mark.parametrize("at", range(2, 9))
 async def test_a_call_that_timed_out_is_found_out_about_whatever_append_fails(
-    lab: Lab, at: int, doubt: str | None
+    world: World, at: int, doubt: str | None
 ) -> None:
     """It is paid once, or was never begun; and the turn goes on to its reply."""
     store, paid = FaultyStore(), dict[str, str]()
@@ -362,13 +363,13 @@ async def test_a_call_that_timed_out_is_found_out_about_whatever_append_fails(
     @tool(timeout=0.1, grace=0.01, reconcile=found)
     async def pay(idempotency_key: str) -> str:
         """Pay, and never come back."""
-        lab.ran.append("pay")
+        world.ran.append("pay")
         paid[idempotency_key] = "paid"
         await anyio.sleep_forever()
         return ""
 
-    lab.script(call("pay"), *["Done."] * 9)
-    async with lab.open(store=store, tools=[pay]) as chat:
+    world.script(call("pay"), *["Done."] * 9)
+    async with world.open(store=store, tools=[pay]) as chat:
         for _ in range(3):
             try:
                 turn = await chat.send("Go", key="k")
@@ -376,6 +377,6 @@ async def test_a_call_that_timed_out_is_found_out_about_whatever_append_fails(
                 continue
             assert turn.state is TurnState.CONFIRMED
             assert turn.text == "Done."
-        told = json.dumps(lab.bodies[-1]["messages"])
-        assert len(lab.ran) <= 1
-        assert ('"paid"' in told) is bool(lab.ran)
+        told = json.dumps(world.bodies[-1]["messages"])
+        assert len(world.ran) <= 1
+        assert ('"paid"' in told) is bool(world.ran)

@@ -6,13 +6,12 @@ import random
 from typing import Any
 
 import pytest
-from tests.engine.lab import Lab, lab
-from tests.gauntlet.media import Block, image, png, words
+from tests.harness.media import Block, image, png, words
+from tests.harness.world import World
 
 from turnlatch import FaultKind, Remedy, Tool, TurnState, tool
 from turnlatch.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 BAD, GOOD = image(png(31, 31)), image(png(20, 20))
@@ -45,19 +44,19 @@ class Looks:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("blocks", [(BAD,), (words("Here."), BAD)])
 async def test_a_tool_that_gives_the_same_bad_picture_costs_one_turn(
-    lab: Lab, blocks: tuple[Block, ...]
+    world: World, blocks: tuple[Block, ...]
 ) -> None:
     """The refusal names no place: the search finds it once, and it is known by then."""
-    lab.simulator = Simulator(Looks(), clock=lab.clock.now)
-    lab.simulator.inject(ODD)
-    async with lab.open(tools=[gives(*blocks)]) as chat:
+    world.simulator = Simulator(Looks(), clock=world.clock.now)
+    world.simulator.inject(ODD)
+    async with world.open(tools=[gives(*blocks)]) as chat:
         turns = [await chat.send(f"Look {number}") for number in range(6)]
 
         assert [turn.state for turn in turns[1:]] == [TurnState.CONFIRMED] * 5
         assert [turn.text for turn in turns[2:]] == ["I see."] * 4
         assert [turn.requests for turn in turns[2:]] == [2] * 4
         known = chat.snapshot.known_bad
-    async with lab.open(tools=[gives(*blocks)]) as again:
+    async with world.open(tools=[gives(*blocks)]) as again:
         assert again.snapshot.known_bad == known != frozenset()
         turn = await again.send("Look again")
         assert (turn.text, turn.requests) == ("I see.", 2), "and after a reload"
@@ -65,7 +64,7 @@ async def test_a_tool_that_gives_the_same_bad_picture_costs_one_turn(
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_check_sees_an_engine_that_forgets(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: what was refused is known by its place only."""
 
@@ -73,9 +72,9 @@ async def test_the_check_sees_an_engine_that_forgets(
         """Nothing is known."""
 
     monkeypatch.setattr("turnlatch_states.effects.next_effect.without_known", forgets)
-    lab.simulator = Simulator(Looks(), clock=lab.clock.now)
-    lab.simulator.inject(ODD)
-    async with lab.open(tools=[gives(BAD)]) as chat:
+    world.simulator = Simulator(Looks(), clock=world.clock.now)
+    world.simulator.inject(ODD)
+    async with world.open(tools=[gives(BAD)]) as chat:
         turns = [await chat.send(f"Look {number}") for number in range(4)]
 
     assert TurnState.FAILED in [turn.state for turn in turns[1:]]
@@ -90,19 +89,19 @@ MANY = (
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_everything_that_is_named_at_once_is_noted_at_once(
-    lab: Lab, stream: bool
+    world: World, stream: bool
 ) -> None:
-    lab.script(call("shoot"), "One.", "Two.")
-    async with lab.open(tools=[gives(GOOD, words("Here."), BAD)]) as chat:
+    world.script(call("shoot"), "One.", "Two.")
+    async with world.open(tools=[gives(GOOD, words("Here."), BAD)]) as chat:
         await chat.send([BAD, {"type": "text", "text": "Look"}])
         paths = f"{PATHS},messages.2.content.0.tool_result.content.2"
-        lab.simulator.inject(f'{MANY} paths="{paths}" times 1')
+        world.simulator.inject(f'{MANY} paths="{paths}" times 1')
         turn = await (chat.stream("2").turn() if stream else chat.send("2"))
 
         assert turn.state is TurnState.CONFIRMED
         assert turn.remedies == (Remedy.STUB,)
         assert turn.requests == 2
-        first, _, result = lab.bodies[-1]["messages"][:3]
+        first, _, result = world.bodies[-1]["messages"][:3]
         assert NOTE in first["content"][0]["text"]
         assert first["content"][1]["text"] == "Look"
         kinds = [one["type"] for one in result["content"][0]["content"]]
@@ -110,55 +109,55 @@ async def test_everything_that_is_named_at_once_is_noted_at_once(
         assert result["content"][0]["content"][1] == words("Here.")
 
 
-async def test_what_was_found_out_is_kept_over_retry(lab: Lab) -> None:
+async def test_what_was_found_out_is_kept_over_retry(world: World) -> None:
     """Two refusals, each naming one picture; then the budget of the turn is over, and
     whoever asks again need not find out once more."""
-    lab.script(call("shoot"), "Done.")
+    world.script(call("shoot"), "Done.")
     one, two = "messages.2.content.0.content.0", "messages.2.content.0.content.1"
-    async with lab.open(tools=[gives(BAD, GOOD)]) as chat:
-        lab.simulator.inject(f'400 message="{one}: bad" @2')
-        lab.simulator.inject(f'400 message="{two}: bad" @3')
-        lab.simulator.inject("401 @4")
+    async with world.open(tools=[gives(BAD, GOOD)]) as chat:
+        world.simulator.inject(f'400 message="{one}: bad" @2')
+        world.simulator.inject(f'400 message="{two}: bad" @3')
+        world.simulator.inject("401 @4")
         stopped = await chat.send("Look")
         assert stopped.state is TurnState.FAILED
         turn = await chat.retry()
 
         assert turn.text == "Done."
-        assert len(lab.bodies) == 5
-        result = lab.bodies[-1]["messages"][2]["content"][0]
+        assert len(world.bodies) == 5
+        result = world.bodies[-1]["messages"][2]["content"][0]
         assert all(NOTE in part["text"] for part in result["content"])
 
 
 async def test_the_users_own_is_never_replaced_and_costs_nothing_twice(
-    lab: Lab,
+    world: World,
 ) -> None:
     """It fails and names the block; said again, at once; asked for, it is sent."""
-    lab.script("Fine.", "Done.")
+    world.script("Fine.", "Done.")
     named = f'400 message="messages.0.content.1: bad" body="{SENT}" times 1'
     said = [{"type": "text", "text": "Look"}, BAD]
-    async with lab.open(tools=[]) as chat:
-        lab.simulator.inject(named)
+    async with world.open(tools=[]) as chat:
+        world.simulator.inject(named)
         first = await chat.send(said)
         assert first.state is TurnState.FAILED
-        assert len(lab.bodies) == 1
+        assert len(world.bodies) == 1
         again = await chat.send(said)
         assert again.state is TurnState.FAILED
         assert again.fault is not None
         assert again.fault.kind is FaultKind.BLOCK
         assert again.fault.path == "messages.0.content.1"
         assert "messages.0.content.1" in again.fault.message
-        assert len(lab.bodies) == 1, "nothing was sent"
+        assert len(world.bodies) == 1, "nothing was sent"
         asked = await chat.retry()
         assert asked.state is TurnState.CONFIRMED
-        assert lab.bodies[-1]["messages"][0]["content"][1]["type"] == "image"
+        assert world.bodies[-1]["messages"][0]["content"][1]["type"] == "image"
         other = await chat.send("Something else")
         assert other.state is TurnState.CONFIRMED
 
 
-async def test_another_picture_is_not_taken_for_it(lab: Lab) -> None:
-    lab.simulator = Simulator(
+async def test_another_picture_is_not_taken_for_it(world: World) -> None:
+    world.simulator = Simulator(
         Scripted([call("shoot"), "One.", call("good"), "Two."], then=Seeded(0)),
-        clock=lab.clock.now,
+        clock=world.clock.now,
     )
 
     @tool(effect="safe")
@@ -166,10 +165,10 @@ async def test_another_picture_is_not_taken_for_it(lab: Lab) -> None:
         """Take another picture."""
         return [GOOD]
 
-    lab.simulator.inject('400 message="messages.2.content.0.content.0: bad" @2')
-    async with lab.open(tools=[gives(BAD), good]) as chat:
+    world.simulator.inject('400 message="messages.2.content.0.content.0: bad" @2')
+    async with world.open(tools=[gives(BAD), good]) as chat:
         await chat.send("Look")
         turn = await chat.send("Look again")
 
         assert turn.remedies == ()
-        assert lab.bodies[-1]["messages"][-1]["content"][0]["content"] == [GOOD]
+        assert world.bodies[-1]["messages"][-1]["content"][0]["content"] == [GOOD]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     Closing,
@@ -20,41 +20,42 @@ from turnlatch import (
 )
 from turnlatch.simulator import call, reply
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_new_process_finds_the_confirmed_prefix_byte_for_byte(
-    lab: Lab,
+    world: World,
 ) -> None:
     looks = reply("Two.", call("look", path="a"))
-    lab.script("One.", looks, "Three.", "Four.")
-    async with lab.open() as chat:
+    world.script("One.", looks, "Three.", "Four.")
+    async with world.open() as chat:
         await chat.send("1")
         await chat.send("2")
         wires, usage, snapshot = chat.history.wires(), chat.usage, chat.snapshot
-    async with lab.open() as chat:
+    async with world.open() as chat:
         assert chat.history.wires() == wires
         assert chat.usage == usage
         assert chat.snapshot == snapshot
         await chat.send("3")
-    assert lab.bodies[-1]["tools"] == lab.bodies[0]["tools"]
+    assert world.bodies[-1]["tools"] == world.bodies[0]["tools"]
 
 
-async def test_settings_are_restored_and_only_what_is_given_changes(lab: Lab) -> None:
-    lab.script("One.", "Two.", "Three.")
-    async with lab.open(
+async def test_settings_are_restored_and_only_what_is_given_changes(
+    world: World,
+) -> None:
+    world.script("One.", "Two.", "Three.")
+    async with world.open(
         model="claude-opus-5",
         system="Be brief.",
         settings={"metadata": {"user_id": "u"}},
     ) as chat:
         await chat.send("1")
-    async with lab.open(tools=None) as chat:
+    async with world.open(tools=None) as chat:
         await chat.send("2")
-    async with lab.open(tools=None, system="Be long.") as chat:
+    async with world.open(tools=None, system="Be long.") as chat:
         await chat.send("3")
 
-    first, second, third = lab.bodies
+    first, second, third = world.bodies
     assert {**second, "messages": 0, "diagnostics": 0} == {
         **first,
         "messages": 0,
@@ -65,9 +66,9 @@ async def test_settings_are_restored_and_only_what_is_given_changes(lab: Lab) ->
     assert third["metadata"] == {"user_id": "u"}
 
 
-async def test_a_fork_shares_the_past_and_nothing_else(lab: Lab) -> None:
-    lab.script("One.", "Two.", "Other two.")
-    async with lab.open() as chat:
+async def test_a_fork_shares_the_past_and_nothing_else(world: World) -> None:
+    world.script("One.", "Two.", "Other two.")
+    async with world.open() as chat:
         await chat.send("1")
         async with chat.fork("b") as other:
             await chat.send("2")
@@ -75,13 +76,13 @@ async def test_a_fork_shares_the_past_and_nothing_else(lab: Lab) -> None:
             assert len(chat.history) == len(other.history) == 2
             assert chat.history.wires()[0] == other.history.wires()[0]
             assert chat.history.wires()[1] != other.history.wires()[1]
-    async with lab.open("b") as other:
+    async with world.open("b") as other:
         assert "other 2" in json.dumps(other.messages)
 
 
-async def test_rewind_moves_the_head_and_deletes_nothing(lab: Lab) -> None:
-    lab.script("One.", reply(call("look", path="a")), "Two.", "New two.")
-    async with lab.open() as chat:
+async def test_rewind_moves_the_head_and_deletes_nothing(world: World) -> None:
+    world.script("One.", reply(call("look", path="a")), "Two.", "New two.")
+    async with world.open() as chat:
         first = await chat.send("1")
         await chat.send("2")
         await chat.rewind()
@@ -90,15 +91,17 @@ async def test_rewind_moves_the_head_and_deletes_nothing(lab: Lab) -> None:
         with pytest.raises(IllegalEventError):
             await chat.rewind(turns=5)
     assert first.reply is not None
-    assert lab.previous_ids()[-1] == first.reply.message_id
-    assert "contents of a" not in json.dumps(lab.bodies[-1])
-    async with lab.open() as chat:
+    assert world.previous_ids()[-1] == first.reply.message_id
+    assert "contents of a" not in json.dumps(world.bodies[-1])
+    async with world.open() as chat:
         assert [e.turn for e in chat.history] == [1, 3]
 
 
-async def test_the_same_key_is_one_turn(lab: Lab) -> None:
-    lab.script("One.", "Two.", "Three.", faults='400 message="No." body="bad" times 1')
-    async with lab.open() as chat:
+async def test_the_same_key_is_one_turn(world: World) -> None:
+    world.script(
+        "One.", "Two.", "Three.", faults='400 message="No." body="bad" times 1'
+    )
+    async with world.open() as chat:
         one = await chat.send("1", key="k1")
         assert await chat.send("1", key="k1") == one
         two = await chat.send("2", key="k2")
@@ -109,24 +112,26 @@ async def test_the_same_key_is_one_turn(lab: Lab) -> None:
         third = await chat.send("bad", key="k3")
         assert third.state is TurnState.CONFIRMED
         assert third.number == failed.number == two.number + 1
-    async with lab.open() as chat:
+    async with world.open() as chat:
         assert (await chat.send("2", key="k2")).text == "Two."
-    assert len(lab.bodies) == 4
+    assert len(world.bodies) == 4
 
 
-async def test_compaction_replaces_the_context_by_a_signed_summary(lab: Lab) -> None:
-    lab.script("One.", "Two.", "Three.", "Four.")
-    async with lab.open() as chat:
+async def test_compaction_replaces_the_context_by_a_signed_summary(
+    world: World,
+) -> None:
+    world.script("One.", "Two.", "Three.", "Four.")
+    async with world.open() as chat:
         await chat.send("1")
         turn = await chat.compact()
         assert turn.state is TurnState.CONFIRMED
         assert [m.trigger for m in turn.path] == ["compact", "compacted"]
         assert len(chat.history) == 1, "the old history stays readable"
         await chat.send("2")
-    first = lab.bodies[-1]["messages"][0]
+    first = world.bodies[-1]["messages"][0]
     assert first["content"][0]["type"] == "compaction"
-    assert len(lab.bodies[-1]["messages"]) == 2
-    async with lab.open() as chat:
+    assert len(world.bodies[-1]["messages"]) == 2
+    async with world.open() as chat:
         assert chat.snapshot.base is not None
         await chat.send("3")
         await chat.rewind(turns=2)
@@ -146,11 +151,11 @@ async def test_compaction_replaces_the_context_by_a_signed_summary(lab: Lab) -> 
     ],
 )
 async def test_a_compaction_that_fails_for_good_costs_nothing(
-    lab: Lab, fault: str
+    world: World, fault: str
 ) -> None:
     told = 'stall forever body="Answer with the summary only"'
-    lab.script("One.", "Two.", faults=f"{fault}, {told}")
-    async with lab.open(retry=RetryPolicy(attempts_max=3)) as chat:
+    world.script("One.", "Two.", faults=f"{fault}, {told}")
+    async with world.open(retry=RetryPolicy(attempts_max=3)) as chat:
         await chat.send("1")
         before = chat.snapshot
         turn = await chat.compact()
@@ -163,66 +168,70 @@ async def test_a_compaction_that_fails_for_good_costs_nothing(
     assert after.text == "Two."
 
 
-async def test_nothing_to_compact_is_said_before_it_costs_anything(lab: Lab) -> None:
-    async with lab.open() as chat:
+async def test_nothing_to_compact_is_said_before_it_costs_anything(
+    world: World,
+) -> None:
+    async with world.open() as chat:
         turn = await chat.compact()
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.LOCAL
         await chat.send("1")
-    assert len(lab.bodies) == 1
+    assert len(world.bodies) == 1
 
 
-async def test_an_approval_waits_durably_and_runs_once(lab: Lab) -> None:
-    lab.script(reply(call("ask", what="a"), call("look", path="b")), "Done.")
-    async with lab.open() as chat:
+async def test_an_approval_waits_durably_and_runs_once(world: World) -> None:
+    world.script(reply(call("ask", what="a"), call("look", path="b")), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
         (waiting,) = turn.awaiting
-        assert lab.ran == ["look b"]
-    async with lab.open() as chat:
+        assert world.ran == ["look b"]
+    async with world.open() as chat:
         assert chat.turn is not None
         assert chat.turn.awaiting[0].id == waiting.id
         turn = await chat.approve(waiting.id)
         with pytest.raises(IllegalEventError):
             await chat.approve(waiting.id)
     assert turn.state is TurnState.CONFIRMED
-    assert lab.ran == ["look b", "ask a"]
+    assert world.ran == ["look b", "ask a"]
 
 
-async def test_a_denied_call_does_not_run_and_the_model_is_told(lab: Lab) -> None:
-    lab.script(call("ask", what="a"), "I see.")
-    async with lab.open() as chat:
+async def test_a_denied_call_does_not_run_and_the_model_is_told(world: World) -> None:
+    world.script(call("ask", what="a"), "I see.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
         turn = await chat.deny(turn.awaiting[0].id, "not today")
-    assert lab.ran == []
+    assert world.ran == []
     assert turn.calls[0].closing is Closing.DENIED
     assert b"Denied: not today" in turn.calls[0].result
 
 
-async def test_a_new_message_closes_a_call_that_waits_for_approval(lab: Lab) -> None:
-    lab.script(call("ask", what="a"), "Fine.")
-    async with lab.open() as chat:
+async def test_a_new_message_closes_a_call_that_waits_for_approval(
+    world: World,
+) -> None:
+    world.script(call("ask", what="a"), "Fine.")
+    async with world.open() as chat:
         await chat.send("Go")
         turn = await chat.send("Never mind")
     assert turn.state is TurnState.CONFIRMED
-    assert lab.ran == []
-    assert "Not executed" in json.dumps(lab.bodies[-1])
+    assert world.ran == []
+    assert "Not executed" in json.dumps(world.bodies[-1])
 
 
-async def test_a_fork_outlives_the_conversation_it_came_from(lab: Lab) -> None:
-    lab.script("One.", "Two.")
-    for store in (lab.store, None):
-        async with lab.open("p", store=store) as chat:
+async def test_a_fork_outlives_the_conversation_it_came_from(world: World) -> None:
+    world.script("One.", "Two.")
+    for store in (world.store, None):
+        async with world.open("p", store=store) as chat:
             await chat.send("1")
             other = chat.fork("q")
             await other.__aenter__()
         assert (await other.send("2")).state is TurnState.CONFIRMED
         await other.close()
-        lab.script("One.", "Two.")
+        world.script("One.", "Two.")
 
 
-async def test_a_conversation_can_be_entered_again(lab: Lab) -> None:
-    lab.script("One.", "Two.")
-    chat = lab.open()
+async def test_a_conversation_can_be_entered_again(world: World) -> None:
+    world.script("One.", "Two.")
+    chat = world.open()
     async with chat:
         await chat.send("1")
     async with chat:
@@ -230,7 +239,9 @@ async def test_a_conversation_can_be_entered_again(lab: Lab) -> None:
         assert len(chat.history) == 2
 
 
-async def test_a_port_that_breaks_its_word_fails_the_turn_and_is_told(lab: Lab) -> None:
+async def test_a_port_that_breaks_its_word_fails_the_turn_and_is_told(
+    world: World,
+) -> None:
     class Broken:
         async def send(self, request: object, report: object) -> None:
             raise ZeroDivisionError("of all things")
@@ -241,15 +252,15 @@ async def test_a_port_that_breaks_its_word_fails_the_turn_and_is_told(lab: Lab) 
         async def aclose(self) -> None:
             pass
 
-    async with lab.open(client=Broken()) as chat:
+    async with world.open(client=Broken()) as chat:
         with pytest.raises(ZeroDivisionError):
             await chat.send("1")
         assert chat.turn is not None
         assert chat.turn.fault is not None
         assert chat.turn.fault.kind is FaultKind.LOCAL
         assert "of all things" in chat.turn.fault.message
-    lab.script("One.")
-    async with lab.open() as chat:
+    world.script("One.")
+    async with world.open() as chat:
         assert (await chat.send("1")).text == "One."
 
 
@@ -317,25 +328,25 @@ def record(path: Path) -> object:
     ],
 )
 async def test_a_store_that_must_not_be_used_is_refused_and_not_touched(
-    lab: Lab, make: Callable[[Path], Path], kind: type[JournalError], says: str
+    world: World, make: Callable[[Path], Path], kind: type[JournalError], says: str
 ) -> None:
-    lab.script("One.")
-    async with lab.open(store=lab.folder / GOOD) as chat:
+    world.script("One.")
+    async with world.open(store=world.folder / GOOD) as chat:
         await chat.send("1")
-    path = make(lab.folder)
+    path = make(world.folder)
     before = record(path)
 
     with pytest.raises(kind, match=says):
-        async with lab.open(store=path):
+        async with world.open(store=path):
             pass
 
     assert record(path) == before
-    assert len(lab.bodies) == 1
+    assert len(world.bodies) == 1
 
 
-async def test_a_key_whose_turn_was_rewound_opens_a_new_one(lab: Lab) -> None:
-    lab.script("One.", "One anew.")
-    async with lab.open() as chat:
+async def test_a_key_whose_turn_was_rewound_opens_a_new_one(world: World) -> None:
+    world.script("One.", "One anew.")
+    async with world.open() as chat:
         await chat.send("1", key="k")
         await chat.rewind()
         again = await chat.send("1", key="k")

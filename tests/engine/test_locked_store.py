@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 import turnlatch
 from turnlatch import (
@@ -37,8 +37,6 @@ from turnlatch.runtime.loop import Driver
 from turnlatch.runtime.tool_calls import Caller
 from turnlatch.simulator import call, reply
 from turnlatch_states.machine.snapshot import Call
-
-__all__ = ["lab"]
 
 pytestmark = pytest.mark.anyio
 
@@ -87,9 +85,9 @@ class Locker:
 
 
 @pytest.fixture
-def locker(lab: Lab) -> Iterator[Locker]:
-    """A process beside the store of the lab."""
-    made = Locker(lab.store)
+def locker(world: World) -> Iterator[Locker]:
+    """A process beside the store of the world."""
+    made = Locker(world.store)
     yield made
     made.end()
 
@@ -167,25 +165,25 @@ Act = Callable[[Conversation], Awaitable[None]]
     "act", [_send, _stream, _steer, _pin, _configure, _rewind, _compact, _fork, _close]
 )
 async def test_the_loop_goes_on_while_a_method_waits_for_the_store(
-    lab: Lab, locker: Locker, act: Act
+    world: World, locker: Locker, act: Act
 ) -> None:
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await chat.send("first")
         async with beside(locker) as ticks:
             await act(chat)
             assert len(ticks) == TICKS
 
-    store = SQLiteStore(lab.store)  # and every lease was given back
+    store = SQLiteStore(world.store)  # and every lease was given back
     assert [one.holder for one in store.conversations() if one.holder] == []
     store.close()
 
 
 @pytest.mark.parametrize("answer", ["approve", "deny", "abandon", "retry", "send"])
 async def test_the_loop_goes_on_while_an_answer_waits_for_the_store(
-    lab: Lab, locker: Locker, answer: str
+    world: World, locker: Locker, answer: str
 ) -> None:
-    lab.script(call("ask", what="x"), *["Done."] * 3)
-    async with lab.open() as chat:
+    world.script(call("ask", what="x"), *["Done."] * 3)
+    async with world.open() as chat:
         waiting = await chat.send("Ask me")
         method: Any = getattr(chat, answer)
         said = {
@@ -199,38 +197,38 @@ async def test_the_loop_goes_on_while_an_answer_waits_for_the_store(
             await method(*[said[answer]] if answer in said else [])
             assert len(ticks) == TICKS
 
-    assert lab.ran == (["ask x"] if answer == "approve" else [])
+    assert world.ran == (["ask x"] if answer == "approve" else [])
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
 async def test_the_loop_goes_on_while_a_conversation_is_opened(
-    lab: Lab, locker: Locker, name: str
+    world: World, locker: Locker, name: str
 ) -> None:
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await chat.send("first")
 
-    async with beside(locker) as ticks, lab.open(name) as again:
+    async with beside(locker) as ticks, world.open(name) as again:
         assert len(ticks) == TICKS
         assert len(again.history) == (name == "a")
 
 
 async def test_the_loop_goes_on_while_a_new_store_is_made(
-    lab: Lab, locker: Locker
+    world: World, locker: Locker
 ) -> None:
     """The other process has begun to make something of the empty file."""
-    async with beside(locker) as ticks, lab.open() as chat:
+    async with beside(locker) as ticks, world.open() as chat:
         assert len(ticks) == TICKS
         assert (await chat.send("first")).state is TurnState.CONFIRMED
 
 
 @pytest.mark.parametrize("renews", [True, False])
 async def test_another_conversation_has_its_turns_while_one_waits_for_the_store(
-    lab: Lab, locker: Locker, renews: bool, monkeypatch: pytest.MonkeyPatch
+    world: World, locker: Locker, renews: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where its lease is to be renewed all the time, which takes the same lock."""
     if renews:
         monkeypatch.setattr(lease, "RENEW_SECONDS", 0.001)
-    async with lab.open() as chat, lab.open(store=None) as other:
+    async with world.open() as chat, world.open(store=None) as other:
         await chat.send("first")
         locker.lock()
         async with anyio.create_task_group() as group:
@@ -239,7 +237,7 @@ async def test_another_conversation_has_its_turns_while_one_waits_for_the_store(
                 for number in range(1, 6):
                     assert (await other.send("more")).number == number
                 assert chat.state is TurnState.SENT
-                assert not [one for one in lab.bodies if "second" in str(one)]
+                assert not [one for one in world.bodies if "second" in str(one)]
                 locker.free()
 
             group.start_soon(elsewhere)
@@ -247,7 +245,7 @@ async def test_another_conversation_has_its_turns_while_one_waits_for_the_store(
 
 
 async def test_the_end_of_a_call_waits_for_the_store_and_the_loop_goes_on(
-    lab: Lab, locker: Locker
+    world: World, locker: Locker
 ) -> None:
     """Locked while the tool runs: what it did is recorded before anything follows."""
     ended = anyio.Event()
@@ -259,14 +257,14 @@ async def test_the_end_of_a_call_waits_for_the_store_and_the_loop_goes_on(
         ended.set()
         return "did it"
 
-    lab.script(call("act"), "Done.")
-    async with lab.open(tools=[act]) as chat, anyio.create_task_group() as group:
+    world.script(call("act"), "Done.")
+    async with world.open(tools=[act]) as chat, anyio.create_task_group() as group:
 
         async def let_go() -> None:
             await ended.wait()
             for _ in range(TICKS):
                 await anyio.sleep(0.001)
-            assert len(lab.bodies) == 1
+            assert len(world.bodies) == 1
             locker.free()
 
         group.start_soon(let_go)
@@ -277,14 +275,14 @@ async def test_the_end_of_a_call_waits_for_the_store_and_the_loop_goes_on(
 
 
 async def test_a_lock_that_stays_is_an_error_that_names_its_holder(
-    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+    world: World, locker: Locker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message was not recorded and not sent; said again, it is one turn."""
     monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await chat.send("first")
         locker.lock()
-        known = lock_holder(str(lab.store))
+        known = lock_holder(str(world.store))
         for method in (chat.send, chat.steer):
             with pytest.raises(
                 StoreLockedError, match="has the store locked"
@@ -295,41 +293,41 @@ async def test_a_lock_that_stays_is_an_error_that_names_its_holder(
         assert chat.unsaved == 0
         assert (chat.snapshot.turns, chat.snapshot.said) == (1, ())
         with pytest.raises(StoreLockedError):
-            async with lab.open("b"):
+            async with world.open("b"):
                 pass
         locker.free()
         turn = await chat.send("second", key="k")
 
     assert turn.number == 2
-    assert len(lab.bodies) == 2
+    assert len(world.bodies) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell")
-def test_the_holder_of_a_lock_is_named(lab: Lab, locker: Locker) -> None:
-    store = SQLiteStore(lab.store)
+def test_the_holder_of_a_lock_is_named(world: World, locker: Locker) -> None:
+    store = SQLiteStore(world.store)
     locker.lock()
     if not Path("/proc/locks").read_text():
         pytest.skip("the system tells nobody")
-    assert str(lock_holder(str(lab.store))).startswith(f"process {locker.pid} (")
+    assert str(lock_holder(str(world.store))).startswith(f"process {locker.pid} (")
     locker.free()
-    assert lock_holder(str(lab.store)) is None
+    assert lock_holder(str(world.store)) is None
     store.close()
 
 
 async def test_what_a_call_did_is_kept_while_the_lock_stays(
-    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+    world: World, locker: Locker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
 
     @tool
     async def act() -> str:
         """Do something that counts."""
-        lab.ran.append("act")
+        world.ran.append("act")
         locker.lock()
         return "did it"
 
-    lab.script(call("act"), "Done.")
-    async with lab.open(tools=[act]) as chat:
+    world.script(call("act"), "Done.")
+    async with world.open(tools=[act]) as chat:
         with pytest.raises(StoreLockedError):
             await chat.send("Go")
         assert chat.unsaved == 1
@@ -337,12 +335,12 @@ async def test_what_a_call_did_is_kept_while_the_lock_stays(
         turn = await chat.retry()
 
     assert turn.text == "Done."
-    assert lab.ran == ["act"]
-    assert "did it" in str(lab.bodies[-1])
+    assert world.ran == ["act"]
+    assert "did it" in str(world.bodies[-1])
 
 
 async def test_a_call_whose_start_could_not_be_recorded_is_told_as_not_executed(
-    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+    world: World, locker: Locker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What ended beside it meanwhile stands on the record of its start, and keeps it."""
     monkeypatch.setattr(patience, "WAIT_SECONDS", 0.1)
@@ -370,24 +368,24 @@ async def test_a_call_whose_start_could_not_be_recorded_is_told_as_not_executed(
     @tool
     async def late() -> str:
         """Never start."""
-        lab.ran.append("late")
+        world.ran.append("late")
         return "late"
 
-    lab.script(reply(call("quick"), call("slow"), call("late")), "Done.")
+    world.script(reply(call("quick"), call("slow"), call("late")), "Done.")
     limits = Limits(calls_parallel_max=2)
-    async with lab.open(tools=[quick, slow, late], limits=limits) as chat:
+    async with world.open(tools=[quick, slow, late], limits=limits) as chat:
         with pytest.raises(JournalError):
             await chat.send("Go")
         locker.free()
         turn = await chat.retry()
 
     assert turn.text == "Done."
-    assert lab.ran == []
+    assert world.ran == []
     assert "could start" in turn.calls[2].result.decode()
 
 
 async def test_a_call_does_not_start_whose_start_was_taken_back_by_who_waited_before(
-    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+    world: World, locker: Locker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits longest gives up first, and what is only about to happen goes with it; who
     began it learns that, although the store is free by then."""
@@ -420,7 +418,7 @@ async def test_a_call_does_not_start_whose_start_was_taken_back_by_who_waited_be
     @tool
     async def late() -> str:
         """Do what has to be recorded before."""
-        lab.ran.append("late")
+        world.ran.append("late")
         return "late"
 
     async def let_go() -> None:
@@ -431,23 +429,23 @@ async def test_a_call_does_not_start_whose_start_was_taken_back_by_who_waited_be
         locker.free()
 
     monkeypatch.setattr(Caller, "_begin", late_begin)
-    lab.script(reply(call("quick"), call("slow"), call("late")), "Done.")
+    world.script(reply(call("quick"), call("slow"), call("late")), "Done.")
     limits = Limits(calls_parallel_max=2)
-    async with lab.open(tools=[quick, slow, late], limits=limits) as chat:
+    async with world.open(tools=[quick, slow, late], limits=limits) as chat:
         async with anyio.create_task_group() as group:
             group.start_soon(let_go)
             with pytest.raises(JournalError):
                 await chat.send("Go")
-        assert lab.ran == []
+        assert world.ran == []
         assert (await chat.retry()).text == "Done."
 
-    assert lab.ran == ["late"]
+    assert world.ran == ["late"]
 
 
 async def test_a_turn_that_is_interrupted_while_it_waits_rests_once_it_is_recorded(
-    lab: Lab, locker: Locker
+    world: World, locker: Locker
 ) -> None:
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await chat.send("first")
         locker.lock()
         async with anyio.create_task_group() as group:
@@ -463,17 +461,17 @@ async def test_a_turn_that_is_interrupted_while_it_waits_rests_once_it_is_record
             assert turn.state is TurnState.FAILED
             assert chat.unsaved == 0
 
-    assert len(lab.bodies) == 1
+    assert len(world.bodies) == 1
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_that_asyncio_cancels_while_it_waits_has_said_nothing(
-    lab: Lab, locker: Locker
+    world: World, locker: Locker
 ) -> None:
     """asyncio cancels through every shield."""
     import asyncio
 
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await chat.send("first")
         locker.lock()
         task = asyncio.create_task(chat.send("second"))
@@ -485,17 +483,17 @@ async def test_a_task_that_asyncio_cancels_while_it_waits_has_said_nothing(
         locker.free()
         assert (await chat.send("third")).number == 2
 
-    assert "second" not in str(lab.bodies)
+    assert "second" not in str(world.bodies)
 
 
 # The sync twin.
 
 
 def test_the_sync_twin_hears_while_it_waits_for_the_store(
-    lab: Lab, locker: Locker
+    world: World, locker: Locker
 ) -> None:
     """Its engine answers others in the meantime."""
-    with sync.Conversation.open("a", store=lab.store, client=lab.client()) as chat:
+    with sync.Conversation.open("a", store=world.store, client=world.client()) as chat:
         chat.send("first")
         locker.lock()
         turns: list[Turn] = []
@@ -511,9 +509,9 @@ def test_the_sync_twin_hears_while_it_waits_for_the_store(
 
 
 def test_who_uses_a_store_without_a_loop_waits_in_its_thread(
-    lab: Lab, locker: Locker
+    world: World, locker: Locker
 ) -> None:
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     locker.lock()
     thread = threading.Thread(target=store.open, args=("a",))
     thread.start()
@@ -528,14 +526,14 @@ def test_who_uses_a_store_without_a_loop_waits_in_its_thread(
 
 
 async def test_a_wait_that_holds_up_the_loop_is_seen(
-    lab: Lab, locker: Locker, monkeypatch: pytest.MonkeyPatch
+    world: World, locker: Locker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def save(driver: Driver) -> None:
         waited(driver.flush, 0.05)
 
     monkeypatch.setattr(Driver, "save", save)
 
-    async with lab.open() as chat:
+    async with world.open() as chat:
         with pytest.raises(BaseExceptionGroup) as raised:
             async with beside(locker):
                 await _send(chat)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 from transitions import Machine
 
 import turnlatch
@@ -33,8 +33,6 @@ from turnlatch_states.recovery.decisions import (
 )
 from turnlatch_states.request.history import Method
 
-__all__ = ["lab"]
-
 pytestmark = pytest.mark.anyio
 
 SECRET = "hunter2 is the password"
@@ -50,10 +48,10 @@ def lines(caplog: pytest.LogCaptureFixture) -> Lines:
 
 
 async def test_a_turn_is_one_line_with_its_numbers(
-    lab: Lab, lines: Lines, caplog: pytest.LogCaptureFixture
+    world: World, lines: Lines, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lab.script(call("act", what=SECRET), SECRET)
-    async with lab.open(system=SECRET) as chat:
+    world.script(call("act", what=SECRET), SECRET)
+    async with world.open(system=SECRET) as chat:
         turn = await chat.send(SECRET)
 
     (line,) = lines("turnlatch.turns")
@@ -72,10 +70,10 @@ async def test_a_turn_is_one_line_with_its_numbers(
 
 @pytest.mark.parametrize("waits", [True, False])
 async def test_a_turn_that_waits_or_failed_says_so(
-    lab: Lab, lines: Lines, waits: bool
+    world: World, lines: Lines, waits: bool
 ) -> None:
-    lab.script(call("ask", what="x"), faults="" if waits else "529 @1")
-    async with lab.open(retry=RetryPolicy(attempts_max=1)) as chat:
+    world.script(call("ask", what="x"), faults="" if waits else "529 @1")
+    async with world.open(retry=RetryPolicy(attempts_max=1)) as chat:
         await chat.send("Go")
 
     says = "confirmed, waits for a person" if waits else "failed (transient)"
@@ -115,10 +113,10 @@ class Failing:
 
 @pytest.mark.parametrize("kind", FaultKind)
 async def test_each_kind_of_fault_has_a_line_that_says_what_is_done(
-    lab: Lab, lines: Lines, caplog: pytest.LogCaptureFixture, kind: FaultKind
+    world: World, lines: Lines, caplog: pytest.LogCaptureFixture, kind: FaultKind
 ) -> None:
     retry = RetryPolicy(attempts_max=2)
-    async with lab.open(client=Failing(kind), retry=retry) as chat:
+    async with world.open(client=Failing(kind), retry=retry) as chat:
         turn = await chat.send("Go")
         assert turn.fault is not None
 
@@ -148,9 +146,9 @@ def test_each_decision_has_words() -> None:
     assert all(one.startswith("it ") and SECRET not in one for one in said)
 
 
-async def test_a_wait_and_its_end_are_told(lab: Lab, lines: Lines) -> None:
-    lab.script("Done.", faults="429 retry-after=2 @1, 529 @2")
-    async with lab.open() as chat:
+async def test_a_wait_and_its_end_are_told(world: World, lines: Lines) -> None:
+    world.script("Done.", faults="429 retry-after=2 @1, 529 @2")
+    async with world.open() as chat:
         await chat.send("Go")
 
     first, second = (one.getMessage() for one in lines("turnlatch.faults"))
@@ -160,7 +158,7 @@ async def test_a_wait_and_its_end_are_told(lab: Lab, lines: Lines) -> None:
     assert re.search(r"request id req_\w+", second)
 
 
-async def test_a_turn_that_is_stopped_is_told(lab: Lab, lines: Lines) -> None:
+async def test_a_turn_that_is_stopped_is_told(world: World, lines: Lines) -> None:
     @tool
     async def stop() -> str:
         """Stop the turn."""
@@ -168,18 +166,18 @@ async def test_a_turn_that_is_stopped_is_told(lab: Lab, lines: Lines) -> None:
         await anyio.sleep_forever()
         return ""
 
-    lab.script(call("stop"))
-    async with lab.open(tools=[stop]) as chat:
+    world.script(call("stop"))
+    async with world.open(tools=[stop]) as chat:
         await chat.send("Go")
 
     (line,) = lines("turnlatch.faults")
     assert "cancelled (request id none); it was stopped" in line.getMessage()
 
 
-async def test_a_trial_that_is_refused_is_told(lab: Lab, lines: Lines) -> None:
+async def test_a_trial_that_is_refused_is_told(world: World, lines: Lines) -> None:
     """Something short is asked after four equal failures, and fails, too."""
-    lab.script("One.", *["Done."] * 9, faults="529 @2+")
-    async with lab.open() as chat:
+    world.script("One.", *["Done."] * 9, faults="529 @2+")
+    async with world.open() as chat:
         await chat.send("first")
         await chat.send("Go")
 
@@ -189,17 +187,17 @@ async def test_a_trial_that_is_refused_is_told(lab: Lab, lines: Lines) -> None:
 
 
 async def test_a_turn_that_its_process_did_not_end_is_told_when_it_is_opened(
-    lab: Lab, lines: Lines
+    world: World, lines: Lines
 ) -> None:
-    store = SQLiteStore(lab.store)
-    async with lab.open(store=store) as chat:
+    store = SQLiteStore(world.store)
+    async with world.open(store=store) as chat:
         profile = chat.profile
     journal = store.open("b")
     block = b'{"type":"text","text":"Go"}'
     opened = ConversationOpened(profile, "id")
     journal.append([opened, TurnOpened(1, block), RequestSent(1, 1)])
     journal.close()
-    async with lab.open("b", store=store):
+    async with world.open("b", store=store):
         pass
     store.close()
 
@@ -269,11 +267,11 @@ CALLED: dict[str, str] = {
 
 @pytest.mark.parametrize("name", CALLED)
 async def test_code_of_the_callers_that_raises_in_a_call_is_told_with_its_traceback(
-    lab: Lab, lines: Lines, name: str
+    world: World, lines: Lines, name: str
 ) -> None:
     tools = [plain, later, final, unreadable, lost, ruled]
-    lab.script(call(name), "Done.")
-    async with lab.open(tools=tools) as chat:
+    world.script(call(name), "Done.")
+    async with world.open(tools=tools) as chat:
         await chat.send("Go")
 
     (line,) = lines("turnlatch.caller")
@@ -285,10 +283,10 @@ async def test_code_of_the_callers_that_raises_in_a_call_is_told_with_its_traceb
 
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_hook_that_raises_is_told_with_its_traceback(
-    lab: Lab, lines: Lines, when: str
+    world: World, lines: Lines, when: str
 ) -> None:
     hooks: dict[str, Any] = {f"{when}_compaction": fails}
-    async with lab.open(**hooks) as chat:
+    async with world.open(**hooks) as chat:
         await chat.send("Go " * 400)
         await chat.compact()
 
@@ -298,15 +296,15 @@ async def test_a_hook_that_raises_is_told_with_its_traceback(
 
 
 async def test_what_a_tool_says_to_do_better_is_no_error_of_the_log(
-    lab: Lab, lines: Lines
+    world: World, lines: Lines
 ) -> None:
     @tool
     async def fussy() -> str:
         """Say what is wrong."""
         raise CorrectableToolError("give a number")
 
-    lab.script(call("fussy"), "Done.")
-    async with lab.open(tools=[fussy]) as chat:
+    world.script(call("fussy"), "Done.")
+    async with world.open(tools=[fussy]) as chat:
         await chat.send("Go")
 
     assert lines("turnlatch.caller") == []
@@ -319,9 +317,9 @@ def plainly(line: logging.LogRecord) -> bool:
     return all(char.isprintable() or char in "\n\t" for char in told)
 
 
-async def test_names_are_spelt_out(lab: Lab, lines: Lines) -> None:
-    lab.script("Done.", faults="529 @1")
-    async with lab.open("a\x1b]0;b\x07\u202ec") as chat:
+async def test_names_are_spelt_out(world: World, lines: Lines) -> None:
+    world.script("Done.", faults="529 @1")
+    async with world.open("a\x1b]0;b\x07\u202ec") as chat:
         await chat.send("Go")
 
     for line in (*lines("turnlatch.turns"), *lines("turnlatch.faults")):

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     CallState,
@@ -32,42 +32,41 @@ from turnlatch_states.machine.events import (
     Event,
 )
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
-def recorded(lab: Lab, name: str = "a") -> list[Event]:
+def recorded(world: World, name: str = "a") -> list[Event]:
     """Everything the journal records of a conversation."""
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     try:
         return [entry.event for entry in store.read(name)]
     finally:
         store.close()
 
 
-async def killed_in_the_call(lab: Lab, tools: list[Tool], **options: Any) -> str:
+async def killed_in_the_call(world: World, tools: list[Tool], **options: Any) -> str:
     """A conversation as a process leaves it that is killed while its call runs.
 
     It is the record of a whole turn, cut behind the start of its first call.
     """
-    async with lab.open("whole", tools=tools, **options) as chat:
+    async with world.open("whole", tools=tools, **options) as chat:
         await chat.send("Go")
-    events = recorded(lab, "whole")
+    events = recorded(world, "whole")
     cut = next(i for i, e in enumerate(events) if isinstance(e, CallStarted))
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     journal = store.open("cut")
     assert isinstance(events[0], ConversationOpened)
     journal.append(events[: cut + 1])
     store.close()
-    lab.ran.clear()
+    world.ran.clear()
     return "cut"
 
 
-def payment(lab: Lab, reconcile: Callable[[str], Any] | None) -> Tool:
+def payment(world: World, reconcile: Callable[[str], Any] | None) -> Tool:
     @tool(effect="once", reconcile=reconcile)
     async def pay(amount: int, idempotency_key: str) -> str:
         """Pay."""
-        lab.ran.append(f"pay {amount} {idempotency_key}")
+        world.ran.append(f"pay {amount} {idempotency_key}")
         return "paid"
 
     return pay
@@ -80,7 +79,7 @@ def says(chat: Conversation) -> str:
 
 
 async def test_what_is_found_out_is_the_result_and_the_call_does_not_run_again(
-    lab: Lab,
+    world: World,
 ) -> None:
     keys: list[str] = []
 
@@ -88,10 +87,10 @@ async def test_what_is_found_out_is_the_result_and_the_call_does_not_run_again(
         keys.append(key)
         return "paid before"
 
-    pay = payment(lab, ask_the_bank)
-    lab.script(call("pay", amount=1), "Paid.", "Good.")
-    name = await killed_in_the_call(lab, [pay])
-    async with lab.open(name, tools=[pay]) as chat:
+    pay = payment(world, ask_the_bank)
+    world.script(call("pay", amount=1), "Paid.", "Good.")
+    name = await killed_in_the_call(world, [pay])
+    async with world.open(name, tools=[pay]) as chat:
         assert chat.turn is not None
         assert chat.turn.calls[0].state is CallState.UNKNOWN
         turn = await chat.retry()
@@ -99,8 +98,8 @@ async def test_what_is_found_out_is_the_result_and_the_call_does_not_run_again(
         assert turn.state is TurnState.CONFIRMED
         assert says(chat) == "paid before"
         assert turn.calls[0].closing is Closing.RESULT
-    assert lab.ran == []
-    started = [e.key for e in recorded(lab, name) if isinstance(e, CallStarted)]
+    assert world.ran == []
+    started = [e.key for e in recorded(world, name) if isinstance(e, CallStarted)]
     assert keys == started
 
 
@@ -169,76 +168,76 @@ async def cancels_itself(_: str) -> str:
 )
 @pytest.mark.parametrize("go_on", ["retry", "send"])
 async def test_the_model_is_told_what_is_known_and_no_more(
-    lab: Lab,
+    world: World,
     reconcile: Callable[[str], Any] | None,
     closing: Closing,
     told: str,
     go_on: str,
 ) -> None:
-    pay = payment(lab, reconcile)
-    lab.script(call("pay", amount=1), "Paid.", "Good.")
-    name = await killed_in_the_call(lab, [pay])
-    async with lab.open(name, tools=[pay]) as chat:
+    pay = payment(world, reconcile)
+    world.script(call("pay", amount=1), "Paid.", "Good.")
+    name = await killed_in_the_call(world, [pay])
+    async with world.open(name, tools=[pay]) as chat:
         turn = await (chat.retry() if go_on == "retry" else chat.send("And now?"))
 
         assert turn.state is TurnState.CONFIRMED
-    closed = [e for e in recorded(lab, name) if isinstance(e, CallClosed)]
-    assert lab.ran == []
-    assert told in json.dumps(lab.bodies[-1])
+    closed = [e for e in recorded(world, name) if isinstance(e, CallClosed)]
+    assert world.ran == []
+    assert told in json.dumps(world.bodies[-1])
     assert [e.closing for e in closed] == [closing]
 
 
-async def test_a_call_that_only_reads_is_made_again_after_a_crash(lab: Lab) -> None:
-    lab.script(call("look", path="a"), "Seen.", "Seen again.")
-    name = await killed_in_the_call(lab, lab.tools())
-    async with lab.open(name) as chat:
+async def test_a_call_that_only_reads_is_made_again_after_a_crash(world: World) -> None:
+    world.script(call("look", path="a"), "Seen.", "Seen again.")
+    name = await killed_in_the_call(world, world.tools())
+    async with world.open(name) as chat:
         turn = await chat.retry()
 
         assert turn.state is TurnState.CONFIRMED
         assert says(chat) == "contents of a"
-    assert lab.ran == ["look a"]
+    assert world.ran == ["look a"]
 
 
 async def test_a_call_that_is_safe_now_and_was_not_then_is_not_made_again(
-    lab: Lab,
+    world: World,
 ) -> None:
     @tool(effect="once")
     async def look(path: str) -> str:
         """Look at something."""
         return path
 
-    lab.script(call("look", path="a"), "Seen.", "I see.")
-    name = await killed_in_the_call(lab, [look])
-    async with lab.open(name) as chat:
+    world.script(call("look", path="a"), "Seen.", "I see.")
+    name = await killed_in_the_call(world, [look])
+    async with world.open(name) as chat:
         await chat.retry()
 
         assert "outcome unknown" in says(chat)
-    assert lab.ran == []
+    assert world.ran == []
 
 
-async def test_a_call_past_its_time_is_asked_about_too(lab: Lab) -> None:
+async def test_a_call_past_its_time_is_asked_about_too(world: World) -> None:
     @tool(timeout=0.5, reconcile=lambda key: f"done as {len(key)}")
     async def slow() -> str:
         """Be slow."""
         await anyio.sleep_forever()
         return ""
 
-    lab.script(call("slow"), "Good.")
-    async with lab.open(tools=[slow]) as chat:
+    world.script(call("slow"), "Good.")
+    async with world.open(tools=[slow]) as chat:
         turn = await chat.send("Go")
 
         assert turn.calls[0].closing is Closing.RESULT
         assert says(chat) == "done as 32"
 
 
-async def test_a_correctable_failure_is_told_word_for_word(lab: Lab) -> None:
+async def test_a_correctable_failure_is_told_word_for_word(world: World) -> None:
     @tool
     async def pay(amount: int) -> str:
         """Pay."""
         raise CorrectableToolError(f"{amount} is more than the limit of 5")
 
-    lab.script(call("pay", amount=9), "Less then.")
-    async with lab.open(tools=[pay]) as chat:
+    world.script(call("pay", amount=9), "Less then.")
+    async with world.open(tools=[pay]) as chat:
         turn = await chat.send("Go")
 
         assert says(chat) == "9 is more than the limit of 5"
@@ -247,16 +246,16 @@ async def test_a_correctable_failure_is_told_word_for_word(lab: Lab) -> None:
 
 
 async def test_a_terminal_failure_stops_the_turn_once_its_calls_have_ended(
-    lab: Lab,
+    world: World,
 ) -> None:
     @tool
     async def log_in() -> str:
         """Log in."""
         raise TerminalToolError("the account is locked")
 
-    tools = [*lab.tools(), log_in]
-    lab.script(reply(call("log_in"), call("act", what="a")), "I see.")
-    async with lab.open(tools=tools) as chat:
+    tools = [*world.tools(), log_in]
+    world.script(reply(call("log_in"), call("act", what="a")), "I see.")
+    async with world.open(tools=tools) as chat:
         turn = await chat.send("Go")
 
         assert turn.state is TurnState.FAILED
@@ -264,70 +263,72 @@ async def test_a_terminal_failure_stops_the_turn_once_its_calls_have_ended(
         assert turn.fault.kind is FaultKind.TOOL
         assert "the account is locked" in turn.fault.message
         assert [c.closing for c in turn.calls] == [Closing.ERROR, Closing.RESULT]
-        assert len(lab.bodies) == 1
+        assert len(world.bodies) == 1
 
         again = await chat.retry()
         assert again.text == "I see."
-        assert "the account is locked" in json.dumps(lab.bodies[-1])
+        assert "the account is locked" in json.dumps(world.bodies[-1])
 
 
 async def test_the_same_call_with_the_same_result_is_not_made_for_ever(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(*[call("look", path="a")] * 5, "Enough.")  # told once, then let again
-    async with lab.open(limits=Limits(repeats_max=3)) as chat:
+    world.script(*[call("look", path="a")] * 5, "Enough.")  # told once, then let again
+    async with world.open(limits=Limits(repeats_max=3)) as chat:
         turn = await chat.send("Go")
 
         assert turn.text == "Enough."
-        assert lab.ran == ["look a"] * 4
+        assert world.ran == ["look a"] * 4
         assert turn.calls[3].closing is Closing.NOT_EXECUTED
         assert "3 times in a row" in json.loads(turn.calls[3].result)["content"]
 
 
-async def test_the_same_call_with_another_result_each_time_goes_on(lab: Lab) -> None:
+async def test_the_same_call_with_another_result_each_time_goes_on(
+    world: World,
+) -> None:
     @tool(effect="safe")
     async def poll() -> str:
         """Ask whether it is done."""
-        lab.ran.append("poll")
-        return f"{len(lab.ran)} of 6"
+        world.ran.append("poll")
+        return f"{len(world.ran)} of 6"
 
-    lab.script(*[call("poll")] * 6, "Done.")
-    async with lab.open(tools=[poll], limits=Limits(repeats_max=2)) as chat:
+    world.script(*[call("poll")] * 6, "Done.")
+    async with world.open(tools=[poll], limits=Limits(repeats_max=2)) as chat:
         await chat.send("Go")
 
-    assert len(lab.ran) == 6
+    assert len(world.ran) == 6
 
 
-async def test_a_turn_runs_no_more_calls_than_it_may(lab: Lab) -> None:
+async def test_a_turn_runs_no_more_calls_than_it_may(world: World) -> None:
     answers = [call("act", what=str(n)) for n in range(4)]
-    lab.script(reply(*answers[:3]), answers[3], "Enough.")
-    async with lab.open(limits=Limits(calls_per_turn_max=2)) as chat:
+    world.script(reply(*answers[:3]), answers[3], "Enough.")
+    async with world.open(limits=Limits(calls_per_turn_max=2)) as chat:
         turn = await chat.send("Go")
 
-        assert sorted(lab.ran) == ["act 0", "act 1"]
+        assert sorted(world.ran) == ["act 0", "act 1"]
         assert [c.closing for c in turn.calls] == [Closing.RESULT] * 2 + [
             Closing.NOT_EXECUTED
         ] * 2
 
 
 async def test_a_result_takes_no_more_than_its_share_of_the_room_that_is_left(
-    lab: Lab,
+    world: World,
 ) -> None:
     @tool(effect="safe")
     async def flood() -> str:
         """Say far too much."""
         return "x" * 60_000
 
-    lab.script(reply(call("flood"), call("flood")), "Much.")
+    world.script(reply(call("flood"), call("flood")), "Much.")
     from turnlatch import CompactionPolicy
 
     policy = CompactionPolicy(window=12_000)
-    async with lab.open(tools=[flood], compaction=policy, max_tokens=500) as chat:
+    async with world.open(tools=[flood], compaction=policy, max_tokens=500) as chat:
         turn = await chat.send("Go")
 
         assert turn.state is TurnState.CONFIRMED
         assert all(len(c.result) < 7_000 for c in turn.calls)
-    outputs = [e.output for e in recorded(lab) if isinstance(e, CallClosed)]
+    outputs = [e.output for e in recorded(world) if isinstance(e, CallClosed)]
     assert outputs == [b"x" * 60_000] * 2
 
 
@@ -349,21 +350,21 @@ def leaves(_: str) -> str:
 @pytest.mark.parametrize("reconcile", [cannot_be_shown, leaves])
 @pytest.mark.parametrize("go_on", ["retry", "send"])
 async def test_an_answer_that_is_none_leaves_the_outcome_unknown_and_nobody_stuck(
-    lab: Lab, reconcile: Callable[[str], Any], go_on: str
+    world: World, reconcile: Callable[[str], Any], go_on: str
 ) -> None:
-    pay = payment(lab, reconcile)
-    lab.script(call("pay", amount=1), "Paid.", "I see.")
-    name = await killed_in_the_call(lab, [pay])
-    async with lab.open(name, tools=[pay]) as chat:
+    pay = payment(world, reconcile)
+    world.script(call("pay", amount=1), "Paid.", "I see.")
+    name = await killed_in_the_call(world, [pay])
+    async with world.open(name, tools=[pay]) as chat:
         turn = await (chat.retry() if go_on == "retry" else chat.send("And now?"))
 
         assert turn.state is TurnState.CONFIRMED
-        assert "outcome unknown" in json.dumps(lab.bodies[-1])
+        assert "outcome unknown" in json.dumps(world.bodies[-1])
 
 
 @pytest.mark.parametrize("stop", ["interrupt", "close"])
 async def test_finding_out_can_be_stopped_and_what_was_said_stays_staged(
-    lab: Lab, stop: str
+    world: World, stop: str
 ) -> None:
     asked = anyio.Event()
 
@@ -372,12 +373,12 @@ async def test_finding_out_can_be_stopped_and_what_was_said_stays_staged(
         await anyio.sleep_forever()
         return ""
 
-    pay = payment(lab, for_ever)
-    lab.script(call("pay", amount=1), "Paid.", "Good.", "Good.")
-    name = await killed_in_the_call(lab, [pay])
+    pay = payment(world, for_ever)
+    world.script(call("pay", amount=1), "Paid.", "Good.", "Good.")
+    name = await killed_in_the_call(world, [pay])
     found: list[Turn] = []
     with anyio.fail_after(20):
-        async with lab.open(name, tools=[pay]) as chat:
+        async with world.open(name, tools=[pay]) as chat:
 
             async def say() -> None:
                 found.append(await chat.send("And now?"))
@@ -389,14 +390,14 @@ async def test_finding_out_can_be_stopped_and_what_was_said_stays_staged(
                     assert await chat.interrupt()
                 else:
                     await chat.close()
-        async with lab.open(name, tools=[pay]) as chat:
+        async with world.open(name, tools=[pay]) as chat:
             assert chat.turn == found[0]
             assert found[0].fault is not None
             assert found[0].fault.kind is FaultKind.CANCELLED
             turn = await chat.retry()
 
             assert turn.text == "Good."
-            told = json.dumps(lab.bodies[-1])
+            told = json.dumps(world.bodies[-1])
             assert "outcome unknown" in told
             assert "And now?" in told
-    assert lab.ran == []
+    assert world.ran == []

@@ -17,7 +17,7 @@ from typing import Any, Final
 import anthropic
 import attrs
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 import turnlatch
 import turnlatch.journal
@@ -39,8 +39,6 @@ from turnlatch.journal import MemoryStore, SQLiteStore
 from turnlatch.options import OPTIONS, Options, demand_options
 from turnlatch.sdk import SdkModel
 from turnlatch_states.fsm.errors import TurnlatchError
-
-__all__ = ["lab"]
 
 pytestmark = pytest.mark.anyio
 
@@ -347,8 +345,8 @@ EVERY: Final = [(place, name) for place in TAKES for name in signature_of(place)
 
 
 @pytest.fixture
-async def chat(lab: Lab) -> AsyncGenerator[Conversation]:
-    async with lab.open() as opened:
+async def chat(world: World) -> AsyncGenerator[Conversation]:
+    async with world.open() as opened:
         yield opened
 
 
@@ -489,15 +487,15 @@ def test_a_parameter_without_a_row_fails_at_once() -> None:
     ],
 )
 async def test_opening_refuses_it_and_stores_nothing(
-    lab: Lab, options: dict[str, Any], setting: str
+    world: World, options: dict[str, Any], setting: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        async with lab.open(**options):
+        async with world.open(**options):
             pass
 
     assert caught.value.setting == setting
     assert isinstance(caught.value, TurnlatchError)
-    with closing(SQLiteStore(lab.store)) as store:
+    with closing(SQLiteStore(world.store)) as store:
         assert not any(one.entries for one in store.conversations())
 
 
@@ -545,11 +543,11 @@ def test_the_classic_clients_of_the_sdk_take_no_body_of_bytes(name: str) -> None
     assert hasattr(anthropic, caught.value.remedy.split("(")[0].split()[1])
 
 
-def test_an_asynchronous_client_serves_the_sync_twin(lab: Lab) -> None:
-    lab.script("Hello.")
-    store = lab.folder / "sync.db"
+def test_an_asynchronous_client_serves_the_sync_twin(world: World) -> None:
+    world.script("Hello.")
+    store = world.folder / "sync.db"
     with turnlatch.sync.Conversation.open(
-        "a", store=store, client=lab.client()
+        "a", store=store, client=world.client()
     ) as chat:
         assert chat.send("Hi").text == "Hello."
 
@@ -634,27 +632,27 @@ FULL: Final[Mapping[str, Any]] = {
 )
 @pytest.mark.parametrize("how", ["reopened", "configured"])
 async def test_what_is_set_to_nothing_is_withdrawn_durably(
-    lab: Lab, nothing: dict[str, Any], field: str, how: str
+    world: World, nothing: dict[str, Any], field: str, how: str
 ) -> None:
-    async with lab.open(**FULL) as chat:
+    async with world.open(**FULL) as chat:
         assert field in chat.profile.as_body()
         if how == "configured":
             await chat.configure(**nothing)
             assert field not in chat.profile.as_body()
     kept: dict[str, Any] = {"tools": None}
-    async with lab.open(
+    async with world.open(
         **(kept if how == "configured" else {**kept, **nothing})
     ) as chat:
         assert field not in chat.profile.as_body()
         others = {"tools", "system", "metadata"} - {field}
         assert others <= chat.profile.as_body().keys()
         await chat.send("Hi")
-    body = json.loads(lab.simulator.log[-1].raw)
+    body = json.loads(world.simulator.log[-1].raw)
     assert field not in body
 
 
-async def test_betas_are_withdrawn_by_an_empty_list(lab: Lab) -> None:
-    async with lab.open(**FULL) as chat:
+async def test_betas_are_withdrawn_by_an_empty_list(world: World) -> None:
+    async with world.open(**FULL) as chat:
         await chat.configure(betas=[])
         assert chat.profile.betas == ()
 
@@ -671,10 +669,10 @@ class Named(StrEnum):
         return "something else"
 
 
-async def test_a_text_of_another_class_is_the_text_that_it_holds(lab: Lab) -> None:
-    lab.script("One.", "Two.")
+async def test_a_text_of_another_class_is_the_text_that_it_holds(world: World) -> None:
+    world.script("One.", "Two.")
     word, betas = Named.WORD, [Named.BETA]
-    async with lab.open(word, system=word, model=Named.MODEL, betas=betas) as chat:
+    async with world.open(word, system=word, model=Named.MODEL, betas=betas) as chat:
         await chat.configure(model=Named.MODEL, betas=betas)
         await chat.pin(word, word)
         turn = await chat.send(word, key=word)
@@ -687,13 +685,13 @@ async def test_a_text_of_another_class_is_the_text_that_it_holds(lab: Lab) -> No
     assert again.number == turn.number
     assert found == ["word", Named.MODEL, Named.BETA, "word", Named.BETA]
     assert {type(one) for one in found} == {str}
-    body = json.loads(lab.simulator.log[-1].raw)
+    body = json.loads(world.simulator.log[-1].raw)
     assert (body["model"], body["system"][0]["text"]) == ("claude-sonnet-4-5", "word")
 
 
-async def test_configured_tools_are_offered_and_run(lab: Lab) -> None:
-    lab.script(turnlatch_call("store", what="a"), "Done.")
-    async with lab.open(**FULL) as chat:
+async def test_configured_tools_are_offered_and_run(world: World) -> None:
+    world.script(turnlatch_call("store", what="a"), "Done.")
+    async with world.open(**FULL) as chat:
         await chat.configure(tools=[store], system="Be kind.")
         assert names(chat) == ["store"]
         turn = await chat.send("Hi")
@@ -705,18 +703,18 @@ async def test_configured_tools_are_offered_and_run(lab: Lab) -> None:
         assert other.profile.as_body()["system"] == "Be kind."
 
 
-async def test_a_tool_that_was_withdrawn_is_answered_as_unknown(lab: Lab) -> None:
-    lab.script(turnlatch_call("fetch", what="a"), "Done.")
-    async with lab.open(**FULL) as chat:
+async def test_a_tool_that_was_withdrawn_is_answered_as_unknown(world: World) -> None:
+    world.script(turnlatch_call("fetch", what="a"), "Done.")
+    async with world.open(**FULL) as chat:
         await chat.configure(tools=[store])
         turn = await chat.send("Hi")
     assert "fetched" not in str(turn.calls)
     assert turn.text == "Done."
 
 
-async def test_a_change_tells_what_it_costs_the_prompt_cache(lab: Lab) -> None:
-    lab.script("One.", "Two.")
-    async with lab.open(**FULL) as chat:
+async def test_a_change_tells_what_it_costs_the_prompt_cache(world: World) -> None:
+    world.script("One.", "Two.")
+    async with world.open(**FULL) as chat:
         await chat.send("Hi")
         assert chat.prefix_change is None
         await chat.configure(tools=[store])
@@ -742,10 +740,10 @@ async def test_a_change_tells_what_it_costs_the_prompt_cache(lab: Lab) -> None:
     ids=lambda one: f"{next(iter(one))} {type(next(iter(one.values()))).__name__}",
 )
 async def test_a_configure_that_raises_has_changed_nothing(
-    lab: Lab, wrong: dict[str, Any]
+    world: World, wrong: dict[str, Any]
 ) -> None:
-    lab.script(turnlatch_call("fetch", what="a"), "Done.")
-    async with lab.open(**FULL) as chat:
+    world.script(turnlatch_call("fetch", what="a"), "Done.")
+    async with world.open(**FULL) as chat:
         before, endpoint = chat.snapshot, chat.endpoint
         right: dict[str, Any] = {
             "model": "claude-opus-4-8",
@@ -762,16 +760,16 @@ async def test_a_configure_that_raises_has_changed_nothing(
 
 
 async def test_a_client_that_cannot_be_closed_is_left(
-    lab: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with lab.open() as chat:
+    async with world.open() as chat:
 
         async def aclose(_: object) -> None:
             raise OSError("gone")
 
         monkeypatch.setattr(SdkModel, "aclose", aclose)
         with caplog.at_level(logging.ERROR):
-            await chat.configure(client=lab.client())
+            await chat.configure(client=world.client())
         monkeypatch.undo()
         assert "could not be closed" in caplog.text
         assert (await chat.send("Hi")).text

@@ -8,14 +8,13 @@ import anthropic
 import attrs
 import httpx2
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import Remedy, TurnState
 from turnlatch.simulator import ApiRequest, ApiResponse, Scripted, Seeded, Simulator
 from turnlatch.simulator.tokens import count_request
 from turnlatch.simulator.transport import SimulatorTransport
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 WINDOW = 20_000
@@ -74,14 +73,16 @@ class Window:
         return attrs.evolve(refusal, chunks=(chunk,), headers=headers)
 
 
-def world(lab: Lab, words: Words, *, window: int = WINDOW, reply: bool = False) -> Any:
+def between(
+    world: World, words: Words, *, window: int = WINDOW, reply: bool = False
+) -> Any:
     """A server with a small window, and the real SDK in front of it."""
     answers = Scripted(
         ["Answer. " * 300] * 99, then=Seeded(0), summaries=["So far so good."] * 99
     )
-    lab.simulator = Simulator(answers, clock=lab.clock.now)
-    server = Window(lab.simulator, words, window=window, reply=reply)
-    transport = SimulatorTransport(cast("Simulator", server), sleep=lab.clock.sleep)
+    world.simulator = Simulator(answers, clock=world.clock.now)
+    server = Window(world.simulator, words, window=window, reply=reply)
+    transport = SimulatorTransport(cast("Simulator", server), sleep=world.clock.sleep)
     client = anthropic.AsyncAnthropic(
         api_key="test", http_client=httpx2.AsyncClient(transport=transport)
     )
@@ -91,10 +92,10 @@ def world(lab: Lab, words: Words, *, window: int = WINDOW, reply: bool = False) 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("words", WORDS)
 async def test_a_full_window_costs_no_message_and_is_learnt(
-    lab: Lab, words: str
+    world: World, words: str
 ) -> None:
-    server, client = world(lab, WORDS[words])
-    async with lab.open(client=client, tools=[]) as chat:
+    server, client = between(world, WORDS[words])
+    async with world.open(client=client, tools=[]) as chat:
         for number in range(30):
             turn = await chat.send(f"{number} " + "word " * 1_000)
             assert turn.state is TurnState.CONFIRMED
@@ -104,7 +105,7 @@ async def test_a_full_window_costs_no_message_and_is_learnt(
         assert WINDOW <= window <= WINDOW * 1.25
         assert chat.snapshot.base is not None
         assert len(chat.history) == 30
-    lab.simulator = Simulator(Seeded(0))  # what was refused on purpose is no slip
+    world.simulator = Simulator(Seeded(0))  # what was refused on purpose is no slip
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -118,13 +119,13 @@ async def test_a_full_window_costs_no_message_and_is_learnt(
     ],
 )
 async def test_a_default_reply_longer_than_the_window_is_clamped_and_learnt(
-    lab: Lab, words: str
+    world: World, words: str
 ) -> None:
     window = 3_000
-    server, client = world(
-        lab, lambda p, r: words.format(p=p, r=r, w=window), window=window, reply=True
+    server, client = between(
+        world, lambda p, r: words.format(p=p, r=r, w=window), window=window, reply=True
     )
-    async with lab.open(client=client, tools=[], max_tokens=4_096) as chat:
+    async with world.open(client=client, tools=[], max_tokens=4_096) as chat:
         first = await chat.send("Hello")
         assert first.state is TurnState.CONFIRMED
         assert first.remedies == (Remedy.CLAMP,)
@@ -132,4 +133,4 @@ async def test_a_default_reply_longer_than_the_window_is_clamped_and_learnt(
             turn = await chat.send(f"And {number}?")
             assert turn.state is TurnState.CONFIRMED
         assert server.refused == 1, "it is learnt"
-    lab.simulator = Simulator(Seeded(0))  # what was refused on purpose is no slip
+    world.simulator = Simulator(Seeded(0))  # what was refused on purpose is no slip

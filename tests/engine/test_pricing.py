@@ -9,7 +9,7 @@ from genai_prices import Usage as TableUsage
 from genai_prices import calc_price
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import Limits, Price, SettingsError
 from turnlatch.runtime.pricing import budgeted, list_price
@@ -18,8 +18,6 @@ from turnlatch.simulator import call, reply
 from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.api.models import MODELS
 from turnlatch_states.api.reply import Charge, Usage
-
-__all__ = ["lab"]
 
 UNKNOWN: Final = "claude-nobody-1"
 WITHOUT_PRICE: Final = {
@@ -141,22 +139,22 @@ def test_the_table_is_not_imported_before_it_is_needed() -> None:
     ids=["unknown", "no list price", "fallback"],
 )
 async def test_a_bound_without_a_price_is_refused(
-    lab: Lab, options: dict[str, Any]
+    world: World, options: dict[str, Any]
 ) -> None:
     with pytest.raises(SettingsError, match="unknown, so the bound") as caught:
-        async with lab.open(limits=CENT, **options):
+        async with world.open(limits=CENT, **options):
             pass
     assert caught.value.setting == "dollars_per_turn_max"
 
-    async with lab.open(limits=EXPLICIT, **options):
+    async with world.open(limits=EXPLICIT, **options):
         pass  # the caller's own price is one for every model
-    async with lab.open("b", **options):
+    async with world.open("b", **options):
         pass  # and without a bound nobody asks
 
 
 @pytest.mark.anyio
-async def test_a_model_that_is_configured_needs_a_price_as_well(lab: Lab) -> None:
-    async with lab.open(limits=CENT) as chat:
+async def test_a_model_that_is_configured_needs_a_price_as_well(world: World) -> None:
+    async with world.open(limits=CENT) as chat:
         before = chat.snapshot
         with pytest.raises(SettingsError, match="unknown, so the bound"):
             await chat.configure(model=UNKNOWN, system="Be brief.")
@@ -165,13 +163,15 @@ async def test_a_model_that_is_configured_needs_a_price_as_well(lab: Lab) -> Non
 
 
 @pytest.mark.anyio
-async def test_a_journaled_model_needs_a_price_once_there_is_a_bound(lab: Lab) -> None:
-    async with lab.open(model=UNKNOWN):
+async def test_a_journaled_model_needs_a_price_once_there_is_a_bound(
+    world: World,
+) -> None:
+    async with world.open(model=UNKNOWN):
         pass
     with pytest.raises(SettingsError, match=UNKNOWN):
-        async with lab.open(limits=CENT, tools=None):
+        async with world.open(limits=CENT, tools=None):
             pass
-    async with lab.open(limits=CENT, model=DEFAULT_MODEL):
+    async with world.open(limits=CENT, model=DEFAULT_MODEL):
         pass
 
 
@@ -215,14 +215,14 @@ def cost(chat: Any) -> list[float]:
     ],
 )
 async def test_the_bound_is_overrun_by_one_request_at_most(
-    lab: Lab, dollars: float, faults: str
+    world: World, dollars: float, faults: str
 ) -> None:
     steps = [
         reply(call("look", path=str(n)), usage={"input_tokens": 900 * n * n})
         for n in range(6)
     ]
-    lab.script(*steps, "Done.", faults=faults)
-    async with lab.open(limits=Limits(dollars_per_turn_max=dollars)) as chat:
+    world.script(*steps, "Done.", faults=faults)
+    async with world.open(limits=Limits(dollars_per_turn_max=dollars)) as chat:
         turn = await chat.stream("Go on").turn()
         paid = cost(chat)
         assert sum(paid[:-1]) < dollars
@@ -231,28 +231,30 @@ async def test_the_bound_is_overrun_by_one_request_at_most(
             return
         assert turn.fault.kind in (FaultKind.BUDGET, FaultKind.TRANSIENT)
         assert sum(paid) >= dollars, "nothing else stops it"
-        sent = len(lab.simulator.log)
+        sent = len(world.simulator.log)
         again = await chat.retry()
-        assert len(lab.simulator.log) > sent, "who asks again is granted as much again"
+        assert len(world.simulator.log) > sent, (
+            "who asks again is granted as much again"
+        )
         assert sum(cost(chat)[:-1]) < dollars or again.fault is None
 
 
 @pytest.mark.anyio
-async def test_sixty_million_tokens_do_not_go_through_a_cent(lab: Lab) -> None:
+async def test_sixty_million_tokens_do_not_go_through_a_cent(world: World) -> None:
     huge = {"input_tokens": 60_000_000}
-    lab.script(*(reply(call("look", path=str(n)), usage=huge) for n in range(9)))
-    async with lab.open(limits=CENT) as chat:
+    world.script(*(reply(call("look", path=str(n)), usage=huge) for n in range(9)))
+    async with world.open(limits=CENT) as chat:
         turn = await chat.send("Go on")
 
     assert turn.fault is not None
     assert turn.fault.kind is FaultKind.BUDGET
-    assert len(lab.simulator.log) == 1
+    assert len(world.simulator.log) == 1
 
 
 @pytest.mark.anyio
-async def test_what_a_cut_attempt_is_known_to_have_used_counts(lab: Lab) -> None:
-    lab.script("One.", "Two.", faults="cut 3 eof @1-3")
-    async with lab.open(limits=CENT) as chat:
+async def test_what_a_cut_attempt_is_known_to_have_used_counts(world: World) -> None:
+    world.script("One.", "Two.", faults="cut 3 eof @1-3")
+    async with world.open(limits=CENT) as chat:
         turn = await chat.stream("Hi").turn()
         assert turn.text
         used = chat.snapshot.turn
@@ -262,11 +264,11 @@ async def test_what_a_cut_attempt_is_known_to_have_used_counts(lab: Lab) -> None
 
 
 @pytest.mark.anyio
-async def test_what_a_refused_reply_used_counts(lab: Lab) -> None:
+async def test_what_a_refused_reply_used_counts(world: World) -> None:
     from turnlatch.simulator import refuse
 
-    lab.script(refuse(), "Two.")
-    async with lab.open(limits=CENT) as chat:
+    world.script(refuse(), "Two.")
+    async with world.open(limits=CENT) as chat:
         turn = await chat.send("Hi")
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.REFUSAL
@@ -277,10 +279,10 @@ async def test_what_a_refused_reply_used_counts(lab: Lab) -> None:
 
 @pytest.mark.anyio
 async def test_what_a_trial_used_counts_and_no_trial_goes_beyond_the_bound(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("One.", "Two.", faults="500 @2+ body=poison forever")
-    async with lab.open(limits=Limits(dollars_per_turn_max=100)) as chat:
+    world.script("One.", "Two.", faults="500 @2+ body=poison forever")
+    async with world.open(limits=Limits(dollars_per_turn_max=100)) as chat:
         await chat.send("Hello")
         await chat.send("poison")
         turn = chat.snapshot.turn

@@ -7,7 +7,7 @@ from typing import Any
 import anthropic
 import httpx2
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     CompactionPlan,
@@ -31,7 +31,6 @@ from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch_states.machine.doubt import ALTERNATIONS, LASTING
 from turnlatch_states.request.view import Hide, View
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
@@ -45,18 +44,20 @@ async def confirmed(chat: Conversation, *said: str) -> None:
         assert (await chat.send(words)).state is TurnState.CONFIRMED, words
 
 
-async def test_a_hint_beyond_the_budget_suspends_and_says_until_when(lab: Lab) -> None:
-    lab.script("One.", faults="429 retry-after=3600 @1")
-    async with lab.open() as chat:
+async def test_a_hint_beyond_the_budget_suspends_and_says_until_when(
+    world: World,
+) -> None:
+    world.script("One.", faults="429 retry-after=3600 @1")
+    async with world.open() as chat:
         told = [h async for h in chat.stream("1") if isinstance(h, Suspended)]
         turn = chat.turn
         assert turn is not None
         assert turn.state is TurnState.FAILED
         assert turn.suspended is not None
-        assert turn.suspended.until == lab.clock.now() + 3600
+        assert turn.suspended.until == world.clock.now() + 3600
         assert [one.why for one in told] == ["the server asks to wait 3600 s"]
-        assert lab.clock.slept == []
-    async with lab.open() as chat:
+        assert world.clock.slept == []
+    async with world.open() as chat:
         assert chat.turn is not None
         assert chat.turn.suspended == turn.suspended, "a reload says the same"
         assert (await chat.retry()).text == "One."
@@ -74,10 +75,10 @@ async def test_a_hint_beyond_the_budget_suspends_and_says_until_when(lab: Lab) -
     ],
 )
 async def test_what_the_world_must_mend_suspends_and_is_not_asked_again(
-    lab: Lab, fault: str, kind: FaultKind
+    world: World, fault: str, kind: FaultKind
 ) -> None:
-    lab.script("One.", "Two.", faults=f"{fault} @2")
-    async with lab.open() as chat:
+    world.script("One.", "Two.", faults=f"{fault} @2")
+    async with world.open() as chat:
         await confirmed(chat, "1")
         turn = await chat.send("2")
         assert turn.fault is not None
@@ -88,32 +89,32 @@ async def test_what_the_world_must_mend_suspends_and_is_not_asked_again(
         assert len(chat.history) == 2
 
 
-async def test_new_credentials_go_on_with_the_same_turn(lab: Lab) -> None:
-    good = Simulator(Scripted(["Two."]), clock=lab.clock.now)
-    lab.script("One.", faults="401 @2+")
-    async with lab.open() as chat:
+async def test_new_credentials_go_on_with_the_same_turn(world: World) -> None:
+    good = Simulator(Scripted(["Two."]), clock=world.clock.now)
+    world.script("One.", faults="401 @2+")
+    async with world.open() as chat:
         await confirmed(chat, "1")
         turn = await chat.send("2")
         assert turn.suspended is not None
-        bad, lab.simulator = lab.simulator, good
-        await chat.configure(client=lab.client())
+        bad, world.simulator = world.simulator, good
+        await chat.configure(client=world.client())
         again = await chat.retry()
         assert (again.number, again.text) == (turn.number, "Two.")
     assert len(bad.log) == 2
 
 
-async def test_a_successor_takes_over_with_the_history_as_it_was(lab: Lab) -> None:
-    lab.script("One.", "Two.", faults='404 message="model: x" @2')
-    async with lab.open(model="claude-sonnet-5") as chat:
+async def test_a_successor_takes_over_with_the_history_as_it_was(world: World) -> None:
+    world.script("One.", "Two.", faults='404 message="model: x" @2')
+    async with world.open(model="claude-sonnet-5") as chat:
         await confirmed(chat, "1")
         before = chat.history.wires()
         assert (await chat.send("2")).suspended is not None
         await chat.configure(model="claude-opus-5")
         assert (await chat.retry()).text == "Two."
         assert chat.history.wires()[:1] == before
-    async with lab.open(model=None) as chat:
+    async with world.open(model=None) as chat:
         assert chat.profile.model == "claude-opus-5", "it is journaled"
-    assert [b["model"] for b in lab.bodies] == [
+    assert [b["model"] for b in world.bodies] == [
         "claude-sonnet-5",
         "claude-sonnet-5",
         "claude-opus-5",
@@ -132,35 +133,35 @@ async def test_a_successor_takes_over_with_the_history_as_it_was(lab: Lab) -> No
     ],
 )
 async def test_a_turn_stops_at_its_budget_and_goes_on_when_asked(
-    lab: Lab, limits: Limits, says: str
+    world: World, limits: Limits, says: str
 ) -> None:
-    lab.script(call("look", path="x"), "Done.")
-    async with lab.open(limits=limits) as chat:
+    world.script(call("look", path="x"), "Done.")
+    async with world.open(limits=limits) as chat:
         turn = await chat.send("1")
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.BUDGET
         assert says in turn.fault.message
-        assert lab.ran == ["look x"], "what was done stays done"
+        assert world.ran == ["look x"], "what was done stays done"
         assert (await chat.retry()).text == "Done."
-    assert lab.ran == ["look x"]
+    assert world.ran == ["look x"]
 
 
-async def test_a_wait_beyond_the_wall_time_of_a_turn_suspends_it(lab: Lab) -> None:
-    lab.script("One.", faults="529 @1-5")
-    async with lab.open(limits=Limits(seconds_per_turn_max=3)) as chat:
+async def test_a_wait_beyond_the_wall_time_of_a_turn_suspends_it(world: World) -> None:
+    world.script("One.", faults="529 @1-5")
+    async with world.open(limits=Limits(seconds_per_turn_max=3)) as chat:
         turn = await chat.send("1")
         assert turn.state is TurnState.FAILED
         assert turn.suspended is not None
-        assert sum(lab.clock.slept) < 3
+        assert sum(world.clock.slept) < 3
         again = await chat.retry()
         while again.state is TurnState.FAILED:
             again = await chat.retry()
         assert again.text == "One."
 
 
-async def test_an_unknown_400_repairs_nothing_the_first_time(lab: Lab) -> None:
-    lab.script("One.", "Two.", faults='400 message="No." @2')
-    async with lab.open() as chat:
+async def test_an_unknown_400_repairs_nothing_the_first_time(world: World) -> None:
+    world.script("One.", "Two.", faults='400 message="No." @2')
+    async with world.open() as chat:
         await confirmed(chat, "1")
         turn = await chat.send("2")
         assert turn.fault is not None
@@ -172,16 +173,16 @@ async def test_an_unknown_400_repairs_nothing_the_first_time(lab: Lab) -> None:
 
 @pytest.mark.parametrize("culprit", range(6))
 async def test_the_part_that_is_refused_is_found_and_nothing_else_is_hidden(
-    lab: Lab, culprit: int
+    world: World, culprit: int
 ) -> None:
     said = [f"number {n}" for n in range(6)]
     said[culprit] = "number P"
-    lab.script(
+    world.script(
         *[f"Answer {n}." for n in range(6)],
         *MORE,
         faults='400 message="No." @7+ body="number P" forever',
     )
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await confirmed(chat, *said)
         before = chat.history.wires()
         assert (await chat.send("6")).state is TurnState.FAILED, "once proves nothing"
@@ -195,14 +196,14 @@ async def test_the_part_that_is_refused_is_found_and_nothing_else_is_hidden(
         assert [(op.start, op.until) for op in hidden] == [(culprit, culprit + 1)]
         assert chat.history.wires()[:6] == before, "the record stays as it is"
         view = chat.snapshot.view
-    async with lab.open() as chat:
+    async with world.open() as chat:
         assert chat.snapshot.view == view
         assert (await chat.send("8")).requests == 1
 
 
-async def test_nothing_is_hidden_because_of_an_outage(lab: Lab) -> None:
-    lab.script("One.", "Two.", *MORE, faults='400 message="No." @3-12')
-    async with lab.open() as chat:
+async def test_nothing_is_hidden_because_of_an_outage(world: World) -> None:
+    world.script("One.", "Two.", *MORE, faults='400 message="No." @3-12')
+    async with world.open() as chat:
         await confirmed(chat, "1", "2")
         for number in range(3):
             turn = await chat.send(f"outage {number}")
@@ -215,34 +216,34 @@ async def test_nothing_is_hidden_because_of_an_outage(lab: Lab) -> None:
 
 
 async def test_an_optional_field_is_left_out_once_it_is_named_and_stays_out(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(
+    world.script(
         "One.",
         "Two.",
         "Three.",
         "Four.",
         faults='400 message="metadata: not today" @2 body="user_id"',
     )
-    async with lab.open(settings={"metadata": {"user_id": "u"}}) as chat:
+    async with world.open(settings={"metadata": {"user_id": "u"}}) as chat:
         await confirmed(chat, "1")
         told = [h async for h in chat.stream("2") if isinstance(h, RemedyTried)]
         assert [h.remedy for h in told] == [Remedy.DROP_FIELD]
         await confirmed(chat, "3")
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await confirmed(chat, "4")
-    assert ["metadata" in b for b in lab.bodies] == [True, True, False, False, False]
+    assert ["metadata" in b for b in world.bodies] == [True, True, False, False, False]
 
 
 async def test_the_guard_tells_which_byte_changed_before_it_is_paid_for(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("One.", "Two.", "Three.", "Four.")
-    async with lab.open(system="Be brief.") as chat:
+    world.script("One.", "Two.", "Three.", "Four.")
+    async with world.open(system="Be brief.") as chat:
         await confirmed(chat, "1", "2")
         assert chat.prefix_change is None
         assert not [h async for h in chat.stream("3") if isinstance(h, PrefixChanged)]
-    async with lab.open(system="Be brief!") as chat:
+    async with world.open(system="Be brief!") as chat:
         change = chat.prefix_change
         assert change is not None
         assert change.part == "settings"
@@ -253,26 +254,26 @@ async def test_the_guard_tells_which_byte_changed_before_it_is_paid_for(
 
 
 async def test_a_reply_cut_off_in_a_call_is_asked_for_once_more_with_more_room(
-    lab: Lab,
+    world: World,
 ) -> None:
     cut = reply(call("act", what="it"), stop_reason="max_tokens")
-    lab.script(cut, call("act", what="it"), "Done.")
-    async with lab.open() as chat:
+    world.script(cut, call("act", what="it"), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
         assert turn.text == "Done."
         assert turn.remedies == (Remedy.RAISE,)
-    assert lab.ran == ["act it"]
-    assert [b["max_tokens"] for b in lab.bodies] == [4096, 16384, 4096]
+    assert world.ran == ["act it"]
+    assert [b["max_tokens"] for b in world.bodies] == [4096, 16384, 4096]
 
 
 async def test_a_fault_that_stays_while_the_server_is_well_is_the_conversations_own(
-    lab: Lab,
+    world: World,
 ) -> None:
     big = "x" * 8_000
-    lab.script(
+    world.script(
         call("look", path=big), "One.", *MORE, faults=f'500 @3+ body="{big}" forever'
     )
-    async with lab.open(retry=RetryPolicy(attempts_max=10)) as chat:
+    async with world.open(retry=RetryPolicy(attempts_max=10)) as chat:
         await confirmed(chat, "1")
         turn = await chat.send("2")
         assert turn.state is TurnState.CONFIRMED
@@ -281,8 +282,8 @@ async def test_a_fault_that_stays_while_the_server_is_well_is_the_conversations_
         assert chat.snapshot.found is not None
 
 
-async def test_configure_refuses_what_open_would(lab: Lab) -> None:
-    async with lab.open() as chat:
+async def test_configure_refuses_what_open_would(world: World) -> None:
+    async with world.open() as chat:
         before = chat.profile
         for bad in ({"threads": "maybe"}, {"cache": "2h"}, {"settings": {"top_k": 1}}):
             given: dict[str, Any] = bad
@@ -292,12 +293,12 @@ async def test_configure_refuses_what_open_would(lab: Lab) -> None:
 
 
 async def test_a_search_that_is_interrupted_leaves_everything_as_it_was(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(
+    world.script(
         text("One."), text("Two."), *MORE, faults='400 message="No." @3-4, stall @5-9'
     )
-    async with lab.open(timeout=0.05, retry=RetryPolicy(attempts_max=1)) as chat:
+    async with world.open(timeout=0.05, retry=RetryPolicy(attempts_max=1)) as chat:
         await confirmed(chat, "1", "2")
         for said in ("3", "4"):
             assert (await chat.send(said)).state is TurnState.FAILED
@@ -311,13 +312,13 @@ async def test_a_search_that_is_interrupted_leaves_everything_as_it_was(
 @pytest.mark.parametrize("fault", ["503", "500 x-should-retry=false", "529"])
 @pytest.mark.parametrize("culprit", [0, 2])
 async def test_what_the_server_always_fails_at_is_done_without(
-    lab: Lab, culprit: int, fault: str, attempts: int
+    world: World, culprit: int, fault: str, attempts: int
 ) -> None:
     said = [f"number {n}" for n in range(3)]
     said[culprit] = "number P"
     faults = f'{fault} @4+ body="number P" forever'
-    lab.script(*[f"Answer {n}." for n in range(3)], *MORE, faults=faults)
-    async with lab.open(retry=RetryPolicy(attempts_max=attempts)) as chat:
+    world.script(*[f"Answer {n}." for n in range(3)], *MORE, faults=faults)
+    async with world.open(retry=RetryPolicy(attempts_max=attempts)) as chat:
         await confirmed(chat, *said)
         before = chat.history.wires()
         for _ in range(4):  # as often as it is suspected after, one attempt a message
@@ -329,15 +330,15 @@ async def test_what_the_server_always_fails_at_is_done_without(
 
 @pytest.mark.parametrize("attempts", [1, 3, 8])
 async def test_arguments_that_the_server_always_fails_at_are_told_to_nobody(
-    lab: Lab, attempts: int
+    world: World, attempts: int
 ) -> None:
     """No record of a call helps where its words are what the server fails at."""
-    lab.script(
+    world.script(
         *("One.", call("look", path="poison")),
         *MORE,
         faults="500 @3+ body=poison forever",
     )
-    async with lab.open(retry=RetryPolicy(attempts_max=attempts)) as chat:
+    async with world.open(retry=RetryPolicy(attempts_max=attempts)) as chat:
         await confirmed(chat, "1")
         turn = await chat.send("2")
         for _ in range(4):
@@ -346,31 +347,31 @@ async def test_arguments_that_the_server_always_fails_at_are_told_to_nobody(
             turn = await chat.send("And now?")
         assert turn.state is TurnState.CONFIRMED
         assert Remedy.BISECT in turn.remedies
-        assert b"One." in lab.simulator.log[-1].raw, "the past is not to blame"
+        assert b"One." in world.simulator.log[-1].raw, "the past is not to blame"
         await confirmed(chat, "And on?")
-    assert lab.ran == ["look poison"], "what was done stays done"
+    assert world.ran == ["look poison"], "what was done stays done"
 
 
 async def test_a_summary_that_the_server_always_fails_at_is_done_without(
-    lab: Lab,
+    world: World,
 ) -> None:
     """It stands for everything, and there is nothing else that could be left out."""
-    lab.script("One.", "Two.", *MORE, faults='500 @4+ body="Summary of" forever')
-    async with lab.open() as chat:
+    world.script("One.", "Two.", *MORE, faults='500 @4+ body="Summary of" forever')
+    async with world.open() as chat:
         await confirmed(chat, "1", "2")
         await chat.compact()
         turn = await chat.send("3")
         assert turn.state is TurnState.CONFIRMED
-        assert b'"Two."' in lab.simulator.log[-1].raw, "what it stood for is shown"
+        assert b'"Two."' in world.simulator.log[-1].raw, "what it stood for is shown"
         await confirmed(chat, "And on?")
 
 
 async def test_what_passes_while_the_server_is_asked_is_no_reason_to_mend(
-    lab: Lab,
+    world: World,
 ) -> None:
     """The server fails four times and is well when it is asked: it is sent again."""
-    lab.script("One.", "Two.", *MORE, faults="503 @3-6")
-    async with lab.open() as chat:
+    world.script("One.", "Two.", *MORE, faults="503 @3-6")
+    async with world.open() as chat:
         await confirmed(chat, "1", "2")
         turn = await chat.send("3")
         assert turn.state is TurnState.CONFIRMED
@@ -392,20 +393,20 @@ def always(fault: str, word: str = "number 1") -> str:
     return f'{fault} @4+ body="{word}" forever'
 
 
-async def test_everything_is_shown_again_first_until_it_is_proved(lab: Lab) -> None:
-    lab.script("One.", "Two.", "Three.", *MORE, *MORE, faults=always("529"))
-    async with lab.open() as chat:
+async def test_everything_is_shown_again_first_until_it_is_proved(world: World) -> None:
+    world.script("One.", "Two.", "Three.", *MORE, *MORE, faults=always("529"))
+    async with world.open() as chat:
         await troubled(chat)
         await confirmed(chat, "And now?")
         found = chat.snapshot.found
         assert found is not None
         turns = 0
         while chat.snapshot.found is not None:
-            before = len(lab.bodies)
+            before = len(world.bodies)
             turn = await chat.send("And on?")
             assert turn.state is TurnState.CONFIRMED
             assert turn.remedies == (Remedy.RECALL,)
-            whole, under = (json.dumps(body) for body in lab.bodies[before:])
+            whole, under = (json.dumps(body) for body in world.bodies[before:])
             assert "number 1" in whole
             assert "number 1" not in under
             turns += 1
@@ -414,16 +415,16 @@ async def test_everything_is_shown_again_first_until_it_is_proved(lab: Lab) -> N
         assert (await chat.send("And on?")).requests == 1
 
 
-async def test_a_view_that_fails_as_well_has_proved_nothing(lab: Lab) -> None:
+async def test_a_view_that_fails_as_well_has_proved_nothing(world: World) -> None:
     """As many turns as one likes pass in the end while a server fails at random."""
-    lab.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
-    async with lab.open() as chat:
+    world.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
+    async with world.open() as chat:
         await troubled(chat)
         await confirmed(chat, "And now?")
         found = chat.snapshot.found
         assert found is not None
         assert found.proofs > 0
-        lab.simulator.inject("529 @2")
+        world.simulator.inject("529 @2")
 
         turn = await chat.send("And on?")
 
@@ -435,40 +436,40 @@ async def test_a_view_that_fails_as_well_has_proved_nothing(lab: Lab) -> None:
 
 
 async def test_what_was_left_out_comes_back_with_the_first_request_that_passes(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
-    async with lab.open() as chat:
+    world.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
+    async with world.open() as chat:
         await troubled(chat)
         await confirmed(chat, "And now?")
         assert chat.snapshot.found is not None
-    lab.simulator = Simulator(Scripted(["Calm."] * 2), clock=lab.clock.now)
-    async with lab.open() as chat:
+    world.simulator = Simulator(Scripted(["Calm."] * 2), clock=world.clock.now)
+    async with world.open() as chat:
         assert chat.snapshot.found is not None, "a reload says the same"
         turn = await chat.send("Is it over?")
         assert (turn.requests, turn.remedies) == (1, ())
         assert chat.snapshot.found is None
-        assert b"number 1" in lab.simulator.log[-1].raw
+        assert b"number 1" in world.simulator.log[-1].raw
 
 
-async def test_a_copy_of_less_than_everything_is_not_continued(lab: Lab) -> None:
+async def test_a_copy_of_less_than_everything_is_not_continued(world: World) -> None:
     """The server would hold the conversation without what is only left out for now."""
-    lab.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
-    async with lab.open(threads="on") as chat:
+    world.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
+    async with world.open(threads="on") as chat:
         await troubled(chat)
-        lab.simulator.inject("expire threads")
+        world.simulator.inject("expire threads")
         await confirmed(chat, "And now?")
         assert chat.snapshot.found is not None
-        sent = len(lab.bodies)
+        sent = len(world.bodies)
         await confirmed(chat, "And on?")
-        assert "number 1" in json.dumps(lab.bodies[sent]), "all of it is sent again"
+        assert "number 1" in json.dumps(world.bodies[sent]), "all of it is sent again"
 
 
 class Narrow(httpx2.AsyncBaseTransport):
     """A way to the service on which what is longer than that is reset."""
 
-    def __init__(self, lab: Lab, bytes_max: int) -> None:
-        self._inner = SimulatorTransport(lab.simulator, sleep=lab.clock.sleep)
+    def __init__(self, world: World, bytes_max: int) -> None:
+        self._inner = SimulatorTransport(world.simulator, sleep=world.clock.sleep)
         self._most = bytes_max
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -479,16 +480,16 @@ class Narrow(httpx2.AsyncBaseTransport):
 
 
 async def test_a_length_that_is_reset_leaves_room_for_the_next_messages(
-    lab: Lab,
+    world: World,
 ) -> None:
     """Else each message would be too long again, and be searched for anew."""
-    lab.script(*["noted " + "x" * 600] * 99)
-    way = Narrow(lab, 6_000)
+    world.script(*["noted " + "x" * 600] * 99)
+    way = Narrow(world, 6_000)
     client = anthropic.AsyncAnthropic(
         api_key="test", http_client=httpx2.AsyncClient(transport=way)
     )
     searched: list[int] = []
-    async with lab.open(client=client, tools=[]) as chat:
+    async with world.open(client=client, tools=[]) as chat:
         for number in range(20):
             turn = await chat.send(f"fact {number}")
             assert turn.state is TurnState.CONFIRMED
@@ -500,20 +501,22 @@ async def test_a_length_that_is_reset_leaves_room_for_the_next_messages(
     assert all(later - one > 3 for one, later in pairwise(searched))
 
 
-async def test_between_a_failure_and_what_is_sent_next_lies_a_wait(lab: Lab) -> None:
-    lab.script("One.", "Two.", "Three.", *MORE, faults=always("529 retry-after=2"))
-    async with lab.open() as chat:
+async def test_between_a_failure_and_what_is_sent_next_lies_a_wait(
+    world: World,
+) -> None:
+    world.script("One.", "Two.", "Three.", *MORE, faults=always("529 retry-after=2"))
+    async with world.open() as chat:
         await troubled(chat)
-        sent = len(lab.simulator.log)
+        sent = len(world.simulator.log)
         told = [h async for h in chat.stream("And now?") if isinstance(h, Waiting)]
-        failed = [e.status for e in lab.simulator.log[sent:]].count(529)
-        assert len(lab.clock.slept) == len(told) == failed
-        assert min(lab.clock.slept) >= 2, "and as long as the server asks for"
+        failed = [e.status for e in world.simulator.log[sent:]].count(529)
+        assert len(world.clock.slept) == len(told) == failed
+        assert min(world.clock.slept) >= 2, "and as long as the server asks for"
 
 
 @pytest.mark.parametrize("auto", [True, False])
 async def test_no_summary_is_asked_for_because_of_an_outage(
-    lab: Lab, auto: bool
+    world: World, auto: bool
 ) -> None:
     """Neither where the caller wants none, nor where a hook would say no, nor else."""
     plans: list[CompactionPlan] = []
@@ -522,9 +525,9 @@ async def test_no_summary_is_asked_for_because_of_an_outage(
         plans.append(plan)
         return False
 
-    lab.script("One.", "Two.", "Three.", *MORE, faults="529 @4+")
+    world.script("One.", "Two.", "Three.", *MORE, faults="529 @4+")
     policy = CompactionPolicy(auto=auto)
-    async with lab.open(compaction=policy, before_compaction=never) as chat:
+    async with world.open(compaction=policy, before_compaction=never) as chat:
         await troubled(chat)
         for number in range(4):
             turn = await chat.send(f"outage {number}")
@@ -535,10 +538,12 @@ async def test_no_summary_is_asked_for_because_of_an_outage(
     assert plans == []
 
 
-async def test_what_was_found_is_remembered_though_its_turn_failed(lab: Lab) -> None:
+async def test_what_was_found_is_remembered_though_its_turn_failed(
+    world: World,
+) -> None:
     faults = always("529") + ', 500 @22-29 body="left out here"'
-    lab.script("One.", "Two.", "Three.", *MORE, faults=faults)
-    async with lab.open() as chat:
+    world.script("One.", "Two.", "Three.", *MORE, faults=faults)
+    async with world.open() as chat:
         await troubled(chat)
         turn = await chat.send("And now?")
         assert turn.state is TurnState.FAILED, "the server has a bad moment, too"
@@ -550,11 +555,11 @@ async def test_what_was_found_is_remembered_though_its_turn_failed(lab: Lab) -> 
 
 
 async def test_a_search_that_its_budget_cuts_short_goes_on_in_the_next_turn(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(*MORE, *MORE, faults=always("529").replace("@4+", "@13+"))
+    world.script(*MORE, *MORE, faults=always("529").replace("@4+", "@13+"))
     limits = Limits(requests_per_turn_max=12)
-    async with lab.open(limits=limits, retry=RetryPolicy(attempts_max=20)) as chat:
+    async with world.open(limits=limits, retry=RetryPolicy(attempts_max=20)) as chat:
         await troubled(chat, turns=12)
         states: list[TurnState] = []
         while TurnState.CONFIRMED not in states:
@@ -566,20 +571,20 @@ async def test_a_search_that_its_budget_cuts_short_goes_on_in_the_next_turn(
 
 @pytest.mark.parametrize("requests", range(9, 20))
 async def test_a_budget_too_small_to_tell_parts_apart_is_enough_to_go_on(
-    lab: Lab, requests: int
+    world: World, requests: int
 ) -> None:
     """Two of nine turns are refused: each is found, or what stands before the second of
     them is left out, too, rather than that the turn comes to nothing."""
     said = [f"number {'P' if n in (1, 7) else n}." for n in range(9)]
-    lab.script(*MORE, *MORE, faults='400 message="No." @10+ body="number P" forever')
+    world.script(*MORE, *MORE, faults='400 message="No." @10+ body="number P" forever')
     limits = Limits(requests_per_turn_max=requests)
-    async with lab.open(limits=limits) as chat:
+    async with world.open(limits=limits) as chat:
         await confirmed(chat, *said)
         assert (await chat.send("And now?")).state is TurnState.FAILED
         turn = await chat.send("And now?")
         assert turn.state is TurnState.CONFIRMED
         assert turn.requests <= requests
-        shown = json.dumps(lab.bodies[-1]["messages"])
+        shown = json.dumps(world.bodies[-1]["messages"])
         left = [n for n in range(9) if f"number {n}." in shown]
         assert left[-1] == 8, "what stands behind them is not to blame"
         if requests > 16:
@@ -606,14 +611,14 @@ BOUND = '400 message="No." @7+ body="number P" forever'
 @pytest.mark.parametrize("culprit", [0, 5])
 @pytest.mark.parametrize("first", [True, False])
 async def test_what_is_refused_for_two_reasons_is_done_without_both(
-    lab: Lab, culprit: int, other: str, first: bool
+    world: World, culprit: int, other: str, first: bool
 ) -> None:
     said = [f"number {n}" for n in range(6)]
     said[culprit] = "number P"
     faults = [BOUND, other] if first else [other, BOUND]
     answers = [f"Answer {n}." for n in range(6)]
-    lab.script(*answers, *MORE, *MORE, faults=", ".join(faults))
-    async with lab.open(cache="5m") as chat:
+    world.script(*answers, *MORE, *MORE, faults=", ".join(faults))
+    async with world.open(cache="5m") as chat:
         await confirmed(chat, *said)
         before = chat.history.wires()
         for _ in range(3):

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import JournalCorruptError
 from turnlatch.journal import SQLiteStore
@@ -17,18 +17,16 @@ from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine.events import Event, Steered
 from turnlatch_states.machine.load import fold_events
 
-__all__ = ["lab"]
 
-
-async def recorded(lab: Lab) -> list[Event]:
+async def recorded(world: World) -> list[Event]:
     """Real turns: a call, a failure that was waited out, something said while it ran."""
-    lab.script("One.", call("act", what="a"), "Two.", "Three.", faults="529")
-    async with lab.open() as chat:
+    world.script("One.", call("act", what="a"), "Two.", "Three.", faults="529")
+    async with world.open() as chat:
         await chat.send("1")
         await chat.send("2", key="k")
         await chat.steer("by the way", key="s")
         await chat.send("3")
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     events = [one.event for one in store.read("a")]
     store.close()
     return events
@@ -43,10 +41,10 @@ def legal(events: Sequence[Event]) -> bool:
 
 
 @pytest.mark.anyio
-async def test_every_run_that_stands_there_twice_is_read_once(lab: Lab) -> None:
+async def test_every_run_that_stands_there_twice_is_read_once(world: World) -> None:
     """Every run of every length, at every place: where the record is not legal any more
     it is read as what it was; where it is, nothing is left out."""
-    events = await recorded(lab)
+    events = await recorded(world)
     whole = repr(fold_events(events))
     read_once = 0
     for first in range(1, len(events)):
@@ -66,8 +64,8 @@ async def test_every_run_that_stands_there_twice_is_read_once(lab: Lab) -> None:
 
 
 @pytest.mark.anyio
-async def test_several_repetitions_are_each_read_once(lab: Lab) -> None:
-    events = await recorded(lab)
+async def test_several_repetitions_are_each_read_once(world: World) -> None:
+    events = await recorded(world)
     end = len(events)
     twice = [*events[:4], *events[1:4], *events[1:4], *events[4:], *events[end - 3 :]]
 
@@ -79,9 +77,9 @@ async def test_several_repetitions_are_each_read_once(lab: Lab) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_no_exact_repetition_is_refused_as_ever(lab: Lab) -> None:
+async def test_what_is_no_exact_repetition_is_refused_as_ever(world: World) -> None:
     """A run with a gap, a run out of order, a run that comes later."""
-    events = await recorded(lab)
+    events = await recorded(world)
     for wrong in (
         [*events[:4], events[1], events[3], *events[4:]],
         [*events[:4], events[2], events[1], *events[4:]],
@@ -95,13 +93,13 @@ async def test_what_is_no_exact_repetition_is_refused_as_ever(lab: Lab) -> None:
 
 @pytest.mark.anyio
 async def test_a_store_that_was_damaged_so_opens_says_so_and_goes_on(
-    lab: Lab, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lab.script("One.", "Two.", "Three.", "Four.")
-    async with lab.open() as chat:
+    world.script("One.", "Two.", "Three.", "Four.")
+    async with world.open() as chat:
         await chat.send("1")
         await chat.send("2")
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     journal = store.open("a")
     last = [one.event for one in journal.entries()][-2:]
     journal.append(last)  # what an interrupt around COMMIT once did
@@ -111,13 +109,13 @@ async def test_a_store_that_was_damaged_so_opens_says_so_and_goes_on(
     for text, expected in (("3", 3), ("4", 4)):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "turnlatch"):
-            async with lab.open() as chat:
+            async with world.open() as chat:
                 assert "2 of its" in caplog.text
                 assert "appended a second time" in caplog.text
                 await chat.send(text)
                 assert len(chat.history) == expected
                 assert chat.watch(Cursor()) is not None, "its past is told again"
-    store = SQLiteStore(lab.store)
+    store = SQLiteStore(world.store)
     assert len(store.read("a")) > entries, "nothing was taken away"
     store.close()
 

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 import turnlatch.watching.from_journal
 import turnlatch.watching.publish
@@ -36,7 +36,6 @@ from turnlatch import (
 from turnlatch.simulator import call, reply
 from turnlatch_states.machine.snapshot import Snapshot
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 Piece = BlockBegan | TextArrived | ThinkingArrived
@@ -137,7 +136,7 @@ FAULTS = (
 )
 
 
-async def conversation(lab: Lab, seed: int) -> None:
+async def conversation(world: World, seed: int) -> None:
     """Watch one random conversation, and have it told again."""
     chance = random.Random(seed)
     script = ", ".join(
@@ -155,13 +154,13 @@ async def conversation(lab: Lab, seed: int) -> None:
         )
         for _ in range(40)
     ]
-    lab.script(*answers, faults=script)
-    store = lab.folder / f"{seed}.db"
+    world.script(*answers, faults=script)
+    store = world.folder / f"{seed}.db"
     live: list[Happening] = []
     last = Cursor()
     for process in range(3):
         limits = Limits(requests_per_turn_max=12)
-        async with lab.open(store=store, retry=POLICY, limits=limits) as chat:
+        async with world.open(store=store, retry=POLICY, limits=limits) as chat:
             async with anyio.create_task_group() as group:
                 group.start_soon(follow, chat.watch(last), live)
                 for number in range(6):
@@ -182,8 +181,10 @@ async def conversation(lab: Lab, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_the_journal_tells_again_what_was_seen_live(lab: Lab, seed: int) -> None:
-    await conversation(lab, seed)
+async def test_the_journal_tells_again_what_was_seen_live(
+    world: World, seed: int
+) -> None:
+    await conversation(world, seed)
 
 
 def never(*_: object) -> bool:
@@ -208,26 +209,26 @@ def resting(snapshot: Snapshot) -> bool:
     ids=["ends early", "never ends", "questions", "no texts"],
 )
 async def test_the_comparison_sees_planted_bugs(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, where: Any, what: str, bug: Any
+    world: World, monkeypatch: pytest.MonkeyPatch, where: Any, what: str, bug: Any
 ) -> None:
     monkeypatch.setattr(where, what, bug)
 
     async def every() -> None:
         for seed in range(12):
-            await conversation(lab, seed)
+            await conversation(world, seed)
 
     with pytest.raises(AssertionError):
         await every()
 
 
 async def test_a_reader_in_the_middle_of_a_reply_is_told_it_whole_once_it_is_history(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("A reply in several pieces of text.")
-    async with lab.open(tools=[]) as chat:
+    world.script("A reply in several pieces of text.")
+    async with world.open(tools=[]) as chat:
         seen = [h async for h in chat.stream("1")]
     middle = next(h.cursor for h in seen if isinstance(h, TextArrived))
-    async with lab.open(tools=[]) as chat:
+    async with world.open(tools=[]) as chat:
         again = await told(chat, middle)
         texts = [h for h in again if isinstance(h, TextArrived)]
         assert [(h.text, h.whole) for h in texts] == [
@@ -238,10 +239,10 @@ async def test_a_reader_in_the_middle_of_a_reply_is_told_it_whole_once_it_is_his
 
 
 async def test_a_reply_that_did_not_arrive_in_pieces_is_told_whole_at_once(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(reply("Look.", call("look", path="a")), "One.")
-    async with lab.open() as chat:
+    world.script(reply("Look.", call("look", path="a")), "One.")
+    async with world.open() as chat:
         watch = chat.watch()
         await chat.send("1")
         seen: list[Happening] = []
@@ -256,12 +257,12 @@ async def test_a_reply_that_did_not_arrive_in_pieces_is_told_whole_at_once(
 
 
 async def test_a_wait_is_told_again_as_it_was_whatever_the_policy_is_now(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("One.", faults="529 @1")
-    async with lab.open(retry=POLICY) as chat:
+    world.script("One.", faults="529 @1")
+    async with world.open(retry=POLICY) as chat:
         seen = [h async for h in chat.stream("1") if isinstance(h, Waiting)]
-    async with lab.open(retry=RetryPolicy(attempts_max=9)) as chat:
+    async with world.open(retry=RetryPolicy(attempts_max=9)) as chat:
         again = [h for h in await told(chat, Cursor()) if isinstance(h, Waiting)]
     assert [h.attempts_max for h in seen] == [3]
     assert again == seen

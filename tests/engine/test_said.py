@@ -4,7 +4,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     Conversation,
@@ -16,8 +16,6 @@ from turnlatch import (
     tool,
 )
 from turnlatch.simulator import call
-
-__all__ = ["lab"]
 
 pytestmark = pytest.mark.anyio
 
@@ -42,19 +40,19 @@ def text(words: str) -> dict[str, Any]:
 MESSAGE = [text("look at this:  \U0001f600\u200d\t"), IMAGE, text("\u202eand that\r\n")]
 
 
-async def again(lab: Lab, **options: Any) -> list[dict[str, Any]]:
+async def again(world: World, **options: Any) -> list[dict[str, Any]]:
     """What the last turn of the conversation holds once it was opened again."""
-    async with lab.open(**options) as chat:
+    async with world.open(**options) as chat:
         assert chat.turn is not None
         return chat.turn.said
 
 
 @pytest.mark.parametrize("then", ["", "retry", "abandon", "rewind", "retry abandon"])
 async def test_a_message_that_failed_is_kept_as_it_was_given(
-    lab: Lab, then: str
+    world: World, then: str
 ) -> None:
-    lab.script("First.", faults="529 @2, 529 @3")
-    async with lab.open(retry=NEVER) as chat:
+    world.script("First.", faults="529 @2, 529 @3")
+    async with world.open(retry=NEVER) as chat:
         await chat.send("first")
         turn = await chat.send(MESSAGE)
         assert turn.state is TurnState.FAILED
@@ -67,12 +65,12 @@ async def test_a_message_that_failed_is_kept_as_it_was_given(
         turn.said[0]["text"] = "changed"
         assert turn.said == MESSAGE
 
-    assert await again(lab) == MESSAGE
+    assert await again(world) == MESSAGE
 
 
-async def test_a_message_that_was_answered_at_last_is_kept(lab: Lab) -> None:
-    lab.script("Done.", faults="529 @1")
-    async with lab.open(retry=NEVER) as chat:
+async def test_a_message_that_was_answered_at_last_is_kept(world: World) -> None:
+    world.script("Done.", faults="529 @1")
+    async with world.open(retry=NEVER) as chat:
         assert (await chat.send(MESSAGE, key="k")).state is TurnState.FAILED
         assert (await chat.retry()).said == MESSAGE
         await chat.send("next")
@@ -80,10 +78,10 @@ async def test_a_message_that_was_answered_at_last_is_kept(lab: Lab) -> None:
 
 
 async def test_a_message_that_fails_behind_calls_is_kept_without_their_results(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(call("act", what="x"), "Done.", faults="529 @2")
-    async with lab.open(retry=NEVER) as chat:
+    world.script(call("act", what="x"), "Done.", faults="529 @2")
+    async with world.open(retry=NEVER) as chat:
         turn = await chat.send(MESSAGE, key="k")
         assert turn.state is TurnState.FAILED
         assert turn.said == MESSAGE
@@ -97,7 +95,9 @@ async def _interrupted(chat: Conversation) -> None:
     await chat.interrupt()
 
 
-async def test_what_was_steered_into_a_turn_that_was_stopped_is_kept(lab: Lab) -> None:
+async def test_what_was_steered_into_a_turn_that_was_stopped_is_kept(
+    world: World,
+) -> None:
     """It goes along with the next message by itself, which `waiting` says."""
     chats: list[Conversation] = []
 
@@ -108,8 +108,8 @@ async def test_what_was_steered_into_a_turn_that_was_stopped_is_kept(lab: Lab) -
         await anyio.sleep_forever()
         return ""
 
-    lab.script(call("stop"), "Done.")
-    async with lab.open(tools=[stop]) as chat:
+    world.script(call("stop"), "Done.")
+    async with world.open(tools=[stop]) as chat:
         chats.append(chat)
         turn = await chat.send(MESSAGE)
         added = [text("and this"), IMAGE]
@@ -135,11 +135,11 @@ async def again_beside(chat: Conversation) -> list[dict[str, Any]]:
 
 
 async def test_what_was_steered_into_a_turn_that_failed_for_good_is_kept(
-    lab: Lab,
+    world: World,
 ) -> None:
     """It was taken along by `retry`, and may be what is refused."""
-    lab.script("Done.", faults="529 @1, 529 @2")
-    async with lab.open(retry=NEVER) as chat:
+    world.script("Done.", faults="529 @1, 529 @2")
+    async with world.open(retry=NEVER) as chat:
         await chat.send("first")
         await chat.steer("and this")
         assert chat.turn is not None
@@ -148,12 +148,12 @@ async def test_what_was_steered_into_a_turn_that_failed_for_good_is_kept(
         assert turn.said == [text("first"), text("and this")]
         assert turn.waiting == []
 
-    assert await again(lab) == [text("first"), text("and this")]
+    assert await again(world) == [text("first"), text("and this")]
 
 
-async def test_a_message_that_was_taken_back_in_the_line_is_kept(lab: Lab) -> None:
-    lab.script("First.", "Second.")
-    async with lab.open() as chat, chat._lock:  # pyright: ignore[reportPrivateUsage] - another turn
+async def test_a_message_that_was_taken_back_in_the_line_is_kept(world: World) -> None:
+    world.script("First.", "Second.")
+    async with world.open() as chat, chat._lock:  # pyright: ignore[reportPrivateUsage] - another turn
         async with chat.stream(MESSAGE) as stream:
             pass
         turn = await stream.turn()
@@ -163,13 +163,13 @@ async def test_a_message_that_was_taken_back_in_the_line_is_kept(lab: Lab) -> No
 
 
 async def test_an_earlier_turn_that_failed_is_told_again_with_what_was_said(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("Done.", faults="529 @1")
-    async with lab.open(retry=NEVER) as chat:
+    world.script("Done.", faults="529 @1")
+    async with world.open(retry=NEVER) as chat:
         await chat.send(MESSAGE)
         await chat.send("next")
-    async with lab.open() as chat:
+    async with world.open() as chat:
         watch = chat.watch(Cursor())
         ends = [h.turn.said for h in [await anext(watch) for _ in range(8)]
                 if isinstance(h, TurnEnded)]  # fmt: skip
@@ -177,12 +177,14 @@ async def test_an_earlier_turn_that_failed_is_told_again_with_what_was_said(
     assert ends[0] == MESSAGE
 
 
-def test_the_sync_twin_has_it_too(lab: Lab) -> None:
-    lab.script("Done.", faults="529 @1")
-    client = lab.client()
+def test_the_sync_twin_has_it_too(world: World) -> None:
+    world.script("Done.", faults="529 @1")
+    client = world.client()
 
     def opened() -> sync.Conversation:
-        return sync.Conversation.open("a", store=lab.store, client=client, retry=NEVER)
+        return sync.Conversation.open(
+            "a", store=world.store, client=client, retry=NEVER
+        )
 
     with opened() as chat:
         assert chat.send(MESSAGE).said == MESSAGE

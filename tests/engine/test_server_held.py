@@ -9,7 +9,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 from tests.states.strategies import reply as reply_of
 
 from turnlatch import Conversation, Remedy, SettingsError, Tool, TurnState, tool
@@ -25,7 +25,6 @@ from turnlatch.simulator import (
 from turnlatch_states.api.reply import Reply
 from turnlatch_states.request.history import Exchange, History
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
@@ -43,36 +42,36 @@ def inside(container: str, answer: Answer) -> Answer:
     return attrs.evolve(answer, container=container)
 
 
-def containers(lab: Lab) -> list[object]:
+def containers(world: World) -> list[object]:
     """The container each request names."""
-    return [body.get("container") for body in lab.bodies]
+    return [body.get("container") for body in world.bodies]
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_was_paused_goes_on_in_its_own_container(
-    lab: Lab, stream: bool
+    world: World, stream: bool
 ) -> None:
-    lab.script(inside("container_1", reply("Let me see.", RUNS)), "Two.", "Fine.")
-    async with lab.open(tools=[*lab.tools(), CODE]) as chat:
+    world.script(inside("container_1", reply("Let me see.", RUNS)), "Two.", "Fine.")
+    async with world.open(tools=[*world.tools(), CODE]) as chat:
         turn = await (chat.stream("1 + 1?").turn() if stream else chat.send("1 + 1?"))
         assert turn.text == "Two."
         await chat.send("Thanks")
 
-    assert containers(lab) == [None, "container_1", "container_1"]
-    names = [one["name"] for one in lab.bodies[0]["tools"]]
+    assert containers(world) == [None, "container_1", "container_1"]
+    names = [one["name"] for one in world.bodies[0]["tools"]]
     assert names[-1] == "code_execution"
 
 
 async def test_one_that_is_gone_is_done_without_until_there_is_another(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(
+    world.script(
         inside("container_1", reply("One.")),
         inside("container_2", reply("Two.")),
         "Three.",
         faults='400 message="container: container_1 has expired" body=container_1 @2+',
     )
-    async with lab.open(tools=[CODE]) as chat:
+    async with world.open(tools=[CODE]) as chat:
         await chat.send("1")
         second = await chat.send("2")
         assert second.remedies == (Remedy.DROP_FIELD,)
@@ -80,36 +79,36 @@ async def test_one_that_is_gone_is_done_without_until_there_is_another(
 
         assert third.state is TurnState.CONFIRMED
         assert third.remedies == ()
-    assert containers(lab) == [None, "container_1", None, "container_2"]
+    assert containers(world) == [None, "container_1", None, "container_2"]
 
 
 async def test_the_newest_that_any_reply_named_is_kept_whatever_comes_between(
-    lab: Lab,
+    world: World,
 ) -> None:
     """Words, a summary, another model, a fork, a restart; a rewind goes back to the one
     before."""
-    lab.script(
+    world.script(
         inside("container_1", reply("Made it.")),
         "You are welcome.",
         inside("container_2", reply("Made another.")),
         *["Words."] * 9,
     )
-    async with lab.open(tools=[CODE]) as chat:
+    async with world.open(tools=[CODE]) as chat:
         for said in ("Make it", "Thanks", "Another", "Thanks"):
             await chat.send(said)
-        assert containers(lab) == [None, "container_1", "container_1", "container_2"]
+        assert containers(world) == [None, "container_1", "container_1", "container_2"]
         await chat.compact()
         await chat.send("Behind the summary")
         await chat.configure(model="claude-opus-5")
         await chat.send("With another model")
         async with chat.fork("b") as fork:
             await fork.send("In a fork")
-    async with lab.open(tools=[CODE]) as chat:
+    async with world.open(tools=[CODE]) as chat:
         await chat.send("After a restart")
-        assert containers(lab)[4:] == [None, *["container_2"] * 4]
+        assert containers(world)[4:] == [None, *["container_2"] * 4]
         await chat.rewind(turns=5)
         await chat.send("Before it was made")
-    assert containers(lab)[-1] == "container_1"
+    assert containers(world)[-1] == "container_1"
 
 
 @given(st.lists(st.sampled_from([None, "container_1", "container_2", "null"])))
@@ -130,30 +129,30 @@ def test_a_history_knows_the_newest_container_at_every_length(
         assert History(list(cut)).container == cut.container
 
 
-async def test_one_that_the_settings_name_is_the_one(lab: Lab) -> None:
-    lab.script(inside("container_1", reply("One.")), "Two.")
-    async with lab.open(tools=[CODE], settings={"container": "mine"}) as chat:
+async def test_one_that_the_settings_name_is_the_one(world: World) -> None:
+    world.script(inside("container_1", reply("One.")), "Two.")
+    async with world.open(tools=[CODE], settings={"container": "mine"}) as chat:
         await chat.send("1")
         await chat.send("2")
 
-    assert containers(lab) == ["mine", "mine"]
+    assert containers(world) == ["mine", "mine"]
 
 
-async def test_a_reopened_conversation_offers_the_same_tools(lab: Lab) -> None:
-    lab.script(inside("container_1", reply("One.")), "Two.")
-    async with lab.open(tools=[CODE]) as chat:
+async def test_a_reopened_conversation_offers_the_same_tools(world: World) -> None:
+    world.script(inside("container_1", reply("One.")), "Two.")
+    async with world.open(tools=[CODE]) as chat:
         await chat.send("1")
-    async with lab.open(tools=None) as chat:
+    async with world.open(tools=None) as chat:
         await chat.send("2")
 
-    assert lab.bodies[0]["tools"] == lab.bodies[1]["tools"]
-    assert containers(lab) == [None, "container_1"]
+    assert world.bodies[0]["tools"] == world.bodies[1]["tools"]
+    assert containers(world) == [None, "container_1"]
 
 
-async def test_what_is_no_tool_at_all_is_refused(lab: Lab) -> None:
+async def test_what_is_no_tool_at_all_is_refused(world: World) -> None:
     for wrong in ({"name": "no type"}, "code_execution", len):
         with pytest.raises(SettingsError, match="is not a tool"):
-            async with lab.open(tools=[wrong]):
+            async with world.open(tools=[wrong]):
                 pass
 
 
@@ -216,7 +215,7 @@ def kinds(body: dict[str, Any], role: str) -> list[list[str]]:
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_words_said_meanwhile_cost_the_service_none_of_its_open_work(
-    lab: Lab, rounds: int, made_by_code: bool, stopped: bool
+    world: World, rounds: int, made_by_code: bool, stopped: bool
 ) -> None:
     """They wait until the work is done, over as many rounds as it takes."""
     chats: list[Conversation] = []
@@ -229,8 +228,10 @@ async def test_words_said_meanwhile_cost_the_service_none_of_its_open_work(
 
     calls = [asks(n, first=n == 0, made_by_code=made_by_code) for n in range(rounds)]
     done = (ServerResult("code_execution_tool_result", RAN, ID), Text("It is 7."))
-    lab.script(*calls, Answer(done, container="container_1"), "Seven.")
-    async with lab.open(tools=[querying(during), CODE], model="claude-opus-5") as chat:
+    world.script(*calls, Answer(done, container="container_1"), "Seven.")
+    async with world.open(
+        tools=[querying(during), CODE], model="claude-opus-5"
+    ) as chat:
         chats.append(chat)
         turn = await chat.send("Go")
         if stopped:
@@ -240,14 +241,14 @@ async def test_words_said_meanwhile_cost_the_service_none_of_its_open_work(
         assert turn.remedies == ()
         assert chat.snapshot.said == ()
 
-    for body in lab.bodies[1:]:
+    for body in world.bodies[1:]:
         assert kinds(body, "assistant")[0] == ["server_tool_use", "tool_use"]
     results = [["tool_result"]] * rounds
-    assert kinds(lab.bodies[-1], "user") == [["text"], *results, ["text"]]
+    assert kinds(world.bodies[-1], "user") == [["text"], *results, ["text"]]
 
 
 async def test_a_conversation_that_is_opened_again_goes_on_with_that_work(
-    lab: Lab,
+    world: World,
 ) -> None:
     chats: list[Conversation] = []
 
@@ -257,19 +258,19 @@ async def test_a_conversation_that_is_opened_again_goes_on_with_that_work(
         await anyio.lowlevel.checkpoint()
 
     done = (ServerResult("code_execution_tool_result", RAN, ID), Text("It is 7."))
-    lab.script(asks(0, first=True, made_by_code=True), Answer(done), "Seven.")
+    world.script(asks(0, first=True, made_by_code=True), Answer(done), "Seven.")
     options: dict[str, Any] = {
         "tools": [querying(during), CODE],
         "model": "claude-opus-5",
     }
-    async with lab.open(**options) as chat:
+    async with world.open(**options) as chat:
         chats.append(chat)
         await chat.send("Go")
-    async with lab.open(**options) as chat:
+    async with world.open(**options) as chat:
         before = chat.snapshot
         assert (await chat.retry()).text == "Seven."
         after = chat.snapshot
-    async with lab.open(**options) as chat:
+    async with world.open(**options) as chat:
         assert chat.snapshot.history == after.history
         assert before.history == after.history.until(len(before.history))
-    assert kinds(lab.bodies[-1], "user") == [["text"], ["tool_result"], ["text"]]
+    assert kinds(world.bodies[-1], "user") == [["text"], ["tool_result"], ["text"]]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import anyio
 import pytest
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     ApprovalError,
@@ -23,7 +23,6 @@ from turnlatch import (
 )
 from turnlatch.simulator import call, reply
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 GUARD_SECONDS = 60
@@ -36,7 +35,7 @@ class Target(BaseModel):
 
 
 def asking(
-    lab: Lab, asked: list[ToolCall] | None = None, says: bool | None = None
+    world: World, asked: list[ToolCall] | None = None, says: bool | None = None
 ) -> Tool:
     """A tool that is asked about; with a list, a rule is, and what it saw is kept."""
 
@@ -48,7 +47,7 @@ def asking(
     @tool(effect="ask", approve=None if asked is None else rule)
     async def remove(path: Path, times: int = 1, target: Target | None = None) -> str:
         """Remove something."""
-        lab.ran.append(f"remove {path} {times} {target}")
+        world.ran.append(f"remove {path} {times} {target}")
         return "removed"
 
     return remove
@@ -77,78 +76,78 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("rule", [False, True])
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_nobody_is_asked_about_wrong_arguments(
-    lab: Lab, wrong: str, rule: bool
+    world: World, wrong: str, rule: bool
 ) -> None:
     arguments, says = WRONG[wrong]
     asked: list[ToolCall] = []
-    lab.script(call("remove", **arguments), "I see.")
-    async with lab.open(tools=[asking(lab, asked if rule else None, True)]) as chat:
+    world.script(call("remove", **arguments), "I see.")
+    async with world.open(tools=[asking(world, asked if rule else None, True)]) as chat:
         turn = await chat.send("Go")
 
         assert turn.text == "I see.", "the model is told, and goes on"
         assert turn.calls[0].closing is Closing.ERROR
         assert says in result(chat)
-    assert lab.ran == []
+    assert world.ran == []
     assert asked == []
 
 
-async def test_a_right_call_beside_a_wrong_one_is_asked_about(lab: Lab) -> None:
+async def test_a_right_call_beside_a_wrong_one_is_asked_about(world: World) -> None:
     both = reply(call("remove", path="a", times="2"), call("remove", path="b"))
-    lab.script(both, "Done.")
-    async with lab.open(tools=[asking(lab)]) as chat:
+    world.script(both, "Done.")
+    async with world.open(tools=[asking(world)]) as chat:
         turn = await chat.send("Go")
 
         assert [dict(c.input or {}) for c in turn.awaiting] == [{"path": "b"}]
         assert turn.calls[0].closing is Closing.ERROR
         turn = await chat.approve(turn.awaiting[0].id)
         assert turn.text == "Done."
-    assert lab.ran == ["remove b 1 None"]
+    assert world.ran == ["remove b 1 None"]
 
 
 @pytest.mark.parametrize("restart", [False, True])
 async def test_a_question_shows_what_the_types_make_of_it(
-    lab: Lab, restart: bool
+    world: World, restart: bool
 ) -> None:
-    lab.script(call("remove", path="./a//b", target={"name": "x"}), "Done.")
+    world.script(call("remove", path="./a//b", target={"name": "x"}), "Done.")
     shown = {"path": "a/b", "target": {"name": "x"}}
-    async with lab.open(tools=[asking(lab)]) as chat:
+    async with world.open(tools=[asking(world)]) as chat:
         turn = await chat.send("Go")
         assert turn.awaiting[0].input == shown
         if not restart:
             await chat.approve(turn.awaiting[0].id, digest=turn.awaiting[0].digest)
-    async with lab.open(tools=[asking(lab)]) as chat:
+    async with world.open(tools=[asking(world)]) as chat:
         assert chat.turn is not None
         if restart:
             (waiting,) = chat.turn.awaiting
             assert waiting == turn.awaiting[0]
             await chat.approve(waiting.id, digest=waiting.digest)
         assert chat.turn.calls[0].input == shown, "also when it is over"
-    assert lab.ran == ["remove a/b 1 name='x' force=False"]
-    assert '"./a//b"' in json.dumps(lab.bodies[-1]), "the record stays as it came"
+    assert world.ran == ["remove a/b 1 name='x' force=False"]
+    assert '"./a//b"' in json.dumps(world.bodies[-1]), "the record stays as it came"
 
 
 @pytest.mark.parametrize("says", [True, None])
 async def test_a_rule_sees_what_the_types_make_of_it(
-    lab: Lab, says: bool | None
+    world: World, says: bool | None
 ) -> None:
     asked: list[ToolCall] = []
-    lab.script(call("remove", path="a/./b"), "Done.")
-    async with lab.open(tools=[asking(lab, asked, says)]) as chat:
+    world.script(call("remove", path="a/./b"), "Done.")
+    async with world.open(tools=[asking(world, asked, says)]) as chat:
         turn = await chat.send("Go")
         if says is None:
             turn = await chat.approve(turn.awaiting[0].id)
 
         assert turn.text == "Done."
     assert [dict(one.input) for one in asked] == [{"path": "a/b"}]
-    assert lab.ran == ["remove a/b 1 None"]
+    assert world.ran == ["remove a/b 1 None"]
 
 
-def paying(lab: Lab, amount: Any) -> Tool:
+def paying(world: World, amount: Any) -> Tool:
     """A tool whose schema is the same whatever the validators of its type do."""
 
     async def pay(amount: int) -> str:
         """Pay."""
-        lab.ran.append(f"pay {amount!r}")
+        world.ran.append(f"pay {amount!r}")
         return "paid"
 
     pay.__annotations__["amount"] = amount
@@ -156,18 +155,18 @@ def paying(lab: Lab, amount: Any) -> Tool:
 
 
 async def test_what_was_said_yes_to_runs_though_its_type_converts_no_more(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(call("pay", amount="1_000"), "Done.")
-    lenient = paying(lab, Annotated[int, BeforeValidator(int)])
-    async with lab.open(tools=[lenient]) as chat:
+    world.script(call("pay", amount="1_000"), "Done.")
+    lenient = paying(world, Annotated[int, BeforeValidator(int)])
+    async with world.open(tools=[lenient]) as chat:
         turn = await chat.send("Go")
         assert turn.awaiting[0].input == {"amount": 1000}
-    async with lab.open(tools=[paying(lab, int)]) as chat:
+    async with world.open(tools=[paying(world, int)]) as chat:
         turn = await chat.approve(turn.awaiting[0].id)
 
         assert turn.text == "Done."
-    assert lab.ran == ["pay 1000"]
+    assert world.ran == ["pay 1000"]
 
 
 def at_most_ten(amount: int) -> int:
@@ -176,67 +175,69 @@ def at_most_ten(amount: int) -> int:
 
 @pytest.mark.parametrize("moment", ["before the answer", "before it started"])
 async def test_what_would_run_otherwise_by_now_is_asked_about_anew(
-    lab: Lab, moment: str
+    world: World, moment: str
 ) -> None:
-    lab.script(reply(call("pay", amount=50), call("pay", amount=1)), "Done.")
-    tools = [paying(lab, Annotated[int, AfterValidator(at_most_ten)])]
-    async with lab.open(tools=[paying(lab, int)]) as chat:
+    world.script(reply(call("pay", amount=50), call("pay", amount=1)), "Done.")
+    tools = [paying(world, Annotated[int, AfterValidator(at_most_ten)])]
+    async with world.open(tools=[paying(world, int)]) as chat:
         turn = await chat.send("Go")
         first, second = turn.awaiting
         if moment == "before it started":  # it waits for the other
             await chat.approve(first.id)
-    async with lab.open(tools=tools) as chat:
+    async with world.open(tools=tools) as chat:
         if moment == "before it started":
             turn = await chat.approve(second.id)
-            assert lab.ran == ["pay 1"]
+            assert world.ran == ["pay 1"]
         else:
             with pytest.raises(ApprovalError, match="has changed since it was shown"):
                 await chat.approve(first.id)
             await chat.approve(second.id)
-            assert lab.ran == []
+            assert world.ran == []
         assert chat.turn is not None
         (waiting,) = [one for one in chat.turn.awaiting if one.id == first.id]
         assert waiting.input == {"amount": 10}
         turn = await chat.approve(waiting.id, digest=waiting.digest)
 
         assert turn.text == "Done."
-    assert sorted(lab.ran) == ["pay 1", "pay 10"]
+    assert sorted(world.ran) == ["pay 1", "pay 10"]
 
 
-async def test_what_fits_no_more_is_closed_and_not_asked_about_anew(lab: Lab) -> None:
+async def test_what_fits_no_more_is_closed_and_not_asked_about_anew(
+    world: World,
+) -> None:
     def small(amount: int) -> int:
         if amount > 10:
             raise ValueError("too much")
         return amount
 
-    lab.script(call("pay", amount=50), "I see.")
-    async with lab.open(tools=[paying(lab, int)]) as chat:
+    world.script(call("pay", amount=50), "I see.")
+    async with world.open(tools=[paying(world, int)]) as chat:
         turn = await chat.send("Go")
-    tools = [paying(lab, Annotated[int, AfterValidator(small)])]
-    async with lab.open(tools=tools) as chat:
+    tools = [paying(world, Annotated[int, AfterValidator(small)])]
+    async with world.open(tools=tools) as chat:
         with pytest.raises(ApprovalError):
             await chat.approve(turn.awaiting[0].id)
         turn = await chat.retry()
 
         assert turn.text == "I see."
         assert "too much" in result(chat)
-    assert lab.ran == []
+    assert world.ran == []
 
 
-async def test_what_cannot_be_shown_does_not_run(lab: Lab) -> None:
+async def test_what_cannot_be_shown_does_not_run(world: World) -> None:
     @tool(effect="ask")
     async def enter(word: SecretStr) -> str:
         """Enter."""
-        lab.ran.append("enter")
+        world.ran.append("enter")
         return ""
 
-    lab.script(call("enter", word="marker"), "I see.")
-    async with lab.open(tools=[enter]) as chat:
+    world.script(call("enter", word="marker"), "I see.")
+    async with world.open(tools=[enter]) as chat:
         turn = await chat.send("Go")
 
         assert turn.text == "I see."
         assert "the arguments of enter cannot be shown" in result(chat)
-    assert lab.ran == []
+    assert world.ran == []
 
 
 @pytest.fixture
@@ -248,7 +249,7 @@ def let_go() -> Iterator[threading.Event]:
 
 
 async def test_a_validator_that_hangs_holds_nothing_up(
-    lab: Lab, let_go: threading.Event
+    world: World, let_go: threading.Event
 ) -> None:
     def hang(amount: int) -> int:
         let_go.wait(GUARD_SECONDS)
@@ -257,21 +258,21 @@ async def test_a_validator_that_hangs_holds_nothing_up(
     @tool(effect="ask", timeout=0.02, grace=0.01)
     async def pay(amount: Annotated[int, AfterValidator(hang)]) -> str:
         """Pay."""
-        lab.ran.append("pay")
+        world.ran.append("pay")
         return ""
 
-    lab.script(call("pay", amount=1), "I see.")
+    world.script(call("pay", amount=1), "I see.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[pay]) as chat:
+        async with world.open(tools=[pay]) as chat:
             turn = await chat.send("Go")
 
             assert turn.text == "I see."
             assert "no answer within 0.02 s" in result(chat)
-    assert lab.ran == []
+    assert world.ran == []
 
 
 async def test_a_turn_is_stopped_while_arguments_are_read(
-    lab: Lab, let_go: threading.Event
+    world: World, let_go: threading.Event
 ) -> None:
     begun = threading.Event()
 
@@ -283,12 +284,12 @@ async def test_a_turn_is_stopped_while_arguments_are_read(
     @tool(effect="ask", timeout=600)
     async def pay(amount: Annotated[int, AfterValidator(hang)]) -> str:
         """Pay."""
-        lab.ran.append("pay")
+        world.ran.append("pay")
         return ""
 
-    lab.script(call("pay", amount=1), "I see.")
+    world.script(call("pay", amount=1), "I see.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[pay]) as chat:
+        async with world.open(tools=[pay]) as chat:
             async with anyio.create_task_group() as group:
                 group.start_soon(chat.send, "Go")
                 while not begun.is_set():
@@ -298,14 +299,16 @@ async def test_a_turn_is_stopped_while_arguments_are_read(
             assert chat.turn.state is TurnState.FAILED
             assert chat.turn.calls[0].state is CallState.CLOSED
             assert chat.turn.calls[0].closing is Closing.NOT_EXECUTED
-    assert lab.ran == []
+    assert world.ran == []
 
 
-async def test_a_call_that_nobody_is_asked_about_is_read_as_strictly(lab: Lab) -> None:
-    lab.script(call("look", path=5), call("look", path="a"), "Done.")
-    async with lab.open() as chat:
+async def test_a_call_that_nobody_is_asked_about_is_read_as_strictly(
+    world: World,
+) -> None:
+    world.script(call("look", path=5), call("look", path="a"), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
 
         assert turn.text == "Done."
         assert "path: Input should be a valid string" in result(chat)
-    assert lab.ran == ["look a"]
+    assert world.ran == ["look a"]

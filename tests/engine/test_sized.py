@@ -2,23 +2,22 @@
 costs the message that discovers it, and no other."""
 
 import pytest
-from tests.engine.lab import Lab, lab
-from tests.engine.test_other_words import WINDOW, world
+from tests.engine.test_other_words import WINDOW, between
+from tests.harness.world import World
 
 from turnlatch import Remedy, TurnState
 from turnlatch.simulator import Seeded, Simulator
 from turnlatch_states.request.view import Hide
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 UNKNOWN = "the request could not be processed"
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_length_in_unknown_words_is_found_and_learnt(lab: Lab) -> None:
-    server, client = world(lab, lambda _p, _r: UNKNOWN)
-    async with lab.open(client=client, tools=[]) as chat:
+async def test_a_length_in_unknown_words_is_found_and_learnt(world: World) -> None:
+    server, client = between(world, lambda _p, _r: UNKNOWN)
+    async with world.open(client=client, tools=[]) as chat:
         turns = [await chat.send(f"{n} " + "word " * 1_000) for n in range(30)]
 
         failed = [n for n, turn in enumerate(turns) if turn.state is TurnState.FAILED]
@@ -36,19 +35,19 @@ async def test_a_length_in_unknown_words_is_found_and_learnt(lab: Lab) -> None:
             28 - failed[0]
         )
         assert server.refused == before
-    async with lab.open(client=client, tools=[]) as again:
+    async with world.open(client=client, tools=[]) as again:
         assert again.snapshot.window == window, "and after a reload"
-    lab.simulator = Simulator(Seeded(0))  # what was refused on purpose is no slip
+    world.simulator = Simulator(Seeded(0))  # what was refused on purpose is no slip
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_part_that_is_refused_is_still_a_part(lab: Lab) -> None:
+async def test_a_part_that_is_refused_is_still_a_part(world: World) -> None:
     """Planted, as it were: without another part of that size it is refused as before."""
-    lab.script(*(f"Answer {n}. " + "word " * 50 for n in range(12)))
-    async with lab.open(tools=[]) as chat:
+    world.script(*(f"Answer {n}. " + "word " * 50 for n in range(12)))
+    async with world.open(tools=[]) as chat:
         for words in ("one", "poison", "three", "four"):
             await chat.send(f"{words} " + "word " * 100)
-        lab.simulator.inject(f'400 message="{UNKNOWN}" body=poison forever')
+        world.simulator.inject(f'400 message="{UNKNOWN}" body=poison forever')
         first = await chat.send("five")
         second = await chat.send("six")
 
@@ -56,5 +55,5 @@ async def test_a_part_that_is_refused_is_still_a_part(lab: Lab) -> None:
         assert second.state is TurnState.CONFIRMED
         assert second.remedies == (Remedy.BISECT,)
         assert chat.snapshot.window is None
-        assert "poison" not in str(lab.bodies[-1])
-        assert "three" in str(lab.bodies[-1])
+        assert "poison" not in str(world.bodies[-1])
+        assert "three" in str(world.bodies[-1])

@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     Closing,
@@ -18,15 +18,14 @@ from turnlatch import (
 )
 from turnlatch.simulator import call, reply
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
-def users(lab: Lab) -> list[list[str]]:
+def users(world: World) -> list[list[str]]:
     """What the last request says in its user messages: texts, results as `=`."""
     return [
         [str(block.get("text", "=")) for block in message["content"]]
-        for message in lab.bodies[-1]["messages"]
+        for message in world.bodies[-1]["messages"]
         if message["role"] == "user"
     ]
 
@@ -45,24 +44,24 @@ def talker(chat: list[Conversation], *texts: str) -> Tool:
 
 
 async def test_it_goes_along_behind_the_results_in_the_order_it_was_said(
-    lab: Lab,
+    world: World,
 ) -> None:
     chats: list[Conversation] = []
-    lab.script(call("work"), "Noted.")
-    async with lab.open(tools=[talker(chats, "and this", "and that")]) as chat:
+    world.script(call("work"), "Noted.")
+    async with world.open(tools=[talker(chats, "and this", "and that")]) as chat:
         chats.append(chat)
         turn = await chat.send("Go")
 
         assert turn.text == "Noted."
-        assert users(lab) == [["Go"], ["=", "and this", "and that"]]
+        assert users(world) == [["Go"], ["=", "and this", "and that"]]
         assert chat.snapshot.said == ()
 
 
 async def test_what_is_said_into_the_last_reply_makes_the_turn_go_on(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("One.", "Two.")
-    async with lab.open() as chat:
+    world.script("One.", "Two.")
+    async with world.open() as chat:
         stream = chat.stream("Go")
         seen: list[Steered] = []
         async for happening in stream:
@@ -73,27 +72,27 @@ async def test_what_is_said_into_the_last_reply_makes_the_turn_go_on(
         turn = await stream.turn()
 
         assert [r.text for r in turn.replies] == ["One.", "Two."]
-        assert users(lab) == [["Go"], ["and this"]]
+        assert users(world) == [["Go"], ["and this"]]
         assert [one.waiting for one in seen] == [1]
 
 
 async def test_a_failed_request_delivers_nothing_and_the_next_one_all(
-    lab: Lab,
+    world: World,
 ) -> None:
     chats: list[Conversation] = []
-    lab.script(call("work"), "Noted.", faults="529 @2 times 2")
-    async with lab.open(tools=[talker(chats, "and this")]) as chat:
+    world.script(call("work"), "Noted.", faults="529 @2 times 2")
+    async with world.open(tools=[talker(chats, "and this")]) as chat:
         chats.append(chat)
         turn = await chat.send("Go")
 
         assert turn.state is TurnState.CONFIRMED
-        assert users(lab) == [["Go"], ["=", "and this"]]
+        assert users(world) == [["Go"], ["=", "and this"]]
 
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("go_on", ["retry", "send"])
 async def test_it_survives_an_interrupt_and_a_restart(
-    lab: Lab, restart: bool, go_on: str
+    world: World, restart: bool, go_on: str
 ) -> None:
     chats: list[Conversation] = []
 
@@ -105,19 +104,19 @@ async def test_it_survives_an_interrupt_and_a_restart(
         await anyio.sleep_forever()
         return ""
 
-    lab.script(call("work"), "Noted.")
-    async with lab.open(tools=[work]) as chat:
+    world.script(call("work"), "Noted.")
+    async with world.open(tools=[work]) as chat:
         chats.append(chat)
         turn = await chat.send("Go")
         assert turn.state is TurnState.FAILED
         if not restart:
             await _go_on(chat, go_on)
     if restart:
-        async with lab.open(tools=[work]) as chat:
+        async with world.open(tools=[work]) as chat:
             await _go_on(chat, go_on)
 
     last = [["=", "and this"]] if go_on == "retry" else [["=", "and this", "More"]]
-    assert users(lab) == [["Go"], *last]
+    assert users(world) == [["Go"], *last]
 
 
 async def _go_on(chat: Conversation, how: str) -> None:
@@ -126,39 +125,41 @@ async def _go_on(chat: Conversation, how: str) -> None:
     assert chat.snapshot.said == ()
 
 
-async def test_said_while_nothing_runs_it_begins_the_next_turn(lab: Lab) -> None:
-    lab.script("One.", "Two.", "Three.")
-    async with lab.open() as chat:
+async def test_said_while_nothing_runs_it_begins_the_next_turn(world: World) -> None:
+    world.script("One.", "Two.", "Three.")
+    async with world.open() as chat:
         assert not await chat.steer("first of all")
         await chat.send("Go")
-        assert users(lab) == [["first of all", "Go"]]
+        assert users(world) == [["first of all", "Go"]]
         assert not await chat.steer("and this")
-    async with lab.open() as chat:
+    async with world.open() as chat:
         turn = await chat.retry()
 
         assert turn.text == "Two."
-        assert users(lab)[1:] == [["and this"]]
+        assert users(world)[1:] == [["and this"]]
 
 
-async def test_the_same_key_says_it_once_also_after_a_restart(lab: Lab) -> None:
-    lab.script("One.")
-    async with lab.open() as chat:
+async def test_the_same_key_says_it_once_also_after_a_restart(world: World) -> None:
+    world.script("One.")
+    async with world.open() as chat:
         await chat.steer("and this", key="k")
         await chat.steer("and this", key="k")
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await chat.steer("and this", key="k")
         await chat.send("Go")
         await chat.steer("and this", key="k")
 
-        assert users(lab) == [["and this", "Go"]]
+        assert users(world) == [["and this", "Go"]]
         assert chat.snapshot.said == ()
 
 
 async def test_what_the_server_will_not_hear_is_given_up_with_its_turn(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script("One.", "Two.", "Three.", faults='400 message="No." forever body=poison')
-    async with lab.open() as chat:
+    world.script(
+        "One.", "Two.", "Three.", faults='400 message="No." forever body=poison'
+    )
+    async with world.open() as chat:
         await chat.steer("poison")
         first = await chat.send("Go")
         assert first.fault is not None
@@ -166,40 +167,40 @@ async def test_what_the_server_will_not_hear_is_given_up_with_its_turn(
         second = await chat.send("Something else")
 
         assert second.state is TurnState.CONFIRMED
-        assert "poison" not in json.dumps(lab.bodies[-1])
+        assert "poison" not in json.dumps(world.bodies[-1])
 
 
-async def test_it_waits_while_a_person_is_asked(lab: Lab) -> None:
-    lab.script(call("ask", what="a"), "Done.")
-    async with lab.open() as chat:
+async def test_it_waits_while_a_person_is_asked(world: World) -> None:
+    world.script(call("ask", what="a"), "Done.")
+    async with world.open() as chat:
         turn = await chat.send("Go")
         assert not await chat.steer("and this")
         turn = await chat.approve(turn.awaiting[0].id)
 
         assert turn.text == "Done."
         assert turn.calls[0].closing is Closing.RESULT
-        assert users(lab) == [["Go"], ["=", "and this"]]
+        assert users(world) == [["Go"], ["=", "and this"]]
 
 
 async def test_blocks_can_be_said_too_and_a_wrong_one_changes_nothing(
-    lab: Lab,
+    world: World,
 ) -> None:
     from turnlatch import SettingsError
 
-    lab.script("One.")
+    world.script("One.")
     wrong: Any = 7
-    async with lab.open() as chat:
+    async with world.open() as chat:
         with pytest.raises(SettingsError):
             await chat.steer(wrong)
         await chat.steer([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])
         await chat.send("Go")
 
-        assert users(lab) == [["a", "b", "Go"]]
+        assert users(world) == [["a", "b", "Go"]]
 
 
-async def test_a_summary_that_is_asked_for_takes_no_words_along(lab: Lab) -> None:
-    lab.script("One.", reply("Two."), "Three.")
-    async with lab.open() as chat:
+async def test_a_summary_that_is_asked_for_takes_no_words_along(world: World) -> None:
+    world.script("One.", reply("Two."), "Three.")
+    async with world.open() as chat:
         await chat.send("Go")
         await chat.steer("and this")
         made = await chat.compact()
@@ -207,4 +208,4 @@ async def test_a_summary_that_is_asked_for_takes_no_words_along(lab: Lab) -> Non
         assert len(chat.snapshot.said) == 1
         await chat.send("More")
 
-        assert users(lab)[-1] == ["and this", "More"]
+        assert users(world)[-1] == ["and this", "More"]

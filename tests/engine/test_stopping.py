@@ -10,7 +10,7 @@ import anthropic
 import anyio
 import httpx2
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     CallMoved,
@@ -27,7 +27,6 @@ from turnlatch.runtime.clock import SystemClock
 from turnlatch.simulator import call
 from turnlatch.simulator.transport import SimulatorTransport
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 GUARD_SECONDS = 30
@@ -71,18 +70,18 @@ async def by_closing(chat: Conversation, _: anyio.CancelScope) -> None:
 
 @pytest.mark.parametrize("stop", [by_interrupt, by_cancelling, by_closing])
 async def test_a_tool_that_does_not_listen_holds_nobody_up(
-    lab: Lab, stop: Callable[[Conversation, anyio.CancelScope], Awaitable[None]]
+    world: World, stop: Callable[[Conversation, anyio.CancelScope], Awaitable[None]]
 ) -> None:
     deaf = Deaf()
-    lab.script(call("deaf"), "Good.")
+    world.script(call("deaf"), "Good.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[deaf.tool()]) as chat:
+        async with world.open(tools=[deaf.tool()]) as chat:
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(chat.send, "Go")
                     await deaf.begun.wait()
                     await stop(chat, scope)
-        async with lab.open(tools=[deaf.tool()]) as chat:
+        async with world.open(tools=[deaf.tool()]) as chat:
             assert chat.turn is not None
             assert chat.turn.state is TurnState.FAILED
             assert [c.closing for c in chat.turn.calls] == [Closing.UNKNOWN]
@@ -93,14 +92,14 @@ async def test_a_tool_that_does_not_listen_holds_nobody_up(
             turn = await chat.send("And now?")
 
             assert turn.text == "Good."
-            assert "outcome unknown" in json.dumps(lab.bodies[-1])
+            assert "outcome unknown" in json.dumps(world.bodies[-1])
 
 
-async def test_past_its_time_too_and_the_turn_goes_on(lab: Lab) -> None:
+async def test_past_its_time_too_and_the_turn_goes_on(world: World) -> None:
     deaf = Deaf()
-    lab.script(call("deaf"), "Good.")
+    world.script(call("deaf"), "Good.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[deaf.tool(timeout=0.01)]) as chat:
+        async with world.open(tools=[deaf.tool(timeout=0.01)]) as chat:
             turn = await chat.send("Go")
             deaf.let_go.set()
 
@@ -108,7 +107,7 @@ async def test_past_its_time_too_and_the_turn_goes_on(lab: Lab) -> None:
             assert turn.calls[0].closing is Closing.UNKNOWN
 
 
-async def test_a_thread_that_goes_on_holds_nobody_up(lab: Lab) -> None:
+async def test_a_thread_that_goes_on_holds_nobody_up(world: World) -> None:
     begun, let_go = threading.Event(), threading.Event()
 
     @tool
@@ -118,10 +117,10 @@ async def test_a_thread_that_goes_on_holds_nobody_up(lab: Lab) -> None:
         let_go.wait(GUARD_SECONDS)
         return "done"
 
-    lab.script(call("plod"), "Good.")
+    world.script(call("plod"), "Good.")
     try:
         with anyio.fail_after(GUARD_SECONDS):
-            async with lab.open(tools=[plod]) as chat:
+            async with world.open(tools=[plod]) as chat:
                 async with anyio.create_task_group() as group:
                     group.start_soon(chat.send, "Go")
                     await anyio.to_thread.run_sync(begun.wait, GUARD_SECONDS)
@@ -136,7 +135,7 @@ async def test_a_thread_that_goes_on_holds_nobody_up(lab: Lab) -> None:
 
 
 async def test_what_comes_to_its_end_in_its_grace_time_has_come_to_its_end(
-    lab: Lab,
+    world: World,
 ) -> None:
     """The effect was there: to call it unknown would be less than what is known."""
     begun = anyio.Event()
@@ -148,12 +147,12 @@ async def test_what_comes_to_its_end_in_its_grace_time_has_come_to_its_end(
         try:
             await anyio.sleep_forever()
         finally:
-            lab.ran.append("finished")
+            world.ran.append("finished")
             return "finished"  # noqa: B012 - that is what such tools do
 
-    lab.script(call("finish"), "Good.")
+    world.script(call("finish"), "Good.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[finish]) as chat:
+        async with world.open(tools=[finish]) as chat:
             async with anyio.create_task_group() as group:
                 group.start_soon(chat.send, "Go")
                 await begun.wait()
@@ -162,17 +161,17 @@ async def test_what_comes_to_its_end_in_its_grace_time_has_come_to_its_end(
             assert chat.turn.fault is not None
             assert chat.turn.fault.kind is FaultKind.CANCELLED
             assert chat.turn.calls[0].closing is Closing.RESULT
-        async with lab.open(tools=[finish]) as chat:
+        async with world.open(tools=[finish]) as chat:
             assert chat.turn is not None
             assert chat.turn.calls[0].closing is Closing.RESULT
             await chat.retry()
 
-            assert "finished" in json.dumps(lab.bodies[-1])
-    assert lab.ran == ["finished"]
+            assert "finished" in json.dumps(world.bodies[-1])
+    assert world.ran == ["finished"]
 
 
 async def test_a_tool_that_fails_because_it_is_stopped_has_an_unknown_outcome(
-    lab: Lab,
+    world: World,
 ) -> None:
     begun = anyio.Event()
 
@@ -186,9 +185,9 @@ async def test_a_tool_that_fails_because_it_is_stopped_has_an_unknown_outcome(
             raise RuntimeError("rolled back, or not") from error
         return ""
 
-    lab.script(call("break_down"), "Good.")
+    world.script(call("break_down"), "Good.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[break_down]) as chat:
+        async with world.open(tools=[break_down]) as chat:
             async with anyio.create_task_group() as group:
                 group.start_soon(chat.send, "Go")
                 await begun.wait()
@@ -198,7 +197,7 @@ async def test_a_tool_that_fails_because_it_is_stopped_has_an_unknown_outcome(
 
 
 async def test_who_finds_out_and_does_not_listen_holds_nobody_up_either(
-    lab: Lab,
+    world: World,
 ) -> None:
     begun, let_go = anyio.Event(), anyio.Event()
 
@@ -214,9 +213,9 @@ async def test_who_finds_out_and_does_not_listen_holds_nobody_up_either(
         await anyio.sleep_forever()
         return ""
 
-    lab.script(call("slow"), "Good.")
+    world.script(call("slow"), "Good.")
     with anyio.fail_after(GUARD_SECONDS):
-        async with lab.open(tools=[slow]) as chat:
+        async with world.open(tools=[slow]) as chat:
             turn = await chat.send("Go")
             let_go.set()
 
@@ -243,20 +242,20 @@ async def never(_: object) -> None:
 
 @pytest.mark.parametrize("state", STATES)
 async def test_in_every_state_it_costs_the_engine_less_than_a_tenth_of_a_second(
-    lab: Lab, state: str
+    world: World, state: str
 ) -> None:
     """In processor time, which a busy machine does not change: from the order to stop
     until the turn rests."""
     compacts = state in ("pending", "compacting")
     answers = [call("hang", what="x")] if state == "confirmed" else ["One."]
-    lab.script(*answers, "Good.", "Good.", faults=KEPT_THERE.get(state, ""))
-    transport = SimulatorTransport(lab.simulator, sleep=anyio.sleep)
+    world.script(*answers, "Good.", "Good.", faults=KEPT_THERE.get(state, ""))
+    transport = SimulatorTransport(world.simulator, sleep=anyio.sleep)
     client = anthropic.AsyncAnthropic(
         api_key="test", http_client=httpx2.AsyncClient(transport=transport)
     )
     hook = never if state == "pending" else None
     options: dict[str, Any] = {"client": client, "clock": SystemClock()}
-    async with lab.open(before_compaction=hook, **options) as chat:
+    async with world.open(before_compaction=hook, **options) as chat:
         if compacts:
             await chat.send("Hello")
         cursor, began = chat.cursor, 0.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 from tests.sweeps.cancelling import Points, Way, by_scope, by_task
 
 from turnlatch import (
@@ -28,7 +28,6 @@ from turnlatch.simulator import call
 from turnlatch_states.api.reply import Reply
 from turnlatch_states.request.build import Request
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
@@ -207,9 +206,9 @@ async def test_an_interrupt_stops_who_runs_and_nobody_in_the_line() -> None:
         assert (await second.turn()).state is TurnState.CONFIRMED
 
 
-async def test_each_of_two_streams_tells_its_own_turn(lab: Lab) -> None:
-    lab.script("One.", "Two.")
-    async with lab.open() as chat:
+async def test_each_of_two_streams_tells_its_own_turn(world: World) -> None:
+    world.script("One.", "Two.")
+    async with world.open() as chat:
         told: list[list[Happening]] = []
 
         async def read(text: str) -> None:
@@ -231,9 +230,9 @@ async def test_each_of_two_streams_tells_its_own_turn(lab: Lab) -> None:
     assert numbers == {1, 2}
 
 
-async def test_a_second_loop_goes_on_where_the_first_one_stopped(lab: Lab) -> None:
-    lab.script("One.")
-    async with lab.open() as chat:
+async def test_a_second_loop_goes_on_where_the_first_one_stopped(world: World) -> None:
+    world.script("One.")
+    async with world.open() as chat:
         whole: list[Happening] = []
         stream = chat.stream("1")
         async for happening in stream:
@@ -247,16 +246,18 @@ async def test_a_second_loop_goes_on_where_the_first_one_stopped(lab: Lab) -> No
         assert isinstance(whole[-1], TurnEnded)
 
 
-async def test_a_key_that_was_answered_before_ends_its_stream_at_once(lab: Lab) -> None:
-    lab.script("One.", "Two.")
-    async with lab.open() as chat:
+async def test_a_key_that_was_answered_before_ends_its_stream_at_once(
+    world: World,
+) -> None:
+    world.script("One.", "Two.")
+    async with world.open() as chat:
         for key in "ab":
             await chat.send(key, key=key)
         for number, key in enumerate("ab", 1):
             (ended,) = await watched(chat.stream(key, key=key))
             assert isinstance(ended, TurnEnded)
             assert ended.turn.number == number
-        assert len(lab.bodies) == 2
+        assert len(world.bodies) == 2
 
 
 async def test_closing_ends_the_streams_in_the_line_and_sends_nothing_more() -> None:
@@ -315,10 +316,10 @@ async def _use(chat: Conversation) -> None:
     await stream.turn()
 
 
-async def _alone(lab: Lab, way: Way, at: frozenset[int]) -> int:
+async def _alone(world: World, way: Way, at: frozenset[int]) -> int:
     """A stream that is stopped at a point leaves nothing that runs."""
-    lab.script(call("look", path="a"), "One.", "Next.", faults="529 @2")
-    async with lab.open(store=None) as chat:
+    world.script(call("look", path="a"), "One.", "Next.", faults="529 @2")
+    async with world.open(store=None) as chat:
 
         async def work(_: Points) -> None:
             await _use(chat)
@@ -331,7 +332,7 @@ async def _alone(lab: Lab, way: Way, at: frozenset[int]) -> int:
     return outcome.points
 
 
-async def _behind(_: Lab, way: Way, at: frozenset[int]) -> int:
+async def _behind(_: World, way: Way, at: frozenset[int]) -> int:
     """A stream in the line that is stopped at a point stops nobody."""
     gate = Gate()
     async with Conversation.open("a", client=gate) as chat:
@@ -364,13 +365,15 @@ async def _behind(_: Lab, way: Way, at: frozenset[int]) -> int:
 
 
 async def swept(
-    course: Callable[[Lab, Way, frozenset[int]], Awaitable[int]], lab: Lab, way: Way
+    course: Callable[[World, Way, frozenset[int]], Awaitable[int]],
+    world: World,
+    way: Way,
 ) -> int:
     """Stop it at each of its points; how many there are."""
-    points = await course(lab, way, frozenset())
+    points = await course(world, way, frozenset())
     for point in range(1, points + 1):
         with anyio.fail_after(30):
-            await course(lab, way, frozenset({point}))
+            await course(world, way, frozenset({point}))
     return points
 
 
@@ -379,29 +382,29 @@ COURSES = pytest.mark.parametrize("course", [_alone, _behind])
 
 @COURSES
 async def test_a_scope_cancelled_at_any_point_ends_the_stream_alone(
-    lab: Lab, course: Callable[[Lab, Way, frozenset[int]], Awaitable[int]]
+    world: World, course: Callable[[World, Way, frozenset[int]], Awaitable[int]]
 ) -> None:
-    assert await swept(course, lab, by_scope) > 2
+    assert await swept(course, world, by_scope) > 2
 
 
 @COURSES
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_cancelled_at_any_point_ends_the_stream_alone(
-    lab: Lab, course: Callable[[Lab, Way, frozenset[int]], Awaitable[int]]
+    world: World, course: Callable[[World, Way, frozenset[int]], Awaitable[int]]
 ) -> None:
-    assert await swept(course, lab, by_task) > 2
+    assert await swept(course, world, by_task) > 2
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_sweep_sees_a_stream_that_stops_whoever_runs(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(turn: Any) -> None:
         turn._work.interrupt()
 
     monkeypatch.setattr("turnlatch.watching.stream._StreamedTurn.stop", stop)
     with pytest.raises((AssertionError, TimeoutError)), anyio.fail_after(5):
-        await swept(_behind, lab, by_scope)
+        await swept(_behind, world, by_scope)
 
 
 # Memory.

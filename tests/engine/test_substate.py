@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import Conversation, Substate, TurnState
 from turnlatch.ports import Delta, RequestFailedError
@@ -18,8 +18,6 @@ from turnlatch_states.api.reply import Reply
 from turnlatch_states.request.build import Request
 
 POISON = b"POISON"
-
-__all__ = ["lab"]  # the fixture
 
 
 def refusal() -> RequestFailedError:
@@ -120,9 +118,9 @@ async def test_an_interrupt_between_questions_leaves_the_turn_at_rest(
 
 
 @pytest.mark.anyio
-async def test_the_parts_of_a_state_are_said_and_the_five_stay(lab: Lab) -> None:
-    lab.script(call("ask", what="pay"), "Done.", faults="402 @2")
-    async with lab.open() as chat:
+async def test_the_parts_of_a_state_are_said_and_the_five_stay(world: World) -> None:
+    world.script(call("ask", what="pay"), "Done.", faults="402 @2")
+    async with world.open() as chat:
         seen: list[Any] = [(chat.state, chat.substate)]
         turn = await chat.send("Pay")
         seen.append((chat.state, chat.substate))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import Conversation as AsyncConversation
 from turnlatch import (
@@ -27,8 +27,6 @@ from turnlatch import (
     sync,
 )
 from turnlatch.simulator import call
-
-__all__ = ["lab"]
 
 
 class Script(Protocol):
@@ -50,8 +48,8 @@ def script() -> Script:
     return cast("Script", module)  # a module is whatever its file defines
 
 
-def opened(lab: Lab, name: str = "a") -> sync.Conversation:
-    return sync.Conversation(lab.open(name))
+def opened(world: World, name: str = "a") -> sync.Conversation:
+    return sync.Conversation(world.open(name))
 
 
 def test_it_has_the_same_names() -> None:
@@ -118,9 +116,9 @@ def test_what_changes_in_the_async_classes_changes_in_the_twin(
     assert delegates not in writer.twin()
 
 
-def test_it_converses_streams_forks_rewinds_and_resumes(lab: Lab) -> None:
-    lab.script(call("look", path="a"), "One.", "Two, in pieces.", "Fork.", "Three.")
-    with opened(lab) as chat:
+def test_it_converses_streams_forks_rewinds_and_resumes(world: World) -> None:
+    world.script(call("look", path="a"), "One.", "Two, in pieces.", "Fork.", "Three.")
+    with opened(world) as chat:
         assert chat.send("1").text == "One."
         stream = chat.stream("2")
         seen = list(stream)
@@ -133,15 +131,15 @@ def test_it_converses_streams_forks_rewinds_and_resumes(lab: Lab) -> None:
         assert len(chat.history) == 2
         assert chat.check() == ()
         assert chat.state is TurnState.CONFIRMED
-    with opened(lab) as chat:
+    with opened(world) as chat:
         assert len(chat.history) == 2
         assert chat.send("3").text == "Three."
     with pytest.raises(ConversationClosedError):
         chat.send("4")
 
 
-def test_entering_an_open_conversation_again_leaves_it_open(lab: Lab) -> None:
-    chat = opened(lab)
+def test_entering_an_open_conversation_again_leaves_it_open(world: World) -> None:
+    chat = opened(world)
     with pytest.raises(ConversationClosedError, match="never entered"):
         chat.send("0")
     with chat:
@@ -150,9 +148,9 @@ def test_entering_an_open_conversation_again_leaves_it_open(lab: Lab) -> None:
         assert chat.send("1").state is TurnState.CONFIRMED
 
 
-def test_another_thread_can_interrupt(lab: Lab) -> None:
-    lab.script(call("hang", what="a"), "Two.")
-    with opened(lab) as chat:
+def test_another_thread_can_interrupt(world: World) -> None:
+    world.script(call("hang", what="a"), "Two.")
+    with opened(world) as chat:
         cursor = chat.cursor
 
         def stop() -> None:
@@ -212,9 +210,9 @@ def test_ctrl_c_stops_the_turn_and_the_conversation_goes_on(tmp_path: Path) -> N
     assert process.returncode == 0
 
 
-def test_every_method_reaches_the_engine(lab: Lab) -> None:
-    lab.script(call("ask", what="a"), "Yes.", call("ask", what="b"), "No.", "Last.")
-    with opened(lab) as chat:
+def test_every_method_reaches_the_engine(world: World) -> None:
+    world.script(call("ask", what="a"), "Yes.", call("ask", what="b"), "No.", "Last.")
+    with opened(world) as chat:
         assert chat.turn is None
         assert chat.unsaved == 0
         waiting = chat.send("1")
@@ -240,6 +238,6 @@ def test_every_method_reaches_the_engine(lab: Lab) -> None:
             chat.abandon()
 
 
-def test_an_error_of_the_engine_is_raised_as_it_is(lab: Lab) -> None:
-    with opened(lab) as chat, pytest.raises(SettingsError):
+def test_an_error_of_the_engine_is_raised_as_it_is(world: World) -> None:
+    with opened(world) as chat, pytest.raises(SettingsError):
         chat.send(7)  # type: ignore[arg-type] # the point

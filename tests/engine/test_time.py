@@ -2,50 +2,51 @@
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import Conversation, FaultKind, Limits, TurnState, tool
 from turnlatch.simulator import call
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 MINUTE = Limits(seconds_per_turn_max=60)
 
 
 @pytest.mark.parametrize("decision", ["approve", "deny", "approve after a restart"])
-async def test_a_person_may_take_any_time_to_decide(lab: Lab, decision: str) -> None:
-    lab.script(call("ask", what="a"), "Done.")
-    async with lab.open(limits=MINUTE) as chat:
+async def test_a_person_may_take_any_time_to_decide(
+    world: World, decision: str
+) -> None:
+    world.script(call("ask", what="a"), "Done.")
+    async with world.open(limits=MINUTE) as chat:
         waiting = (await chat.send("Go")).awaiting[0]
-        await lab.clock.sleep(3600)
+        await world.clock.sleep(3600)
         if not decision.endswith("restart"):
             decide = chat.deny if decision == "deny" else chat.approve
             assert (await decide(waiting.id)).text == "Done."
             return
-    await lab.clock.sleep(3600)
-    async with lab.open(limits=MINUTE) as chat:
+    await world.clock.sleep(3600)
+    async with world.open(limits=MINUTE) as chat:
         assert (await chat.approve(waiting.id)).text == "Done."
 
 
 async def test_the_work_before_and_after_the_decision_counts_together(
-    lab: Lab,
+    world: World,
 ) -> None:
     @tool(effect="safe")
     async def work(seconds: int) -> str:
         """Work for some time."""
-        await lab.clock.sleep(seconds)
+        await world.clock.sleep(seconds)
         return "worked"
 
-    lab.script(
+    world.script(
         call("work", seconds=40),
         call("ask", what="a"),
         call("work", seconds=40),
         "Done.",
     )
-    async with lab.open(limits=MINUTE, tools=[work, *lab.tools()]) as chat:
+    async with world.open(limits=MINUTE, tools=[work, *world.tools()]) as chat:
         waiting = (await chat.send("Go")).awaiting[0]
-        await lab.clock.sleep(3600)
+        await world.clock.sleep(3600)
         turn = await chat.approve(waiting.id)
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.BUDGET
@@ -55,29 +56,31 @@ async def test_the_work_before_and_after_the_decision_counts_together(
 
 @pytest.mark.parametrize("set_to", [0.0, 4_000_000_000.0])
 async def test_a_clock_that_is_set_meanwhile_bounds_nothing(
-    lab: Lab, set_to: float
+    world: World, set_to: float
 ) -> None:
     @tool(effect="safe")
     async def work() -> str:
         """Have the machine's clock set while it works."""
-        lab.clock.set(set_to)
+        world.clock.set(set_to)
         return "worked"
 
-    lab.script(call("work"), "Done.")
-    async with lab.open(limits=MINUTE, tools=[work]) as chat:
+    world.script(call("work"), "Done.")
+    async with world.open(limits=MINUTE, tools=[work]) as chat:
         assert (await chat.send("Go")).text == "Done."
 
 
-async def test_a_clock_that_is_set_back_frees_no_turn_of_its_bound(lab: Lab) -> None:
+async def test_a_clock_that_is_set_back_frees_no_turn_of_its_bound(
+    world: World,
+) -> None:
     @tool(effect="safe")
     async def work() -> str:
         """Work too long, and have the clock set back."""
-        await lab.clock.sleep(61)
-        lab.clock.set(0.0)
+        await world.clock.sleep(61)
+        world.clock.set(0.0)
         return "worked"
 
-    lab.script(call("work"), "Done.")
-    async with lab.open(limits=MINUTE, tools=[work]) as chat:
+    world.script(call("work"), "Done.")
+    async with world.open(limits=MINUTE, tools=[work]) as chat:
         turn = await chat.send("Go")
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.BUDGET
@@ -91,7 +94,7 @@ async def _interrupted_in(chat: Conversation, inside: anyio.Event) -> None:
 
 
 async def test_asking_again_grants_all_the_time_even_where_nothing_was_sent(
-    lab: Lab,
+    world: World,
 ) -> None:
     """The turn was stopped before its first request, and its time was over."""
     inside = anyio.Event()
@@ -101,24 +104,24 @@ async def test_asking_again_grants_all_the_time_even_where_nothing_was_sent(
             inside.set()
             await anyio.sleep_forever()
 
-    lab.script("Hello.")
-    async with lab.open(limits=MINUTE, before_compaction=hook) as chat:
+    world.script("Hello.")
+    async with world.open(limits=MINUTE, before_compaction=hook) as chat:
         await chat.send("Hi")
         await _interrupted_in(chat, inside)
-        await lab.clock.sleep(100)
+        await world.clock.sleep(100)
         turn = await chat.retry()
         assert turn.state is TurnState.CONFIRMED, turn.fault
 
 
-async def test_every_time_it_is_asked_it_grants_as_much_again(lab: Lab) -> None:
+async def test_every_time_it_is_asked_it_grants_as_much_again(world: World) -> None:
     @tool(effect="safe")
     async def work(n: int) -> str:
         """Work for longer than a turn may."""
-        await lab.clock.sleep(61)
+        await world.clock.sleep(61)
         return str(n)
 
-    lab.script(*(call("work", n=n) for n in range(3)), "Done.")
-    async with lab.open(limits=MINUTE, tools=[work]) as chat:
+    world.script(*(call("work", n=n) for n in range(3)), "Done.")
+    async with world.open(limits=MINUTE, tools=[work]) as chat:
         turn = await chat.send("Go")
         for _ in range(2):
             assert turn.fault is not None

@@ -4,14 +4,13 @@ without having seen the conversation."""
 from typing import Any
 
 import pytest
-from tests.engine.gateway import COUNTS, Gateway, behind
-from tests.engine.lab import Lab, lab
+from tests.harness.gateway import COUNTS, Gateway, behind
+from tests.harness.world import World
 
 from turnlatch import Conversation, Remedy, TurnState
 from turnlatch.simulator import Scripted, Seeded, Simulator, call
 from turnlatch.simulator.tokens import count_request
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 TURNS = 4
@@ -31,12 +30,12 @@ def opening(body: dict[str, Any]) -> str:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("counts", COUNTS)
 async def test_the_model_has_seen_everything_that_a_confirmed_reply_answers(
-    lab: Lab, counts: str, stream: bool, threads: str
+    world: World, counts: str, stream: bool, threads: str
 ) -> None:
-    lab.script(*(f"Answer {number}." for number in range(TURNS * 2)))
-    gateway = Gateway(lab.simulator, counts=COUNTS[counts])
-    client = behind(lab, gateway)
-    async with lab.open(client=client, threads=threads) as chat:
+    world.script(*(f"Answer {number}." for number in range(TURNS * 2)))
+    gateway = Gateway(world.simulator, counts=COUNTS[counts])
+    client = behind(world, gateway)
+    async with world.open(client=client, threads=threads) as chat:
         for number in range(TURNS):
             turn = await said(chat, f"Message {number}.", stream=stream)
             assert turn.state is TurnState.CONFIRMED
@@ -45,7 +44,7 @@ async def test_the_model_has_seen_everything_that_a_confirmed_reply_answers(
         # At the most one reply is paid for in vain, and it is told.
         assert len(gateway.passed) - TURNS == chat.lost.replies <= 1
         assert chat.check() == ()
-    async with lab.open(client=client) as again:
+    async with world.open(client=client) as again:
         lost = again.lost
         await said(again, "And now?", stream=stream)
         assert opening(gateway.passed[-1]) == "Message 0."
@@ -54,45 +53,45 @@ async def test_the_model_has_seen_everything_that_a_confirmed_reply_answers(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_tool_turn_goes_on_with_everything_that_was_said(
-    lab: Lab, stream: bool
+    world: World, stream: bool
 ) -> None:
     # A backend that takes results without their calls, as some do.
     answers = Scripted([call("act", what="a"), "Unheld.", "Did it."], then=Seeded(0))
     off = frozenset({"R8", "R9"})
-    lab.simulator = Simulator(answers, rules_off=off, clock=lab.clock.now)
-    gateway = Gateway(lab.simulator)
-    async with lab.open(client=behind(lab, gateway), threads="on") as chat:
+    world.simulator = Simulator(answers, rules_off=off, clock=world.clock.now)
+    gateway = Gateway(world.simulator)
+    async with world.open(client=behind(world, gateway), threads="on") as chat:
         turn = await said(chat, "Do a.", stream=stream)
 
         assert turn.text == "Did it."
         assert turn.remedies == (Remedy.UNTHREAD,)
-        assert lab.ran == ["act a"]
+        assert world.ran == ["act a"]
         assert chat.lost.replies == 1
         assert chat.lost.input_tokens == count_request(gateway.passed[1])
     assert len(gateway.passed[1]["messages"]) == 1
 
 
-async def test_another_client_is_asked_anew(lab: Lab) -> None:
-    lab.script(*(f"Answer {number}." for number in range(9)))
-    gateway = Gateway(lab.simulator)
-    async with lab.open(client=behind(lab, gateway), threads="auto") as chat:
+async def test_another_client_is_asked_anew(world: World) -> None:
+    world.script(*(f"Answer {number}." for number in range(9)))
+    gateway = Gateway(world.simulator)
+    async with world.open(client=behind(world, gateway), threads="auto") as chat:
         for number in range(3):
             await chat.send(f"Message {number}.")
         assert chat.snapshot.thread.unproved
-        await chat.configure(client=lab.client())
-        before = len(lab.bodies)
+        await chat.configure(client=world.client())
+        before = len(world.bodies)
         for number in range(3, 6):
             turn = await chat.send(f"Message {number}.")
             assert turn.remedies == ()
-        kinds = [body.get("thread", {}).get("type") for body in lab.bodies[before:]]
+        kinds = [body.get("thread", {}).get("type") for body in world.bodies[before:]]
         assert kinds == ["create", "continue", "continue"]
 
 
 async def test_a_server_that_holds_the_thread_is_continued_message_after_message(
-    lab: Lab,
+    world: World,
 ) -> None:
     """Long messages, tools and thinking too: no false alarm, and nothing is lost."""
-    lab.script(
+    world.script(
         "One.",
         call("look", path="a"),
         call("look", path="b"),
@@ -102,25 +101,25 @@ async def test_a_server_that_holds_the_thread_is_continued_message_after_message
         "Five.",
     )
     thinking = {"type": "adaptive"}
-    async with lab.open(threads="on", settings={"thinking": thinking}) as chat:
+    async with world.open(threads="on", settings={"thinking": thinking}) as chat:
         for words in ("1", "2", "3 " * 40, "4", "5"):
             turn = await chat.send(words)
             assert turn.remedies == ()
         assert chat.lost.replies == 0
-        kinds = [body["thread"]["type"] for body in lab.bodies]
+        kinds = [body["thread"]["type"] for body in world.bodies]
         assert kinds == ["create", *["continue"] * 6]
 
 
 async def test_a_message_longer_than_the_conversation_makes_a_new_thread(
-    lab: Lab,
+    world: World,
 ) -> None:
     """Its count could not show that there is a copy; and there is little to save."""
-    lab.script(*(f"Answer {number}." for number in range(9)))
-    async with lab.open(threads="auto") as chat:
+    world.script(*(f"Answer {number}." for number in range(9)))
+    async with world.open(threads="auto") as chat:
         for words in ("short", "long " * 2_000, "short", "long " * 20_000, "short"):
             turn = await chat.send(words)
             assert turn.remedies == ()
-        kinds = [body["thread"]["type"] for body in lab.bodies]
+        kinds = [body["thread"]["type"] for body in world.bodies]
         assert kinds == ["create", "create", "continue", "create", "continue"]
 
 
@@ -135,25 +134,25 @@ async def test_a_message_longer_than_the_conversation_makes_a_new_thread(
 )
 @pytest.mark.parametrize("threads", ["on", "auto"])
 async def test_whatever_a_continuation_is_refused_for_costs_no_part_of_the_history(
-    lab: Lab, fault: str, threads: str
+    world: World, fault: str, threads: str
 ) -> None:
-    lab.script(*(f"Answer {number}." for number in range(9)), faults=fault)
-    async with lab.open(threads=threads) as chat:
+    world.script(*(f"Answer {number}." for number in range(9)), faults=fault)
+    async with world.open(threads=threads) as chat:
         for number in range(5):
             turn = await chat.send(f"Message {number}.")
             assert turn.state is TurnState.CONFIRMED
             assert set(turn.remedies) <= {Remedy.REPLAY}
             assert chat.snapshot.view.ops == ()
-            assert opening(lab.bodies[-1]) == "Message 0."
+            assert opening(world.bodies[-1]) == "Message 0."
 
 
 async def test_a_server_that_knows_no_threads_and_does_not_say_so_is_answered(
-    lab: Lab,
+    world: World,
 ) -> None:
     """A definite no to the field, in words that nobody knows."""
     unknown = '400 message="Unknown parameter" body="\\"thread\\"" forever'
-    lab.script("One.", "Two.", "Three.", faults=unknown)
-    async with lab.open(threads="auto") as chat:
+    world.script("One.", "Two.", "Three.", faults=unknown)
+    async with world.open(threads="auto") as chat:
         first = await chat.send("1")
         second = await chat.send("2")
 

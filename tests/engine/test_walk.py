@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Final
 
 import pytest
-from tests.engine.lab import Lab
+from tests.harness.world import World
 
 import turnlatch
 import turnlatch_states
@@ -30,9 +30,9 @@ WALKS: Final[dict[str, tuple[list[Answer | str], int, int]]] = {
 """The answers to one turn; the most calls, and the most files, that it takes."""
 
 
-async def walked(lab: Lab, answers: list[Answer | str]) -> tuple[int, int]:
+async def walked(world: World, answers: list[Answer | str]) -> tuple[int, int]:
     """Calls and files of the third turn of a conversation."""
-    lab.script("One.", "Two.", *answers)
+    world.script("One.", "Two.", *answers)
     calls, files = 0, set[str]()
 
     def seen(frame: FrameType, event: str, _: Any) -> None:
@@ -47,7 +47,7 @@ async def walked(lab: Lab, answers: list[Answer | str]) -> tuple[int, int]:
         calls += 1
         files.add(code.co_filename)
 
-    async with lab.open() as chat:
+    async with world.open() as chat:
         await chat.send("1")
         await chat.send("2")
         sys.setprofile(seen)
@@ -62,7 +62,7 @@ async def walked(lab: Lab, answers: list[Answer | str]) -> tuple[int, int]:
 @pytest.mark.parametrize("which", WALKS)
 def test_a_turn_is_no_longer_walk_than_it_was(which: str, tmp_path: Path) -> None:
     answers, calls_max, files_max = WALKS[which]
-    calls, files = asyncio.run(walked(Lab(tmp_path), answers))
+    calls, files = asyncio.run(walked(World(tmp_path), answers))
 
     assert 100 < calls <= calls_max, f"{calls} calls in {files} files"
     assert files <= files_max, f"{calls} calls in {files} files"

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
-from tests.engine.lab import Lab, lab
+from tests.harness.world import World
 
 from turnlatch import (
     CallMoved,
@@ -27,7 +27,6 @@ from turnlatch.watching.events import KEPT_MAX, PARTS_MAX
 from turnlatch_states.api.reply import Reply
 from turnlatch_states.request.build import Request
 
-__all__ = ["lab"]
 pytestmark = pytest.mark.anyio
 
 
@@ -75,9 +74,9 @@ async def until(watch: Watch, turn: int) -> AsyncIterator[Happening]:
             return
 
 
-async def test_a_stream_tells_text_moves_and_the_end_in_order(lab: Lab) -> None:
-    lab.script(reply("Let me see.", call("look", path="a")), "Done, all of it.")
-    async with lab.open() as chat:
+async def test_a_stream_tells_text_moves_and_the_end_in_order(world: World) -> None:
+    world.script(reply("Let me see.", call("look", path="a")), "Done, all of it.")
+    async with world.open() as chat:
         stream = chat.stream("Go")
         seen = [happening async for happening in stream]
         turn = await stream.turn()
@@ -97,9 +96,9 @@ async def test_a_stream_tells_text_moves_and_the_end_in_order(lab: Lab) -> None:
     assert cursors == sorted(set(cursors))
 
 
-async def test_a_wait_is_visible_as_what_it_is(lab: Lab) -> None:
-    lab.script("One.", faults="429 retry-after=3 @1")
-    async with lab.open() as chat:
+async def test_a_wait_is_visible_as_what_it_is(world: World) -> None:
+    world.script("One.", faults="429 retry-after=3 @1")
+    async with world.open() as chat:
         seen = [h async for h in chat.stream("1")]
 
     (waiting,) = [h for h in seen if isinstance(h, Waiting)]
@@ -109,9 +108,9 @@ async def test_a_wait_is_visible_as_what_it_is(lab: Lab) -> None:
     assert waiting.fault.status == 429
 
 
-async def test_leaving_the_loop_leaves_the_turn_running(lab: Lab) -> None:
-    lab.script("A long story about nothing.", "Two.")
-    async with lab.open() as chat:
+async def test_leaving_the_loop_leaves_the_turn_running(world: World) -> None:
+    world.script("A long story about nothing.", "Two.")
+    async with world.open() as chat:
         stream = chat.stream("Go")
         async for happening in stream:
             if isinstance(happening, TextArrived):
@@ -123,9 +122,9 @@ async def test_leaving_the_loop_leaves_the_turn_running(lab: Lab) -> None:
         assert len(chat.history) == 2
 
 
-async def test_leaving_the_block_stops_the_turn(lab: Lab) -> None:
-    lab.script(call("hang", what="a"), "Two.")
-    async with lab.open() as chat:
+async def test_leaving_the_block_stops_the_turn(world: World) -> None:
+    world.script(call("hang", what="a"), "Two.")
+    async with world.open() as chat:
         async with chat.stream("Go") as stream:
             async for happening in stream:
                 if isinstance(happening, CallMoved) and happening.state == "started":
@@ -137,9 +136,9 @@ async def test_leaving_the_block_stops_the_turn(lab: Lab) -> None:
         assert (await chat.send("Next")).text == "Two."
 
 
-async def test_a_reader_comes_back_from_its_cursor(lab: Lab) -> None:
-    lab.script("One, in several pieces of text.", "Two.")
-    async with lab.open() as chat:
+async def test_a_reader_comes_back_from_its_cursor(world: World) -> None:
+    world.script("One, in several pieces of text.", "Two.")
+    async with world.open() as chat:
         start = chat.cursor
         whole = [h async for h in chat.stream("1")]
         part = whole[3].cursor
@@ -154,12 +153,12 @@ async def test_a_reader_comes_back_from_its_cursor(lab: Lab) -> None:
 
 
 async def test_a_reader_of_another_process_is_told_again_and_then_goes_on(
-    lab: Lab,
+    world: World,
 ) -> None:
-    lab.script(reply(call("look", path="a")), "One.", "Two.")
-    async with lab.open() as chat:
+    world.script(reply(call("look", path="a")), "One.", "Two.")
+    async with world.open() as chat:
         first = [h async for h in chat.stream("1")]
-    async with lab.open() as chat:
+    async with world.open() as chat:
         told: list[Happening] = []
 
         async def read() -> None:
@@ -180,11 +179,11 @@ async def test_a_reader_of_another_process_is_told_again_and_then_goes_on(
 
 
 async def test_a_reader_that_falls_behind_is_told_once_what_it_missed(
-    lab: Lab,
+    world: World,
 ) -> None:
     words = [f"{number} " for number in range(22_000)]
 
-    async with lab.open(tools=[], client=Flood(words)) as chat:
+    async with world.open(tools=[], client=Flood(words)) as chat:
         readers = [chat.watch(), chat.watch()]
         slow = chat.stream("1")
         first = await anext(slow)
@@ -215,8 +214,8 @@ async def test_a_reader_that_falls_behind_is_told_once_what_it_missed(
         assert texts == dict.fromkeys(range(1, turns + 1), "".join(words))
 
 
-async def test_every_reader_sees_everything(lab: Lab) -> None:
-    async with lab.open(tools=[]) as chat:
+async def test_every_reader_sees_everything(world: World) -> None:
+    async with world.open(tools=[]) as chat:
         seen: list[list[object]] = [[], []]
 
         async def read(into: list[object]) -> None:
@@ -233,13 +232,13 @@ async def test_every_reader_sees_everything(lab: Lab) -> None:
     assert seen[0] == seen[1] != []
 
 
-async def test_watching_ends_when_the_conversation_is_closed(lab: Lab) -> None:
-    async with lab.open(tools=[]) as chat:
+async def test_watching_ends_when_the_conversation_is_closed(world: World) -> None:
+    async with world.open(tools=[]) as chat:
         watch = chat.watch()
     assert [h async for h in watch] == []
 
 
-async def test_an_error_reaches_whoever_watches(lab: Lab) -> None:
-    async with lab.open() as chat:
+async def test_an_error_reaches_whoever_watches(world: World) -> None:
+    async with world.open() as chat:
         with pytest.raises(SettingsError):
             chat.stream(7)  # type: ignore[arg-type] # the point

@@ -14,7 +14,7 @@ import attrs
 HERE = Path(__file__).parent
 HARNESS = frozenset(
     {
-        "test_course.py",
+        "test_scenario.py",
         "test_classes.py",
         "test_fuzz.py",
         "test_fuzz_planted.py",

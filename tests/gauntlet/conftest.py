@@ -1,11 +1,11 @@
-"""The course that every scenario of the gauntlet runs."""
+"""The fixture that every test of the gauntlet takes: its world, and the questions at its end."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.gauntlet.course import Course
+from tests.harness.scenario import Scenario
 from tests.part import WHOLE
 
 _WELL: Final = pytest.StashKey[bool]()
@@ -35,9 +35,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def course(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Course]:
-    """A world for one scenario; the scenario has to finish it."""
-    world = Course(tmp_path)
+def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenario]:
+    """A world for one test, which must call `finish`."""
+    world = Scenario(tmp_path)
     yield world
     if request.node.stash.get(_WELL, True):
-        assert world.finished, "the scenario never called `course.finish`"
+        assert world.finished, "the scenario never called `scenario.finish`"

@@ -1,7 +1,7 @@
 """Playing a script, and what must hold while and after it is played.
 
 After every move: the turn rests in a declared state and nothing is unsaved; the history
-is what was there before and, byte for byte, the replies that the clerk saw whole since
+is what was there before and, byte for byte, the replies that the recorder saw whole since
 then, no more and no less; no call was carried out twice, or for a reply that never came
 whole; a turn kept to its budget; and a turn that failed had a reason to.
 
@@ -27,7 +27,6 @@ from typing import Any, Final, final
 
 import anyio
 import attrs
-from tests.gauntlet.course import check_history
 from tests.gauntlet.fuzz_script import (
     CUTS_SHORT,
     END_SECONDS,
@@ -45,7 +44,8 @@ from tests.gauntlet.fuzz_truth import (
 )
 from tests.gauntlet.fuzz_words import Words
 from tests.gauntlet.fuzz_world import LONG_TEXT, World, Wrap, is_told, over
-from tests.gauntlet.record import WholeReply, cut_request
+from tests.harness.recorder import WholeReply, cut_request
+from tests.harness.scenario import check_history
 
 from turnlatch import (
     ApprovalError,
@@ -336,7 +336,7 @@ class Player:
         kept = wires[:known] == self.confirmed
         hold(kept, "what was confirmed stays as it was", f"{len(wires)} of {known}")
         new = world.replies(self._heard)
-        self._heard = len(world.clerk.replies)
+        self._heard = len(world.recorder.replies)
         held = [one.message_id for one in history][known:]
         must = [r for r in new[: len(new) - at_most] if not _may_be_cut_off(r)]
         told = f"{held} where {[(r.request, r.message_id) for r in new]} came whole"
@@ -371,7 +371,7 @@ class Player:
         return max((e.view.reach for e in chosen if e.view is not None), default=0)
 
     def _check_effects(self) -> None:
-        check_effects(self.world.deeds, self.world.clerk.replies)
+        check_effects(self.world.deeds, self.world.recorder.replies)
 
     def _check_reason(self, log: Sequence[Exchange], move: Move) -> None:
         """A turn that failed met something that made it fail."""
@@ -436,7 +436,7 @@ class Player:
         self, chat: Conversation, rested: Snapshot, log: Sequence[Exchange]
     ) -> None:
         """The next message went out behind the bytes that were confirmed before it."""
-        trials = self.world.clerk.trials
+        trials = self.world.recorder.trials
         ordinary = [one for one in log if _is_message(one) and one.number not in trials]
         first = ordinary[0]
         sent, _ = cut_request(first.raw)

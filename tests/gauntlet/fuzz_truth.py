@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from tests.gauntlet.fuzz_tools import ACTS_ON_ODD, Deeds, number
-from tests.gauntlet.record import WholeReply
+from tests.harness.recorder import WholeReply
 
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import Closing

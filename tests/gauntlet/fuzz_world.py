@@ -1,6 +1,6 @@
 """The world in which a script of the fuzzer is played.
 
-The real SDK, the strict simulator with the clerk beside it, a store in memory or in a
+The real SDK, the strict simulator with the recorder beside it, a store in memory or in a
 file, a clock that never waits. Two things are made for the fuzzer:
 
 - every call of the model carries a mark that no other call has (see `fuzz_tools`);
@@ -20,7 +20,7 @@ import attrs
 import httpx2
 from tests.gauntlet.fuzz_script import Play, stopping
 from tests.gauntlet.fuzz_tools import HERE, MORE, TOOLS, Deeds, Trap
-from tests.gauntlet.record import Clerk, WholeReply, probes
+from tests.harness.recorder import Recorder, WholeReply, probes
 
 from turnlatch import Conversation, RetryPolicy, Tool
 from turnlatch.journal import MemoryStore, SQLiteStore
@@ -69,14 +69,14 @@ class _Trapped(httpx2.AsyncBaseTransport):
         self._world = world
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        trap, clerk = self._world.trap, self._world.clerk
+        trap, recorder = self._world.trap, self._world.recorder
         await trap.point()
-        known = len(clerk.replies)
+        known = len(recorder.replies)
         try:
             response = await self._inner.handle_async_request(request)
         except httpx2.TimeoutException:
             # The headers came too late: a whole reply, and nobody was there any more.
-            self._world.unheard.update(r.message_id for r in clerk.replies[known:])
+            self._world.unheard.update(r.message_id for r in recorder.replies[known:])
             raise
         await trap.point()
         body = response.stream
@@ -184,7 +184,7 @@ class World:
             rules_off=frozenset(filter(None, play.setting.off.split("+"))),
             clock=self.clock.now,
         )
-        self.clerk = Clerk(self.simulator)
+        self.recorder = Recorder(self.simulator)
         self._wrap = wrap
         self._client: anthropic.AsyncAnthropic | None = None
         self._stores = 0
@@ -199,7 +199,7 @@ class World:
             cache=play.setting.cache,
             system="You are somebody who helps.",
         )
-        self.clerk.probing = self.model.probing = self._probing
+        self.recorder.probing = self.model.probing = self._probing
 
     def _probing(self) -> bool:
         return probes(self.chat)
@@ -207,7 +207,7 @@ class World:
     def client(self) -> object:
         """The SDK over the trapped transport, or a port around it."""
         if self._client is None:
-            inner = SimulatorTransport(self.clerk.handed_out, sleep=self.clock.sleep)
+            inner = SimulatorTransport(self.recorder.handed_out, sleep=self.clock.sleep)
             self._client = over(_Trapped(inner, self))
         if self._wrap is None:
             return self._client
@@ -302,7 +302,7 @@ class World:
         """The whole replies of messages, from that number on, that are to be history."""
         return [
             one
-            for one in self.clerk.replies[start:]
+            for one in self.recorder.replies[start:]
             if one.confirms and not is_told(one) and one.message_id not in self.unheard
         ]
 

@@ -19,7 +19,7 @@ import anyio
 import attrs
 import click
 import httpx2
-from tests.gauntlet.course import Plain
+from tests.harness.scenario import Plain
 
 from turnlatch import Conversation, FaultKind, Tool, TurnState, tool
 from turnlatch.journal import MemoryStore

@@ -12,7 +12,7 @@ in the middle of a turn:
 import anthropic
 import httpx2
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import FaultKind, NoCredentialsError, Tool, Turn, tool
 from turnlatch.simulator import call
@@ -21,10 +21,10 @@ from turnlatch.simulator.transport import SimulatorTransport
 pytestmark = pytest.mark.anyio
 
 
-def client(course: Course, key: str) -> anthropic.AsyncAnthropic:
+def client(scenario: Scenario, key: str) -> anthropic.AsyncAnthropic:
     """The real SDK with that key."""
-    handed = course.clerk.handed_out
-    transport = SimulatorTransport(handed, sleep=course.clock.sleep)
+    handed = scenario.recorder.handed_out
+    transport = SimulatorTransport(handed, sleep=scenario.clock.sleep)
     return anthropic.AsyncAnthropic(
         api_key=key, http_client=httpx2.AsyncClient(transport=transport)
     )
@@ -51,30 +51,30 @@ REFUSALS = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_the_same_turn_goes_on_once_it_has_new_credentials(
-    course: Course, refusal: str
+    scenario: Scenario, refusal: str
 ) -> None:
     fault = REFUSALS[refusal]
     answers = ["Never heard."] if fault.startswith("error") else []
-    course.script(call("act", what="a"), *answers, "Done.", faults=f"{fault} @2")
-    async with course.open() as chat:
+    scenario.script(call("act", what="a"), *answers, "Done.", faults=f"{fault} @2")
+    async with scenario.open() as chat:
         turn = await chat.stream("Go").turn()
         waits(turn)
         assert turn.requests == 2, "it is asked once"
-        assert course.clock.slept == [], "and nothing waits for a clock"
-        await chat.configure(client=client(course, "new"))
+        assert scenario.clock.slept == [], "and nothing waits for a clock"
+        await chat.configure(client=client(scenario, "new"))
         turn = await chat.retry()
         assert (turn.number, turn.text, turn.requests) == (1, "Done.", 3)
-        asked = [one.raw for one in course.requests[1:]]
+        asked = [one.raw for one in scenario.requests[1:]]
         assert asked[0] == asked[1], "the question is the very same"
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
 async def test_a_page_of_a_gateway_is_no_word_about_credentials_until_all_is_refused(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """A 403 that is not the API's: only where something short meets it, too, it is access."""
-    course.script("One.", "Done.", faults="html 403 @2-8")
-    async with course.open() as chat:
+    scenario.script("One.", "Done.", faults="html 403 @2-8")
+    async with scenario.open() as chat:
         await chat.send("Hello")
         turn = await chat.send("Go")
         waits(turn)
@@ -84,105 +84,105 @@ async def test_a_page_of_a_gateway_is_no_word_about_credentials_until_all_is_ref
         for _ in range(2):  # whoever asks again asks both again
             waits(await chat.retry())
         assert (await chat.retry()).text == "Done."
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=9)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=9)
 
 
-def rotates(course: Course) -> Tool:
+def rotates(scenario: Scenario) -> Tool:
     """A tool in whose time the key is replaced by another."""
 
     @tool
     async def rotate(what: str) -> str:
         """Do something that takes longer than a key lasts."""
-        course.note(f"rotate {what}")
-        course.simulator.change(keys={"new"})
+        scenario.note(f"rotate {what}")
+        scenario.simulator.change(keys={"new"})
         return "done"
 
     return rotate
 
 
 async def test_a_key_that_is_revoked_in_a_turn_is_replaced_and_the_turn_goes_on(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(
+    scenario.script(
         call("rotate", what="a"), call("act", what="b"), "Done.", keys={"old"}
     )
-    tools = [*course.tools(), rotates(course)]
-    async with course.open(client=client(course, "old"), tools=tools) as chat:
+    tools = [*scenario.tools(), rotates(scenario)]
+    async with scenario.open(client=client(scenario, "old"), tools=tools) as chat:
         waits(await chat.send("Go"))
         for _ in range(3):  # whoever is impatient costs a request and nothing else
             waits(await chat.retry())
         held = chat.history.wires()
-        await chat.configure(client=client(course, "new"))
+        await chat.configure(client=client(scenario, "new"))
         turn = await chat.retry()
         assert (turn.number, turn.text, turn.requests) == (1, "Done.", 7)
         assert chat.history.wires()[: len(held)] == held
-        course.simulator.change(keys={"new", "test"})  # that of the next process
+        scenario.simulator.change(keys={"new", "test"})  # that of the next process
         ran = {"rotate a": 1, "act b": 1}
-        await course.finish(chat, ended=CONFIRMED, effects=ran, budget=7)
+        await scenario.finish(chat, ended=CONFIRMED, effects=ran, budget=7)
 
 
 async def test_the_next_process_goes_on_with_its_own_credentials(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(call("rotate", what="a"), "Done.", keys={"old"})
-    tools = [*course.tools(), rotates(course)]
-    async with course.open(client=client(course, "old"), tools=tools) as chat:
+    scenario.script(call("rotate", what="a"), "Done.", keys={"old"})
+    tools = [*scenario.tools(), rotates(scenario)]
+    async with scenario.open(client=client(scenario, "old"), tools=tools) as chat:
         waits(await chat.send("Go"))
         before = chat.snapshot
-    course.simulator.change(keys={"test"})
-    async with course.open(tools=tools) as chat:
+    scenario.simulator.change(keys={"test"})
+    async with scenario.open(tools=tools) as chat:
         assert chat.snapshot == before, "it waits as it did"
         turn = await chat.retry()
         assert (turn.number, turn.text) == (1, "Done.")
-        await course.finish(chat, ended=CONFIRMED, effects={"rotate a": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"rotate a": 1}, budget=3)
 
 
-async def test_another_message_takes_the_results_along(course: Course) -> None:
-    course.script(call("act", what="a"), "Two.", faults="401 @2")
-    async with course.open() as chat:
+async def test_another_message_takes_the_results_along(scenario: Scenario) -> None:
+    scenario.script(call("act", what="a"), "Two.", faults="401 @2")
+    async with scenario.open() as chat:
         waits(await chat.send("1"))
         turn = await chat.send("2")
         assert (turn.number, turn.text) == (2, "Two.")
-        assert [block["type"] for block in course.said(3)] == ["tool_result", "text"]
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        assert [block["type"] for block in scenario.said(3)] == ["tool_result", "text"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
 async def test_no_credentials_at_all_are_told_before_anything_is_sent(
-    course: Course, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    course.script("One.")
-    handed = course.clerk.handed_out
+    scenario.script("One.")
+    handed = scenario.recorder.handed_out
     nobody = anthropic.AsyncAnthropic(
         api_key=None,
         http_client=httpx2.AsyncClient(
-            transport=SimulatorTransport(handed, sleep=course.clock.sleep)
+            transport=SimulatorTransport(handed, sleep=scenario.clock.sleep)
         ),
     )
     with pytest.raises(NoCredentialsError):
-        async with course.open(client=nobody):
+        async with scenario.open(client=nobody):
             pytest.fail("it is open")
     nobody.api_key = "one that is taken away"
-    async with course.open(client=nobody) as chat:
+    async with scenario.open(client=nobody) as chat:
         nobody.api_key = None
         waits(await chat.send("1"))
-        assert course.requests == ()
-        await chat.configure(client=course.client())
+        assert scenario.requests == ()
+        await chat.configure(client=scenario.client())
         turn = await chat.retry()
         assert (turn.number, turn.text) == (1, "One.")
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=1)
 
 
 async def test_a_summary_that_is_refused_for_its_credentials_changes_nothing(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.", "Two.", faults="401 on compaction")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.", faults="401 on compaction")
+    async with scenario.open() as chat:
         await chat.send("1")
         waits(await chat.compact())
         turn = await chat.retry()
         assert turn.state is CONFIRMED
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=3, history=(1,), summary=3
         )

@@ -9,7 +9,7 @@ in a loop that nothing could leave:
 """
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import FaultKind, Limits, RetryPolicy, Suspended, Turn
 from turnlatch.simulator import call
@@ -48,92 +48,92 @@ def waits(turn: Turn, kind: FaultKind = FaultKind.BILLING) -> None:
 
 @pytest.mark.parametrize("bill", BILLS)
 async def test_a_turn_that_is_not_paid_for_waits_and_goes_on(
-    course: Course, bill: str
+    scenario: Scenario, bill: str
 ) -> None:
     fault = BILLS[bill]
     answers = ["Never heard."] if fault.startswith("error") else []
-    course.script(call("act", what="a"), *answers, "Done.", faults=f"{fault} @2")
-    async with course.open() as chat:
+    scenario.script(call("act", what="a"), *answers, "Done.", faults=f"{fault} @2")
+    async with scenario.open() as chat:
         turn = await chat.stream("Go").turn()
         waits(turn)
         assert turn.requests == 2, "it is asked once"
-        assert course.clock.slept == [], "and no clock is waited for"
-        assert [block["type"] for block in course.said(2)] == ["tool_result"]
+        assert scenario.clock.slept == [], "and no clock is waited for"
+        assert [block["type"] for block in scenario.said(2)] == ["tool_result"]
         turn = await chat.retry()
         assert (turn.number, turn.text, turn.requests) == (1, "Done.", 3)
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
 async def test_it_stays_refused_as_often_as_it_is_asked_and_nothing_else_happens(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(call("act", what="a"), "Done.", faults="402 @2-5")
-    async with course.open() as chat:
+    scenario.script(call("act", what="a"), "Done.", faults="402 @2-5")
+    async with scenario.open() as chat:
         waits(await chat.send("Go"))
         before = chat.history.wires()
         for _ in range(3):
             waits(await chat.retry())
             assert chat.history.wires() == before
-        await course.finish(
+        await scenario.finish(
             chat, ended=FaultKind.BILLING, effects={"act a": 1}, budget=5
         )
 
 
-async def test_the_next_process_finds_the_turn_as_it_waits(course: Course) -> None:
-    course.script(call("act", what="a"), "Done.", faults="402 @2")
-    async with course.open() as chat:
+async def test_the_next_process_finds_the_turn_as_it_waits(scenario: Scenario) -> None:
+    scenario.script(call("act", what="a"), "Done.", faults="402 @2")
+    async with scenario.open() as chat:
         waits(await chat.send("Go"))
         before = chat.snapshot
-    await course.clock.sleep(86_400)
-    async with course.open() as chat:
+    await scenario.clock.sleep(86_400)
+    async with scenario.open() as chat:
         assert chat.snapshot == before
         assert chat.turn is not None
         waits(chat.turn)
         turn = await chat.retry()
         assert turn.text == "Done."
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
 @pytest.mark.parametrize("status", [429, 529])
 async def test_a_limit_that_lasts_longer_than_a_caller_waits_says_until_when(
-    course: Course, status: int
+    scenario: Scenario, status: int
 ) -> None:
     """The turn comes back at once, with the time; asking earlier is allowed."""
-    course.script(
+    scenario.script(
         call("act", what="a"), "Done.", faults=f"{status} retry-after=7200 @2"
     )
-    async with course.open() as chat:
-        start = course.clock.now()
+    async with scenario.open() as chat:
+        start = scenario.clock.now()
         watch = chat.stream("Go")
         told = [one.until async for one in watch if isinstance(one, Suspended)]
         turn = await watch.turn()
         assert turn.fault is not None
         assert turn.suspended is not None
         assert turn.suspended.until == start + 7200
-        assert course.clock.slept == []
+        assert scenario.clock.slept == []
         assert told == [start + 7200], "and whoever watches is told"
         turn = await chat.retry()
         assert (turn.number, turn.text) == (1, "Done.")
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
 async def test_a_wait_that_would_outlast_the_turn_is_a_limit_too(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(call("act", what="a"), "Done.", faults="429 retry-after=100 @2")
-    async with course.open(limits=Limits(seconds_per_turn_max=60)) as chat:
+    scenario.script(call("act", what="a"), "Done.", faults="429 retry-after=100 @2")
+    async with scenario.open(limits=Limits(seconds_per_turn_max=60)) as chat:
         turn = await chat.send("Go")
         assert turn.suspended is not None
         assert turn.suspended.until is not None
-        assert course.clock.slept == []
+        assert scenario.clock.slept == []
         turn = await chat.retry()
         assert turn.text == "Done."
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
-async def test_a_limit_of_requests_that_passes_is_no_bill(course: Course) -> None:
-    course.script("Done.", faults="429 retry-after=2 @1-2")
-    async with course.open(retry=RetryPolicy(attempts_max=3)) as chat:
+async def test_a_limit_of_requests_that_passes_is_no_bill(scenario: Scenario) -> None:
+    scenario.script("Done.", faults="429 retry-after=2 @1-2")
+    async with scenario.open(retry=RetryPolicy(attempts_max=3)) as chat:
         turn = await chat.send("Go")
         assert turn.suspended is None
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)

@@ -14,7 +14,7 @@ later request was a 400:
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import Remedy
 from turnlatch.simulator import Answer, Raw, call, reply, text, think
@@ -35,9 +35,9 @@ def prompt(*marks: dict[str, str] | None) -> list[dict[str, Any]]:
     return blocks
 
 
-def marks(course: Course, number: int) -> list[str]:
+def marks(scenario: Scenario, number: int) -> list[str]:
     """How long each mark of a request is asked to last, in the order they are read."""
-    body: dict[str, Any] = dict(course.requests[number - 1].body or {})
+    body: dict[str, Any] = dict(scenario.requests[number - 1].body or {})
     places: list[Any] = [*body.get("tools", ()), *body.get("system", ())]
     for message in body["messages"]:
         places += message["content"]
@@ -71,50 +71,50 @@ ASKED: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 @pytest.mark.parametrize("asked", ASKED)
 async def test_there_are_never_more_marks_than_may_be_or_in_another_order(
-    course: Course, asked: str
+    scenario: Scenario, asked: str
 ) -> None:
     options, expected = ASKED[asked]
-    course.script(call("look", path="a"), "One.")
-    async with course.open(**options) as chat:
+    scenario.script(call("look", path="a"), "One.")
+    async with scenario.open(**options) as chat:
         turn = await chat.send("Go")
         assert turn.requests == 2, "none was refused"
-        assert marks(course, 1) == marks(course, 2) == expected
-        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=2)
-    assert marks(course, 3) == expected, "and so by whoever opens it next"
+        assert marks(scenario, 1) == marks(scenario, 2) == expected
+        await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=2)
+    assert marks(scenario, 3) == expected, "and so by whoever opens it next"
 
 
 @pytest.mark.parametrize("own", [0, 1, 2, 3])
 async def test_a_server_thread_has_a_mark_of_its_own_and_ours_makes_room(
-    course: Course, own: int
+    scenario: Scenario, own: int
 ) -> None:
-    course.script(call("look", path="a"), "One.")
+    scenario.script(call("look", path="a"), "One.")
     system = prompt(*[SHORT] * own) or "Be brief."
-    async with course.open(system=system, threads="on") as chat:
+    async with scenario.open(system=system, threads="on") as chat:
         turn = await chat.send("Go")
         assert turn.remedies == (), "the thread is kept"
-        assert len(marks(course, 1)) <= 3
+        assert len(marks(scenario, 1)) <= 3
         await chat.configure(threads="off")
-        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=2)
 
 
 async def test_four_marks_of_a_caller_on_a_thread_cost_the_thread_and_nothing_else(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.")
-    async with course.open(system=prompt(*[SHORT] * 4), threads="auto") as chat:
+    scenario.script("One.")
+    async with scenario.open(system=prompt(*[SHORT] * 4), threads="auto") as chat:
         turn = await chat.send("Go")
         assert turn.remedies == (Remedy.UNTHREAD,)
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2, illegal=1)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2, illegal=1)
 
 
-async def test_marks_on_what_somebody_says_are_no_history(course: Course) -> None:
+async def test_marks_on_what_somebody_says_are_no_history(scenario: Scenario) -> None:
     """Four of them, at each of five messages: a history that kept them held twenty."""
     marked = [{"type": "text", "text": "1", "cache_control": LONG}] * 4
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         for _ in range(5):
             await chat.send(marked)
-            assert len(marks(course, len(course.requests))) == 2
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5)
+            assert len(marks(scenario, len(scenario.requests))) == 2
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=5)
 
 
 ENDS: dict[str, tuple[Answer, bool]] = {
@@ -130,42 +130,44 @@ ENDS: dict[str, tuple[Answer, bool]] = {
 @pytest.mark.parametrize("last", ENDS)
 @pytest.mark.parametrize("cache", ["5m", "1h"])
 async def test_whatever_a_reply_ends_with_the_next_request_is_marked_legally(
-    course: Course, last: str, cache: str
+    scenario: Scenario, last: str, cache: str
 ) -> None:
     answer, verbatim = ENDS[last]
-    course.script(answer)
-    async with course.open(cache=cache, settings=SETTING) as chat:
+    scenario.script(answer)
+    async with scenario.open(cache=cache, settings=SETTING) as chat:
         await chat.send("1")
         await chat.send("2")
-        assert marks(course, 2) == [cache, cache]
-        await course.finish(
+        assert marks(scenario, 2) == [cache, cache]
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=2, verbatim=verbatim
         )
 
 
 async def test_a_summary_takes_no_marks_along_and_leaves_none_behind(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    async with course.open(system=prompt(LONG, SHORT), cache="1h") as chat:
+    async with scenario.open(system=prompt(LONG, SHORT), cache="1h") as chat:
         await chat.send("1")
         await chat.send("2")
         await chat.compact()
-        asked = len(course.requests)
-        assert marks(course, asked) == ["1h", "5m", "5m"]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3, summary=asked)
-    assert marks(course, asked + 1) == ["1h", "5m", "5m"]
+        asked = len(scenario.requests)
+        assert marks(scenario, asked) == ["1h", "5m", "5m"]
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=3, summary=asked
+        )
+    assert marks(scenario, asked + 1) == ["1h", "5m", "5m"]
 
 
-async def test_marks_that_are_changed_change_no_history(course: Course) -> None:
-    async with course.open(system="Be brief.") as chat:
+async def test_marks_that_are_changed_change_no_history(scenario: Scenario) -> None:
+    async with scenario.open(system="Be brief.") as chat:
         await chat.send("1")
         before = chat.history.wires()
         for cache, lasting in (("1h", ["1h"] * 2), ("off", []), ("5m", ["5m"] * 2)):
             await chat.configure(cache=cache)
             await chat.send(cache)
-            assert marks(course, len(course.requests)) == lasting
+            assert marks(scenario, len(scenario.requests)) == lasting
         assert chat.history.wires()[: len(before)] == before
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=4)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=4)
 
 
 @pytest.mark.parametrize(
@@ -178,12 +180,12 @@ async def test_marks_that_are_changed_change_no_history(course: Course) -> None:
     ],
 )
 async def test_a_service_that_takes_none_is_asked_without_once(
-    course: Course, said: str
+    scenario: Scenario, said: str
 ) -> None:
-    course.script("One.", faults=f'400 message="{said}" body=cache_control forever')
-    async with course.open(system="Be brief.") as chat:
+    scenario.script("One.", faults=f'400 message="{said}" body=cache_control forever')
+    async with scenario.open(system="Be brief.") as chat:
         turn = await chat.send("1")
         assert turn.remedies == (Remedy.DROP_FIELD,)
-        assert marks(course, 2) == []
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
-    assert marks(course, 3) == [], "nobody has to be told twice"
+        assert marks(scenario, 2) == []
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+    assert marks(scenario, 3) == [], "nobody has to be told twice"

@@ -31,9 +31,9 @@ def problems(path: Path, text: str) -> list[str]:
         and node.name.startswith("test_")
     ]
     found += [
-        f"{one.name} does not run the course"
+        f"{one.name} does not take the fixture `scenario`"
         for one in scenarios
-        if "course" not in [argument.arg for argument in one.args.args]
+        if "scenario" not in [argument.arg for argument in one.args.args]
     ]
     if not scenarios:
         found.append("it has no scenario")
@@ -50,7 +50,11 @@ def test_every_file_is_a_class_with_a_law_sources_and_scenarios(path: Path) -> N
     [
         ("test_nobody.py", '"""L. https://github.com/a/b/issues/1"""', "no row"),
         ("test_pause_turn.py", '"""A law."""', "no source"),
-        ("test_pause_turn.py", "def test_a(lab): ...", "does not run the course"),
+        (
+            "test_pause_turn.py",
+            "def test_a(world): ...",
+            "does not take the fixture `scenario`",
+        ),
         ("test_pause_turn.py", "", "no scenario"),
     ],
 )

@@ -15,8 +15,8 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, for_ever
-from tests.gauntlet.processes import kill_at
+from tests.harness.processes import kill_at
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only, for_ever
 
 from turnlatch import CompactionPolicy, Conversation, FaultKind
 from turnlatch.simulator import Answer, text
@@ -58,9 +58,9 @@ async def talk(chat: Conversation) -> None:
         await chat.send(one)
 
 
-def sent(course: Course) -> list[dict[str, Any]]:
+def sent(scenario: Scenario) -> list[dict[str, Any]]:
     """The messages of the last request."""
-    body: Any = course.requests[-1].body
+    body: Any = scenario.requests[-1].body
     return list(body["messages"])
 
 
@@ -74,42 +74,42 @@ def sent(course: Course) -> list[dict[str, Any]]:
 )
 @pytest.mark.parametrize("how", [*BROKEN, *UNUSABLE])
 async def test_a_summary_that_cannot_be_had_leaves_everything_as_it_was(
-    course: Course, how: str, told: str, ends: FaultKind
+    scenario: Scenario, how: str, told: str, ends: FaultKind
 ) -> None:
     """Neither the service's own summary nor one in words is to be had."""
     signed = BROKEN.get(how)
-    course.script(
+    scenario.script(
         *SAID,
         faults=", ".join(filter(None, [signed, f"{told} {UNWRITTEN}"])),
         summaries=[UNUSABLE[how]] if how in UNUSABLE else [],
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await talk(chat)
         turn = await chat.compact()
         assert turn.requests <= 6, "three of each at most"
         assert chat.snapshot.base is None
-        await course.finish(chat, ended=ends, effects={}, budget=10)
+        await scenario.finish(chat, ended=ends, effects={}, budget=10)
 
 
 @pytest.mark.parametrize("how", [*BROKEN, *UNUSABLE])
 async def test_where_the_service_has_no_summary_one_in_words_is_made(
-    course: Course, how: str
+    scenario: Scenario, how: str
 ) -> None:
-    course.script(
+    scenario.script(
         *SAID,
         "All of it, in short.",
         faults=BROKEN.get(how, ""),
         summaries=[UNUSABLE[how]] if how in UNUSABLE else [],
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await talk(chat)
         await chat.compact()
         base = chat.snapshot.base
         assert base is not None
         assert (base.covers, base.method) == (4, Method.TOLD)
         assert len(chat.history) == 4, "what it stands for is still there"
-        last = len(course.requests)
-        await course.finish(
+        last = len(scenario.requests)
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
@@ -117,29 +117,29 @@ async def test_where_the_service_has_no_summary_one_in_words_is_made(
             unheard=[last],
             verbatim=False,
         )
-    assert "All of it, in short." in json.dumps(sent(course)[0])
+    assert "All of it, in short." in json.dumps(sent(scenario)[0])
 
 
 @pytest.mark.parametrize("how", [*BROKEN, *UNUSABLE])
 async def test_a_summary_that_fails_by_the_way_does_not_cost_the_message(
-    course: Course, how: str
+    scenario: Scenario, how: str
 ) -> None:
     """Nobody asked for it; there is room without it, and the message is sent in full."""
     signed = BROKEN.get(how)
-    course.script(
+    scenario.script(
         *SAID,
         "Here you are.",
         faults=", ".join(filter(None, [signed, f"529 forever {UNWRITTEN}"])),
         summaries=[UNUSABLE[how]] * 9 if how in UNUSABLE else [],
     )
-    async with course.open(compaction=TIGHT) as chat:
+    async with scenario.open(compaction=TIGHT) as chat:
         await talk(chat)
         turn = await chat.send("Please.")
         assert turn.text == "Here you are."
         assert "compaction" in {
-            key for one in course.requests for key in one.body or {}
+            key for one in scenario.requests for key in one.body or {}
         }
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=20, patience=4)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=20, patience=4)
 
 
 @asyncio_only
@@ -154,13 +154,13 @@ async def test_a_summary_that_fails_by_the_way_does_not_cost_the_message(
     ],
 )
 async def test_killed_around_the_swap_one_of_the_two_contexts_is_in_force(
-    course: Course, point: str, swapped: bool
+    scenario: Scenario, point: str, swapped: bool
 ) -> None:
-    course.script("One.", "Two.", faults="413 @3")
-    kill_at(course, point, "one", "two", "three")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.", faults="413 @3")
+    kill_at(scenario, point, "one", "two", "three")
+    async with scenario.open() as chat:
         assert (chat.snapshot.base is not None) is swapped
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=FaultKind.INTERRUPTED,
             effects={},
@@ -171,14 +171,14 @@ async def test_killed_around_the_swap_one_of_the_two_contexts_is_in_force(
 
 @pytest.mark.parametrize("events", [0, 1, 3])
 async def test_a_summary_that_is_stopped_locks_nothing(
-    course: Course, events: int
+    scenario: Scenario, events: int
 ) -> None:
-    course.script(*SAID, faults=f"cut {events} stall on compaction")
-    async with course.open(client=course.client(sleep=for_ever)) as chat:
+    scenario.script(*SAID, faults=f"cut {events} stall on compaction")
+    async with scenario.open(client=scenario.client(sleep=for_ever)) as chat:
         await talk(chat)
         await stopped(chat)
-        assert len(course.requests) == 5
-        await course.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=5)
+        assert len(scenario.requests) == 5
+        await scenario.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=5)
 
 
 async def stopped(chat: Conversation) -> None:
@@ -194,47 +194,49 @@ async def stopped(chat: Conversation) -> None:
 
 
 async def test_a_summary_can_be_asked_for_again_however_often_it_failed(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*SAID, faults=f"529 times 12 on compaction, 529 times 12 {UNWRITTEN}")
-    async with course.open() as chat:
+    scenario.script(
+        *SAID, faults=f"529 times 12 on compaction, 529 times 12 {UNWRITTEN}"
+    )
+    async with scenario.open() as chat:
         await talk(chat)
         for _ in range(4):
             failed = await chat.compact()
             assert failed.fault is not None
         turn = await chat.compact()
         assert turn.state is CONFIRMED
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
             budget=4 + 24 + 1,
-            summary=len(course.requests),
+            summary=len(scenario.requests),
         )
 
 
 async def test_a_summary_without_credentials_waits_and_takes_no_message_with_it(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*SAID, faults=f"401 forever on compaction, 401 forever {UNWRITTEN}")
-    async with course.open() as chat:
+    scenario.script(*SAID, faults=f"401 forever on compaction, 401 forever {UNWRITTEN}")
+    async with scenario.open() as chat:
         await talk(chat)
         turn = await chat.compact()
         assert turn.suspended is not None
         assert chat.snapshot.base is None
-        await course.finish(chat, ended=FaultKind.AUTH, effects={}, budget=6)
+        await scenario.finish(chat, ended=FaultKind.AUTH, effects={}, budget=6)
 
 
 async def test_behind_a_summary_the_old_context_can_be_gone_back_to(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*SAID)
-    async with course.open() as chat:
+    scenario.script(*SAID)
+    async with scenario.open() as chat:
         await talk(chat)
         await chat.compact()
         assert chat.snapshot.base is not None
         await chat.rewind(turns=1)
         assert chat.snapshot.base is None
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 2, 3]
         )

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import (
     CompactionDone,
@@ -46,34 +46,34 @@ UNSIGNED = "400 forever on compaction"
 """The service makes no summary, so that one in words has to do."""
 
 
-def helper(course: Course) -> Tool:
+def helper(scenario: Scenario) -> Tool:
     """A child that does a part of the work."""
 
     @tool(effect="once", name="helper")
     async def work(task: str) -> str:
         """Have a helper do it."""
-        course.note(f"helper {task}")
+        scenario.note(f"helper {task}")
         return f"{task}: done, 12 cm deep"
 
     return work
 
 
-def opened(course: Course, **options: Any) -> Conversation:
+def opened(scenario: Scenario, **options: Any) -> Conversation:
     """A gardener with helpers."""
-    tools = [*course.tools(), helper(course)]
-    return course.open(tools=tools, system=SYSTEM, max_tokens=2048, **options)
+    tools = [*scenario.tools(), helper(scenario)]
+    return scenario.open(tools=tools, system=SYSTEM, max_tokens=2048, **options)
 
 
-def body(course: Course, request: int = 0) -> dict[str, Any]:
+def body(scenario: Scenario, request: int = 0) -> dict[str, Any]:
     """A request, parsed; the last one."""
-    return dict(course.requests[request - 1].body or {})
+    return dict(scenario.requests[request - 1].body or {})
 
 
-def in_words(course: Course) -> list[int]:
+def in_words(scenario: Scenario) -> list[int]:
     """The requests for a summary in words that were answered."""
     return [
         number
-        for number, one in enumerate(course.requests, start=1)
+        for number, one in enumerate(scenario.requests, start=1)
         if "[Record]" in one.raw.decode() and one.status == 200
     ]
 
@@ -85,21 +85,21 @@ def texts(message: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "in words"])
 async def test_in_the_middle_of_a_turn_everything_alive_is_carried_over(
-    course: Course, signed: bool
+    scenario: Scenario, signed: bool
 ) -> None:
     words: list[Answer | str] = [] if signed else ["What was said, in short."]
     faults = "413 @4" if signed else f"413 @4, {UNSIGNED}"
-    course.script(
+    scenario.script(
         *TALK, PLANTS, *words, "All planted.", faults=faults, summaries=["In short."]
     )
-    async with opened(course) as chat:
+    async with opened(scenario) as chat:
         await chat.pin("order", PINNED)
         await chat.pin("tasks", TASKS)
         for one in TALK:
             await chat.send(one)
         turn = await chat.send(TASK)
         assert turn.text == "All planted.", "the turn goes on to its end"
-        before, after = body(course, 3), body(course)
+        before, after = body(scenario, 3), body(scenario)
         for name in ("system", "tools", "max_tokens", "model"):
             assert after[name] == before[name]
         told = json.dumps(after["messages"])
@@ -114,33 +114,37 @@ async def test_in_the_middle_of_a_turn_everything_alive_is_carried_over(
             "plant red: done, 12 cm deep",
             "plant white: done, 12 cm deep",
         ]
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"helper plant red": 1, "helper plant white": 1},
             budget=7,
-            unheard=in_words(course),
+            unheard=in_words(scenario),
             verbatim=False,
         )
 
 
-async def test_before_a_turn_the_request_itself_is_carried_over(course: Course) -> None:
-    course.script(*TALK, "Yes.")
-    async with opened(course, compaction=CompactionPolicy(window=1200)) as chat:
+async def test_before_a_turn_the_request_itself_is_carried_over(
+    scenario: Scenario,
+) -> None:
+    scenario.script(*TALK, "Yes.")
+    async with opened(scenario, compaction=CompactionPolicy(window=1200)) as chat:
         for one in TALK:
             await chat.send(one)
         await chat.send(TASK)
         assert chat.snapshot.base is not None
-        assert texts(body(course)["messages"][-1]) == [TASK]
-        (asked,) = [n for n in range(1, 5) if "compaction" in body(course, n)]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=4, summary=asked)
+        assert texts(body(scenario)["messages"][-1]) == [TASK]
+        (asked,) = [n for n in range(1, 5) if "compaction" in body(scenario, n)]
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=4, summary=asked
+        )
 
 
 async def test_behind_any_number_of_summaries_everything_can_still_be_read(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*TALK, *TALK)
-    async with opened(course) as chat:
+    scenario.script(*TALK, *TALK)
+    async with opened(scenario) as chat:
         for _ in range(2):
             for one in TALK:
                 await chat.send(one)
@@ -148,42 +152,42 @@ async def test_behind_any_number_of_summaries_everything_can_still_be_read(
         assert [base.covers for base in chat.snapshot.bases] == [2, 4]
         said = [texts(message) for message in chat.messages]
         assert said == [[one] for text in (*TALK, *TALK) for one in (text, text)]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=6, summary=6)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=6, summary=6)
 
 
 async def test_a_summary_in_pieces_is_told_what_the_ones_before_it_said(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     pieces = ("First the tulips.", "First the tulips, then the roses.")
-    course.script(
+    scenario.script(
         *TALK, *pieces, "Yes.", faults=f"limit context_window=500 @3+, {UNSIGNED}"
     )
-    async with opened(course) as chat:
+    async with opened(scenario) as chat:
         for one in TALK:
             await chat.send(one)
         await chat.send(TASK)
-        first, second = in_words(course)
-        assert pieces[0] in json.dumps(body(course, second))
-        assert pieces[1] in json.dumps(body(course)["messages"][0])
+        first, second = in_words(scenario)
+        assert pieces[0] in json.dumps(body(scenario, second))
+        assert pieces[1] in json.dumps(body(scenario)["messages"][0])
         assert first < second
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
             budget=10,
-            unheard=in_words(course),
+            unheard=in_words(scenario),
             verbatim=False,
         )
 
 
 async def test_what_is_pinned_is_the_newest_of_its_name_and_outlives_the_process(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*TALK)
-    async with opened(course) as chat:
+    scenario.script(*TALK)
+    async with opened(scenario) as chat:
         await chat.pin("order", "Two tulips.")
         await chat.pin("gone", "Never mind this.")
-    async with opened(course) as chat:
+    async with opened(scenario) as chat:
         await chat.pin("order", PINNED)
         await chat.unpin("gone")
         for one in TALK:
@@ -191,20 +195,22 @@ async def test_what_is_pinned_is_the_newest_of_its_name_and_outlives_the_process
         await chat.compact()
         await chat.pin("late", "This comes with the next summary.")
         await chat.send(TASK)
-        told = json.dumps(body(course)["messages"])
+        told = json.dumps(body(scenario)["messages"])
         assert PINNED in told
         assert "Two tulips" not in told
         assert "Never mind" not in told
         await chat.compact()
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5, verbatim=False)
-    told = json.dumps(body(course, 6)["messages"])
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=5, verbatim=False
+        )
+    told = json.dumps(body(scenario, 6)["messages"])
     assert PINNED in told
     assert "with the next summary" in told
 
 
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "in words"])
 async def test_who_is_asked_before_says_what_the_summary_must_hold(
-    course: Course, signed: bool
+    scenario: Scenario, signed: bool
 ) -> None:
     plans: list[CompactionPlan] = []
     done: list[CompactionDone] = []
@@ -213,50 +219,50 @@ async def test_who_is_asked_before_says_what_the_summary_must_hold(
         plans.append(plan)
         return "Keep every colour."
 
-    course.script(*TALK, "Red, white, red.", faults="" if signed else UNSIGNED)
+    scenario.script(*TALK, "Red, white, red.", faults="" if signed else UNSIGNED)
     async with opened(
-        course, before_compaction=before, after_compaction=done.append
+        scenario, before_compaction=before, after_compaction=done.append
     ) as chat:
         for one in TALK:
             await chat.send(one)
         await chat.compact()
-        asked = len(course.requests)
-        assert "Keep every colour." in json.dumps(body(course, asked))
+        asked = len(scenario.requests)
+        assert "Keep every colour." in json.dumps(body(scenario, asked))
         assert [(one.covers, one.of) for one in plans] == [(2, 2)] * len(plans)
         assert len(done) == 1
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
             budget=4,
-            unheard=in_words(course),
+            unheard=in_words(scenario),
             verbatim=False,
         )
 
 
 async def test_a_decision_that_is_owed_is_still_owed_behind_a_summary(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*TALK, call("ask", what="dig"), "Dug.", faults="413 @4")
-    async with opened(course) as chat:
+    scenario.script(*TALK, call("ask", what="dig"), "Dug.", faults="413 @4")
+    async with opened(scenario) as chat:
         for one in TALK:
             await chat.send(one)
         turn = await chat.send(TASK)
         turn = await chat.approve(turn.awaiting[0].id)
         assert turn.text == "Dug."
         assert chat.snapshot.base is not None
-        assert "did dig" in json.dumps(body(course)["messages"][-1])
-        await course.finish(
+        assert "did dig" in json.dumps(body(scenario)["messages"][-1])
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"ask dig": 1}, budget=6, verbatim=False
         )
 
 
 async def test_asking_for_a_summary_does_not_take_a_decision_from_anybody(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """It may be refused, because a call is open; the call stays to be decided."""
-    course.script(*TALK, call("ask", what="dig"), "Dug.")
-    async with opened(course) as chat:
+    scenario.script(*TALK, call("ask", what="dig"), "Dug.")
+    async with opened(scenario) as chat:
         for one in TALK:
             await chat.send(one)
         turn = await chat.send(TASK)
@@ -264,17 +270,17 @@ async def test_asking_for_a_summary_does_not_take_a_decision_from_anybody(
             await chat.compact()
         turn = await chat.approve(turn.awaiting[0].id)
         assert turn.text == "Dug."
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"ask dig": 1}, budget=6, verbatim=False
         )
 
 
 async def test_asking_for_a_summary_does_not_forget_that_an_answer_is_owed(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """What was said last was not answered; it still can be."""
-    course.script(*TALK, "Planted.", faults="529 @3")
-    async with opened(course, retry=RetryPolicy(attempts_max=1)) as chat:
+    scenario.script(*TALK, "Planted.", faults="529 @3")
+    async with opened(scenario, retry=RetryPolicy(attempts_max=1)) as chat:
         for one in TALK:
             await chat.send(one)
         failed = await chat.send(TASK)
@@ -283,5 +289,7 @@ async def test_asking_for_a_summary_does_not_forget_that_an_answer_is_owed(
             await chat.compact()
         turn = await chat.retry()
         assert turn.text == "Planted."
-        assert texts(body(course)["messages"][-1]) == [TASK]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=6, verbatim=False)
+        assert texts(body(scenario)["messages"][-1]) == [TASK]
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=6, verbatim=False
+        )

@@ -14,8 +14,8 @@ import sqlite3
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.processes import victims
+from tests.harness.processes import child_processes
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import Conversation, ConversationBusyError, LeaseLostError, tool
 from turnlatch.journal import SQLiteStore
@@ -25,89 +25,93 @@ from turnlatch.simulator import call
 pytestmark = pytest.mark.anyio
 
 
-def take_over(course: Course) -> None:
+def take_over(scenario: Scenario) -> None:
     """Take the lease of somebody alive, as a host would whose clock has jumped."""
     thief = SQLiteStore(
-        course.store, clock=lambda: 1e12, owner=Owner("elsewhere", 1, "1", "boot")
+        scenario.store, clock=lambda: 1e12, owner=Owner("elsewhere", 1, "1", "boot")
     )
     thief.open("a").close()
     thief.close()
 
 
 @asyncio_only
-async def test_a_writer_that_wakes_up_too_late_appends_nothing(course: Course) -> None:
-    course.script("Too late.", "In time.")
-    with victims(course) as children:
+async def test_a_writer_that_wakes_up_too_late_appends_nothing(
+    scenario: Scenario,
+) -> None:
+    scenario.script("Too late.", "In time.")
+    with child_processes(scenario) as children:
         sleeper = children.start("before ReplyConfirmed", "first")
         sleeper.until("now")
         sleeper.signal(signal.SIGSTOP)
-        take_over(course)
-        async with course.open() as chat:
+        take_over(scenario)
+        async with scenario.open() as chat:
             await chat.send("second")
             sleeper.signal(signal.SIGCONT)
             sleeper.go()
             assert sleeper.hear() == LeaseLostError.__name__
-            await course.finish(
+            await scenario.finish(
                 chat, ended=CONFIRMED, effects={}, budget=2, unheard=[1]
             )
 
 
 @asyncio_only
-async def test_a_writer_that_wakes_up_too_late_starts_no_tool(course: Course) -> None:
-    course.script(call("act", what="late"), "In time.")
-    with victims(course) as children:
+async def test_a_writer_that_wakes_up_too_late_starts_no_tool(
+    scenario: Scenario,
+) -> None:
+    scenario.script(call("act", what="late"), "In time.")
+    with child_processes(scenario) as children:
         sleeper = children.start("before CallStarted", "first")
         sleeper.until("now")
         sleeper.signal(signal.SIGSTOP)
-        take_over(course)
-        async with course.open() as chat:
+        take_over(scenario)
+        async with scenario.open() as chat:
             await chat.send("second")
             sleeper.signal(signal.SIGCONT)
             sleeper.go()
             assert sleeper.hear() == LeaseLostError.__name__
-            await course.finish(
+            await scenario.finish(
                 chat, ended=CONFIRMED, effects={}, budget=2, unheard=[1]
             )
 
 
 @asyncio_only
 async def test_a_second_process_is_refused_before_it_costs_anything(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.")
-    with victims(course) as children:
-        async with course.open() as chat:
+    scenario.script("One.")
+    with child_processes(scenario) as children:
+        async with scenario.open() as chat:
             await chat.send("1")
             other = children.start("", "mine")
             assert other.hear() == ConversationBusyError.__name__
-            assert len(course.requests) == 1
-            await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
-    file = sqlite3.connect(course.store)
+            assert len(scenario.requests) == 1
+            await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+    file = sqlite3.connect(scenario.store)
     said = str(file.execute("SELECT CAST(body AS TEXT) FROM entry").fetchall())
     file.close()
     assert "mine" not in said
 
 
-async def test_two_turns_at_once_are_one_after_the_other(course: Course) -> None:
-    course.script(call("act", what="a"), "One.", call("act", what="b"), "Two.")
-    async with course.open() as chat:
+async def test_two_turns_at_once_are_one_after_the_other(scenario: Scenario) -> None:
+    scenario.script(call("act", what="a"), "One.", call("act", what="b"), "Two.")
+    async with scenario.open() as chat:
         async with anyio.create_task_group() as group:
             for text in ("left", "right"):
                 group.start_soon(chat.send, text)
         turns = [one.turn for one in chat.history]
         assert turns == sorted(turns)
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"act a": 1, "act b": 1}, budget=4
         )
 
 
 async def test_tabs_that_speak_at_once_are_all_heard_once_and_in_order(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """Two turns queue, and a third tab speaks into whichever runs."""
     said: list[str] = []
     chats: list[Conversation] = []
-    course.script(call("work"), "One.", call("work"), "Two.")
+    scenario.script(call("work"), "One.", call("work"), "Two.")
 
     async def say(word: str) -> None:
         await chats[0].steer(word, key=word)
@@ -122,12 +126,12 @@ async def test_tabs_that_speak_at_once_are_all_heard_once_and_in_order(
                 group.start_soon(say, f"word {before + number}")
         return "worked"
 
-    async with course.open(tools=[work]) as chat:
+    async with scenario.open(tools=[work]) as chat:
         chats.append(chat)
         async with anyio.create_task_group() as group:
             group.start_soon(chat.send, "left")
             group.start_soon(chat.send, "right")
-    async with course.open(tools=[work]) as chat:
+    async with scenario.open(tools=[work]) as chat:
         found = [
             block["text"]
             for message in chat.messages
@@ -136,22 +140,22 @@ async def test_tabs_that_speak_at_once_are_all_heard_once_and_in_order(
         ]
         assert len(said) == 6
         assert found == said
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=4)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=4)
 
 
 @asyncio_only
-async def test_a_writer_that_wakes_up_too_late_says_nothing(course: Course) -> None:
+async def test_a_writer_that_wakes_up_too_late_says_nothing(scenario: Scenario) -> None:
     """What it was about to say was acknowledged to nobody, and is not there."""
-    course.script(call("act", what="late"), "In time.")
-    with victims(course) as children:
+    scenario.script(call("act", what="late"), "In time.")
+    with child_processes(scenario) as children:
         sleeper = children.start("before Steered", "first", steers=["too late"])
         sleeper.until("now")
         sleeper.signal(signal.SIGSTOP)
-        take_over(course)
-        async with course.open() as chat:
+        take_over(scenario)
+        async with scenario.open() as chat:
             await chat.send("second")
             sleeper.signal(signal.SIGCONT)
             sleeper.go()
             assert sleeper.hear() == LeaseLostError.__name__
-            assert b"too late" not in b"".join(one.raw for one in course.requests)
-            await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+            assert b"too late" not in b"".join(one.raw for one in scenario.requests)
+            await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)

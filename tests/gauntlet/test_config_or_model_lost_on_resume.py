@@ -12,7 +12,7 @@ could not be opened any more because the model in them had been retired:
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import FaultKind
 from turnlatch.simulator import call
@@ -29,58 +29,60 @@ SET: dict[str, Any] = {
 }
 
 
-def asked(course: Course, number: int) -> tuple[dict[str, Any], str | None]:
+def asked(scenario: Scenario, number: int) -> tuple[dict[str, Any], str | None]:
     """A request without its messages, and its betas."""
-    request = course.requests[number - 1]
+    request = scenario.requests[number - 1]
     assert request.body is not None
     body = {name: value for name, value in request.body.items() if name != "messages"}
     return body, dict(request.headers).get("anthropic-beta")
 
 
 async def test_what_was_set_is_asked_for_again_by_whoever_opens_it(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.", call("act", what="a"), "Two.")
-    async with course.open(**SET) as chat:
+    scenario.script("One.", call("act", what="a"), "Two.")
+    async with scenario.open(**SET) as chat:
         await chat.send("1")
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("2")
-    assert asked(course, 1) == asked(course, 2) == asked(course, 3)
-    body, betas = asked(course, 3)
+    assert asked(scenario, 1) == asked(scenario, 2) == asked(scenario, 3)
+    body, betas = asked(scenario, 3)
     assert body["model"] == "claude-opus-5"
     assert [tool["name"] for tool in body["tools"]] == ["look", "act", "ask", "hang"]
     assert betas is not None
     assert "compact-2026-09-04" in betas
-    async with course.open(tools=None) as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
-    assert asked(course, 4) == asked(course, 1)
+    async with scenario.open(tools=None) as chat:
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+    assert asked(scenario, 4) == asked(scenario, 1)
 
 
-async def test_a_retired_model_is_told_and_a_successor_goes_on(course: Course) -> None:
+async def test_a_retired_model_is_told_and_a_successor_goes_on(
+    scenario: Scenario,
+) -> None:
     gone = '404 message="model: claude-opus-5" model=claude-opus-5 forever @2+'
-    course.script("One.", "Two.", faults=gone)
-    async with course.open(model="claude-opus-5") as chat:
+    scenario.script("One.", "Two.", faults=gone)
+    async with scenario.open(model="claude-opus-5") as chat:
         await chat.send("1")
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         turn = await chat.send("2")
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.MODEL_GONE
         assert turn.requests == 1, "the same request is not tried again"
         assert len(chat.history) == 1
-    async with course.open(model="claude-sonnet-5-5") as chat:
+    async with scenario.open(model="claude-sonnet-5-5") as chat:
         turn = await chat.retry()
         assert turn.text == "Two."
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)
 
 
-async def test_only_what_is_given_changes(course: Course) -> None:
-    course.script("One.", "Two.")
-    async with course.open(**SET) as chat:
+async def test_only_what_is_given_changes(scenario: Scenario) -> None:
+    scenario.script("One.", "Two.")
+    async with scenario.open(**SET) as chat:
         await chat.send("1")
-    async with course.open(system="Be long.") as chat:
+    async with scenario.open(system="Be long.") as chat:
         await chat.send("2")
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
-    (first, betas), (second, later) = asked(course, 1), asked(course, 2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+    (first, betas), (second, later) = asked(scenario, 1), asked(scenario, 2)
     assert "Be long." in str(second.pop("system"))
     assert "Be brief." in str(first.pop("system"))
     assert (second, later) == (first, betas)

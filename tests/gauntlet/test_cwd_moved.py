@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import JournalError
 from turnlatch.journal import SQLiteStore
@@ -22,50 +22,52 @@ from turnlatch.simulator import call
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_renamed_folder_takes_its_conversations_along(course: Course) -> None:
-    root = course.folder
-    course.folder = root / "project"
-    course.folder.mkdir()
-    course.script("One.", call("act", what="a"), "Two.")
-    async with course.open("talk") as chat:
+async def test_a_renamed_folder_takes_its_conversations_along(
+    scenario: Scenario,
+) -> None:
+    root = scenario.folder
+    scenario.folder = root / "project"
+    scenario.folder.mkdir()
+    scenario.script("One.", call("act", what="a"), "Two.")
+    async with scenario.open("talk") as chat:
         await chat.send("1")
         await chat.send("2")
         wires = chat.history.wires()
-    course.folder = course.folder.rename(root / "another name")
-    store = SQLiteStore(course.store)
+    scenario.folder = scenario.folder.rename(root / "another name")
+    store = SQLiteStore(scenario.store)
     assert [one.name for one in store.conversations()] == ["talk"]
     store.close()
-    async with course.open("talk") as chat:
+    async with scenario.open("talk") as chat:
         assert chat.history.wires() == wires
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
-    assert b"project" not in course.store.read_bytes()
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+    assert b"project" not in scenario.store.read_bytes()
 
 
 async def test_from_wherever_it_is_opened_it_is_the_same(
-    course: Course, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    course.script("One.", "Two.")
-    monkeypatch.chdir(course.folder)
-    async with course.open(store=Path("chat.db")) as chat:
+    scenario.script("One.", "Two.")
+    monkeypatch.chdir(scenario.folder)
+    async with scenario.open(store=Path("chat.db")) as chat:
         await chat.send("1")
-    elsewhere = course.folder / "else" / "where"
+    elsewhere = scenario.folder / "else" / "where"
     elsewhere.mkdir(parents=True)
     monkeypatch.chdir(elsewhere)
-    async with course.open(store="../../chat.db") as chat:
+    async with scenario.open(store="../../chat.db") as chat:
         await chat.send("2")
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 async def test_what_is_open_keeps_its_place_when_the_caller_goes_elsewhere(
-    course: Course, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relative path means the folder in which it was given, then and later: for a
     fork, and for a conversation that is entered again."""
-    course.script("One.", "Two.", "Three.")
-    monkeypatch.chdir(course.folder)
-    elsewhere = course.folder / "elsewhere"
+    scenario.script("One.", "Two.", "Three.")
+    monkeypatch.chdir(scenario.folder)
+    elsewhere = scenario.folder / "elsewhere"
     elsewhere.mkdir()
-    chat = course.open(store="chat.db")
+    chat = scenario.open(store="chat.db")
     async with chat:
         await chat.send("1")
         monkeypatch.chdir(elsewhere)
@@ -76,24 +78,26 @@ async def test_what_is_open_keeps_its_place_when_the_caller_goes_elsewhere(
         assert len(chat.history) == 1, "the conversation lost its past"
         await chat.send("2")
         assert list(elsewhere.iterdir()) == []
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3, history=[1, 3])
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=3, history=[1, 3]
+        )
 
 
 async def test_a_folder_that_moves_under_an_open_conversation_stops_it_unharmed(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    root = course.folder
-    course.folder = root / "project"
-    course.folder.mkdir()
-    course.script("One.", call("act", what="a"), "Two.")
-    chat = await course.open().__aenter__()
+    root = scenario.folder
+    scenario.folder = root / "project"
+    scenario.folder.mkdir()
+    scenario.script("One.", call("act", what="a"), "Two.")
+    chat = await scenario.open().__aenter__()
     await chat.send("1")
-    course.folder = course.folder.rename(root / "moved")
+    scenario.folder = scenario.folder.rename(root / "moved")
     with pytest.raises(JournalError):
         await chat.send("2", key="2")
-    assert len(course.requests) == 1, "what is not on record does not leave"
+    assert len(scenario.requests) == 1, "what is not on record does not leave"
     with suppress(JournalError):
         await chat.close()
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("2", key="2")
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)

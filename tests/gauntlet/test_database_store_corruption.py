@@ -12,8 +12,8 @@ pages of something else, or were written on until nothing could be saved:
 import sqlite3
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, beside
-from tests.gauntlet.processes import victims
+from tests.harness.processes import child_processes
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only, beside
 
 from turnlatch import Conversation, JournalError
 from turnlatch.journal import SQLiteStore
@@ -22,40 +22,40 @@ from turnlatch.simulator import call
 pytestmark = pytest.mark.anyio
 
 
-async def talked(course: Course) -> Conversation:
+async def talked(scenario: Scenario) -> Conversation:
     """An open conversation of two turns."""
-    course.script("One.", call("look", path="a"), "Two.")
-    chat = await course.open().__aenter__()
+    scenario.script("One.", call("look", path="a"), "Two.")
+    chat = await scenario.open().__aenter__()
     await chat.send("1")
     await chat.send("2")
     return chat
 
 
 async def test_a_copy_without_its_log_is_refused_and_left_alone(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    chat = await talked(course)
-    copy = course.copied("without its log")
+    chat = await talked(scenario)
+    copy = scenario.copied("without its log")
     beside(copy, "-wal").unlink()
     before = copy.read_bytes()
     with pytest.raises(JournalError):
-        async with course.again("a", copy):
+        async with scenario.again("a", copy):
             pass
     assert copy.read_bytes() == before
-    await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
+    await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
 
 
 async def test_flipped_bytes_are_refused_or_change_nothing_and_never_written_over(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    chat = await talked(course)
+    chat = await talked(scenario)
     expected = chat.history.wires()
     await chat.close()
-    raw = course.store.read_bytes()
-    folder = course.folder / "flipped"
+    raw = scenario.store.read_bytes()
+    folder = scenario.folder / "flipped"
     folder.mkdir()
-    copy = folder / course.store.name
-    head = beside(course.store, "-head").read_bytes()
+    copy = folder / scenario.store.name
+    head = beside(scenario.store, "-head").read_bytes()
     used = [offset for offset in range(len(raw)) if raw[offset]]
     refused = 0
     for offset in used[:: len(used) // 60]:
@@ -66,49 +66,49 @@ async def test_flipped_bytes_are_refused_or_change_nothing_and_never_written_ove
         copy.write_bytes(spoiled)
         beside(copy, "-head").write_bytes(head)
         try:
-            async with course.again("a", copy) as again:
+            async with scenario.again("a", copy) as again:
                 assert again.history.wires() == expected
         except JournalError:
             refused += 1
     assert refused > 30
-    async with course.open() as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
+    async with scenario.open() as chat:
+        await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
 
 
-async def test_the_first_sign_of_damage_stops_the_writing(course: Course) -> None:
+async def test_the_first_sign_of_damage_stops_the_writing(scenario: Scenario) -> None:
     """Somebody changes the record of a conversation that is open."""
-    chat = await talked(course)
+    chat = await talked(scenario)
     await chat.close()
-    good = course.store.read_bytes()
-    file = sqlite3.connect(course.store)
+    good = scenario.store.read_bytes()
+    file = sqlite3.connect(scenario.store)
     with file:
         file.execute("UPDATE entry SET body = x'7b7d' WHERE kind = 'reply_confirmed'")
         rows = file.execute("SELECT * FROM entry").fetchall()
     file.close()
     for _ in range(2):
         with pytest.raises(JournalError):
-            async with course.open():
+            async with scenario.open():
                 pass
-    file = sqlite3.connect(course.store)
+    file = sqlite3.connect(scenario.store)
     assert file.execute("SELECT * FROM entry").fetchall() == rows
     file.close()
-    course.store.write_bytes(good)
-    async with course.open() as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
+    scenario.store.write_bytes(good)
+    async with scenario.open() as chat:
+        await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
 
 
 @asyncio_only
-async def test_what_is_open_elsewhere_can_still_be_read(course: Course) -> None:
+async def test_what_is_open_elsewhere_can_still_be_read(scenario: Scenario) -> None:
     """Reading takes no lease: an export works while somebody else is writing."""
-    course.script("One.", "Two.")
-    with victims(course) as children:
+    scenario.script("One.", "Two.")
+    with child_processes(scenario) as children:
         writer = children.start("before ReplyConfirmed 2", "1", "2")
         writer.until("now")
-        store = SQLiteStore(course.store)
+        store = SQLiteStore(scenario.store)
         kinds = [type(entry.event).__name__ for entry in store.read("a")]
         store.close()
         assert kinds.count("ReplyConfirmed") == 1
         writer.kill()
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.retry()
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3, unheard=[2])
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3, unheard=[2])

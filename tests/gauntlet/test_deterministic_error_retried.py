@@ -10,7 +10,7 @@ hundreds of times:
 """
 
 import pytest
-from tests.gauntlet.course import Course
+from tests.harness.scenario import Scenario
 
 from turnlatch import FaultKind, RetryPolicy
 from turnlatch.simulator import call
@@ -66,27 +66,27 @@ NOES: dict[str, tuple[str, FaultKind, int, int]] = {
 
 @pytest.mark.parametrize("no", NOES)
 async def test_what_is_refused_for_ever_is_asked_in_few_ways_and_never_twice(
-    course: Course, no: str
+    scenario: Scenario, no: str
 ) -> None:
     said, kind, first, second = NOES[no]
-    course.script(
+    scenario.script(
         call("look", path="a"), "One.", faults=f"{said} forever @3+ until t=1000"
     )
-    async with course.open(retry=RETRY) as chat:
+    async with scenario.open(retry=RETRY) as chat:
         await chat.send("1")
         for most in (first, second):
-            before = len(course.requests)
+            before = len(scenario.requests)
             turn = await chat.send("2")
-            asked = [one.raw for one in course.requests[before:]]
+            asked = [one.raw for one in scenario.requests[before:]]
             assert turn.fault is not None
             assert turn.fault.kind is kind
             assert len(asked) == len(set(asked)), "the very same was asked again"
             assert len(asked) <= most
             passing = kind is FaultKind.TRANSIENT or said.startswith("html")
             waits = 1 if passing else 0  # before something short
-            assert len(course.clock.slept) <= waits, "and nothing was waited for"
-        await course.clock.sleep(1000)
-        await course.finish(
+            assert len(scenario.clock.slept) <= waits, "and nothing was waited for"
+        await scenario.clock.sleep(1000)
+        await scenario.finish(
             chat,
             ended=kind,
             effects={"look a": 1},
@@ -96,41 +96,41 @@ async def test_what_is_refused_for_ever_is_asked_in_few_ways_and_never_twice(
 
 
 async def test_a_summary_that_is_refused_for_ever_is_asked_for_in_two_ways(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.", faults='400 message="no" forever @2+ until t=1000')
-    async with course.open() as chat:
+    scenario.script("One.", faults='400 message="no" forever @2+ until t=1000')
+    async with scenario.open() as chat:
         await chat.send("1")
         turn = await chat.compact()
-        asked = [one.raw for one in course.requests[1:]]
+        asked = [one.raw for one in scenario.requests[1:]]
         assert len(asked) == len(set(asked)) == turn.requests == 2
-        await course.clock.sleep(1000)
-        await course.finish(
+        await scenario.clock.sleep(1000)
+        await scenario.finish(
             chat, ended=FaultKind.INVALID, effects={}, budget=3, history=(1,)
         )
 
 
 async def test_asking_again_in_so_many_words_is_one_request_each_time(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """A caller may know better; nothing is asked behind his back."""
-    course.script("One.", faults="401 @2-5")
-    async with course.open() as chat:
+    scenario.script("One.", faults="401 @2-5")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
         for times in range(2, 5):
             turn = await chat.retry()
             assert turn.requests == times
-        await course.finish(chat, ended=FaultKind.AUTH, effects={}, budget=5)
+        await scenario.finish(chat, ended=FaultKind.AUTH, effects={}, budget=5)
 
 
-async def test_whoever_opens_it_next_asks_nothing_by_itself(course: Course) -> None:
-    course.script("One.", faults='400 message="no" @2')
-    async with course.open() as chat:
+async def test_whoever_opens_it_next_asks_nothing_by_itself(scenario: Scenario) -> None:
+    scenario.script("One.", faults='400 message="no" @2')
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
     for _ in range(3):
-        async with course.open() as chat:
-            assert len(course.requests) == 2
-    async with course.open() as chat:
-        await course.finish(chat, ended=FaultKind.INVALID, effects={}, budget=2)
+        async with scenario.open() as chat:
+            assert len(scenario.requests) == 2
+    async with scenario.open() as chat:
+        await scenario.finish(chat, ended=FaultKind.INVALID, effects={}, budget=2)

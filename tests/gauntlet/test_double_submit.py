@@ -13,8 +13,8 @@ import sqlite3
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.processes import kill_at
+from tests.harness.processes import kill_at
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import JournalFullError, Turn
 from turnlatch.journal import SQLiteStore
@@ -24,9 +24,9 @@ from turnlatch.simulator import call
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_same_key_from_two_tabs_is_one_turn(course: Course) -> None:
-    course.script(call("act", what="a"), "Done.")
-    async with course.open() as chat:
+async def test_the_same_key_from_two_tabs_is_one_turn(scenario: Scenario) -> None:
+    scenario.script(call("act", what="a"), "Done.")
+    async with scenario.open() as chat:
         turns: list[Turn] = []
 
         async def tab() -> None:
@@ -36,11 +36,11 @@ async def test_the_same_key_from_two_tabs_is_one_turn(course: Course) -> None:
             group.start_soon(tab)
             group.start_soon(tab)
         assert turns[0] == turns[1]
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
 async def test_a_caller_that_gave_up_and_comes_again_gets_one_turn(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """The reply is made and nobody waits for it any more; then the same comes again."""
     late: list[anyio.CancelScope] = []
@@ -49,30 +49,30 @@ async def test_a_caller_that_gave_up_and_comes_again_gets_one_turn(
         late[-1].cancel()
         await anyio.sleep_forever()
 
-    course.script("Too late for anybody.", "Done.", faults="slow headers 6s @1")
-    async with course.open(client=course.client(sleep=slow)) as chat:
+    scenario.script("Too late for anybody.", "Done.", faults="slow headers 6s @1")
+    async with scenario.open(client=scenario.client(sleep=slow)) as chat:
         with anyio.CancelScope() as scope:
             late.append(scope)
             await chat.send("Go", key="k")
         assert scope.cancelled_caught
         turn = await chat.send("Go", key="k")
         assert (turn.number, turn.text) == (1, "Done.")
-        assert course.said(1) == course.said(2)
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2, unheard=[1])
+        assert scenario.said(1) == scenario.said(2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2, unheard=[1])
 
 
 async def test_a_confirmed_turn_is_given_again_without_a_request(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(call("act", what="a"), "Done.", "Other.")
-    async with course.open() as chat:
+    scenario.script(call("act", what="a"), "Done.", "Other.")
+    async with scenario.open() as chat:
         first = await chat.send("Go", key="k")
         await chat.send("Other", key="o")
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         again = await chat.send("Go", key="k")
         assert (again.number, again.text) == (first.number, "Done.")
-        assert len(course.requests) == 3
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        assert len(scenario.requests) == 3
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
 @asyncio_only
@@ -85,16 +85,16 @@ async def test_a_confirmed_turn_is_given_again_without_a_request(
     ],
 )
 async def test_delivered_again_after_a_crash_it_is_the_same_turn(
-    course: Course, point: str, requests: int
+    scenario: Scenario, point: str, requests: int
 ) -> None:
-    course.script("One.", "One, said again.")
-    kill_at(course, point, "first")
-    async with course.open() as chat:
+    scenario.script("One.", "One, said again.")
+    kill_at(scenario, point, "first")
+    async with scenario.open() as chat:
         turn = await chat.send("first", key="first")
         assert turn.state is CONFIRMED
         assert turn.number == 1
-        assert len(course.requests) == requests
-        await course.finish(
+        assert len(scenario.requests) == requests
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
@@ -103,22 +103,22 @@ async def test_delivered_again_after_a_crash_it_is_the_same_turn(
         )
 
 
-async def test_the_same_words_without_a_key_are_said_twice(course: Course) -> None:
+async def test_the_same_words_without_a_key_are_said_twice(scenario: Scenario) -> None:
     """The other side: nobody may guess that equal words are one input."""
-    course.script("One.", "Two.")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.")
+    async with scenario.open() as chat:
         await chat.send("Again")
         await chat.send("Again")
         assert len(chat.history) == 2
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 async def test_the_same_words_with_one_key_are_heard_once_whoever_says_them(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """Said twice at once, again after a restart, and again when they were answered."""
-    course.script(call("hang", what="a"), "I see.")
-    async with course.open() as chat:
+    scenario.script(call("hang", what="a"), "I see.")
+    async with scenario.open() as chat:
 
         async def say() -> None:
             async with anyio.create_task_group() as group:
@@ -126,29 +126,29 @@ async def test_the_same_words_with_one_key_are_heard_once_whoever_says_them(
                     group.start_soon(lambda: chat.steer("leave it", key="click"))
             await chat.interrupt()
 
-        await course.while_it_hangs(chat, "Go", say)
-    async with course.open() as chat:
+        await scenario.while_it_hangs(chat, "Go", say)
+    async with scenario.open() as chat:
         await chat.steer("leave it", key="click")
         await chat.retry()
         await chat.steer("leave it", key="click")
-        assert [one.get("text") for one in course.said(2)] == [None, "leave it"]
-        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
+        assert [one.get("text") for one in scenario.said(2)] == [None, "leave it"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
 
 
 async def test_an_input_that_the_disk_refused_is_not_taken_for_the_one_after_it(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """The number of the turn that never was is given again; its key names no turn, also
     where something was said in between with a key of its own."""
-    course.script("One.", "Two.", "Three.")
+    scenario.script("One.", "Two.", "Three.")
     made: list[sqlite3.Connection] = []
 
     def connecting(uri: str) -> sqlite3.Connection:
         made.append(connect(uri))
         return made[-1]
 
-    store, long = SQLiteStore(course.store, connect=connecting), "x" * 50_000
-    async with course.open(store=store) as chat:
+    store, long = SQLiteStore(scenario.store, connect=connecting), "x" * 50_000
+    async with scenario.open(store=store) as chat:
         await chat.send("1")
         (pages,) = made[-1].execute("PRAGMA page_count").fetchone()
         made[-1].execute(f"PRAGMA max_page_count = {pages + 2}")
@@ -160,5 +160,5 @@ async def test_an_input_that_the_disk_refused_is_not_taken_for_the_one_after_it(
         turn = await chat.send(long, key="refused")
         assert (turn.number, turn.text) == (3, "Three.")
         assert (await chat.send("2", key="next")).text == "Two."
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)
     store.close()

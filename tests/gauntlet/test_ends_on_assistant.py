@@ -13,7 +13,7 @@ message"), or in white space, which it refuses as well:
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, for_ever
+from tests.harness.scenario import CONFIRMED, Scenario, for_ever
 
 from turnlatch import FaultKind, TextArrived
 from turnlatch.simulator import Answer, call, refuse, reply, text, think
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.anyio
 THINKING: dict[str, Any] = {"settings": {"thinking": {"type": "adaptive"}}}
 
 
-def check_ends(course: Course) -> None:
-    for request in course.requests:
+def check_ends(scenario: Scenario) -> None:
+    for request in scenario.requests:
         assert request.body is not None
         messages: Any = request.body["messages"]
         assert messages[-1]["role"] == "user"
@@ -45,22 +45,22 @@ def check_ends(course: Course) -> None:
     ids=["thinking only", "space", "max_tokens", "pause", "stop", "odd", "nothing"],
 )
 async def test_whatever_a_reply_ends_on_the_next_request_ends_on_the_user(
-    course: Course, answer: Answer, stream: bool
+    scenario: Scenario, answer: Answer, stream: bool
 ) -> None:
-    course.script(answer, "Two.")
-    async with course.open(**THINKING) as chat:
+    scenario.script(answer, "Two.")
+    async with scenario.open(**THINKING) as chat:
         turn = await (chat.stream("1").turn() if stream else chat.send("1"))
         assert turn.state is CONFIRMED
         await chat.send("2")
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
-    check_ends(course)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+    check_ends(scenario)
 
 
 async def test_a_turn_that_is_stopped_between_two_others_leaves_no_half(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.", "Stopped.", refuse(), "Two.", faults="cut 4 stall @2")
-    async with course.open(client=course.client(sleep=for_ever)) as chat:
+    scenario.script("One.", "Stopped.", refuse(), "Two.", faults="cut 4 stall @2")
+    async with scenario.open(client=scenario.client(sleep=for_ever)) as chat:
         await chat.send("1")
         async with chat.stream("stopped") as stream:
             async for happening in stream:
@@ -68,20 +68,20 @@ async def test_a_turn_that_is_stopped_between_two_others_leaves_no_half(
                     await chat.interrupt()
         await chat.stream("declined").turn()
         await chat.send("2")
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=4)
-    check_ends(course)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=4)
+    check_ends(scenario)
 
 
 async def test_a_call_that_is_cut_off_is_answered_before_anybody_else_speaks(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     cut = reply(call("act", what="a"), stop_reason="max_tokens")
-    course.script(cut, cut, "I see.")
-    async with course.open() as chat:
+    scenario.script(cut, cut, "I see.")
+    async with scenario.open() as chat:
         await chat.send("1")
-        assert [one["type"] for one in course.said(3)] == ["tool_result"]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3, unheard=[1])
-    check_ends(course)
+        assert [one["type"] for one in scenario.said(3)] == ["tool_result"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3, unheard=[1])
+    check_ends(scenario)
 
 
 class Backwards:
@@ -101,21 +101,23 @@ class Backwards:
         del seconds
 
 
-async def test_time_that_runs_backwards_changes_no_order(course: Course) -> None:
-    course.script("One.", "Two.", "Three.", faults="529 @2")
-    async with course.open(clock=Backwards()) as chat:
+async def test_time_that_runs_backwards_changes_no_order(scenario: Scenario) -> None:
+    scenario.script("One.", "Two.", "Three.", faults="529 @2")
+    async with scenario.open(clock=Backwards()) as chat:
         for number in ("1", "2", "3"):
             await chat.send(number)
         said = [message["content"][0]["text"] for message in chat.messages]
         assert said == ["1", "One.", "2", "Two.", "3", "Three."]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=4)
-    check_ends(course)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=4)
+    check_ends(scenario)
 
 
-async def test_a_declined_request_is_not_answered_for_the_model(course: Course) -> None:
-    course.script("One.", refuse("cyber", "Not this."))
-    async with course.open() as chat:
+async def test_a_declined_request_is_not_answered_for_the_model(
+    scenario: Scenario,
+) -> None:
+    scenario.script("One.", refuse("cyber", "Not this."))
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
-        await course.finish(chat, ended=FaultKind.REFUSAL, effects={}, budget=2)
-    check_ends(course)
+        await scenario.finish(chat, ended=FaultKind.REFUSAL, effects={}, budget=2)
+    check_ends(scenario)

@@ -13,7 +13,7 @@ import itertools
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import Conversation, FaultKind, RetryPolicy, SettingsError, tool
 from turnlatch.simulator import Answer, Raw, call, reply, think
@@ -37,14 +37,14 @@ DOWN = {
 }
 
 
-def body(course: Course, number: int) -> dict[str, Any]:
+def body(scenario: Scenario, number: int) -> dict[str, Any]:
     """A request, parsed."""
-    return dict(course.requests[number - 1].body or {})
+    return dict(scenario.requests[number - 1].body or {})
 
 
-def pairs(course: Course, number: int) -> list[str]:
+def pairs(scenario: Scenario, number: int) -> list[str]:
     """The calls of a request that stand before their one result, by id."""
-    messages = body(course, number)["messages"]
+    messages = body(scenario, number)["messages"]
     found: list[str] = []
     for before, after in itertools.pairwise(messages):
         calls = [b["id"] for b in before["content"] if b["type"] == "tool_use"]
@@ -58,31 +58,31 @@ def pairs(course: Course, number: int) -> list[str]:
 
 @pytest.mark.parametrize("down", DOWN)
 async def test_another_model_finishes_the_turn_that_the_first_one_began(
-    course: Course, down: str
+    scenario: Scenario, down: str
 ) -> None:
     faults, requests, kind = DOWN[down]
-    course.script(*STEPS, "Done.", faults=faults)
-    async with course.open(model=FIRST, retry=RETRY) as chat:
+    scenario.script(*STEPS, "Done.", faults=faults)
+    async with scenario.open(model=FIRST, retry=RETRY) as chat:
         turn = await chat.send("Go")
         assert turn.fault is not None
         assert (turn.fault.kind, turn.requests) == (kind, requests)
         await chat.configure(model=SECOND)
         turn = await chat.retry()
         assert (turn.number, turn.text) == (1, "Done.")
-        asked = len(course.requests)
+        asked = len(scenario.requests)
         assert asked == requests + 1, "it goes on, and does not begin again"
-        assert body(course, asked)["model"] == SECOND
-        assert pairs(course, asked) == [one.id for one in turn.calls]
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=asked)
+        assert body(scenario, asked)["model"] == SECOND
+        assert pairs(scenario, asked) == [one.id for one in turn.calls]
+        await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=asked)
 
 
-async def test_the_first_model_may_take_over_again(course: Course) -> None:
+async def test_the_first_model_may_take_over_again(scenario: Scenario) -> None:
     """The thoughts of both stand in the record, and neither minds the other's."""
-    course.script(
+    scenario.script(
         *STEPS, reply(think("well"), "Done."), "Two.", faults=f"529 model={FIRST} @4-6"
     )
     thinking: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
-    async with course.open(model=FIRST, retry=RETRY) as chat:
+    async with scenario.open(model=FIRST, retry=RETRY) as chat:
         await chat.send("Go")
         await chat.configure(model=SECOND, settings=thinking)
         turn = await chat.retry()
@@ -90,15 +90,15 @@ async def test_the_first_model_may_take_over_again(course: Course) -> None:
         await chat.configure(model=FIRST, settings={})
         turn = await chat.send("And?")
         assert (turn.text, turn.requests) == ("Two.", 1)
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=8)
+        await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=8)
 
 
 async def test_settings_that_the_second_model_refuses_are_told_and_nothing_changes(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")
+    scenario.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")
     adaptive = {"thinking": {"type": "adaptive"}}
-    async with course.open(model=FIRST, retry=RETRY, settings=adaptive) as chat:
+    async with scenario.open(model=FIRST, retry=RETRY, settings=adaptive) as chat:
         await chat.send("Go")
         before = chat.snapshot
         with pytest.raises(SettingsError):
@@ -107,61 +107,63 @@ async def test_settings_that_the_second_model_refuses_are_told_and_nothing_chang
         await chat.configure(model=SECOND, settings={})
         turn = await chat.retry()
         assert (turn.number, turn.text) == (1, "Done.")
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)
+        await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)
 
 
-async def test_the_next_process_may_choose_the_other_model(course: Course) -> None:
-    course.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")
-    async with course.open(model=FIRST, retry=RETRY) as chat:
+async def test_the_next_process_may_choose_the_other_model(scenario: Scenario) -> None:
+    scenario.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")
+    async with scenario.open(model=FIRST, retry=RETRY) as chat:
         await chat.send("Go")
-    async with course.open(model=SECOND, retry=RETRY) as chat:
+    async with scenario.open(model=SECOND, retry=RETRY) as chat:
         turn = await chat.retry()
         assert (turn.number, turn.text) == (1, "Done.")
-        assert len(pairs(course, 7)) == 3
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)
+        assert len(pairs(scenario, 7)) == 3
+        await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)
 
 
 async def test_a_copy_that_the_first_model_continued_is_not_needed(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")
-    async with course.open(model=FIRST, retry=RETRY, threads="on") as chat:
+    scenario.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")
+    async with scenario.open(model=FIRST, retry=RETRY, threads="on") as chat:
         await chat.send("Go")
         await chat.configure(model=SECOND)
         turn = await chat.retry()
         assert turn.text == "Done."
-        assert body(course, 7)["thread"] == {"type": "create"}
-        assert len(pairs(course, 7)) == 3
+        assert body(scenario, 7)["thread"] == {"type": "create"}
+        assert len(pairs(scenario, 7)) == 3
         await chat.configure(threads="off")
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)
+        await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)
 
 
-async def test_another_way_to_the_same_model_finishes_the_turn(course: Course) -> None:
-    course.script(*STEPS, "Done.", faults="503 @4-6")
-    async with course.open(retry=RETRY) as chat:
+async def test_another_way_to_the_same_model_finishes_the_turn(
+    scenario: Scenario,
+) -> None:
+    scenario.script(*STEPS, "Done.", faults="503 @4-6")
+    async with scenario.open(retry=RETRY) as chat:
         await chat.send("Go")
-        await chat.configure(client=course.client())
+        await chat.configure(client=scenario.client())
         turn = await chat.retry()
         assert (turn.number, turn.text) == (1, "Done.")
-        assert course.requests[3].raw == course.requests[6].raw
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)
+        assert scenario.requests[3].raw == scenario.requests[6].raw
+        await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)
 
 
 async def test_a_call_that_waits_for_a_person_is_not_asked_for_again(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(call("ask", what="a"), "Done.", faults=f"529 model={FIRST} @2-4")
-    async with course.open(model=FIRST, retry=RETRY) as chat:
+    scenario.script(call("ask", what="a"), "Done.", faults=f"529 model={FIRST} @2-4")
+    async with scenario.open(model=FIRST, retry=RETRY) as chat:
         turn = await chat.send("Go")
         await chat.configure(model=SECOND)
         turn = await chat.approve(turn.awaiting[0].id)
         assert (turn.text, turn.requests) == ("Done.", 2)
-        assert body(course, 2)["model"] == SECOND
-        await course.finish(chat, ended=CONFIRMED, effects={"ask a": 1}, budget=2)
+        assert body(scenario, 2)["model"] == SECOND
+        await scenario.finish(chat, ended=CONFIRMED, effects={"ask a": 1}, budget=2)
 
 
 async def test_a_fallback_of_the_service_itself_keeps_the_calls(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """The service says in the reply that another model wrote it; it is a reply."""
     told: dict[str, Any] = {
@@ -170,18 +172,18 @@ async def test_a_fallback_of_the_service_itself_keeps_the_calls(
         "to": {"model": SECOND},
         "trigger": {"type": "refusal", "category": None},
     }
-    course.script(Answer((Raw(told), *STEPS[0].parts[1:])), "Done.")
+    scenario.script(Answer((Raw(told), *STEPS[0].parts[1:])), "Done.")
     betas = ["server-side-fallback-2026-07-01"]
     settings = {"fallbacks": [{"model": SECOND}]}
-    async with course.open(model=FIRST, betas=betas, settings=settings) as chat:
+    async with scenario.open(model=FIRST, betas=betas, settings=settings) as chat:
         turn = await chat.send("Go")
         assert turn.text == "Done."
-        assert len(pairs(course, 2)) == 1
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+        assert len(pairs(scenario, 2)) == 1
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
 async def test_what_was_said_to_the_first_model_is_heard_by_the_second_one(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """It was never answered, so it was never delivered."""
     chats: list[Conversation] = []
@@ -189,20 +191,20 @@ async def test_what_was_said_to_the_first_model_is_heard_by_the_second_one(
     @tool
     async def act(what: str) -> str:
         """Do something that counts, while the user speaks."""
-        course.note(f"act {what}")
+        scenario.note(f"act {what}")
         await chats[-1].steer(f"after {what}")
         return f"did {what}"
 
-    course.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")
-    async with course.open(model=FIRST, retry=RETRY, tools=[act]) as chat:
+    scenario.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")
+    async with scenario.open(model=FIRST, retry=RETRY, tools=[act]) as chat:
         chats.append(chat)
         turn = await chat.send("Go")
         assert turn.fault is not None
         assert len(chat.snapshot.said) == 1, "the first two were answered"
-    async with course.open(model=SECOND, retry=RETRY, tools=[act]) as chat:
+    async with scenario.open(model=SECOND, retry=RETRY, tools=[act]) as chat:
         turn = await chat.retry()
         assert (turn.number, turn.text) == (1, "Done.")
-        texts = [one["text"] for n in (2, 3, 7) for one in course.said(n)[1:]]
+        texts = [one["text"] for n in (2, 3, 7) for one in scenario.said(n)[1:]]
         assert texts == ["after a", "after b", "after c"]
-        assert len(pairs(course, 7)) == 3
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)
+        assert len(pairs(scenario, 7)) == 3
+        await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=7)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import attrs
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import FaultKind, Remedy, tool
 from turnlatch.simulator import (
@@ -101,17 +101,17 @@ FOUND = Opaque(
 KINDS = {"thinking": THOUGHT, "redacted thinking": HIDDEN, "search results": FOUND}
 
 
-def sent(course: Course) -> list[dict[str, Any]]:
+def sent(scenario: Scenario) -> list[dict[str, Any]]:
     """The messages of the last request."""
-    body: Any = course.requests[-1].body
+    body: Any = scenario.requests[-1].body
     return list(body["messages"])
 
 
-def texts(course: Course) -> list[str]:
+def texts(scenario: Scenario) -> list[str]:
     """All that the last request says in words."""
     return [
         block["text"]
-        for message in sent(course)
+        for message in sent(scenario)
         for block in message["content"]
         if block["type"] == "text"
     ]
@@ -119,79 +119,83 @@ def texts(course: Course) -> list[str]:
 
 @pytest.mark.parametrize("what", KINDS)
 async def test_another_model_is_sent_the_rest_after_one_refusal(
-    course: Course, what: str
+    scenario: Scenario, what: str
 ) -> None:
     kind = KINDS[what]
-    course.script(
+    scenario.script(
         kind.answer, "Yes.", "Yes.", faults=kind.refused(f"model={OTHER} forever")
     )
-    async with course.open(tools=[OFFERED], **ADAPTIVE) as chat:
+    async with scenario.open(tools=[OFFERED], **ADAPTIVE) as chat:
         await chat.send("How is the weather?")
         await chat.configure(model=OTHER)
         turn = await chat.send("Are you sure?")
         assert turn.requests == 2
-        said = texts(course)
+        said = texts(scenario)
         assert said[0] == "How is the weather?"
         assert said[-2:] == ["It rains.", "Are you sure?"]
         assert kind.mark.strip('":') in json.dumps(chat.messages), "the record keeps it"
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3, verbatim=False)
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=3, verbatim=False
+        )
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-5-5", OTHER])
 @pytest.mark.parametrize("what", KINDS)
 async def test_from_some_time_on_nothing_of_before_is_taken_back(
-    course: Course, what: str, model: str
+    scenario: Scenario, what: str, model: str
 ) -> None:
     kind = KINDS[what]
-    course.script(kind.answer, "Yes.", "Yes.", faults=kind.refused(CHANGED))
-    async with course.open(model=model, tools=[OFFERED], **ADAPTIVE) as chat:
+    scenario.script(kind.answer, "Yes.", "Yes.", faults=kind.refused(CHANGED))
+    async with scenario.open(model=model, tools=[OFFERED], **ADAPTIVE) as chat:
         await chat.send("How is the weather?")
         await chat.send("Are you sure?")
-        await course.clock.sleep(200.0)
+        await scenario.clock.sleep(200.0)
         turn = await chat.send("Still?")
         assert turn.requests <= 3, (
             "the service's own control is tried where there is one"
         )
-        assert texts(course)[-3:] == ["Are you sure?", "Yes.", "Still?"]
-        assert "It rains." in texts(course)
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5, verbatim=False)
+        assert texts(scenario)[-3:] == ["Are you sure?", "Yes.", "Still?"]
+        assert "It rains." in texts(scenario)
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=5, verbatim=False
+        )
 
 
 async def test_what_is_refused_without_a_name_is_found_the_second_time(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(SEARCHED, "Yes.", faults=FOUND.refused(CHANGED, named=False))
-    async with course.open(tools=[OFFERED]) as chat:
+    scenario.script(SEARCHED, "Yes.", faults=FOUND.refused(CHANGED, named=False))
+    async with scenario.open(tools=[OFFERED]) as chat:
         await chat.send("How is the weather?")
         await chat.send("A secret: 42.")
-        await course.clock.sleep(200.0)
+        await scenario.clock.sleep(200.0)
         turn = await chat.send("Still?")
         assert turn.fault is not None
         turn = await chat.retry()
         assert turn.remedies == (Remedy.BISECT,)
-        assert "A secret: 42." in texts(course), "what is not to blame stays"
-        await course.finish(
+        assert "A secret: 42." in texts(scenario), "what is not to blame stays"
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=12, verbatim=False
         )
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-5-5", OTHER])
 async def test_in_the_middle_of_a_tool_turn_it_is_told_as_a_record(
-    course: Course, model: str
+    scenario: Scenario, model: str
 ) -> None:
-    course.script(
+    scenario.script(
         reply(think("Hm."), call("ask", what="a")),
         "Done.",
         faults=THOUGHT.refused(CHANGED),
     )
-    async with course.open(model=model, **ADAPTIVE) as chat:
+    async with scenario.open(model=model, **ADAPTIVE) as chat:
         turn = await chat.send("Go")
-        await course.clock.sleep(200.0)
+        await scenario.clock.sleep(200.0)
         turn = await chat.approve(turn.awaiting[0].id)
         assert turn.text == "Done."
-        last = len(course.requests)
-        assert "did a" in json.dumps(course.said(last))
-        await course.finish(
+        last = len(scenario.requests)
+        assert "did a" in json.dumps(scenario.said(last))
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"ask a": 1},
@@ -213,27 +217,27 @@ SUMMARY = Opaque(
     "code", ["compaction_signature_invalid", "compaction_content_mismatch"]
 )
 async def test_a_signed_summary_that_is_refused_is_replaced_by_what_it_stood_for(
-    course: Course, code: str
+    scenario: Scenario, code: str
 ) -> None:
     fault = SUMMARY.refused(CHANGED).replace("400 ", f"400 code={code} ", 1)
-    course.script("One.", "Two.", "Three.", "Four.", faults=fault)
-    async with course.open() as chat:
+    scenario.script("One.", "Two.", "Three.", "Four.", faults=fault)
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
         await chat.compact()
         await chat.send("3")
-        await course.clock.sleep(200.0)
+        await scenario.clock.sleep(200.0)
         await chat.send("4")
-        assert texts(course) == ["1", "One.", "2", "Two.", "3", "Three.", "4"]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=6)
+        assert texts(scenario) == ["1", "One.", "2", "Two.", "3", "Three.", "4"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=6)
 
 
-async def test_and_by_one_in_words_where_that_is_too_long(course: Course) -> None:
+async def test_and_by_one_in_words_where_that_is_too_long(scenario: Scenario) -> None:
     """No summary of ours has to be readable by anybody for the conversation to go on."""
     fault = SUMMARY.refused(CHANGED).replace(
         "400 ", "400 code=compaction_signature_invalid ", 1
     )
-    course.script(
+    scenario.script(
         "One. " * 300,
         "Two. " * 100,
         "Three.",
@@ -241,21 +245,21 @@ async def test_and_by_one_in_words_where_that_is_too_long(course: Course) -> Non
         faults=f"{fault}, limit context_window=700 @5+",
         summaries=["In short."],
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
         await chat.compact()
         await chat.send("3")
-        await course.clock.sleep(200.0)
+        await scenario.clock.sleep(200.0)
         await chat.send("4")
-        assert texts(course)[-1] == "4"
+        assert texts(scenario)[-1] == "4"
         in_words = [
             number
-            for number, one in enumerate(course.requests, start=1)
+            for number, one in enumerate(scenario.requests, start=1)
             if "[Record]" in one.raw.decode()
         ]
         assert in_words != []
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
@@ -268,18 +272,18 @@ async def test_and_by_one_in_words_where_that_is_too_long(course: Course) -> Non
 
 @pytest.mark.parametrize("what", KINDS)
 async def test_what_is_refused_does_not_keep_the_past_from_being_summarised(
-    course: Course, what: str
+    scenario: Scenario, what: str
 ) -> None:
     kind = KINDS[what]
-    course.script(kind.answer, "Yes.", "It rained.", faults=kind.refused(CHANGED))
-    async with course.open(tools=[OFFERED], **ADAPTIVE) as chat:
+    scenario.script(kind.answer, "Yes.", "It rained.", faults=kind.refused(CHANGED))
+    async with scenario.open(tools=[OFFERED], **ADAPTIVE) as chat:
         await chat.send("How is the weather?")
         await chat.send("Are you sure?")
-        await course.clock.sleep(200.0)
+        await scenario.clock.sleep(200.0)
         turn = await chat.compact()
         assert turn.state is CONFIRMED
-        last = len(course.requests)
-        await course.finish(
+        last = len(scenario.requests)
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
@@ -287,27 +291,27 @@ async def test_what_is_refused_does_not_keep_the_past_from_being_summarised(
             unheard=[last],
             verbatim=False,
         )
-    assert "It rained." in texts(course)[0]
+    assert "It rained." in texts(scenario)[0]
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
 @pytest.mark.parametrize("what", KINDS)
 async def test_an_incident_of_five_minutes_changes_nothing_for_good(
-    course: Course, what: str, named: bool
+    scenario: Scenario, what: str, named: bool
 ) -> None:
     """Everything is refused as if it were ours to mend, and then nothing is."""
     kind = KINDS[what]
     said = f"{kind.path}: {kind.says}" if named else kind.says
-    course.script(
+    scenario.script(
         kind.answer,
         "Yes.",
         faults=f"400 message={json.dumps(said)} at t=100 until t=400 forever",
     )
-    async with course.open(tools=[OFFERED], **ADAPTIVE) as chat:
+    async with scenario.open(tools=[OFFERED], **ADAPTIVE) as chat:
         await chat.send("How is the weather?")
         await chat.send("Are you sure?")
         before = chat.history
-        await course.clock.sleep(200.0)
+        await scenario.clock.sleep(200.0)
         turn = await chat.send("Still?")
         for _ in range(2):
             assert turn.fault is not None
@@ -317,5 +321,5 @@ async def test_an_incident_of_five_minutes_changes_nothing_for_good(
         assert turn.fault.kind in kinds
         assert chat.history == before
         assert not chat.snapshot.view, "nothing was adopted that did not help"
-        await course.clock.sleep(400.0)
-        await course.finish(chat, ended=turn.fault.kind, effects={}, budget=40)
+        await scenario.clock.sleep(400.0)
+        await scenario.finish(chat, ended=turn.fault.kind, effects={}, budget=40)

@@ -11,7 +11,7 @@ for, or shared rows with the parent so that editing one changed the other:
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import FaultKind, IllegalEventError, Reconciled, tool
 from turnlatch.simulator import call
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_fork_while_a_tool_runs_is_refused_and_disturbs_nothing(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.", call("hang", what="a"))
-    async with course.open() as chat:
+    scenario.script("One.", call("hang", what="a"))
+    async with scenario.open() as chat:
         await chat.send("1")
 
         async def fork() -> None:
@@ -31,15 +31,17 @@ async def test_a_fork_while_a_tool_runs_is_refused_and_disturbs_nothing(
                 chat.fork("b")
             await chat.interrupt()
 
-        await course.while_it_hangs(chat, "Go", fork)
-        await course.finish(
+        await scenario.while_it_hangs(chat, "Go", fork)
+        await scenario.finish(
             chat, ended=FaultKind.CANCELLED, effects={"hang a": 1}, budget=2
         )
 
 
-async def test_what_the_child_does_never_reaches_the_parent(course: Course) -> None:
-    course.script("One.", "Two.", call("act", what="child"), "In the child.", "Three.")
-    async with course.open() as chat:
+async def test_what_the_child_does_never_reaches_the_parent(scenario: Scenario) -> None:
+    scenario.script(
+        "One.", "Two.", call("act", what="child"), "In the child.", "Three."
+    )
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
         child = await chat.fork("child").__aenter__()
@@ -48,14 +50,14 @@ async def test_what_the_child_does_never_reaches_the_parent(course: Course) -> N
         await child.send("2, in the child")
         assert chat.snapshot == before
         await chat.send("3")
-        await course.finish(
+        await scenario.finish(
             child,
             ended=CONFIRMED,
             effects={"act child": 1},
             budget=5,
             history=[1, 3, 4],
         )
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"act child": 1},
@@ -65,10 +67,10 @@ async def test_what_the_child_does_never_reaches_the_parent(course: Course) -> N
 
 
 async def test_a_fork_after_a_compaction_takes_the_summary_and_what_it_stands_for(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.", "Two.", "In the child.", "In the parent.")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.", "In the child.", "In the parent.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.compact()
         await chat.send("2")
@@ -77,7 +79,7 @@ async def test_a_fork_after_a_compaction_takes_the_summary_and_what_it_stands_fo
         assert child.snapshot.base == chat.snapshot.base
         await child.send("3")
         await chat.send("3")
-        await course.finish(
+        await scenario.finish(
             child,
             ended=CONFIRMED,
             effects={},
@@ -85,7 +87,7 @@ async def test_a_fork_after_a_compaction_takes_the_summary_and_what_it_stands_fo
             history=[1, 3, 4],
             summary=2,
         )
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
@@ -96,10 +98,10 @@ async def test_a_fork_after_a_compaction_takes_the_summary_and_what_it_stands_fo
 
 
 async def test_a_call_that_waits_in_the_parent_waits_in_the_parent_alone(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.", call("ask", what="a"), "Done.")
-    async with course.open() as chat:
+    scenario.script("One.", call("ask", what="a"), "Done.")
+    async with scenario.open() as chat:
         await chat.send("1")
         turn = await chat.send("2")
         with pytest.raises(IllegalEventError):
@@ -107,43 +109,45 @@ async def test_a_call_that_waits_in_the_parent_waits_in_the_parent_alone(
         await chat.deny(turn.awaiting[0].id)
         child = await chat.fork("child").__aenter__()
         assert child.turn is None or not child.turn.awaiting
-        await course.finish(
+        await scenario.finish(
             child, ended=CONFIRMED, effects={}, budget=3, history=[1, 2, 3]
         )
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 2, 3]
         )
 
 
 async def test_what_waits_to_be_said_is_said_once_in_each_of_the_two(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """It was said where the fork begins, so it belongs to both; what is said later
     belongs to one."""
-    course.script("One.", "In the child.", "In the parent.")
-    async with course.open() as chat:
+    scenario.script("One.", "In the child.", "In the parent.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.steer("and this", key="k")
         child = await chat.fork("child").__aenter__()
         await child.steer("and this", key="k")
         await child.steer("only in the child")
         await child.send("2")
-        assert [one["text"] for one in course.said(2)] == [
+        assert [one["text"] for one in scenario.said(2)] == [
             "and this",
             "only in the child",
             "2",
         ]
         assert len(chat.snapshot.said) == 1
         await chat.retry()
-        assert [one["text"] for one in course.said(3)] == ["and this"]
-        await course.finish(
+        assert [one["text"] for one in scenario.said(3)] == ["and this"]
+        await scenario.finish(
             child, ended=CONFIRMED, effects={}, budget=3, history=[1, 2]
         )
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 3])
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 3]
+        )
 
 
 async def test_a_child_finds_out_nothing_again_about_the_calls_of_its_parent(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """A question about a call's end is the parent's, and is answered before a fork."""
     asked: list[str] = []
@@ -158,13 +162,15 @@ async def test_a_child_finds_out_nothing_again_about_the_calls_of_its_parent(
         await anyio.sleep_forever()
         return f"paid {amount}"
 
-    course.script(call("pay", amount=5), "Not paid.", "In the child.")
-    async with course.open(tools=[pay]) as chat:
+    scenario.script(call("pay", amount=5), "Not paid.", "In the child.")
+    async with scenario.open(tools=[pay]) as chat:
         await chat.send("1")
         child = await chat.fork("child").__aenter__()
         await child.send("2")
         assert len(asked) == 1
-        await course.finish(
+        await scenario.finish(
             child, ended=CONFIRMED, effects={}, budget=3, history=[1, 2, 3]
         )
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 2])
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=5, history=[1, 2]
+        )

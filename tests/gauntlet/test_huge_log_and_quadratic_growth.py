@@ -13,7 +13,7 @@ import base64
 import sqlite3
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch.simulator import Simulator, call
 
@@ -27,9 +27,9 @@ PIXEL = base64.b64encode(
 ).decode()
 
 
-def stored(course: Course) -> dict[int, int]:
+def stored(scenario: Scenario) -> dict[int, int]:
     """Bytes that are on record for each turn."""
-    file = sqlite3.connect(course.store)
+    file = sqlite3.connect(scenario.store)
     sizes = "sum(length(meta) + length(body) + length(extra) + length(hash))"
     rows = file.execute(f"SELECT turn, {sizes} FROM entry GROUP BY turn").fetchall()
     file.close()
@@ -37,49 +37,49 @@ def stored(course: Course) -> dict[int, int]:
 
 
 @asyncio_only
-async def test_a_turn_stores_the_same_at_any_length(course: Course) -> None:
+async def test_a_turn_stores_the_same_at_any_length(scenario: Scenario) -> None:
     answers = [
         step
         for turn in range(TURNS)
         for step in (call("look", path=f"file {turn:04}"), f"Answer {turn:04}.")
     ]
-    course.script(*answers)
-    async with course.open() as chat:
+    scenario.script(*answers)
+    async with scenario.open() as chat:
         for turn in range(TURNS):
             await chat.send(f"Question {turn:04}")
         effects = {f"look file {turn:04}": 1 for turn in range(TURNS)}
-        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=2 * TURNS)
-    sizes = stored(course)
+        await scenario.finish(chat, ended=CONFIRMED, effects=effects, budget=2 * TURNS)
+    sizes = stored(scenario)
     early, late = sizes[10], sizes[TURNS - 1]
     assert abs(late - early) < 200, "a turn at the end costs what one at the start does"
     assert max(sizes[turn] for turn in range(1, TURNS + 1)) < 4000
 
 
-async def test_what_was_shown_once_is_stored_once(course: Course) -> None:
+async def test_what_was_shown_once_is_stored_once(scenario: Scenario) -> None:
     image = {
         "type": "image",
         "source": {"type": "base64", "media_type": "image/png", "data": PIXEL},
     }
-    course.script(*[f"Answer {turn}." for turn in range(30)])
-    async with course.open() as chat:
+    scenario.script(*[f"Answer {turn}." for turn in range(30)])
+    async with scenario.open() as chat:
         await chat.send([image, {"type": "text", "text": "What is this?"}])
         for turn in range(29):
             await chat.send(f"Question {turn}")
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=30)
-    file = sqlite3.connect(course.store)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=30)
+    file = sqlite3.connect(scenario.store)
     bodies = file.execute("SELECT meta, body, extra FROM entry").fetchall()
     file.close()
     assert sum(str(row).count(PIXEL[:40]) for row in bodies) == 1
 
 
-async def test_a_file_that_copies_the_past_would_be_seen(course: Course) -> None:
+async def test_a_file_that_copies_the_past_would_be_seen(scenario: Scenario) -> None:
     """The planted bug: what the first check sees if each turn holds all before it."""
-    assert isinstance(course.simulator, Simulator)
-    async with course.open() as chat:
+    assert isinstance(scenario.simulator, Simulator)
+    async with scenario.open() as chat:
         for turn in range(1, 21):
             await chat.send(
                 " ".join(f"Question {before:04}" for before in range(2 * turn))
             )
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=20)
-    sizes = stored(course)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=20)
+    sizes = stored(scenario)
     assert sizes[19] - sizes[2] > 200

@@ -15,8 +15,8 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, for_ever
-from tests.gauntlet.processes import victims
+from tests.harness.processes import child_processes
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only, for_ever
 
 from turnlatch import Conversation, FaultKind, RetryPolicy, TextArrived, tool
 from turnlatch.simulator import call
@@ -35,29 +35,31 @@ async def stopped_at_the_first_word(chat: Conversation, text: str) -> None:
                 await chat.interrupt()
 
 
-async def test_stopped_in_the_fifth_step_the_first_four_stay(course: Course) -> None:
-    course.script(*STEPS, call("hang", what="5"), "On we go.")
-    async with course.open() as chat:
-        await course.while_it_hangs(chat, "Do five things", chat.interrupt)
-    async with course.open() as chat:
+async def test_stopped_in_the_fifth_step_the_first_four_stay(
+    scenario: Scenario,
+) -> None:
+    scenario.script(*STEPS, call("hang", what="5"), "On we go.")
+    async with scenario.open() as chat:
+        await scenario.while_it_hangs(chat, "Do five things", chat.interrupt)
+    async with scenario.open() as chat:
         assert len(chat.history) == 5
         told = json.dumps(chat.messages)
         assert told.count("Do five things") == 1
         assert [f"did {step}" in told for step in range(1, 5)] == [True] * 4
         turn = await chat.retry()
         assert turn.state is CONFIRMED
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={**DONE, "hang 5": 1}, budget=6
         )
 
 
 async def test_retries_used_up_in_the_fifth_step_the_first_four_stay(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*STEPS, "Done.", faults="529 @5-7")
-    async with course.open(retry=RetryPolicy(attempts_max=3)) as chat:
+    scenario.script(*STEPS, "Done.", faults="529 @5-7")
+    async with scenario.open(retry=RetryPolicy(attempts_max=3)) as chat:
         await chat.send("Do four things")
-    async with course.open(retry=RetryPolicy(attempts_max=3)) as chat:
+    async with scenario.open(retry=RetryPolicy(attempts_max=3)) as chat:
         assert len(chat.history) == 4
         assert chat.turn is not None
         assert chat.turn.fault is not None
@@ -65,27 +67,31 @@ async def test_retries_used_up_in_the_fifth_step_the_first_four_stay(
         turn = await chat.retry()
         assert turn.text == "Done."
         assert turn.requests == 8
-        await course.finish(chat, ended=CONFIRMED, effects=DONE, budget=8)
+        await scenario.finish(chat, ended=CONFIRMED, effects=DONE, budget=8)
 
 
-async def test_stopped_before_the_first_reply_the_input_stays(course: Course) -> None:
-    course.script("A long reply that stops.", "Done.", faults="cut 4 stall @1")
-    async with course.open(client=course.client(sleep=for_ever)) as chat:
+async def test_stopped_before_the_first_reply_the_input_stays(
+    scenario: Scenario,
+) -> None:
+    scenario.script("A long reply that stops.", "Done.", faults="cut 4 stall @1")
+    async with scenario.open(client=scenario.client(sleep=for_ever)) as chat:
         await stopped_at_the_first_word(chat, "Please")
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         assert len(chat.history) == 0
         turn = await chat.retry()
         assert turn.text == "Done."
-        assert course.said(1) == course.said(2)
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        assert scenario.said(1) == scenario.said(2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
-async def test_nothing_is_made_up_when_a_stopped_turn_is_left(course: Course) -> None:
-    course.script("A long reply that stops.", "Done.", faults="cut 4 stall @1")
-    async with course.open(client=course.client(sleep=for_ever)) as chat:
+async def test_nothing_is_made_up_when_a_stopped_turn_is_left(
+    scenario: Scenario,
+) -> None:
+    scenario.script("A long reply that stops.", "Done.", faults="cut 4 stall @1")
+    async with scenario.open(client=scenario.client(sleep=for_ever)) as chat:
         await stopped_at_the_first_word(chat, "Please")
-        await course.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=1)
-    body = course.requests[1].body
+        await scenario.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=1)
+    body = scenario.requests[1].body
     assert body is not None
     assert body["messages"] == [
         {"role": "user", "content": [{"type": "text", "text": "And now?"}]}
@@ -95,19 +101,19 @@ async def test_nothing_is_made_up_when_a_stopped_turn_is_left(course: Course) ->
 @asyncio_only
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
 async def test_a_terminal_that_closes_takes_no_finished_step_along(
-    course: Course, number: int
+    scenario: Scenario, number: int
 ) -> None:
-    course.script(*STEPS, "Done.")
-    with victims(course) as children:
+    scenario.script(*STEPS, "Done.")
+    with child_processes(scenario) as children:
         child = children.start("after RequestSent 5", "Do four things", stream=True)
         child.until("now")
         child.signal(number)
         assert child.hear() == ""
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         assert len(chat.history) == 4
         turn = await chat.retry()
         assert turn.state is CONFIRMED
-        await course.finish(chat, ended=CONFIRMED, effects=DONE, budget=5)
+        await scenario.finish(chat, ended=CONFIRMED, effects=DONE, budget=5)
 
 
 # What is said while a turn runs.
@@ -115,9 +121,9 @@ async def test_a_terminal_that_closes_takes_no_finished_step_along(
 TWO_WORDS: tuple[str, ...] = ("not the first one", "and be quick")
 
 
-def texts(course: Course, request: int) -> list[str]:
+def texts(scenario: Scenario, request: int) -> list[str]:
     """What the user says in a request, without results."""
-    body: Any = course.requests[request - 1].body
+    body: Any = scenario.requests[request - 1].body
     return [
         block["text"]
         for message in body["messages"]
@@ -141,15 +147,15 @@ def texts(course: Course, request: int) -> list[str]:
     ],
 )
 async def test_killed_anywhere_what_was_said_meanwhile_is_said_once_and_in_order(
-    course: Course, point: str, said: int, go_on: str
+    scenario: Scenario, point: str, said: int, go_on: str
 ) -> None:
-    course.script(call("act", what="a"), "Very well.")
-    with victims(course) as children:
+    scenario.script(call("act", what="a"), "Very well.")
+    with child_processes(scenario) as children:
         child = children.start(point, "first", steers=TWO_WORDS)
         child.until("now")
         child.kill()
     words, ran = list(TWO_WORDS[:said]), "Steered" not in point
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         for word in words:
             await chat.steer(word, key=word)  # the caller is not sure, and says so
         match go_on:
@@ -161,8 +167,8 @@ async def test_killed_anywhere_what_was_said_meanwhile_is_said_once_and_in_order
             case _:
                 await chat.retry()
         assert chat.snapshot.said == ()
-        assert texts(course, len(course.requests)) == ["first", *words]
-        await course.finish(
+        assert texts(scenario, len(scenario.requests)) == ["first", *words]
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"act a": 1} if ran else {},
@@ -173,12 +179,12 @@ async def test_killed_anywhere_what_was_said_meanwhile_is_said_once_and_in_order
 
 @pytest.mark.parametrize("go_on", ["retry", "send", "restart"])
 async def test_stopped_over_and_over_what_was_said_is_said_once_and_in_order(
-    course: Course, go_on: str
+    scenario: Scenario, go_on: str
 ) -> None:
     """Each attempt is stopped by whoever has just said something more."""
-    course.script("A long reply that stops.", faults="cut 4 stall @1-3")
-    client = course.client(sleep=for_ever)
-    async with course.open(client=client) as chat:
+    scenario.script("A long reply that stops.", faults="cut 4 stall @1-3")
+    client = scenario.client(sleep=for_ever)
+    async with scenario.open(client=client) as chat:
         await stopped_at_the_first_word(chat, "Please")
         for word in TWO_WORDS:
             cursor = chat.cursor
@@ -194,35 +200,35 @@ async def test_stopped_over_and_over_what_was_said_is_said_once_and_in_order(
             await chat.retry()
         elif go_on == "send":
             await chat.send("On we go")
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         if go_on == "restart":
             await chat.retry()
         kept = ["Please"] if go_on != "send" else []
         more = ["On we go"] if go_on == "send" else []
-        assert texts(course, 4) == [*kept, *TWO_WORDS, *more]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=4)
+        assert texts(scenario, 4) == [*kept, *TWO_WORDS, *more]
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=4)
 
 
 async def test_what_is_said_into_a_tool_that_is_stopped_stands_behind_its_result(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(call("hang", what="a"), "I see.")
-    async with course.open() as chat:
+    scenario.script(call("hang", what="a"), "I see.")
+    async with scenario.open() as chat:
 
         async def say_and_stop() -> None:
             await chat.steer("leave it")
             await chat.interrupt()
 
-        await course.while_it_hangs(chat, "Go", say_and_stop)
+        await scenario.while_it_hangs(chat, "Go", say_and_stop)
         await chat.retry()
-        result, text = course.said(2)
+        result, text = scenario.said(2)
         assert "outcome unknown" in result["content"]
         assert text["text"] == "leave it"
-        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
 
 
 async def test_the_end_of_a_tool_that_was_left_to_itself_comes_too_late(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """It hears nothing, and ends when the conversation is two turns further."""
     let_go, over = anyio.Event(), anyio.Event()
@@ -230,22 +236,22 @@ async def test_the_end_of_a_tool_that_was_left_to_itself_comes_too_late(
     @tool(grace=0.01)
     async def deaf(what: str) -> str:
         """Hear nothing."""
-        course.begun.set()
+        scenario.begun.set()
         with anyio.CancelScope(shield=True):
             await let_go.wait()
-        course.note(f"deaf {what}")
+        scenario.note(f"deaf {what}")
         over.set()
         return "done after all"
 
-    course.script(call("deaf", what="a"), "I see.")
-    async with course.open(tools=[*course.tools(), deaf]) as chat:
-        await course.while_it_hangs(chat, "Go", chat.interrupt)
+    scenario.script(call("deaf", what="a"), "I see.")
+    async with scenario.open(tools=[*scenario.tools(), deaf]) as chat:
+        await scenario.while_it_hangs(chat, "Go", chat.interrupt)
         await chat.send("And?")
         before = chat.snapshot
         let_go.set()
         await over.wait()
         await anyio.wait_all_tasks_blocked()
         assert chat.snapshot is before
-        assert "outcome unknown" in course.said(2)[0]["content"]
-        await course.finish(chat, ended=CONFIRMED, effects={"deaf a": 1}, budget=2)
-    assert "done after all" not in str([one.raw for one in course.requests])
+        assert "outcome unknown" in scenario.said(2)[0]["content"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={"deaf a": 1}, budget=2)
+    assert "done after all" not in str([one.raw for one in scenario.requests])

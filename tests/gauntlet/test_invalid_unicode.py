@@ -10,7 +10,7 @@ stood in the history and made every later body invalid JSON:
 """
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import SettingsError, Tool, ToolCall, tool
 from turnlatch.simulator import call, reply
@@ -27,18 +27,18 @@ ODD = (
 )
 
 
-def saying(course: Course, value: object) -> list[Tool]:
+def saying(scenario: Scenario, value: object) -> list[Tool]:
     @tool(effect="safe")
     async def say(what: str) -> object:
         """Say something odd."""
-        course.note("say")
+        scenario.note("say")
         del what
         return value
 
     @tool
     async def fail(what: str) -> str:
         """Fail in odd words."""
-        course.note("fail")
+        scenario.note("fail")
         raise ValueError(f"{what} {value}")
 
     return [say, fail]
@@ -47,37 +47,37 @@ def saying(course: Course, value: object) -> list[Tool]:
 @pytest.mark.parametrize("text", ODD, ids=ascii)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_odd_text_from_a_tool_goes_out_as_what_can_be_read(
-    course: Course, text: str, stream: bool
+    scenario: Scenario, text: str, stream: bool
 ) -> None:
-    course.script(reply(call("say", what="a"), call("fail", what="b")), "I see.")
-    async with course.open(tools=saying(course, text)) as chat:
+    scenario.script(reply(call("say", what="a"), call("fail", what="b")), "I see.")
+    async with scenario.open(tools=saying(scenario, text)) as chat:
         turn = await (chat.stream("Go").turn() if stream else chat.send("Go"))
         assert turn.state is CONFIRMED
-        course.requests[1].raw.decode()  # valid UTF-8
-        assert "\\ud83d" not in course.requests[1].raw.decode().lower()
+        scenario.requests[1].raw.decode()  # valid UTF-8
+        assert "\\ud83d" not in scenario.requests[1].raw.decode().lower()
         effects = {"say": 1, "fail": 1}
-        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects=effects, budget=2)
 
 
-async def test_odd_values_inside_a_structure_are_told_too(course: Course) -> None:
-    course.script(call("say", what="a"), "I see.")
+async def test_odd_values_inside_a_structure_are_told_too(scenario: Scenario) -> None:
+    scenario.script(call("say", what="a"), "I see.")
     value = [{"type": "text", "text": f"half {HALF}"}, {"type": "text", "text": "\x00"}]
-    async with course.open(tools=saying(course, value)) as chat:
+    async with scenario.open(tools=saying(scenario, value)) as chat:
         await chat.send("Go")
-        await course.finish(chat, ended=CONFIRMED, effects={"say": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"say": 1}, budget=2)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_half_a_character_in_a_call_of_the_model_is_run_and_sent_back(
-    course: Course, stream: bool
+    scenario: Scenario, stream: bool
 ) -> None:
-    course.script(call("look", path=f"half {HALF}"), f"Looked at {HALF}.", "Two.")
-    async with course.open() as chat:
+    scenario.script(call("look", path=f"half {HALF}"), f"Looked at {HALF}.", "Two.")
+    async with scenario.open() as chat:
         turn = await (chat.stream("Go").turn() if stream else chat.send("Go"))
         assert turn.state is CONFIRMED
         await chat.send("2")
         assert b"\\ud83d" in chat.history[0].content, "the record is what came"
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"look half \ufffd": 1},
@@ -88,46 +88,46 @@ async def test_half_a_character_in_a_call_of_the_model_is_run_and_sent_back(
 
 @pytest.mark.parametrize("text", ODD, ids=ascii)
 async def test_odd_text_from_the_user_is_sent_or_refused_and_blocks_nothing(
-    course: Course, text: str
+    scenario: Scenario, text: str
 ) -> None:
-    course.script("One.", "Two.")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.")
+    async with scenario.open() as chat:
         try:
             await chat.send(text)
         except SettingsError:
-            assert course.requests == (), "what cannot be read never left"
+            assert scenario.requests == (), "what cannot be read never left"
         await chat.send("Plain words")
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
-async def test_odd_words_of_a_person_who_says_no_are_told(course: Course) -> None:
-    course.script(call("ask", what="a"), "I see.")
-    async with course.open() as chat:
+async def test_odd_words_of_a_person_who_says_no_are_told(scenario: Scenario) -> None:
+    scenario.script(call("ask", what="a"), "I see.")
+    async with scenario.open() as chat:
         turn = await chat.send("Go")
         turn = await chat.deny(turn.awaiting[0].id, f"not {HALF} today")
         assert turn.state is CONFIRMED
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
-async def test_odd_words_of_an_approval_that_fails_are_told(course: Course) -> None:
+async def test_odd_words_of_an_approval_that_fails_are_told(scenario: Scenario) -> None:
     def fails(asked: ToolCall) -> bool:
         raise ValueError(f"{asked.name} {HALF}")
 
     @tool(effect="ask", approve=fails)
     async def guarded(what: str) -> str:
         """Do something guarded."""
-        course.note(f"guarded {what}")
+        scenario.note(f"guarded {what}")
         return "never"
 
-    course.script(call("guarded", what="a"), "I see.")
-    async with course.open(tools=[guarded]) as chat:
+    scenario.script(call("guarded", what="a"), "I see.")
+    async with scenario.open(tools=[guarded]) as chat:
         turn = await chat.send("Go")
         assert turn.state is CONFIRMED
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 async def test_odd_text_deep_inside_a_block_of_a_tool_blocks_nothing(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     found = {
         "type": "search_result",
@@ -135,8 +135,8 @@ async def test_odd_text_deep_inside_a_block_of_a_tool_blocks_nothing(
         "title": f"half {HALF}",
         "content": [{"type": "text", "text": "found"}],
     }
-    course.script(call("say", what="a"), "I see.", "Two.")
-    async with course.open(tools=saying(course, [found])) as chat:
+    scenario.script(call("say", what="a"), "I see.", "Two.")
+    async with scenario.open(tools=saying(scenario, [found])) as chat:
         turn = await chat.send("Go")
         assert turn.state is CONFIRMED
-        await course.finish(chat, ended=CONFIRMED, effects={"say": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"say": 1}, budget=2)

@@ -14,8 +14,8 @@ import json
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.media import Block, document, image, png, words
+from tests.harness.media import Block, document, image, png, words
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import Limits, SettingsError, Tool, tool
 from turnlatch.simulator import call
@@ -32,68 +32,68 @@ TALK = 'body="\\"role\\":\\"assistant\\""'
 """The condition for a request that holds a conversation."""
 
 
-def camera(course: Course, *blocks: Block) -> Tool:
+def camera(scenario: Scenario, *blocks: Block) -> Tool:
     """A tool that gives these blocks."""
 
     @tool(effect="once")
     async def shoot() -> list[Block]:
         """Take a picture."""
-        course.note("shoot")
+        scenario.note("shoot")
         return list(blocks)
 
     return shoot
 
 
-def pictures(course: Course) -> int:
+def pictures(scenario: Scenario) -> int:
     """How many pictures the last request holds."""
-    return json.dumps(course.requests[-1].body).count('"type": "image"')
+    return json.dumps(scenario.requests[-1].body).count('"type": "image"')
 
 
-def refused(course: Course) -> list[int]:
+def refused(scenario: Scenario) -> list[int]:
     """The requests that were not answered."""
-    return [n for n, one in enumerate(course.requests, start=1) if one.status != 200]
+    return [n for n, one in enumerate(scenario.requests, start=1) if one.status != 200]
 
 
 async def test_the_picture_that_makes_the_others_too_large_refuses_nothing(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*["I see."] * 40)
-    async with course.open() as chat:
+    scenario.script(*["I see."] * 40)
+    async with scenario.open() as chat:
         for turn in range(35):
             await chat.send([LARGE, words(f"Look at {turn}")])
-            assert pictures(course) >= 10 or turn < 10, "the newest are still there"
-        assert refused(course) == []
+            assert pictures(scenario) >= 10 or turn < 10, "the newest are still there"
+        assert refused(scenario) == []
         assert json.dumps(chat.messages).count('"image"') == 35
-        told = json.dumps(course.requests[-1].body)
+        told = json.dumps(scenario.requests[-1].body)
         assert all(f"Look at {turn}" in told for turn in range(35))
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=35, verbatim=False
         )
 
 
 async def test_a_long_row_of_screenshots_in_one_turn_refuses_nothing(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*[call("shoot")] * 30, "Seen.")
-    shoot = camera(course, LARGE, words("A screen."))
+    scenario.script(*[call("shoot")] * 30, "Seen.")
+    shoot = camera(scenario, LARGE, words("A screen."))
     patient = Limits(repeats_max=None)
-    async with course.open(tools=[shoot], limits=patient) as chat:
+    async with scenario.open(tools=[shoot], limits=patient) as chat:
         await chat.send("Look thirty times")
-        assert refused(course) == []
-        await course.finish(
+        assert refused(scenario) == []
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"shoot": 30}, budget=31, verbatim=False
         )
 
 
 async def test_more_pictures_than_a_request_may_hold_refuse_nothing(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*["I see."] * 20)
-    async with course.open(model="claude-haiku-4-5") as chat:
+    scenario.script(*["I see."] * 20)
+    async with scenario.open(model="claude-haiku-4-5") as chat:
         for turn in range(15):
             await chat.send([*[SMALL] * 9, words(f"Look at {turn}")])
-        assert refused(course) == []
-        await course.finish(
+        assert refused(scenario) == []
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=16, verbatim=False
         )
 
@@ -102,16 +102,16 @@ async def test_more_pictures_than_a_request_may_hold_refuse_nothing(
     ("given", "sent"), [([SMALL] * 101, 0), ([LARGE] * 21, 0)], ids=["many", "large"]
 )
 async def test_a_tool_that_gives_too_many_pictures_at_once_does_not_lock_the_turn(
-    course: Course, given: list[Block], sent: int
+    scenario: Scenario, given: list[Block], sent: int
 ) -> None:
-    course.script("Hello.", call("shoot"), "Too many.")
-    shoot = camera(course, words("All of them."), *given)
-    async with course.open(model="claude-haiku-4-5", tools=[shoot]) as chat:
+    scenario.script("Hello.", call("shoot"), "Too many.")
+    shoot = camera(scenario, words("All of them."), *given)
+    async with scenario.open(model="claude-haiku-4-5", tools=[shoot]) as chat:
         await chat.send("Hi")
         await chat.send("Look")
-        assert pictures(course) == sent
-        assert "All of them." in json.dumps(course.said(3))
-        await course.finish(
+        assert pictures(scenario) == sent
+        assert "All of them." in json.dumps(scenario.said(3))
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"shoot": 1},
@@ -123,43 +123,47 @@ async def test_a_tool_that_gives_too_many_pictures_at_once_does_not_lock_the_tur
 
 @pytest.mark.parametrize("said", [[SMALL] * 101, [LARGE] * 21], ids=["many", "large"])
 async def test_too_many_pictures_of_the_users_own_at_once_are_his_to_part(
-    course: Course, said: list[Block]
+    scenario: Scenario, said: list[Block]
 ) -> None:
-    course.script("Hello.")
-    async with course.open(model="claude-haiku-4-5") as chat:
+    scenario.script("Hello.")
+    async with scenario.open(model="claude-haiku-4-5") as chat:
         await chat.send([SMALL, words("Hi")])
         with pytest.raises(SettingsError):
             await chat.send([*said, words("Look")])
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=1)
 
 
 @asyncio_only
-async def test_more_bytes_than_a_body_may_have_refuse_nothing(course: Course) -> None:
-    course.script(*["I see."] * 6)
-    async with course.open() as chat:
+async def test_more_bytes_than_a_body_may_have_refuse_nothing(
+    scenario: Scenario,
+) -> None:
+    scenario.script(*["I see."] * 6)
+    async with scenario.open() as chat:
         for turn in range(5):
             await chat.send([image(png(padding=6_800_000)), words(f"Look at {turn}")])
-        assert refused(course) == []
+        assert refused(scenario) == []
         assert json.dumps(chat.messages).count('"image"') == 5
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5, verbatim=False)
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=5, verbatim=False
+        )
 
 
 @pytest.mark.parametrize("what", ["pictures", "results", "words"])
 async def test_a_gateway_that_takes_less_is_given_less_once_it_says_so(
-    course: Course, what: str
+    scenario: Scenario, what: str
 ) -> None:
     """Nobody could know it beforehand."""
     shot = image(png(padding=9_000)) if what == "pictures" else words("w" * 12_000)
     said = "w" * 12_000 if what == "words" else "Look"
     asks = [call("shoot"), "I see."] if what != "words" else ["I see.", "I see."]
-    course.script(*asks * 8, faults="limit request_bytes_max=60000 @8+")
-    async with course.open(tools=[camera(course, shot)]) as chat:
+    scenario.script(*asks * 8, faults="limit request_bytes_max=60000 @8+")
+    async with scenario.open(tools=[camera(scenario, shot)]) as chat:
         for turn in range(8):
             await chat.send(f"{said} {turn}")
         # Where there is nothing to shorten, a summary is refused as well.
-        assert len(refused(course)) == (4 if what == "words" else 1)
+        assert len(refused(scenario)) == (4 if what == "words" else 1)
         effects = {} if what == "words" else {"shoot": 8}
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects=effects,
@@ -170,47 +174,47 @@ async def test_a_gateway_that_takes_less_is_given_less_once_it_says_so(
 
 
 async def test_a_number_of_pictures_that_is_lowered_later_costs_one_refusal(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*["I see."] * 12, faults="limit images_max=4 @7+")
-    async with course.open() as chat:
+    scenario.script(*["I see."] * 12, faults="limit images_max=4 @7+")
+    async with scenario.open() as chat:
         for turn in range(9):
             await chat.send([SMALL, words(f"Look at {turn}")])
-        assert len(refused(course)) == 1
-        await course.finish(
+        assert len(refused(scenario)) == 1
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=10, verbatim=False, patience=2
         )
 
 
 async def test_more_pages_than_a_request_may_have_cost_one_refusal(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """How many pages a document has is for the service to say."""
-    course.script(*["I see."] * 9)
+    scenario.script(*["I see."] * 9)
     pages = document(b"%PDF-1.7" + b"/Type /Page " * 100)
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         for turn in range(8):
             await chat.send([pages, words(f"Read {turn}")])
-        assert len(refused(course)) == 1
-        await course.finish(
+        assert len(refused(scenario)) == 1
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=9, verbatim=False, illegal=1
         )
 
 
 async def test_a_request_that_is_more_than_a_minutes_allowance_becomes_a_smaller_one(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """It is told to wait for ever, though anything small is answered at once. No summary
     is asked for: once the allowance is as it was, all of it is sent again."""
-    course.script(*["I see."] * 4, faults=SCARCE.format(TALK))
-    async with course.open() as chat:
+    scenario.script(*["I see."] * 4, faults=SCARCE.format(TALK))
+    async with scenario.open() as chat:
         for number in range(3):
             await chat.send(f"{number}: " + "and so on, " * 100)
         turn = await chat.send("3: " + "and so on, " * 100)
         assert turn.trials >= ALTERNATIONS, "something short was asked in turn"
-        body: Any = course.requests[-1].body
+        body: Any = scenario.requests[-1].body
         assert "3: and so on" in json.dumps(body["messages"][-1])
-        await course.clock.sleep(7200.0)
-        await course.finish(
+        await scenario.clock.sleep(7200.0)
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=40, verbatim=False
         )

@@ -11,7 +11,7 @@ for dead that the next attempt would have finished:
 """
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import TextArrived
 from turnlatch.simulator import call, reply
@@ -32,23 +32,23 @@ FAULTS = (
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_break_after_something_was_shown_is_tried_again(
-    course: Course, fault: str
+    scenario: Scenario, fault: str
 ) -> None:
     answer = reply("Some words that are shown.", call("act", what="a"))
     spoiled = [answer] if fault.startswith(("cut", "error")) else []
-    course.script(*spoiled, answer, "Done.", faults=f"{fault} @1")
-    async with course.open() as chat:
+    scenario.script(*spoiled, answer, "Done.", faults=f"{fault} @1")
+    async with scenario.open() as chat:
         stream = chat.stream("Go")
         shown = [h async for h in stream if isinstance(h, TextArrived)]
         turn = await stream.turn()
         assert turn.text == "Done."
         assert turn.requests == 3
         assert shown
-        assert len(course.clock.slept) == 1
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        assert len(scenario.clock.slept) == 1
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
-async def test_events_that_nobody_knows_yet_are_passed_over(course: Course) -> None:
+async def test_events_that_nobody_knows_yet_are_passed_over(scenario: Scenario) -> None:
     future = (
         b'event: future_event\ndata: {"type":"future_event","of":{"tomorrow":[1]}}\n\n'
         b'event: content_block_note\ndata: {"type":"content_block_note","index":0}\n\n'
@@ -58,29 +58,33 @@ async def test_events_that_nobody_knows_yet_are_passed_over(course: Course) -> N
     def gateway(piece: bytes) -> bytes:
         return future + piece if piece.startswith(b"event: ") else piece
 
-    course.script(reply("Well.", call("act", what="a")), "Done.", gateway=gateway)
-    async with course.open() as chat:
+    scenario.script(reply("Well.", call("act", what="a")), "Done.", gateway=gateway)
+    async with scenario.open() as chat:
         turn = await chat.stream("Go").turn()
         assert turn.requests == 2
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
-async def test_members_that_nobody_knows_yet_change_nothing(course: Course) -> None:
+async def test_members_that_nobody_knows_yet_change_nothing(scenario: Scenario) -> None:
     def gateway(piece: bytes) -> bytes:
         known = b'data: {"type":'
         return piece.replace(known, b'data: {"of_tomorrow":{"a":[1]},"type":', 1)
 
-    course.script(reply("Well.", call("act", what="a")), "Done.", gateway=gateway)
-    async with course.open() as chat:
+    scenario.script(reply("Well.", call("act", what="a")), "Done.", gateway=gateway)
+    async with scenario.open() as chat:
         await chat.stream("Go").turn()
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
-async def test_a_definite_no_inside_a_stream_is_not_tried_again(course: Course) -> None:
+async def test_a_definite_no_inside_a_stream_is_not_tried_again(
+    scenario: Scenario,
+) -> None:
     """The other side: what was refused for good is told, and nothing is spent on it."""
     from turnlatch import FaultKind
 
-    course.script("One.", faults='error invalid_request_error after 0 message="No." @1')
-    async with course.open() as chat:
+    scenario.script(
+        "One.", faults='error invalid_request_error after 0 message="No." @1'
+    )
+    async with scenario.open() as chat:
         await chat.stream("Go").turn()
-        await course.finish(chat, ended=FaultKind.INVALID, effects={}, budget=1)
+        await scenario.finish(chat, ended=FaultKind.INVALID, effects={}, budget=1)

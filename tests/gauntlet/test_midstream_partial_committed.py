@@ -10,7 +10,7 @@ with half a call in it, or with a signature that was cut:
 """
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import FaultKind, RetryPolicy, TextArrived
 from turnlatch.simulator import call, reply, think
@@ -30,10 +30,10 @@ LONG = "This is a reply of some length, of which a part will be on the screen. "
 
 @pytest.mark.parametrize("fault", ENDINGS)
 async def test_two_deltas_and_a_break_are_an_attempt(
-    course: Course, fault: str
+    scenario: Scenario, fault: str
 ) -> None:
-    course.script("One.", LONG, "Two.", faults=f"{fault} @2")
-    async with course.open() as chat:
+    scenario.script("One.", LONG, "Two.", faults=f"{fault} @2")
+    async with scenario.open() as chat:
         await chat.stream("1").turn()
         before = chat.history.wires()
         stream = chat.stream("2")
@@ -43,33 +43,33 @@ async def test_two_deltas_and_a_break_are_an_attempt(
         assert chat.history.wires()[:1] == before
         assert turn.text == "Two."
         assert turn.requests == 2
-        assert course.said(2) == course.said(3)
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
-    assert "on the screen" not in str(course.requests[-1].body)
+        assert scenario.said(2) == scenario.said(3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+    assert "on the screen" not in str(scenario.requests[-1].body)
 
 
 @pytest.mark.parametrize("fault", ENDINGS)
 async def test_a_break_that_stays_leaves_the_history_as_it_was(
-    course: Course, fault: str
+    scenario: Scenario, fault: str
 ) -> None:
-    course.script("One.", LONG, LONG, faults=f"{fault} @2-3")
-    async with course.open(retry=RetryPolicy(attempts_max=2)) as chat:
+    scenario.script("One.", LONG, LONG, faults=f"{fault} @2-3")
+    async with scenario.open(retry=RetryPolicy(attempts_max=2)) as chat:
         await chat.stream("1").turn()
         await chat.stream("2").turn()
         assert len(chat.history) == 1
-        await course.finish(chat, ended=FaultKind.TRANSIENT, effects={}, budget=3)
+        await scenario.finish(chat, ended=FaultKind.TRANSIENT, effects={}, budget=3)
 
 
 @pytest.mark.parametrize("events", range(1, 15))
 async def test_half_a_thought_and_half_a_call_are_neither_kept_nor_run(
-    course: Course, events: int
+    scenario: Scenario, events: int
 ) -> None:
     whole = reply(think("I should act."), "Now.", call("act", what="it"))
-    course.script(whole, whole, "Done.", faults=f"cut {events} reset @1")
-    async with course.open(
+    scenario.script(whole, whole, "Done.", faults=f"cut {events} reset @1")
+    async with scenario.open(
         max_tokens=4096, settings={"thinking": {"type": "adaptive"}}
     ) as chat:
         turn = await chat.stream("Go").turn()
         assert turn.state is CONFIRMED
         assert turn.requests == 3
-        await course.finish(chat, ended=CONFIRMED, effects={"act it": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act it": 1}, budget=3)

@@ -18,7 +18,7 @@ import anyio
 import anyio.lowlevel
 import httpx2
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch.sdk import SdkModel
 from turnlatch.simulator import call, reply
@@ -32,41 +32,41 @@ ENDINGS = ("clean", "eof", "reset", "stall")
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_a_reply_that_lacks_only_its_last_event_is_taken_once(
-    course: Course, ending: str
+    scenario: Scenario, ending: str
 ) -> None:
-    course.script("Done.", "Two.", faults=f"cut 6 {ending} @1")
-    async with course.open() as chat:
+    scenario.script("Done.", "Two.", faults=f"cut 6 {ending} @1")
+    async with scenario.open() as chat:
         turn = await chat.stream("1").turn()
         assert turn.text == "Done."
         assert turn.requests == 1, "it is not paid for again"
         assert turn.reply is not None
         assert turn.reply.inferred
         await chat.stream("2").turn()
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_a_reply_that_lacks_its_stop_reason_is_an_attempt(
-    course: Course, ending: str
+    scenario: Scenario, ending: str
 ) -> None:
-    course.script("Done.", "Done again.", faults=f"cut 5 {ending} @1")
-    async with course.open() as chat:
+    scenario.script("Done.", "Done again.", faults=f"cut 5 {ending} @1")
+    async with scenario.open() as chat:
         turn = await chat.stream("1").turn()
         assert turn.text == "Done again."
         assert turn.requests == 2
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
-async def test_the_same_is_decided_when_the_file_is_loaded(course: Course) -> None:
-    course.script(
+async def test_the_same_is_decided_when_the_file_is_loaded(scenario: Scenario) -> None:
+    scenario.script(
         reply("Well.", call("act", what="a")), "Done.", faults="cut 14 eof @1"
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         turn = await chat.stream("1").turn()
         marks = [one.inferred for one in turn.replies]
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         assert [one.reply.inferred for one in chat.history] == marks
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"act a": 1}, budget=turn.requests
         )
 
@@ -74,9 +74,9 @@ async def test_the_same_is_decided_when_the_file_is_loaded(course: Course) -> No
 class Alive(httpx2.AsyncBaseTransport):
     """A gateway that swallows the last event and says for ever that it is alive."""
 
-    def __init__(self, course: Course) -> None:
-        handed = course.clerk.handed_out
-        self.inner = SimulatorTransport(handed, sleep=course.clock.sleep)
+    def __init__(self, scenario: Scenario) -> None:
+        handed = scenario.recorder.handed_out
+        self.inner = SimulatorTransport(handed, sleep=scenario.clock.sleep)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await self.inner.handle_async_request(request)
@@ -98,15 +98,17 @@ class Alive(httpx2.AsyncBaseTransport):
         return response
 
 
-async def test_pings_do_not_extend_the_wait_for_the_last_event(course: Course) -> None:
-    course.script("Done.")
-    client = course.client().with_options(
-        http_client=httpx2.AsyncClient(transport=Alive(course))
+async def test_pings_do_not_extend_the_wait_for_the_last_event(
+    scenario: Scenario,
+) -> None:
+    scenario.script("Done.")
+    client = scenario.client().with_options(
+        http_client=httpx2.AsyncClient(transport=Alive(scenario))
     )
     port = SdkModel(client, grace_seconds=GRACE_SECONDS)
-    async with course.open(client=port) as chat:
+    async with scenario.open(client=port) as chat:
         turn = await chat.stream("1").turn()
         assert turn.requests == 1
         assert turn.reply is not None
         assert turn.reply.inferred
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=1)

@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import CompactionPolicy, FaultKind
 from turnlatch.simulator import Answer, call, reply, think
@@ -44,9 +44,9 @@ ROUNDS = [
 RAN = {f"look {turn}{side}": 1 for turn in range(TURNS + 1) for side in "ab"}
 
 
-def check_pairs(course: Course) -> None:
+def check_pairs(scenario: Scenario) -> None:
     """Every result stands right behind its call, and every call before its result."""
-    for request in course.requests:
+    for request in scenario.requests:
         body: Any = request.body
         asked: list[str] = []
         for message in body["messages"]:
@@ -57,11 +57,11 @@ def check_pairs(course: Course) -> None:
         assert asked == [] or "compaction" in body
 
 
-def in_words(course: Course) -> list[int]:
+def in_words(scenario: Scenario) -> list[int]:
     """The requests for a summary that the service did not sign."""
     return [
         number
-        for number, one in enumerate(course.requests, start=1)
+        for number, one in enumerate(scenario.requests, start=1)
         if "tools" not in (one.body or {}) and one.status == 200
     ]
 
@@ -72,36 +72,36 @@ def in_words(course: Course) -> list[int]:
     ids=["bytes", "tokens"],
 )
 async def test_too_long_in_the_middle_of_calls_is_mended_by_one_summary(
-    course: Course, refusal: str
+    scenario: Scenario, refusal: str
 ) -> None:
-    course.script(*ROUNDS, faults=f"{refusal} @{FIRST + 1}")
-    async with course.open() as chat:
+    scenario.script(*ROUNDS, faults=f"{refusal} @{FIRST + 1}")
+    async with scenario.open() as chat:
         for turn in range(TURNS + 1):
             await chat.send(f"Do {turn}")
-        body: Any = course.requests[-1].body
+        body: Any = scenario.requests[-1].body
         summary, asked, calls, given = body["messages"]
         assert [one["type"] for one in summary["content"]] == ["compaction"]
         assert asked["content"] == [{"type": "text", "text": f"Do {TURNS}"}]
         assert json.dumps(calls).count('"tool_use"') == 2
         assert json.dumps(given).count('"tool_result"') == 2
-        check_pairs(course)
-        await course.finish(
+        check_pairs(scenario)
+        await scenario.finish(
             chat, ended=CONFIRMED, effects=RAN, budget=FIRST + 3, verbatim=False
         )
 
 
 @pytest.mark.parametrize("window", range(310, 560, 35))
 async def test_wherever_a_cut_falls_it_falls_between_turns(
-    course: Course, window: int
+    scenario: Scenario, window: int
 ) -> None:
     """No summary is to be had, so the oldest turns are left out."""
-    course.script(*ROUNDS, faults=f"limit context_window={window} @{FIRST + 1}+")
+    scenario.script(*ROUNDS, faults=f"limit context_window={window} @{FIRST + 1}+")
     policy = CompactionPolicy(per_turn_max=0)
-    async with course.open(compaction=policy) as chat:
+    async with scenario.open(compaction=policy) as chat:
         for turn in range(TURNS + 1):
             await chat.send(f"Do {turn}")
-        check_pairs(course)
-        await course.finish(
+        check_pairs(scenario)
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects=RAN,
@@ -109,58 +109,60 @@ async def test_wherever_a_cut_falls_it_falls_between_turns(
             verbatim=False,
             patience=3,
         )
-    check_pairs(course)
+    check_pairs(scenario)
 
 
 @pytest.mark.parametrize("window", range(300, 560, 65))
 async def test_wherever_a_piece_ends_that_is_summarised_it_ends_between_turns(
-    course: Course, window: int
+    scenario: Scenario, window: int
 ) -> None:
-    course.script(*ROUNDS, faults=f"limit context_window={window} @{FIRST + 1}+")
-    async with course.open() as chat:
+    scenario.script(*ROUNDS, faults=f"limit context_window={window} @{FIRST + 1}+")
+    async with scenario.open() as chat:
         for turn in range(TURNS + 1):
             await chat.send(f"Do {turn}")
-        check_pairs(course)
-        await course.finish(
+        check_pairs(scenario)
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects=RAN,
             budget=FIRST + 20,
             verbatim=False,
-            unheard=in_words(course),
+            unheard=in_words(scenario),
             patience=3,
         )
-    check_pairs(course)
+    check_pairs(scenario)
 
 
 async def test_the_late_result_of_a_call_that_was_taken_back_goes_with_it(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("Hello.", call("hang", what="a"), "On we go.")
-    async with course.open() as chat:
+    scenario.script("Hello.", call("hang", what="a"), "On we go.")
+    async with scenario.open() as chat:
         await chat.send("1")
-        await course.cancelled_while_it_hangs(chat, "Go")
+        await scenario.cancelled_while_it_hangs(chat, "Go")
         assert len(chat.history) == 2
         await chat.rewind(turns=1)
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=FaultKind.CANCELLED,
             effects={"hang a": 1},
             budget=2,
             history=[1],
         )
-    check_pairs(course)
-    assert [one["type"] for one in course.said(3)] == ["text"]
+    check_pairs(scenario)
+    assert [one["type"] for one in scenario.said(3)] == ["text"]
 
 
-async def test_a_step_back_behind_a_cut_parts_no_pair_either(course: Course) -> None:
-    course.script(
+async def test_a_step_back_behind_a_cut_parts_no_pair_either(
+    scenario: Scenario,
+) -> None:
+    scenario.script(
         *ROUNDS,
         faults=f"limit context_window=300 @{FIRST + 1}+,"
         f" limit context_window=100000 @{FIRST + 4}+",
     )
     policy = CompactionPolicy(per_turn_max=0)
-    async with course.open(compaction=policy) as chat:
+    async with scenario.open(compaction=policy) as chat:
         for turn in range(TURNS + 1):
             await chat.send(f"Do {turn}")
         assert chat.snapshot.view.reach > 0
@@ -168,12 +170,12 @@ async def test_a_step_back_behind_a_cut_parts_no_pair_either(course: Course) -> 
             await chat.rewind(turns=2)
             assert chat.check() == ()
         await chat.send("Begin again")
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects=RAN,
             budget=FIRST + 6,
             verbatim=False,
-            history=[1, 2, len(course.requests)],
+            history=[1, 2, len(scenario.requests)],
         )
-    check_pairs(course)
+    check_pairs(scenario)

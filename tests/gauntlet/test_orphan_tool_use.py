@@ -11,8 +11,8 @@ the conversation for good:
 """
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.processes import kill_at
+from tests.harness.processes import kill_at
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import Closing, FaultKind
 from turnlatch.simulator import call, reply
@@ -24,19 +24,19 @@ TWO = reply(call("hang", what="a"), call("act", what="b"))
 
 @asyncio_only
 async def test_killed_after_one_of_two_calls_both_travel_with_a_result(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(TWO, "I see.")
-    kill_at(course, "after CallClosed", "first")
-    async with course.open() as chat:
+    scenario.script(TWO, "I see.")
+    kill_at(scenario, "after CallClosed", "first")
+    async with scenario.open() as chat:
         turn = await chat.send("hi")
         assert turn.state is CONFIRMED
-        lost, done, text = course.said(2)
+        lost, done, text = scenario.said(2)
         assert (done["content"], done.get("is_error")) == ("did b", None)
         assert "outcome unknown" in lost["content"]
         assert lost["is_error"] is True
         assert text == {"type": "text", "text": "hi"}
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"hang a": 1, "act b": 1}, budget=2
         )
 
@@ -54,42 +54,42 @@ async def test_killed_after_one_of_two_calls_both_travel_with_a_result(
     ],
 )
 async def test_killed_anywhere_in_a_call_the_next_message_answers_it(
-    course: Course, point: str, ran: int, says: str
+    scenario: Scenario, point: str, ran: int, says: str
 ) -> None:
-    course.script(call("act", what="a"), "Done.")
-    kill_at(course, point, "first")
-    async with course.open() as chat:
+    scenario.script(call("act", what="a"), "Done.")
+    kill_at(scenario, point, "first")
+    async with scenario.open() as chat:
         await chat.send("hi")
-        result, text = course.said(2)
+        result, text = scenario.said(2)
         assert result["type"] == "tool_result"
         assert says in str(result["content"])
         assert text["text"] == "hi"
         effects = {"act a": ran} if ran else {}
-        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects=effects, budget=2)
 
 
 @asyncio_only
 async def test_killed_before_the_call_is_on_record_there_is_no_call(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """A reply and the intents of its calls are one record: neither is there alone."""
-    course.script(call("act", what="a"), "Done.")
-    kill_at(course, "before CallStarted", "first")
-    async with course.open() as chat:
+    scenario.script(call("act", what="a"), "Done.")
+    kill_at(scenario, "before CallStarted", "first")
+    async with scenario.open() as chat:
         await chat.send("hi")
-        assert [one["type"] for one in course.said(2)] == ["text"]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2, unheard=[1])
+        assert [one["type"] for one in scenario.said(2)] == ["text"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2, unheard=[1])
 
 
-async def test_cancelled_in_a_call_the_pair_is_closed(course: Course) -> None:
-    course.script(call("hang", what="a"), "On we go.")
-    async with course.open() as chat:
-        await course.cancelled_while_it_hangs(chat, "Go")
+async def test_cancelled_in_a_call_the_pair_is_closed(scenario: Scenario) -> None:
+    scenario.script(call("hang", what="a"), "On we go.")
+    async with scenario.open() as chat:
+        await scenario.cancelled_while_it_hangs(chat, "Go")
         turn = chat.turn
         assert turn is not None
         assert [one.closing for one in turn.calls] == [Closing.UNKNOWN]
-        await course.finish(
+        await scenario.finish(
             chat, ended=FaultKind.CANCELLED, effects={"hang a": 1}, budget=1
         )
-    result, _ = course.said(2)
+    result, _ = scenario.said(2)
     assert "outcome unknown" in result["content"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import Conversation, tool
 from turnlatch.simulator import Answer, Raw, reply
@@ -139,17 +139,17 @@ async def said(chat: Conversation, how: str, text: str) -> None:
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("what", MENDED)
 async def test_what_is_known_to_be_refused_is_not_sent_back(
-    course: Course, what: str, how: str
+    scenario: Scenario, what: str, how: str
 ) -> None:
     blocks, ran = MENDED[what]
-    course.script(answer(blocks), "Yes.", "And yes.")
-    async with course.open(tools=[*course.tools(), OFFERED]) as chat:
+    scenario.script(answer(blocks), "Yes.", "And yes.")
+    async with scenario.open(tools=[*scenario.tools(), OFFERED]) as chat:
         await said(chat, how, "1")
         await said(chat, how, "2")
-        assert [one.status for one in course.requests].count(200) == len(
-            course.requests
+        assert [one.status for one in scenario.requests].count(200) == len(
+            scenario.requests
         )
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects=ran, budget=3, verbatim=False
         )
 
@@ -157,16 +157,16 @@ async def test_what_is_known_to_be_refused_is_not_sent_back(
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("what", REFUSED)
 async def test_what_only_the_service_knows_costs_one_refusal(
-    course: Course, what: str, how: str
+    scenario: Scenario, what: str, how: str
 ) -> None:
     blocks, ran = REFUSED[what]
-    course.script(answer(blocks), "Yes.", "And yes.")
-    async with course.open(tools=[*course.tools(), OFFERED]) as chat:
+    scenario.script(answer(blocks), "Yes.", "And yes.")
+    async with scenario.open(tools=[*scenario.tools(), OFFERED]) as chat:
         await said(chat, how, "1")
         await said(chat, how, "2")
-        assert [one.status for one in course.requests].count(400) == 1
+        assert [one.status for one in scenario.requests].count(400) == 1
         altered = range(2, 4) if ran else ()  # the result of a call that is not shown
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects=ran,
@@ -187,28 +187,28 @@ async def test_what_only_the_service_knows_costs_one_refusal(
     ],
 )
 async def test_a_rule_that_is_made_after_twenty_turns_costs_one_refusal(
-    course: Course, rule: str, what: str
+    scenario: Scenario, rule: str, what: str
 ) -> None:
     """It was taken back twenty times, and from some day on it is not."""
     blocks, _ = REFUSED[what]
     turns = 20
-    course.script(
+    scenario.script(
         "Hello.",
         answer(blocks),
         *["Yes."] * turns,
         faults=f"rule {rule} on @{turns + 1}",
         rules_off=frozenset({rule}),
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         for number in range(turns):
             await chat.send(f"Say {number}")
         before = [one.content for one in chat.history]
         turn = await chat.send("Still?")
         assert turn.requests == 2
         assert [one.content for one in chat.history][:turns] == before
-        told = json.dumps(course.requests[-1].body)
+        told = json.dumps(scenario.requests[-1].body)
         assert all(f'"Say {one}"' in told for one in range(2, turns))
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},

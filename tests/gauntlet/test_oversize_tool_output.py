@@ -13,8 +13,8 @@ import json
 from typing import Any, Final
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.media import document, words
+from tests.harness.media import document, words
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import Limits, Tool, tool
 from turnlatch.journal import SQLiteStore
@@ -47,13 +47,13 @@ OUTPUTS: dict[str, Any] = {
 }
 
 
-def listing(course: Course, output: object, **options: Any) -> Tool:
+def listing(scenario: Scenario, output: object, **options: Any) -> Tool:
     """A tool that gives that much."""
 
     @tool(effect="once", name="fetch", **options)
     async def fetch() -> object:
         """List everything."""
-        course.note("fetch")
+        scenario.note("fetch")
         if isinstance(output, Exception):
             raise output
         return output
@@ -61,11 +61,11 @@ def listing(course: Course, output: object, **options: Any) -> Tool:
     return fetch
 
 
-def results(course: Course, request: int) -> list[int]:
+def results(scenario: Scenario, request: int) -> list[int]:
     """How long the results are that a request ends on, as JSON."""
     return [
         len(json.dumps(block["content"], ensure_ascii=False).encode())
-        for block in course.said(request)
+        for block in scenario.said(request)
         if block["type"] == "tool_result"
     ]
 
@@ -73,61 +73,61 @@ def results(course: Course, request: int) -> list[int]:
 @asyncio_only
 @pytest.mark.parametrize("what", OUTPUTS)
 async def test_ten_megabytes_twice_are_two_short_results(
-    course: Course, what: str
+    scenario: Scenario, what: str
 ) -> None:
-    course.script(call("fetch"), "Long.", call("fetch"), "Again.", faults=WINDOW)
-    async with course.open(tools=[listing(course, OUTPUTS[what])]) as chat:
+    scenario.script(call("fetch"), "Long.", call("fetch"), "Again.", faults=WINDOW)
+    async with scenario.open(tools=[listing(scenario, OUTPUTS[what])]) as chat:
         await chat.send("List it")
         await chat.send("And once more")
-        assert [one.status for one in course.requests] == [200] * 4
+        assert [one.status for one in scenario.requests] == [200] * 4
         for request in (2, 4):
-            assert max(results(course, request)) < BOUND * 1.5
-        await course.finish(chat, ended=CONFIRMED, effects={"fetch": 2}, budget=4)
+            assert max(results(scenario, request)) < BOUND * 1.5
+        await scenario.finish(chat, ended=CONFIRMED, effects={"fetch": 2}, budget=4)
 
 
 @asyncio_only
 @pytest.mark.parametrize("what", ["text", "a long block"])
 async def test_the_whole_output_is_kept_beside_the_result(
-    course: Course, what: str
+    scenario: Scenario, what: str
 ) -> None:
-    course.script(call("fetch"), "Long.")
-    async with course.open(tools=[listing(course, OUTPUTS[what])]) as chat:
+    scenario.script(call("fetch"), "Long.")
+    async with scenario.open(tools=[listing(scenario, OUTPUTS[what])]) as chat:
         await chat.send("List it")
-        await course.finish(chat, ended=CONFIRMED, effects={"fetch": 1}, budget=2)
-    store = SQLiteStore(course.store)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"fetch": 1}, budget=2)
+    store = SQLiteStore(scenario.store)
     closed = [e.event for e in store.read("a") if isinstance(e.event, CallClosed)]
     store.close()
     assert [len(one.output) >= TEN * 0.99 for one in closed] == [True]
     assert [len(one.result) < BOUND * 1.5 for one in closed] == [True]
 
 
-async def test_a_tool_has_its_own_bound(course: Course) -> None:
-    course.script(call("fetch"), "Short.")
-    fetch = listing(course, LINE * 1000, max_output="1 KiB")
-    async with course.open(tools=[fetch]) as chat:
+async def test_a_tool_has_its_own_bound(scenario: Scenario) -> None:
+    scenario.script(call("fetch"), "Short.")
+    fetch = listing(scenario, LINE * 1000, max_output="1 KiB")
+    async with scenario.open(tools=[fetch]) as chat:
         await chat.send("List it")
-        assert max(results(course, 2)) < 1500
-        told = json.dumps(course.said(2), ensure_ascii=False)
+        assert max(results(scenario, 2)) < 1500
+        told = json.dumps(scenario.said(2), ensure_ascii=False)
         assert "bytes left out" in told, "and the model is told"
-        await course.finish(chat, ended=CONFIRMED, effects={"fetch": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"fetch": 1}, budget=2)
 
 
 @pytest.mark.parametrize("window", [131_000, 40_000, 10_000])
 async def test_many_results_that_are_too_long_together_are_shortened_once(
-    course: Course, window: int
+    scenario: Scenario, window: int
 ) -> None:
     """Each is bounded; whether all fit is seen when they are sent."""
-    course.script(
+    scenario.script(
         "Hello.",
         reply(*[call("fetch")] * 8),
         "Long.",
         faults=f"limit context_window={window} @1+",
     )
-    async with course.open(tools=[listing(course, LINE * 10_000)]) as chat:
+    async with scenario.open(tools=[listing(scenario, LINE * 10_000)]) as chat:
         await chat.send("Hi")
         await chat.send("List them all")
-        last = len(course.requests)
-        await course.finish(
+        last = len(scenario.requests)
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"fetch": 8},
@@ -139,24 +139,24 @@ async def test_many_results_that_are_too_long_together_are_shortened_once(
 
 @pytest.mark.parametrize("window", [131_000, 40_000])
 async def test_results_that_add_up_over_many_steps_make_room_for_each_other(
-    course: Course, window: int
+    scenario: Scenario, window: int
 ) -> None:
-    course.script(
+    scenario.script(
         "Hello.",
         *[call("fetch")] * 12,
         "Long.",
         faults=f"limit context_window={window} @2+",
     )
     patient = Limits(repeats_max=None)
-    tools = [listing(course, LINE * 10_000)]
-    async with course.open(tools=tools, limits=patient) as chat:
+    tools = [listing(scenario, LINE * 10_000)]
+    async with scenario.open(tools=tools, limits=patient) as chat:
         await chat.send("Hi")
         turn = await chat.send("List it twelve times")
         assert turn.state is CONFIRMED
-        refused = [one for one in course.requests if one.status != 200]
+        refused = [one for one in scenario.requests if one.status != 200]
         assert len(refused) <= 12 * BOUND // 4 // window * 2 + 2
-        altered = range(2, len(course.requests) + 1)
-        await course.finish(
+        altered = range(2, len(scenario.requests) + 1)
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"fetch": 12},
@@ -169,19 +169,19 @@ async def test_results_that_add_up_over_many_steps_make_room_for_each_other(
 
 @asyncio_only
 async def test_a_document_that_no_request_could_carry_is_told_of(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("Hello.", call("fetch"), "Long.")
+    scenario.script("Hello.", call("fetch"), "Long.")
     huge = document(b"%PDF-1.7" + bytes(27_000_000))
-    async with course.open(
-        tools=[listing(course, [words("All of it:"), huge])]
+    async with scenario.open(
+        tools=[listing(scenario, [words("All of it:"), huge])]
     ) as chat:
         await chat.send("Hi")
         await chat.send("Fetch it")
-        last = len(course.requests)
-        assert len(course.requests[-1].raw) < 1_000_000
-        assert "All of it:" in json.dumps(course.said(last))
-        await course.finish(
+        last = len(scenario.requests)
+        assert len(scenario.requests[-1].raw) < 1_000_000
+        assert "All of it:" in json.dumps(scenario.said(last))
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"fetch": 1},

@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import CallMoved, Tool, tool
 from turnlatch.simulator import call, reply
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 THREE = reply("Three at once.", *[call("wait", turn=n) for n in range(3)])
 
 
-def waiting(course: Course, ended: list[anyio.Event], begun: anyio.Event) -> Tool:
+def waiting(scenario: Scenario, ended: list[anyio.Event], begun: anyio.Event) -> Tool:
     """A tool whose calls end in the opposite order, once somebody has spoken."""
 
     @tool(effect="safe")
@@ -32,7 +32,7 @@ def waiting(course: Course, ended: list[anyio.Event], begun: anyio.Event) -> Too
         """Wait for the call after this one."""
         begun.set()
         await ended[turn + 1].wait()
-        course.note(f"wait {turn}")
+        scenario.note(f"wait {turn}")
         ended[turn].set()
         return f"result {turn}"
 
@@ -40,22 +40,22 @@ def waiting(course: Course, ended: list[anyio.Event], begun: anyio.Event) -> Too
 
 
 async def test_results_of_calls_that_end_in_any_order_stand_in_the_order_of_the_calls(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(THREE, "All done.", "And that too.")
+    scenario.script(THREE, "All done.", "And that too.")
     ended = [anyio.Event() for _ in range(4)]
     begun = anyio.Event()
-    async with course.open(tools=[waiting(course, ended, begun)]) as chat:
+    async with scenario.open(tools=[waiting(scenario, ended, begun)]) as chat:
         async with anyio.create_task_group() as group:
             group.start_soon(chat.send, "Go")
             await begun.wait()
             group.start_soon(chat.send, "Typed in between")
             ended[3].set()
-        order = [line.split()[1] for line in course.ledger.read_text().splitlines()]
+        order = [line.split()[1] for line in scenario.ledger.read_text().splitlines()]
         assert order == ["2", "1", "0"]
-        check(course)
-        assert [one["text"] for one in course.said(3)] == ["Typed in between"]
-        await course.finish(
+        check(scenario)
+        assert [one["text"] for one in scenario.said(3)] == ["Typed in between"]
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={f"wait {n}": 1 for n in range(3)},
@@ -63,8 +63,8 @@ async def test_results_of_calls_that_end_in_any_order_stand_in_the_order_of_the_
         )
 
 
-def check(course: Course) -> None:
-    body: Any = course.requests[1].body
+def check(scenario: Scenario) -> None:
+    body: Any = scenario.requests[1].body
     assistant, user = body["messages"][-2:]
     assert assistant["role"] == "assistant"
     calls = [one["id"] for one in assistant["content"] if one["type"] == "tool_use"]
@@ -77,16 +77,16 @@ def check(course: Course) -> None:
 
 
 async def test_words_that_come_instead_of_an_approval_stand_behind_the_results(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(
+    scenario.script(
         reply(call("act", what="a"), call("ask", what="b"), call("look", path="c")),
         "Fine.",
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("Go")
         await chat.send("Never mind b")
-        said = course.said(2)
+        said = scenario.said(2)
         assert [one["type"] for one in said] == [*["tool_result"] * 3, "text"]
         assert [one.get("is_error", False) for one in said] == [
             False,
@@ -94,18 +94,18 @@ async def test_words_that_come_instead_of_an_approval_stand_behind_the_results(
             False,
             False,
         ]
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"act a": 1, "look c": 1}, budget=2
         )
 
 
 async def test_words_said_while_the_calls_run_stand_behind_all_of_their_results(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(THREE, "All done.")
+    scenario.script(THREE, "All done.")
     ended = [anyio.Event() for _ in range(4)]
     begun = anyio.Event()
-    async with course.open(tools=[waiting(course, ended, begun)]) as chat:
+    async with scenario.open(tools=[waiting(scenario, ended, begun)]) as chat:
         async with anyio.create_task_group() as group:
             group.start_soon(chat.send, "Go")
             await begun.wait()
@@ -113,14 +113,14 @@ async def test_words_said_while_the_calls_run_stand_behind_all_of_their_results(
             ended[3].set()
             await ended[1].wait()
             await chat.steer("said when some had ended")
-        said = course.said(2)
+        said = scenario.said(2)
         assert [one["type"] for one in said] == [*["tool_result"] * 3, *["text"] * 2]
         assert [one["content"] for one in said[:3]] == [f"result {n}" for n in range(3)]
         assert [one["text"] for one in said[3:]] == [
             "said first",
             "said when some had ended",
         ]
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={f"wait {n}": 1 for n in range(3)},
@@ -129,7 +129,7 @@ async def test_words_said_while_the_calls_run_stand_behind_all_of_their_results(
 
 
 async def test_results_of_many_kinds_of_ends_stand_in_the_order_of_the_calls(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """One came, one failed, one was found out, one was lost, one was refused, one was
     cancelled with its turn."""
@@ -138,14 +138,14 @@ async def test_results_of_many_kinds_of_ends_stand_in_the_order_of_the_calls(
     @tool(timeout=0.3, grace=0.01, reconcile=lambda _: "found out")
     async def lost(what: str) -> str:
         """Begin, and never tell."""
-        course.note(f"lost {what}")
+        scenario.note(f"lost {what}")
         await anyio.sleep_forever()
         return ""
 
     @tool
     async def last(what: str) -> str:
         """Begin, and be stopped."""
-        course.note(f"last {what}")
+        scenario.note(f"last {what}")
         left.set()
         await anyio.sleep_forever()
         return ""
@@ -156,9 +156,9 @@ async def test_results_of_many_kinds_of_ends_stand_in_the_order_of_the_calls(
         return what
 
     calls = ("last", "nobody", "lost", "never", "act", "ask")
-    course.script(reply(*[call(name, what="a") for name in calls]), "I see.")
-    tools = [*course.tools(), lost, last, never]
-    async with course.open(tools=tools) as chat:
+    scenario.script(reply(*[call(name, what="a") for name in calls]), "I see.")
+    tools = [*scenario.tools(), lost, last, never]
+    async with scenario.open(tools=tools) as chat:
         async with anyio.create_task_group() as group:
             group.start_soon(chat.send, "Go")
             await left.wait()
@@ -170,7 +170,7 @@ async def test_results_of_many_kinds_of_ends_stand_in_the_order_of_the_calls(
                         break
             await chat.interrupt()
         await chat.send("And?")
-        *results, text = course.said(2)
+        *results, text = scenario.said(2)
         assert [str(one["content"]).split(",")[0] for one in results] == [
             "Interrupted",
             "There is no tool named 'nobody' here.",
@@ -181,4 +181,4 @@ async def test_results_of_many_kinds_of_ends_stand_in_the_order_of_the_calls(
         ]
         assert text["text"] == "And?"
         effects = {"lost a": 1, "last a": 1, "act a": 1}
-        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects=effects, budget=2)

@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import FaultKind, RetryPolicy
 from turnlatch.simulator import call, reply, think
@@ -54,12 +54,17 @@ PAGE = "on a page"
 
 
 async def goes_on(
-    course: Course, fault: str, answers: list[Any], way: str, first: str, **options: Any
+    scenario: Scenario,
+    fault: str,
+    answers: list[Any],
+    way: str,
+    first: str,
+    **options: Any,
 ) -> None:
     """Say three things, of which the second meets the fault, whatever it is called."""
     lost = 2 if fault.startswith("error") else 0
-    course.script(*answers, *["Never heard."] * lost, faults=fault)
-    async with course.open(**options) as chat:
+    scenario.script(*answers, *["Never heard."] * lost, faults=fault)
+    async with scenario.open(**options) as chat:
         turn = await chat.send(first)
         assert turn.state is CONFIRMED
         turn = await chat.stream("2").turn()
@@ -68,13 +73,13 @@ async def goes_on(
             assert turn.remedies == (), "nothing is repaired on the first"
             turn = await chat.stream("2").turn()
         assert turn.state is CONFIRMED, turn.fault
-        asked = [one.raw for one in course.requests]
+        asked = [one.raw for one in scenario.requests]
         if way != PAGE:
             assert len(set(asked)) >= len(asked) - 1, "no request was made for nothing"
         turn = await chat.send("3")
         assert turn.requests <= (2 if way == PAGE else 1), "and it is not met again"
-        ran = {"look a": 1} if course.ran else {}
-        await course.finish(
+        ran = {"look a": 1} if scenario.ran else {}
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects=ran,
@@ -89,10 +94,10 @@ OPTIONAL = "diagnostics.previous_message_id: must be the `id` from a prior respo
 
 @pytest.mark.parametrize("way", ways(""))
 async def test_an_optional_field_is_left_out_however_it_is_refused(
-    course: Course, way: str
+    scenario: Scenario, way: str
 ) -> None:
     when = r' body="\"previous_message_id\":\"msg_" forever'
-    await goes_on(course, ways(OPTIONAL)[way] + when, ["One."], way, "1")
+    await goes_on(scenario, ways(OPTIONAL)[way] + when, ["One."], way, "1")
 
 
 BLOCK = "messages.0.content.0.text: these words are not taken any more"
@@ -100,10 +105,10 @@ BLOCK = "messages.0.content.0.text: these words are not taken any more"
 
 @pytest.mark.parametrize("way", ways(""))
 async def test_a_block_of_the_past_is_left_out_however_it_is_refused(
-    course: Course, way: str
+    scenario: Scenario, way: str
 ) -> None:
     when = ' body="old words" forever @2+'
-    await goes_on(course, ways(BLOCK)[way] + when, ["One."], way, "old words")
+    await goes_on(scenario, ways(BLOCK)[way] + when, ["One."], way, "old words")
 
 
 @pytest.mark.parametrize("way", ways(""))
@@ -116,50 +121,50 @@ async def test_a_block_of_the_past_is_left_out_however_it_is_refused(
     ids=["prompt", "input and reply"],
 )
 async def test_what_is_too_long_is_made_shorter_however_it_is_refused(
-    course: Course, said: str, way: str
+    scenario: Scenario, said: str, way: str
 ) -> None:
     when = ' body="old words" forever @3+'
     answers = [call("look", path="a"), "One."]
-    await goes_on(course, ways(said)[way] + when, answers, way, "old words")
+    await goes_on(scenario, ways(said)[way] + when, answers, way, "old words")
 
 
 @pytest.mark.parametrize(
     "fault", ["413", "html 413", "error request_too_large after 1"]
 )
 async def test_what_is_too_large_is_made_smaller_without_a_word(
-    course: Course, fault: str
+    scenario: Scenario, fault: str
 ) -> None:
     when = ' body="old words" forever @2+'
-    await goes_on(course, fault + when, ["One."], "by status", "old words")
+    await goes_on(scenario, fault + when, ["One."], "by status", "old words")
 
 
 @pytest.mark.parametrize("way", ways(""))
 async def test_a_thought_that_is_refused_is_left_out_however_it_is_refused(
-    course: Course, way: str
+    scenario: Scenario, way: str
 ) -> None:
     said = "messages.1.content.0: Invalid `signature` in `thinking` block"
     fault = ways(said)[way] + r' body="\"signature\"" forever @2+'
     answers = [reply(think("hm"), "One.")]
     settings = {"thinking": {"type": "adaptive"}}
-    await goes_on(course, fault, answers, way, "1", settings=settings)
+    await goes_on(scenario, fault, answers, way, "1", settings=settings)
 
 
 @pytest.mark.parametrize("way", ways(""))
 async def test_a_summary_that_is_not_taken_is_left_out_however_it_is_refused(
-    course: Course, way: str
+    scenario: Scenario, way: str
 ) -> None:
     said = "messages.0.content.0: Invalid `signature` in `compaction` block"
     when = r' body="\"type\":\"compaction\"" forever @3+'
-    course.script("One.", faults=ways(said)[way] + when)
-    async with course.open() as chat:
+    scenario.script("One.", faults=ways(said)[way] + when)
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.compact()
         await chat.stream("2").turn()
         turn = await chat.stream("3").turn()
         assert turn.state is CONFIRMED
-        sent: Any = course.requests[-1].body
+        sent: Any = scenario.requests[-1].body
         assert len(sent["messages"]) >= 3, "what it stood for is shown again"
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
@@ -188,15 +193,15 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING)
 async def test_what_passes_is_waited_out_whatever_it_says(
-    course: Course, fault: str
+    scenario: Scenario, fault: str
 ) -> None:
     said = PASSING[fault]
     lost = said.startswith(("error", "malformed", "truncated"))
-    course.script(*["Never heard."] * lost, "One.", faults=f"{said} @1")
-    async with course.open() as chat:
+    scenario.script(*["Never heard."] * lost, "One.", faults=f"{said} @1")
+    async with scenario.open() as chat:
         turn = await chat.stream("1").turn()
         assert (turn.text, turn.requests, turn.remedies) == ("One.", 2, ())
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 @pytest.mark.parametrize(
@@ -204,11 +209,11 @@ async def test_what_passes_is_waited_out_whatever_it_says(
     ["Overloaded", "rate limit exceeded, try again in 2 s", "timeout", "529", "500"],
 )
 async def test_a_definite_no_is_no_moment_of_weakness_whatever_it_says(
-    course: Course, said: str
+    scenario: Scenario, said: str
 ) -> None:
-    course.script("One.", faults=f'400 message="{said}" @1')
-    async with course.open(retry=RetryPolicy(attempts_max=5)) as chat:
+    scenario.script("One.", faults=f'400 message="{said}" @1')
+    async with scenario.open(retry=RetryPolicy(attempts_max=5)) as chat:
         turn = await chat.send("1")
         assert turn.requests == 1
-        assert course.clock.slept == []
-        await course.finish(chat, ended=FaultKind.INVALID, effects={}, budget=1)
+        assert scenario.clock.slept == []
+        await scenario.finish(chat, ended=FaultKind.INVALID, effects={}, budget=1)

@@ -13,8 +13,8 @@ with roles that nobody takes; and stored sessions ended on the day a rule was ti
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
-from tests.gauntlet.media import image, png
+from tests.harness.media import image, png
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import FaultKind, Remedy
 from turnlatch.simulator import Answer, call, refuse, reply
@@ -22,9 +22,9 @@ from turnlatch.simulator import Answer, call, refuse, reply
 pytestmark = pytest.mark.anyio
 
 
-def well_built(course: Course) -> None:
+def well_built(scenario: Scenario) -> None:
     """Hold every request to what one builder would make, whatever it was for."""
-    for one in course.simulator.log:
+    for one in scenario.simulator.log:
         body: Any = one.body
         sent: list[Any] = body["messages"]
         assert {message["role"] for message in sent} <= {"user", "assistant"}
@@ -45,34 +45,36 @@ RAN = {"look a": 1, "look b": 1}
 
 
 async def test_a_request_for_a_summary_has_what_its_history_needs(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*STEPS, "Two.")
-    async with course.open(system="Be brief.") as chat:
+    scenario.script(*STEPS, "Two.")
+    async with scenario.open(system="Be brief.") as chat:
         await chat.send("1")
         await chat.send("2")
         await chat.compact()
-        asked = len(course.requests)
-        well_built(course)
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=5, summary=asked)
+        asked = len(scenario.requests)
+        well_built(scenario)
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects=RAN, budget=5, summary=asked
+        )
 
 
 async def test_a_summary_that_is_told_needs_nothing_of_its_history(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """Where the server gives none, an ordinary request without any tool block does."""
-    course.script(*STEPS, "Two.", "So far.", summaries=[refuse()])
-    async with course.open(system="Be brief.") as chat:
+    scenario.script(*STEPS, "Two.", "So far.", summaries=[refuse()])
+    async with scenario.open(system="Be brief.") as chat:
         await chat.send("1")
         await chat.send("2")
         turn = await chat.compact()
         assert turn.state is CONFIRMED
-        well_built(course)
-        body: Any = course.requests[-1].body
+        well_built(scenario)
+        body: Any = scenario.requests[-1].body
         (message,) = body["messages"]
         assert [block["type"] for block in message["content"]] == ["text"]
         assert "tools" not in body
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects=RAN,
@@ -82,56 +84,56 @@ async def test_a_summary_that_is_told_needs_nothing_of_its_history(
         )
 
 
-async def test_a_small_question_is_a_legal_one(course: Course) -> None:
-    course.script(*STEPS, "OK.", "Two.", faults="500 @4-7")
-    async with course.open(system="Be brief.") as chat:
+async def test_a_small_question_is_a_legal_one(scenario: Scenario) -> None:
+    scenario.script(*STEPS, "OK.", "Two.", faults="500 @4-7")
+    async with scenario.open(system="Be brief.") as chat:
         await chat.send("1")
         turn = await chat.send("2")
         assert (turn.text, turn.trials) == ("Two.", 1)
-        well_built(course)
-        await course.finish(
+        well_built(scenario)
+        await scenario.finish(
             chat, ended=CONFIRMED, effects=RAN, budget=10, verbatim=False
         )
 
 
-async def test_trials_and_counts_are_legal_ones(course: Course) -> None:
+async def test_trials_and_counts_are_legal_ones(scenario: Scenario) -> None:
     refused = "400 body=old forever @4+"
-    course.script(*STEPS, faults=refused)
-    async with course.open(system="Be brief.") as chat:
+    scenario.script(*STEPS, faults=refused)
+    async with scenario.open(system="Be brief.") as chat:
         await chat.send("old words")
         await chat.send("2")
         turn = await chat.send("2")
         assert turn.remedies == (Remedy.BISECT,)
         assert turn.trials > 0
-        well_built(course)
-        paths = {one.path for one in course.simulator.log}
+        well_built(scenario)
+        paths = {one.path for one in scenario.simulator.log}
         assert paths == {"/v1/messages", "/v1/messages/count_tokens"}
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects=RAN, budget=12, verbatim=False
         )
 
 
 async def test_whoever_opens_it_without_tools_still_sends_those_of_the_history(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(*STEPS)
-    async with course.open(system="Be brief.") as chat:
+    scenario.script(*STEPS)
+    async with scenario.open(system="Be brief.") as chat:
         await chat.send("1")
-    async with course.open(tools=None) as chat:
+    async with scenario.open(tools=None) as chat:
         await chat.send("2")
-        well_built(course)
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=4)
+        well_built(scenario)
+        await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=4)
 
 
-async def test_tools_that_are_withdrawn_are_sent_no_more(course: Course) -> None:
-    course.script(*STEPS)
-    async with course.open(system="Be brief.") as chat:
+async def test_tools_that_are_withdrawn_are_sent_no_more(scenario: Scenario) -> None:
+    scenario.script(*STEPS)
+    async with scenario.open(system="Be brief.") as chat:
         await chat.send("1")
-    async with course.open(tools=[]) as chat:
+    async with scenario.open(tools=[]) as chat:
         await chat.send("2")
-        body: Any = course.requests[-1].body
+        body: Any = scenario.requests[-1].body
         assert "tools" not in body
-        await course.finish(chat, ended=CONFIRMED, effects=RAN, budget=4)
+        await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=4)
 
 
 # A rule that was not there when the conversation began.
@@ -163,12 +165,12 @@ RULES: dict[str, tuple[str, list[Any], Remedy]] = {
 
 @pytest.mark.parametrize("rule", RULES)
 async def test_a_rule_that_is_tightened_costs_a_rebuild_and_not_the_record(
-    course: Course, rule: str
+    scenario: Scenario, rule: str
 ) -> None:
     faults, said, remedy = RULES[rule]
-    course.script("One.", "Well.", "Three.", "Four.", faults=faults)
+    scenario.script("One.", "Well.", "Three.", "Four.", faults=faults)
     settings = {"metadata": {"user_id": "u"}}
-    async with course.open(settings=settings) as chat:
+    async with scenario.open(settings=settings) as chat:
         for words in said:
             await chat.send(words)
         before = chat.history.wires()
@@ -176,36 +178,36 @@ async def test_a_rule_that_is_tightened_costs_a_rebuild_and_not_the_record(
         assert (turn.text, set(turn.remedies)) == ("Four.", {remedy})
         assert chat.history.wires()[:3] == before, "the record stays as it was"
         budget = 3 + turn.requests
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=budget, verbatim=False
         )
 
 
 async def test_a_call_that_is_not_taken_any_more_becomes_a_record(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     rule = (
         '400 message="messages.1.content.0.tool_use.input: not this"'
         r' body="\"path\":\"old\"" forever @3+'
     )
-    course.script(reply(call("look", path="old")), "One.", "Two.", faults=rule)
-    async with course.open() as chat:
+    scenario.script(reply(call("look", path="old")), "One.", "Two.", faults=rule)
+    async with scenario.open() as chat:
         await chat.send("1")
         turn = await chat.send("2")
         assert (turn.text, turn.requests) == ("Two.", 2)
-        told = course.requests[-1].raw.decode()
+        told = scenario.requests[-1].raw.decode()
         assert "contents of old" in told, "what came of it is not lost"
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"look old": 1}, budget=4, verbatim=False
         )
 
 
 async def test_twenty_turns_outlive_a_rule_that_nobody_explains(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     answers = [f"Answer {number}." for number in range(24)]
-    course.script(*answers, faults='400 message="no" body="word 7." forever @21+')
-    async with course.open() as chat:
+    scenario.script(*answers, faults='400 message="no" body="word 7." forever @21+')
+    async with scenario.open() as chat:
         for number in range(20):
             await chat.send(f"word {number}.")
         first = await chat.send("And?")
@@ -213,10 +215,10 @@ async def test_twenty_turns_outlive_a_rule_that_nobody_explains(
         assert first.fault.kind is FaultKind.INVALID
         turn = await chat.send("And?")
         assert turn.remedies == (Remedy.BISECT,)
-        told = course.requests[-1].raw.decode()
+        told = scenario.requests[-1].raw.decode()
         left_out = [n for n in range(20) if f"word {n}." not in told]
         assert left_out == [7], "that turn, and no other"
         assert len(chat.history) == 21
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=32, verbatim=False
         )

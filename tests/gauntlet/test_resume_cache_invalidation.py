@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.processes import kill_at
-from tests.gauntlet.record import cut_request
+from tests.harness.processes import kill_at
+from tests.harness.recorder import cut_request
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch.simulator import Exchange, call, reply, think
 
@@ -34,9 +34,9 @@ def opening(request: Exchange) -> bytes:
     return request.raw[: request.raw.index(b'"messages":')]
 
 
-def check_prefixes(course: Course) -> None:
+def check_prefixes(scenario: Scenario) -> None:
     """Each request holds the one before it, as far as that had to be repeated."""
-    requests = course.requests
+    requests = scenario.requests
     for before, after in pairwise(requests):
         assert opening(before) == opening(after)
         earlier, _ = cut_request(before.raw)
@@ -45,48 +45,48 @@ def check_prefixes(course: Course) -> None:
 
 
 async def test_the_prefix_is_the_same_before_and_after_every_resume(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(
+    scenario.script(
         reply(think("Hm."), "One.", call("look", path="ä/\u2028")),
         "Two.",
         reply(think("Hm."), "Three."),
         "Four.",
         faults="529 @2, cut 3 eof @4",
     )
-    async with course.open(**SET) as chat:
+    async with scenario.open(**SET) as chat:
         await chat.stream("1").turn()
         replies = list(chat.history)
     for text in ("2", "3"):
-        async with course.open() as chat:
+        async with scenario.open() as chat:
             await chat.stream(text).turn()
             replies = list(chat.history)
-    async with course.open() as chat:
-        await course.finish(
+    async with scenario.open() as chat:
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"look ä/\u2028": 1}, budget=6
         )
-    check_prefixes(course)
+    check_prefixes(scenario)
     # What the service itself says about its cache.
     missed = [one.reply.facts.get("diagnostics") for one in replies]
     assert missed == [None] * len(missed)
 
 
 @asyncio_only
-async def test_the_prefix_is_the_same_after_a_crash(course: Course) -> None:
-    course.script("One.", call("look", path="a"), "Two.")
-    kill_at(course, "after CallClosed", "1", "2")
-    async with course.open() as chat:
+async def test_the_prefix_is_the_same_after_a_crash(scenario: Scenario) -> None:
+    scenario.script("One.", call("look", path="a"), "Two.")
+    kill_at(scenario, "after CallClosed", "1", "2")
+    async with scenario.open() as chat:
         await chat.send("3")
-        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
-    check_prefixes(course)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
+    check_prefixes(scenario)
 
 
-async def test_the_check_sees_a_prefix_that_moved(course: Course) -> None:
+async def test_the_check_sees_a_prefix_that_moved(scenario: Scenario) -> None:
     """The planted bug: a system prompt that tells the time."""
     for prompt in ("It is noon.", "It is one past noon."):
-        async with course.open(system=prompt) as chat:
+        async with scenario.open(system=prompt) as chat:
             await chat.send("Hello")
     with pytest.raises(AssertionError):
-        check_prefixes(course)
-    async with course.open() as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        check_prefixes(scenario)
+    async with scenario.open() as chat:
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)

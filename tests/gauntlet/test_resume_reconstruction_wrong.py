@@ -16,8 +16,8 @@ import sqlite3
 from collections.abc import Callable
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, beside
-from tests.gauntlet.processes import kill_at
+from tests.harness.processes import kill_at
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only, beside
 
 from turnlatch import JournalCorruptError
 from turnlatch.simulator import call
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_branched_and_interrupted_past_is_resumed_as_it_was(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(
+    scenario.script(
         "One.",
         call("look", path="a"),
         "Two.",
@@ -36,16 +36,16 @@ async def test_a_branched_and_interrupted_past_is_resumed_as_it_was(
         "Three.",
         faults="529 @3, 401 @6",
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
         await chat.rewind()
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("2 again")
         await chat.send("refused")
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("3")
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"look a": 1},
@@ -54,15 +54,17 @@ async def test_a_branched_and_interrupted_past_is_resumed_as_it_was(
         )
 
 
-async def test_ids_that_the_service_gives_twice_confuse_nobody(course: Course) -> None:
+async def test_ids_that_the_service_gives_twice_confuse_nobody(
+    scenario: Scenario,
+) -> None:
     def gateway(piece: bytes) -> bytes:
         return re.sub(rb"msg_\w+", b"msg_always_the_same", piece)
 
-    course.script("One.", "Two.", "Three.", gateway=gateway)
-    async with course.open() as chat:
+    scenario.script("One.", "Two.", "Three.", gateway=gateway)
+    async with scenario.open() as chat:
         for text in ("1", "2", "3"):
             await chat.send(text)
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)
 
 
 @asyncio_only
@@ -71,15 +73,15 @@ async def test_ids_that_the_service_gives_twice_confuse_nobody(course: Course) -
     [("before ReplyConfirmed 2", 1), ("after ReplyConfirmed 2", 2)],
 )
 async def test_killed_beside_the_record_of_a_reply_it_is_there_or_it_is_not(
-    course: Course, point: str, exchanges: int
+    scenario: Scenario, point: str, exchanges: int
 ) -> None:
-    course.script("One.", "Two.")
-    kill_at(course, point, "1", "2")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.")
+    kill_at(scenario, point, "1", "2")
+    async with scenario.open() as chat:
         assert len(chat.history) == exchanges
         turn = await chat.send("2", key="2")
         assert turn.text in ("Two.", chat.history[-1].reply.text)
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
@@ -89,20 +91,20 @@ async def test_killed_beside_the_record_of_a_reply_it_is_there_or_it_is_not(
 
 
 async def test_killed_between_the_record_and_its_head_nothing_is_missing(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """The note of where the record ends is written after it, and may be behind."""
-    course.script("One.", "Two.")
-    head = beside(course.store, "-head")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.")
+    head = beside(scenario.store, "-head")
+    async with scenario.open() as chat:
         await chat.send("1")
     behind = head.read_bytes()
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("2")
     assert head.read_bytes() != behind
     head.write_bytes(behind)
-    async with course.open() as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+    async with scenario.open() as chat:
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 def a_link_is_gone(file: sqlite3.Connection) -> None:
@@ -124,16 +126,16 @@ def the_end_is_gone(file: sqlite3.Connection) -> None:
     "spoil", [a_link_is_gone, two_entries_have_changed_places, the_end_is_gone]
 )
 async def test_a_chain_that_does_not_hold_is_refused_and_not_shortened(
-    course: Course, spoil: Callable[[sqlite3.Connection], None]
+    scenario: Scenario, spoil: Callable[[sqlite3.Connection], None]
 ) -> None:
-    course.script("One.", "Two.")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
-    folder = course.folder / "spoiled"
+    folder = scenario.folder / "spoiled"
     folder.mkdir()
     for name in ("chat.db", "chat.db-head"):
-        shutil.copy(course.folder / name, folder / name)
+        shutil.copy(scenario.folder / name, folder / name)
     spoiled = folder / "chat.db"
     file = sqlite3.connect(spoiled)
     with file:
@@ -142,11 +144,11 @@ async def test_a_chain_that_does_not_hold_is_refused_and_not_shortened(
     file.close()
 
     with pytest.raises(JournalCorruptError):
-        async with course.open(store=spoiled):
+        async with scenario.open(store=spoiled):
             pass
 
     file = sqlite3.connect(spoiled)
     assert file.execute("SELECT * FROM entry").fetchall() == before
     file.close()
-    async with course.open() as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+    async with scenario.open() as chat:
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)

@@ -14,7 +14,7 @@ import sqlite3
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch.journal import SQLiteStore
 
@@ -23,53 +23,57 @@ pytestmark = pytest.mark.anyio
 FORTY_DAYS = 40 * 24 * 3600
 
 
-def age(course: Course) -> None:
+def age(scenario: Scenario) -> None:
     """Make every file forty days old."""
-    for one in course.folder.iterdir():
+    for one in scenario.folder.iterdir():
         then = one.stat().st_mtime - FORTY_DAYS
         os.utime(one, (then, then))
 
 
-def entries(course: Course) -> list[Any]:
-    file = sqlite3.connect(course.store)
+def entries(scenario: Scenario) -> list[Any]:
+    file = sqlite3.connect(scenario.store)
     rows = file.execute("SELECT key, kind, meta, body, hash FROM entry ORDER BY key")
     found = rows.fetchall()
     file.close()
     return found
 
 
-async def test_starting_up_removes_nothing_however_old_it_looks(course: Course) -> None:
-    course.script("One.", "Two.", "Other.")
-    async with course.open() as chat:
+async def test_starting_up_removes_nothing_however_old_it_looks(
+    scenario: Scenario,
+) -> None:
+    scenario.script("One.", "Two.", "Other.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
-    async with course.open("other") as chat:
+    async with scenario.open("other") as chat:
         await chat.send("other")
-    before = entries(course)
+    before = entries(scenario)
     for _ in range(3):
-        age(course)
-        course.clock = type(course.clock)(course.clock.now() + FORTY_DAYS)
-        store = SQLiteStore(course.store)
+        age(scenario)
+        scenario.clock = type(scenario.clock)(scenario.clock.now() + FORTY_DAYS)
+        store = SQLiteStore(scenario.store)
         assert [one.name for one in store.conversations()][:2] == ["a", "other"]
         store.close()
-        async with course.open("new one"):
+        async with scenario.open("new one"):
             pass
-    assert entries(course)[: len(before)] == before
-    age(course)
-    async with course.open() as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3, history=[1, 2])
+    assert entries(scenario)[: len(before)] == before
+    age(scenario)
+    async with scenario.open() as chat:
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=3, history=[1, 2]
+        )
 
 
-async def test_what_is_no_longer_shown_is_still_on_record(course: Course) -> None:
-    course.script("One.", "Two.", "Three.", "Never committed.")
-    async with course.open() as chat:
+async def test_what_is_no_longer_shown_is_still_on_record(scenario: Scenario) -> None:
+    scenario.script("One.", "Two.", "Three.", "Never committed.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
         await chat.rewind()
         await chat.compact()
         await chat.send("3")
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=4, history=[1, 4], summary=3
         )
-    said = str(entries(course))
+    said = str(entries(scenario))
     assert all(text in said for text in ("One.", "Two.", "Three."))

@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import Conversation, FaultKind, Remedy, RetryPolicy, TurnState, tool
 from turnlatch.simulator import (
@@ -58,12 +58,12 @@ OFFERED = attrs.evolve(
 )
 
 
-def opened(course: Course, **options: Any) -> Conversation:
+def opened(scenario: Scenario, **options: Any) -> Conversation:
     """A conversation in which the service may search."""
-    ours = course.tools()
-    begun = course.begun
-    chat = course.open(tools=[*ours, OFFERED], **options)
-    course.begun = begun  # of the tools that this conversation has
+    ours = scenario.tools()
+    begun = scenario.begun
+    chat = scenario.open(tools=[*ours, OFFERED], **options)
+    scenario.begun = begun  # of the tools that this conversation has
     return chat
 
 
@@ -75,10 +75,10 @@ def types(blocks: Any) -> list[str]:
 class Between:
     """Does something at the moment before one of the events of a stream comes."""
 
-    def __init__(self, course: Course, event: int) -> None:
+    def __init__(self, scenario: Scenario, event: int) -> None:
         self._left = event
         self._now = anyio.Event()
-        self.client = course.client(sleep=self._sleep)
+        self.client = scenario.client(sleep=self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         del seconds
@@ -99,36 +99,36 @@ class Between:
             await what()
 
 
-def sent(course: Course, request: int) -> list[dict[str, Any]]:
+def sent(scenario: Scenario, request: int) -> list[dict[str, Any]]:
     """The messages of a request."""
-    body: Any = course.requests[request - 1].body
+    body: Any = scenario.requests[request - 1].body
     return list(body["messages"])
 
 
 @pytest.mark.parametrize("event", range(EVENTS + 3))
 async def test_whatever_arrives_while_a_search_is_paused_comes_after_it(
-    course: Course, event: int
+    scenario: Scenario, event: int
 ) -> None:
     paced = [attrs.evolve(one, pace_seconds=0.1) for one in (SEARCH, FOUND)]
-    course.script(*paced, "You said so.")
-    between = Between(course, event)
-    async with opened(course, client=between.client) as chat:
+    scenario.script(*paced, "You said so.")
+    between = Between(scenario, event)
+    async with opened(scenario, client=between.client) as chat:
         await between.meddle(chat, lambda: chat.send("In between."))
-        assert [one["role"] for one in sent(course, 2)] == ["user", "assistant"]
-        assert types(sent(course, 3)[-1]["content"]) == ["text"]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+        assert [one["role"] for one in sent(scenario, 2)] == ["user", "assistant"]
+        assert types(sent(scenario, 3)[-1]["content"]) == ["text"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)
 
 
 @pytest.mark.parametrize("event", range(EVENTS))
 async def test_stopped_at_any_event_of_a_search_none_of_it_stays(
-    course: Course, event: int
+    scenario: Scenario, event: int
 ) -> None:
-    course.script(BOTH)
-    between = Between(course, event)
-    async with opened(course, client=between.client) as chat:
+    scenario.script(BOTH)
+    between = Between(scenario, event)
+    async with opened(scenario, client=between.client) as chat:
         await between.meddle(chat, chat.interrupt)
         assert len(chat.history) == 0
-        await course.finish(
+        await scenario.finish(
             chat, ended=FaultKind.CANCELLED, effects={}, budget=1, unheard=[1]
         )
 
@@ -145,15 +145,15 @@ NEVER_ENDED: dict[str, tuple[Answer, ...]] = {
 
 @pytest.mark.parametrize("how", NEVER_ENDED)
 async def test_a_search_that_was_given_up_is_left_out_before_anything_is_said(
-    course: Course, how: str
+    scenario: Scenario, how: str
 ) -> None:
     answers = NEVER_ENDED[how]
     first = len(answers) + 1
-    course.script(*answers, faults=f"529 @{first}-{first + 1}")
+    scenario.script(*answers, faults=f"529 @{first}-{first + 1}")
     ran = {"look b": 1} if answers[0] is BESIDE else {}
-    async with opened(course, retry=RetryPolicy(attempts_max=2)) as chat:
+    async with opened(scenario, retry=RetryPolicy(attempts_max=2)) as chat:
         await chat.send("News?")
-        after = await course.finish(
+        after = await scenario.finish(
             chat,
             ended=FaultKind.TRANSIENT,
             effects=ran,
@@ -161,7 +161,7 @@ async def test_a_search_that_was_given_up_is_left_out_before_anything_is_said(
             verbatim=False,
         )
     assert after.remedies == (Remedy.CLOSE,)
-    assert "It rains" not in json.dumps(sent(course, first + 2)), "nothing is made up"
+    assert "It rains" not in json.dumps(sent(scenario, first + 2)), "nothing is made up"
 
 
 @pytest.mark.parametrize(
@@ -175,68 +175,72 @@ async def test_a_search_that_was_given_up_is_left_out_before_anything_is_said(
     ids=["ended", "resumed without", "answered without", "went on without"],
 )
 async def test_a_search_of_which_the_service_says_no_more_is_left_out(
-    course: Course, answers: tuple[Answer, ...]
+    scenario: Scenario, answers: tuple[Answer, ...]
 ) -> None:
     """What was confirmed is not always what may be sent back."""
-    course.script(*answers)
+    scenario.script(*answers)
     ran = {"look b": 1} if answers[0] is BESIDE else {}
     ran |= {"look c": 1} if len(answers) == 3 else {}
-    async with opened(course) as chat:
+    async with opened(scenario) as chat:
         await chat.send("News?")
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects=ran, budget=3, verbatim=False
         )
 
 
 async def test_a_search_beside_a_call_of_ours_is_answered_by_results_only(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(
+    scenario.script(
         reply(server_call("web_search", query="a"), call("ask", what="b")), FOUND
     )
-    async with opened(course) as chat:
+    async with opened(scenario) as chat:
         turn = await chat.send("News?")
         await chat.approve(turn.awaiting[0].id)
-        assert types(sent(course, 2)[-1]["content"]) == ["tool_result"]
-        await course.finish(chat, ended=CONFIRMED, effects={"ask b": 1}, budget=2)
+        assert types(sent(scenario, 2)[-1]["content"]) == ["tool_result"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={"ask b": 1}, budget=2)
 
 
-async def test_words_beside_a_search_that_is_open_take_it_out(course: Course) -> None:
-    course.script(
+async def test_words_beside_a_search_that_is_open_take_it_out(
+    scenario: Scenario,
+) -> None:
+    scenario.script(
         reply(server_call("web_search", query="a"), call("hang", what="b")), "Fine."
     )
-    async with opened(course) as chat:
-        await course.cancelled_while_it_hangs(chat, "News?")
+    async with opened(scenario) as chat:
+        await scenario.cancelled_while_it_hangs(chat, "News?")
         await chat.send("Never mind.")
-        _, asked, said = sent(course, 2)
+        _, asked, said = sent(scenario, 2)
         assert types(asked["content"]) == ["tool_use"]
         assert types(said["content"]) == ["tool_result", "text"]
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"hang b": 1}, budget=2, verbatim=False
         )
 
 
-async def test_a_pause_outlives_the_process(course: Course) -> None:
-    course.script(SEARCH, FOUND, faults="529 @2")
-    async with opened(course, retry=RetryPolicy(attempts_max=1)) as chat:
+async def test_a_pause_outlives_the_process(scenario: Scenario) -> None:
+    scenario.script(SEARCH, FOUND, faults="529 @2")
+    async with opened(scenario, retry=RetryPolicy(attempts_max=1)) as chat:
         await chat.send("News?")
-    async with opened(course, retry=RetryPolicy(attempts_max=1)) as chat:
+    async with opened(scenario, retry=RetryPolicy(attempts_max=1)) as chat:
         turn = await chat.retry()
         assert turn.text == "It rains."
-        assert course.requests[2].raw == course.requests[1].raw
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+        assert scenario.requests[2].raw == scenario.requests[1].raw
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)
 
 
 async def test_a_summary_made_while_a_search_is_paused_leaves_it_whole(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("One.", "Two.", SEARCH, FOUND, faults="413 @4")
-    async with opened(course) as chat:
+    scenario.script("One.", "Two.", SEARCH, FOUND, faults="413 @4")
+    async with opened(scenario) as chat:
         await chat.send("1")
         await chat.send("2")
         await chat.send("News?")
-        summary, asked, paused = sent(course, 6)
+        summary, asked, paused = sent(scenario, 6)
         assert types(summary["content"]) == ["compaction"]
         assert types(asked["content"]) == ["text"]
         assert types(paused["content"]) == BLOCKS[:3]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=6, verbatim=False)
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=6, verbatim=False
+        )

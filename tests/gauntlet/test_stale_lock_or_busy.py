@@ -13,8 +13,8 @@ import os
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.processes import kill_at
+from tests.harness.processes import kill_at
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import ConversationBusyError, FaultKind, tool
 from turnlatch.journal import SQLiteStore
@@ -34,68 +34,68 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_a_killed_owner_is_succeeded_at_once_whatever_was_running(
-    course: Course, point: str, effects: dict[str, int]
+    scenario: Scenario, point: str, effects: dict[str, int]
 ) -> None:
-    course.script(call("act", what="a"), "Done.")
-    kill_at(course, point, "first")
-    async with course.open() as chat:
+    scenario.script(call("act", what="a"), "Done.")
+    kill_at(scenario, point, "first")
+    async with scenario.open() as chat:
         assert chat.snapshot.turn is not None
         turn = await chat.send("second")
         assert turn.state is CONFIRMED
-        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=3)
-    assert course.clock.slept == [], "nobody was waited for"
+        await scenario.finish(chat, ended=CONFIRMED, effects=effects, budget=3)
+    assert scenario.clock.slept == [], "nobody was waited for"
 
 
-async def test_a_number_that_is_used_again_is_not_the_owner(course: Course) -> None:
+async def test_a_number_that_is_used_again_is_not_the_owner(scenario: Scenario) -> None:
     """The process with that number lives, and began at another time than the owner."""
-    course.script("One.")
-    async with course.open() as chat:
+    scenario.script("One.")
+    async with scenario.open() as chat:
         await chat.send("1")
     here = Owner.current()
     dead = Owner(here.host, os.getppid(), "1", here.boot)
-    left = SQLiteStore(course.store, owner=dead)
+    left = SQLiteStore(scenario.store, owner=dead)
     left.open("a")
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         left.close()
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=1)
 
 
-async def test_an_owner_that_lives_is_named_and_not_robbed(course: Course) -> None:
-    course.script("One.")
-    async with course.open() as chat:
+async def test_an_owner_that_lives_is_named_and_not_robbed(scenario: Scenario) -> None:
+    scenario.script("One.")
+    async with scenario.open() as chat:
         await chat.send("1")
         with pytest.raises(ConversationBusyError, match=f"process {os.getpid()}"):
-            async with course.open():
+            async with scenario.open():
                 pass
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=1)
 
 
-async def test_stopping_never_queues_behind_what_it_stops(course: Course) -> None:
-    course.script(call("hang", what="a"))
-    async with course.open() as chat:
+async def test_stopping_never_queues_behind_what_it_stops(scenario: Scenario) -> None:
+    scenario.script(call("hang", what="a"))
+    async with scenario.open() as chat:
         async with anyio.create_task_group() as group:
             group.start_soon(chat.send, "Go")
-            await course.begun.wait()
+            await scenario.begun.wait()
             group.start_soon(chat.send, "Queued behind it")
             await anyio.wait_all_tasks_blocked()
             assert await chat.interrupt()
         assert chat.turn is not None
         assert (chat.turn.number, chat.turn.state) == (2, CONFIRMED)
-        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
 
 
-async def test_closing_never_queues_behind_what_hangs(course: Course) -> None:
-    course.script(call("hang", what="a"))
-    async with course.open() as chat:
-        await course.while_it_hangs(chat, "Go", chat.close)
-    async with course.open() as chat:
-        await course.finish(
+async def test_closing_never_queues_behind_what_hangs(scenario: Scenario) -> None:
+    scenario.script(call("hang", what="a"))
+    async with scenario.open() as chat:
+        await scenario.while_it_hangs(chat, "Go", chat.close)
+    async with scenario.open() as chat:
+        await scenario.finish(
             chat, ended=FaultKind.CANCELLED, effects={"hang a": 1}, budget=1
         )
 
 
 async def test_closing_never_waits_for_a_tool_that_does_not_listen(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """The next process has the conversation; the late end writes nothing into it."""
     let_go, over = anyio.Event(), anyio.Event()
@@ -103,40 +103,42 @@ async def test_closing_never_waits_for_a_tool_that_does_not_listen(
     @tool(grace=0.01)
     async def deaf(what: str) -> str:
         """Hear nothing."""
-        course.begun.set()
+        scenario.begun.set()
         with anyio.CancelScope(shield=True):
             await let_go.wait()
-        course.note(f"deaf {what}")
+        scenario.note(f"deaf {what}")
         over.set()
         return "done after all"
 
-    course.script(call("deaf", what="a"), "On we go.")
-    tools = [*course.tools(), deaf]
-    async with course.open(tools=tools) as chat:
-        await course.while_it_hangs(chat, "Go", chat.close)
-    async with course.open(tools=tools) as chat:
+    scenario.script(call("deaf", what="a"), "On we go.")
+    tools = [*scenario.tools(), deaf]
+    async with scenario.open(tools=tools) as chat:
+        await scenario.while_it_hangs(chat, "Go", chat.close)
+    async with scenario.open(tools=tools) as chat:
         await chat.send("And?")
         before = chat.snapshot
         let_go.set()
         await over.wait()
         await anyio.wait_all_tasks_blocked()
         assert chat.snapshot is before
-        await course.finish(chat, ended=CONFIRMED, effects={"deaf a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"deaf a": 1}, budget=2)
 
 
-async def test_saying_something_never_queues_behind_what_runs(course: Course) -> None:
+async def test_saying_something_never_queues_behind_what_runs(
+    scenario: Scenario,
+) -> None:
     """It is on record when it returns, however long the turn goes on."""
-    course.script(call("hang", what="a"), "I see.")
-    async with course.open() as chat:
+    scenario.script(call("hang", what="a"), "I see.")
+    async with scenario.open() as chat:
 
         async def say() -> None:
             assert await chat.steer("leave it")
-            copied = course.copied("meanwhile")
-            async with course.again("a", copied) as again:
+            copied = scenario.copied("meanwhile")
+            async with scenario.again("a", copied) as again:
                 assert len(again.snapshot.said) == 1
             await chat.interrupt()
 
-        await course.while_it_hangs(chat, "Go", say)
+        await scenario.while_it_hangs(chat, "Go", say)
         await chat.retry()
-        assert course.said(2)[1]["text"] == "leave it"
-        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
+        assert scenario.said(2)[1]["text"] == "leave it"
+        await scenario.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)

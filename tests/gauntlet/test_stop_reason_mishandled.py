@@ -13,8 +13,8 @@ without an end:
 from typing import NamedTuple
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.record import Gateway
+from tests.harness.recorder import Gateway
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import Closing, Conversation, FaultKind, Turn
 from turnlatch.simulator import Answer, call, reply, text, think
@@ -90,23 +90,23 @@ async def said(chat: Conversation, how: str) -> Turn:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("reason", TABLE)
 async def test_each_reason_with_each_content_has_its_one_ending(
-    course: Course, reason: str, shape: str, how: str
+    scenario: Scenario, reason: str, shape: str, how: str
 ) -> None:
     end = TABLE[reason][list(SHAPES).index(shape)]
     first = reply(SHAPES[shape], stop_reason="first")
-    course.script(first, "Done.", gateway=reworded(reason))
-    async with course.open(settings={"thinking": {"type": "adaptive"}}) as chat:
+    scenario.script(first, "Done.", gateway=reworded(reason))
+    async with scenario.open(settings={"thinking": {"type": "adaptive"}}) as chat:
         turn = await said(chat, how)
         assert turn.requests == end.requests
         closed = [] if end.closed is None else [end.closed]
         assert [one.closing for one in turn.calls] == closed
         if end.closed is not None and end.closed is not Closing.RESULT:
-            (result,) = course.said(2)
+            (result,) = scenario.said(2)
             assert result["is_error"] is True, "the model is told that nothing ran"
         if end is DONE:
             assert turn.reply is not None
             assert turn.reply.stop_reason == reason, "and why it stopped can be read"
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=end.fault or CONFIRMED,
             effects={"act a": 1} if end.runs else {},
@@ -115,33 +115,33 @@ async def test_each_reason_with_each_content_has_its_one_ending(
         )
 
 
-def test_no_reason_is_missing_from_the_table(course: Course) -> None:
+def test_no_reason_is_missing_from_the_table(scenario: Scenario) -> None:
     assert set(STOP_REASONS) < set(TABLE)
-    course.finished += 1
+    scenario.finished += 1
 
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 async def test_a_reason_that_is_given_twice_is_given_once(
-    course: Course, how: str
+    scenario: Scenario, how: str
 ) -> None:
     """A second ending of the same stream changes nothing that was said."""
 
     def twice(data: bytes) -> bytes:
         return data * 2 if data.startswith(b"event: message_delta") else data
 
-    course.script(reply("Well.", call("act", what="a")), "Done.", gateway=twice)
-    async with course.open() as chat:
+    scenario.script(reply("Well.", call("act", what="a")), "Done.", gateway=twice)
+    async with scenario.open() as chat:
         await said(chat, how)
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
 async def test_nothing_for_ever_is_as_many_turns_as_were_asked_for(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """An empty reply is no reason to ask again, and none to leave the next message out."""
-    course.script(*[Answer()] * 5)
-    async with course.open() as chat:
+    scenario.script(*[Answer()] * 5)
+    async with scenario.open() as chat:
         for number in range(5):
             turn = await chat.send(str(number))
             assert (turn.state, turn.text, turn.requests) == (CONFIRMED, "", 1)
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=5)

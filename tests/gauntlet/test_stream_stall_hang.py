@@ -16,7 +16,7 @@ from typing import Any
 import anyio.lowlevel
 import httpx2
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, for_ever
+from tests.harness.scenario import CONFIRMED, Scenario, for_ever
 
 from turnlatch import FaultKind, RetryPolicy, TextArrived
 from turnlatch.simulator.transport import SimulatorTransport
@@ -29,24 +29,26 @@ SILENCE_SECONDS = 0.3
 
 @pytest.mark.parametrize("events", [0, 1, 4])
 async def test_silence_fails_the_attempt_and_the_next_one_is_asked(
-    course: Course, events: int
+    scenario: Scenario, events: int
 ) -> None:
-    course.script("A reply that falls silent.", "One.", faults=f"cut {events} stall @1")
-    async with course.open(
-        client=course.client(sleep=for_ever), idle_timeout=SILENCE_SECONDS
+    scenario.script(
+        "A reply that falls silent.", "One.", faults=f"cut {events} stall @1"
+    )
+    async with scenario.open(
+        client=scenario.client(sleep=for_ever), idle_timeout=SILENCE_SECONDS
     ) as chat:
         turn = await chat.stream("1").turn()
         assert turn.text == "One."
         assert turn.requests == 2
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 async def test_silence_for_good_is_a_typed_failure_and_keeps_the_input(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script("Silent.", "Silent.", "One.", faults="cut 3 stall @1-2")
-    async with course.open(
-        client=course.client(sleep=for_ever),
+    scenario.script("Silent.", "Silent.", "One.", faults="cut 3 stall @1-2")
+    async with scenario.open(
+        client=scenario.client(sleep=for_ever),
         idle_timeout=SILENCE_SECONDS,
         retry=RetryPolicy(attempts_max=2),
     ) as chat:
@@ -56,26 +58,26 @@ async def test_silence_for_good_is_a_typed_failure_and_keeps_the_input(
         assert failed.fault.outcome_unknown
         again = await chat.retry()
         assert again.text == "One."
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)
 
 
 @pytest.mark.parametrize("hangup", ["stall", "reset", "eof"])
 async def test_no_answer_at_all_is_waited_for_within_bounds(
-    course: Course, hangup: str
+    scenario: Scenario, hangup: str
 ) -> None:
-    course.script("One.", faults=f"{hangup} @1")
-    async with course.open() as chat:
+    scenario.script("One.", faults=f"{hangup} @1")
+    async with scenario.open() as chat:
         turn = await chat.send("1")
         assert turn.requests == 2
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 class Alive(httpx2.AsyncBaseTransport):
     """A gateway that, when a stream falls silent, says for ever that it is alive."""
 
-    def __init__(self, course: Course) -> None:
-        handed = course.clerk.handed_out
-        self.inner = SimulatorTransport(handed, sleep=course.clock.sleep)
+    def __init__(self, scenario: Scenario) -> None:
+        handed = scenario.recorder.handed_out
+        self.inner = SimulatorTransport(handed, sleep=scenario.clock.sleep)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await self.inner.handle_async_request(request)
@@ -99,24 +101,24 @@ class Alive(httpx2.AsyncBaseTransport):
         return response
 
 
-async def test_pings_alone_do_not_keep_an_attempt_alive(course: Course) -> None:
-    course.script("A reply that falls silent.", "One.", faults="cut 4 stall @1")
-    client = course.client()
+async def test_pings_alone_do_not_keep_an_attempt_alive(scenario: Scenario) -> None:
+    scenario.script("A reply that falls silent.", "One.", faults="cut 4 stall @1")
+    client = scenario.client()
     client = client.with_options(
-        http_client=httpx2.AsyncClient(transport=Alive(course))
+        http_client=httpx2.AsyncClient(transport=Alive(scenario))
     )
-    async with course.open(client=client, timeout=SILENCE_SECONDS * 2) as chat:
+    async with scenario.open(client=client, timeout=SILENCE_SECONDS * 2) as chat:
         turn = await chat.stream("1").turn()
         assert turn.text == "One."
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
-async def test_stopping_does_not_wait_behind_what_hangs(course: Course) -> None:
-    course.script("A reply that falls silent.", faults="cut 5 stall @1")
-    async with course.open(client=course.client(sleep=for_ever)) as chat:
+async def test_stopping_does_not_wait_behind_what_hangs(scenario: Scenario) -> None:
+    scenario.script("A reply that falls silent.", faults="cut 5 stall @1")
+    async with scenario.open(client=scenario.client(sleep=for_ever)) as chat:
         stream = chat.stream("1")
         async for happening in stream:
             if isinstance(happening, TextArrived):
                 assert await chat.interrupt()
         await stream.turn()
-        await course.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=1)
+        await scenario.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import (
     Closing,
@@ -51,7 +51,7 @@ def told(turn: Turn) -> str:
     return turn.text
 
 
-def delegating(course: Course, *, timeout: float = 30.0, **options: Any) -> Tool:
+def delegating(scenario: Scenario, *, timeout: float = 30.0, **options: Any) -> Tool:
     """A tool that has a child do a task, in a conversation of its own by that name.
 
     The same task again is the same child: it goes on where it stopped.
@@ -61,7 +61,7 @@ def delegating(course: Course, *, timeout: float = 30.0, **options: Any) -> Tool
     async def delegate(task: str) -> str:
         """Have somebody do a task."""
         system = f"You are the child for {task}."
-        async with course.open(task, system=system, **options) as child:
+        async with scenario.open(task, system=system, **options) as child:
             stopped = child.turn is not None and child.turn.fault is not None
             return told(
                 await (child.retry() if stopped else child.send(task, key=task))
@@ -70,13 +70,13 @@ def delegating(course: Course, *, timeout: float = 30.0, **options: Any) -> Tool
     return delegate
 
 
-def staying(course: Course, begun: anyio.Event) -> Tool:
+def staying(scenario: Scenario, begun: anyio.Event) -> Tool:
     """A tool of a child that begins something and is never done with it."""
 
     @tool
     async def stay(what: str) -> str:
         """Begin something that never ends."""
-        course.note(f"stay {what}")
+        scenario.note(f"stay {what}")
         begun.set()
         await anyio.sleep_forever()
         return ""
@@ -84,9 +84,9 @@ def staying(course: Course, begun: anyio.Event) -> Tool:
     return stay
 
 
-def parent(course: Course, **options: Any) -> Conversation:
+def parent(scenario: Scenario, **options: Any) -> Conversation:
     """A conversation whose only tool is a child."""
-    return course.open(tools=[delegating(course, **options)])
+    return scenario.open(tools=[delegating(scenario, **options)])
 
 
 ACTS = reply("First this.", call("act", what="a"))
@@ -94,18 +94,18 @@ DELEGATES = call("delegate", task="t")
 
 
 async def test_what_a_child_came_to_is_durable_before_its_parent_hears_it(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(DELEGATES, ACTS, "All of it.", "I see.")
-    async with parent(course) as chat:
+    scenario.script(DELEGATES, ACTS, "All of it.", "I see.")
+    async with parent(scenario) as chat:
         turn = await chat.send("Go")
         assert [one.closing for one in turn.calls] == [Closing.RESULT]
-        (result,) = course.said(4)
+        (result,) = scenario.said(4)
         assert result["content"] == "All of it."
-        async with course.open("t") as child:
+        async with scenario.open("t") as child:
             assert child.turn is not None
             assert (child.turn.state, child.turn.text) == (CONFIRMED, "All of it.")
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"act a": 1}, budget=4, history=(1, 4)
         )
 
@@ -126,23 +126,23 @@ STOPS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("stop", STOPS)
 async def test_a_child_that_fails_tells_its_cause_and_its_work_once(
-    course: Course, stop: str
+    scenario: Scenario, stop: str
 ) -> None:
     faults, options, words = STOPS[stop]
-    course.script(DELEGATES, ACTS, "I see.", "Done.", faults=faults)
-    async with parent(course, **options) as chat:
+    scenario.script(DELEGATES, ACTS, "I see.", "Done.", faults=faults)
+    async with parent(scenario, **options) as chat:
         turn = await chat.send("Go")
-        asked = len(course.requests)
+        asked = len(scenario.requests)
         assert [one.closing for one in turn.calls] == [Closing.ERROR]
-        (result,) = course.said(asked)
+        (result,) = scenario.said(asked)
         assert result["is_error"] is True
         assert all(word in result["content"] for word in words)
-        async with course.open("t", retry=RETRY) as child:
+        async with scenario.open("t", retry=RETRY) as child:
             held = [one.message_id for one in child.history]
             assert len(held) == 1, "what it did is there"
             again = await child.retry()
             assert again.text == "Done.", "and it may still be finished"
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"act a": 1},
@@ -164,100 +164,102 @@ async def test_a_child_that_fails_tells_its_cause_and_its_work_once(
     ids=["max_tokens", "refusal", "window"],
 )
 async def test_a_child_that_was_cut_off_is_not_taken_for_done(
-    course: Course, last: Any, word: str
+    scenario: Scenario, last: Any, word: str
 ) -> None:
-    course.script(DELEGATES, ACTS, last, "I see.")
-    async with parent(course) as chat:
+    scenario.script(DELEGATES, ACTS, last, "I see.")
+    async with parent(scenario) as chat:
         turn = await chat.send("Go")
         assert [one.closing for one in turn.calls] == [Closing.ERROR]
-        (result,) = course.said(4)
+        (result,) = scenario.said(4)
         assert word in result["content"]
         assert "First this." in result["content"]
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"act a": 1}, budget=4, history=(1, 4)
         )
 
 
 async def test_a_child_that_waits_for_a_person_is_not_taken_for_done(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(DELEGATES, call("ask", what="a"), "I see.", "Done.")
-    async with parent(course) as chat:
+    scenario.script(DELEGATES, call("ask", what="a"), "I see.", "Done.")
+    async with parent(scenario) as chat:
         await chat.send("Go")
-        (result,) = course.said(3)
+        (result,) = scenario.said(3)
         assert "waits for an approval" in result["content"]
-        async with course.open("t") as child:
+        async with scenario.open("t") as child:
             assert child.turn is not None
             (one,) = child.turn.awaiting
             assert (await child.approve(one.id)).text == "Done."
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"ask a": 1}, budget=4, history=(1, 3)
         )
 
 
 async def test_a_parent_that_is_stopped_is_told_the_truth_and_the_work_is_there(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """The child is in its second call when its parent is stopped; the next process has
     the same child go on, and what it did is not done again."""
     both = reply(ACTS, call("stay", what="b"))
-    course.script(DELEGATES, both, DELEGATES, "Done.", "I see.")
+    scenario.script(DELEGATES, both, DELEGATES, "Done.", "I see.")
     begun = anyio.Event()
-    tools = [*course.tools(), staying(course, begun)]
-    async with parent(course, tools=tools) as chat:
+    tools = [*scenario.tools(), staying(scenario, begun)]
+    async with parent(scenario, tools=tools) as chat:
         async with anyio.create_task_group() as group:
             group.start_soon(chat.send, "Go")
             await begun.wait()
             await chat.interrupt()
         assert chat.turn is not None
         assert [one.closing for one in chat.turn.calls] == [Closing.UNKNOWN]
-    async with course.open("t") as child:
+    async with scenario.open("t") as child:
         assert child.turn is not None
         closings = [one.closing for one in child.turn.calls]
         assert closings == [Closing.RESULT, Closing.UNKNOWN]
-    async with parent(course) as chat:
+    async with parent(scenario) as chat:
         turn = await chat.retry()
         assert [one.closing for one in turn.calls] == [Closing.UNKNOWN, Closing.RESULT]
-        results = [course.said(3), course.said(5)]
+        results = [scenario.said(3), scenario.said(5)]
         assert [len(one) for one in results] == [1, 1]
         assert "outcome unknown" in results[0][0]["content"]
         assert results[1][0]["content"] == "Done."
         ran = {"act a": 1, "stay b": 1}
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects=ran, budget=5, history=(1, 3, 5)
         )
 
 
 async def test_a_child_that_takes_too_long_is_unknown_and_goes_on_later(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     both = reply(ACTS, call("stay", what="b"))
-    course.script(DELEGATES, both, "I see.", "Done.")
-    tools = [*course.tools(), staying(course, anyio.Event())]
-    async with parent(course, timeout=0.2, tools=tools) as chat:
+    scenario.script(DELEGATES, both, "I see.", "Done.")
+    tools = [*scenario.tools(), staying(scenario, anyio.Event())]
+    async with parent(scenario, timeout=0.2, tools=tools) as chat:
         turn = await chat.send("Go")
         assert [one.closing for one in turn.calls] == [Closing.UNKNOWN]
-        (result,) = course.said(3)
+        (result,) = scenario.said(3)
         assert "outcome unknown" in result["content"]
-        async with course.open("t") as child:
+        async with scenario.open("t") as child:
             assert child.turn is not None
             assert child.turn.fault is not None
             assert child.turn.fault.kind is FaultKind.CANCELLED
             assert (await child.retry()).text == "Done."
         ran = {"act a": 1, "stay b": 1}
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects=ran, budget=4, history=(1, 3)
         )
 
 
-async def test_of_two_children_each_has_its_own_result(course: Course) -> None:
+async def test_of_two_children_each_has_its_own_result(scenario: Scenario) -> None:
     both = reply(call("delegate", task="one"), call("delegate", task="two"))
-    course.script(both, faults='529 body="child for two" times 2')
-    async with parent(course, retry=RETRY) as chat:
+    scenario.script(both, faults='529 body="child for two" times 2')
+    async with parent(scenario, retry=RETRY) as chat:
         turn = await chat.send("Go")
         assert [one.closing for one in turn.calls] == [Closing.RESULT, Closing.ERROR]
-        one, two = course.said(5)
+        one, two = scenario.said(5)
         assert (one["content"], one.get("is_error", False)) == ("Very well.", False)
         assert "529" in two["content"]
         assert [one["tool_use_id"], two["tool_use_id"]] == [c.id for c in turn.calls]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5, history=(1, 5))
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=5, history=(1, 5)
+        )

@@ -16,8 +16,8 @@ import re
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.processes import kill_at
+from tests.harness.processes import kill_at
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch.simulator import Redacted, call, reply, think
 
@@ -39,9 +39,9 @@ WORDINGS = (
 )
 
 
-def thoughts(course: Course, request: int) -> list[str]:
+def thoughts(scenario: Scenario, request: int) -> list[str]:
     """The types of the thinking in a request, in order."""
-    body: Any = course.requests[request - 1].body
+    body: Any = scenario.requests[request - 1].body
     return [
         block["type"]
         for message in body["messages"]
@@ -56,40 +56,40 @@ def thoughts(course: Course, request: int) -> list[str]:
     + [f"cut {percent}% reset" for percent in range(25, 60, 5)],
 )
 async def test_a_stream_that_breaks_in_its_thinking_leaves_none_of_it(
-    course: Course, cut: str
+    scenario: Scenario, cut: str
 ) -> None:
-    course.script(THOUGHT, THOUGHT, "A file.", faults=f"{cut} @1")
-    async with course.open(settings=SHOWN) as chat:
+    scenario.script(THOUGHT, THOUGHT, "A file.", faults=f"{cut} @1")
+    async with scenario.open(settings=SHOWN) as chat:
         await chat.stream("Go").turn()
-        assert thoughts(course, 3) == ["thinking"]
-        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
+        assert thoughts(scenario, 3) == ["thinking"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
 
 
 @asyncio_only
 @pytest.mark.parametrize("point", ["after CallClosed", "after RequestSent 2"])
 async def test_killed_in_an_open_tool_turn_its_thinking_goes_back_as_it_came(
-    course: Course, point: str
+    scenario: Scenario, point: str
 ) -> None:
-    course.script(reply(LONG, call("act", what="a")), "Done.")
-    kill_at(course, point, "first")
-    async with course.open() as chat:
+    scenario.script(reply(LONG, call("act", what="a")), "Done.")
+    kill_at(scenario, point, "first")
+    async with scenario.open() as chat:
         await chat.send("hi")
-        assert thoughts(course, len(course.requests)) == ["thinking"]
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+        assert thoughts(scenario, len(scenario.requests)) == ["thinking"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
-async def test_many_thoughts_of_one_reply_keep_their_places(course: Course) -> None:
-    course.script(
+async def test_many_thoughts_of_one_reply_keep_their_places(scenario: Scenario) -> None:
+    scenario.script(
         reply(LONG, Redacted(), "First.", think("More."), call("look", path="a")),
         reply(Redacted(), call("look", path="b"), call("look", path="c")),
         "Done.",
     )
-    async with course.open(settings=SHOWN) as chat:
+    async with scenario.open(settings=SHOWN) as chat:
         await chat.send("Go")
         kinds = ["thinking", "redacted_thinking", "thinking", "redacted_thinking"]
-        assert thoughts(course, 3) == kinds
+        assert thoughts(scenario, 3) == kinds
         effects = {"look a": 1, "look b": 1, "look c": 1}
-        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects=effects, budget=3)
 
 
 @pytest.mark.parametrize(
@@ -105,35 +105,35 @@ async def test_many_thoughts_of_one_reply_keep_their_places(course: Course) -> N
     ],
 )
 async def test_thinking_switched_between_a_call_and_its_result_changes_no_block(
-    course: Course, model: str, before: dict[str, Any], after: dict[str, Any]
+    scenario: Scenario, model: str, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    course.script(
+    scenario.script(
         reply(LONG, call("ask", what="a")),
         reply(LONG, call("look", path="b")),
         "Done.",
     )
-    async with course.open(model=model, settings=before) as chat:
+    async with scenario.open(model=model, settings=before) as chat:
         turn = await chat.send("Go")
         await chat.configure(settings=after)
         await chat.approve(turn.awaiting[0].id)
         effects = {"ask a": 1, "look b": 1}
-        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects=effects, budget=3)
 
 
 @pytest.mark.parametrize("before", [OFF, {}], ids=["off", "never set"])
 async def test_fixed_thinking_switched_on_in_an_open_turn_is_no_reason_for_a_refusal(
-    course: Course, before: dict[str, Any]
+    scenario: Scenario, before: dict[str, Any]
 ) -> None:
     """With a fixed budget the turn would have to begin with thinking, and it cannot any
     more: it is told as a record instead, before anything is sent."""
-    course.script(call("ask", what="a"), reply(LONG, call("look", path="b")), "Done.")
-    async with course.open(model="claude-haiku-4-5", settings=before) as chat:
+    scenario.script(call("ask", what="a"), reply(LONG, call("look", path="b")), "Done.")
+    async with scenario.open(model="claude-haiku-4-5", settings=before) as chat:
         turn = await chat.send("Go")
         await chat.configure(settings=FIXED)
         await chat.approve(turn.awaiting[0].id)
-        assert "did a" in json.dumps(course.said(2))
+        assert "did a" in json.dumps(scenario.said(2))
         effects = {"ask a": 1, "look b": 1}
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects=effects,
@@ -154,59 +154,61 @@ async def test_fixed_thinking_switched_on_in_an_open_turn_is_no_reason_for_a_ref
     ids=lambda pair: pair[0],
 )
 async def test_another_model_between_a_call_and_its_result_takes_the_turn_as_it_is(
-    course: Course, first: tuple[str, Any], then: tuple[str, Any]
+    scenario: Scenario, first: tuple[str, Any], then: tuple[str, Any]
 ) -> None:
-    course.script(
+    scenario.script(
         reply(LONG, call("ask", what="a")), reply(LONG, call("look", path="b")), "Done."
     )
-    async with course.open(model=first[0], settings=first[1]) as chat:
+    async with scenario.open(model=first[0], settings=first[1]) as chat:
         turn = await chat.send("Go")
         await chat.configure(model=then[0], settings=then[1])
         await chat.approve(turn.awaiting[0].id)
         effects = {"ask a": 1, "look b": 1}
-        await course.finish(chat, ended=CONFIRMED, effects=effects, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects=effects, budget=3)
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-5-5", "claude-opus-5"])
 @pytest.mark.parametrize("wording", WORDINGS, ids=["invalid", "modified"])
 async def test_thinking_of_turns_that_are_done_is_left_out_once_it_is_refused(
-    course: Course, model: str, wording: str
+    scenario: Scenario, model: str, wording: str
 ) -> None:
     said = json.dumps(wording)
-    course.script(
+    scenario.script(
         reply(LONG, "One."),
         reply(LONG, "Two."),
         faults=f'400 message={said} body="\\"signature\\":" @3+',
     )
-    async with course.open(model=model, settings=ADAPTIVE) as chat:
+    async with scenario.open(model=model, settings=ADAPTIVE) as chat:
         await chat.send("1")
         await chat.send("2")
         await chat.send("3")
-        assert thoughts(course, len(course.requests)) == []
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=5, verbatim=False)
+        assert thoughts(scenario, len(scenario.requests)) == []
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=5, verbatim=False
+        )
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-5-5", "claude-opus-5"])
 @pytest.mark.parametrize("wording", WORDINGS, ids=["invalid", "modified"])
 async def test_an_open_tool_turn_whose_thinking_is_refused_is_told_as_a_whole(
-    course: Course, model: str, wording: str
+    scenario: Scenario, model: str, wording: str
 ) -> None:
     """No call without its thinking, no thinking without its call: a record of both."""
     said = json.dumps(wording)
-    course.script(
+    scenario.script(
         reply(LONG, "I shall act.", call("act", what="a")),
         "Done.",
         faults=f'400 message={said} body="\\"signature\\":" forever',
     )
-    async with course.open(model=model, settings=ADAPTIVE) as chat:
+    async with scenario.open(model=model, settings=ADAPTIVE) as chat:
         await chat.send("Go")
-        last = len(course.requests)
-        assert thoughts(course, last) == []
-        body = json.dumps(course.requests[-1].body)
+        last = len(scenario.requests)
+        assert thoughts(scenario, last) == []
+        body = json.dumps(scenario.requests[-1].body)
         assert '"tool_use"' not in body
         assert "act was called with" in body
         assert "did a" in body
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"act a": 1},
@@ -227,26 +229,26 @@ def cut(event: bytes) -> bytes:
 
 
 async def test_thinking_that_lost_its_signature_on_the_way_is_not_sent_back(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(THOUGHT, reply(LONG, "A file."), gateway=lost)
-    async with course.open(settings=SHOWN) as chat:
+    scenario.script(THOUGHT, reply(LONG, "A file."), gateway=lost)
+    async with scenario.open(settings=SHOWN) as chat:
         await chat.stream("Go").turn()
-        assert thoughts(course, 2) == []
-        await course.finish(
+        assert thoughts(scenario, 2) == []
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"look a": 1}, budget=2, verbatim=False
         )
-    assert thoughts(course, 3) == []
+    assert thoughts(scenario, 3) == []
 
 
 async def test_thinking_whose_signature_was_cut_on_the_way_costs_its_turn_at_most(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """The engine cannot see it; the service says so, and the turn goes on."""
-    course.script(THOUGHT, "A file.", gateway=cut)
-    async with course.open(settings=SHOWN) as chat:
+    scenario.script(THOUGHT, "A file.", gateway=cut)
+    async with scenario.open(settings=SHOWN) as chat:
         await chat.stream("Go").turn()
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"look a": 1},

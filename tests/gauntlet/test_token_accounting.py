@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import (
     CompactionPolicy,
@@ -71,26 +71,26 @@ LITTLE: dict[str, object] = {
 """What a gateway says that knows of no cache: the part that was not cached."""
 
 
-def small(course: Course, usage: dict[str, object] | None) -> Conversation:
+def small(scenario: Scenario, usage: dict[str, object] | None) -> Conversation:
     """A conversation in a small window, whose replies say that usage."""
-    course.script(
+    scenario.script(
         *[reply(f"Answer. {WORDS}", usage=usage) for _ in range(TURNS * 2)],
         limits=Numbers(context_window=WINDOW),
     )
     policy = CompactionPolicy(window=WINDOW)
-    return course.open(max_tokens=200, tools=[], compaction=policy)
+    return scenario.open(max_tokens=200, tools=[], compaction=policy)
 
 
-def refused(course: Course) -> int:
+def refused(scenario: Scenario) -> int:
     """How many requests were longer than the window."""
-    return len(course.simulator.unscripted_rejections())
+    return len(scenario.simulator.unscripted_rejections())
 
 
-async def closed(course: Course, chat: Conversation, **how: Any) -> None:
+async def closed(scenario: Scenario, chat: Conversation, **how: Any) -> None:
     """Finish without another look at how full the window is."""
     numbers = attrs.evolve(Numbers(), context_window=None)
-    course.simulator.change(limits=numbers)
-    await course.finish(
+    scenario.simulator.change(limits=numbers)
+    await scenario.finish(
         chat,
         ended=CONFIRMED,
         effects={},
@@ -104,51 +104,51 @@ async def closed(course: Course, chat: Conversation, **how: Any) -> None:
 @asyncio_only
 @pytest.mark.parametrize("counts", COUNTS)
 async def test_whatever_is_counted_the_window_is_not_run_over(
-    course: Course, counts: str
+    scenario: Scenario, counts: str
 ) -> None:
-    async with small(course, COUNTS[counts]) as chat:
+    async with small(scenario, COUNTS[counts]) as chat:
         for number in range(TURNS):
             turn = await chat.send(f"{number} {WORDS}")
             assert turn.state is CONFIRMED
-        assert refused(course) == 0, "each summary came in time"
+        assert refused(scenario) == 0, "each summary came in time"
         assert len(chat.snapshot.bases) <= TURNS // 2, "and none without need"
         assert chat.snapshot.bases
         summaries = {base.message_id for base in chat.snapshot.bases}
         assert not summaries & {one.message_id for one in chat.history}
-        await closed(course, chat)
+        await closed(scenario, chat)
 
 
 @asyncio_only
 async def test_a_count_that_is_too_small_is_corrected_by_the_first_refusal(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    async with small(course, LITTLE) as chat:
+    async with small(scenario, LITTLE) as chat:
         for number in range(TURNS):
             turn = await chat.send(f"{number} {WORDS}")
             assert turn.state is CONFIRMED
-        assert refused(course) <= 1
-        await closed(course, chat, illegal=refused(course))
+        assert refused(scenario) <= 1
+        await closed(scenario, chat, illegal=refused(scenario))
 
 
 @asyncio_only
-async def test_a_window_that_is_told_is_kept(course: Course) -> None:
+async def test_a_window_that_is_told_is_kept(scenario: Scenario) -> None:
     """The model's row says a million; the service takes less, and says how much."""
-    course.script(
+    scenario.script(
         *[reply(f"Answer. {WORDS}") for _ in range(TURNS * 2)],
         faults=f"limit context_window={WINDOW} @2+",
     )
-    async with course.open(max_tokens=200, tools=[]) as chat:
-        while not any(one.status == 400 for one in course.requests):
+    async with scenario.open(max_tokens=200, tools=[]) as chat:
+        while not any(one.status == 400 for one in scenario.requests):
             await chat.send(WORDS)
-        first = len([one for one in course.requests if one.status == 400])
+        first = len([one for one in scenario.requests if one.status == 400])
         assert chat.snapshot.window == WINDOW
-    async with course.open(max_tokens=200, tools=[]) as chat:
+    async with scenario.open(max_tokens=200, tools=[]) as chat:
         for number in range(TURNS):
             await chat.send(f"{number} {WORDS}")
-        again = len([one for one in course.requests if one.status == 400])
+        again = len([one for one in scenario.requests if one.status == 400])
         assert again == first, "it is not run into a second time"
-        course.simulator.inject("limit context_window=1000000 @1+")
-        await course.finish(
+        scenario.simulator.inject("limit context_window=1000000 @1+")
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={},
@@ -171,29 +171,29 @@ CAPPED = (
 
 @pytest.mark.parametrize(("fault", "left"), [(OVER, 10_000), (CAPPED, 8192)])
 async def test_a_reply_that_does_not_fit_is_asked_for_as_long_as_it_may_be(
-    course: Course, fault: str, left: int
+    scenario: Scenario, fault: str, left: int
 ) -> None:
-    course.script("One.", "Two.", faults=fault)
-    async with course.open(max_tokens=16_384) as chat:
+    scenario.script("One.", "Two.", faults=fault)
+    async with scenario.open(max_tokens=16_384) as chat:
         await chat.send("1")
         turn = await chat.send("2")
         assert (turn.text, turn.remedies) == ("Two.", (Remedy.CLAMP,))
-        body: Any = course.requests[2].body
+        body: Any = scenario.requests[2].body
         assert body["max_tokens"] == left
         await chat.configure(max_tokens=left)
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)
 
 
-async def test_a_limit_of_the_reply_that_is_told_is_kept(course: Course) -> None:
+async def test_a_limit_of_the_reply_that_is_told_is_kept(scenario: Scenario) -> None:
     """It is the same for every request to come, and each of them knew it."""
-    course.script("One.", call("look", path="a"), "Two.", "Three.", faults=CAPPED)
-    async with course.open(max_tokens=16_384) as chat:
+    scenario.script("One.", call("look", path="a"), "Two.", "Three.", faults=CAPPED)
+    async with scenario.open(max_tokens=16_384) as chat:
         await chat.send("1")
         await chat.send("2")
         turn = await chat.send("3")
         assert turn.requests == 1
-        assert [one.status for one in course.requests].count(400) == 1
-        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=5)
+        assert [one.status for one in scenario.requests].count(400) == 1
+        await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=5)
 
 
 def counted(chat: Conversation) -> Usage:
@@ -206,14 +206,14 @@ def counted(chat: Conversation) -> Usage:
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 async def test_what_a_turn_cost_is_what_its_confirmed_replies_say(
-    course: Course, how: str
+    scenario: Scenario, how: str
 ) -> None:
     """Totals in a stream replace what was said before, and an attempt costs nothing
     that anybody could know."""
     lost = ["Lost."] if how == "stream" else []
     answers: list[Answer | str] = [call("look", path="a"), *lost, "One.", "Two."]
-    course.script(*answers, faults="529 @2" + ", cut 4 reset @3" * len(lost))
-    async with course.open(retry=RetryPolicy()) as chat:
+    scenario.script(*answers, faults="529 @2" + ", cut 4 reset @3" * len(lost))
+    async with scenario.open(retry=RetryPolicy()) as chat:
         first = await (chat.send("1") if how == "whole" else chat.stream("1").turn())
         second = await chat.send("2")
         bodies = [one.usage for one in (*first.replies, *second.replies)]
@@ -221,12 +221,12 @@ async def test_what_a_turn_cost_is_what_its_confirmed_replies_say(
         assert len(bodies) == 3
         output = sum(one.output for one in bodies)
         assert output == chat.usage.output > 0
-        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=5)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=5)
 
 
-async def test_a_summary_is_paid_for_once_and_counted_once(course: Course) -> None:
-    course.script("One.", "Two.")
-    async with course.open() as chat:
+async def test_a_summary_is_paid_for_once_and_counted_once(scenario: Scenario) -> None:
+    scenario.script("One.", "Two.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
         before = chat.usage
@@ -234,10 +234,10 @@ async def test_a_summary_is_paid_for_once_and_counted_once(course: Course) -> No
         assert turn.usage.output > 0
         assert chat.usage == before + turn.usage
         used = chat.usage
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=3, history=(1, 2), summary=3
         )
-    async with course.again("a", course.store) as again:
+    async with scenario.again("a", scenario.store) as again:
         assert again.usage == used + again.history[2].reply.usage
 
 
@@ -250,11 +250,11 @@ async def test_a_summary_is_paid_for_once_and_counted_once(course: Course) -> No
     ids=["tokens", "dollars"],
 )
 async def test_a_turn_stops_at_what_it_may_cost_and_may_be_granted_more(
-    course: Course, limits: Limits
+    scenario: Scenario, limits: Limits
 ) -> None:
     steps = [reply(WORDS, call("look", path=str(step))) for step in range(6)]
-    course.script(*steps, "Done.")
-    async with course.open(limits=limits) as chat:
+    scenario.script(*steps, "Done.")
+    async with scenario.open(limits=limits) as chat:
         turn = await chat.send(WORDS)
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.BUDGET
@@ -265,4 +265,4 @@ async def test_a_turn_stops_at_what_it_may_cost_and_may_be_granted_more(
         assert (turn.number, turn.text, turn.requests) == (1, "Done.", 7)
         assert turn.usage.context > cost.context
         ran = {f"look {step}": 1 for step in range(6)}
-        await course.finish(chat, ended=CONFIRMED, effects=ran, budget=7)
+        await scenario.finish(chat, ended=CONFIRMED, effects=ran, budget=7)

@@ -11,7 +11,7 @@ history that no request could be made from:
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import (
     Closing,
@@ -30,17 +30,17 @@ class HandedOffError(BaseException):
     """Something that is not meant to be caught."""
 
 
-def tools(course: Course, error: BaseException) -> list[Tool]:
+def tools(scenario: Scenario, error: BaseException) -> list[Tool]:
     @tool
     async def breaks(what: str) -> str:
         """Do something, and break."""
-        course.note(f"breaks {what}")
+        scenario.note(f"breaks {what}")
         raise error
 
     @tool
     def typed(number: int) -> str:
         """Take a number."""
-        course.note(f"typed {number}")
+        scenario.note(f"typed {number}")
         return "never"
 
     return [breaks, typed]
@@ -62,24 +62,24 @@ THREE = reply(
     ids=lambda error: type(error).__name__,
 )
 async def test_three_calls_that_fail_get_three_error_results(
-    course: Course, error: Exception
+    scenario: Scenario, error: Exception
 ) -> None:
-    course.script(THREE, "I see.")
-    async with course.open(tools=tools(course, error)) as chat:
+    scenario.script(THREE, "I see.")
+    async with scenario.open(tools=tools(scenario, error)) as chat:
         turn = await chat.send("Go")
         assert [one.closing for one in turn.calls] == [Closing.ERROR] * 3
-        results = course.said(2)
+        results = scenario.said(2)
         assert [one["type"] for one in results] == ["tool_result"] * 3
         assert all(one["is_error"] is True for one in results)
         assert len({one["tool_use_id"] for one in results}) == 3
-        await course.finish(chat, ended=CONFIRMED, effects={"breaks a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"breaks a": 1}, budget=2)
 
 
 async def test_what_is_not_meant_to_be_caught_stops_the_turn_and_leaves_three_results(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(THREE, "I see.")
-    async with course.open(tools=tools(course, HandedOffError())) as chat:
+    scenario.script(THREE, "I see.")
+    async with scenario.open(tools=tools(scenario, HandedOffError())) as chat:
         told = pytest.RaisesGroup(
             HandedOffError, allow_unwrapped=True, flatten_subgroups=True
         )
@@ -87,56 +87,58 @@ async def test_what_is_not_meant_to_be_caught_stops_the_turn_and_leaves_three_re
             await chat.send("Go")
         turn = await chat.send("And?")
         assert turn.state is CONFIRMED
-        *results, text = course.said(2)
+        *results, text = scenario.said(2)
         assert [one["type"] for one in results] == ["tool_result"] * 3
         assert all(one["is_error"] is True for one in results)
         assert "outcome unknown" in results[1]["content"]
         assert text["text"] == "And?"
-        await course.finish(chat, ended=CONFIRMED, effects={"breaks a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"breaks a": 1}, budget=2)
 
 
-async def test_a_tool_that_is_never_done_is_answered_in_time(course: Course) -> None:
+async def test_a_tool_that_is_never_done_is_answered_in_time(
+    scenario: Scenario,
+) -> None:
     @tool(timeout=0.02)
     async def forever(what: str) -> str:
         """Begin, and never end."""
-        course.note(f"forever {what}")
+        scenario.note(f"forever {what}")
         await anyio.sleep_forever()
         return ""
 
-    course.script(call("forever", what="a"), "I see.")
-    async with course.open(tools=[forever]) as chat:
+    scenario.script(call("forever", what="a"), "I see.")
+    async with scenario.open(tools=[forever]) as chat:
         await chat.send("Go")
-        (result,) = course.said(2)
+        (result,) = scenario.said(2)
         assert "outcome unknown" in result["content"]
-        await course.finish(chat, ended=CONFIRMED, effects={"forever a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"forever a": 1}, budget=2)
 
 
 async def test_a_call_that_is_handed_to_a_person_and_never_answered_is_closed(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(call("ask", what="a"), "I see.")
-    async with course.open() as chat:
+    scenario.script(call("ask", what="a"), "I see.")
+    async with scenario.open() as chat:
         turn = await chat.send("Go")
         assert len(turn.awaiting) == 1
         await chat.send("Never mind")
-        result, text = course.said(2)
+        result, text = scenario.said(2)
         assert "Not executed" in result["content"]
         assert text["text"] == "Never mind"
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 async def test_a_turn_of_nothing_but_unknown_tools_runs_out_of_budget_not_of_history(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     from turnlatch import Limits
 
-    course.script(*[call("nobody", x=n) for n in range(3)])
-    async with course.open(limits=Limits(requests_per_turn_max=3)) as chat:
+    scenario.script(*[call("nobody", x=n) for n in range(3)])
+    async with scenario.open(limits=Limits(requests_per_turn_max=3)) as chat:
         await chat.send("Go")
-        await course.finish(chat, ended=FaultKind.BUDGET, effects={}, budget=3)
+        await scenario.finish(chat, ended=FaultKind.BUDGET, effects={}, budget=3)
 
 
-def failing(course: Course) -> list[Tool]:
+def failing(scenario: Scenario) -> list[Tool]:
     """A tool that says how to do better, and one that says that nothing helps."""
 
     @tool
@@ -144,66 +146,66 @@ def failing(course: Course) -> list[Tool]:
         """Book seats."""
         if seats > 2:
             raise CorrectableToolError(f"{seats} is more than the 2 that are left")
-        course.note(f"book {seats}")
+        scenario.note(f"book {seats}")
         return f"booked {seats}"
 
     @tool
     async def pay(amount: int) -> str:
         """Pay, with a card that is blocked."""
-        course.note(f"pay {amount}")
+        scenario.note(f"pay {amount}")
         raise TerminalToolError("the card is blocked")
 
-    return [*course.tools(), book, pay]
+    return [*scenario.tools(), book, pay]
 
 
 @pytest.mark.parametrize("go_on", ["retry", "send", "restart"])
 async def test_a_failure_that_ends_the_turn_leaves_every_call_its_result(
-    course: Course, go_on: str
+    scenario: Scenario, go_on: str
 ) -> None:
     """And what was said meanwhile is not lost with it."""
-    course.script(
+    scenario.script(
         reply(call("pay", amount=5), call("act", what="a"), call("book", seats=9)),
         "I see.",
     )
-    async with course.open(tools=failing(course)) as chat:
+    async with scenario.open(tools=failing(scenario)) as chat:
         await chat.steer("and hurry")
         turn = await chat.send("Go")
         assert turn.fault is not None
         assert turn.fault.kind is FaultKind.TOOL
-        assert len(course.requests) == 1
+        assert len(scenario.requests) == 1
         await chat.steer("or leave it")
         if go_on == "retry":
             await chat.retry()
         elif go_on == "send":
             await chat.send("What now?")
-    async with course.open(tools=failing(course)) as chat:
+    async with scenario.open(tools=failing(scenario)) as chat:
         if go_on == "restart":
             await chat.retry()
-        *results, text = course.said(2)[:4]
+        *results, text = scenario.said(2)[:4]
         assert [one["content"] for one in results] == [
             "the card is blocked",
             "did a",
             "9 is more than the 2 that are left",
         ]
         assert text["text"] == "or leave it"
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"pay 5": 1, "act a": 1}, budget=2
         )
 
 
 async def test_a_failure_that_says_how_to_do_better_lets_the_model_do_better(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(call("book", seats=9), call("book", seats=2), "Booked.")
-    async with course.open(tools=failing(course)) as chat:
+    scenario.script(call("book", seats=9), call("book", seats=2), "Booked.")
+    async with scenario.open(tools=failing(scenario)) as chat:
         turn = await chat.send("Go")
         assert [one.closing for one in turn.calls] == [Closing.ERROR, Closing.RESULT]
-        await course.finish(chat, ended=CONFIRMED, effects={"book 2": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"book 2": 1}, budget=3)
 
 
 @pytest.mark.parametrize("done", [True, False])
 async def test_a_tool_that_does_not_even_stop_is_answered_in_time_too(
-    course: Course, done: bool
+    scenario: Scenario, done: bool
 ) -> None:
     """Its own end comes later, and is not taken for the end of any other call."""
     let_go, over = anyio.Event(), anyio.Event()
@@ -212,28 +214,28 @@ async def test_a_tool_that_does_not_even_stop_is_answered_in_time_too(
     async def deaf(what: str) -> str:
         """Hear nothing."""
         if what == "b":
-            course.note("deaf b")
+            scenario.note("deaf b")
             return "did b"
         try:
             with anyio.CancelScope(shield=True):
                 await let_go.wait()
-            course.note(f"deaf {what}")
+            scenario.note(f"deaf {what}")
             if not done:
                 raise TerminalToolError("too late")
             return f"did {what}"
         finally:
             over.set()
 
-    course.script(call("deaf", what="a"), call("deaf", what="b"), "I see.")
-    async with course.open(tools=[deaf]) as chat:
+    scenario.script(call("deaf", what="a"), call("deaf", what="b"), "I see.")
+    async with scenario.open(tools=[deaf]) as chat:
         turn = await chat.send("Go")
         let_go.set()
         await over.wait()
         await anyio.wait_all_tasks_blocked()
         assert [one.closing for one in turn.calls] == [Closing.UNKNOWN, Closing.RESULT]
-        (first,), (second,) = course.said(2), course.said(3)
+        (first,), (second,) = scenario.said(2), scenario.said(3)
         assert "outcome unknown" in first["content"]
         assert second["content"] == "did b"
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"deaf a": 1, "deaf b": 1}, budget=3
         )

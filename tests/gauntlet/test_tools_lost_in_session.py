@@ -11,8 +11,8 @@ with errors instead of results, or had a call made again whose first one had lan
 
 import anyio
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.processes import kill_at
+from tests.harness.processes import kill_at
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import Closing, Tool, tool
 from turnlatch.simulator import call, reply
@@ -21,41 +21,41 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_tool_that_did_not_come_back_is_answered_and_stays_offered(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(
+    scenario.script(
         call("act", what="a"),
         "One.",
         reply(call("act", what="b"), call("nobody")),
         "Two.",
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("1")
-    async with course.open(tools=None) as chat:
+    async with scenario.open(tools=None) as chat:
         turn = await chat.send("2")
         assert [one.closing for one in turn.calls] == [Closing.ERROR] * 2
-        first, last = course.requests[0].body, course.requests[-1].body
+        first, last = scenario.requests[0].body, scenario.requests[-1].body
         assert first is not None
         assert last is not None
         assert first["tools"] == last["tools"]
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=4)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=4)
 
 
-async def test_a_tool_that_comes_back_is_there_again(course: Course) -> None:
-    course.script(
+async def test_a_tool_that_comes_back_is_there_again(scenario: Scenario) -> None:
+    scenario.script(
         "One.", call("act", what="b"), "Two.", call("act", what="c"), "Three."
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("1")
-    async with course.open(tools=None) as chat:
+    async with scenario.open(tools=None) as chat:
         await chat.send("2")
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.send("3")
-        await course.finish(chat, ended=CONFIRMED, effects={"act c": 1}, budget=5)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act c": 1}, budget=5)
 
 
 async def test_a_call_that_timed_out_is_not_made_again_by_anybody_but_the_model(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """The first call may have landed; that it is made again is the model's decision."""
     late = True
@@ -64,24 +64,24 @@ async def test_a_call_that_timed_out_is_not_made_again_by_anybody_but_the_model(
     async def remote(what: str) -> str:
         """Ask a server that has just died."""
         nonlocal late
-        course.note(f"remote {what}")
+        scenario.note(f"remote {what}")
         if late:
             late = False
             await anyio.sleep_forever()
         return f"did {what}"
 
-    course.script(call("remote", what="a"), call("remote", what="a"), "Done.")
-    async with course.open(tools=[remote]) as chat:
+    scenario.script(call("remote", what="a"), call("remote", what="a"), "Done.")
+    async with scenario.open(tools=[remote]) as chat:
         turn = await chat.send("Go")
         assert [one.closing for one in turn.calls] == [Closing.UNKNOWN, Closing.RESULT]
-        await course.finish(chat, ended=CONFIRMED, effects={"remote a": 2}, budget=3)
-    (told,) = course.said(2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"remote a": 2}, budget=3)
+    (told,) = scenario.said(2)
     assert "outcome unknown" in told["content"]
 
 
 @asyncio_only
 async def test_killed_in_a_call_whose_tool_did_not_come_back_its_end_is_unknown(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """Nobody can find out any more, also when the tool is there again later."""
     asked: list[str] = []
@@ -93,35 +93,35 @@ async def test_killed_in_a_call_whose_tool_did_not_come_back_its_end_is_unknown(
     @tool(reconcile=look_up)
     async def act(what: str) -> str:
         """Do something that counts."""
-        course.note(f"act {what}")
+        scenario.note(f"act {what}")
         return f"did {what}"
 
-    course.script(call("act", what="a"), "I see.")
-    kill_at(course, "after act", "first")
-    async with course.open(tools=None):
+    scenario.script(call("act", what="a"), "I see.")
+    kill_at(scenario, "after act", "first")
+    async with scenario.open(tools=None):
         pass
     tools: list[Tool] = [act]
-    async with course.open(tools=tools) as chat:
+    async with scenario.open(tools=tools) as chat:
         turn = await chat.retry()
         assert turn.state is CONFIRMED
         assert asked == []
-        assert "outcome unknown" in course.said(2)[0]["content"]
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+        assert "outcome unknown" in scenario.said(2)[0]["content"]
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
 @pytest.mark.parametrize("yes", [True, False])
 async def test_a_question_about_a_tool_that_is_gone_can_be_answered_and_runs_nothing(
-    course: Course, yes: bool
+    scenario: Scenario, yes: bool
 ) -> None:
-    course.script(reply(call("ask", what="a"), call("ask", what="b")), "I see.")
-    async with course.open() as chat:
+    scenario.script(reply(call("ask", what="a"), call("ask", what="b")), "I see.")
+    async with scenario.open() as chat:
         await chat.send("Go")
-    async with course.open(tools=None) as chat:
+    async with scenario.open(tools=None) as chat:
         for _ in range(2):
             assert chat.turn is not None
             waiting = chat.turn.awaiting[0]
             await (chat.approve if yes else chat.deny)(waiting.id)
-        results = course.said(2)
+        results = scenario.said(2)
         said = "There is no tool" if yes else "Denied"
         assert [one["content"].startswith(said) for one in results] == [True, True]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)

@@ -13,8 +13,8 @@ what cannot be read is never written to:
 import sqlite3
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only, beside
-from tests.gauntlet.processes import kill_at
+from tests.harness.processes import kill_at
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only, beside
 
 from turnlatch import JournalError, JournalFullError
 from turnlatch.journal import SQLiteStore
@@ -35,25 +35,25 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_killed_around_an_append_the_confirmed_prefix_is_there(
-    course: Course, point: str, unheard: tuple[int, ...]
+    scenario: Scenario, point: str, unheard: tuple[int, ...]
 ) -> None:
-    course.script("One.", "Two.")
-    kill_at(course, point, "first", "second")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.")
+    kill_at(scenario, point, "first", "second")
+    async with scenario.open() as chat:
         await chat.send("third")
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=3, unheard=unheard
         )
 
 
-async def test_a_log_torn_at_any_byte_is_whole_or_refused(course: Course) -> None:
+async def test_a_log_torn_at_any_byte_is_whole_or_refused(scenario: Scenario) -> None:
     """The write-ahead log of a living store, cut in many places: with the note of where
     the record ended beside it, nothing shorter is taken for the whole."""
-    course.script("One.", call("look", path="a"), "Two.")
-    async with course.open() as chat:
+    scenario.script("One.", call("look", path="a"), "Two.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
-        torn = course.copied("torn")
+        torn = scenario.copied("torn")
         log = beside(torn, "-wal")
         whole, main = log.read_bytes(), torn.read_bytes()
         wires = chat.history.wires()
@@ -62,94 +62,96 @@ async def test_a_log_torn_at_any_byte_is_whole_or_refused(course: Course) -> Non
             torn.write_bytes(main)
             log.write_bytes(whole[:cut])
             try:
-                async with course.again("a", torn) as again:
+                async with scenario.again("a", torn) as again:
                     assert again.history.wires() == wires
             except JournalError:
                 refused += 1
         assert refused > 20
-        await course.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
 
 
-async def test_what_is_refused_is_not_made_worse(course: Course) -> None:
+async def test_what_is_refused_is_not_made_worse(scenario: Scenario) -> None:
     """One byte of the write-ahead log of a crashed process is wrong. Opening it is
     refused; when the byte is right again, all of it is there again."""
-    course.script("One.", "Two.")
-    async with course.open() as chat:
+    scenario.script("One.", "Two.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
         wires = chat.history.wires()
-        spoiled = course.copied("spoiled")
+        spoiled = scenario.copied("spoiled")
         log = beside(spoiled, "-wal")
         good = log.read_bytes()
         bad = bytearray(good)
         bad[len(bad) // 2] ^= 1
         log.write_bytes(bad)
         with pytest.raises(JournalError):
-            async with course.again("a", spoiled):
+            async with scenario.again("a", spoiled):
                 pass
         assert log.exists(), "a refused store lost its log"
         assert log.read_bytes() == bytes(bad), "a refused store was written to"
         log.write_bytes(good)
-        async with course.again("a", spoiled) as again:
+        async with scenario.again("a", spoiled) as again:
             assert again.history.wires() == wires
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 @pytest.mark.parametrize("bytes_", [b"", b"\0" * 8192, b'{"type":"user"}\n' * 500])
 async def test_a_file_of_nothing_or_of_noise_is_refused_and_left_alone(
-    course: Course, bytes_: bytes
+    scenario: Scenario, bytes_: bytes
 ) -> None:
-    course.script("One.")
-    async with course.open() as chat:
+    scenario.script("One.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.close()
-        good = course.store.read_bytes()
-        course.store.write_bytes(bytes_)
+        good = scenario.store.read_bytes()
+        scenario.store.write_bytes(bytes_)
         with pytest.raises(JournalError):
-            async with course.open():
+            async with scenario.open():
                 pass
-        assert course.store.read_bytes() == bytes_
-        course.store.write_bytes(good)
-    async with course.open() as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=1)
+        assert scenario.store.read_bytes() == bytes_
+        scenario.store.write_bytes(good)
+    async with scenario.open() as chat:
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=1)
 
 
-async def test_a_full_disk_refuses_the_input_and_loses_nothing(course: Course) -> None:
-    course.script("One.", "Two.")
+async def test_a_full_disk_refuses_the_input_and_loses_nothing(
+    scenario: Scenario,
+) -> None:
+    scenario.script("One.", "Two.")
     made: list[sqlite3.Connection] = []
 
     def connecting(uri: str) -> sqlite3.Connection:
         made.append(connect(uri))
         return made[-1]
 
-    store = SQLiteStore(course.store, connect=connecting)
-    async with course.open(store=store) as chat:
+    store = SQLiteStore(scenario.store, connect=connecting)
+    async with scenario.open(store=store) as chat:
         await chat.send("1")
         (pages,) = made[-1].execute("PRAGMA page_count").fetchone()
         made[-1].execute(f"PRAGMA max_page_count = {pages + 2}")
         with pytest.raises(JournalFullError):
             await chat.send("x" * 50_000)
-        assert len(course.requests) == 1, "what is not on record does not leave"
+        assert len(scenario.requests) == 1, "what is not on record does not leave"
         made[-1].execute("PRAGMA max_page_count = 1000000")
         await chat.send("2")
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
     store.close()
 
 
 async def test_a_full_disk_refuses_what_is_said_and_it_can_be_said_again(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     """With the same key: what was refused was not said."""
-    course.script(call("hang", what="a"), "I see.")
+    scenario.script(call("hang", what="a"), "I see.")
     made: list[sqlite3.Connection] = []
 
     def connecting(uri: str) -> sqlite3.Connection:
         made.append(connect(uri))
         return made[-1]
 
-    store = SQLiteStore(course.store, connect=connecting)
+    store = SQLiteStore(scenario.store, connect=connecting)
     word = "x" * 50_000
-    async with course.open(store=store) as chat:
+    async with scenario.open(store=store) as chat:
 
         async def say() -> None:
             (pages,) = made[-1].execute("PRAGMA page_count").fetchone()
@@ -161,8 +163,8 @@ async def test_a_full_disk_refuses_what_is_said_and_it_can_be_said_again(
             await chat.steer(word, key="k")
             await chat.interrupt()
 
-        await course.while_it_hangs(chat, "Go", say)
+        await scenario.while_it_hangs(chat, "Go", say)
         await chat.retry()
-        assert [one.get("text") for one in course.said(2)] == [None, word]
-        await course.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
+        assert [one.get("text") for one in scenario.said(2)] == [None, word]
+        await scenario.finish(chat, ended=CONFIRMED, effects={"hang a": 1}, budget=2)
     store.close()

@@ -13,8 +13,8 @@ import json
 from typing import Any
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
-from tests.gauntlet.record import Gateway
+from tests.harness.recorder import Gateway
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import Closing, Conversation, Remedy, Turn
 from turnlatch.simulator import Answer, Raw, call, reply
@@ -76,26 +76,26 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 async def test_arguments_that_are_no_strict_object_run_nothing_and_are_told(
-    course: Course, broken: str
+    scenario: Scenario, broken: str
 ) -> None:
-    course.script(ACT, "I see.", gateway=writing(BROKEN[broken]))
-    async with course.open() as chat:
+    scenario.script(ACT, "I see.", gateway=writing(BROKEN[broken]))
+    async with scenario.open() as chat:
         turn = await chat.stream("1").turn()
         assert turn.text == "I see."
         (one,) = turn.calls
         assert (one.closing, one.input) == (Closing.ERROR, None)
-        (result,) = course.said(2)
+        (result,) = scenario.said(2)
         assert result["is_error"] is True
         assert "Not executed" in result["content"], "and why it was not"
-        assert course.requests[1].status == 200, "and it can be sent back"
+        assert scenario.requests[1].status == 200, "and it can be sent back"
         kept: tuple[int, ...] = (1, 2)
         if broken in READ_BY_SOME:
-            # The clerk's own parser is one of those, so the record is held apart.
-            async with course.again("a", course.copied("apart")) as again:
+            # The recorder's own parser is one of those, so the record is held apart.
+            async with scenario.again("a", scenario.copied("apart")) as again:
                 assert again.snapshot == chat.snapshot
             await chat.rewind()
             kept = ()
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2, history=kept)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2, history=kept)
 
 
 CUT = {
@@ -108,15 +108,15 @@ CUT = {
 
 @pytest.mark.parametrize("cut", CUT)
 async def test_a_call_that_hit_the_limit_is_asked_for_again_with_more_room(
-    course: Course, cut: str
+    scenario: Scenario, cut: str
 ) -> None:
-    course.script(ACT, ACT, "Done.", gateway=writing(CUT[cut], "max_tokens"))
-    async with course.open(max_tokens=500) as chat:
+    scenario.script(ACT, ACT, "Done.", gateway=writing(CUT[cut], "max_tokens"))
+    async with scenario.open(max_tokens=500) as chat:
         turn = await chat.stream("1").turn()
         assert turn.remedies == (Remedy.RAISE,)
-        bodies: list[Any] = [one.body for one in course.requests]
+        bodies: list[Any] = [one.body for one in scenario.requests]
         assert [one["max_tokens"] for one in bodies] == [500, 2000, 500]
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects={"act a": 1}, budget=3, history=(2, 3)
         )
 
@@ -124,56 +124,58 @@ async def test_a_call_that_hit_the_limit_is_asked_for_again_with_more_room(
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("first", [{}, {"what": "/tm"}, {"what": "a", "more": 1}])
 async def test_a_call_that_hits_every_limit_is_closed_as_cut_off(
-    course: Course, first: dict[str, Any], how: str
+    scenario: Scenario, first: dict[str, Any], how: str
 ) -> None:
     """Shortened arguments may well be whole ones of another call: none of them runs."""
     short = reply("Well.", call("act", **first), stop_reason="max_tokens")
-    course.script(short, short, "I see.")
-    async with course.open(max_tokens=500) as chat:
+    scenario.script(short, short, "I see.")
+    async with scenario.open(max_tokens=500) as chat:
         turn = await said(chat, how)
         assert [one.closing for one in turn.calls] == [Closing.CUT_OFF]
-        (result,) = course.said(3)
+        (result,) = scenario.said(3)
         assert "not executed" in result["content"]
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=3, history=(2, 3))
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=3, history=(2, 3)
+        )
 
 
 async def test_where_there_is_no_higher_limit_none_is_asked_for(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
     short = reply(call("act", what="/tm"), stop_reason="max_tokens")
-    course.script(short, "I see.")
-    async with course.open(max_tokens=128_000) as chat:
+    scenario.script(short, "I see.")
+    async with scenario.open(max_tokens=128_000) as chat:
         turn = await chat.send("1")
         assert turn.remedies == ()
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 async def test_a_limit_in_the_second_call_spares_the_first_as_well(
-    course: Course, how: str
+    scenario: Scenario, how: str
 ) -> None:
     """A reply that was cut off did not end as a call, whatever stands at its start."""
     both = reply(call("act", what="a"), call("act", what="b"))
     short = reply(both, stop_reason="max_tokens")
-    course.script(short, both, "Done.")
-    async with course.open(max_tokens=500) as chat:
+    scenario.script(short, both, "Done.")
+    async with scenario.open(max_tokens=500) as chat:
         await said(chat, how)
         ran = {"act a": 1, "act b": 1}
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects=ran, budget=3, history=(2, 3)
         )
 
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 async def test_a_simulated_limit_cuts_a_call_and_nothing_of_it_runs(
-    course: Course, how: str
+    scenario: Scenario, how: str
 ) -> None:
     """The service cuts by itself, and holds back what is not complete."""
-    course.script(*[reply(call("act", what="a" * 400))] * 2, "Done.")
-    async with course.open(max_tokens=50) as chat:
+    scenario.script(*[reply(call("act", what="a" * 400))] * 2, "Done.")
+    async with scenario.open(max_tokens=50) as chat:
         await said(chat, how)
         ran = {"act " + "a" * 400: 1}
-        await course.finish(
+        await scenario.finish(
             chat, ended=CONFIRMED, effects=ran, budget=3, history=(2, 3)
         )
 
@@ -181,13 +183,15 @@ async def test_a_simulated_limit_cuts_a_call_and_nothing_of_it_runs(
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("given", [None, [], "a", 7], ids=repr)
 async def test_an_input_that_is_no_object_runs_nothing_and_may_be_sent_back(
-    course: Course, given: object, how: str
+    scenario: Scenario, given: object, how: str
 ) -> None:
     block = {"type": "tool_use", "id": "toolu_1", "name": "act", "input": given}
-    course.script(Answer((Raw(block),)), "I see.")
-    async with course.open() as chat:
+    scenario.script(Answer((Raw(block),)), "I see.")
+    async with scenario.open() as chat:
         turn = await said(chat, how)
         assert [one.closing for one in turn.calls] == [Closing.ERROR]
-        body: Any = course.requests[1].body
+        body: Any = scenario.requests[1].body
         assert body["messages"][1]["content"][0]["input"] == {}
-        await course.finish(chat, ended=CONFIRMED, effects={}, budget=2, verbatim=False)
+        await scenario.finish(
+            chat, ended=CONFIRMED, effects={}, budget=2, verbatim=False
+        )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.gauntlet.course import CONFIRMED, Course
+from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import JournalError
 from turnlatch.journal import SQLiteStore
@@ -44,30 +44,30 @@ CHANGES = (a_newer_version, another_table, a_member_of_tomorrow)
 
 @pytest.mark.parametrize("change", CHANGES)
 async def test_what_a_newer_version_wrote_is_refused_and_left_as_it_is(
-    course: Course, change: Callable[[sqlite3.Connection], None]
+    scenario: Scenario, change: Callable[[sqlite3.Connection], None]
 ) -> None:
-    course.script("One.", call("act", what="a"), "Two.")
-    async with course.open() as chat:
+    scenario.script("One.", call("act", what="a"), "Two.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
-    good = course.store.read_bytes()
-    file = sqlite3.connect(course.store)
+    good = scenario.store.read_bytes()
+    file = sqlite3.connect(scenario.store)
     with file:
         change(file)
     file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     file.close()
-    newer = rows(course.store)
+    newer = rows(scenario.store)
 
     for _ in range(2):
         with pytest.raises(JournalError):
-            async with course.open():
+            async with scenario.open():
                 pass
-    assert rows(course.store) == newer
-    assert len(course.requests) == 3
+    assert rows(scenario.store) == newer
+    assert len(scenario.requests) == 3
 
-    course.store.write_bytes(good)  # the newer version is back, so to speak
-    async with course.open() as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+    scenario.store.write_bytes(good)  # the newer version is back, so to speak
+    async with scenario.open() as chat:
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
 def rows(path: Path) -> list[object]:
@@ -80,20 +80,20 @@ def rows(path: Path) -> list[object]:
     return found
 
 
-async def test_reading_writes_nothing(course: Course) -> None:
-    course.script("One.", call("act", what="a"), "Two.")
-    async with course.open() as chat:
+async def test_reading_writes_nothing(scenario: Scenario) -> None:
+    scenario.script("One.", call("act", what="a"), "Two.")
+    async with scenario.open() as chat:
         await chat.send("1")
         await chat.send("2")
         wires = chat.history.wires()
-    before, said = course.store.read_bytes(), rows(course.store)
+    before, said = scenario.store.read_bytes(), rows(scenario.store)
     for _ in range(3):
-        store = SQLiteStore(course.store)
+        store = SQLiteStore(scenario.store)
         assert len(store.conversations()) == 1
         events = [type(entry.event).__name__ for entry in store.read("a")]
         assert events.count("ReplyConfirmed") == len(wires)
         store.close()
-    assert course.store.read_bytes() == before
-    assert rows(course.store) == said
-    async with course.open() as chat:
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
+    assert scenario.store.read_bytes() == before
+    assert rows(scenario.store) == said
+    async with scenario.open() as chat:
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)

@@ -16,7 +16,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.engine.lab import Lab
+from tests.harness.world import World
 
 from turnlatch import (
     Conversation,
@@ -122,13 +122,13 @@ faults = st.lists(
 ).map(lambda found: ", ".join(f"{fault} @{at}" for fault, at in found))
 
 
-def more_tools(lab: Lab, chats: list[Conversation]) -> list[Tool]:
+def more_tools(world: World, chats: list[Conversation]) -> list[Tool]:
     """One whose end is never seen, two that fail, one during which the user speaks."""
 
     @tool(timeout=0.001, grace=0.001, reconcile=lambda key: f"paid as {key}")
     async def pay(idempotency_key: str) -> str:
         """Pay, and never come back."""
-        lab.ran.append(f"pay {idempotency_key}")
+        world.ran.append(f"pay {idempotency_key}")
         await anyio.sleep_forever()
         return ""
 
@@ -145,7 +145,7 @@ def more_tools(lab: Lab, chats: list[Conversation]) -> list[Tool]:
     @tool(effect="safe")
     async def speak() -> str:
         """Work while the user speaks."""
-        await steer(chats[-1], lab)
+        await steer(chats[-1], world)
         return "worked"
 
     return [pay, slip, quit, speak]
@@ -154,10 +154,10 @@ def more_tools(lab: Lab, chats: list[Conversation]) -> list[Tool]:
 WORD = "word "
 
 
-async def steer(chat: Conversation, lab: Lab) -> None:
+async def steer(chat: Conversation, world: World) -> None:
     """Say the next word."""
-    number = sum(line.startswith(WORD) for line in lab.ran)
-    lab.ran.append(f"{WORD}{number}")
+    number = sum(line.startswith(WORD) for line in world.ran)
+    world.ran.append(f"{WORD}{number}")
     await chat.steer(f"{WORD}{number}")
 
 
@@ -169,19 +169,19 @@ def heard(chat: Conversation) -> list[int]:
     return [int(text.split()[1]) for text in texts if text.startswith(WORD)]
 
 
-def opened(lab: Lab, name: str, store: Store | None = None) -> Conversation:
+def opened(world: World, name: str, store: Store | None = None) -> Conversation:
     chats: list[Conversation] = []
-    chat = lab.open(
+    chat = world.open(
         name,
-        store=store or lab.store,
-        tools=[*lab.tools()[:3], *more_tools(lab, chats)],
+        store=store or world.store,
+        tools=[*world.tools()[:3], *more_tools(world, chats)],
         retry=RetryPolicy(attempts_max=3),
     )
     chats.append(chat)
     return chat
 
 
-async def do(chat: Conversation, lab: Lab, move: str, number: int) -> None:
+async def do(chat: Conversation, world: World, move: str, number: int) -> None:
     """One thing that somebody does; what is not legal here is refused, typed."""
     waiting = chat.turn.awaiting if chat.turn is not None else ()
     match move:
@@ -206,7 +206,7 @@ async def do(chat: Conversation, lab: Lab, move: str, number: int) -> None:
             async with chat.fork(f"fork {number}") as other:
                 await other.send("elsewhere")
         case "steer":
-            await steer(chat, lab)
+            await steer(chat, world)
         case "stop":
             async for _ in chat.stream(f"message {number}"):
                 await chat.interrupt()
@@ -217,20 +217,20 @@ async def do(chat: Conversation, lab: Lab, move: str, number: int) -> None:
             pass
 
 
-async def play(lab: Lab, moves: list[str], store: Store | None = None) -> None:
+async def play(world: World, moves: list[str], store: Store | None = None) -> None:
     """Play the moves, then hold the conversation to the promise."""
-    chat = await opened(lab, "a", store).__aenter__()
+    chat = await opened(world, "a", store).__aenter__()
     try:
         for number, move in enumerate(moves):
             before = chat.history.wires()
             if move == "reopen":
                 snapshot = chat.snapshot
                 await chat.close()
-                chat = await opened(lab, "a", store).__aenter__()
+                chat = await opened(world, "a", store).__aenter__()
                 assert chat.history == snapshot.history
                 assert chat.usage == snapshot.usage
             try:
-                await do(chat, lab, move, number)
+                await do(chat, world, move, number)
             except IllegalEventError:
                 assert chat.history.wires() == before
             if move != "rewind":
@@ -244,15 +244,15 @@ async def play(lab: Lab, moves: list[str], store: Store | None = None) -> None:
                 turn = await chat.send("And now?")
         assert turn.state is TurnState.CONFIRMED, f"stuck: {turn.fault}"
         assert chat.snapshot.said == (), "nothing waits behind an answer"
-        paid = [line for line in lab.ran if line.startswith("pay ")]
+        paid = [line for line in world.ran if line.startswith("pay ")]
         assert len(paid) == len(set(paid)), "paid once for each key"
         last = chat.snapshot
     finally:
         await chat.close()
-    async with opened(lab, "a", store) as chat:
+    async with opened(world, "a", store) as chat:
         assert chat.history == last.history
         assert chat.check() == ()
-    assert lab.simulator.unscripted_rejections() == ()
+    assert world.simulator.unscripted_rejections() == ()
 
 
 def settled(chat: Conversation) -> None:
@@ -273,13 +273,13 @@ def test_whatever_happens_the_next_message_is_confirmed(
     moves: list[str], script: list[Answer], fault: str
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        lab = Lab(Path(folder))
-        lab.simulator = Simulator(
+        world = World(Path(folder))
+        world.simulator = Simulator(
             Scripted(script, then=Seeded(0, tool_use=0.0)),
             faults=parse_faults(fault) if fault else (),
-            clock=lab.clock.now,
+            clock=world.clock.now,
         )
-        anyio.run(play, lab, moves)
+        anyio.run(play, world, moves)
 
 
 class Forgetful:
@@ -313,20 +313,20 @@ class Forgetful:
 
 
 def test_the_check_finds_a_store_that_forgets(tmp_path: Path) -> None:
-    lab = Lab(tmp_path)
-    lab.script("One.", "Two.", "Three.")
+    world = World(tmp_path)
+    world.script("One.", "Two.", "Three.")
 
     with pytest.raises(AssertionError):
-        anyio.run(play, lab, ["send", "reopen"], Forgetful())
+        anyio.run(play, world, ["send", "reopen"], Forgetful())
 
 
 def test_the_check_finds_a_body_that_must_not_leave(tmp_path: Path) -> None:
     """Planted: somebody sends a blank message past the engine."""
-    lab = Lab(tmp_path)
-    lab.script("One.", "Two.")
+    world = World(tmp_path)
+    world.script("One.", "Two.")
 
     async def spoiled() -> None:
-        client = lab.client()
+        client = world.client()
         messages = [{"role": "user", "content": " "}]
         with pytest.raises(Exception, match="non-whitespace"):
             await client.messages.create(
@@ -334,7 +334,7 @@ def test_the_check_finds_a_body_that_must_not_leave(tmp_path: Path) -> None:
                 max_tokens=9,
                 messages=messages,  # type: ignore[arg-type] # a plain dict
             )
-        await play(lab, ["send"])
+        await play(world, ["send"])
 
     with pytest.raises(AssertionError):
         anyio.run(spoiled)
@@ -348,14 +348,14 @@ def test_the_check_finds_words_that_are_said_twice(
     def for_ever(turn: Turn, said: tuple[bytes, ...]) -> dict[str, Any]:
         return {**with_said(turn, said), "taken": turn.taken}
 
-    lab = Lab(tmp_path)
-    lab.script(call("speak"), "One.")
+    world = World(tmp_path)
+    world.script(call("speak"), "One.")
     monkeypatch.setattr(
         import_module("turnlatch_states.machine.step"), "with_said", for_ever
     )
 
     with pytest.raises(AssertionError, match="each is said once"):
-        anyio.run(play, lab, ["send"])
+        anyio.run(play, world, ["send"])
 
 
 def test_the_check_finds_a_call_that_is_made_again(
@@ -366,9 +366,9 @@ def test_the_check_finds_a_call_that_is_made_again(
     async def run(tool: Tool, use: ToolUse, key: str, bytes_max: int) -> Ending:
         return await ToolRun(tool, use, key, bytes_max).wait()
 
-    lab = Lab(tmp_path)
-    lab.script(call("pay"), "One.", "Two.")
+    world = World(tmp_path)
+    world.script(call("pay"), "One.", "Two.")
     monkeypatch.setattr(import_module("turnlatch.runtime.tool_calls"), "reconcile", run)
 
     with pytest.raises(AssertionError, match="paid once for each key"):
-        anyio.run(play, lab, ["send"])
+        anyio.run(play, world, ["send"])

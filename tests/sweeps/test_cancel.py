@@ -18,7 +18,7 @@ import anthropic
 import anyio
 import httpx2
 import pytest
-from tests.engine.lab import Lab
+from tests.harness.world import World
 from tests.sweeps.bench import Tally
 from tests.sweeps.cancelling import Driven, Points, Tracked, Way, by_scope, by_task
 
@@ -65,11 +65,11 @@ class Course:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.lab = Lab(folder)
-        self.lab.script(*ANSWERS, faults=FAULTS)
-        self.store = SQLiteStore(self.lab.store, synchronous="NORMAL")
+        self.world = World(folder)
+        self.world.script(*ANSWERS, faults=FAULTS)
+        self.store = SQLiteStore(self.world.store, synchronous="NORMAL")
         self.transport = Tracked(
-            SimulatorTransport(self.lab.simulator, sleep=self.lab.clock.sleep)
+            SimulatorTransport(self.world.simulator, sleep=self.world.clock.sleep)
         )
         self.chat: Conversation | None = None
         self.driver: Driver | None = None
@@ -108,7 +108,7 @@ class Course:
 
     def open(self, points: Points | None) -> Conversation:
         """The conversation, new or as it was left."""
-        self.chat = self.lab.open(
+        self.chat = self.world.open(
             store=self.store,
             client=anthropic.AsyncAnthropic(
                 api_key="test", http_client=httpx2.AsyncClient(transport=self.transport)
@@ -203,7 +203,7 @@ async def goes_on(course: Course) -> None:
         assert chat.check() == ()
         json.dumps(chat.messages)
     effects_as_told(course, course.recorded())
-    assert course.lab.simulator.unscripted_rejections() == ()
+    assert course.world.simulator.unscripted_rejections() == ()
 
 
 async def swept(folder: Path, way: Way, at: frozenset[int], pair: bool) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-from tests.engine.lab import Lab
+from tests.harness.world import World
 
 from turnlatch.journal import SQLiteStore
 from turnlatch.journal.codec import FORMAT
@@ -35,10 +35,10 @@ NOW: Final = 1_795_000_000.0
 
 async def _talk(folder: Path, store: SQLiteStore) -> None:
     """Real turns: a call that had its effect, a fork, a question nobody answered."""
-    lab = Lab(folder).script(
+    world = World(folder).script(
         "One.", call("act", what="a"), "Two.", "Branched.", call("ask", what="b")
     )
-    async with lab.open("talk", store=store) as chat:
+    async with world.open("talk", store=store) as chat:
         await chat.send("1")
         await chat.send("2")
         async with chat.fork("branch") as branch:

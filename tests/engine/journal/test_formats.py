@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 from tests.engine.journal.golden_store import DEAD, GOLDEN
-from tests.engine.lab import Lab
+from tests.harness.world import World
 
 from turnlatch.errors import (
     ConversationBusyError,
@@ -165,14 +165,14 @@ async def test_the_engine_goes_on_with_a_conversation_of_any_format(
     golden: Path, tmp_path: Path
 ) -> None:
     """The question that was put then is answered now, in the conversation of then."""
-    lab = Lab(tmp_path).script("Four.", "Five.", "Six.")
-    async with lab.open("talk", store=golden) as chat:
+    world = World(tmp_path).script("Four.", "Five.", "Six.")
+    async with world.open("talk", store=golden) as chat:
         assert chat.turn is not None
         (question,) = chat.turn.awaiting
         assert (await chat.approve(question.id)).text == "Four."
-        assert lab.ran == ["ask b"]
+        assert world.ran == ["ask b"]
         assert (await chat.send("5")).text == "Five."
-    async with lab.open("branch", store=golden) as chat:
+    async with world.open("branch", store=golden) as chat:
         assert (await chat.send("4")).text == "Six."
 
 

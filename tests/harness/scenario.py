@@ -1,21 +1,21 @@
-"""A course: one world, a fault, and everything that must hold once it has passed.
+"""A scenario: one world, a fault, and everything that must hold once it has passed.
 
 A file of the gauntlet is `test_<class>.py` with a row in `classes.py`. Its docstring says
 the law in a sentence or two and names the public reports it was learnt from. A scenario
-takes the fixture `course` and ends in `finish`; one that forgets to is failed:
+takes the fixture `scenario` and ends in `finish`; one that forgets to is failed:
 
-    async def test_a_refused_request_moves_no_pointer(course: Course) -> None:
-        course.script(call("act", what="a"), "Done.", faults="429 retry-after=2 @2")
-        async with course.open() as chat:
+    async def test_a_refused_request_moves_no_pointer(scenario: Scenario) -> None:
+        scenario.script(call("act", what="a"), "Done.", faults="429 retry-after=2 @2")
+        async with scenario.open() as chat:
             await chat.send("Go")
-            await course.finish(
+            await scenario.finish(
                 chat, ended=CONFIRMED, effects={"act a": 1}, budget=3
             )
 
-`course` is a `Lab`: `script` says what the model answers and what goes wrong, `open`
+`scenario` is a `World`: `script` says what the model answers and what goes wrong, `open`
 makes a conversation on the real SDK, the strict simulator and a real SQLite file; its
 tools are `look`, `act`, `ask` and `hang`. A tool of your own notes what it does with
-`course.note("paid 5")`. After the script is used up the model answers in plain words.
+`scenario.note("paid 5")`. After the script is used up the model answers in plain words.
 
 Requests are counted from 1 in the order in which they reach POST /v1/messages, by fault
 scripts and by `finish` alike. Killing real processes is in `processes.py`.
@@ -34,8 +34,8 @@ import anthropic
 import anyio
 import httpx2
 import pytest
-from tests.engine.lab import Lab
-from tests.gauntlet.record import Clerk, Gateway, WholeReply, cut_request, probes
+from tests.harness.recorder import Gateway, Recorder, WholeReply, cut_request, probes
+from tests.harness.world import World
 
 from turnlatch import Conversation, FaultKind, Tool, Turn, TurnState, tool
 from turnlatch.simulator import (
@@ -61,8 +61,8 @@ _KEPT = ("tools", "retry", "limits", "timeout", "idle_timeout", "compaction")
 """What a caller gives again at every opening; everything else is in the journal."""
 
 
-class Course(Lab):
-    """A laboratory whose every scenario ends with the same questions."""
+class Scenario(World):
+    """A world whose every scenario ends with the same questions."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -74,8 +74,8 @@ class Course(Lab):
 
     def _listen(self, simulator: Simulator, gateway: Gateway | None = None) -> None:
         self.simulator = simulator
-        self.clerk = Clerk(simulator, gateway)
-        self.clerk.probing = self._probing
+        self.recorder = Recorder(simulator, gateway)
+        self.recorder.probing = self._probing
 
     def _probing(self) -> bool:
         return any(map(probes, self._chats))
@@ -87,7 +87,7 @@ class Course(Lab):
         summaries: Sequence[Answer | str] = (),
         gateway: Gateway | None = None,
         **simulator: Any,
-    ) -> "Course":
+    ) -> "Scenario":
         """Answer from a list, then in plain words, and misbehave as told.
 
         One simulator plays the whole scenario, so this comes before the first request.
@@ -99,7 +99,7 @@ class Course(Lab):
             gateway: Changes the bytes of each event, and of each plain body.
             simulator: Further arguments of `Simulator`.
         """
-        assert not self.simulator.log, "the course has begun; script it beforehand"
+        assert not self.simulator.log, "the scenario has begun; script it beforehand"
         self._listen(
             Simulator(
                 Scripted(answers, then=Plain(), summaries=summaries, again=False),
@@ -117,10 +117,10 @@ class Course(Lab):
         """The real SDK, as it comes, over the simulator's transport.
 
         Args:
-            sleep: How the delays of the script pass; the course's clock by default.
+            sleep: How the delays of the script pass; the scenario's clock by default.
         """
-        clerk = self.clerk.handed_out
-        transport = SimulatorTransport(clerk, sleep=sleep or self.clock.sleep)
+        recorder = self.recorder.handed_out
+        transport = SimulatorTransport(recorder, sleep=sleep or self.clock.sleep)
         return anthropic.AsyncAnthropic(
             api_key="test", http_client=httpx2.AsyncClient(transport=transport)
         )
@@ -132,7 +132,7 @@ class Course(Lab):
         return self._chats[-1]
 
     def tools(self) -> list[Tool]:
-        """The laboratory's tools; its `hang` tells when it has begun."""
+        """The world's tools; its `hang` tells when it has begun."""
         look, act, ask, _ = super().tools()
         begun = self.begun = anyio.Event()
 
@@ -191,7 +191,7 @@ class Course(Lab):
     def confirmed(
         self, history: Sequence[int] | None = None, unheard: Collection[int] = ()
     ) -> tuple[WholeReply, ...]:
-        """The replies that must be the history, by the clerk's record.
+        """The replies that must be the history, by the recorder's record.
 
         Args:
             history: Numbers of the requests whose replies they are; None for all.
@@ -199,7 +199,7 @@ class Course(Lab):
         """
         numbers = {e.number: at for at, e in enumerate(self.requests, start=1)}
         found = {
-            numbers[one.request]: one for one in self.clerk.replies if one.confirms
+            numbers[one.request]: one for one in self.recorder.replies if one.confirms
         }
         if history is None:
             return tuple(one for at, one in found.items() if at not in unheard)
@@ -265,7 +265,7 @@ class Course(Lab):
         assert after.state is CONFIRMED, f"the conversation is stuck: {after.fault}"
         cost = len(self.requests) - start
         assert cost <= patience, f"the next message cost more than it may: {cost}"
-        new = (r for r in self.clerk.replies if r.confirms and r.request > last)
+        new = (r for r in self.recorder.replies if r.confirms and r.request > last)
         now = (*before, *new)
         check_history(chat.history, now, noted)
         if verbatim:
@@ -314,7 +314,7 @@ class Course(Lab):
         if summary is None:
             assert head == b"", "more was sent than was confirmed"
         else:
-            (told,) = [r.blocks for r in self.clerk.replies if r.request == number]
+            (told,) = [r.blocks for r in self.recorder.replies if r.request == number]
             assert json.loads(head)["content"] == list(told), "not the summary in force"
 
     async def _next_request(self, chat: Conversation) -> bytes:

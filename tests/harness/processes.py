@@ -1,11 +1,11 @@
 """Real processes that are really killed, for classes about crashes and two writers.
 
-    def test_killed(course: Course) -> None:
-        course.script(call("act", what="a"), "Done.")
-        kill_at(course, "after act", "first")     # SIGKILL, the effect is done
+    def test_killed(scenario: Scenario) -> None:
+        scenario.script(call("act", what="a"), "Done.")
+        kill_at(scenario, "after act", "first")     # SIGKILL, the effect is done
         ...                                       # open the conversation here, finish it
 
-The points are in `victim.py`. The child talks to the course's own simulator over
+The points are in `crash_child.py`. The child talks to the scenario's own simulator over
 loopback, so its requests are in the same log and its replies in the same record.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from tests import warm
-from tests.gauntlet.course import Course
+from tests.harness.scenario import Scenario
 
 from turnlatch.simulator import run_in_thread
 
@@ -25,7 +25,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 @final
-class Victim:
+class Child:
     """A child process, and what it says."""
 
     def __init__(self, process: warm.Spoken) -> None:
@@ -68,10 +68,10 @@ class Victim:
 
 
 @contextmanager
-def victims(course: Course) -> "Generator[Victims]":
-    """The course's simulator on loopback; children that are left are killed."""
-    with run_in_thread(course.clerk.handed_out) as server:
-        found = Victims(course, server.base_url)
+def child_processes(scenario: Scenario) -> "Generator[Children]":
+    """The scenario's simulator on loopback; children that are left are killed."""
+    with run_in_thread(scenario.recorder.handed_out) as server:
+        found = Children(scenario, server.base_url)
         try:
             yield found
         finally:
@@ -79,15 +79,15 @@ def victims(course: Course) -> "Generator[Victims]":
 
 
 @final
-class Victims:
-    """Starts children that converse on a course's store."""
+class Children:
+    """Starts children that converse on a scenario's store."""
 
-    def __init__(self, course: Course, url: str) -> None:
-        self._course = course
+    def __init__(self, scenario: Scenario, url: str) -> None:
+        self._course = scenario
         self._url = url
         self._processes: list[warm.Spoken] = []
 
-    def start(self, point: str, *messages: str, **more: Any) -> Victim:
+    def start(self, point: str, *messages: str, **more: Any) -> Child:
         """Start a child; `more` is further fields of its `Spec`."""
         spec = {
             "url": self._url,
@@ -98,10 +98,10 @@ class Victims:
             **more,
         }
         process = warm.Spoken(
-            ["-m", "tests.gauntlet.victim", json.dumps(spec)], cwd=ROOT
+            ["-m", "tests.harness.crash_child", json.dumps(spec)], cwd=ROOT
         )
         self._processes.append(process)
-        return Victim(process)
+        return Child(process)
 
     def end(self) -> None:
         """Kill every child that is left."""
@@ -109,9 +109,9 @@ class Victims:
             process.end()
 
 
-def kill_at(course: Course, point: str, *messages: str, **more: Any) -> None:
+def kill_at(scenario: Scenario, point: str, *messages: str, **more: Any) -> None:
     """Run a child until it stands at that point, and kill it there."""
-    with victims(course) as children:
+    with child_processes(scenario) as children:
         child = children.start(point, *messages, **more)
         child.until("now")
         child.kill()

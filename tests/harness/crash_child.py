@@ -1,4 +1,4 @@
-"""A process that converses until it is killed: `python -m tests.gauntlet.victim SPEC`.
+"""A process that converses until it is killed: `python -m tests.harness.crash_child SPEC`.
 
 It says `now` when it comes to the point it was told, and goes on when it is told `go`.
 Each message it sent it answers with `turn <state>`; the error that ends it with its name.
@@ -26,7 +26,7 @@ from turnlatch_states.machine.events import Event
 @final
 @attrs.frozen
 class Spec:
-    """What a victim is to do.
+    """What a child is to do.
 
     Attributes:
         url: Where requests go.
@@ -107,7 +107,7 @@ def say(line: str) -> None:
 def tools(
     points: Points, ledger: Path, speak: Callable[[], Awaitable[None]]
 ) -> list[Tool]:
-    """The laboratory's tools, writing into a file what they do."""
+    """The world's tools, writing into a file what they do."""
 
     def note(name: str, argument: str) -> None:
         points.at(f"in {name}")

@@ -1,6 +1,6 @@
-"""What the simulator confirmed, written down by a clerk who never asks the engine.
+"""What the simulator confirmed, written down by a recorder who never asks the engine.
 
-The clerk stands between the simulator and whoever plays its responses. From the bytes of
+The recorder stands between the simulator and whoever plays its responses. From the bytes of
 each request and of its response alone it says which replies were whole, which blocks
 they held, and which user blocks they answered. It shares no code with the engine: it
 cuts JSON with the standard library's decoder and puts streams together by itself.
@@ -77,12 +77,12 @@ class WholeReply:
 
 
 @final
-class Clerk:
+class Recorder:
     """A simulator that is listened to; it may be handed out wherever one is wanted.
 
     Args:
         simulator: It.
-        gateway: What stands between the service and everybody else, the clerk too.
+        gateway: What stands between the service and everybody else, the recorder too.
 
     Attributes:
         probing: Whether what is sent now is a trial; those for one token always are.
@@ -101,7 +101,7 @@ class Clerk:
 
     @property
     def handed_out(self) -> Simulator:
-        """The clerk, for code that asks for a simulator."""
+        """The recorder, for code that asks for a simulator."""
         return cast("Simulator", self)
 
     def handle(self, request: ApiRequest) -> ApiResponse:

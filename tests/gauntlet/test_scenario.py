@@ -1,4 +1,4 @@
-"""The course catches what it says it catches: for every question a planted bug.
+"""The scenario catches what it says it catches: for every question a planted bug.
 
 Each test hands `finish` a conversation, or a world, in which one thing is wrong and
 everything else is right, and looks that this one thing is what it stumbles over.
@@ -13,9 +13,9 @@ import anyio
 import attrs
 import pytest
 from tests import warm
-from tests.gauntlet.course import CONFIRMED, Course, asyncio_only
-from tests.gauntlet.processes import ROOT, Victims, kill_at, victims
-from tests.gauntlet.record import cut_request
+from tests.harness.processes import ROOT, Children, child_processes, kill_at
+from tests.harness.recorder import cut_request
+from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
 from turnlatch import Conversation, Fault, FaultKind, Turn, tool
 from turnlatch.ports import Delta
@@ -36,34 +36,34 @@ def good(**wrong: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def plain(tmp_path: Path) -> Course:
-    """A course that need not be finished."""
-    return Course(tmp_path)
+def plain(tmp_path: Path) -> Scenario:
+    """A scenario that need not be finished."""
+    return Scenario(tmp_path)
 
 
 @pytest.fixture
-def begun(plain: Course) -> Course:
-    """A course with one passing fault and one call."""
+def begun(plain: Scenario) -> Scenario:
+    """A scenario with one passing fault and one call."""
     plain.script(call("act", what="a"), "Done.", faults="429 retry-after=2 @2")
     return plain
 
 
 async def stumbles(
-    course: Course, says: str, *, chat: Any = None, **wrong: Any
+    scenario: Scenario, says: str, *, chat: Any = None, **wrong: Any
 ) -> None:
     """One turn, then `finish` with one thing wrong."""
-    async with chat or course.open() as opened:
+    async with chat or scenario.open() as opened:
         await opened.send("Go")
         with pytest.raises(AssertionError, match=says):
-            await course.finish(opened, **good(**wrong))
-    assert not course.finished
+            await scenario.finish(opened, **good(**wrong))
+    assert not scenario.finished
 
 
-async def test_a_good_scenario_finishes(course: Course) -> None:
-    course.script(call("act", what="a"), "Done.", faults="429 retry-after=2 @2")
-    async with course.open() as chat:
+async def test_a_good_scenario_finishes(scenario: Scenario) -> None:
+    scenario.script(call("act", what="a"), "Done.", faults="429 retry-after=2 @2")
+    async with scenario.open() as chat:
         await chat.send("Go")
-        after = await course.finish(chat, **good())
+        after = await scenario.finish(chat, **good())
     assert after.state is CONFIRMED
 
 
@@ -76,8 +76,8 @@ def anyio_backend():
     return "asyncio"
 
 @pytest.mark.anyio
-async def test_forgets(course):
-    async with course.open() as chat:
+async def test_forgets(scenario):
+    async with scenario.open() as chat:
         await chat.send("Go")
 """
 
@@ -87,7 +87,7 @@ def test_a_scenario_that_does_not_finish_is_failed(tmp_path: Path) -> None:
     options = ["-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     done = warm.run(["-m", "pytest", *options, str(tmp_path)], cwd=ROOT, timeout=600)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    assert b"the scenario never called `course.finish`" in done.stdout
+    assert b"the scenario never called `scenario.finish`" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -106,22 +106,22 @@ def test_a_scenario_that_does_not_finish_is_failed(tmp_path: Path) -> None:
     ],
 )
 async def test_a_wrong_claim_is_caught(
-    begun: Course, wrong: dict[str, Any], says: str
+    begun: Scenario, wrong: dict[str, Any], says: str
 ) -> None:
     await stumbles(begun, says, **wrong)
 
 
-async def test_a_turn_that_failed_is_not_taken_for_a_good_one(plain: Course) -> None:
+async def test_a_turn_that_failed_is_not_taken_for_a_good_one(plain: Scenario) -> None:
     plain.script(call("act", what="a"), faults="401 @2")
     await stumbles(plain, "did not end as it should")
 
 
-async def test_a_stuck_conversation_is_caught(plain: Course) -> None:
+async def test_a_stuck_conversation_is_caught(plain: Scenario) -> None:
     plain.script(call("act", what="a"), "Done.", faults='400 message="No." @3+')
     await stumbles(plain, "the conversation is stuck")
 
 
-async def test_an_effect_that_comes_twice_is_caught(begun: Course) -> None:
+async def test_an_effect_that_comes_twice_is_caught(begun: Scenario) -> None:
     @tool
     async def act(what: str) -> str:
         """Act, and act again."""
@@ -133,13 +133,13 @@ async def test_an_effect_that_comes_twice_is_caught(begun: Course) -> None:
 
 
 async def test_an_effect_that_comes_with_the_next_message_is_caught(
-    plain: Course,
+    plain: Scenario,
 ) -> None:
     plain.script(call("act", what="a"), "Done.", call("act", what="late"))
     await stumbles(plain, "cost more than it may|effects are not as told")
 
 
-async def test_an_illegal_request_is_caught(begun: Course) -> None:
+async def test_an_illegal_request_is_caught(begun: Scenario) -> None:
     """Somebody sends a blank message past the engine."""
     messages: Any = [{"role": "user", "content": " "}]
     async with begun.open() as chat:
@@ -155,8 +155,8 @@ async def test_an_illegal_request_is_caught(begun: Course) -> None:
 class Tampering:
     """Planted: a port that hands on something else than what came."""
 
-    def __init__(self, course: Course, how: Callable[[Reply], Reply]) -> None:
-        self.inner = SdkModel(course.client())
+    def __init__(self, scenario: Scenario, how: Callable[[Reply], Reply]) -> None:
+        self.inner = SdkModel(scenario.client())
         self.how = how
 
     async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
@@ -194,7 +194,7 @@ def renamed(given: Reply) -> Reply:
     ],
 )
 async def test_a_reply_that_is_stored_otherwise_than_it_came_is_caught(
-    plain: Course, how: Callable[[Reply], Reply], stream: bool, says: str
+    plain: Scenario, how: Callable[[Reply], Reply], stream: bool, says: str
 ) -> None:
     plain.script("Done.")
     async with plain.open(client=Tampering(plain, how)) as chat:
@@ -214,7 +214,7 @@ EXTRA = b'{"role":"user","content":[{"type":"text","text":"Extra."}]},'
     ],
 )
 async def test_a_request_that_says_something_else_than_is_stored_is_caught(
-    plain: Course, old: bytes, new: bytes, says: str
+    plain: Scenario, old: bytes, new: bytes, says: str
 ) -> None:
     """Planted: a port that changes what leaves; what is stored is untouched."""
 
@@ -264,7 +264,7 @@ def has_failed(chat: Conversation) -> None:
     ],
 )
 async def test_memory_that_is_not_what_the_file_says_is_caught(
-    begun: Course, bug: Callable[[Conversation], None], ended: Any, says: str
+    begun: Scenario, bug: Callable[[Conversation], None], ended: Any, says: str
 ) -> None:
     async with begun.open() as chat:
         await chat.send("Go")
@@ -275,7 +275,7 @@ async def test_memory_that_is_not_what_the_file_says_is_caught(
 
 @pytest.mark.parametrize("which", [0, 1])
 async def test_a_file_that_forgot_a_confirmed_turn_is_caught(
-    begun: Course, which: int, monkeypatch: pytest.MonkeyPatch
+    begun: Scenario, which: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: the next process finds the file as it was a turn ago."""
     async with begun.open() as chat:
@@ -292,7 +292,7 @@ async def test_a_file_that_forgot_a_confirmed_turn_is_caught(
 
 
 async def test_a_reload_that_sends_other_bytes_is_caught(
-    begun: Course, monkeypatch: pytest.MonkeyPatch
+    begun: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: the next process says the same in other words."""
     real = begun.again
@@ -312,7 +312,7 @@ async def test_a_reload_that_sends_other_bytes_is_caught(
 
 
 async def test_an_effect_that_comes_with_a_reload_is_caught(
-    begun: Course, monkeypatch: pytest.MonkeyPatch
+    begun: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: the next process does again what was done."""
     real = begun.again
@@ -329,7 +329,7 @@ async def test_an_effect_that_comes_with_a_reload_is_caught(
     ("told", "says"), [(None, "other bytes were sent"), (1, "not the summary in force")]
 )
 async def test_a_summary_that_is_not_the_one_that_was_told_of_is_caught(
-    plain: Course, told: int | None, says: str
+    plain: Scenario, told: int | None, says: str
 ) -> None:
     plain.script("One.", "Two.")
     async with plain.open() as chat:
@@ -342,21 +342,23 @@ async def test_a_summary_that_is_not_the_one_that_was_told_of_is_caught(
             )
 
 
-async def test_the_clerk_reads_streams_and_plain_replies_alike(course: Course) -> None:
-    course.script(
+async def test_the_clerk_reads_streams_and_plain_replies_alike(
+    scenario: Scenario,
+) -> None:
+    scenario.script(
         "Cut off before it ends.",
         reply("Well.", call("act", what="ä"), call("look", path="b")),
         refuse("cyber", "No."),
         "Done.",
         faults="cut 5 eof @1",
     )
-    async with course.open() as chat:
+    async with scenario.open() as chat:
         await chat.stream("Go").turn()
         await chat.send("Go")
-        found = course.confirmed()
+        found = scenario.confirmed()
         assert [one.raw is None for one in found] == [True, False]
         assert [one.blocks[0]["type"] for one in found] == ["text", "text"]
-        await course.finish(
+        await scenario.finish(
             chat,
             ended=CONFIRMED,
             effects={"act ä": 1, "look b": 1},
@@ -379,23 +381,23 @@ def test_a_request_is_cut_into_what_was_before_and_what_is_new() -> None:
 
 @asyncio_only
 async def test_a_killed_child_leaves_its_requests_and_its_effects_on_record(
-    course: Course,
+    scenario: Scenario,
 ) -> None:
-    course.script(call("act", what="a"), "Done.")
-    kill_at(course, "after act", "first")
-    assert len(course.requests) == 1
-    async with course.open() as chat:
+    scenario.script(call("act", what="a"), "Done.")
+    kill_at(scenario, "after act", "first")
+    assert len(scenario.requests) == 1
+    async with scenario.open() as chat:
         turn = await chat.retry()
         assert turn.state is CONFIRMED
-        await course.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
+        await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
-async def test_a_child_that_never_comes_to_its_point_is_told(plain: Course) -> None:
+async def test_a_child_that_never_comes_to_its_point_is_told(plain: Scenario) -> None:
     plain.script("Done.")
 
     def run() -> None:
-        with victims(plain) as children:
-            assert isinstance(children, Victims)
+        with child_processes(plain) as children:
+            assert isinstance(children, Children)
             children.start("before CompactionSent", "first").until("now")
 
     with pytest.raises(AssertionError, match="ended without saying 'now'"):

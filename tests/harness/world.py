@@ -1,13 +1,11 @@
 """A whole world for a conversation: the real SDK, the strict simulator, a real file."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anthropic
 import anyio
 import httpx2
-import pytest
 
 from turnlatch import CallMoved, Conversation, Tool, tool
 from turnlatch.simulator import Answer, Scripted, Seeded, Simulator, parse_faults
@@ -15,7 +13,7 @@ from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.testing import SeededIds, VirtualClock
 
 
-class Lab:
+class World:
     """One simulator, one store, and conversations on them.
 
     Every body that leaves is held against the strict rules when the test ends.
@@ -27,7 +25,7 @@ class Lab:
         self.simulator = Simulator(Seeded(0), clock=self.clock.now)
         self.ran: list[str] = []
 
-    def script(self, *answers: Answer | str, faults: str = "") -> "Lab":
+    def script(self, *answers: Answer | str, faults: str = "") -> "World":
         """Answer from a list, and misbehave as told."""
         self.simulator = Simulator(
             Scripted(answers, then=Seeded(0), again=False),
@@ -128,11 +126,3 @@ async def cancelled_once_started(chat: Conversation, text: str) -> bool:
             await chat.send(text)
             group.cancel_scope.cancel()
     return scope.cancelled_caught
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """A world; when the test ends, nothing illegal may have left."""
-    world = Lab(tmp_path)
-    yield world
-    assert world.simulator.unscripted_rejections() == ()

@@ -8,7 +8,7 @@ from typing import Any, cast
 import anthropic
 import attrs
 import httpx2
-from tests.engine.lab import Lab
+from tests.harness.world import World
 
 from turnlatch.simulator import ApiRequest, ApiResponse, Chunk, Simulator
 from turnlatch.simulator.transport import SimulatorTransport
@@ -65,9 +65,9 @@ def _altered(response: ApiResponse, change: Callable[[bytes], bytes]) -> ApiResp
     return attrs.evolve(response, chunks=chunks, headers=headers)
 
 
-def behind(lab: Lab, gateway: Gateway) -> anthropic.AsyncAnthropic:
+def behind(world: World, gateway: Gateway) -> anthropic.AsyncAnthropic:
     """The real SDK, with a gateway between it and the simulator."""
-    transport = SimulatorTransport(cast("Simulator", gateway), sleep=lab.clock.sleep)
+    transport = SimulatorTransport(cast("Simulator", gateway), sleep=world.clock.sleep)
     return anthropic.AsyncAnthropic(
         api_key="test", http_client=httpx2.AsyncClient(transport=transport)
     )
