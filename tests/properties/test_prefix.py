@@ -6,15 +6,15 @@ from typing import Any
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.states.showings import hide_places, seeds, view_of
-from tests.states.strategies import text
-from tests.states.talks import (
+from tests.states.conversation_strategies import (
     PARTS,
     PROFILE,
-    Talk,
+    Conversation,
+    conversation_of,
     plans,
-    talk_of,
 )
+from tests.states.strategies import text
+from tests.states.view_strategies import hide_places, seeds, view_of
 
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.remedy import Remedy
@@ -47,11 +47,11 @@ def sent(snapshot: Snapshot, view: View) -> tuple[bytes, bytes]:
     return opening + found, rest[:end]
 
 
-def confirmed(talk: Talk) -> tuple[bytes, bytes]:
+def confirmed(chat: Conversation) -> tuple[bytes, bytes]:
     """Have the request that is waiting confirmed; what it was."""
-    paid = sent(talk.snapshot, talk.snapshot.showing)
-    talk.sends()
-    talk.replies("end_turn", text("Well."))
+    paid = sent(chat.snapshot, chat.snapshot.showing)
+    chat.sends()
+    chat.replies("end_turn", text("Well."))
     return paid
 
 
@@ -86,18 +86,20 @@ changes = st.tuples(
 )
 
 
-def changed(talk: Talk, change: tuple[int, list[tuple[int, ...]], bool, int]) -> None:
+def changed(
+    chat: Conversation, change: tuple[int, list[tuple[int, ...]], bool, int]
+) -> None:
     """Something happens between two requests: settings, a summary, another view."""
     profile, given_, summary, method = change
-    if PROFILES[profile] != talk.snapshot.profile:
-        talk.do(ev.ProfileChanged(PROFILES[profile]))
-    talk.opens(text("And?"), text("What else?"))
+    if PROFILES[profile] != chat.snapshot.profile:
+        chat.do(ev.ProfileChanged(PROFILES[profile]))
+    chat.opens(text("And?"), text("What else?"))
     if summary:
-        talk.summarises(tuple(Method)[method])
-    view = view_of(talk.snapshot, given_)
+        chat.summarises(tuple(Method)[method])
+    view = view_of(chat.snapshot, given_)
     if given_:
-        event = ev.RemedyChosen(talk.turn.number, Remedy.SHRINK, "a test", view)
-        talk.do(event)
+        event = ev.RemedyChosen(chat.turn.number, Remedy.SHRINK, "a test", view)
+        chat.do(event)
 
 
 @given(plans, st.integers(0, 4), changes, changes)
@@ -105,12 +107,12 @@ def changed(talk: Talk, change: tuple[int, list[tuple[int, ...]], bool, int]) ->
 def test_it_speaks_exactly_where_the_bytes_depart(
     plan: list[tuple[int, int]], end: int, first: Any, second: Any
 ) -> None:
-    talk = talk_of(plan, (end, 5))
+    chat = conversation_of(plan, (end, 5))
     for change in (first, second):
-        paid = confirmed(talk)
-        assert talk.snapshot.paid is not None
-        changed(talk, change)
-        assert agrees(prefix_change, talk.snapshot, paid)
+        paid = confirmed(chat)
+        assert chat.snapshot.paid is not None
+        changed(chat, change)
+        assert agrees(prefix_change, chat.snapshot, paid)
 
 
 @given(plans, seeds)
@@ -119,26 +121,26 @@ def test_a_conversation_that_only_grows_is_silent(
     plan: list[tuple[int, int]], given_: list[tuple[int, ...]]
 ) -> None:
     """Also under a view, once a request that used it was confirmed."""
-    talk = talk_of(plan, (0, 0))
-    view = view_of(talk.snapshot, given_)
-    talk.do(ev.RemedyChosen(talk.turn.number, Remedy.SHRINK, "a test", view))
-    confirmed(talk)
+    chat = conversation_of(plan, (0, 0))
+    view = view_of(chat.snapshot, given_)
+    chat.do(ev.RemedyChosen(chat.turn.number, Remedy.SHRINK, "a test", view))
+    confirmed(chat)
     for _ in range(3):
-        talk.opens(text("And?"))
-        if talk.turn.trial is None:  # a server tool that never ended is closed once
-            assert prefix_change(talk.snapshot) is None
-        confirmed(talk)
+        chat.opens(text("And?"))
+        if chat.turn.trial is None:  # a server tool that never ended is closed once
+            assert prefix_change(chat.snapshot) is None
+        confirmed(chat)
 
 
 def test_nothing_was_paid_for_before_the_first_reply() -> None:
-    talk = talk_of([], (0, 0))
+    chat = conversation_of([], (0, 0))
 
-    assert prefix_change(talk.snapshot) is None
+    assert prefix_change(chat.snapshot) is None
 
 
 def test_what_is_said_names_the_cause() -> None:
-    talk = talk_of([(PARTS.index(PARTS[0]), 0)] * 3, (0, 0))
-    quiet = talk.snapshot
+    chat = conversation_of([(PARTS.index(PARTS[0]), 0)] * 3, (0, 0))
+    quiet = chat.snapshot
     assert prefix_change(quiet) is None
     other = attrs.evolve(quiet, profile=PROFILES[4])
     told = prefix_change(other)
@@ -152,8 +154,8 @@ def test_what_is_said_names_the_cause() -> None:
     assert told.part == "messages"
     assert "otherwise" in told.why
 
-    talk.summarises(Method.SIGNED)
-    told = prefix_change(talk.snapshot)
+    chat.summarises(Method.SIGNED)
+    told = prefix_change(chat.snapshot)
     assert told is not None
     assert "summary" in told.why
     assert (told.part, told.at) == ("messages", len('{"role":"'))
@@ -161,16 +163,16 @@ def test_what_is_said_names_the_cause() -> None:
 
 def test_a_change_of_what_was_said_last_is_none_of_what_was_paid_for() -> None:
     """The last reply was written, not read: what follows it was never in the cache."""
-    talk = talk_of([(0, 0), (4, 0)], (0, 0))
+    chat = conversation_of([(0, 0), (4, 0)], (0, 0))
 
-    assert talk.turn.trial is not None, "a server tool that never ended is closed"
-    told = prefix_change(talk.snapshot)
+    assert chat.turn.trial is not None, "a server tool that never ended is closed"
+    told = prefix_change(chat.snapshot)
     assert told is None or told.part == "settings"
 
 
 def test_thinking_that_the_server_may_drop_is_another_setting() -> None:
-    talk = talk_of([(0, 0)], (0, 0))
-    bound = attrs.evolve(talk.snapshot, view=View((DropBound(),)))
+    chat = conversation_of([(0, 0)], (0, 0))
+    bound = attrs.evolve(chat.snapshot, view=View((DropBound(),)))
     told = prefix_change(bound)
 
     assert told is not None
@@ -180,13 +182,13 @@ def test_thinking_that_the_server_may_drop_is_another_setting() -> None:
 
 def test_a_history_that_was_cut_back_begins_as_it_did() -> None:
     """What is left of the last request is begun again with the same bytes."""
-    talk = talk_of([(0, 0)] * 4, (0, 0))
-    confirmed(talk)
-    for size in reversed(hide_places(talk.snapshot)):
-        talk.do(ev.Rewound(size))
-        assert prefix_change(talk.snapshot) is None
-    talk.opens(text("From the start."))
-    assert prefix_change(talk.snapshot) is None
+    chat = conversation_of([(0, 0)] * 4, (0, 0))
+    confirmed(chat)
+    for size in reversed(hide_places(chat.snapshot)):
+        chat.do(ev.Rewound(size))
+        assert prefix_change(chat.snapshot) is None
+    chat.opens(text("From the start."))
+    assert prefix_change(chat.snapshot) is None
 
 
 def test_the_check_sees_a_guard_that_looks_at_the_view_only() -> None:
@@ -197,14 +199,14 @@ def test_the_check_sees_a_guard_that_looks_at_the_view_only() -> None:
         same = paid is None or paid.view == snapshot.showing
         return None if same else prefix_change(snapshot)
 
-    talk = talk_of([(0, 0)] * 2, (0, 0))
-    paid = confirmed(talk)
-    talk.opens(text("And?"))
-    assert agrees(hasty, talk.snapshot, paid)
-    talk.summarises(Method.SIGNED)
-    assert base_in_force(EMPTY, talk.snapshot.base) is not None
-    assert not agrees(hasty, talk.snapshot, paid)
-    assert agrees(prefix_change, talk.snapshot, paid)
+    chat = conversation_of([(0, 0)] * 2, (0, 0))
+    paid = confirmed(chat)
+    chat.opens(text("And?"))
+    assert agrees(hasty, chat.snapshot, paid)
+    chat.summarises(Method.SIGNED)
+    assert base_in_force(EMPTY, chat.snapshot.base) is not None
+    assert not agrees(hasty, chat.snapshot, paid)
+    assert agrees(prefix_change, chat.snapshot, paid)
 
 
 def test_the_check_sees_a_guard_that_is_off_by_one() -> None:
@@ -214,11 +216,11 @@ def test_the_check_sees_a_guard_that_is_off_by_one() -> None:
         told = prefix_change(snapshot)
         return told and attrs.evolve(told, at=told.at + 1)
 
-    talk = talk_of([(0, 4)] * 2, (0, 0))
-    paid = confirmed(talk)
-    talk.opens(text("And?"))
+    chat = conversation_of([(0, 4)] * 2, (0, 0))
+    paid = confirmed(chat)
+    chat.opens(text("And?"))
     view = View((Shrink(2, 16), Hide(0, 1, "Gone.")))
-    talk.do(ev.RemedyChosen(talk.turn.number, Remedy.HIDE, "a test", view))
+    chat.do(ev.RemedyChosen(chat.turn.number, Remedy.HIDE, "a test", view))
 
-    assert agrees(prefix_change, talk.snapshot, paid)
-    assert not agrees(late, talk.snapshot, paid)
+    assert agrees(prefix_change, chat.snapshot, paid)
+    assert not agrees(late, chat.snapshot, paid)

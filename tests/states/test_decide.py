@@ -1,4 +1,4 @@
-"""The ladders are climbed to an end, and no rung sends again what was refused."""
+"""Every recovery comes to an end, and no rung sends again what was refused."""
 
 import json
 from collections.abc import Sequence
@@ -8,10 +8,18 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.states.climbs import Climb, Sent, Service
-from tests.states.showings import seeds, view_of
+from tests.states.conversation_strategies import (
+    ENDS,
+    PARTS,
+    Conversation,
+    conversation_of,
+    conversations,
+    plain,
+    with_turn,
+)
+from tests.states.recovery_simulator import Recovery, Sent, Service
 from tests.states.strategies import FAULTS as PLAIN
-from tests.states.talks import ENDS, PARTS, Talk, plain, talk_of, talks, with_turn
+from tests.states.view_strategies import seeds, view_of
 from tests.states.wordings import MODES, PLANS, WORDINGS, in_a_thread, refusing, said
 
 from turnlatch_states.api.faults import SUSPENDING, Fault, FaultKind
@@ -35,41 +43,41 @@ from turnlatch_states.request.view import DropField, IgnoreBase, View
 
 K = FaultKind
 ENDINGS = (Stop, Suspend, BisectHistory)
-"""What a climb may end with; a search does if it finds nothing."""
+"""What a recovery may end with; a search does if it finds nothing."""
 
 REDUCTIONS = frozenset(rung.remedy for rung in CONTEXT_LADDER)
 
 DECISIONS_MAX = 24
-"""The longest climb is no longer; the turn's budget of 60 requests is beyond that."""
+"""The longest recovery is no longer; the turn's budget of 60 requests is beyond that."""
 
 
 @cache
-def climbed(fault: Fault) -> tuple[tuple[str, Climb], ...]:
-    """Climbs out of one fault, from places of all kinds, made once."""
-    made: list[tuple[str, Climb]] = []
+def recoveries_from(fault: Fault) -> tuple[tuple[str, Recovery], ...]:
+    """Recoveries from one fault, from places of all kinds, made once."""
+    made: list[tuple[str, Recovery]] = []
     first = WORDINGS.index(fault)
     for number, plan in enumerate(PLANS):
         for end in range(len(ENDS)):
             mode = MODES[(first + number + end) % len(MODES)]
             if (first + number * len(ENDS) + end) % 2:
                 continue  # half of all, every place with every mode
-            talk = talk_of(plan, (end, number))
-            talk.snapshot = attrs.evolve(talk.snapshot, refused=end % 2)
+            chat = conversation_of(plan, (end, number))
+            chat.snapshot = attrs.evolve(chat.snapshot, refused=end % 2)
             if mode in ("small", "told"):
-                talk = in_a_thread(talk)
-            climb = Climb(talk, refusing(fault, mode)).run()
-            made.append((f"{mode}: plan {number}, end {end}", climb))
+                chat = in_a_thread(chat)
+            recovery = Recovery(chat, refusing(fault, mode)).run()
+            made.append((f"{mode}: plan {number}, end {end}", recovery))
     return tuple(made)
 
 
-def unlawful(climb: Climb) -> list[str]:
-    """What a climb did against the law that nothing refused is sent again."""
+def unlawful(recovery: Recovery) -> list[str]:
+    """What a recovery did against the law that nothing refused is sent again."""
     seen: set[Sent] = set()
-    found = [f"{one} changed nothing" for one in climb.again]
-    for sent in climb.sent:
+    found = [f"{one} changed nothing" for one in recovery.again]
+    for sent in recovery.sent:
         if sent.what == "message" and sent in seen:
             found.append("the same body was sent again")
-        if sent in climb.refused:
+        if sent in recovery.refused:
             seen.add(sent)
     return found
 
@@ -80,49 +88,55 @@ def test_every_ladder_has_an_end_and_repeats_nothing_that_was_refused(
 ) -> None:
     longest = 0
     for fault in WORDINGS:
-        for where, climb in climbed(fault) if fault.kind is kind else ():
-            assert isinstance(climb.decisions[-1], ENDINGS), where
-            assert climb.snapshot.history is climb.before.history
-            if not climb.turn.compactions:
-                assert climb.snapshot.view is climb.before.view
-            assert unlawful(climb) == [], where
-            longest = max(longest, len(climb.decisions))
+        for where, recovery in recoveries_from(fault) if fault.kind is kind else ():
+            assert isinstance(recovery.decisions[-1], ENDINGS), where
+            assert recovery.snapshot.history is recovery.before.history
+            if not recovery.turn.compactions:
+                assert recovery.snapshot.view is recovery.before.view
+            assert unlawful(recovery) == [], where
+            longest = max(longest, len(recovery.decisions))
     assert 0 < longest <= DECISIONS_MAX, longest
 
 
-@given(talks, seeds, st.sampled_from(WORDINGS), st.sampled_from(MODES), st.booleans())
+@given(
+    conversations,
+    seeds,
+    st.sampled_from(WORDINGS),
+    st.sampled_from(MODES),
+    st.booleans(),
+)
 @settings(max_examples=120)
 def test_it_has_an_end_from_everywhere(
-    talk: Talk,
+    chat: Conversation,
     given_: list[tuple[int, ...]],
     fault: Fault,
     mode: str,
     threaded: bool,
 ) -> None:
-    ends(talk, given_, fault, mode, threaded=threaded)
+    ends(chat, given_, fault, mode, threaded=threaded)
 
 
 def ends(
-    talk: Talk,
+    chat: Conversation,
     given_: Sequence[tuple[int, ...]],
     fault: Fault,
     mode: str,
     *,
     threaded: bool = False,
-) -> Climb:
-    """A climb from there, which has an end and repeats nothing."""
-    many, view = len(given_), view_of(talk.snapshot, given_)
+) -> Recovery:
+    """A recovery from there, which has an end and repeats nothing."""
+    many, view = len(given_), view_of(chat.snapshot, given_)
     doubt = Doubt(fault.kind, fault.status, many, many)
     doubts = (doubt,) if suspicious(fault) else ()
-    talk.snapshot = attrs.evolve(talk.snapshot, view=view, refused=many, doubts=doubts)
+    chat.snapshot = attrs.evolve(chat.snapshot, view=view, refused=many, doubts=doubts)
     if threaded:
-        talk = in_a_thread(talk)
-    climb = Climb(talk, refusing(fault, mode)).run()
+        chat = in_a_thread(chat)
+    recovery = Recovery(chat, refusing(fault, mode)).run()
 
-    assert isinstance(climb.decisions[-1], ENDINGS)
-    assert len(climb.decisions) <= DECISIONS_MAX, climb.told
-    assert unlawful(climb) == []
-    return climb
+    assert isinstance(recovery.decisions[-1], ENDINGS)
+    assert len(recovery.decisions) <= DECISIONS_MAX, recovery.told
+    assert unlawful(recovery) == []
+    return recovery
 
 
 def test_a_summary_made_in_the_place_of_an_ignored_one_is_in_force() -> None:
@@ -130,25 +144,25 @@ def test_a_summary_made_in_the_place_of_an_ignored_one_is_in_force() -> None:
     plan = [(1, 7326), (7, 10), (2, 27755), (2, 1615)]
     given_ = [(3019, 284, 222, 1397, 0), (1157, 293, 0, 863, 2262)]
     full = said(K.TOO_LONG, "prompt is too long: 213462 tokens > 200000 maximum")
-    climb = ends(talk_of(plan, (1, 7621)), given_, full, "summaries")
+    recovery = ends(conversation_of(plan, (1, 7621)), given_, full, "summaries")
 
-    asked = [one for one in climb.sent if one.what in ("summary", "told")]
-    assert len(asked) == climb.turn.compactions == 1
-    assert climb.snapshot.covered > 0
+    asked = [one for one in recovery.sent if one.what in ("summary", "told")]
+    assert len(asked) == recovery.turn.compactions == 1
+    assert recovery.snapshot.covered > 0
 
 
 @pytest.mark.parametrize("method", Method)
 def test_an_ignored_summary_says_nothing_about_the_next(method: Method) -> None:
-    talk = talk_of([(PARTS.index(plain), 0)] * 2, (0, 0))
-    covers = boundary(talk.snapshot)
-    talk.snapshot = attrs.evolve(
-        talk.snapshot, view=View((IgnoreBase(covers), DropField("metadata")))
+    chat = conversation_of([(PARTS.index(plain), 0)] * 2, (0, 0))
+    covers = boundary(chat.snapshot)
+    chat.snapshot = attrs.evolve(
+        chat.snapshot, view=View((IgnoreBase(covers), DropField("metadata")))
     )
-    assert talk.summarises(method)
+    assert chat.summarises(method)
 
-    assert talk.snapshot.covered == covers
-    assert DropField("metadata") in talk.snapshot.view.ops
-    assert IgnoreBase(covers) not in talk.snapshot.view.ops
+    assert chat.snapshot.covered == covers
+    assert DropField("metadata") in chat.snapshot.view.ops
+    assert IgnoreBase(covers) not in chat.snapshot.view.ops
 
 
 def naming(seed: int) -> Service:
@@ -165,37 +179,41 @@ def naming(seed: int) -> Service:
     return service
 
 
-@given(talks, st.integers(0, 2**16))
+@given(conversations, st.integers(0, 2**16))
 @settings(max_examples=60)
 def test_a_service_that_finds_fault_with_everything_is_given_up(
-    talk: Talk, seed: int
+    chat: Conversation, seed: int
 ) -> None:
-    climb = Climb(talk, naming(seed)).run()
+    recovery = Recovery(chat, naming(seed)).run()
 
-    assert len(climb.decisions) <= DECISIONS_MAX, climb.told
-    assert unlawful(climb) == []
+    assert len(recovery.decisions) <= DECISIONS_MAX, recovery.told
+    assert unlawful(recovery) == []
 
 
 def test_the_check_sees_a_rung_that_changes_nothing() -> None:
     """Planted: a client that drops a field which was never sent, and sends that."""
     fault = said(K.OPTIONAL_FIELD, "metadata: Extra inputs are not permitted")
-    climb = Climb(talk_of([], (0, 0)), refusing(fault))
+    recovery = Recovery(conversation_of([], (0, 0)), refusing(fault))
     view = View((DropField("metadata"),))
-    climb.decides = lambda: (
-        ChangeRequest(Remedy.DROP_FIELD, "m", view) if not climb.decisions else Stop()
+    recovery.decides = lambda: (
+        ChangeRequest(Remedy.DROP_FIELD, "m", view)
+        if not recovery.decisions
+        else Stop()
     )
-    climb.run()
+    recovery.run()
 
-    assert unlawful(climb)
+    assert unlawful(recovery)
 
 
 def test_the_check_sees_a_ladder_without_an_end() -> None:
     """Planted: a client that waits out a definite refusal."""
-    climb = Climb(talk_of([], (0, 0)), refusing(said(K.INVALID, "no idea")))
-    climb.decides = lambda: WaitThenRetry(1.0)
-    climb.run()
+    recovery = Recovery(
+        conversation_of([], (0, 0)), refusing(said(K.INVALID, "no idea"))
+    )
+    recovery.decides = lambda: WaitThenRetry(1.0)
+    recovery.run()
 
-    assert len(climb.decisions) > DECISIONS_MAX, "only the budget ended it"
+    assert len(recovery.decisions) > DECISIONS_MAX, "only the budget ended it"
 
 
 # What a rung may do.
@@ -205,30 +223,30 @@ def test_what_no_server_answered_is_only_waited_out() -> None:
     for fault in WORDINGS:
         if fault.kind is not K.TRANSIENT or suspicious(fault):
             continue
-        for _, climb in climbed(fault):
-            kinds = {type(one) for one in climb.decisions}
-            assert kinds <= {WaitThenRetry, Stop, Suspend}, climb.told
-            assert len({sent.body for sent in climb.sent}) == 1
+        for _, recovery in recoveries_from(fault):
+            kinds = {type(one) for one in recovery.decisions}
+            assert kinds <= {WaitThenRetry, Stop, Suspend}, recovery.told
+            assert len({sent.body for sent in recovery.sent}) == 1
 
 
-def without_proof(climb: Climb) -> list[str]:
-    """What a climb out of a passing fault did without the proof that it needs."""
+def without_proof(recovery: Recovery) -> list[str]:
+    """What a recovery from a passing fault did without the proof that it needs."""
     found = [
         f"{one} for a passing fault"
-        for one in climb.decisions
+        for one in recovery.decisions
         if isinstance(one, Compact)
         or (isinstance(one, ChangeRequest) and one.remedy in REDUCTIONS)
         or (isinstance(one, ChangeRequest) and one.view is not None and not one.passing)
     ]
-    kinds = [type(one) for one in climb.decisions]
+    kinds = [type(one) for one in recovery.decisions]
     if BisectHistory in kinds:
-        asked = sum(1 for one in climb.sent if one.what == "small")
-        if asked < ALTERNATIONS - climb.alternations:
+        asked = sum(1 for one in recovery.sent if one.what == "small")
+        if asked < ALTERNATIONS - recovery.alternations:
             found.append(f"a search after {asked} alternations")
-    sent = [one.what for one in climb.sent if one.what in ("message", "small")]
+    sent = [one.what for one in recovery.sent if one.what in ("message", "small")]
     burst = sum(1 for one in sent if one == "message") - 1
-    if len(climb.waited) < burst:
-        found.append(f"{len(climb.waited)} waits among {burst + 1} failures")
+    if len(recovery.waited) < burst:
+        found.append(f"{len(recovery.waited)} waits among {burst + 1} failures")
     return found
 
 
@@ -236,73 +254,77 @@ def test_for_a_passing_fault_nothing_is_left_out_without_proof() -> None:
     for fault in WORDINGS:
         if fault.kind is not K.TRANSIENT:
             continue
-        for where, climb in climbed(fault):
-            if climb.before.thread.state == "off":
-                assert without_proof(climb) == [], (where, climb.told)
+        for where, recovery in recoveries_from(fault):
+            if recovery.before.thread.state == "off":
+                assert without_proof(recovery) == [], (where, recovery.told)
 
 
 def test_the_check_sees_a_search_after_a_single_question() -> None:
     """Planted: one question that is answered passes for proof."""
     busy = Fault(K.TRANSIENT, "busy", status=529)
-    climb = Climb(talk_of(PLANS[1], (0, 0)), refusing(busy, "trials"))
-    decides = climb.decides
+    recovery = Recovery(conversation_of(PLANS[1], (0, 0)), refusing(busy, "trials"))
+    decides = recovery.decides
 
     def hasty() -> Decision:
         made = decides()
         return BisectHistory() if isinstance(made, ChangeRequest) else made
 
-    climb.decides = hasty
-    climb.run()
+    recovery.decides = hasty
+    recovery.run()
 
-    assert without_proof(climb)
+    assert without_proof(recovery)
 
 
 @pytest.mark.parametrize("message", ["no idea", "Output blocked by content filtering"])
 def test_the_first_unknown_refusal_changes_nothing(message: str) -> None:
     for plan in PLANS:
         for end in range(len(ENDS)):
-            talk = talk_of(plan, (end, 0))
-            climb = Climb(talk, refusing(said(K.INVALID, message))).run()
-            assert climb.told == ["Stop"]
-            assert climb.turn.trial is None or climb.turn.remedies == (Remedy.CLOSE,)
-            assert climb.snapshot.refused == 1
+            chat = conversation_of(plan, (end, 0))
+            recovery = Recovery(chat, refusing(said(K.INVALID, message))).run()
+            assert recovery.told == ["Stop"]
+            assert recovery.turn.trial is None or recovery.turn.remedies == (
+                Remedy.CLOSE,
+            )
+            assert recovery.snapshot.refused == 1
 
 
 def test_the_second_unknown_refusal_is_searched_for_once() -> None:
     for plan in PLANS:
-        talk = talk_of(plan, (0, 0))
-        talk.snapshot = attrs.evolve(talk.snapshot, refused=1)
-        climb = Climb(talk, refusing(said(K.INVALID, "no idea"))).run()
-        assert [one for one in climb.told if one == "BisectHistory"] == [
+        chat = conversation_of(plan, (0, 0))
+        chat.snapshot = attrs.evolve(chat.snapshot, refused=1)
+        recovery = Recovery(chat, refusing(said(K.INVALID, "no idea"))).run()
+        assert [one for one in recovery.told if one == "BisectHistory"] == [
             "BisectHistory"
         ]
-        assert climb.turn.trial in (None, climb.turn.trial)
+        assert recovery.turn.trial in (None, recovery.turn.trial)
 
 
 @pytest.mark.parametrize("kind", [k for k in FaultKind if not LADDERS[k].rungs])
 def test_a_kind_without_a_ladder_rests_at_once(kind: FaultKind) -> None:
     for fault in PLAIN:
-        for where, climb in climbed(fault) if fault.kind is kind else ():
-            assert climb.told == ["Stop"], where
+        for where, recovery in recoveries_from(fault) if fault.kind is kind else ():
+            assert recovery.told == ["Stop"], where
 
 
 @pytest.mark.parametrize("kind", sorted(SUSPENDING))
 def test_what_waits_for_the_world_is_suspended(kind: FaultKind) -> None:
     for fault in PLAIN:
-        for where, climb in climbed(fault) if fault.kind is kind else ():
-            assert climb.told == ["Suspend"], where
-            assert climb.turn.suspended is not None
+        for where, recovery in recoveries_from(fault) if fault.kind is kind else ():
+            assert recovery.told == ["Suspend"], where
+            assert recovery.turn.suspended is not None
 
 
 # Everywhere.
 
 
-@given(talks, seeds, st.sampled_from(WORDINGS), st.floats(0, 1, exclude_max=True))
+@given(
+    conversations, seeds, st.sampled_from(WORDINGS), st.floats(0, 1, exclude_max=True)
+)
 @settings(max_examples=80)
 def test_there_is_a_decision_for_every_fault_wherever_a_turn_stands(
-    talk: Talk, given_: list[tuple[int, ...]], fault: Fault, draw: float
+    chat: Conversation, given_: list[tuple[int, ...]], fault: Fault, draw: float
 ) -> None:
-    snapshot = attrs.evolve(talk.snapshot, view=view_of(talk.snapshot, given_))
+    snapshot = attrs.evolve(chat.snapshot, view=view_of(chat.snapshot, given_))
     for met in (0, 1, 5, 99):
         for well in (None, True, False):
             doubt = Doubt(fault.kind, fault.status, met, met, well)

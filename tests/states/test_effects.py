@@ -5,10 +5,10 @@ from typing import Final
 
 import attrs
 import pytest
-from tests.states.climbs import Climb, Sent
-from tests.states.talks import Talk
+from tests.states.conversation_strategies import Conversation
+from tests.states.recovery_simulator import Recovery, Sent
 from tests.states.test_search import past, with_calls, with_words, word
-from tests.states.test_trials import talk_at
+from tests.states.test_trials import conversation_at
 
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.effects.effect import REST, Conditions, Probe
@@ -34,23 +34,23 @@ def refusing(fault: Fault) -> Callable[[Sent], Fault | None]:
     return lambda sent: fault if word(4).encode() in sent.body else None
 
 
-def settled(climb: Climb) -> list[str]:
+def settled(recovery: Recovery) -> list[str]:
     """The keys of the trials that were settled, in order."""
-    probed = (one for one in climb.events if isinstance(one, ev.Probed))
+    probed = (one for one in recovery.events if isinstance(one, ev.Probed))
     return [one.key for one in probed if one.key]
 
 
-def cut_short(talk: Talk, fault: Fault, trials: int) -> Climb | None:
-    """A climb whose process dies after so many settled trials; None if it got through."""
-    climb = Climb(talk, refusing(fault))
-    while len(settled(climb)) < trials:
-        if not climb.goes_on():
+def cut_short(chat: Conversation, fault: Fault, trials: int) -> Recovery | None:
+    """A recovery whose process dies after so many settled trials; None if it got through."""
+    recovery = Recovery(chat, refusing(fault))
+    while len(settled(recovery)) < trials:
+        if not recovery.goes_on():
             return None
-    turn = climb.turn
+    turn = recovery.turn
     if turn.state != "failed":
         return None
-    climb.do(ev.RetryCancelled(turn.number, DIED))
-    return climb
+    recovery.do(ev.RetryCancelled(turn.number, DIED))
+    return recovery
 
 
 @pytest.mark.parametrize("fault", [NO, FAILS], ids=lambda fault: fault.kind)
@@ -60,13 +60,13 @@ def test_a_search_that_a_crash_cut_short_pays_for_no_settled_trial_again(
 ) -> None:
     crashes = 0
     for trials in range(1, 12):
-        talk = talk_at(PLACES[place]())
-        dead = cut_short(talk, fault, trials)
+        chat = conversation_at(PLACES[place]())
+        dead = cut_short(chat, fault, trials)
         if dead is None:
             break
         crashes += 1
-        after = Climb(talk, refusing(fault))
-        after.do(ev.TurnRetried(talk.turn.number, asked=True))
+        after = Recovery(chat, refusing(fault))
+        after.do(ev.TurnRetried(chat.turn.number, asked=True))
         after.run()
 
         assert after.turn.state == "confirmed", after.told
@@ -76,12 +76,12 @@ def test_a_search_that_a_crash_cut_short_pays_for_no_settled_trial_again(
 
 def test_the_check_sees_an_engine_that_forgets_its_trials() -> None:
     """Planted: the keys are not kept."""
-    talk = talk_at(PLACES["words"]())
-    dead = cut_short(talk, NO, 3)
+    chat = conversation_at(PLACES["words"]())
+    dead = cut_short(chat, NO, 3)
     assert dead is not None
-    talk.snapshot = attrs.evolve(talk.snapshot, trials=())
-    after = Climb(talk, refusing(NO))
-    after.do(ev.TurnRetried(talk.turn.number, asked=True))
+    chat.snapshot = attrs.evolve(chat.snapshot, trials=())
+    after = Recovery(chat, refusing(NO))
+    after.do(ev.TurnRetried(chat.turn.number, asked=True))
     after.run()
 
     assert set(settled(dead)) & set(settled(after))
@@ -93,21 +93,21 @@ def test_what_is_next_is_the_same_for_whoever_folds_the_events(
     place: str, fault: Fault
 ) -> None:
     """A search stands in the snapshot: there is nothing else to lose."""
-    climb = Climb(talk_at(PLACES[place]()), refusing(fault))
-    folded, seen, probes = climb.before, 0, 0
+    recovery = Recovery(conversation_at(PLACES[place]()), refusing(fault))
+    folded, seen, probes = recovery.before, 0, 0
     goes_on = True
     while goes_on:
-        for event in climb.events[seen:]:
+        for event in recovery.events[seen:]:
             folded = fold(folded, event)
-        seen = len(climb.events)
+        seen = len(recovery.events)
         given = Conditions(Policies(), draw=0.5)
         effect = next_effect(folded, given)
-        assert effect == next_effect(climb.snapshot, given)
+        assert effect == next_effect(recovery.snapshot, given)
         probes += isinstance(effect, Probe)
-        goes_on = climb.goes_on()
-    assert climb.turn.state == "confirmed"
+        goes_on = recovery.goes_on()
+    assert recovery.turn.state == "confirmed"
     assert probes > 3 or fault is NO
 
 
 def test_nothing_is_next_before_the_first_turn() -> None:
-    assert next_effect(Talk().snapshot, Conditions()) is REST
+    assert next_effect(Conversation().snapshot, Conditions()) is REST

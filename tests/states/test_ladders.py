@@ -1,4 +1,4 @@
-"""The ladders are what is executed: total, climbed as they are printed, and documented."""
+"""The ladders are what is executed: total, taken in the printed order, and documented."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.states.climbs import Climb, Sent, Service
+from tests.states.conversation_strategies import Block, Conversation, conversation_of
+from tests.states.recovery_simulator import Recovery, Sent, Service
 from tests.states.strategies import text
-from tests.states.talks import Block, Talk, talk_of
 from tests.states.wordings import PLANS, WORDINGS, in_a_thread, refusing, said
 
 from turnlatch_states.api.faults import DEFINITE, SUSPENDING, Fault, FaultKind
@@ -86,37 +86,37 @@ def test_what_is_too_long_climbs_the_ladder_that_requests_are_prepared_with() ->
     assert rungs[first : first + len(CONTEXT_LADDER)] == CONTEXT_LADDER
 
 
-# The climbs.
+# The recoveries.
 
 
 CALL: Block = {"type": "tool_use", "id": "toolu_same", "name": "look", "input": {}}
 PAPER: Block = {"type": "document", "source": {"type": "file", "file_id": "file_011"}}
 
 
-def rich(*, open_: bool, compacts: bool = False) -> Talk:
-    """A talk with a file, calls that share one id, a server thread and a container."""
-    talk = Talk()
-    talk.says(PAPER, text("Read this."))
+def rich(*, open_: bool, compacts: bool = False) -> Conversation:
+    """A conversation with a file, calls that share one id, a server thread and a container."""
+    chat = Conversation()
+    chat.says(PAPER, text("Read this."))
     for _ in range(2):
-        talk.opens(text("Look."))
-        talk.sends()
-        talk.replies("tool_use", CALL)
-        talk.closes(0)
-        talk.goes_on()
-        talk.sends()
-        talk.replies("end_turn", text("Seen."))
+        chat.opens(text("Look."))
+        chat.sends()
+        chat.replies("tool_use", CALL)
+        chat.closes(0)
+        chat.goes_on()
+        chat.sends()
+        chat.replies("end_turn", text("Seen."))
     if compacts:
-        number = talk.snapshot.turns + 1
-        talk.do(ev.TurnOpened(number, b"", None, Purpose.COMPACTION))
+        number = chat.snapshot.turns + 1
+        chat.do(ev.TurnOpened(number, b"", None, Purpose.COMPACTION))
     elif open_:
-        talk.opens(text("Look."))
-        talk.sends()
-        talk.replies("tool_use", CALL)
-        talk.closes(1)
-        talk.goes_on()
+        chat.opens(text("Look."))
+        chat.sends()
+        chat.replies("tool_use", CALL)
+        chat.closes(1)
+        chat.goes_on()
     else:
-        talk.opens(text("And now?"))
-    return in_a_thread(talk)
+        chat.opens(text("And now?"))
+    return in_a_thread(chat)
 
 
 def faults(kind: FaultKind) -> Iterator[Fault]:
@@ -135,33 +135,33 @@ def faults(kind: FaultKind) -> Iterator[Fault]:
 
 
 @cache
-def climbed(kind: FaultKind) -> tuple[Climb, ...]:
-    """Climbs out of one kind of fault, from everywhere that its rungs tell apart."""
-    made: list[Climb] = []
+def recoveries_from(kind: FaultKind) -> tuple[Recovery, ...]:
+    """Recoveries from one kind of fault, from everywhere that its rungs tell apart."""
+    made: list[Recovery] = []
     for number, fault in enumerate(faults(kind)):
         open_ = bool(number % 2)
-        made.append(Climb(rich(open_=open_), refusing(fault, "nothing")))
-        twice = talk_of(PLANS[2], (number % 3, number))
+        made.append(Recovery(rich(open_=open_), refusing(fault, "nothing")))
+        twice = conversation_of(PLANS[2], (number % 3, number))
         twice.snapshot = attrs.evolve(twice.snapshot, refused=1 + number % 2)
-        made.append(Climb(twice, refusing(fault, "summaries")))
-        made.append(Climb(talk_of([], (0, 0)), refusing(fault, "small")))
+        made.append(Recovery(twice, refusing(fault, "summaries")))
+        made.append(Recovery(conversation_of([], (0, 0)), refusing(fault, "small")))
         if kind in RULES:
-            made += [Climb(one, refusing(fault, "trials")) for one in doubted(fault)]
+            made += [Recovery(one, refusing(fault, "trials")) for one in doubted(fault)]
         for compacts in (False, True):
-            talk = rich(open_=False, compacts=compacts)
-            made.append(Climb(talk, without_summaries(fault)))
+            chat = rich(open_=False, compacts=compacts)
+            made.append(Recovery(chat, without_summaries(fault)))
     return tuple(one.run() for one in made)
 
 
-def doubted(fault: Fault) -> Iterator[Talk]:
-    """Talks in which the same failure was met before, and a view once passed."""
+def doubted(fault: Fault) -> Iterator[Conversation]:
+    """Conversations in which the same failure was met before, and a view once passed."""
     doubts = (Doubt(fault.kind, fault.status, 1), Doubt(fault.kind, fault.status, 9))
     for doubt in doubts:
-        talk = rich(open_=False)
+        chat = rich(open_=False)
         view = View((Hide(0, 1, LEFT_OUT),))
         found = Found(view, fault.kind, fault.status) if doubt.met == 1 else None
-        talk.snapshot = attrs.evolve(talk.snapshot, doubts=(doubt,), found=found)
-        yield talk
+        chat.snapshot = attrs.evolve(chat.snapshot, doubts=(doubt,), found=found)
+        yield chat
 
 
 def without_summaries(fault: Fault) -> Service:
@@ -174,18 +174,18 @@ def without_summaries(fault: Fault) -> Service:
     return service
 
 
-def long_results() -> Climb:
-    """A climb out of refusals that name one long result after the other."""
-    talk = Talk()
+def long_results() -> Recovery:
+    """A recovery from refusals that name one long result after the other."""
+    chat = Conversation()
     for number in range(8):
-        talk.opens(text("Look."))
-        talk.sends()
-        talk.replies("tool_use", {**CALL, "id": f"toolu_{number}"})
-        talk.closes(3)  # with a long result
-        talk.goes_on()
-        talk.sends()
-        talk.replies("end_turn", text("Seen."))
-    talk.opens(text("And now?"))
+        chat.opens(text("Look."))
+        chat.sends()
+        chat.replies("tool_use", {**CALL, "id": f"toolu_{number}"})
+        chat.closes(3)  # with a long result
+        chat.goes_on()
+        chat.sends()
+        chat.replies("end_turn", text("Seen."))
+    chat.opens(text("And now?"))
 
     def service(sent: Sent) -> Fault | None:
         if sent.what != "message":
@@ -196,17 +196,17 @@ def long_results() -> Climb:
                 return said(K.BLOCK, f"messages.{at}.content.0: too much")
         return None
 
-    return Climb(talk, service).run()
+    return Recovery(chat, service).run()
 
 
 def test_every_rung_of_every_ladder_is_taken() -> None:
-    """And every climb holds its order: `Climb.run` asserts it (`disorder`)."""
-    climbs = [climb for kind in FaultKind for climb in climbed(kind)]
-    climbs.append(long_results())
+    """And every recovery holds its order: `Recovery.run` asserts it (`disorder`)."""
+    recoveries = [recovery for kind in FaultKind for recovery in recoveries_from(kind)]
+    recoveries.append(long_results())
     taken = {
         (one.fault.kind, one.summary, id(one.rung))
-        for climb in climbs
-        for one in climb.taken
+        for recovery in recoveries
+        for one in recovery.taken
     }
     assert [
         f"{kind.value}: {'summary: ' * summary}{number} {rung.remedy.value}"
@@ -236,9 +236,9 @@ def swapped(ladder: Ladder, one: Remedy, other: Remedy) -> Ladder:
     return attrs.evolve(ladder, rungs=tuple(rungs))
 
 
-def climb_again(kind: FaultKind) -> None:
-    """Every climb out of one kind of fault, with the ladders that are executed now."""
-    climbed.__wrapped__(kind)
+def recover_again(kind: FaultKind) -> None:
+    """Every recovery from one kind of fault, with the ladders that are executed now."""
+    recoveries_from.__wrapped__(kind)
     if kind is K.BLOCK:
         long_results()
 
@@ -252,7 +252,7 @@ def test_the_check_sees_two_rungs_that_are_executed_in_another_order(
     monkeypatch.setattr(DECIDE, "LADDERS", executed)
 
     with pytest.raises(AssertionError):
-        climb_again(kind)
+        recover_again(kind)
 
 
 def test_the_check_sees_a_rung_that_is_taken_more_often_than_printed(
@@ -277,7 +277,7 @@ def test_the_check_sees_a_rung_that_is_not_printed(
     monkeypatch.setattr(DECIDE, "LADDERS", {**LADDERS, K.BILLING: borrowed})
 
     with pytest.raises(AssertionError):
-        climbed.__wrapped__(K.BILLING)
+        recoveries_from.__wrapped__(K.BILLING)
 
 
 # The documents.

@@ -3,8 +3,8 @@
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.states.conversation_strategies import Conversation, body_of
 from tests.states.strategies import text
-from tests.states.talks import Talk, body_of
 
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.thread import Thread, ThreadState
@@ -25,41 +25,41 @@ def test_a_pin_is_taken_out_and_every_other_stays_as_it_was(
     assert without_pin(pinned_blocks(every), name) == pinned_blocks(others)
 
 
-def summed_up(method: Method) -> Talk:
+def summed_up(method: Method) -> Conversation:
     """A conversation with a summary and two pinned texts."""
-    talk = Talk()
-    talk.says(text("One."))
-    talk.do(ev.Pinned("a", "mind the gap"))
-    talk.do(ev.Pinned("b", "mind the step"))
-    talk.opens(text("Go on."))
-    assert talk.summarises(method)
-    return talk
+    chat = Conversation()
+    chat.says(text("One."))
+    chat.do(ev.Pinned("a", "mind the gap"))
+    chat.do(ev.Pinned("b", "mind the step"))
+    chat.opens(text("Go on."))
+    assert chat.summarises(method)
+    return chat
 
 
 def test_what_is_let_go_of_is_not_sent_with_the_summary_in_force() -> None:
     for method in Method:
-        talk = summed_up(method)
-        held = attrs.evolve(talk.snapshot, thread=Thread(ThreadState.CONTINUING))
-        talk.snapshot = held
-        assert b"mind the gap" in body_of(talk.snapshot, View())
-        talk.do(ev.Pinned("a", None))
+        chat = summed_up(method)
+        held = attrs.evolve(chat.snapshot, thread=Thread(ThreadState.CONTINUING))
+        chat.snapshot = held
+        assert b"mind the gap" in body_of(chat.snapshot, View())
+        chat.do(ev.Pinned("a", None))
 
-        sent = body_of(talk.snapshot, View())
+        sent = body_of(chat.snapshot, View())
         assert b"mind the gap" not in sent
         assert b"mind the step" in sent
-        assert talk.snapshot.bases == held.bases, "the record stays as it is"
-        assert talk.snapshot.thread.state is ThreadState.LOST, "the server has it still"
-        talk.do(ev.Pinned("a", "mind the gap"))
-        assert b"mind the gap" not in body_of(talk.snapshot, View()), (
+        assert chat.snapshot.bases == held.bases, "the record stays as it is"
+        assert chat.snapshot.thread.state is ThreadState.LOST, "the server has it still"
+        chat.do(ev.Pinned("a", "mind the gap"))
+        assert b"mind the gap" not in body_of(chat.snapshot, View()), (
             "only the next has"
         )
 
 
 def test_to_let_go_of_what_no_summary_holds_changes_nothing_that_is_sent() -> None:
-    talk = summed_up(Method.SIGNED)
-    held = attrs.evolve(talk.snapshot, thread=Thread(ThreadState.CONTINUING))
-    talk.snapshot = held
-    talk.do(ev.Pinned("c", None))
+    chat = summed_up(Method.SIGNED)
+    held = attrs.evolve(chat.snapshot, thread=Thread(ThreadState.CONTINUING))
+    chat.snapshot = held
+    chat.do(ev.Pinned("c", None))
 
-    assert talk.snapshot.base == held.base
-    assert talk.snapshot.thread == held.thread
+    assert chat.snapshot.base == held.base
+    assert chat.snapshot.thread == held.thread

@@ -10,8 +10,8 @@ from anthropic.types.beta import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.states.conversation_strategies import PROFILE
 from tests.states.strategies import text
-from tests.states.talks import PROFILE
 from typing_extensions import get_type_hints
 
 from turnlatch_states.api.json_bytes import encode

@@ -7,10 +7,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.states.climbs import Climb, Sent, Service
-from tests.states.showings import seeds, view_of
-from tests.states.strategies import text
-from tests.states.talks import (
+from tests.states.conversation_strategies import (
     IMAGE,
     LINKED,
     LONG,
@@ -18,15 +15,18 @@ from tests.states.talks import (
     PARTS,
     PROFILE,
     Block,
-    Talk,
+    Conversation,
     body_of,
+    conversation_of,
+    conversations,
     plain,
     says_more,
-    talk_of,
-    talks,
     tools,
     with_turn,
 )
+from tests.states.recovery_simulator import Recovery, Sent, Service
+from tests.states.strategies import text
+from tests.states.view_strategies import seeds, view_of
 
 from turnlatch.simulator.tokens import count_block, count_request
 from turnlatch_states.api.faults import Fault, FaultKind
@@ -133,13 +133,13 @@ def test_the_check_sees_a_bound_that_forgets_names_and_links() -> None:
         )
 
 
-@given(talks)
+@given(conversations)
 @settings(max_examples=60)
 def test_context_and_staged_message_are_no_less_than_what_is_counted(
-    talk: Talk,
+    chat: Conversation,
 ) -> None:
     """Where the server reported nothing, so that everything is told from the bytes."""
-    snapshot = talk.snapshot
+    snapshot = chat.snapshot
     silent = attrs.evolve(
         snapshot,
         history=type(snapshot.history)(
@@ -153,13 +153,13 @@ def test_context_and_staged_message_are_no_less_than_what_is_counted(
 
 
 def test_a_count_is_believed_unless_it_cannot_be_true() -> None:
-    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
-    (only,) = talk.snapshot.history
+    chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
+    (only,) = chat.snapshot.history
 
     def holding(tokens: int) -> int:
         meta = encode({"id": "msg_1", "usage": {"input_tokens": tokens}})
-        past = type(talk.snapshot.history)([attrs.evolve(only, meta=meta)])
-        return context(attrs.evolve(talk.snapshot, history=past))
+        past = type(chat.snapshot.history)([attrs.evolve(only, meta=meta)])
+        return context(attrs.evolve(chat.snapshot, history=past))
 
     around = len(PROFILE.plain_opening) + len(only.wire)
     assert holding(40) == 40
@@ -168,12 +168,12 @@ def test_a_count_is_believed_unless_it_cannot_be_true() -> None:
 
 
 def test_an_image_that_is_only_named_may_be_more_tokens_than_bytes() -> None:
-    talk = talk_of([(PARTS.index(plain), 2)], (0, 0))
-    (only,) = talk.snapshot.history
+    chat = conversation_of([(PARTS.index(plain), 2)], (0, 0))
+    (only,) = chat.snapshot.history
     meta = encode({"id": "msg_1", "usage": {"input_tokens": 3_000}})
-    past = type(talk.snapshot.history)([attrs.evolve(only, meta=meta)])
+    past = type(chat.snapshot.history)([attrs.evolve(only, meta=meta)])
 
-    assert context(attrs.evolve(talk.snapshot, history=past)) == 3_000
+    assert context(attrs.evolve(chat.snapshot, history=past)) == 3_000
     assert len(encode(LINKED)) < IMAGE_TOKENS_MAX
 
 
@@ -195,9 +195,9 @@ def test_the_window_is_the_smallest_that_anybody_told_of() -> None:
 # What is done before a request.
 
 
-def counted(talk: Talk, tokens: int) -> Snapshot:
-    """The talk, as if the server had counted so many tokens in every reply."""
-    snapshot = talk.snapshot
+def counted(chat: Conversation, tokens: int) -> Snapshot:
+    """The conversation, as if the server had counted so many tokens in every reply."""
+    snapshot = chat.snapshot
     past = [
         attrs.evolve(
             one,
@@ -208,25 +208,27 @@ def counted(talk: Talk, tokens: int) -> Snapshot:
     return attrs.evolve(snapshot, history=type(snapshot.history)(past))
 
 
-def answered(talk: Talk, made: ChangeRequest | Compact, fails: bool) -> None:
+def answered(chat: Conversation, made: ChangeRequest | Compact, fails: bool) -> None:
     """What happens to what was prepared: it is chosen, or a summary comes or does not."""
     if isinstance(made, ChangeRequest):
-        talk.chooses(made)
+        chat.chooses(made)
         return
-    turn = talk.turn
-    size, covers = len(talk.snapshot.history), made.covers
-    assert made.covers <= boundary(talk.snapshot)
-    assert size == covers or cuttable(talk.snapshot.history, covers)
+    turn = chat.turn
+    size, covers = len(chat.snapshot.history), made.covers
+    assert made.covers <= boundary(chat.snapshot)
+    assert size == covers or cuttable(chat.snapshot.history, covers)
     number, attempt = turn.number, turn.attempt + 1
-    talk.do(ev.CompactionSent(number, attempt, covers, made.method))
-    climb = Climb(talk, lambda _: Fault(FaultKind.COMPACTION, "no") if fails else None)
-    climb.goes_on()
+    chat.do(ev.CompactionSent(number, attempt, covers, made.method))
+    recovery = Recovery(
+        chat, lambda _: Fault(FaultKind.COMPACTION, "no") if fails else None
+    )
+    recovery.goes_on()
     if fails:
-        assert climb.goes_on()
+        assert recovery.goes_on()
 
 
 @given(
-    talks,
+    conversations,
     seeds,
     st.integers(0, 2000),
     st.integers(16, 4000),
@@ -235,7 +237,7 @@ def answered(talk: Talk, made: ChangeRequest | Compact, fails: bool) -> None:
 )
 @settings(max_examples=120)
 def test_preparing_comes_to_an_end(
-    talk: Talk,
+    chat: Conversation,
     given_: list[tuple[int, ...]],
     tokens: int,
     most: int,
@@ -243,12 +245,12 @@ def test_preparing_comes_to_an_end(
     auto: bool,
 ) -> None:
     """Whatever it asks for and however that ends, soon it asks for nothing more."""
-    talk.snapshot = counted(talk, tokens)
-    talk.snapshot = attrs.evolve(talk.snapshot, view=view_of(talk.snapshot, given_))
+    chat.snapshot = counted(chat, tokens)
+    chat.snapshot = attrs.evolve(chat.snapshot, view=view_of(chat.snapshot, given_))
     policy = CompactionPolicy(auto=auto, window=most)
     steps = 0
-    while (made := prepare(talk.snapshot, policy)) is not None:
-        answered(talk, made, fails)
+    while (made := prepare(chat.snapshot, policy)) is not None:
+        answered(chat, made, fails)
         steps += 1
         assert steps <= STEPS_MAX, made
 
@@ -257,26 +259,26 @@ STEPS_MAX = 16
 """Most things that are done before one request."""
 
 
-@given(talks, st.integers(0, 2000), st.integers(16, 4000))
+@given(conversations, st.integers(0, 2000), st.integers(16, 4000))
 @settings(max_examples=60)
 def test_no_summary_parts_a_call_from_its_result(
-    talk: Talk, tokens: int, most: int
+    chat: Conversation, tokens: int, most: int
 ) -> None:
-    snapshot = counted(talk, tokens)
+    snapshot = counted(chat, tokens)
     policy = CompactionPolicy(window=most)
     for made in (prepare(snapshot, policy), next_reduction(snapshot, policy, "full")):
         if isinstance(made, Compact):
             turn = snapshot.turn
             assert turn is not None
             assert made.covers <= boundary(snapshot)
-            talk.snapshot = snapshot
-            talk.do(ev.CompactionSent(turn.number, turn.attempt + 1, made.covers))
+            chat.snapshot = snapshot
+            chat.do(ev.CompactionSent(turn.number, turn.attempt + 1, made.covers))
 
 
 def full(turn: dict[str, Any], **changes: Any) -> Snapshot:
     """A conversation whose window is full, with a turn that has some past."""
-    talk = talk_of([(PARTS.index(plain), 4)] * 4, (0, 0))
-    snapshot = attrs.evolve(counted(talk, 900), window=1000, **changes)
+    chat = conversation_of([(PARTS.index(plain), 4)] * 4, (0, 0))
+    snapshot = attrs.evolve(counted(chat, 900), window=1000, **changes)
     return with_turn(snapshot, **turn)
 
 
@@ -349,45 +351,49 @@ def narrow(most: int) -> Service:
     return service
 
 
-@given(talks, st.integers(0, 3000))
+@given(conversations, st.integers(0, 3000))
 @settings(max_examples=100)
-def test_every_history_is_brought_under_every_window(talk: Talk, more: int) -> None:
-    climb = Climb(talk, narrow(least(talk.snapshot) + more)).run()
+def test_every_history_is_brought_under_every_window(
+    chat: Conversation, more: int
+) -> None:
+    recovery = Recovery(chat, narrow(least(chat.snapshot) + more)).run()
 
-    assert climb.turn.state == "confirmed", (climb.told, climb.turn.fault)
+    assert recovery.turn.state == "confirmed", (recovery.told, recovery.turn.fault)
 
 
-@given(talks, st.integers(0, 3000))
+@given(conversations, st.integers(0, 3000))
 @settings(max_examples=60)
-def test_it_is_brought_there_without_any_summary(talk: Talk, more: int) -> None:
+def test_it_is_brought_there_without_any_summary(chat: Conversation, more: int) -> None:
     """The last rungs need no server."""
-    service = narrow(least(talk.snapshot) + more)
+    service = narrow(least(chat.snapshot) + more)
 
     def without(sent: Sent) -> Fault | None:
         if sent.what in ("summary", "told"):
             return Fault(FaultKind.COMPACTION, "the summary is empty")
         return service(sent)
 
-    climb = Climb(talk, without).run()
+    recovery = Recovery(chat, without).run()
 
-    assert climb.turn.state == "confirmed", (climb.told, climb.turn.fault)
+    assert recovery.turn.state == "confirmed", (recovery.told, recovery.turn.fault)
 
 
 def test_the_check_sees_a_ladder_without_its_last_rungs() -> None:
     """Planted: a client that can shorten, and cannot leave out."""
-    talk = talk_of([(PARTS.index(tools), 1), (PARTS.index(plain), 4)] * 3, (0, 0))
-    climb = Climb(talk, narrow(least(talk.snapshot)))
-    climb.without = frozenset({Remedy.HIDE, Remedy.COMPACT, Remedy.TELL})
-    climb.run()
+    chat = conversation_of(
+        [(PARTS.index(tools), 1), (PARTS.index(plain), 4)] * 3, (0, 0)
+    )
+    recovery = Recovery(chat, narrow(least(chat.snapshot)))
+    recovery.without = frozenset({Remedy.HIDE, Remedy.COMPACT, Remedy.TELL})
+    recovery.run()
 
-    assert climb.turn.state == "failed"
+    assert recovery.turn.state == "failed"
 
 
 def test_what_was_said_last_is_never_cut() -> None:
-    talk = Talk()
-    says_more(talk, 4)
-    climb = Climb(talk, narrow(30)).run()
+    chat = Conversation()
+    says_more(chat, 4)
+    recovery = Recovery(chat, narrow(30)).run()
 
-    assert climb.turn.state == "failed"
-    assert View(climb.snapshot.showing.ops) == climb.snapshot.showing
-    assert climb.told[-1] == "Stop"
+    assert recovery.turn.state == "failed"
+    assert View(recovery.snapshot.showing.ops) == recovery.snapshot.showing
+    assert recovery.told[-1] == "Stop"

@@ -8,8 +8,14 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.states.conversation_strategies import (
+    Block,
+    Conversation,
+    body_of,
+    conversations,
+    findings,
+)
 from tests.states.strategies import text
-from tests.states.talks import Block, Talk, body_of, findings, talks
 
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
@@ -30,42 +36,42 @@ def word(turn: int) -> str:
     return f"[turn-{turn}]"
 
 
-def past(turns: int, *, calls: bool = False) -> Talk:
+def past(turns: int, *, calls: bool = False) -> Conversation:
     """So many turns, each known by its word; every third one uses a tool."""
-    talk = Talk()
+    chat = Conversation()
     for number in range(turns):
         said: list[Block] = [text(word(number))]
         if calls and number % 3 == 0:
-            talk.opens(*said)
-            talk.sends()
-            talk.calls(number)
-            talk.closes(number)
-            talk.goes_on()
-            talk.sends()
-            talk.replies("end_turn", text("Done."))
+            chat.opens(*said)
+            chat.sends()
+            chat.calls(number)
+            chat.closes(number)
+            chat.goes_on()
+            chat.sends()
+            chat.replies("end_turn", text("Done."))
         else:
-            talk.says(*said)
-    return talk
+            chat.says(*said)
+    return chat
 
 
-def with_words(talk: Talk) -> Snapshot:
+def with_words(chat: Conversation) -> Snapshot:
     """Something is said and is to be sent."""
-    talk.opens(text("[staged]"))
-    return talk.snapshot
+    chat.opens(text("[staged]"))
+    return chat.snapshot
 
 
-def with_calls(talk: Talk) -> Snapshot:
+def with_calls(chat: Conversation) -> Snapshot:
     """A tool turn is open, and what its calls gave is to be sent."""
-    talk.opens(text("[asked]"))
-    talk.sends()
-    talk.replies(
+    chat.opens(text("[asked]"))
+    chat.sends()
+    chat.replies(
         "tool_use",
         text("[open]"),
         {"type": "tool_use", "id": "toolu_open", "name": "look", "input": {}},
     )
-    talk.closes(0)
-    talk.goes_on()
-    return talk.snapshot
+    chat.closes(0)
+    chat.goes_on()
+    return chat.snapshot
 
 
 def searched(
@@ -266,14 +272,14 @@ def test_the_check_sees_a_search_that_never_looks_back() -> None:
 
 def behind_a_summary(turns: int, *, open_: bool) -> Snapshot:
     """Turns that a summary stands for, and as many behind it."""
-    talk = past(turns)
-    talk.opens(text("Sum it up."))
-    assert talk.summarises(Method.SIGNED)
-    talk.sends()
-    talk.replies("end_turn", text("On."))
+    chat = past(turns)
+    chat.opens(text("Sum it up."))
+    assert chat.summarises(Method.SIGNED)
+    chat.sends()
+    chat.replies("end_turn", text("On."))
     for number in range(turns, 2 * turns):
-        talk.says(text(word(number)))
-    return with_calls(talk) if open_ else with_words(talk)
+        chat.says(text(word(number)))
+    return with_calls(chat) if open_ else with_words(chat)
 
 
 @pytest.mark.parametrize("turns", range(1, 8))
@@ -301,16 +307,16 @@ def test_a_summary_that_is_refused_is_done_without(turns: int, open_: bool) -> N
 
 
 @given(
-    talks,
+    conversations,
     st.sets(st.integers(0, 40), max_size=3),
     st.lists(st.booleans(), max_size=12),
 )
 @settings(max_examples=100)
 def test_whatever_is_answered_a_search_ends_and_what_it_finds_has_passed(
-    talk: Talk, culprits: set[int], answers: list[bool]
+    chat: Conversation, culprits: set[int], answers: list[bool]
 ) -> None:
     """Also where the answers make no sense."""
-    snapshot = talk.snapshot
+    snapshot = chat.snapshot
     passed: list[bytes] = []
 
     def service(number: int, body: bytes) -> bool:

@@ -9,21 +9,21 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.states.showings import hide_places, seeds, view_of
-from tests.states.strategies import text
-from tests.states.talks import (
+from tests.states.conversation_strategies import (
     ENDS,
     PARTS,
     Block,
-    Talk,
+    Conversation,
     body_of,
+    conversation_of,
+    conversations,
     owes_results,
     plain,
     says_more,
     summarised,
-    talk_of,
-    talks,
 )
+from tests.states.strategies import text
+from tests.states.view_strategies import hide_places, seeds, view_of
 
 from turnlatch_states.api.json_bytes import parts
 from turnlatch_states.machine.snapshot import Snapshot
@@ -60,37 +60,37 @@ def slow(snapshot: Snapshot, view: View, history: History | None = None) -> byte
     return b",".join([*first, *(message.wire for message in rest)])
 
 
-@given(talks, seeds)
+@given(conversations, seeds)
 @settings(max_examples=80)
 def test_the_fast_way_and_the_slow_way_show_the_same(
-    talk: Talk, given_: list[tuple[int, ...]]
+    chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
-    view = view_of(talk.snapshot, given_)
+    view = view_of(chat.snapshot, given_)
 
-    once = fast(talk.snapshot, view)
-    assert once == slow(talk.snapshot, view)
-    assert once == fast(talk.snapshot, view), "what is remembered is what was made"
+    once = fast(chat.snapshot, view)
+    assert once == slow(chat.snapshot, view)
+    assert once == fast(chat.snapshot, view), "what is remembered is what was made"
     assert len(json.loads(b"[" + once + b"]")) == len(
         messages(
-            view, talk.snapshot.history, talk.snapshot.base, staged_of(talk.snapshot)
+            view, chat.snapshot.history, chat.snapshot.base, staged_of(chat.snapshot)
         )
     )
 
 
-@given(talks, seeds, st.lists(st.integers(0, 99), min_size=1, max_size=4))
+@given(conversations, seeds, st.lists(st.integers(0, 99), min_size=1, max_size=4))
 @settings(max_examples=80)
 def test_a_view_shows_the_same_of_a_history_that_has_grown_or_was_cut(
-    talk: Talk, given_: list[tuple[int, ...]], cuts: list[int]
+    chat: Conversation, given_: list[tuple[int, ...]], cuts: list[int]
 ) -> None:
     """One view, many histories: what it remembers of one it does not show of another."""
-    snapshot = talk.snapshot
+    snapshot = chat.snapshot
     view = view_of(snapshot, given_)
     start = snapshot.covered
     for cut in [*cuts, 0, 99]:
         size = max(start, cut % (len(snapshot.history) + 1))
         past = snapshot.history.until(size)
         assert fast(snapshot, view, past) == slow(snapshot, View(view.ops), past)
-    says = Talk()
+    says = Conversation()
     says.snapshot = snapshot
     branch = snapshot.history.until(start)
     for exchange in list(snapshot.history)[start:][::-1]:
@@ -100,10 +100,10 @@ def test_a_view_shows_the_same_of_a_history_that_has_grown_or_was_cut(
 
 def test_the_check_sees_a_memory_that_is_kept_for_another_history() -> None:
     """Planted: what was rendered of one branch is shown of another."""
-    talk = talk_of([(PARTS.index(plain), 0)] * 2, (0, 0))
-    snapshot, view = talk.snapshot, View((Shrink(2, 0), Stub(0, Side.USER, 0, -1, "x")))
+    chat = conversation_of([(PARTS.index(plain), 0)] * 2, (0, 0))
+    snapshot, view = chat.snapshot, View((Shrink(2, 0), Stub(0, Side.USER, 0, -1, "x")))
     fast(snapshot, view)
-    other = talk_of([(PARTS.index(plain), 1)] * 2, (0, 0)).snapshot
+    other = conversation_of([(PARTS.index(plain), 1)] * 2, (0, 0)).snapshot
     key, _, made = view.memo["wires"]
     view.memo["wires"] = (key, other.history[1], made)
 
@@ -111,8 +111,8 @@ def test_the_check_sees_a_memory_that_is_kept_for_another_history() -> None:
 
 
 def test_what_no_operation_reaches_is_sent_as_it_was_sealed() -> None:
-    talk = talk_of([(PARTS.index(plain), 4)] * 4, (0, 0))
-    history = talk.snapshot.history
+    chat = conversation_of([(PARTS.index(plain), 4)] * 4, (0, 0))
+    history = chat.snapshot.history
     sent = wires(View((Shrink(2, 8),)), history, None, b"")
 
     assert sent[-2:] == history.wires()[2:]
@@ -183,12 +183,12 @@ def misplaced(snapshot: Snapshot, view: View, find: Find) -> list[str]:
     return wrong
 
 
-@given(talks, seeds)
+@given(conversations, seeds)
 @settings(max_examples=150)
 def test_every_block_that_is_sent_is_found_where_it_comes_from(
-    talk: Talk, given_: list[tuple[int, ...]]
+    chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
-    assert misplaced(talk.snapshot, view_of(talk.snapshot, given_), locate) == []
+    assert misplaced(chat.snapshot, view_of(chat.snapshot, given_), locate) == []
 
 
 def test_the_check_sees_a_place_that_is_off_by_one() -> None:
@@ -198,22 +198,22 @@ def test_the_check_sees_a_place_that_is_off_by_one() -> None:
         found = locate(path, [attrs.evolve(one, pieces=None) for one in sent])
         return found
 
-    talk = Talk()
-    talk.says(text("Hello"), answer=(text("One."), text("Two.")))
-    says_more(talk, 0)
+    chat = Conversation()
+    chat.says(text("Hello"), answer=(text("One."), text("Two.")))
+    says_more(chat, 0)
     view = View((Stub(0, Side.REPLY, 0, -1, ""),))
 
-    assert misplaced(talk.snapshot, view, locate) == []
-    assert misplaced(talk.snapshot, view, naive) == ["messages.1.content.0.text.x"]
+    assert misplaced(chat.snapshot, view, locate) == []
+    assert misplaced(chat.snapshot, view, naive) == ["messages.1.content.0.text.x"]
 
 
 def test_the_check_sees_a_hidden_turn_that_is_counted() -> None:
     """Planted: messages are counted as the record counts them."""
-    talk = talk_of([(PARTS.index(plain), 0)] * 3, (0, 0))
+    chat = conversation_of([(PARTS.index(plain), 0)] * 3, (0, 0))
     view = View((Hide(0, 2, "Gone."),))
-    whole = messages(EMPTY, talk.snapshot.history, None, staged_of(talk.snapshot))
+    whole = messages(EMPTY, chat.snapshot.history, None, staged_of(chat.snapshot))
 
-    assert misplaced(talk.snapshot, view, lambda path, _: locate(path, whole))
+    assert misplaced(chat.snapshot, view, lambda path, _: locate(path, whole))
 
 
 @pytest.mark.parametrize(
@@ -234,9 +234,9 @@ def test_the_check_sees_a_hidden_turn_that_is_counted() -> None:
     ],
 )
 def test_a_path_that_names_nothing_of_ours_is_no_block(path: str) -> None:
-    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
+    chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
     view = View((Shrink(9, 64),))
-    sent = messages(view, talk.snapshot.history, None, staged_of(talk.snapshot))
+    sent = messages(view, chat.snapshot.history, None, staged_of(chat.snapshot))
     found = locate(path, sent)
 
     assert found is None or found == Place(0, Side.USER)
@@ -244,12 +244,12 @@ def test_a_path_that_names_nothing_of_ours_is_no_block(path: str) -> None:
 
 def test_what_is_made_has_no_place() -> None:
     """A summary, its pins, and the note for what is hidden are nowhere in the record."""
-    talk = Talk()
-    plain(talk, 0)
-    summarised(talk, 1)
-    plain(talk, 0)
-    says_more(talk, 0)
-    snapshot = talk.snapshot
+    chat = Conversation()
+    plain(chat, 0)
+    summarised(chat, 1)
+    plain(chat, 0)
+    says_more(chat, 0)
+    snapshot = chat.snapshot
     places = hide_places(snapshot)
     hidden = View((Hide(places[-2], places[-1], "Gone."),))
     sent = messages(hidden, snapshot.history, snapshot.base, staged_of(snapshot))
@@ -263,9 +263,9 @@ def test_what_is_made_has_no_place() -> None:
 
 
 def test_a_whole_message_is_found_without_a_block() -> None:
-    talk = Talk()
-    ENDS[ENDS.index(owes_results)](talk, 0)
-    sent = messages(EMPTY, talk.snapshot.history, None, staged_of(talk.snapshot))
+    chat = Conversation()
+    ENDS[ENDS.index(owes_results)](chat, 0)
+    sent = messages(EMPTY, chat.snapshot.history, None, staged_of(chat.snapshot))
 
     assert locate("messages.0: no", sent) == Place(0, Side.USER)
     assert locate("messages.1.role", sent) == Place(0, Side.REPLY)

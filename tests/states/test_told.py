@@ -9,8 +9,15 @@ from anthropic.types import StopReason
 from anthropic.types.beta import BetaStopReason
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.states.conversation_strategies import (
+    PARTS,
+    Conversation,
+    conversation_of,
+    conversations,
+    findings,
+    plain,
+)
 from tests.states.strategies import call, reply, text
-from tests.states.talks import PARTS, Talk, findings, plain, talk_of, talks
 
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import Reply
@@ -33,13 +40,13 @@ from turnlatch_states.request.truncate import cut_text, shrunk
 anything = st.text(st.characters(), max_size=30)
 
 
-@given(talks, anything, st.integers(512, 20_000), st.data())
+@given(conversations, anything, st.integers(512, 20_000), st.data())
 @settings(max_examples=50)
 def test_the_request_is_one_message_of_words(
-    talk: Talk, so_far: str, most: int, data: st.DataObject
+    chat: Conversation, so_far: str, most: int, data: st.DataObject
 ) -> None:
     """No call in it needs a result, no thinking its place, no block a signature."""
-    snapshot = talk.snapshot
+    snapshot = chat.snapshot
     size = len(snapshot.history)
     start = data.draw(st.integers(0, size))
     until = data.draw(st.integers(start, size))
@@ -58,10 +65,10 @@ def test_the_request_is_one_message_of_words(
     assert len(block["text"].encode()) <= most + around
 
 
-@given(talks)
+@given(conversations)
 @settings(max_examples=50)
-def test_a_record_tells_everything_that_was_said(talk: Talk) -> None:
-    for exchange in talk.snapshot.history:
+def test_a_record_tells_everything_that_was_said(chat: Conversation) -> None:
+    for exchange in chat.snapshot.history:
         record = record_of(exchange)
         for wire in (exchange.user, exchange.resendable):
             for block in json.loads(b"[" + wire + b"]"):
@@ -75,11 +82,11 @@ def test_a_record_tells_everything_that_was_said(talk: Talk) -> None:
 
 
 def test_a_piece_goes_on_from_the_summary_before_it() -> None:
-    talk = talk_of([(PARTS.index(plain), 0)] * 2, (0, 0))
+    chat = conversation_of([(PARTS.index(plain), 0)] * 2, (0, 0))
     profile = Profile("claude-sonnet-5-5", 100_000)
     body = told_body(
         profile,
-        talk.snapshot.history,
+        chat.snapshot.history,
         "So far.",
         1,
         2,
@@ -153,22 +160,22 @@ MANGLED: dict[str, Any] = {
 @pytest.mark.parametrize("method", Method)
 def test_whatever_a_summary_holds_it_may_be_sent(method: Method) -> None:
     """And so may what is pinned: a summary goes along with every later request."""
-    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
-    talk.do(ev.Pinned("a\udfff", "never \ud800 forget"))
-    number, attempt = talk.turn.number, talk.turn.attempt + 1
-    talk.do(ev.CompactionSent(number, attempt, 1, method))
+    chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
+    chat.do(ev.Pinned("a\udfff", "never \ud800 forget"))
+    number, attempt = chat.turn.number, chat.turn.attempt + 1
+    chat.do(ev.CompactionSent(number, attempt, 1, method))
     block = MANGLED if method is Method.SIGNED else text("So \ud800 far.")
     stop = "compaction" if method is Method.SIGNED else "end_turn"
     made = reply(99, stop, block)
-    talk.do(ev.CompactionConfirmed(number, attempt, made))
+    chat.do(ev.CompactionConfirmed(number, attempt, made))
 
-    assert findings(talk.snapshot, talk.snapshot.showing) == []
-    assert talk.snapshot.base is not None
-    assert summary_text(talk.snapshot.base.block, method).endswith("So \ufffd far.")
+    assert findings(chat.snapshot, chat.snapshot.showing) == []
+    assert chat.snapshot.base is not None
+    assert summary_text(chat.snapshot.base.block, method).endswith("So \ufffd far.")
     follows = told_body(
-        talk.snapshot.profile,
-        talk.snapshot.history,
-        summary_text(talk.snapshot.base.block, method),
+        chat.snapshot.profile,
+        chat.snapshot.history,
+        summary_text(chat.snapshot.base.block, method),
         1,
         1,
         bytes_max=512,
@@ -177,25 +184,25 @@ def test_whatever_a_summary_holds_it_may_be_sent(method: Method) -> None:
 
 
 def test_a_signed_summary_that_is_legal_is_kept_to_the_letter() -> None:
-    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
-    number, attempt = talk.turn.number, talk.turn.attempt + 1
-    talk.do(ev.CompactionSent(number, attempt, 1, Method.SIGNED))
+    chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
+    number, attempt = chat.turn.number, chat.turn.attempt + 1
+    chat.do(ev.CompactionSent(number, attempt, 1, Method.SIGNED))
     content = b'{ "type":"compaction", "content":"So far.","signature":"s"}'
     made = Reply(content, reply(99, "compaction").meta)
-    talk.do(ev.CompactionConfirmed(number, attempt, made))
+    chat.do(ev.CompactionConfirmed(number, attempt, made))
 
-    assert talk.snapshot.base is not None
-    assert talk.snapshot.base.block == content
+    assert chat.snapshot.base is not None
+    assert chat.snapshot.base.block == content
 
 
 def test_the_check_sees_a_summary_that_is_sent_as_it_came() -> None:
     """Planted: the block of the answer, with what exists in answers only."""
-    talk = talk_of([(PARTS.index(plain), 0)], (0, 0))
-    talk.summarises(Method.SIGNED)
-    assert talk.snapshot.base is not None
-    raw = attrs.evolve(talk.snapshot.base, block=encode(MANGLED))
+    chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
+    chat.summarises(Method.SIGNED)
+    assert chat.snapshot.base is not None
+    raw = attrs.evolve(chat.snapshot.base, block=encode(MANGLED))
 
-    assert findings(attrs.evolve(talk.snapshot, bases=(raw,)), talk.snapshot.showing)
+    assert findings(attrs.evolve(chat.snapshot, bases=(raw,)), chat.snapshot.showing)
 
 
 # Results made shorter.

@@ -6,9 +6,9 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.states.climbs import Climb, Sent, Service
+from tests.states.conversation_strategies import Conversation
+from tests.states.recovery_simulator import Recovery, Sent, Service
 from tests.states.strategies import text
-from tests.states.talks import Talk
 from tests.states.test_search import (
     behind_a_summary,
     hidden,
@@ -50,11 +50,11 @@ NAMED: dict[bytes, Fault] = {
 """What a request holds, and how it is refused for that."""
 
 
-def talk_at(snapshot: Snapshot) -> Talk:
-    """A talk that stands there, refused once before."""
-    talk = Talk()
-    talk.snapshot = attrs.evolve(snapshot, refused=1)
-    return talk
+def conversation_at(snapshot: Snapshot) -> Conversation:
+    """A conversation that stands there, refused once before."""
+    chat = Conversation()
+    chat.snapshot = attrs.evolve(snapshot, refused=1)
+    return chat
 
 
 def service(words: str, name: bytes, *, named_first: bool) -> Service:
@@ -90,14 +90,14 @@ def test_a_named_reason_beside_the_one_that_is_searched_for_is_put_aside(
         else:
             snapshot = (with_calls if open_ else with_words)(past(TURNS))
         refuses = service(word(culprit), name, named_first=named_first)
-        climb = Climb(talk_at(snapshot), refuses).run()
+        recovery = Recovery(conversation_at(snapshot), refuses).run()
 
-        assert climb.turn.state == "confirmed", climb.told
-        view = climb.snapshot.view
+        assert recovery.turn.state == "confirmed", recovery.told
+        view = recovery.snapshot.view
         assert hidden(snapshot, view, TURNS) == [culprit]
-        assert name not in climb.sent[-1].body
-        alone = Climb(talk_at(snapshot), refusing_words(word(culprit))).run()
-        assert len(climb.sent) <= len(alone.sent) + MORE
+        assert name not in recovery.sent[-1].body
+        alone = Recovery(conversation_at(snapshot), refusing_words(word(culprit))).run()
+        assert len(recovery.sent) <= len(alone.sent) + MORE
 
 
 def test_the_check_sees_a_search_that_concludes_from_another_reason() -> None:
@@ -105,10 +105,12 @@ def test_the_check_sees_a_search_that_concludes_from_another_reason() -> None:
     marked = b'"cache_control"'
     refuses = service(word(3), marked, named_first=False)
     snapshot = with_words(past(TURNS))
-    climb = Climb(talk_at(snapshot), lambda sent: NO if refuses(sent) else None).run()
+    recovery = Recovery(
+        conversation_at(snapshot), lambda sent: NO if refuses(sent) else None
+    ).run()
 
-    alone = Climb(talk_at(snapshot), refusing_words(word(3))).run()
-    assert len(climb.sent) > len(alone.sent) + MORE
+    alone = Recovery(conversation_at(snapshot), refusing_words(word(3))).run()
+    assert len(recovery.sent) > len(alone.sent) + MORE
 
 
 def test_only_what_has_its_own_remedy_is_put_aside() -> None:
@@ -170,32 +172,32 @@ CULPRITS: dict[str, Callable[[], Snapshot]] = {
 
 @pytest.mark.parametrize("culprit", CULPRITS)
 def test_what_the_server_always_fails_at_is_done_without(culprit: str) -> None:
-    talk = talk_at(CULPRITS[culprit]())
+    chat = conversation_at(CULPRITS[culprit]())
 
     def fails(sent: Sent) -> Fault | None:
         return FAILS if culprit.encode() in sent.body else None
 
-    climb = Climb(talk, fails).run()
-    assert climb.turn.state == "confirmed", climb.told
+    recovery = Recovery(chat, fails).run()
+    assert recovery.turn.state == "confirmed", recovery.told
 
 
 @pytest.mark.parametrize("until", range(1, 40))
 def test_nothing_is_left_out_for_an_outage_whenever_it_ends(until: int) -> None:
     """All fails, what is small too, and then nothing does."""
-    talk = talk_at(with_calls(past(3)))
+    chat = conversation_at(with_calls(past(3)))
     seen: list[Any] = []
 
     def fails(sent: Sent) -> Fault | None:
         seen.append(sent)
         return FAILS if len(seen) <= until else None
 
-    climb = Climb(talk, fails).run()
-    while climb.turn.state != "confirmed":
-        talk.opens(text("Again."))
-        climb = Climb(talk, fails).run()
-    assert climb.snapshot.view == View()
-    assert not climb.snapshot.bases
-    assert set(climb.turn.remedies) <= {Remedy.PROBE}
+    recovery = Recovery(chat, fails).run()
+    while recovery.turn.state != "confirmed":
+        chat.opens(text("Again."))
+        recovery = Recovery(chat, fails).run()
+    assert recovery.snapshot.view == View()
+    assert not recovery.snapshot.bases
+    assert set(recovery.turn.remedies) <= {Remedy.PROBE}
 
 
 def test_a_summary_that_is_not_taken_is_put_aside_by_a_trial() -> None:

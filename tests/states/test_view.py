@@ -7,23 +7,23 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.states.showings import hide_places, op_of, seeds, view_of
-from tests.states.strategies import text
-from tests.states.talks import (
+from tests.states.conversation_strategies import (
     IMAGE,
     LONG,
     PARTS,
     Block,
-    Talk,
+    Conversation,
     body_of,
+    conversation_of,
+    conversations,
     findings,
     plain,
     says_more,
-    talk_of,
-    talks,
     tools,
     with_turn,
 )
+from tests.states.strategies import text
+from tests.states.view_strategies import hide_places, op_of, seeds, view_of
 
 from turnlatch_states.api.json_bytes import encode, parts
 from turnlatch_states.machine.snapshot import Snapshot
@@ -100,42 +100,44 @@ def put_into_its_mouth(snapshot: Snapshot, body: dict[str, Any]) -> list[Block]:
     ]
 
 
-@given(talks, seeds)
+@given(conversations, seeds)
 @settings(max_examples=150)
 def test_what_is_legal_as_it_is_is_legal_under_every_view(
-    talk: Talk, given_: list[tuple[int, ...]]
+    chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
-    snapshot = talk.snapshot
+    snapshot = chat.snapshot
     view = view_of(snapshot, given_)
 
     assert findings(snapshot, snapshot.showing) == []
     assert findings(snapshot, view) == []
 
 
-@given(talks, seeds)
+@given(conversations, seeds)
 @settings(max_examples=80)
 def test_no_view_tears_a_call_from_its_result(
-    talk: Talk, given_: list[tuple[int, ...]]
+    chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
-    body = json.loads(body_of(talk.snapshot, view_of(talk.snapshot, given_)))
+    body = json.loads(body_of(chat.snapshot, view_of(chat.snapshot, given_)))
 
     assert torn(body["messages"]) == []
 
 
-@given(talks, seeds)
+@given(conversations, seeds)
 @settings(max_examples=80)
 def test_no_view_puts_words_into_the_assistants_mouth(
-    talk: Talk, given_: list[tuple[int, ...]]
+    chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
-    body = json.loads(body_of(talk.snapshot, view_of(talk.snapshot, given_)))
+    body = json.loads(body_of(chat.snapshot, view_of(chat.snapshot, given_)))
 
-    assert put_into_its_mouth(talk.snapshot, body) == []
+    assert put_into_its_mouth(chat.snapshot, body) == []
 
 
-@given(talks, seeds)
+@given(conversations, seeds)
 @settings(max_examples=50)
-def test_no_view_changes_the_record(talk: Talk, given_: list[tuple[int, ...]]) -> None:
-    snapshot = talk.snapshot
+def test_no_view_changes_the_record(
+    chat: Conversation, given_: list[tuple[int, ...]]
+) -> None:
+    snapshot = chat.snapshot
     before = b"\n".join(snapshot.history.wires()), list(snapshot.history)
 
     body_of(snapshot, view_of(snapshot, given_))
@@ -149,13 +151,15 @@ def test_no_view_changes_the_record(talk: Talk, given_: list[tuple[int, ...]]) -
     )
 
 
-@given(talks, st.lists(st.sampled_from(range(10)), min_size=1, max_size=3), seeds)
+@given(
+    conversations, st.lists(st.sampled_from(range(10)), min_size=1, max_size=3), seeds
+)
 @settings(max_examples=50)
 def test_everything_an_operation_does_it_does_at_every_place(
-    talk: Talk, kinds: list[int], given_: list[tuple[int, ...]]
+    chat: Conversation, kinds: list[int], given_: list[tuple[int, ...]]
 ) -> None:
-    """The same claims, with every operation at every exchange of a small talk."""
-    snapshot = talk.snapshot
+    """The same claims, with every operation at every exchange of a small chat."""
+    snapshot = chat.snapshot
     kind, size = kinds[0], len(snapshot.history)
     for place in range(min(size, 6) + 1):
         more = view_of(snapshot, given_).adding(
@@ -166,8 +170,8 @@ def test_everything_an_operation_does_it_does_at_every_place(
 
 def test_the_check_sees_a_call_that_is_left_out_without_its_result() -> None:
     """Planted: a view that drops a call and leaves its result where it is."""
-    talk = talk_of([], (1, 0))
-    body = json.loads(body_of(talk.snapshot, EMPTY))
+    chat = conversation_of([], (1, 0))
+    body = json.loads(body_of(chat.snapshot, EMPTY))
     reply = body["messages"][1]
     reply["content"] = [b for b in reply["content"] if b["type"] != "tool_use"]
 
@@ -177,11 +181,11 @@ def test_the_check_sees_a_call_that_is_left_out_without_its_result() -> None:
 
 def test_the_check_sees_words_that_nobody_said() -> None:
     """Planted: a view that tells in the assistant's place what was left out."""
-    talk = talk_of([(0, 0)], (0, 0))
-    body = json.loads(body_of(talk.snapshot, EMPTY))
+    chat = conversation_of([(0, 0)], (0, 0))
+    body = json.loads(body_of(chat.snapshot, EMPTY))
     body["messages"][1]["content"].append(text("[Left out.]"))
 
-    assert put_into_its_mouth(talk.snapshot, body) == [text("[Left out.]")]
+    assert put_into_its_mouth(chat.snapshot, body) == [text("[Left out.]")]
 
 
 # What is journaled.
@@ -206,7 +210,7 @@ any_view = st.lists(any_op, max_size=5).map(lambda ops: View(tuple(ops)))
 
 
 def test_the_strategies_know_every_operation() -> None:
-    snapshot = talk_of([], (0, 0)).snapshot
+    snapshot = conversation_of([], (0, 0)).snapshot
     known = {
         type(op_of(snapshot, (kind, n, 0, 0, 0))) for kind in range(11) for n in (0, 1)
     }
@@ -295,12 +299,12 @@ def test_adding_repeats_nothing_and_forgets_nothing(one: View, other: View) -> N
 # A history that was cut back.
 
 
-@given(talks, seeds, st.integers(0, 64))
+@given(conversations, seeds, st.integers(0, 64))
 @settings(max_examples=80)
 def test_a_view_of_a_rewound_history_reaches_no_further_and_is_legal(
-    talk: Talk, given_: list[tuple[int, ...]], cut: int
+    chat: Conversation, given_: list[tuple[int, ...]], cut: int
 ) -> None:
-    whole = talk.snapshot
+    whole = chat.snapshot
     view = view_of(whole, given_)
     places = hide_places(whole)
     size = places[cut % len(places)]
@@ -348,42 +352,42 @@ def test_a_cut_keeps_what_holds_for_what_is_left() -> None:
 # Some things people would look for.
 
 
-def shown(talk: Talk, *ops: Op) -> list[dict[str, Any]]:
+def shown(chat: Conversation, *ops: Op) -> list[dict[str, Any]]:
     """The messages of the next request under some operations."""
-    body = json.loads(body_of(talk.snapshot, View(ops)))
+    body = json.loads(body_of(chat.snapshot, View(ops)))
     messages: list[dict[str, Any]] = body["messages"]
     return messages
 
 
 def test_what_is_hidden_is_said_to_be_hidden_once() -> None:
-    talk = talk_of([(PARTS.index(plain), 0)] * 3, (0, 0))
+    chat = conversation_of([(PARTS.index(plain), 0)] * 3, (0, 0))
 
     notes = [
-        m for m in shown(talk, Hide(0, 3, "Gone.")) if m["content"] == [text("Gone.")]
+        m for m in shown(chat, Hide(0, 3, "Gone.")) if m["content"] == [text("Gone.")]
     ]
     assert len(notes) == 1
-    assert len(shown(talk, Hide(0, 3, "Gone."))) == 2
-    assert "left out here" in str(shown(talk, Hide(0, 3, " "))[0])
+    assert len(shown(chat, Hide(0, 3, "Gone."))) == 2
+    assert "left out here" in str(shown(chat, Hide(0, 3, " "))[0])
 
 
 def test_a_flattened_turn_is_told_as_a_record() -> None:
-    talk = talk_of([(PARTS.index(tools), 0)], (0, 0))
+    chat = conversation_of([(PARTS.index(tools), 0)], (0, 0))
 
-    told = shown(talk, Flatten(0, 1, 64))
+    told = shown(chat, Flatten(0, 1, 64))
     assert b"tool_use" not in encode(told)
     assert "look was called with" in str(told)
     assert "It answered" in str(told)
 
 
 def test_media_become_a_note_and_long_results_short() -> None:
-    talk = Talk()
-    talk.opens(text("See."), IMAGE)
-    talk.sends()
-    talk.calls(0)
-    talk.closes(1)
-    talk.goes_on()
+    chat = Conversation()
+    chat.opens(text("See."), IMAGE)
+    chat.sends()
+    chat.calls(0)
+    chat.closes(1)
+    chat.goes_on()
 
-    told = encode(shown(talk, Shrink(9, 32)))
+    told = encode(shown(chat, Shrink(9, 32)))
     assert b'"image"' not in told
     assert LONG.encode() not in told
     assert b"[An earlier image was left out here.]" in told
@@ -391,24 +395,24 @@ def test_media_become_a_note_and_long_results_short() -> None:
 
 
 def test_a_paused_turn_that_is_shown_without_its_pause_goes_on_in_our_words() -> None:
-    talk = talk_of([], (2, 0))
-    last = shown(talk, Flatten(0, 1, 64))[-1]
+    chat = conversation_of([], (2, 0))
+    last = shown(chat, Flatten(0, 1, 64))[-1]
 
-    assert shown(talk)[-1]["role"] == "assistant"
+    assert shown(chat)[-1]["role"] == "assistant"
     assert last == {"role": "user", "content": [text("[Go on.]")]}
 
 
 def test_a_server_tool_and_its_result_go_together() -> None:
     """Both places, and across the replies of a paused turn."""
     for kind in (0, 1, 2):
-        talk = Talk()
-        PARTS[3](talk, kind)
-        says_more(talk, 0)
-        size = len(talk.snapshot.history)
+        chat = Conversation()
+        PARTS[3](chat, kind)
+        says_more(chat, 0)
+        size = len(chat.snapshot.history)
         for index in range(size):
             for place in range(4):
                 view = View((Stub(index, Side.REPLY, place, -1, ""),))
-                assert findings(talk.snapshot, view) == []
-                told = body_of(talk.snapshot, view)
+                assert findings(chat.snapshot, view) == []
+                told = body_of(chat.snapshot, view)
                 calls = told.count(b'"server_tool_use"')
                 assert told.count(b'"web_search_tool_result"') == calls

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 
 import attrs
-from tests.states.climbs import Service
-from tests.states.strategies import FAULTS as PLAIN
-from tests.states.talks import (
+from tests.states.conversation_strategies import (
     PARTS,
-    Talk,
+    Conversation,
     given_up,
     paused,
     plain,
@@ -15,6 +13,8 @@ from tests.states.talks import (
     summarised,
     tools,
 )
+from tests.states.recovery_simulator import Service
+from tests.states.strategies import FAULTS as PLAIN
 
 from turnlatch_states.api.faults import OPTIONAL_FIELDS, Fault, FaultKind, named_path
 from turnlatch_states.machine.thread import Thread, ThreadState
@@ -106,13 +106,13 @@ def refusing(fault: Fault, mode: str = "nothing") -> Service:
     return lambda sent: None if sent.what in _ANSWERED[mode] else fault
 
 
-def in_a_thread(talk: Talk) -> Talk:
-    """The talk, with a copy of it at the server and a container there."""
-    snapshot = talk.snapshot
+def in_a_thread(chat: Conversation) -> Conversation:
+    """The conversation, with a copy of it at the server and a container there."""
+    snapshot = chat.snapshot
     settings_ = (*snapshot.profile.settings, ("container", b'"c_1"'))
     profile = attrs.evolve(
         snapshot.profile, threads=Threads.ON, settings=settings_, betas=("a-beta",)
     )
     held = Thread(ThreadState.CONTINUING if snapshot.history.head else ThreadState.OFF)
-    talk.snapshot = attrs.evolve(snapshot, profile=profile, thread=held)
-    return talk
+    chat.snapshot = attrs.evolve(snapshot, profile=profile, thread=held)
+    return chat

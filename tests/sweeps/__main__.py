@@ -37,7 +37,7 @@ class Lines:
         self.failed += not report.passed
         if report.when == "teardown":
             # To import it with this module would be before pytest is ready for it.
-            from tests.sweeps.bench import Tally
+            from tests.sweeps.sweep import Tally
 
             found: list[Any] = [
                 one for name, one in report.user_properties if name == "sweep"

@@ -1,4 +1,4 @@
-"""A victim that converses: the real engine and SDK on the simulator, in one process.
+"""A process that converses: the real engine and SDK on the simulator, in one process.
 
 It says outside the store what its journal was given and what was acknowledged, and its
 tools write outside the store what they did, with the key of the call that they did it for.
@@ -179,7 +179,7 @@ async def talk(store: Store, ledger: str, say: Say) -> None:
 
 
 def converse(store: str, ledger: str, bug: str, say: Say) -> str:
-    """Be the victim; the word for how it ended."""
+    """Have the conversation; returns the word for how it ended."""
     inner = None
     try:
         inner = sqlite(store)

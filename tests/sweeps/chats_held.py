@@ -36,7 +36,7 @@ def check(store: Path, ledger: Path, lines: Sequence[str], *, retry: bool) -> in
     Args:
         store: What is left of the store.
         ledger: What the tools did.
-        lines: What the victim said.
+        lines: What the process said.
         retry: Go on with the turn that stopped before anything else is said.
 
     Returns:

@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 from tests.part import WHOLE
 from tests.sweeps import shim
-from tests.sweeps.bench import Bench, Tally
-from tests.sweeps.workshop import Workshop
+from tests.sweeps.fork_server import ForkServer
+from tests.sweeps.sweep import Sweep, Tally
 
 _MEMORY: Final = Path("/dev/shm")
 
@@ -32,9 +32,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def workshop(library: Path) -> Iterator[Workshop]:
-    """Makes victims that work on a journal."""
-    made = Workshop(library)
+def fork_server(library: Path) -> Iterator[ForkServer]:
+    """Makes processes that work on a journal."""
+    made = ForkServer(library)
     yield made
     made.close()
 
@@ -51,9 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def bench(folder: Path, workshop: Workshop, full: bool) -> Bench:
-    """A place for victims."""
-    return Bench(folder, workshop, full=full)
+def sweep(folder: Path, fork_server: ForkServer, full: bool) -> Sweep:
+    """A place for processes."""
+    return Sweep(folder, fork_server, full=full)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def rows(held: Contents) -> dict[str, list[Row]]:
 
 
 def compare(found: Contents, notes: Notes, script: Sequence[Step] = SCRIPT) -> None:
-    """Hold what a store holds to what a victim noted.
+    """Hold what a store holds to what a process noted.
 
     Raises:
         LostError: An acknowledged entry is missing.

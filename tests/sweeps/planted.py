@@ -1,4 +1,4 @@
-"""The planted bugs: each is put into a victim, and the sweep that it is for must see it."""
+"""The planted bugs: each is put into a process, and the sweep that it is for must see it."""
 
 from collections.abc import Callable, Sequence
 from sqlite3 import Connection

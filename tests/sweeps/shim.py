@@ -1,6 +1,6 @@
 """The Python side of `shim.c`: it is compiled here, armed here, and its log is read here.
 
-A victim runs with the library preloaded and calls `arm` on its own store. What the
+A process runs with the library preloaded and calls `arm` on its own store. What the
 library counts and where it can break off is said in `shim.c`.
 """
 
@@ -26,7 +26,7 @@ FOLDER: Final = len(TAILS)
 
 
 class Kind(IntFlag):
-    """What is done to a file; `MARK` is a note of the victim's between operations."""
+    """What is done to a file; `MARK` is a note of the process's between operations."""
 
     CREATE = 1
     WRITE = 2
@@ -51,13 +51,13 @@ class Mode(IntEnum):
 
 
 FOR_GOOD: Final = 1 << 30
-"""Longer than any victim lives."""
+"""Longer than any process lives."""
 
 
 @final
 @attrs.frozen
 class Plan:
-    """Where a victim is broken off, and how.
+    """Where a process is broken off, and how.
 
     Attributes:
         mode: How.

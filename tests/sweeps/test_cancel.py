@@ -19,8 +19,8 @@ import anyio
 import httpx2
 import pytest
 from tests.harness.world import World
-from tests.sweeps.bench import Tally
 from tests.sweeps.cancelling import Driven, Points, Tracked, Way, by_scope, by_task
+from tests.sweeps.sweep import Tally
 
 from turnlatch import (
     Closing,

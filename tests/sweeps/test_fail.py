@@ -9,8 +9,8 @@ import errno
 from collections.abc import Callable
 
 import pytest
-from tests.sweeps.bench import Bench, Tally
 from tests.sweeps.shim import ANY, FOR_GOOD, GROWING, Kind, Mode, Plan
+from tests.sweeps.sweep import Sweep, Tally
 
 Tallies = Callable[[str], Tally]
 
@@ -26,30 +26,30 @@ TROUBLES = {
 )
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_every_operation_may_fail(
-    bench: Bench, tally: Tallies, trouble: str, lasting: int
+    sweep: Sweep, tally: Tallies, trouble: str, lasting: int
 ) -> None:
     error, kinds = TROUBLES[trouble]
     words = {0: "once", 2: "thrice"}.get(lasting, "for good")
     count = tally(f"{trouble}, {words}")
-    for at in bench.points(6, kinds, rare=not lasting):
-        ended = bench.run(Plan(Mode.FAIL, at, kinds, error, lasting, half=True))
+    for at in sweep.points(6, kinds, rare=not lasting):
+        ended = sweep.run(Plan(Mode.FAIL, at, kinds, error, lasting, half=True))
         assert not ended.killed
-        notes = bench.check(ended)
+        notes = sweep.check(ended)
         assert notes.ended == "done" or lasting
         count.add("points")
         count.add("errors", len(notes.errors))
         count.add("done all the same", notes.ended == "done")
 
 
-def failed_everywhere(bench: Bench, bug: str) -> None:
-    """Fail syncs of victims with a bug until a checker says a word."""
-    for at in bench.points(9, Kind.SYNC)[4:]:
-        bench.check(bench.run(Plan(Mode.FAIL, at, Kind.SYNC, errno.EIO), bug=bug))
+def failed_everywhere(sweep: Sweep, bug: str) -> None:
+    """Fail syncs of processes with a bug until a checker says a word."""
+    for at in sweep.points(9, Kind.SYNC)[4:]:
+        sweep.check(sweep.run(Plan(Mode.FAIL, at, Kind.SYNC, errno.EIO), bug=bug))
 
 
 def test_a_failed_commit_that_is_taken_for_one_that_was_made_is_seen(
-    bench: Bench,
+    sweep: Sweep,
 ) -> None:
     """The planted bug."""
     with pytest.raises(AssertionError):
-        failed_everywhere(bench, "hopeful")
+        failed_everywhere(sweep, "hopeful")

@@ -20,7 +20,7 @@ from typing import Any, Final, final
 import anyio
 import pytest
 from tests.sweeps import foreseeing, quick
-from tests.sweeps.bench import Tally, spread
+from tests.sweeps.sweep import Tally, spread
 
 from turnlatch import Conversation, JournalError
 from turnlatch.journal import database, handle, lease, memory, records, sqlite

@@ -14,8 +14,8 @@ from typing import Final, TypeAlias
 
 import pytest
 from tests.sweeps import held
-from tests.sweeps.bench import Bench, Tally, spread
 from tests.sweeps.shim import TAILS, Mode, Plan
+from tests.sweeps.sweep import Sweep, Tally, spread
 from tests.sweeps.work import Author, Contents, Worker
 
 from turnlatch.errors import JournalError
@@ -84,7 +84,7 @@ def verdict(store: Path, there: Files, expected: Contents) -> str:
     return "same" if held.rows(found) == held.rows(expected) else "silent"
 
 
-def sweep(
+def spoil(
     store: Path, there: Files, tail: str, damages: Damage, expected: Contents, to: Tally
 ) -> None:
     """Do every damage to one file of a store, and count what becomes of it."""
@@ -98,10 +98,10 @@ def sweep(
 
 
 @pytest.fixture(scope="module")
-def store(bench: Bench) -> Path:
+def store(sweep: Sweep) -> Path:
     """Where the damaged stores are."""
-    bench.store.parent.mkdir(parents=True, exist_ok=True)
-    return bench.store
+    sweep.store.parent.mkdir(parents=True, exist_ok=True)
+    return sweep.store
 
 
 @pytest.fixture(scope="module")
@@ -111,16 +111,16 @@ def sound(store: Path) -> Files:
 
 
 @pytest.fixture(scope="module")
-def crashed(bench: Bench) -> tuple[Files, Contents]:
+def crashed(sweep: Sweep) -> tuple[Files, Contents]:
     """A store whose process was killed when its last append had just been noted: the
     most of it is in the log."""
-    noted = (at for at, op in enumerate(bench.ops(), 1) if op.file == HEAD)
+    noted = (at for at, op in enumerate(sweep.ops(), 1) if op.file == HEAD)
     at = next(at + 1 for at in noted if at > 180)
-    ended = bench.run(Plan(Mode.KILL, at))
-    there = files(bench.store)
-    bench.check(ended)
-    put(bench.store, there)
-    opened = SQLiteStore(bench.store)
+    ended = sweep.run(Plan(Mode.KILL, at))
+    there = files(sweep.store)
+    sweep.check(ended)
+    put(sweep.store, there)
+    opened = SQLiteStore(sweep.store)
     found = held.contents(opened)
     opened.close()
     return there, found
@@ -134,29 +134,29 @@ def flips(data: bytes, points: list[int]) -> Damage:
         yield f"bit {number % 8} of byte {at}", bytes(spoiled)
 
 
-def chosen(bench: Bench, data: bytes, fast: int, dense: int) -> list[int]:
+def chosen(sweep: Sweep, data: bytes, fast: int, dense: int) -> list[int]:
     """The bytes to spoil: so many; in full those that say something, and some zeros."""
     used = [at for at, byte in enumerate(data) if byte]
-    if not bench.full:
+    if not sweep.full:
         return spread(used, fast)
     zeros = [at for at, byte in enumerate(data) if not byte]
     return used[::dense] + zeros[:: 16 * dense]
 
 
-def cuts(bench: Bench, data: bytes) -> Damage:
+def cuts(sweep: Sweep, data: bytes) -> Damage:
     """The file, shorter: at every sector, and a byte before and after."""
     sizes = [*range(0, len(data), SECTOR)]
-    if not bench.full:
+    if not sweep.full:
         sizes = spread(sizes, 12)
     for size in sorted({max(one + by, 0) for one in sizes for by in (-1, 0, 1)}):
         if size < len(data):
             yield f"cut to {size}", data[:size]
 
 
-def blanks(bench: Bench, data: bytes) -> Damage:
+def blanks(sweep: Sweep, data: bytes) -> Damage:
     """A sector of zeros, and a sector that stands where another should."""
     starts = [at for at in range(0, len(data), SECTOR) if any(data[at : at + SECTOR])]
-    if not bench.full:
+    if not sweep.full:
         starts = spread(starts, 12)
     for at in starts:
         for what, piece in (("zeros", bytes(SECTOR)), ("astray", data[:SECTOR])):
@@ -165,38 +165,38 @@ def blanks(bench: Bench, data: bytes) -> Damage:
 
 
 def test_bytes_of_the_database(
-    bench: Bench, store: Path, sound: Files, tally: Tallies
+    sweep: Sweep, store: Path, sound: Files, tally: Tallies
 ) -> None:
     count, expected = tally("rot in the database"), small().contents
     data = sound[""]
     for damages in (
-        flips(data, chosen(bench, data, 60, 1)),
-        cuts(bench, data),
-        blanks(bench, data),
+        flips(data, chosen(sweep, data, 60, 1)),
+        cuts(sweep, data),
+        blanks(sweep, data),
     ):
-        sweep(store, sound, "", damages, expected, count)
+        spoil(store, sound, "", damages, expected, count)
 
     assert count.counts["refused"] > 20
 
 
 def test_bytes_of_the_log(
-    bench: Bench, store: Path, crashed: tuple[Files, Contents], tally: Tallies
+    sweep: Sweep, store: Path, crashed: tuple[Files, Contents], tally: Tallies
 ) -> None:
     count, (there, expected) = tally("rot in the log"), crashed
     data = there["-wal"]
     for damages in (
-        flips(data, chosen(bench, data, 60, 12)),
-        cuts(bench, data),
-        blanks(bench, data),
+        flips(data, chosen(sweep, data, 60, 12)),
+        cuts(sweep, data),
+        blanks(sweep, data),
     ):
-        sweep(store, there, "-wal", damages, expected, count)
+        spoil(store, there, "-wal", damages, expected, count)
 
     assert count.counts["refused"] > 20
 
 
 @pytest.mark.parametrize("log", [False, True], ids=["closed", "killed"])
 def test_bytes_of_the_head_file(
-    bench: Bench,
+    sweep: Sweep,
     store: Path,
     sound: Files,
     crashed: tuple[Files, Contents],
@@ -210,11 +210,11 @@ def test_bytes_of_the_head_file(
     data = there["-head"]
     every = [*range(len(data))]
     for damages in (
-        flips(data, every if bench.full else spread(every, 60)),
-        cuts(bench, data),
-        blanks(bench, data),
+        flips(data, every if sweep.full else spread(every, 60)),
+        cuts(sweep, data),
+        blanks(sweep, data),
     ):
-        sweep(store, there, "-head", damages, expected, count)
+        spoil(store, there, "-head", damages, expected, count)
 
 
 def test_a_page_of_an_earlier_time(store: Path, sound: Files, tally: Tallies) -> None:
@@ -233,7 +233,7 @@ def test_a_page_of_an_earlier_time(store: Path, sound: Files, tally: Tallies) ->
             (what, sound[""][:at] + page + sound[""][at + PAGE :])
             for what, page, at in stale
         )
-        sweep(store, sound, "", damages, author.contents, count)
+        spoil(store, sound, "", damages, author.contents, count)
 
     assert count.counts["refused"] > 20
 

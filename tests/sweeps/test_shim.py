@@ -1,4 +1,4 @@
-"""The shim itself: it sees what the kernel is asked to do, and a victim is cheap."""
+"""The shim itself: it sees what the kernel is asked to do, and a process is cheap."""
 
 import errno
 import os
@@ -9,43 +9,43 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.sweeps.bench import Bench
+from tests.sweeps.fork_server import ROOT, ForkServer
 from tests.sweeps.shim import FOLDER, Kind, Mode, Plan
+from tests.sweeps.sweep import Sweep
 from tests.sweeps.work import lines_of
-from tests.sweeps.workshop import ROOT, Workshop
 
 TRACED = "write,pwrite64,fsync,fdatasync,ftruncate,unlink,unlinkat"
 ALONE = """
 import sys
-from tests.sweeps.workshop import Order, alone
+from tests.sweeps.fork_server import Order, alone
 
 alone(Order(*sys.argv[1:]))
 """
 
 
-def test_a_victim_of_the_journal_imports_no_sdk(workshop: Workshop) -> None:
-    assert workshop.loaded == []
+def test_a_victim_of_the_journal_imports_no_sdk(fork_server: ForkServer) -> None:
+    assert fork_server.loaded == []
 
 
-def test_a_victim_that_is_left_alone_comes_to_its_end(bench: Bench) -> None:
-    first, again = bench.run(), bench.run()
+def test_a_victim_that_is_left_alone_comes_to_its_end(sweep: Sweep) -> None:
+    first, again = sweep.run(), sweep.run()
 
     assert not first.killed
     assert first.lines[-1] == "done"
-    assert first.count == again.count == len(bench.ops())
+    assert first.count == again.count == len(sweep.ops())
 
 
 @pytest.mark.parametrize("kind", [one for one in Kind if one is not Kind.MARK])
-def test_what_is_told_to_fail_fails(bench: Bench, kind: Kind) -> None:
+def test_what_is_told_to_fail_fails(sweep: Sweep, kind: Kind) -> None:
     """Else a sweep over errors would sweep over nothing. SQLite is told of all of them
     but does not mind them all."""
     seen = 0
-    for at in bench.points(4, kind):
-        plan = Plan(Mode.FAIL, at, kind, errno.EIO, log=str(bench.log))
-        bench.log.unlink(missing_ok=True)
-        ended = bench.run(plan)
+    for at in sweep.points(4, kind):
+        plan = Plan(Mode.FAIL, at, kind, errno.EIO, log=str(sweep.log))
+        sweep.log.unlink(missing_ok=True)
+        ended = sweep.run(plan)
         seen += any("rror" in line for line in ended.lines) or ended.count != len(
-            bench.ops()
+            sweep.ops()
         )
     assert seen
 
@@ -71,7 +71,7 @@ def traced(folder: Path, library: Path) -> list[str]:
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
 def test_the_shim_sees_what_strace_sees(
-    bench: Bench, library: Path, folder: Path
+    sweep: Sweep, library: Path, folder: Path
 ) -> None:
     """All but the syncs, which an armed process does not pass on."""
     room = folder / "traced"
@@ -84,12 +84,12 @@ def test_the_shim_sees_what_strace_sees(
     gone = [one for one in lines if re.search(rf'unlink.*"{name}(-wal|-journal)"', one)]
 
     counted = dict.fromkeys(Kind, 0)
-    for op in bench.ops():
+    for op in sweep.ops():
         counted[op.kind] += op.file != FOLDER
     assert len(writes) == counted[Kind.WRITE]
     assert len(cuts) == counted[Kind.TRUNCATE]
     assert len(gone) == counted[Kind.UNLINK]
     assert not [one for one in lines if re.search(rf"sync\({file}\)", one)]
     said = list(lines_of((room / "notes").read_text()))
-    assert said[-1] == f"count {len(bench.ops())}"
+    assert said[-1] == f"count {len(sweep.ops())}"
     assert os.path.exists(room / "chat.db")

@@ -11,8 +11,8 @@ from typing import Final
 import pytest
 from tests import warm
 from tests.sweeps import quick
-from tests.sweeps.bench import Tally
 from tests.sweeps.signalled import STYLES
+from tests.sweeps.sweep import Tally
 
 Tallies = Callable[[str], Tally]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.sweeps.bench import Tally
+from tests.sweeps.sweep import Tally
 from tests.sweeps.writers_process import (
     Course,
     Plant,

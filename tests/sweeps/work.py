@@ -1,11 +1,11 @@
-"""The work of a victim at the level of the journal, and what must be left of it.
+"""The work of a process at the level of the journal, and what must be left of it.
 
 A script of steps on one store: four conversations that take turns with parallel calls,
 two of them forks, with handles and the store itself closed and opened in between, and
-enough of it that SQLite writes its log back and begins it anew on the way. The victim
+enough of it that SQLite writes its log back and begins it anew on the way. The process
 notes outside the store what it is about to do and what was acknowledged.
 
-No SDK is imported here, so that a victim is cheap.
+No SDK is imported here, so that a process is cheap.
 """
 
 import json
@@ -29,7 +29,7 @@ Contents: TypeAlias = dict[str, list[Event]]
 """The events of each conversation that has any."""
 
 TRIES: Final = 3
-"""How often a step is tried before the victim gives up."""
+"""How often a step is tried before the process gives up."""
 
 
 @final
@@ -140,7 +140,7 @@ def _closed(turn: int, call: str, size: int) -> Event:
 
 
 def script() -> tuple[Step, ...]:
-    """What the victim does."""
+    """What the process does."""
     author = Author()
     author.turn("notes", calls=2)
     author.turn("other", size=300)
@@ -176,13 +176,13 @@ def left_by(steps: Sequence[Step]) -> Contents:
     return contents
 
 
-# What a victim says.
+# What a process says.
 
 
 @final
 @attrs.frozen
 class Notes:
-    """What a victim said of its steps.
+    """What a process said of its steps.
 
     Attributes:
         sure: How many steps, from the first on, were acknowledged.
@@ -198,7 +198,7 @@ class Notes:
 
     @classmethod
     def of(cls, lines: Sequence[str]) -> "Notes":
-        """Read what a victim wrote."""
+        """Read what a process wrote."""
         sure, doubt, ended = 0, False, ""
         errors: list[str] = []
         for line in lines:
@@ -331,5 +331,5 @@ def lines_of(text: str) -> Iterator[str]:
 
 
 def sqlite(path: str, synchronous: Any = "FULL") -> SQLiteStore:
-    """The store that a victim works on."""
+    """The store that a process works on."""
     return SQLiteStore(path, synchronous=synchronous)

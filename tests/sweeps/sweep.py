@@ -1,4 +1,15 @@
-"""Where the sweeps are run: one victim after another, and what is left of each."""
+"""A sweep breaks the same work off at one point after another, and checks what is left.
+
+    def test_killed(sweep: Sweep, tally: Callable[[str], Tally]) -> None:
+        count = tally("kill")
+        for at in sweep.points(60):                     # operations on files, from 1
+            ended = sweep.run(Plan(Mode.KILL, at))      # a real process, killed there
+            sweep.check(ended)                          # the store holds what was confirmed
+            count.add("points")
+
+The work is in `work.py` (the journal alone) and `chats.py` (a whole conversation), what must
+hold afterwards in `held.py` and `chats_held.py`.
+"""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -7,52 +18,52 @@ from typing import Any, Final, TypeVar, final
 
 import attrs
 from tests.sweeps import held
+from tests.sweeps.fork_server import Ended, ForkServer
 from tests.sweeps.shim import ANY, COUNTED, FOLDER, TAILS, Kind, Op, Plan, logged
 from tests.sweeps.work import Notes
-from tests.sweeps.workshop import Ended, Workshop
 
 RARE: Final = Kind.CREATE | Kind.TRUNCATE | Kind.UNLINK
 
 
 @final
-class Bench:
-    """A folder, and the victims that work in it.
+class Sweep:
+    """A folder, and the processes that work in it, one after the other.
 
     Args:
         folder: Where stores are made; in memory, where there is such a place.
-        workshop: Who makes the victims.
+        fork_server: Who makes the processes.
         full: Whether every point is asked for, or a part of them.
     """
 
-    def __init__(self, folder: Path, workshop: Workshop, *, full: bool) -> None:
+    def __init__(self, folder: Path, fork_server: ForkServer, *, full: bool) -> None:
         self.folder = folder
         self.full = full
-        self._workshop = workshop
+        self._workshop = fork_server
         self._ops: list[Op] = []
 
     @property
     def log(self) -> Path:
-        """Where a victim's log goes that is asked for one."""
+        """Where a process's log goes that is asked for one."""
         return self.folder / "log"
 
     @property
     def ledger(self) -> Path:
-        """What the tools of a victim write down; it begins empty."""
+        """What the tools of a process write down; it begins empty."""
         return self.folder / "ledger"
 
     @property
     def store(self) -> Path:
-        """The store of the victim that is on."""
+        """The store that the current process works on."""
         return self.folder / "work" / "chat.db"
 
     def run(self, plan: Plan = COUNTED, **more: Any) -> Ended:
-        """Have a victim work on a store that is new."""
+        """Have a process work on a store that is new."""
         self._clear()
         self.ledger.unlink(missing_ok=True)
         return self.go_on(plan, **more)
 
     def go_on(self, plan: Plan = COUNTED, **more: Any) -> Ended:
-        """Have a victim work on the store that is there."""
+        """Have a process work on the store that is there."""
         given = {"ledger": str(self.ledger), **more}
         return self._workshop.run(self.store, plan, **given)
 
@@ -72,20 +83,20 @@ class Bench:
         self.store.parent.mkdir(parents=True)
 
     def check(self, ended: Ended) -> Notes:
-        """Ask everything of the store that a victim left."""
+        """Ask everything of the store that a process left."""
         notes = Notes.of(ended.lines)
         assert not notes.ended.startswith("broke"), notes.ended
         held.check(self.store, notes)
         return notes
 
     def counted(self, **more: Any) -> tuple[Ended, list[Op]]:
-        """A victim that comes to its end, and what it did, with its marks."""
+        """A process that comes to its end, and what it did, with its marks."""
         self.log.unlink(missing_ok=True)
         ended = self.run(Plan(log=str(self.log)), **more)
         return ended, list(logged(self.log))
 
     def ops(self) -> list[Op]:
-        """What a victim does that is left alone; the points are their numbers from 1."""
+        """What a process does that is left alone; the points are their numbers from 1."""
         if not self._ops:
             _, ops = self.counted()
             self._ops = [op for op in ops if op.kind is not Kind.MARK]

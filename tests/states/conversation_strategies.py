@@ -1,6 +1,6 @@
 """Random legal conversations, with everything that clients and servers leave behind.
 
-A talk is driven through `step`, so nothing in it can be what the machine would not allow:
+Every event goes through `step`, so nothing here can be what the machine would not allow:
 tool turns with parallel calls, turns that were stopped among them, paused server tools,
 media, summaries, and replies that the API would not take back as they came.
 """
@@ -107,8 +107,19 @@ RESULTS: tuple[Any, ...] = (
 
 
 @final
-class Talk:
-    """A conversation that is being had."""
+class Conversation:
+    """A conversation without an engine: each method is an event that `step` accepts.
+
+        chat = Conversation()
+        chat.opens(text("Look at a."))
+        chat.sends()
+        chat.replies("tool_use", call("toolu_1"))
+        assert chat.turn.state == "calling"
+
+    Attributes:
+        snapshot: The conversation as the machine sees it.
+        serial: The last number that `next` gave out.
+    """
 
     def __init__(self, profile: Profile = PROFILE) -> None:
         self.snapshot = begin(ev.ConversationOpened(profile))
@@ -286,143 +297,143 @@ def search_result(serial: int) -> Block:
 # Turns that end, and turns that are left waiting for the next request.
 
 
-def plain(talk: Talk, pick: int) -> None:
+def plain(chat: Conversation, pick: int) -> None:
     """Something is said and answered."""
     pick, said = divmod(pick, len(SAYINGS))
     pick, answer = divmod(pick, len(ANSWERS))
-    thought = [thinking(talk.next())] if pick % 2 else []
-    talk.says(*SAYINGS[said], answer=[*thought, *ANSWERS[answer]])
+    thought = [thinking(chat.next())] if pick % 2 else []
+    chat.says(*SAYINGS[said], answer=[*thought, *ANSWERS[answer]])
 
 
-def _rounds(talk: Talk, pick: int) -> None:
+def _rounds(chat: Conversation, pick: int) -> None:
     """Rounds of calls, up to three, the last of them answered and to be sent."""
     pick, rounds = divmod(pick, 3)
-    talk.opens(*SAYINGS[pick % len(SAYINGS)])
-    talk.sends()
+    chat.opens(*SAYINGS[pick % len(SAYINGS)])
+    chat.sends()
     for round_ in range(rounds + 1):
-        talk.calls(pick + 7 * round_)
-        talk.closes(pick + 11 * round_)
-        talk.goes_on()
+        chat.calls(pick + 7 * round_)
+        chat.closes(pick + 11 * round_)
+        chat.goes_on()
         if round_ < rounds:
-            talk.sends()
+            chat.sends()
 
 
-def tools(talk: Talk, pick: int) -> None:
+def tools(chat: Conversation, pick: int) -> None:
     """A turn with tools, to its end."""
-    _rounds(talk, pick)
-    talk.sends()
-    talk.replies("end_turn", *ANSWERS[pick % len(ANSWERS)])
+    _rounds(chat, pick)
+    chat.sends()
+    chat.replies("end_turn", *ANSWERS[pick % len(ANSWERS)])
 
 
-def stopped(talk: Talk, pick: int) -> None:
+def stopped(chat: Conversation, pick: int) -> None:
     """A turn that was stopped among its calls: their results travel with the next."""
-    talk.opens(*SAYINGS[pick % len(SAYINGS)])
-    talk.sends()
-    talk.calls(pick)
-    talk.fails()
+    chat.opens(*SAYINGS[pick % len(SAYINGS)])
+    chat.sends()
+    chat.calls(pick)
+    chat.fails()
 
 
-def _pauses(talk: Talk, pick: int) -> int:
+def _pauses(chat: Conversation, pick: int) -> int:
     """A paused turn that is to be resumed; the server call it is about."""
     pick, kind = divmod(pick, 3)
-    talk.opens(*SAYINGS[pick % len(SAYINGS)])
-    talk.sends()
-    serial = talk.next()
+    chat.opens(*SAYINGS[pick % len(SAYINGS)])
+    chat.sends()
+    serial = chat.next()
     call = search_call(serial)
     if kind == 0:
-        talk.replies("pause_turn", text("Searching."), call)
+        chat.replies("pause_turn", text("Searching."), call)
     elif kind == 1:
-        talk.replies("pause_turn", thinking(serial), call, search_result(serial))
+        chat.replies("pause_turn", thinking(serial), call, search_result(serial))
         return 0
     else:
-        talk.replies("pause_turn", call)
-        talk.goes_on()
-        talk.sends()
-        again = talk.next()
-        talk.replies("pause_turn", search_result(serial), search_call(again))
+        chat.replies("pause_turn", call)
+        chat.goes_on()
+        chat.sends()
+        again = chat.next()
+        chat.replies("pause_turn", search_result(serial), search_call(again))
         serial = again
     return serial
 
 
-def paused(talk: Talk, pick: int) -> None:
+def paused(chat: Conversation, pick: int) -> None:
     """A turn that the server paused, to its end."""
-    serial = _pauses(talk, pick)
-    talk.goes_on()
-    talk.sends()
+    serial = _pauses(chat, pick)
+    chat.goes_on()
+    chat.sends()
     found = [search_result(serial)] if serial else []
-    talk.replies("end_turn", *found, text("Found."))
+    chat.replies("end_turn", *found, text("Found."))
 
 
-def given_up(talk: Talk, pick: int) -> None:
+def given_up(chat: Conversation, pick: int) -> None:
     """A turn that the server paused and nobody resumed."""
-    _pauses(talk, pick)
-    talk.fails()
+    _pauses(chat, pick)
+    chat.fails()
 
 
-def both(talk: Talk, pick: int) -> None:
+def both(chat: Conversation, pick: int) -> None:
     """A server tool and a tool of ours in one reply."""
-    serial = _both(talk, pick)
-    talk.sends()
-    talk.replies("end_turn", search_result(serial), text("Both."))
+    serial = _both(chat, pick)
+    chat.sends()
+    chat.replies("end_turn", search_result(serial), text("Both."))
 
 
-def _both(talk: Talk, pick: int) -> int:
-    talk.opens(*SAYINGS[pick % len(SAYINGS)])
-    talk.sends()
-    serial = talk.next()
-    talk.calls(pick, beside=[search_call(serial)])
-    talk.closes(pick)
-    talk.goes_on()
+def _both(chat: Conversation, pick: int) -> int:
+    chat.opens(*SAYINGS[pick % len(SAYINGS)])
+    chat.sends()
+    serial = chat.next()
+    chat.calls(pick, beside=[search_call(serial)])
+    chat.closes(pick)
+    chat.goes_on()
     return serial
 
 
-def summarised(talk: Talk, pick: int) -> None:
+def summarised(chat: Conversation, pick: int) -> None:
     """A summary of what was said so far, and then a plain turn."""
     pick, pinned = divmod(pick, 2)
     if pinned:
-        talk.do(ev.Pinned("task", "never forget"))
-    talk.opens(text("Go on."))
-    talk.summarises(tuple(Method)[pick % 2])
-    talk.sends()
-    talk.replies("end_turn", text("On."))
+        chat.do(ev.Pinned("task", "never forget"))
+    chat.opens(text("Go on."))
+    chat.summarises(tuple(Method)[pick % 2])
+    chat.sends()
+    chat.replies("end_turn", text("On."))
 
 
-def asked_for_summary(talk: Talk, pick: int) -> None:
+def asked_for_summary(chat: Conversation, pick: int) -> None:
     """A turn that only compacts."""
-    if talk.turn.calls or not boundary(talk.snapshot) > talk.snapshot.covered:
+    if chat.turn.calls or not boundary(chat.snapshot) > chat.snapshot.covered:
         return
-    talk.do(ev.TurnOpened(talk.snapshot.turns + 1, b"", None, Purpose.COMPACTION))
-    talk.summarises(tuple(Method)[pick % 2])
+    chat.do(ev.TurnOpened(chat.snapshot.turns + 1, b"", None, Purpose.COMPACTION))
+    chat.summarises(tuple(Method)[pick % 2])
 
 
-def says_more(talk: Talk, pick: int) -> None:
+def says_more(chat: Conversation, pick: int) -> None:
     """Something was said and is to be sent."""
-    talk.opens(*SAYINGS[pick % len(SAYINGS)])
+    chat.opens(*SAYINGS[pick % len(SAYINGS)])
 
 
-def owes_results(talk: Talk, pick: int) -> None:
+def owes_results(chat: Conversation, pick: int) -> None:
     """Results are to be sent."""
-    _rounds(talk, pick)
+    _rounds(chat, pick)
 
 
-def owes_resumption(talk: Talk, pick: int) -> None:
+def owes_resumption(chat: Conversation, pick: int) -> None:
     """A paused turn is to be sent back."""
-    _pauses(talk, pick)
-    talk.goes_on()
+    _pauses(chat, pick)
+    chat.goes_on()
 
 
-def owes_both(talk: Talk, pick: int) -> None:
+def owes_both(chat: Conversation, pick: int) -> None:
     """Results are to be sent while a server tool is open."""
-    _both(talk, pick)
+    _both(chat, pick)
 
 
-def carries_results(talk: Talk, pick: int) -> None:
+def carries_results(chat: Conversation, pick: int) -> None:
     """Results of a stopped turn are to be sent with what was said since."""
-    stopped(talk, pick)
-    talk.opens(*SAYINGS[pick % len(SAYINGS)])
+    stopped(chat, pick)
+    chat.opens(*SAYINGS[pick % len(SAYINGS)])
 
 
-Part: TypeAlias = Callable[[Talk, int], None]
+Part: TypeAlias = Callable[[Conversation, int], None]
 
 PARTS: tuple[Part, ...] = (
     plain,
@@ -446,21 +457,23 @@ ENDS: tuple[Part, ...] = (
 """Turns that are left with a request to be made."""
 
 
-def talk_of(plan: Sequence[tuple[int, int]], end: tuple[int, int]) -> Talk:
-    """The talk that some numbers stand for."""
-    talk = Talk()
+def conversation_of(
+    plan: Sequence[tuple[int, int]], end: tuple[int, int]
+) -> Conversation:
+    """The conversation that some numbers stand for."""
+    chat = Conversation()
     for part, pick in plan:
-        if PARTS[part] is asked_for_summary and talk.snapshot.turn is None:
+        if PARTS[part] is asked_for_summary and chat.snapshot.turn is None:
             continue
-        PARTS[part](talk, pick)
-    ENDS[end[0]](talk, end[1])
-    return talk
+        PARTS[part](chat, pick)
+    ENDS[end[0]](chat, end[1])
+    return chat
 
 
 _picks = st.integers(0, 2**16)
 plans = st.lists(st.tuples(st.integers(0, len(PARTS) - 1), _picks), max_size=5)
 ends = st.tuples(st.integers(0, len(ENDS) - 1), _picks)
-talks = st.builds(talk_of, plans, ends)
+conversations = st.builds(conversation_of, plans, ends)
 """Conversations with a request to be made."""
 
 

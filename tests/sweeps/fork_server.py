@@ -1,6 +1,6 @@
-"""Victims by the hundred: a process that is warm, and forks one for every point.
+"""A fork server: a process that has imported everything, and forks one child for each point.
 
-`python -m tests.sweeps.workshop` is that process, with the shim preloaded. It reads an
+`python -m tests.sweeps.fork_server` is that process, with the shim preloaded. It reads an
 order a line, forks, arms the shim on the order's store, does the work and says how the
 child ended. A child costs a few milliseconds that way, and not the imports.
 """
@@ -31,7 +31,7 @@ HEAVY: Final = ("anthropic", "httpx2", "pydantic")
 @final
 @attrs.frozen
 class Order:
-    """What one victim is to do.
+    """What one process is to do.
 
     Attributes:
         store: The path of its store.
@@ -55,7 +55,7 @@ class Order:
 @final
 @attrs.frozen
 class Ended:
-    """How a victim ended.
+    """How a process ended.
 
     Attributes:
         killed: True if the shim killed it, False if it came to its own end.
@@ -93,7 +93,7 @@ def _look(order: Order, _: Callable[[str], None]) -> str:
 
 
 def alone(order: Order, job: Job = _journal) -> None:
-    """Be a victim."""
+    """Do the work of one child, in this process."""
     planted.plant(order.bug)
     # The same operations in the same order, however long they take here.
     setattr(lease, "RENEW_SECONDS", inf)  # noqa: B010 - it is final for everybody else
@@ -110,7 +110,7 @@ def alone(order: Order, job: Job = _journal) -> None:
     say(f"count {shim.count()}")
 
 
-def _victim(order: Order, job: Job) -> NoReturn:
+def _child(order: Order, job: Job) -> NoReturn:
     status = 1
     try:
         alone(order, job)
@@ -120,7 +120,7 @@ def _victim(order: Order, job: Job) -> NoReturn:
 
 
 def serve(jobs: dict[str, Job]) -> None:
-    """Make victims until nobody asks for more."""
+    """Fork a child for each order, until standard input ends."""
     loaded = [name for name in HEAVY if name in sys.modules]
     sys.stdout.write(json.dumps(loaded) + "\n")
     sys.stdout.flush()
@@ -130,14 +130,14 @@ def serve(jobs: dict[str, Job]) -> None:
         order = Order(plan=plan, **asked)
         pid = os.fork()
         if not pid:
-            _victim(order, jobs[order.work])
+            _child(order, jobs[order.work])
         _, status = os.waitpid(pid, 0)
         sys.stdout.write(f"{status}\n")
         sys.stdout.flush()
 
 
 @final
-class Workshop:
+class ForkServer:
     """The warm process, from outside.
 
     Attributes:
@@ -146,7 +146,7 @@ class Workshop:
 
     def __init__(self, library: Path, work: str = "journal") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sweeps.workshop", work],
+            [sys.executable, "-m", "tests.sweeps.fork_server", work],
             cwd=ROOT,
             env={**os.environ, "LD_PRELOAD": str(library)},
             stdin=subprocess.PIPE,
@@ -159,11 +159,11 @@ class Workshop:
     def _hear(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the workshop is gone"
+        assert line, "the fork server is gone"
         return line
 
     def run(self, store: Path, plan: Plan = COUNTED, **more: Any) -> Ended:
-        """Have a victim work on a store, whose notes are put beside its folder."""
+        """Have a process work on a store, whose notes are put beside its folder."""
         notes = store.parent.with_name(store.parent.name + ".notes")
         given = {"work": self.work, **more}
         order = Order(str(store), str(notes), plan, **given)
@@ -188,7 +188,7 @@ class Workshop:
 
 
 def _chat() -> Job:
-    """The work of a victim that converses, with everything imported that it needs."""
+    """The work of a process that converses, with everything imported that it needs."""
     from tests.sweeps.chats import converse  # the SDK, a second of imports
 
     with TemporaryDirectory() as folder:

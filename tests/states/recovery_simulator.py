@@ -1,12 +1,26 @@
-"""The ladders as the engine climbs them, without an engine: effect after effect, against a
-service that is a function."""
+"""Runs the recovery of one turn without an engine, against a service that is a function.
+
+A test names what the service refuses, and reads what the ladders did about it:
+
+    def too_long(sent: Sent) -> Fault | None:
+        return Fault(FaultKind.TOO_LONG, "too long") if sent.what == "message" else None
+
+    chat = Conversation()
+    chat.opens(text("Hello"))
+    recovery = Recovery(chat, too_long).run()
+    assert recovery.turn.state == "failed"
+    assert [one.what for one in recovery.sent] == ["message"]
+
+`Recovery.run` takes effect after effect, as the engine's loop does, and asserts that the
+rungs were taken in the order of the printed ladder (`disorder`).
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, final
 
 import attrs
-from tests.states.talks import Talk
+from tests.states.conversation_strategies import Conversation
 
 from turnlatch_states.api.faults import Fault
 from turnlatch_states.api.json_bytes import encode
@@ -74,7 +88,7 @@ class Sent:
 @final
 @attrs.frozen
 class Taken:
-    """One rung that a climb took.
+    """One rung that a recovery took.
 
     Attributes:
         rung: The rung, as `decide` took it from its ladder.
@@ -112,7 +126,7 @@ class Taken:
 
 
 def disorder(taken: Sequence[Taken]) -> list[str]:
-    """What a climb did against its ladder as `turnlatch explain` prints it.
+    """What a recovery did against its ladder as `turnlatch explain` prints it.
 
     No rung above the one that is taken applies. While the same fault is met in the same
     place, rungs are taken for the first time from the top down; a confirmed summary
@@ -178,16 +192,16 @@ Service: TypeAlias = Callable[[Sent], Fault | None]
 
 
 @final
-class Climb:
-    """One turn that is being climbed out of, or not."""
+class Recovery:
+    """The recovery of one turn, effect after effect."""
 
     def __init__(
-        self, talk: Talk, service: Service, policies: Policies | None = None
+        self, chat: Conversation, service: Service, policies: Policies | None = None
     ) -> None:
-        self.talk = talk
-        self.before = talk.snapshot
+        self.chat = chat
+        self.before = chat.snapshot
         self.alternations = max(
-            (doubt.alternations for doubt in talk.snapshot.doubts), default=0
+            (doubt.alternations for doubt in chat.snapshot.doubts), default=0
         )
         self.service = service
         self.policies = policies or Policies()
@@ -207,19 +221,19 @@ class Climb:
     @property
     def snapshot(self) -> Snapshot:
         """Where the conversation stands."""
-        return self.talk.snapshot
+        return self.chat.snapshot
 
     @property
     def turn(self) -> Turn:
-        """The turn that is being climbed out of."""
-        return self.talk.turn
+        """The turn whose failure is handled."""
+        return self.chat.turn
 
     def do(self, event: Event) -> None:
         """What happens, through the machine."""
         self.events.append(event)
-        self.talk.snapshot = step(self.talk.snapshot, event).snapshot
+        self.chat.snapshot = step(self.chat.snapshot, event).snapshot
 
-    def run(self, most: int = 1000) -> "Climb":
+    def run(self, most: int = 1000) -> "Recovery":
         """Do what is next until the turn rests."""
         for _ in range(most):
             if not self.goes_on():
