@@ -51,9 +51,7 @@ class Once(httpx2.AsyncByteStream):
 
 
 def client(world: World, status: int, times: int) -> anthropic.AsyncAnthropic:
-    inner = SimulatorTransport(world.simulator, sleep=world.clock.sleep)
-    http = httpx2.AsyncClient(transport=Bloated(inner, status, times))
-    return anthropic.AsyncAnthropic(api_key="test", http_client=http)
+    return world.client(Bloated(world.transport(), status, times))
 
 
 async def test_bloated_refusals_are_waited_out(world: World) -> None:

@@ -2,18 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
-import anthropic
 import attrs
-import httpx2
 import pytest
 from tests.harness.world import World
 
 from turnlatch import Remedy, TurnState
 from turnlatch.simulator import ApiRequest, ApiResponse, Scripted, Seeded, Simulator
 from turnlatch.simulator.tokens import count_request
-from turnlatch.simulator.transport import SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -82,11 +79,7 @@ def between(
     )
     world.simulator = Simulator(answers, clock=world.clock.now)
     server = Window(world.simulator, words, window=window, reply=reply)
-    transport = SimulatorTransport(cast("Simulator", server), sleep=world.clock.sleep)
-    client = anthropic.AsyncAnthropic(
-        api_key="test", http_client=httpx2.AsyncClient(transport=transport)
-    )
-    return server, client
+    return server, world.client(world.transport(server))
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

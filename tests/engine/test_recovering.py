@@ -4,7 +4,6 @@ import json
 from itertools import pairwise
 from typing import Any
 
-import anthropic
 import httpx2
 import pytest
 from tests.harness.world import World
@@ -27,7 +26,6 @@ from turnlatch import (
     Waiting,
 )
 from turnlatch.simulator import Scripted, Simulator, call, reply, text
-from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch_states.machine.doubt import ALTERNATIONS, LASTING
 from turnlatch_states.request.view import Hide, View
 
@@ -469,7 +467,7 @@ class Narrow(httpx2.AsyncBaseTransport):
     """A way to the service on which what is longer than that is reset."""
 
     def __init__(self, world: World, bytes_max: int) -> None:
-        self._inner = SimulatorTransport(world.simulator, sleep=world.clock.sleep)
+        self._inner = world.transport()
         self._most = bytes_max
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -484,10 +482,7 @@ async def test_a_length_that_is_reset_leaves_room_for_the_next_messages(
 ) -> None:
     """Else each message would be too long again, and be searched for anew."""
     world.script(*["noted " + "x" * 600] * 99)
-    way = Narrow(world, 6_000)
-    client = anthropic.AsyncAnthropic(
-        api_key="test", http_client=httpx2.AsyncClient(transport=way)
-    )
+    client = world.client(Narrow(world, 6_000))
     searched: list[int] = []
     async with world.open(client=client, tools=[]) as chat:
         for number in range(20):

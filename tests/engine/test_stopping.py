@@ -6,9 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anthropic
 import anyio
-import httpx2
 import pytest
 from tests.harness.world import World
 
@@ -25,7 +23,6 @@ from turnlatch import (
 )
 from turnlatch.runtime.clock import SystemClock
 from turnlatch.simulator import call
-from turnlatch.simulator.transport import SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -249,10 +246,7 @@ async def test_in_every_state_it_costs_the_engine_less_than_a_tenth_of_a_second(
     compacts = state in ("pending", "compacting")
     answers = [call("hang", what="x")] if state == "confirmed" else ["One."]
     world.script(*answers, "Good.", "Good.", faults=KEPT_THERE.get(state, ""))
-    transport = SimulatorTransport(world.simulator, sleep=anyio.sleep)
-    client = anthropic.AsyncAnthropic(
-        api_key="test", http_client=httpx2.AsyncClient(transport=transport)
-    )
+    client = world.client(sleep=anyio.sleep)
     hook = never if state == "pending" else None
     options: dict[str, Any] = {"client": client, "clock": SystemClock()}
     async with world.open(before_compaction=hook, **options) as chat:

@@ -43,9 +43,10 @@ from tests.gauntlet.fuzz_truth import (
     hold,
 )
 from tests.gauntlet.fuzz_words import Words
-from tests.gauntlet.fuzz_world import LONG_TEXT, World, Wrap, is_told, over
+from tests.gauntlet.fuzz_world import LONG_TEXT, FuzzWorld, Wrap, is_told
 from tests.harness.recorder import WholeReply, cut_request
 from tests.harness.scenario import check_history
+from tests.harness.world import client_over
 
 from turnlatch import (
     ApprovalError,
@@ -91,7 +92,7 @@ class Player:
 
     def __init__(self, play: Play, folder: Path, wrap: Wrap | None = None) -> None:
         self.play = play
-        self.world = World(play, folder, wrap)
+        self.world = FuzzWorld(play, folder, wrap)
         self.confirmed: tuple[bytes, ...] = ()
         self._heard = 0
         self._asked = 0
@@ -456,7 +457,9 @@ class Player:
     ) -> None:
         """The same record, opened elsewhere, is the same and says the same."""
         elsewhere = Simulator(strict=False)  # what was sent is all that is asked
-        client = over(SimulatorTransport(elsewhere, sleep=self.world.clock.sleep))
+        client = client_over(
+            SimulatorTransport(elsewhere, sleep=self.world.clock.sleep)
+        )
         again = self.world.again(self._name, copy, client)
         async with again:
             found = again.snapshot

@@ -21,6 +21,7 @@ import httpx2
 from tests.gauntlet.fuzz_script import Play, stopping
 from tests.gauntlet.fuzz_tools import HERE, MORE, TOOLS, Deeds, Trap
 from tests.harness.recorder import Recorder, WholeReply, probes
+from tests.harness.world import client_over
 
 from turnlatch import Conversation, RetryPolicy, Tool
 from turnlatch.journal import MemoryStore, SQLiteStore
@@ -64,7 +65,7 @@ class TrapClock:
 class _Trapped(httpx2.AsyncBaseTransport):
     """A transport with points before, behind and within each answer."""
 
-    def __init__(self, inner: SimulatorTransport, world: "World") -> None:
+    def __init__(self, inner: SimulatorTransport, world: "FuzzWorld") -> None:
         self._inner = inner
         self._world = world
 
@@ -155,7 +156,7 @@ class Marking:
 
 
 @final
-class World:
+class FuzzWorld:
     """Everything around one conversation.
 
     Attributes:
@@ -208,7 +209,7 @@ class World:
         """The SDK over the trapped transport, or a port around it."""
         if self._client is None:
             inner = SimulatorTransport(self.recorder.handed_out, sleep=self.clock.sleep)
-            self._client = over(_Trapped(inner, self))
+            self._client = client_over(_Trapped(inner, self))
         if self._wrap is None:
             return self._client
         return self._wrap(SdkModel(self._client, now=self.clock.now))
@@ -312,13 +313,6 @@ def is_told(reply: WholeReply) -> bool:
     opening = b'{"type":"text","text":"['
     named = (b"Record]\\n", b"Summary of what came before]\\n")
     return any(reply.user.startswith(opening + name) for name in named)
-
-
-def over(transport: httpx2.AsyncBaseTransport) -> anthropic.AsyncAnthropic:
-    """The real SDK, as it comes, over a transport."""
-    return anthropic.AsyncAnthropic(
-        api_key="test", http_client=httpx2.AsyncClient(transport=transport)
-    )
 
 
 def _in_memory(store: Store) -> MemoryStore:

@@ -15,19 +15,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, final
 
-import anthropic
 import anyio
 import attrs
 import click
-import httpx2
+from tests.harness.world import World
 
 from turnlatch import Conversation, Tool, TurnState, tool
-from turnlatch.journal import MemoryStore
 from turnlatch.simulator import Answer, Fault, Seeded, Simulator, When, parse_faults
 from turnlatch.simulator.faults import Span
-from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
-from turnlatch.testing import SeededIds, VirtualClock
 from turnlatch_states.api.json_bytes import parts
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.recovery.budget import Budget
@@ -98,12 +94,15 @@ class Outage:
         self.kind = kind
         self.seed = seed
         self._rng = random.Random(f"{kind}:{seed}")
-        self.clock = VirtualClock()
+        self.world = World(seed=seed)
+        self.clock = self.world.clock
         self.faults = faults_of(kind, self._rng)
         tools = self._rng.choice((0.0, 0.4))
         self.model = Attentive(Seeded(seed, tool_use=tools))
         self.threads = self._rng.choice((Threads.OFF, Threads.ON))
-        self.simulator = Simulator(self.model, faults=self.faults, clock=self.clock.now)
+        self.world.simulator = Simulator(
+            self.model, faults=self.faults, clock=self.clock.now
+        )
         self.searches = 0
 
     async def run(self) -> Outcome:
@@ -129,19 +128,7 @@ class Outage:
             self._demand_everything(chat)
 
     def _opened(self) -> Conversation:
-        transport = SimulatorTransport(self.simulator, sleep=self.clock.sleep)
-        client = anthropic.AsyncAnthropic(
-            api_key="test", http_client=httpx2.AsyncClient(transport=transport)
-        )
-        given: dict[str, Any] = {
-            "store": MemoryStore(),
-            "client": client,
-            "clock": self.clock,
-            "ids": SeededIds(self.seed),
-            "tools": [_look()],
-            "threads": self.threads,
-        }
-        return Conversation.open("a", **given)
+        return self.world.open(tools=[_look()], threads=self.threads)
 
     async def _says(self, chat: Conversation, words: str) -> bool:
         turn = await chat.send(words)

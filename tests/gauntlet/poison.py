@@ -14,19 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, cast, final
 
-import anthropic
 import anyio
 import attrs
 import click
 import httpx2
 from tests.harness.scenario import Plain
+from tests.harness.world import World
 
 from turnlatch import Conversation, FaultKind, Tool, TurnState, tool
-from turnlatch.journal import MemoryStore
 from turnlatch.simulator import Answer, Scripted, Simulator, call, text
-from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
-from turnlatch.testing import SeededIds, VirtualClock
 from turnlatch_states.recovery.budget import Budget
 from turnlatch_states.request.profile import Threads
 
@@ -190,26 +187,25 @@ class Declining:
 class _Front(httpx2.AsyncBaseTransport):
     """In front of the service: what a request that holds the word will meet."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
-        clock, simulator = world.clock, world.simulator
-        self._inner = SimulatorTransport(simulator, sleep=clock.sleep)
+    def __init__(self, poisoned: "Poisoned") -> None:
+        self._poisoned = poisoned
+        self._inner = poisoned.world.transport()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Pass a request on, and set the trap before it if it holds the word."""
         body = await request.aread()
         if request.url.path.endswith("/v1/messages"):
-            self._world.meets(body)
+            self._poisoned.meets(body)
         return await self._inner.handle_async_request(request)
 
 
 @final
-class World:
+class Poisoned:
     """One cell, played."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self.clock = VirtualClock()
+        self.world = World()
         answers: dict[Place, list[Answer | str]] = {
             Place.OPEN: ["One.", "Two.", call("read"), "Read."],
             Place.RESULT: ["One.", call("read"), "Read.", "Two."],
@@ -220,7 +216,7 @@ class World:
             answers.get(cell.place, []), then=Plain(), summaries=[text(said)]
         )
         self.model = Declining(model)
-        self.simulator = Simulator(self.model, clock=self.clock.now)
+        self.world.simulator = Simulator(self.model, clock=self.world.clock.now)
         self.poisoned = False
 
     def meets(self, body: bytes) -> None:
@@ -232,7 +228,7 @@ class World:
         if trouble.threaded and "thread" not in asked:
             return
         path = _path(asked.get("messages", []), "messages") or "messages.0"
-        self.simulator.inject(trouble.script.replace("{path}", path))
+        self.world.simulator.inject(trouble.script.replace("{path}", path))
 
     async def play(self) -> Result:
         """Poison a conversation, and go on with it as anybody would."""
@@ -241,7 +237,7 @@ class World:
             await self._built(chat)
             self.poisoned = True
             if self.cell.threads is Threads.ON:  # what the server holds does not travel
-                self.simulator.inject("expire threads")
+                self.world.simulator.inject("expire threads")
             self.model.on = self.cell.trouble.declines
             for number in range(1, MESSAGES_MAX + 1):
                 turn = await chat.send(f"ordinary message {number}")
@@ -259,19 +255,12 @@ class World:
         return Result(first, most, told)
 
     def _opened(self) -> Conversation:
-        client = anthropic.AsyncAnthropic(
-            api_key="test", http_client=httpx2.AsyncClient(transport=_Front(self))
+        return self.world.open(
+            client=self.world.client(_Front(self)),
+            tools=[self._read()],
+            threads=self.cell.threads,
+            settings={"metadata": {"user_id": "u"}},
         )
-        given: dict[str, Any] = {
-            "store": MemoryStore(),
-            "client": client,
-            "clock": self.clock,
-            "ids": SeededIds(),
-            "tools": [self._read()],
-            "threads": self.cell.threads,
-            "settings": {"metadata": {"user_id": "u"}},
-        }
-        return Conversation.open("a", **given)
 
     def _read(self) -> Tool:
         @tool(effect="safe")
@@ -307,7 +296,7 @@ def _path(value: Any, at: str) -> str | None:
 
 async def played(cell: Cell) -> Result:
     """Play one cell."""
-    return await World(cell).play()
+    return await Poisoned(cell).play()
 
 
 def matrix(results: Mapping[Cell, Result]) -> list[str]:

@@ -16,18 +16,13 @@ from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import FaultKind, NoCredentialsError, Tool, Turn, tool
 from turnlatch.simulator import call
-from turnlatch.simulator.transport import SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 
 
 def client(scenario: Scenario, key: str) -> anthropic.AsyncAnthropic:
     """The real SDK with that key."""
-    handed = scenario.recorder.handed_out
-    transport = SimulatorTransport(handed, sleep=scenario.clock.sleep)
-    return anthropic.AsyncAnthropic(
-        api_key=key, http_client=httpx2.AsyncClient(transport=transport)
-    )
+    return scenario.client(key=key)
 
 
 def waits(turn: Turn) -> None:
@@ -153,12 +148,9 @@ async def test_no_credentials_at_all_are_told_before_anything_is_sent(
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     scenario.script("One.")
-    handed = scenario.recorder.handed_out
     nobody = anthropic.AsyncAnthropic(
         api_key=None,
-        http_client=httpx2.AsyncClient(
-            transport=SimulatorTransport(handed, sleep=scenario.clock.sleep)
-        ),
+        http_client=httpx2.AsyncClient(transport=scenario.transport()),
     )
     with pytest.raises(NoCredentialsError):
         async with scenario.open(client=nobody):

@@ -22,7 +22,6 @@ from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch.sdk import SdkModel
 from turnlatch.simulator import call, reply
-from turnlatch.simulator.transport import SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -75,8 +74,7 @@ class Alive(httpx2.AsyncBaseTransport):
     """A gateway that swallows the last event and says for ever that it is alive."""
 
     def __init__(self, scenario: Scenario) -> None:
-        handed = scenario.recorder.handed_out
-        self.inner = SimulatorTransport(handed, sleep=scenario.clock.sleep)
+        self.inner = scenario.transport()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await self.inner.handle_async_request(request)
@@ -102,10 +100,7 @@ async def test_pings_do_not_extend_the_wait_for_the_last_event(
     scenario: Scenario,
 ) -> None:
     scenario.script("Done.")
-    client = scenario.client().with_options(
-        http_client=httpx2.AsyncClient(transport=Alive(scenario))
-    )
-    port = SdkModel(client, grace_seconds=GRACE_SECONDS)
+    port = SdkModel(scenario.client(Alive(scenario)), grace_seconds=GRACE_SECONDS)
     async with scenario.open(client=port) as chat:
         turn = await chat.stream("1").turn()
         assert turn.requests == 1

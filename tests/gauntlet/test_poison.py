@@ -17,7 +17,7 @@ from tests.gauntlet.poison import (
     WORD,
     Cell,
     Place,
-    World,
+    Poisoned,
     cells,
     matrix,
     played,
@@ -59,11 +59,11 @@ def test_every_kind_has_a_row_or_a_reason() -> None:
 
 @pytest.mark.parametrize("place", Place)
 def test_the_word_stands_where_it_is_said_to_stand(place: Place) -> None:
-    """Each world is poisoned in its place, and nowhere else."""
+    """Each conversation is poisoned in its place, and nowhere else."""
     cell = next(one for one in EVERY if one.place is place)
-    world = World(cell)
-    anyio.run(world.play)
-    whole = next(e.raw for e in world.simulator.log if WORD.encode() in e.raw)
+    poisoned = Poisoned(cell)
+    anyio.run(poisoned.play)
+    whole = next(e.raw for e in poisoned.world.simulator.log if WORD.encode() in e.raw)
     messages: list[dict[str, Any]] = json.loads(whole)["messages"]
     held = [one["role"] for one in messages if WORD in json.dumps(one)]
     said = {Place.REPLY: "assistant", Place.SUMMARY: "assistant"}

@@ -19,7 +19,6 @@ import pytest
 from tests.harness.scenario import CONFIRMED, Scenario, for_ever
 
 from turnlatch import FaultKind, RetryPolicy, TextArrived
-from turnlatch.simulator.transport import SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -76,8 +75,7 @@ class Alive(httpx2.AsyncBaseTransport):
     """A gateway that, when a stream falls silent, says for ever that it is alive."""
 
     def __init__(self, scenario: Scenario) -> None:
-        handed = scenario.recorder.handed_out
-        self.inner = SimulatorTransport(handed, sleep=scenario.clock.sleep)
+        self.inner = scenario.transport()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await self.inner.handle_async_request(request)
@@ -103,10 +101,7 @@ class Alive(httpx2.AsyncBaseTransport):
 
 async def test_pings_alone_do_not_keep_an_attempt_alive(scenario: Scenario) -> None:
     scenario.script("A reply that falls silent.", "One.", faults="cut 4 stall @1")
-    client = scenario.client()
-    client = client.with_options(
-        http_client=httpx2.AsyncClient(transport=Alive(scenario))
-    )
+    client = scenario.client(Alive(scenario))
     async with scenario.open(client=client, timeout=SILENCE_SECONDS * 2) as chat:
         turn = await chat.stream("1").turn()
         assert turn.text == "One."

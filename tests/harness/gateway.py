@@ -3,15 +3,13 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import anthropic
 import attrs
-import httpx2
 from tests.harness.world import World
 
 from turnlatch.simulator import ApiRequest, ApiResponse, Chunk, Simulator
-from turnlatch.simulator.transport import SimulatorTransport
 
 Counts = Callable[[int], int | None]
 """What a gateway says was read for its nth answer; None to leave the count out."""
@@ -67,10 +65,7 @@ def _altered(response: ApiResponse, change: Callable[[bytes], bytes]) -> ApiResp
 
 def behind(world: World, gateway: Gateway) -> anthropic.AsyncAnthropic:
     """The real SDK, with a gateway between it and the simulator."""
-    transport = SimulatorTransport(cast("Simulator", gateway), sleep=world.clock.sleep)
-    return anthropic.AsyncAnthropic(
-        api_key="test", http_client=httpx2.AsyncClient(transport=transport)
-    )
+    return world.client(world.transport(gateway))
 
 
 COUNTS: Mapping[str, Counts | None] = {

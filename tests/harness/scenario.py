@@ -30,14 +30,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import anthropic
 import anyio
-import httpx2
 import pytest
 from tests.harness.recorder import Gateway, Recorder, WholeReply, cut_request, probes
 from tests.harness.world import World
 
-from turnlatch import Conversation, FaultKind, Tool, Turn, TurnState, tool
+from turnlatch import Conversation, FaultKind, Turn, TurnState
 from turnlatch.simulator import (
     Answer,
     Exchange,
@@ -66,7 +64,7 @@ class Scenario(World):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.ledger = folder / "ledger"
+        self.ledger = self.folder / "ledger"
         self.finished = 0
         self._options: dict[str, dict[str, Any]] = {}
         self._chats: list[Conversation] = []
@@ -111,40 +109,20 @@ class Scenario(World):
         )
         return self
 
-    def client(
-        self, *, sleep: Callable[[float], Awaitable[None]] | None = None
-    ) -> anthropic.AsyncAnthropic:
-        """The real SDK, as it comes, over the simulator's transport.
-
-        Args:
-            sleep: How the delays of the script pass; the scenario's clock by default.
-        """
-        recorder = self.recorder.handed_out
-        transport = SimulatorTransport(recorder, sleep=sleep or self.clock.sleep)
-        return anthropic.AsyncAnthropic(
-            api_key="test", http_client=httpx2.AsyncClient(transport=transport)
-        )
+    def transport(
+        self,
+        server: object = None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+    ) -> SimulatorTransport:
+        """The way to the service, past the recorder."""
+        return super().transport(server or self.recorder, sleep=sleep)
 
     def open(self, name: str = "a", **options: Any) -> Conversation:
         """A conversation in this world; `finish` opens it again the same way."""
         self._options[name] = options
         self._chats.append(super().open(name, **options))
         return self._chats[-1]
-
-    def tools(self) -> list[Tool]:
-        """The world's tools; its `hang` tells when it has begun."""
-        look, act, ask, _ = super().tools()
-        begun = self.begun = anyio.Event()
-
-        @tool(effect="once")
-        async def hang(what: str) -> str:
-            """Begin something that never ends."""
-            self.ran.append(f"hang {what}")
-            begun.set()
-            await anyio.sleep_forever()
-            return ""
-
-        return [look, act, ask, hang]
 
     async def while_it_hangs(
         self, chat: Conversation, text: str, then: Callable[[], Awaitable[object]]

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Final, TypeAlias, final
 
-import anthropic
 import anyio
-import httpx2
 from tests.around import JournalAround, StoreAround
+from tests.harness.world import World
 from tests.sweeps.work import sqlite
 
 from turnlatch import (
@@ -26,9 +25,7 @@ from turnlatch import (
 )
 from turnlatch.journal.codec import encode
 from turnlatch.ports import Journal, Store
-from turnlatch.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
-from turnlatch.simulator.transport import SimulatorTransport
-from turnlatch.testing import SeededIds, VirtualClock
+from turnlatch.simulator import Answer, Call, Text, call
 from turnlatch_states.machine.events import CallStarted, Event
 
 Say: TypeAlias = Callable[[str], None]
@@ -129,42 +126,18 @@ def tools(ledger: str) -> list[Tool]:
     return [look, act, ask]
 
 
-@final
-class World:
-    """What a conversation needs, all of it in this process.
-
-    Attributes:
-        simulator: Who answers.
-    """
-
-    def __init__(self, *answers: Answer | str) -> None:
-        self._clock = VirtualClock()
-        self.simulator = Simulator(
-            Scripted(answers, then=Seeded(0)), clock=self._clock.now
-        )
-
-    def open(self, store: Any, ledger: str) -> Conversation:
-        """The conversation."""
-        transport = SimulatorTransport(self.simulator, sleep=self._clock.sleep)
-        client = anthropic.AsyncAnthropic(
-            api_key="test", http_client=httpx2.AsyncClient(transport=transport)
-        )
-        return Conversation.open(
-            NAME,
-            store=store,
-            client=client,
-            clock=self._clock,
-            ids=SeededIds(),
-            tools=tools(ledger),
-            compaction=CompactionPolicy(auto=False),
-        )
+def opened(world: World, store: Any, ledger: str) -> Conversation:
+    """The conversation."""
+    return world.open(
+        NAME, store=store, tools=tools(ledger), compaction=CompactionPolicy(auto=False)
+    )
 
 
-async def talk(store: Store, ledger: str, say: Say) -> None:
+async def have_conversation(store: Store, ledger: str, say: Say) -> None:
     """Four turns: parallel calls, a yes and a no and words between them, a summary, one
     call more."""
-    world = World(*ANSWERS)
-    async with world.open(store, ledger) as chat:
+    world = World().script(*ANSWERS)
+    async with opened(world, store, ledger) as chat:
         await chat.send("first", key="first")
         turn = await chat.send("second", key="second")
         yes, no = turn.awaiting
@@ -183,7 +156,9 @@ def converse(store: str, ledger: str, bug: str, say: Say) -> str:
     inner = None
     try:
         inner = sqlite(store)
-        anyio.run(talk, ToldStore(inner, say, late=bug == "late"), ledger, say)
+        anyio.run(
+            have_conversation, ToldStore(inner, say, late=bug == "late"), ledger, say
+        )
     except TurnlatchError as error:
         return f"stopped {type(error).__name__}"
     finally:

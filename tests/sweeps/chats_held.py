@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-from tests.sweeps.chats import NAME, STEERED, World, digest
+from tests.harness.world import World
+from tests.sweeps.chats import NAME, STEERED, digest, opened
 
 from turnlatch import Closing, TurnState
 from turnlatch.journal import SQLiteStore
@@ -111,8 +112,8 @@ def _check_said(entries: Sequence[Entry]) -> None:
 
 
 async def _go_on(store: Path, ledger: Path, retry: bool) -> None:
-    world = World("Carry on.", "Carry on.", "Carry on.")
-    async with world.open(store, str(ledger)) as chat:
+    world = World().script("Carry on.", "Carry on.", "Carry on.")
+    async with opened(world, store, str(ledger)) as chat:
         turn = chat.turn
         assert chat.check() == ()
         if retry and turn is not None and turn.state is TurnState.FAILED:
@@ -124,6 +125,6 @@ async def _go_on(store: Path, ledger: Path, retry: bool) -> None:
         assert after.state is TurnState.CONFIRMED, f"it is stuck: {after.fault}"
         wires = chat.history.wires()
         assert chat.snapshot.said == (), "what was said was not delivered"
-    async with world.open(store, str(ledger)) as chat:
+    async with opened(world, store, str(ledger)) as chat:
         assert chat.history.wires() == wires, "a reload is another conversation"
     assert world.simulator.unscripted_rejections() == ()

@@ -1,6 +1,6 @@
 """Stopped before any of its suspension points, a conversation is whole and goes on.
 
-One course of a conversation holds everything that waits for something: a retry, calls in
+It holds everything that waits for something: a retry, calls in
 parallel, a question and its answer, a stream, words said meanwhile, a summary, opening
 and closing. It is stopped at every point in turn, and at pairs of points, by the scope
 around it and by cancelling its task. Nothing may be left half done: in memory, in the
@@ -14,9 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import anyio
-import httpx2
 import pytest
 from tests.harness.world import World
 from tests.sweeps.cancelling import Driven, Points, Tracked, Way, by_scope, by_task
@@ -35,7 +33,6 @@ from turnlatch import (
 from turnlatch.journal import SQLiteStore
 from turnlatch.runtime.loop import Driver
 from turnlatch.simulator import call, reply
-from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.events import (
     CallClosed,
@@ -57,7 +54,7 @@ FAULTS = "529 @2, slow headers 0.1s forever, slow events 0.1s forever"
 """Slow, so that there are points between the events of a reply; the clock is not real."""
 
 
-class Course:
+class CancelledConversation:
     """One conversation from its opening to its end, and what its tools did.
 
     Args:
@@ -68,9 +65,7 @@ class Course:
         self.world = World(folder)
         self.world.script(*ANSWERS, faults=FAULTS)
         self.store = SQLiteStore(self.world.store, synchronous="NORMAL")
-        self.transport = Tracked(
-            SimulatorTransport(self.world.simulator, sleep=self.world.clock.sleep)
-        )
+        self.transport = Tracked(self.world.transport())
         self.chat: Conversation | None = None
         self.driver: Driver | None = None
         self.effects: list[str] = []
@@ -110,9 +105,7 @@ class Course:
         """The conversation, new or as it was left."""
         self.chat = self.world.open(
             store=self.store,
-            client=anthropic.AsyncAnthropic(
-                api_key="test", http_client=httpx2.AsyncClient(transport=self.transport)
-            ),
+            client=self.world.client(self.transport),
             tools=self.tools(points),
             limits=Limits(stream_above_tokens=1),
         )
@@ -169,7 +162,7 @@ async def no_tasks_left(before: set[int]) -> None:
     assert not left, f"left running: {left}"
 
 
-def effects_as_told(course: Course, events: list[Event]) -> None:
+def effects_as_told(conversation: CancelledConversation, events: list[Event]) -> None:
     """Every effect happened as often as its call's ending says, and never twice."""
     names = {
         use.id: " ".join([use.name, *map(str, (use.input or {}).values())])
@@ -177,7 +170,7 @@ def effects_as_told(course: Course, events: list[Event]) -> None:
         if isinstance(event, ReplyConfirmed)
         for use in event.reply.tool_uses
     }
-    found = Counter(course.effects)
+    found = Counter(conversation.effects)
     assert max(found.values(), default=0) <= 1, f"an effect happened twice: {found}"
     assert set(found) <= {names[e.call] for e in events if isinstance(e, CallStarted)}
     for event in events:
@@ -192,35 +185,35 @@ def effects_as_told(course: Course, events: list[Event]) -> None:
                     assert times <= 1
 
 
-async def goes_on(course: Course) -> None:
+async def goes_on(conversation: CancelledConversation) -> None:
     """Reopened, it stands somewhere legal, says nothing illegal, and takes a message."""
-    before = course.recorded() if course.store.conversations() else []
+    before = conversation.recorded() if conversation.store.conversations() else []
     if before:
         fold_events(before)
-    async with course.open(None) as chat:
+    async with conversation.open(None) as chat:
         turn = await chat.send("And now?")
         assert turn.state is TurnState.CONFIRMED, turn.fault
         assert chat.check() == ()
         json.dumps(chat.messages)
-    effects_as_told(course, course.recorded())
-    assert course.world.simulator.unscripted_rejections() == ()
+    effects_as_told(conversation, conversation.recorded())
+    assert conversation.world.simulator.unscripted_rejections() == ()
 
 
 async def swept(folder: Path, way: Way, at: frozenset[int], pair: bool) -> int:
     """One run, stopped at some points, and everything asked of it; how many it had."""
-    course = Course(folder)
+    conversation = CancelledConversation(folder)
     tasks = {task.id for task in anyio.get_running_tasks()}
     try:
-        found = await way(course.run, at, course.stop if pair else None)
-        if course.driver is not None:
-            at_rest(course.driver)
-        if course.chat is not None:
-            await course.chat.close()
-        assert course.transport.open == 0, "a response was not closed"
+        found = await way(conversation.run, at, conversation.stop if pair else None)
+        if conversation.driver is not None:
+            at_rest(conversation.driver)
+        if conversation.chat is not None:
+            await conversation.chat.close()
+        assert conversation.transport.open == 0, "a response was not closed"
         await no_tasks_left(tasks)
-        await goes_on(course)
+        await goes_on(conversation)
     finally:
-        course.store.close()
+        conversation.store.close()
     return found.points
 
 
@@ -247,7 +240,7 @@ def test_stopped_before_any_point_it_is_whole_and_goes_on(
     """Every point in the full run, every fifth in an ordinary one; from the first on."""
     counts = tally(f"cancel once, {backend}, {way.__name__}")
     points = run(backend, made(folder, 0), way, frozenset(), False)
-    assert points > 50, "the course waits for nothing any more"
+    assert points > 50, "the conversation waits for nothing any more"
     for at in range(1, points + 1, 1 if full else 5):
         run(backend, made(folder, at), way, frozenset({at}), False)
         counts.add("points")
