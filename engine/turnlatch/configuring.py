@@ -86,7 +86,7 @@ class Configuring(Approving, ABC):
                 await driver.note(lambda: ev.ProfileChanged(profile))
             self._options = options
             if functions is not None:
-                driver.world.tools = functions
+                driver.world.equip(functions)
             if goes_to is not None and goes_to is not was:
                 self._endpoint = goes_to
                 driver.world.model = goes_to.model

@@ -21,8 +21,7 @@ from turnlatch import (
     TurnState,
     tool,
 )
-from turnlatch.runtime.loop import Driver
-from turnlatch.runtime.tool_calls import Caller
+from turnlatch.runtime.loop import CallReports, Driver
 from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
@@ -335,11 +334,11 @@ async def test_the_check_sees_an_end_that_is_left_for_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: a call that runs beside others leaves its end to the next request."""
-    run_one = Caller._run_one  # pyright: ignore[reportPrivateUsage] - the planted bug
+    end = CallReports.end
 
     async def hasty(*given: Any, **named: Any) -> None:
-        await run_one(*given, **{**named, "save": False})
+        await end(*given, **{**named, "alone": True})
 
-    monkeypatch.setattr(Caller, "_run_one", hasty)
+    monkeypatch.setattr(CallReports, "end", hasty)
     with anyio.fail_after(GUARD_SECONDS):
         assert await unsaved_between_steps(world) > 0

@@ -33,10 +33,9 @@ from turnlatch.journal import SQLiteStore, lease
 from turnlatch.journal import lock_waiting as patience
 from turnlatch.journal.holder import lock_holder
 from turnlatch.journal.lock_waiting import waited
-from turnlatch.runtime.loop import Driver
-from turnlatch.runtime.tool_calls import Caller
+from turnlatch.runtime.loop import CallReports, Driver
 from turnlatch.simulator import call, reply
-from turnlatch_states.machine.snapshot import Call
+from turnlatch_states.effects.call_effects import CallRun
 
 pytestmark = pytest.mark.anyio
 
@@ -390,19 +389,19 @@ async def test_a_call_does_not_start_whose_start_was_taken_back_by_who_waited_be
     """Who waits longest gives up first, and what is only about to happen goes with it; who
     began it learns that, although the store is free by then."""
     monkeypatch.setattr(patience, "WAIT_SECONDS", 0.3)
-    ready, begin = anyio.Event(), Caller._begin  # pyright: ignore[reportPrivateUsage]
+    ready, begin = anyio.Event(), CallReports.begin
 
     def is_started() -> bool:
         turn = chat.snapshot.turn
         return turn is not None and [c.state for c in turn.calls][2:] == ["started"]
 
-    async def late_begin(caller: Caller, late: Call) -> None:
+    async def late_begin(reports: CallReports, late: CallRun) -> bool:
         locker.lock()
         ready.set()  # the end of `slow` waits for the store now, and for longer
         for _ in range(10):
             await anyio.sleep(0.01)
         assert chat.unsaved == 1
-        await begin(caller, late)
+        return await begin(reports, late)
 
     @tool
     async def quick() -> str:
@@ -428,7 +427,7 @@ async def test_a_call_does_not_start_whose_start_was_taken_back_by_who_waited_be
             await anyio.lowlevel.checkpoint()
         locker.free()
 
-    monkeypatch.setattr(Caller, "_begin", late_begin)
+    monkeypatch.setattr(CallReports, "begin", late_begin)
     world.script(reply(call("quick"), call("slow"), call("late")), "Done.")
     limits = Limits(calls_parallel_max=2)
     async with world.open(tools=[quick, slow, late], limits=limits) as chat:

@@ -16,8 +16,9 @@ from tests.gauntlet.fuzz import Finding, scripts, shrunk, tried
 from tests.gauntlet.fuzz_script import Play
 
 from turnlatch.tools import Tool
-from turnlatch.tools.execution import Ending, ToolRun
+from turnlatch.tools.execution import ToolRun
 from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.effects.call_effects import Ending
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
 from turnlatch_states.machine.steering import with_said

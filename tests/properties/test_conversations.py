@@ -40,8 +40,9 @@ from turnlatch.simulator import (
     call,
     parse_faults,
 )
-from turnlatch.tools.execution import Ending, ToolRun
+from turnlatch.tools.execution import ToolRun
 from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.effects.call_effects import Ending
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.snapshot import Turn
 from turnlatch_states.machine.steering import with_said

@@ -29,7 +29,7 @@ from turnlatch.watching.events import (
     Waiting,
 )
 from turnlatch_states.api.faults import Fault, FaultKind
-from turnlatch_states.machine.call import CallState
+from turnlatch_states.machine.call import CallState, expired
 from turnlatch_states.machine.snapshot import Suspension
 
 SILENT_AFTER_SECONDS: Final = 5.0
@@ -255,10 +255,9 @@ def _state_line(progress: Progress, now: float, look: Look) -> Line:
             calls = "a call awaits" if number == 1 else f"{number} calls await"
             words.append(f"{calls} your yes or no")
             if progress.expires is not None:
-                left = progress.expires - now
-                words.append(
-                    f"{countdown(left)} left" if left > 0 else "the time is over"
-                )
+                left = f"{countdown(progress.expires - now)} left"
+                over = expired(progress.expires, now)
+                words.append("the time is over" if over else left)
         case "failed" if progress.fault is not None and progress.ended is None:
             looking = f"looking for a remedy {duration(now - progress.since)}"
             words += [brief(progress.fault), looking]

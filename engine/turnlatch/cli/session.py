@@ -34,10 +34,9 @@ from turnlatch.cli.transcript import (
 from turnlatch.conversation import Conversation
 from turnlatch.errors import TurnlatchError
 from turnlatch.result import CallReport, Turn
-from turnlatch.runtime.tool_calls import EXPIRED
 from turnlatch.watching.events import Cursor, Moved, TurnEnded, Waiting
 from turnlatch.watching.stream import Watch
-from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.call import CallState, Closing, expired
 from turnlatch_states.machine.turn import TurnState
 
 _T = TypeVar("_T")
@@ -382,13 +381,14 @@ class Session:
                 self.turn(partial(self.chat.deny, call.id))
 
     def _over(self, call: CallReport) -> bool:
-        """Deny a call whose question has expired, and say so; True if it has."""
-        if call.expires is None or time.time() < call.expires:
+        """Go on without a call whose question has expired, which denies it, and say so;
+        True if it has."""
+        if not expired(call.expires, time.time()):
             return False
         name = one_line(call.name)
         self.note(f"the time to answer is over: {name} is denied and did not run")
         self._deferred.add(call.id)
-        self.turn(partial(self.chat.deny, call.id, EXPIRED))
+        self.turn(self.chat.retry)
         return True
 
     def _undecided(self) -> CallReport | None:

@@ -7,8 +7,9 @@ import attrs
 from turnlatch.hooks import AfterCompaction, BeforeCompaction
 from turnlatch.ports import Clock, Ids, Journal, Model, Store
 from turnlatch.settings import Limits
-from turnlatch.tools import Tool
+from turnlatch.tools.definition import Tool, facts_of
 from turnlatch.urls import HoldsClient
+from turnlatch_states.effects.call_effects import CallLimits, ToolFacts
 from turnlatch_states.recovery.policies import Policies
 
 
@@ -28,6 +29,8 @@ class World(HoldsClient):
         limits: Bounds on one turn.
         before_compaction: Asked before a summary is.
         after_compaction: Told once a summary is in force.
+        facts: The facts about the tools, by name; `equip` changes both.
+        call_limits: The bounds on calls among `limits`.
     """
 
     journal: Journal
@@ -41,3 +44,19 @@ class World(HoldsClient):
     limits: Limits
     before_compaction: BeforeCompaction | None = None
     after_compaction: AfterCompaction | None = None
+    facts: Mapping[str, ToolFacts] = attrs.field(init=False)
+    call_limits: CallLimits = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """State as plain data what the decisions about calls need."""
+        self.equip(self.tools)
+        self.call_limits = CallLimits(
+            self.limits.calls_per_turn_max,
+            self.limits.repeats_max,
+            self.limits.calls_parallel_max,
+        )
+
+    def equip(self, tools: Mapping[str, Tool]) -> None:
+        """Give the model these functions to call."""
+        self.tools = tools
+        self.facts = {name: facts_of(tool) for name, tool in tools.items()}

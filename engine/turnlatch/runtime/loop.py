@@ -21,14 +21,31 @@ import anyio
 from turnlatch.errors import JournalError, words
 from turnlatch.logs import doing, log_fault
 from turnlatch.ports import Clock, Delta
-from turnlatch.runtime import perform
+from turnlatch.runtime import perform, tool_calls
 from turnlatch.runtime.environment import World
 from turnlatch.runtime.pricing import budgeted
 from turnlatch.runtime.record import Record
-from turnlatch.runtime.tool_calls import Caller
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.publish import publish_delta
 from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.effects.call_effects import (
+    AskRule,
+    CallRun,
+    CheckArguments,
+    Ending,
+    Read,
+    Reconcile,
+    RunCalls,
+)
+from turnlatch_states.effects.calls import (
+    after_run,
+    changed_since,
+    close,
+    expirations,
+    never_started,
+    start,
+    unsettled,
+)
 from turnlatch_states.effects.compaction import summary_made
 from turnlatch_states.effects.effect import (
     Answer,
@@ -39,7 +56,6 @@ from turnlatch_states.effects.effect import (
     Effect,
     Probe,
     Rest,
-    RunCalls,
     Send,
     Sleep,
 )
@@ -99,7 +115,7 @@ class Driver(Record):
         self._time = WorkTime(world.clock)
         self._refused: dict[bytes, Fault] = {}
         self._counts: dict[Request, Fault | None] = {}
-        self._calls = Caller(self)
+        self._read: dict[tuple[str, bool], Read] = {}
 
     def granted(self) -> None:
         """The caller asked for the turn, or asked again: it has all its time from here,
@@ -114,23 +130,37 @@ class Driver(Record):
         while True:
             given = self._conditions(stream)
             effect = next_effect(self.snapshot, given)
-            self._announce(effect)
+            await self.carry_out(effect, given)
             if isinstance(effect, Rest):
                 return
-            if isinstance(effect, Apply):
-                continue
-            if not isinstance(effect, RunCalls):  # those report by themselves
-                await self.save()
-            with self.performing(effect):
-                answer = await self._perform(effect)
-            before = self.snapshot
-            for event in interpret(before, effect, answer, given):
-                self._report(event)
-            done = summary_made(before, self.snapshot)
-            if done is not None and self.world.after_compaction is not None:
-                await self.save()
-                seconds = self.world.limits.hook_seconds_max
-                await perform.tell_hook(self.world.after_compaction, done, seconds)
+
+    async def carry_out(self, effect: Effect, given: Conditions) -> None:
+        """Announce an effect, perform it, and record the outcome."""
+        self._announce(effect)
+        if isinstance(effect, Apply | Rest):
+            return
+        if not isinstance(effect, CheckArguments) or effect.runs_code:
+            await self.save()
+        if isinstance(effect, RunCalls):
+            return await self._run_calls(effect, given)
+        with self.performing(effect):
+            answer = await self._perform(effect)
+        before = self.snapshot
+        for event in interpret(before, effect, answer, given):
+            self._report(event)
+        done = summary_made(before, self.snapshot)
+        if done is not None and self.world.after_compaction is not None:
+            await self.save()
+            seconds = self.world.limits.hook_seconds_max
+            await perform.tell_hook(self.world.after_compaction, done, seconds)
+
+    async def _run_calls(self, effect: RunCalls, given: Conditions) -> None:
+        reports = CallReports(self, given)
+        stops = await tool_calls.run_calls(effect, self.world, reports)
+        for event in interpret(self.snapshot, effect, stops, given):
+            self._report(event)
+        if reports.error is not None:
+            raise reports.error
 
     async def _perform(self, effect: Effect) -> Answer:
         """Perform an effect; returns the outcome."""
@@ -138,6 +168,7 @@ class Driver(Record):
         match effect:
             case Send(request):
                 self._counts.clear()  # they were about the request before
+                self._read.clear()
                 answer = await perform.send(world.model, request, self._shown(request))
                 if isinstance(answer, Fault) and answer.definite:
                     self._refused[digest(request)] = answer
@@ -154,9 +185,15 @@ class Driver(Record):
             case AskHook():
                 hook, seconds = world.before_compaction, world.limits.hook_seconds_max
                 return await perform.ask_hook(hook, effect.plan, seconds)
-            case RunCalls():
-                return await self._calls.run()
-            case Apply() | Rest():
+            case CheckArguments():
+                where = (effect.call.place, effect.shown)
+                self._read[where] = await tool_calls.read_arguments(effect, world)
+                return None
+            case AskRule():
+                return await tool_calls.ask_rule(effect, world)
+            case Reconcile():
+                return await tool_calls.find_out(effect, world)
+            case RunCalls() | Apply() | Rest():
                 return None
 
     def _shown(self, request: Request) -> perform.Report:
@@ -183,6 +220,10 @@ class Driver(Record):
             world.before_compaction is not None,
             self._refused,
             self._counts,
+            world.journal.name,
+            world.facts,
+            world.call_limits,
+            self._read,
         )
 
     def _announce(self, effect: Effect) -> None:
@@ -213,6 +254,7 @@ class Driver(Record):
         with anyio.CancelScope() as scope, self._time.counted():
             try:
                 self._scope = scope
+                self._read.clear()  # tools may be others now
                 self.expire()
                 await self._loop(stream=stream)
                 await self.save()
@@ -255,13 +297,20 @@ class Driver(Record):
     # Calls.
 
     def expire(self) -> None:
-        """Say no to the questions that nobody answered in time."""
-        self._calls.expire()
+        """Deny the calls whose questions have expired."""
+        for event in expirations(self.snapshot, self.world.clock.now()):
+            self.apply(event)
 
     async def ask_anew(self, call: Call) -> bool:
-        """Ask again about a call that is not the one any more that was asked about; True
-        if so."""
-        return await self._calls.ask_anew(call)
+        """Ask again about a call that would run otherwise than it was shown; True if
+        it would."""
+        self._read.clear()
+        given = self._conditions(stream=False)
+        while effect := changed_since(self.snapshot, self.turn, call, given):
+            await self.carry_out(effect, given)
+            if isinstance(effect, Apply):
+                return True
+        return False
 
     async def settle(self) -> str:
         """Find out how the calls ended whose end was not seen, as far as can be; why
@@ -269,10 +318,54 @@ class Driver(Record):
         self._scope = anyio.CancelScope()
         with self._scope as scope:
             try:
-                await self._calls.settle()
+                given = self._conditions(stream=False)
+                while effect := unsettled(self.snapshot, given):
+                    await self.carry_out(effect, given)
             finally:
                 self._scope = None
                 with contextlib.suppress(JournalError):  # kept for the next flush
                     self.flush()
         why, self._why = self._why, ""
         return why if scope.cancelled_caught else ""
+
+
+@final
+class CallReports:
+    """Records what calls that run at the same time report.
+
+    A journal that fails does not stop them: they end first, then `error` is told.
+    """
+
+    def __init__(self, driver: Driver, given: Conditions) -> None:
+        self._driver = driver
+        self._given = given
+        self.error: JournalError | None = None
+
+    async def begin(self, run: CallRun) -> bool:
+        """Make the start of a call durable; False if the call must not start."""
+        self._driver.apply(start(run))
+        try:
+            await self._driver.save()
+        except JournalError as error:
+            self.error = error
+            if not error.outcome_unknown:
+                # A call that ended during the wait is saved after this one, and keeps it.
+                for event in never_started(self._driver.snapshot, run):
+                    self._driver.apply(event)
+            return False
+        return True
+
+    async def end(self, run: CallRun, ending: Ending, *, alone: bool) -> None:
+        """Record how a call ended; where it is not alone, durably."""
+        try:
+            await self._driver.carry_out(
+                after_run(run, ending, self._given), self._given
+            )
+            if not alone:
+                await self._driver.save()
+        except JournalError as error:
+            self.error = error
+
+    def stopped(self, run: CallRun, ending: Ending) -> None:
+        """Record how a call ended while it was being stopped."""
+        self._driver.apply(close(run, ending))

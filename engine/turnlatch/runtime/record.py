@@ -21,7 +21,7 @@ from turnlatch.journal import lock_waiting as patience
 from turnlatch.journal.lock_waiting import at_once, patiently
 from turnlatch.logs import log_fault
 from turnlatch.runtime.environment import World
-from turnlatch.runtime.unsaved import NEVER_STARTED, Kept, steered_keys
+from turnlatch.runtime.unsaved import Kept, steered_keys
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.publish import publish_event
 from turnlatch_states.api.faults import Fault, FaultKind
@@ -31,7 +31,7 @@ from turnlatch_states.machine.call import Closing
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.machine.step import Step, step
-from turnlatch_states.machine.synthetic_results import closed_result
+from turnlatch_states.machine.synthetic_results import NEVER_STARTED, closed_result
 from turnlatch_states.machine.turn import Substate, TurnState
 
 

@@ -14,13 +14,12 @@ from turnlatch.logs import LOG_STORE
 from turnlatch.ports import Entry
 from turnlatch.runtime.record import Record
 from turnlatch_states.api.faults import FaultKind
+from turnlatch_states.effects.calls import lost_calls
 from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.load import fold_events
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.machine.synthetic_results import UNKNOWN, closed_result
 from turnlatch_states.machine.turn import TurnState
 
 
@@ -95,19 +94,8 @@ def recover(record: Record) -> None:
     turn = record.snapshot.turn
     if turn is None:
         return
-    state = TurnState(turn.state)
-    if state is TurnState.CONFIRMED:
-        for call in turn.open_calls:
-            if call.state is CallState.STARTED:
-                record.apply(ev.CallLost(turn.number, call.use.id))
-            elif call.state is not CallState.UNKNOWN:
-                continue
-            tool = record.world.tools.get(call.use.name)
-            again = call.safe and tool is not None and tool.effect == "safe"
-            if not again and (tool is None or tool.reconcile is None):
-                result = closed_result(call.use.id, UNKNOWN)
-                record.apply(
-                    ev.CallClosed(turn.number, call.use.id, Closing.UNKNOWN, result)
-                )
+    if turn.state == TurnState.CONFIRMED:
+        for event in lost_calls(record.snapshot, record.world.facts):
+            record.apply(event)
         return
     record.stop("the process ended in the middle of the turn", FaultKind.INTERRUPTED)

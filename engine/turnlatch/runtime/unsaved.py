@@ -14,8 +14,6 @@ from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import Step
 
-NEVER_STARTED = "Not executed: the journal failed before this call could start."
-
 _FACTS = (
     ev.ReplyConfirmed,
     ev.CompactionConfirmed,

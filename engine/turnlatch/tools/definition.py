@@ -20,6 +20,7 @@ from turnlatch_states.api.checks import (
     text,
 )
 from turnlatch_states.api.json_bytes import copied
+from turnlatch_states.effects.call_effects import ToolFacts
 
 Effect: TypeAlias = Literal["once", "safe", "ask"]
 """The effect of a call on the world, which decides what the engine may do.
@@ -111,6 +112,19 @@ class Tool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as if it had not been declared a tool."""
         return self.function(*args, **kwargs)
+
+
+def facts_of(tool: Tool) -> ToolFacts:
+    """The facts about a tool that the decisions about its calls use."""
+    asks = tool.effect == "ask" or tool.approve is not None
+    return ToolFacts(
+        tool.effect,
+        tool.definition.get("input_schema"),
+        tool.approve is not None,
+        tool.reconcile is not None,
+        tool.approval_seconds,
+        asks and tool.arguments.runs_code,
+    )
 
 
 @overload

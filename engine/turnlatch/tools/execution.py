@@ -1,7 +1,6 @@
 """Running one call, once, to exactly one truthful result."""
 
 import functools
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from inspect import isawaitable
 from typing import Any, cast, final
@@ -23,6 +22,7 @@ from turnlatch.tools.draining import drained, read_here
 from turnlatch.tools.jsonable import NoJsonError
 from turnlatch.tools.results import fit_result
 from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.effects.call_effects import Ending
 from turnlatch_states.machine.call import Closing
 from turnlatch_states.machine.synthetic_results import UNKNOWN, closed_result
 
@@ -30,38 +30,6 @@ NOT_DONE = (
     "Not executed: this call was interrupted before it had any effect, as was found out"
     " afterwards."
 )
-
-
-@attrs.frozen
-class Ending:
-    """How a call ended.
-
-    Attributes:
-        closing: Which truth its result tells.
-        result: The `tool_result` block as JSON.
-        output: The whole output where the result had to be cut.
-        stops: Why the turn cannot go on, where the tool said so; else empty.
-    """
-
-    closing: Closing
-    result: bytes
-    output: bytes = b""
-    stops: str = ""
-
-
-def unusable(use: ToolUse, tool: Tool | None) -> Ending | None:
-    """The ending of a call that cannot even start; None if it can."""
-    if tool is None:
-        return _error(use, f"There is no tool named {use.name!r} here.")
-    if use.input is None:
-        raw = use.broken or ""
-        shown = raw if len(raw) <= 500 else raw[:500] + "…"
-        return _error(
-            use,
-            "Not executed: the arguments are not a JSON object: "
-            + json.dumps({"INVALID_JSON": shown}),
-        )
-    return None
 
 
 @final

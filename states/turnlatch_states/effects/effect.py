@@ -10,6 +10,12 @@ from typing import Any, Final, TypeAlias, final
 import attrs
 
 from turnlatch_states.api.faults import Fault
+from turnlatch_states.effects.call_effects import (
+    CallEffect,
+    CallLimits,
+    Read,
+    ToolFacts,
+)
 from turnlatch_states.machine.events import Event, Question
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.budget import Budget
@@ -24,6 +30,14 @@ def _refused() -> Mapping[bytes, Fault]:
 
 
 def _counts() -> Mapping[Request, Fault | None]:
+    return {}
+
+
+def _tools() -> Mapping[str, ToolFacts]:
+    return {}
+
+
+def _read() -> Mapping[tuple[str, bool], Read]:
     return {}
 
 
@@ -45,6 +59,11 @@ class Conditions:
             request is not sent again.
         counts: What the token counter answered to requests of this attempt: why it
             refused, None where it counted.
+        name: The name of the conversation.
+        tools: The tools that calls may be of, by name.
+        call_limits: The bounds on calls.
+        read: The arguments that were read since the turn went on, by the place of the
+            call; True for those that a person was shown, False for the model's.
     """
 
     policies: Policies = attrs.field(factory=Policies)
@@ -57,6 +76,10 @@ class Conditions:
     hooked: bool = False
     refused: Mapping[bytes, Fault] = attrs.field(factory=_refused)
     counts: Mapping[Request, Fault | None] = attrs.field(factory=_counts)
+    name: str = ""
+    tools: Mapping[str, ToolFacts] = attrs.field(factory=_tools)
+    call_limits: CallLimits = attrs.field(factory=CallLimits)
+    read: Mapping[tuple[str, bool], Read] = attrs.field(factory=_read)
 
 
 @final
@@ -214,16 +237,6 @@ class AskHook:
 
 @final
 @attrs.frozen
-class RunCalls:
-    """Run the calls that may run. Each reports its own start and end, because they run
-    at the same time; the answer is None."""
-
-    announces: tuple[Event, ...] = ()
-    decision: Decision | None = None
-
-
-@final
-@attrs.frozen
 class Rest:
     """Do nothing more: the turn is over, or waits for the caller."""
 
@@ -233,7 +246,7 @@ class Rest:
 
 REST: Final = Rest()
 
-Effect: TypeAlias = Apply | Send | Sleep | Count | Probe | AskHook | RunCalls | Rest
+Effect: TypeAlias = Apply | Send | Sleep | Count | Probe | AskHook | CallEffect | Rest
 """The engine's next effect."""
 
 Answer: TypeAlias = Any

@@ -9,6 +9,13 @@ from typing import Any, assert_never, cast
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.reply import Reply, Usage
 from turnlatch_states.api.stop_reasons import Outcome, outcome, unusable_summary
+from turnlatch_states.effects.call_effects import (
+    AskRule,
+    CheckArguments,
+    Reconcile,
+    RunCalls,
+)
+from turnlatch_states.effects.calls import reconciled, ruled
 from turnlatch_states.effects.compaction import compaction_events
 from turnlatch_states.effects.effect import (
     Answer,
@@ -19,7 +26,6 @@ from turnlatch_states.effects.effect import (
     Effect,
     Probe,
     Rest,
-    RunCalls,
     Send,
     Sleep,
 )
@@ -57,7 +63,16 @@ def interpret(
             return (_probed(turn, effect, answer),)
         case AskHook():
             return compaction_events(turn, effect.made, answer, asked=effect.plan.asked)
-        case Apply() | Sleep() | Count() | RunCalls() | Rest():
+        case AskRule():
+            return (ruled(snapshot, turn, effect, answer, given),)
+        case Reconcile():
+            return (reconciled(effect, answer),)
+        case RunCalls():
+            if not answer:
+                return ()
+            fault = Fault(FaultKind.TOOL, answer)
+            return (ev.TurnFailed(turn.number, turn.attempt, fault),)
+        case Apply() | Sleep() | Count() | CheckArguments() | Rest():
             return ()
         case _:
             assert_never(effect)

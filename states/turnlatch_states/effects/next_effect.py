@@ -12,6 +12,7 @@ import attrs
 
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.effects import requests
+from turnlatch_states.effects.calls import next_call_effect
 from turnlatch_states.effects.compaction import chosen, failed, go_on, summarize
 from turnlatch_states.effects.effect import (
     REST,
@@ -21,7 +22,6 @@ from turnlatch_states.effects.effect import (
     Effect,
     Probe,
     Rest,
-    RunCalls,
     Send,
     Sleep,
 )
@@ -71,7 +71,7 @@ def next_effect(snapshot: Snapshot, given: Conditions) -> Effect:
         case Command.SEND:
             return _send(snapshot, turn, given)
         case Command.RUN_CALLS:
-            return RunCalls()
+            return next_call_effect(snapshot, turn, given)
         case Command.CONTINUE:
             results_only = owes(turn) and must_wait(snapshot)
             return Apply((ev.TurnContinued(turn.number, results_only),))

@@ -42,6 +42,16 @@ class Closing(StrEnum):
     """It started and its end was not seen; it may or may not have had its effect."""
 
 
+def expired(expires: float | None, now: float) -> bool:
+    """True if a question has expired. No other code compares its end with the clock.
+
+    Args:
+        expires: The end of the question, in seconds since the epoch; None for no end.
+        now: The time now, likewise.
+    """
+    return expires is not None and now >= expires
+
+
 # The subject is a `Call` and the event is the one of the trigger; both are defined on
 # top of this module, so they are asked for what they carry.
 

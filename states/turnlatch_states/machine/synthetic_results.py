@@ -14,6 +14,7 @@ NOTHING_SAID: Final = "Closed without a word."
 CUT_OFF: Final = "Cut off, not executed: the reply ended inside this call."
 NOT_EXECUTED: Final = "Not executed: the reply did not end as a call for tools."
 CANCELLED: Final = "Not executed: the turn was stopped before this call started."
+NEVER_STARTED: Final = "Not executed: the journal failed before this call could start."
 UNKNOWN: Final = (
     "Interrupted, outcome unknown: this call started and its end was not seen."
     " It may or may not have had its effect; check before repeating it."

@@ -19,8 +19,9 @@ import pytest
 from tests import warm
 
 from turnlatch.tools import Blocks, draining, run_tool, tool
-from turnlatch.tools.execution import Ending, ToolRun
+from turnlatch.tools.execution import ToolRun
 from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.effects.call_effects import Ending
 from turnlatch_states.machine.call import Closing
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,10 @@ from turnlatch.errors import (
     ToolDefinitionError,
 )
 from turnlatch.tools import Tool, ToolCall, run_tool, tool
-from turnlatch.tools.execution import reconcile, ruled, unusable
+from turnlatch.tools.definition import facts_of
+from turnlatch.tools.execution import reconcile, ruled
 from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.effects.calls import unusable
 from turnlatch_states.machine.call import Closing
 
 pytestmark = pytest.mark.anyio
@@ -230,13 +232,13 @@ async def test_cancellation_passes_through() -> None:
 
 def test_an_unknown_tool_and_broken_arguments_never_start() -> None:
     missing = unusable(use("nobody"), None)
-    broken = unusable(ToolUse("toolu_1", "look", None, '{"pa'), look)
+    broken = unusable(ToolUse("toolu_1", "look", None, '{"pa'), facts_of(look))
 
     assert missing is not None
     assert broken is not None
     assert "There is no tool named 'nobody'" in block(missing.result)["content"]
     assert 'INVALID_JSON": "{\\"pa' in block(broken.result)["content"]
-    assert unusable(use(path="a"), look) is None
+    assert unusable(use(path="a"), facts_of(look)) is None
 
 
 def star(*given: str) -> str:
