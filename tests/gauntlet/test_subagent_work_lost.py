@@ -13,6 +13,8 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.engine.model.wire import BACKENDS
+from tests.gauntlet.conftest import LOOPS
 from tests.harness.scenario import CONFIRMED, Scenario
 
 from turnlatch import (
@@ -228,13 +230,15 @@ async def test_a_parent_that_is_stopped_is_told_the_truth_and_the_work_is_there(
         )
 
 
+@pytest.mark.parametrize("anyio_backend", [BACKENDS[one]() for one in LOOPS])
 async def test_a_child_that_takes_too_long_is_unknown_and_goes_on_later(
     scenario: Scenario,
 ) -> None:
+    """Its 20 s pass at once, and only when the child does nothing but wait."""
     both = reply(ACTS, call("stay", what="b"))
     scenario.script(DELEGATES, both, "I see.", "Done.")
     tools = [*scenario.tools(), staying(scenario, anyio.Event())]
-    async with parent(scenario, timeout=0.2, tools=tools) as chat:
+    async with parent(scenario, timeout=20.0, tools=tools) as chat:
         turn = await chat.send("Go")
         assert [one.closing for one in turn.calls] == [Closing.UNKNOWN]
         (result,) = scenario.said(3)

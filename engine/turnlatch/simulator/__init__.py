@@ -35,8 +35,6 @@ from turnlatch.simulator.answers import (
     Recalling,
     Redacted,
     Responder,
-    Scripted,
-    ScriptUsedUpError,
     ServerCall,
     ServerResult,
     Text,
@@ -76,6 +74,7 @@ from turnlatch.simulator.faults import (
 from turnlatch.simulator.grammar import Event, parse_events, stream_problems
 from turnlatch.simulator.log import Exchange
 from turnlatch.simulator.scenario import ScenarioError, read_scenario
+from turnlatch.simulator.scripted import Scripted, ScriptUsedUpError
 from turnlatch.simulator.seeded import Seeded
 from turnlatch.simulator.server import Server, run_in_thread, serve
 from turnlatch.simulator.wire import (

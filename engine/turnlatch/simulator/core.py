@@ -22,6 +22,7 @@ from turnlatch.simulator.faults import (
     Action,
     Empty,
     ExpireThreads,
+    Fault,
     Html,
     LimitChange,
     NoAnswer,
@@ -130,6 +131,7 @@ class Simulator:
         self._exchanges = 0
         self._messages = 0
         self._log: deque[Exchange] = deque(maxlen=log_max)
+        self._left: dict[int, float] = {}
 
     @property
     def log(self) -> tuple[Exchange, ...]:
@@ -174,6 +176,14 @@ class Simulator:
         numbers have gone by, or when its time is over. One without such an end stays.
         """
         return self._faults.pending(self._messages, self._clock() - self._started)
+
+    @property
+    def unmet_faults(self) -> tuple[tuple[Fault, int], ...]:
+        """The faults that happened less often than their text says, and how often.
+
+        One without a number of times has to happen once.
+        """
+        return self._faults.unmet
 
     def change(
         self,
@@ -237,11 +247,14 @@ class Simulator:
             # The head of what would have come, whatever that is, and no body.
             response = attrs.evolve(response, chunks=())
         self._service.begin(visit.number, visit.at + response.delay_seconds)
-        exchange = visit.exchange(response.status)
+        response = attrs.evolve(response, number=visit.number)
+        exchange = visit.exchange(response)
+        if len(self._log) == self._log.maxlen:
+            self._left.pop(self._log[0].number if self._log else 0, None)
         self._log.append(exchange)
         if self._observe is not None:
             self._observe(exchange)
-        return attrs.evolve(response, number=visit.number)
+        return response
 
     def finish(self, response: ApiResponse) -> None:
         """Say that a response has left, whole or not; nothing happens the second time.
@@ -250,6 +263,13 @@ class Simulator:
         the prompt cache can be read then at the latest.
         """
         self._service.finish(response.number)
+        if self._log and response.number >= self._log[0].number:
+            self._left.setdefault(response.number, self._clock())
+
+    def left_at(self, number: int) -> float | None:
+        """When an exchange of the log was over: its answer had left, or the client had
+        gone. By the simulator's clock; None while it is going on."""
+        return self._left.get(number)
 
     def _visit(self, request: ApiRequest) -> Visit:
         self._exchanges += 1

@@ -4,7 +4,7 @@ from typing import final
 
 import attrs
 
-from turnlatch.simulator.wire import Json, Refusal
+from turnlatch.simulator.wire import ApiResponse, Json, Refusal
 from turnlatch_states.api.betas import KNOWN_BETAS, can_be_a_beta
 
 
@@ -31,6 +31,8 @@ class Exchange:
         fault: The text of the fault that replaced or spoiled the answer.
         message_id: Of the reply that was made, whether or not it arrived whole.
         request_id: Of the answer.
+        response: The answer as it was to leave; whether the client took all of it is
+            not known by then. See `Simulator.left_at`.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Exchange:
     fault: str | None
     message_id: str | None
     request_id: str
+    response: ApiResponse | None = attrs.field(default=None, repr=False)
 
     @property
     def accepted(self) -> bool:

@@ -9,11 +9,11 @@ from turnlatch.simulator.answers import (
     Part,
     Raw,
     Responder,
-    Scripted,
     Text,
     Thinking,
     text,
 )
+from turnlatch.simulator.scripted import Scripted
 from turnlatch.simulator.wire import Json, as_array, as_object
 from turnlatch_states.fsm.errors import TurnlatchError
 

@@ -127,6 +127,22 @@ class _Planned:
             now = attrs.evolve(now, number=number, seconds=seconds)
         return applies(when, now)
 
+    @property
+    def missing(self) -> bool:
+        """True if it met fewer requests than its text says."""
+        return self.fired < self.wanted
+
+    @property
+    def wanted(self) -> int:
+        """How often it is to meet a request, as far as its text says that."""
+        when = self.fault.when
+        if when.times is not None:
+            return when.times
+        if not when.requests or when.every is not None or when.forever:
+            return 1
+        ends = [(span.first, span.last or span.first) for span in when.requests]
+        return len({one for first, last in ends for one in range(first, last + 1)})
+
     def is_over(self, number: int, seconds: float) -> bool:
         """Whether no request after this one, from this time on, can meet it."""
         when, limit = self.fault.when, self.fault.when.times_max
@@ -153,6 +169,7 @@ class Faults:
 
     def __init__(self, script: Script) -> None:
         self._planned = tuple(_Planned(fault, 0, 0.0) for fault in script)
+        self._over: tuple[_Planned, ...] = ()
 
     def add(self, script: Script, number: int, seconds: float) -> None:
         """Add faults, to be asked after those that are there.
@@ -162,9 +179,17 @@ class Faults:
             number: The number of the last request; theirs are counted from it.
             seconds: Since the simulator's start; their times are counted from it.
         """
-        left = (each for each in self._planned if not each.is_over(number, seconds))
+        over = [each for each in self._planned if each.is_over(number, seconds)]
+        left = [each for each in self._planned if each not in over]
         added = (_Planned(fault, number, seconds) for fault in script)
+        self._over = (*self._over, *(each for each in over if each.missing))
         self._planned = (*left, *added)
+
+    @property
+    def unmet(self) -> tuple[tuple[Fault, int], ...]:
+        """The faults that met fewer requests than their text says, and how many."""
+        every = (*self._over, *self._planned)
+        return tuple((each.fault, each.fired) for each in every if each.missing)
 
     def pending(self, number: int, seconds: float) -> Script:
         """The faults that a request after this one can still meet."""

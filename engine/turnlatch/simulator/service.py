@@ -10,7 +10,6 @@ from turnlatch.simulator.answers import (
     Answer,
     Recalling,
     Responder,
-    ScriptUsedUpError,
     UnlinkedResultError,
 )
 from turnlatch.simulator.cache import PromptCache, Tally, Writes
@@ -37,6 +36,7 @@ from turnlatch.simulator.replies import (
     overridden,
     usage,
 )
+from turnlatch.simulator.scripted import ScriptUsedUpError
 from turnlatch.simulator.signing import Notary, Places, SignedPlace
 from turnlatch.simulator.threads import (
     THREADS_BETA,

@@ -10,7 +10,13 @@ from turnlatch.simulator.faults import Action, Kind, Slow
 from turnlatch.simulator.log import Exchange
 from turnlatch.simulator.schedule import Circumstances
 from turnlatch.simulator.threads import continued_id
-from turnlatch.simulator.wire import ApiRequest, Json, Refusal, as_object
+from turnlatch.simulator.wire import (
+    ApiRequest,
+    ApiResponse,
+    Json,
+    Refusal,
+    as_object,
+)
 
 _ROUTE: Final = re.compile(
     r"(?:.*)/v1/(messages/count_tokens|messages|models)(?:/([^/]+))?/?"
@@ -106,7 +112,7 @@ class Visit:
             self.at - started,
         )
 
-    def exchange(self, status: int) -> Exchange:
+    def exchange(self, response: ApiResponse) -> Exchange:
         """The entry of the log, once it is known how the request was answered."""
         return Exchange(
             self.number,
@@ -117,11 +123,12 @@ class Visit:
             self.request.body,
             self.body,
             self.betas,
-            status,
+            response.status,
             self.error,
             self.scripted,
             self.objection,
             None if self.fault is None else str(self.fault),
             self.message_id,
             self.request_id,
+            response,
         )

@@ -1,0 +1,230 @@
+"""A strict Messages API for one test: answers, faults, a clock, and a verdict.
+
+Under pytest it is the fixture `messages_api`. Without pytest:
+
+    with MessagesApi() as messages_api:
+        messages_api.answers("Hello.")
+        ...
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import MutableMapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, final
+
+import anyio.lowlevel
+
+from turnlatch.simulator import (
+    Answer,
+    Exchange,
+    Limits,
+    Script,
+    Scripted,
+    Seeded,
+    Server,
+    Simulator,
+    run_in_thread,
+)
+from turnlatch.testing.effects import EFFECTS_FILE, Effects
+from turnlatch.testing.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    import anthropic
+
+VARIABLES: Final = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
+"""The environment variables that lead a client to the server of a test."""
+
+
+class FaultsNotMetError(AssertionError):
+    """Faults that a test declared did not happen."""
+
+
+@final
+class SkippingClock:
+    """The real time, plus every sleep that was skipped by this clock.
+
+    A client that is given this clock waits no time; the waits of one that sleeps by
+    itself count all the same. So the pauses between requests are right for both.
+    """
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time() + self._skipped
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic() + self._skipped
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        await anyio.lowlevel.checkpoint()
+        self._skipped += seconds
+
+    def skip(self, seconds: float) -> None:
+        """Let the time pass at once, from code that is not `async`."""
+        self._skipped += seconds
+
+
+@final
+class MessagesApi:
+    """A strict Messages API, in this process or on a loopback address.
+
+    Args:
+        environment: Where `base_url` sets the variables that lead clients to it;
+            `os.environ` by default. They get their former values when it is closed.
+        seed: Of everything that would be random.
+        limits: The numbers of the API, to be tightened.
+    """
+
+    def __init__(
+        self,
+        environment: MutableMapping[str, str] | None = None,
+        *,
+        seed: int = 0,
+        limits: Limits | None = None,
+    ) -> None:
+        self.clock = SkippingClock()
+        self.effects: Effects | None = None
+        self._script = Scripted([], then=Seeded(seed))
+        self.simulator = Simulator(
+            self._script, seed=seed, limits=limits, clock=self.clock.now
+        )
+        self._environment = os.environ if environment is None else environment
+        self._stack = contextlib.ExitStack()
+        self._server: Server | None = None
+
+    def __enter__(self) -> "MessagesApi":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the server and restore the environment. Idempotent."""
+        self._stack.close()
+        self._server = None
+
+    # Its answers and faults.
+
+    def answers(self, *answers: Answer | str) -> None:
+        """Answer with these, in order; after the last one answers are made up.
+
+        Raises:
+            SettingsError: One is neither an answer nor a string.
+        """
+        self._script.add(*answers)
+
+    def faults(self, script: Script | str) -> None:
+        """Misbehave; `@1` is the next request.
+
+        Raises:
+            FaultScriptError: The text of the faults cannot be read; it says what can be.
+            SettingsError: A fault names a limit or a rule that does not exist.
+        """
+        self.simulator.inject(script)
+
+    # How clients reach it.
+
+    def client(self) -> "anthropic.AsyncAnthropic":
+        """The SDK's asynchronous client, in this process, with its own retries.
+
+        Delays that the script asks for pass by `clock` and take no time.
+        """
+        import anthropic
+        import httpx2
+
+        from turnlatch.simulator.transport import SimulatorTransport
+
+        transport = SimulatorTransport(self.simulator, sleep=self.clock.sleep)
+        return anthropic.AsyncAnthropic(
+            api_key="test",
+            base_url="http://simulator.invalid",
+            http_client=httpx2.AsyncClient(transport=transport),
+        )
+
+    def sync_client(self) -> "anthropic.Anthropic":
+        """The SDK's synchronous client; otherwise as `client`."""
+        import anthropic
+        import httpx2
+
+        from turnlatch.simulator.transport import SyncSimulatorTransport
+
+        transport = SyncSimulatorTransport(self.simulator, sleep=self.clock.skip)
+        return anthropic.Anthropic(
+            api_key="test",
+            base_url="http://simulator.invalid",
+            http_client=httpx2.Client(transport=transport),
+        )
+
+    @property
+    def base_url(self) -> str:
+        """The base URL of a real server on a loopback address, started at the first use.
+
+        `ANTHROPIC_BASE_URL` and `ANTHROPIC_API_KEY` are set from then on, so that any
+        SDK and any subprocess finds it. Delays take real time there.
+        """
+        if self._server is None:
+            self._server = self._stack.enter_context(run_in_thread(self.simulator))
+            for name, value in zip(
+                VARIABLES, (self._server.base_url, "test"), strict=True
+            ):
+                self._set(name, value)
+        return self._server.base_url
+
+    def watch_effects(self, effects: Effects) -> None:
+        """Judge these effects, too; processes started from now on share the ledger if it
+        is in a file."""
+        self.effects = effects
+        if effects.file is not None:
+            self._set(EFFECTS_FILE, str(effects.file))
+
+    def _set(self, name: str, value: str) -> None:
+        before = self._environment.get(name)
+        self._environment[name] = value
+
+        def restore() -> None:
+            if before is None:
+                self._environment.pop(name, None)
+            else:
+                self._environment[name] = before
+
+        self._stack.callback(restore)
+
+    # The outcome.
+
+    @property
+    def requests(self) -> tuple[Exchange, ...]:
+        """Every request and how it was answered, oldest first."""
+        return self.simulator.log
+
+    def all_faults_fired(self) -> None:
+        """Every declared fault happened as often as its text says.
+
+        Raises:
+            FaultsNotMetError: One did not: the test proves nothing about it.
+        """
+        unmet = self.simulator.unmet_faults
+        if not unmet:
+            return
+        many = len(self.requests)
+        lines = [f"  {fault} (happened {fired} times)" for fault, fired in unmet]
+        raise FaultsNotMetError(
+            "These faults did not happen:\n"
+            + "\n".join(lines)
+            + f"\nThe client sent {many} requests. Send more, or declare fewer faults."
+        )
+
+    def verdict(self) -> Verdict:
+        """The client's defects on the wire, and those of its effects if they are watched."""
+        ledger = None if self.effects is None else self.effects.ledger
+        return judge(self.simulator, ledger)
