@@ -49,6 +49,15 @@ settings.register_profile("search", _ALIKE, derandomize=False)
 settings.load_profile("search" if os.environ.get(SEARCH) else "alike")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--rewrite` records what the transcripts print, instead of comparing it."""
+    parser.addoption(
+        "--rewrite",
+        action="store_true",
+        help="write what the commands of tests/transcripts print into their files",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]

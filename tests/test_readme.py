@@ -4,9 +4,13 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests import warm
+
+if TYPE_CHECKING:
+    from tests.harness.world import World
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +47,18 @@ def test_its_program_invents_no_answer_and_runs_on_the_simulator_if_asked(
     assert simulated.returncode == 0, simulated.stderr
     assert simulated.stdout.startswith(b"confirmed ")
     assert (tmp_path / "chat.db").exists()
+
+
+@pytest.mark.anyio
+async def test_test_shown_to_contributors_passes(world: "World") -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    shown: dict[str, Any] = {}
+    exec(compile(program, "CONTRIBUTING.md", "exec"), shown)
+
+    (test,) = (found for name, found in shown.items() if name.startswith("test_"))
+    await test(world)
+    assert world.ran
 
 
 def test_every_file_and_command_it_names_exists() -> None:

@@ -1,6 +1,5 @@
 """A yes is for exactly one call, counts once, and waits for nobody for ever."""
 
-import json
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from tests.harness.world import World
 from turnlatch import (
     ApprovalError,
     CallState,
-    Closing,
     IllegalEventError,
     SettingsError,
     Tool,
@@ -20,25 +18,6 @@ from turnlatch import (
 from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
-
-
-async def test_a_question_survives_a_restart_and_is_answered_there(
-    world: World,
-) -> None:
-    world.script(reply(call("ask", what="a"), call("act", what="b")), "Done.")
-    async with world.open() as chat:
-        turn = await chat.send("Go")
-
-        assert [c.name for c in turn.awaiting] == ["ask"]
-        assert world.ran == ["act b"], "what needs no answer does not wait for one"
-    async with world.open() as chat:
-        assert chat.turn is not None
-        (waiting,) = chat.turn.awaiting
-        assert waiting == turn.awaiting[0]
-        turn = await chat.approve(waiting.id, digest=waiting.digest)
-
-        assert turn.text == "Done."
-    assert world.ran == ["act b", "ask a"]
 
 
 async def test_a_yes_that_is_given_twice_runs_it_once(world: World) -> None:
@@ -106,69 +85,6 @@ async def test_a_yes_is_void_where_the_call_changed_before_it_started(
         assert [c.id for c in turn.awaiting] == [first.id]
         await chat.approve(first.id)
     assert world.ran == ["other ask a"]
-
-
-def slow_ask(world: World) -> Tool:
-    @tool(effect="ask", approval_timeout=60)
-    async def ask(what: str) -> str:
-        """Do something a person decides, soon."""
-        world.ran.append(f"ask {what}")
-        return f"did {what}"
-
-    return ask
-
-
-@pytest.mark.parametrize("restart", [False, True])
-async def test_an_answer_that_comes_too_late_is_a_no(
-    world: World, restart: bool
-) -> None:
-    world.script(call("ask", what="a"), "I see.")
-    chat = world.open(tools=[slow_ask(world)])
-    async with chat:
-        turn = await chat.send("Go")
-        (waiting,) = turn.awaiting
-        assert waiting.expires == world.clock.now() + 60
-        if restart:
-            await chat.close()
-            chat = world.open(tools=[slow_ask(world)])
-            await chat.__aenter__()
-        await world.clock.sleep(61)
-        with pytest.raises(ApprovalError, match="time to answer is over"):
-            await chat.approve(waiting.id)
-        turn = await chat.retry()
-
-        assert turn.text == "I see."
-        assert turn.calls[0].closing is Closing.DENIED
-        assert "nobody answered in time" in json.dumps(world.bodies[-1])
-        await chat.close()
-    assert world.ran == []
-
-
-async def test_an_answer_in_time_counts(world: World) -> None:
-    world.script(call("ask", what="a"), "Done.")
-    async with world.open(tools=[slow_ask(world)]) as chat:
-        turn = await chat.send("Go")
-        await world.clock.sleep(59)
-        turn = await chat.approve(turn.awaiting[0].id)
-
-        assert turn.text == "Done."
-    assert world.ran == ["ask a"]
-
-
-async def test_another_message_closes_the_question_as_not_executed(
-    world: World,
-) -> None:
-    world.script(call("ask", what="a"), "Never mind then.")
-    async with world.open() as chat:
-        turn = await chat.send("Go")
-        (waiting,) = turn.awaiting
-        turn = await chat.send("Forget it")
-
-        assert turn.text == "Never mind then."
-        assert "Not executed" in json.dumps(world.bodies[-1])
-        with pytest.raises(IllegalEventError):
-            await chat.approve(waiting.id)
-    assert world.ran == []
 
 
 def only_small(asked: ToolCall) -> bool | None:

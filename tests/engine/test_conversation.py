@@ -12,7 +12,6 @@ from turnlatch import (
     ConversationBusyError,
     ConversationClosedError,
     FaultKind,
-    Limits,
     NotNowError,
     SettingsError,
     TurnEnded,
@@ -20,7 +19,7 @@ from turnlatch import (
     TurnState,
     Waiting,
 )
-from turnlatch.simulator import call, refuse, reply
+from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -61,45 +60,6 @@ async def test_calls_of_one_reply_run_together_and_are_answered_together(
     ]
 
 
-async def test_a_transient_fault_waits_as_the_server_says_and_leaves_no_trace(
-    world: World,
-) -> None:
-    world.script("One.", "Two.", faults="429 retry-after=7 @2, 529 @3")
-    async with world.open() as chat:
-        first = await chat.send("1")
-        second = await chat.send("2")
-
-        assert second.state is TurnState.CONFIRMED
-        assert second.requests == 3
-        assert len(chat.history) == 2
-    assert world.clock.slept[0] >= 7
-    assert first.reply is not None
-    assert world.previous_ids() == [None] + [first.reply.message_id] * 3
-    assert [m.trigger for m in second.path] == [
-        "send",
-        "fail",
-        "retry",
-        "send",
-        "fail",
-        "retry",
-        "send",
-        "confirm",
-    ]
-
-
-async def test_a_hint_beyond_patience_suspends_the_turn(world: World) -> None:
-    world.script("One.", faults="429 retry-after=3600 @1")
-    async with world.open() as chat:
-        turn = await chat.send("1")
-        assert turn.state is TurnState.FAILED
-        assert turn.fault is not None
-        assert turn.fault.retry_after == 3600
-        again = await chat.retry()
-
-    assert again.state is TurnState.CONFIRMED
-    assert again.text == "One."
-
-
 async def test_an_input_refused_for_ever_is_rolled_back_and_the_next_one_works(
     world: World,
 ) -> None:
@@ -117,18 +77,6 @@ async def test_an_input_refused_for_ever_is_rolled_back_and_the_next_one_works(
 
     assert after.text == "Three."
     assert "poison" not in json.dumps(world.bodies[-1])
-
-
-async def test_a_refusal_is_not_committed(world: World) -> None:
-    world.script("One.", refuse("cyber", "Not this."), "Three.")
-    async with world.open() as chat:
-        await chat.send("1")
-        turn = await chat.send("2")
-        assert turn.fault is not None
-        assert turn.fault.kind is FaultKind.REFUSAL
-        assert "cyber: Not this." in turn.fault.message
-        await chat.send("3")
-        assert len(chat.history) == 2
 
 
 @pytest.mark.parametrize("cut", ["clean", "eof", "reset"])
@@ -151,28 +99,6 @@ async def test_a_stream_cut_anywhere_is_an_attempt_and_never_history(
         assert turn.state is TurnState.CONFIRMED
         assert chat.check() == ()
     assert world.ran.count("act it") <= 1
-
-
-async def test_a_truncated_call_is_never_executed(world: World) -> None:
-    cut = reply(call("act", what="it"), stop_reason="max_tokens")
-    world.script(cut, cut, "I see.")
-    async with world.open() as chat:
-        turn = await chat.send("Go")
-
-    assert world.ran == []
-    limits = [body["max_tokens"] for body in world.bodies]
-    assert limits == [4096, 16384, 4096], "once more, with a higher limit"
-    assert turn.calls[0].closing is Closing.CUT_OFF
-    assert turn.state is TurnState.CONFIRMED
-
-
-async def test_an_unknown_tool_gets_an_error_result(world: World) -> None:
-    world.script(call("look", path="a"), "I see.")
-    async with world.open(tools=world.tools()[1:]) as chat:
-        turn = await chat.send("Go")
-
-    assert turn.calls[0].closing is Closing.ERROR
-    assert b"There is no tool named" in turn.calls[0].result
 
 
 async def test_an_interrupt_keeps_finished_work_and_closes_the_rest_truthfully(
@@ -215,19 +141,6 @@ async def test_cancelling_the_caller_rolls_the_turn_back(world: World) -> None:
 
     assert again.state is TurnState.CONFIRMED
     assert again.calls[0].closing is Closing.UNKNOWN
-
-
-async def test_a_turn_that_loops_runs_out_of_budget(world: World) -> None:
-    world.script(*[call("look", path=str(i)) for i in range(9)])
-    async with world.open(limits=Limits(requests_per_turn_max=3)) as chat:
-        turn = await chat.send("Go")
-        assert turn.fault is not None
-        assert turn.fault.kind is FaultKind.BUDGET
-        assert turn.requests == 3
-        more = await chat.retry()
-        assert more.requests == 6, "asking grants as many more"
-        after = await chat.send("And now?")
-    assert after.requests <= 3
 
 
 async def test_blank_input_is_refused_before_it_costs_anything(world: World) -> None:
@@ -367,15 +280,3 @@ async def test_a_watched_turn_is_still_streamed_when_it_is_retried(
             if isinstance(happening, TurnEnded):
                 break
     assert "TextArrived" in seen
-
-
-async def test_why_it_cannot_be_compacted_is_said(world: World) -> None:
-    world.script(call("hang", what="a"), "Two.")
-    async with world.open() as chat:
-        empty = await chat.compact()
-        await cancelled_once_started(chat, "Go")
-        waiting = await chat.compact()
-    assert empty.fault is not None
-    assert "nothing was said" in empty.fault.message
-    assert waiting.fault is not None
-    assert "tool results wait" in waiting.fault.message

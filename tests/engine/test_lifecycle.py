@@ -1,6 +1,5 @@
 """Resuming, forking, rewinding, compacting and approving: the life of a conversation."""
 
-import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +8,7 @@ import pytest
 from tests.harness.world import World
 
 from turnlatch import (
-    Closing,
     FaultKind,
-    IllegalEventError,
     JournalCorruptError,
     JournalError,
     JournalVersionError,
@@ -66,81 +63,6 @@ async def test_settings_are_restored_and_only_what_is_given_changes(
     assert third["metadata"] == {"user_id": "u"}
 
 
-async def test_a_fork_shares_the_past_and_nothing_else(world: World) -> None:
-    world.script("One.", "Two.", "Other two.")
-    async with world.open() as chat:
-        await chat.send("1")
-        async with chat.fork("b") as other:
-            await chat.send("2")
-            await other.send("other 2")
-            assert len(chat.history) == len(other.history) == 2
-            assert chat.history.wires()[0] == other.history.wires()[0]
-            assert chat.history.wires()[1] != other.history.wires()[1]
-    async with world.open("b") as other:
-        assert "other 2" in json.dumps(other.messages)
-
-
-async def test_rewind_moves_the_head_and_deletes_nothing(world: World) -> None:
-    world.script("One.", reply(call("look", path="a")), "Two.", "New two.")
-    async with world.open() as chat:
-        first = await chat.send("1")
-        await chat.send("2")
-        await chat.rewind()
-        assert len(chat.history) == 1
-        await chat.send("new 2")
-        with pytest.raises(IllegalEventError):
-            await chat.rewind(turns=5)
-    assert first.reply is not None
-    assert world.previous_ids()[-1] == first.reply.message_id
-    assert "contents of a" not in json.dumps(world.bodies[-1])
-    async with world.open() as chat:
-        assert [e.turn for e in chat.history] == [1, 3]
-
-
-async def test_the_same_key_is_one_turn(world: World) -> None:
-    world.script(
-        "One.", "Two.", "Three.", faults='400 message="No." body="bad" times 1'
-    )
-    async with world.open() as chat:
-        one = await chat.send("1", key="k1")
-        assert await chat.send("1", key="k1") == one
-        two = await chat.send("2", key="k2")
-        again = await chat.send("1", key="k1")
-        assert (again.number, again.text) == (one.number, one.text)
-        failed = await chat.send("bad", key="k3")
-        assert failed.state is TurnState.FAILED
-        third = await chat.send("bad", key="k3")
-        assert third.state is TurnState.CONFIRMED
-        assert third.number == failed.number == two.number + 1
-    async with world.open() as chat:
-        assert (await chat.send("2", key="k2")).text == "Two."
-    assert len(world.bodies) == 4
-
-
-async def test_compaction_replaces_the_context_by_a_signed_summary(
-    world: World,
-) -> None:
-    world.script("One.", "Two.", "Three.", "Four.")
-    async with world.open() as chat:
-        await chat.send("1")
-        turn = await chat.compact()
-        assert turn.state is TurnState.CONFIRMED
-        assert [m.trigger for m in turn.path] == ["compact", "compacted"]
-        assert len(chat.history) == 1, "the old history stays readable"
-        await chat.send("2")
-    first = world.bodies[-1]["messages"][0]
-    assert first["content"][0]["type"] == "compaction"
-    assert len(world.bodies[-1]["messages"]) == 2
-    async with world.open() as chat:
-        assert chat.snapshot.base is not None
-        await chat.send("3")
-        await chat.rewind(turns=2)
-        assert chat.snapshot.base is not None
-        await chat.rewind(turns=1)
-        assert chat.snapshot.base is None
-        await chat.send("anew")
-
-
 @pytest.mark.parametrize(
     "fault",
     [
@@ -166,55 +88,6 @@ async def test_a_compaction_that_fails_for_good_costs_nothing(
         assert chat.usage == before.usage
         after = await chat.send("2")
     assert after.text == "Two."
-
-
-async def test_nothing_to_compact_is_said_before_it_costs_anything(
-    world: World,
-) -> None:
-    async with world.open() as chat:
-        turn = await chat.compact()
-        assert turn.fault is not None
-        assert turn.fault.kind is FaultKind.LOCAL
-        await chat.send("1")
-    assert len(world.bodies) == 1
-
-
-async def test_an_approval_waits_durably_and_runs_once(world: World) -> None:
-    world.script(reply(call("ask", what="a"), call("look", path="b")), "Done.")
-    async with world.open() as chat:
-        turn = await chat.send("Go")
-        (waiting,) = turn.awaiting
-        assert world.ran == ["look b"]
-    async with world.open() as chat:
-        assert chat.turn is not None
-        assert chat.turn.awaiting[0].id == waiting.id
-        turn = await chat.approve(waiting.id)
-        with pytest.raises(IllegalEventError):
-            await chat.approve(waiting.id)
-    assert turn.state is TurnState.CONFIRMED
-    assert world.ran == ["look b", "ask a"]
-
-
-async def test_a_denied_call_does_not_run_and_the_model_is_told(world: World) -> None:
-    world.script(call("ask", what="a"), "I see.")
-    async with world.open() as chat:
-        turn = await chat.send("Go")
-        turn = await chat.deny(turn.awaiting[0].id, "not today")
-    assert world.ran == []
-    assert turn.calls[0].closing is Closing.DENIED
-    assert b"Denied: not today" in turn.calls[0].result
-
-
-async def test_a_new_message_closes_a_call_that_waits_for_approval(
-    world: World,
-) -> None:
-    world.script(call("ask", what="a"), "Fine.")
-    async with world.open() as chat:
-        await chat.send("Go")
-        turn = await chat.send("Never mind")
-    assert turn.state is TurnState.CONFIRMED
-    assert world.ran == []
-    assert "Not executed" in json.dumps(world.bodies[-1])
 
 
 async def test_a_fork_outlives_the_conversation_it_came_from(world: World) -> None:
@@ -342,14 +215,3 @@ async def test_a_store_that_must_not_be_used_is_refused_and_not_touched(
 
     assert record(path) == before
     assert len(world.bodies) == 1
-
-
-async def test_a_key_whose_turn_was_rewound_opens_a_new_one(world: World) -> None:
-    world.script("One.", "One anew.")
-    async with world.open() as chat:
-        await chat.send("1", key="k")
-        await chat.rewind()
-        again = await chat.send("1", key="k")
-
-    assert again.text == "One anew."
-    assert again.number == 2

@@ -187,17 +187,6 @@ async def test_the_model_is_told_what_is_known_and_no_more(
     assert [e.closing for e in closed] == [closing]
 
 
-async def test_a_call_that_only_reads_is_made_again_after_a_crash(world: World) -> None:
-    world.script(call("look", path="a"), "Seen.", "Seen again.")
-    name = await killed_in_the_call(world, world.tools())
-    async with world.open(name) as chat:
-        turn = await chat.retry()
-
-        assert turn.state is TurnState.CONFIRMED
-        assert says(chat) == "contents of a"
-    assert world.ran == ["look a"]
-
-
 async def test_a_call_that_is_safe_now_and_was_not_then_is_not_made_again(
     world: World,
 ) -> None:

@@ -25,7 +25,7 @@ from turnlatch import (
     TurnState,
     Waiting,
 )
-from turnlatch.simulator import Scripted, Simulator, call, reply, text
+from turnlatch.simulator import Scripted, Simulator, call, text
 from turnlatch_states.machine.doubt import ALTERNATIONS, LASTING
 from turnlatch_states.request.view import Hide, View
 
@@ -157,18 +157,6 @@ async def test_a_wait_beyond_the_wall_time_of_a_turn_suspends_it(world: World) -
         assert again.text == "One."
 
 
-async def test_an_unknown_400_repairs_nothing_the_first_time(world: World) -> None:
-    world.script("One.", "Two.", faults='400 message="No." @2')
-    async with world.open() as chat:
-        await confirmed(chat, "1")
-        turn = await chat.send("2")
-        assert turn.fault is not None
-        assert turn.fault.kind is FaultKind.INVALID
-        assert (turn.requests, turn.trials, turn.remedies) == (1, 0, ())
-        assert chat.snapshot.view == View()
-        await confirmed(chat, "2")
-
-
 @pytest.mark.parametrize("culprit", range(6))
 async def test_the_part_that_is_refused_is_found_and_nothing_else_is_hidden(
     world: World, culprit: int
@@ -249,19 +237,6 @@ async def test_the_guard_tells_which_byte_changed_before_it_is_paid_for(
         told = [h async for h in chat.stream("4") if isinstance(h, PrefixChanged)]
         assert [h.change for h in told] == [change]
         assert chat.prefix_change is None, "it was paid"
-
-
-async def test_a_reply_cut_off_in_a_call_is_asked_for_once_more_with_more_room(
-    world: World,
-) -> None:
-    cut = reply(call("act", what="it"), stop_reason="max_tokens")
-    world.script(cut, call("act", what="it"), "Done.")
-    async with world.open() as chat:
-        turn = await chat.send("Go")
-        assert turn.text == "Done."
-        assert turn.remedies == (Remedy.RAISE,)
-    assert world.ran == ["act it"]
-    assert [b["max_tokens"] for b in world.bodies] == [4096, 16384, 4096]
 
 
 async def test_a_fault_that_stays_while_the_server_is_well_is_the_conversations_own(
@@ -362,20 +337,6 @@ async def test_a_summary_that_the_server_always_fails_at_is_done_without(
         assert turn.state is TurnState.CONFIRMED
         assert b'"Two."' in world.simulator.log[-1].raw, "what it stood for is shown"
         await confirmed(chat, "And on?")
-
-
-async def test_what_passes_while_the_server_is_asked_is_no_reason_to_mend(
-    world: World,
-) -> None:
-    """The server fails four times and is well when it is asked: it is sent again."""
-    world.script("One.", "Two.", *MORE, faults="503 @3-6")
-    async with world.open() as chat:
-        await confirmed(chat, "1", "2")
-        turn = await chat.send("3")
-        assert turn.state is TurnState.CONFIRMED
-        assert turn.remedies == (Remedy.PROBE,)
-        assert chat.snapshot.view == View()
-        assert not chat.snapshot.bases
 
 
 # What is left out only as long as the trouble lasts.

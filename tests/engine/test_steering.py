@@ -1,6 +1,5 @@
 """What is said while a turn runs is said once, in order, whatever happens meanwhile."""
 
-import json
 from typing import Any
 
 import anyio
@@ -8,15 +7,13 @@ import pytest
 from tests.harness.world import World
 
 from turnlatch import (
-    Closing,
     Conversation,
-    FaultKind,
     Steered,
     Tool,
     TurnState,
     tool,
 )
-from turnlatch.simulator import call, reply
+from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
 
@@ -125,20 +122,6 @@ async def _go_on(chat: Conversation, how: str) -> None:
     assert chat.snapshot.said == ()
 
 
-async def test_said_while_nothing_runs_it_begins_the_next_turn(world: World) -> None:
-    world.script("One.", "Two.", "Three.")
-    async with world.open() as chat:
-        assert not await chat.steer("first of all")
-        await chat.send("Go")
-        assert users(world) == [["first of all", "Go"]]
-        assert not await chat.steer("and this")
-    async with world.open() as chat:
-        turn = await chat.retry()
-
-        assert turn.text == "Two."
-        assert users(world)[1:] == [["and this"]]
-
-
 async def test_the_same_key_says_it_once_also_after_a_restart(world: World) -> None:
     world.script("One.")
     async with world.open() as chat:
@@ -151,35 +134,6 @@ async def test_the_same_key_says_it_once_also_after_a_restart(world: World) -> N
 
         assert users(world) == [["and this", "Go"]]
         assert chat.snapshot.said == ()
-
-
-async def test_what_the_server_will_not_hear_is_given_up_with_its_turn(
-    world: World,
-) -> None:
-    world.script(
-        "One.", "Two.", "Three.", faults='400 message="No." forever body=poison'
-    )
-    async with world.open() as chat:
-        await chat.steer("poison")
-        first = await chat.send("Go")
-        assert first.fault is not None
-        assert first.fault.kind is FaultKind.INVALID
-        second = await chat.send("Something else")
-
-        assert second.state is TurnState.CONFIRMED
-        assert "poison" not in json.dumps(world.bodies[-1])
-
-
-async def test_it_waits_while_a_person_is_asked(world: World) -> None:
-    world.script(call("ask", what="a"), "Done.")
-    async with world.open() as chat:
-        turn = await chat.send("Go")
-        assert not await chat.steer("and this")
-        turn = await chat.approve(turn.awaiting[0].id)
-
-        assert turn.text == "Done."
-        assert turn.calls[0].closing is Closing.RESULT
-        assert users(world) == [["Go"], ["=", "and this"]]
 
 
 async def test_blocks_can_be_said_too_and_a_wrong_one_changes_nothing(
@@ -196,16 +150,3 @@ async def test_blocks_can_be_said_too_and_a_wrong_one_changes_nothing(
         await chat.send("Go")
 
         assert users(world) == [["a", "b", "Go"]]
-
-
-async def test_a_summary_that_is_asked_for_takes_no_words_along(world: World) -> None:
-    world.script("One.", reply("Two."), "Three.")
-    async with world.open() as chat:
-        await chat.send("Go")
-        await chat.steer("and this")
-        made = await chat.compact()
-        assert made.state is TurnState.CONFIRMED
-        assert len(chat.snapshot.said) == 1
-        await chat.send("More")
-
-        assert users(world)[-1] == ["and this", "More"]
