@@ -614,20 +614,29 @@ def _nothing(*_: object) -> None:
     return None
 
 
+def _was_safe(call: Call, _: ToolFacts | None) -> bool:
+    return call.safe
+
+
+def _is_safe(_: Call, facts: ToolFacts | None) -> bool:
+    return facts is not None and facts.effect == "safe"
+
+
+def _none(_: Turn) -> int:
+    return 0
+
+
 def _first_only(run: Any) -> Event:
     return ev.CallStarted(run.turn, "call_0", run.key, run.safe)
 
 
 PLANTED: Final[dict[str, tuple[str, Callable[..., Any]]]] = {
     "every lost call runs again": ("may_run_again", _always),
-    "a tool that only reads no more": ("may_run_again", lambda call, _: call.safe),
-    "a tool that only reads by now": (
-        "may_run_again",
-        lambda _, facts: facts is not None and facts.effect == "safe",
-    ),
+    "a tool that only reads no more": ("may_run_again", _was_safe),
+    "a tool that only reads by now": ("may_run_again", _is_safe),
     "nothing is unusable": ("unusable", _nothing),
     "no bound on the calls": ("_beyond", _nothing),
-    "the calls that ran are not counted": ("started", lambda _: 0),
+    "the calls that ran are not counted": ("started", _none),
     "a yes counts for what it has become": ("changed_since", _nothing),
     "what was read is always what was shown": ("_is_shown", _always),
     "nobody is asked": ("_decided", _nothing),

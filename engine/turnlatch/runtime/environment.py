@@ -29,6 +29,7 @@ class World(HoldsClient):
         limits: Bounds on one turn.
         before_compaction: Asked before a summary is.
         after_compaction: Told once a summary is in force.
+        name: The name of the conversation.
         facts: The facts about the tools, by name; `equip` changes both.
         call_limits: The bounds on calls among `limits`.
     """
@@ -44,11 +45,13 @@ class World(HoldsClient):
     limits: Limits
     before_compaction: BeforeCompaction | None = None
     after_compaction: AfterCompaction | None = None
+    name: str = attrs.field(init=False)
     facts: Mapping[str, ToolFacts] = attrs.field(init=False)
     call_limits: CallLimits = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """State as plain data what the decisions about calls need."""
+        self.name = self.journal.name
         self.equip(self.tools)
         self.call_limits = CallLimits(
             self.limits.calls_per_turn_max,

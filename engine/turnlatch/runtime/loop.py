@@ -143,8 +143,11 @@ class Driver(Record):
             await self.save()
         if isinstance(effect, RunCalls):
             return await self._run_calls(effect, given)
-        with self.performing(effect):
+        self.doing = effect
+        try:
             answer = await self._perform(effect)
+        finally:
+            self.doing = None
         before = self.snapshot
         for event in interpret(before, effect, answer, given):
             self._report(event)
@@ -206,12 +209,13 @@ class Driver(Record):
 
     def _conditions(self, stream: bool) -> Conditions:
         """The inputs of the next decision in addition to the snapshot."""
-        world, turn = self.world, self.snapshot.turn
+        world, snapshot = self.world, self.snapshot
+        turn = snapshot.turn
         charges = () if turn is None else turn.charges
         failed = turn is not None and turn.state == TurnState.FAILED
         return Conditions(
             world.policies,
-            budgeted(world.limits, self.snapshot.profile.model, charges),
+            budgeted(world.limits, snapshot.profile.model, charges),
             self._time.seconds,
             world.clock.now(),
             world.ids.draw() if failed else 0.0,
@@ -220,7 +224,7 @@ class Driver(Record):
             world.before_compaction is not None,
             self._refused,
             self._counts,
-            world.journal.name,
+            world.name,
             world.facts,
             world.call_limits,
             self._read,
@@ -241,7 +245,7 @@ class Driver(Record):
 
     def _log(self, fault: Fault, now: str) -> None:
         turn = self.turn
-        log_fault(self.world.journal.name, turn.number, turn.attempt, fault, now)
+        log_fault(self.world.name, turn.number, turn.attempt, fault, now)
 
     # Starting and stopping it.
 

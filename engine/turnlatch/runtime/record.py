@@ -11,7 +11,7 @@ Rules of this file:
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -45,7 +45,8 @@ class Record:
         """The keys of durable steered messages."""
         self._kept = Kept(snapshot)
         self._failures = 0  # of appends, for tasks that wait to append
-        self._probing = False
+        self.doing: Effect | None = None
+        """The effect that is being performed."""
 
     def granted(self) -> None:
         """Somebody asked for the turn, or asked again; nothing more follows here."""
@@ -59,17 +60,10 @@ class Record:
     def substate(self) -> Substate:
         """Where the turn stands. Events tell of a question to the server once it was
         answered; it says `probing` from the moment when the question is put."""
-        return Substate.PROBING if self._probing else Substate(self.snapshot.substate)
-
-    @contextlib.contextmanager
-    def performing(self, effect: Effect) -> Generator[None]:
-        """Say `probing` while a question about a failed turn is put to the server."""
-        failed = self.snapshot.state == TurnState.FAILED
-        self._probing = failed and isinstance(effect, Probe | Count)
-        try:
-            yield
-        finally:
-            self._probing = False
+        asks = isinstance(self.doing, Probe | Count)
+        if asks and self.snapshot.state == TurnState.FAILED:
+            return Substate.PROBING
+        return Substate(self.snapshot.substate)
 
     @property
     def unsaved(self) -> int:
@@ -93,7 +87,7 @@ class Record:
         Raises:
             IllegalEventError: The event is not legal here; nothing was changed.
         """
-        made = step(self.snapshot, event)
+        made = step(self._kept.snapshot, event)
         if not made.dropped:
             self._kept = self._kept.applied(event, made)
             if isinstance(event, ev.TurnOpened) or (
@@ -115,6 +109,8 @@ class Record:
             JournalError: Facts stay in memory and are saved by the next flush. Intents
                 are taken back, unless it is unknown whether they were recorded.
         """
+        if self._kept.settled:
+            return
         try:
             with at_once():
                 self._append()
@@ -167,7 +163,7 @@ class Record:
         """The error of who waited while another append of this conversation failed, which
         may have taken back what was waited with."""
         return JournalError(
-            f"conversation {self.world.journal.name!r}",
+            f"conversation {self.world.name!r}",
             "an append failed while this one waited for the store",
             "see whether it was said before it is said again",
             outcome_unknown=self._kept.doubt is not None,
@@ -242,7 +238,7 @@ class Record:
             self._kept = kept.unrecorded()
         else:
             raise JournalError(
-                f"conversation {self.world.journal.name!r}",
+                f"conversation {self.world.name!r}",
                 "it was gone on with elsewhere while an append was in doubt",
                 "open the conversation again to go on from what is recorded",
             )
@@ -306,7 +302,7 @@ class Record:
         flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
         fault = Fault(kind, why, outcome_unknown=flying)
         now = "it was stopped; retry() goes on, and nothing confirmed is lost"
-        log_fault(self.world.journal.name, turn.number, turn.attempt, fault, now)
+        log_fault(self.world.name, turn.number, turn.attempt, fault, now)
         if turn.state == TurnState.FAILED:
             self.apply(ev.RetryCancelled(turn.number, fault))
         else:

@@ -53,7 +53,7 @@ async def find_out(effect: Reconcile, world: World) -> Ending:
 def _running(run: CallRun, world: World) -> Generator[None]:
     """The context of a call, for its tool."""
     running = RunningCall(
-        world.journal.name,
+        world.name,
         run.turn,
         run.call.use.id,
         run.key,

@@ -78,6 +78,11 @@ class Kept:
     untold: tuple[tuple[int, Applied], ...] = ()
 
     @property
+    def settled(self) -> bool:
+        """True if everything is durable and was told."""
+        return not self.unsaved and self.doubt is None and not self.untold
+
+    @property
     def events(self) -> list[Event]:
         """The events that are unsaved."""
         return [one.event for one in self.unsaved]

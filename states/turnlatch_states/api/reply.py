@@ -244,7 +244,7 @@ class Reply:
         """True if the simulator made it up."""
         return simulated(self.meta)
 
-    @property
+    @cached_property
     def stop_reason(self) -> str:
         """Why the server stopped, in its own word."""
         return str(self.facts["stop_reason"])

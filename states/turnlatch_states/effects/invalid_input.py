@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.rules import Context, check
-from turnlatch_states.machine.snapshot import Snapshot
+from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.request.render import call_names, wires
 
 
@@ -20,10 +20,7 @@ def staged_fault(snapshot: Snapshot) -> Fault | None:
     if turn is None or not turn.staged:
         return None
     blocks = _shown(snapshot, turn.staged)
-    given = {block.get("tool_use_id") for block in blocks}
-    names = call_names(snapshot.showing, snapshot.history, snapshot.base)
-    known = {names.get(one.shown_id, one.shown_id): one.use.name for one in turn.calls}
-    calls = {id_: name for id_, name in known.items() if id_ in given}
+    calls = _answered(snapshot, turn, blocks) if turn.calls else {}
     if plainly_legal(blocks, list(calls)):
         return None
     messages: list[dict[str, Any]] = []
@@ -50,6 +47,16 @@ def staged_fault(snapshot: Snapshot) -> Fault | None:
             path=finding.path or None,
         )
     return None
+
+
+def _answered(
+    snapshot: Snapshot, turn: Turn, blocks: list[dict[str, Any]]
+) -> dict[str, str]:
+    """The calls that the blocks answer: the id that each is shown with, and its tool."""
+    given = {block.get("tool_use_id") for block in blocks}
+    names = call_names(snapshot.showing, snapshot.history, snapshot.base)
+    known = {names.get(one.shown_id, one.shown_id): one.use.name for one in turn.calls}
+    return {id_: name for id_, name in known.items() if id_ in given}
 
 
 def _shown(snapshot: Snapshot, staged: bytes) -> list[dict[str, Any]]:

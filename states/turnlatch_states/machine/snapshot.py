@@ -222,7 +222,7 @@ class Turn:
     path: tuple[Move, ...] = ()
     done: tuple[Call, ...] = ()
 
-    @property
+    @cached_property
     def state(self) -> str:
         """One of the five states, by name."""
         return STATES[self.substate]

@@ -7,6 +7,7 @@ Pure and total: no I/O, no clock, no randomness. An event that is not legal rais
 changes nothing; an event of a turn or attempt that is no longer current is dropped.
 """
 
+from functools import cached_property
 from typing import Any, Final, assert_never, final
 
 import attrs
@@ -56,7 +57,7 @@ class Step:
     row: Transition | None = None
     dropped: bool = False
 
-    @property
+    @cached_property
     def move(self) -> Move | None:
         """How the turn moved between its five states; None if it did not."""
         return None if self.row is None else _move_of(self.row)

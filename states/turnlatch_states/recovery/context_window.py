@@ -90,7 +90,8 @@ def prepare(
     led = _lead_with_thinking(snapshot, turn)
     if led is not None:
         return led
-    fewer = _fewer_media(snapshot, turn)
+    media = media_in(turn.staged) + snapshot.history.media_of(snapshot.covered)
+    fewer = _fewer_media(snapshot, turn) if media > MANY_IMAGES else None
     if fewer is not None:
         return fewer
     crowded = _crowded(snapshot, turn)
@@ -110,7 +111,6 @@ def prepare(
     trigger = int(min(most * policy.at, most - min(asked, most // 4)))
     size = len(turn.staged) + len(snapshot.profile.plain_opening)
     size += snapshot.history.bytes_of(snapshot.covered)
-    media = media_in(turn.staged) + snapshot.history.media_of(snapshot.covered)
     if size + media * IMAGE_TOKENS_MAX < trigger and not snapshot.summed:
         return None  # it cannot be too much
     held = context(snapshot)
@@ -149,10 +149,8 @@ def _fewer_media(snapshot: Snapshot, turn: Turn) -> ChangeRequest | None:
     """Put notes in the place of the oldest media, where all of them together are too
     many, or too many for their size, though each was fine when it came."""
     view, history = snapshot.showing, snapshot.history
-    many, size, covered = MANY_IMAGES, len(history), snapshot.covered
+    size, covered = len(history), snapshot.covered
     staged = media_in(turn.staged)
-    if history.media_of(covered) + staged <= many:
-        return None
     why = too_many_media(
         snapshot.profile.model, wires(view, history, snapshot.base, b"")
     )
@@ -162,7 +160,7 @@ def _fewer_media(snapshot: Snapshot, turn: Turn) -> ChangeRequest | None:
         own = too_many_media(snapshot.profile.model, [user_message(turn.content)])
         if why is None or own is not None:
             return None  # what the user says at once is his to part
-    most = many if "many-image" in why else media_most(snapshot.profile.model)
+    most = MANY_IMAGES if "many-image" in why else media_most(snapshot.profile.model)
     until = covered
     while until < size and history.media_of(until) + staged > most // 2:
         until += 1
