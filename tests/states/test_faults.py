@@ -1,8 +1,14 @@
 """The classification of faults: total, explicit, and abreast of the SDK."""
 
+import ast
+import difflib
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
 
+import anthropic
 import pytest
 from anthropic._error_classes import ERROR_CLASSES
 from anthropic.types import StopReason
@@ -24,6 +30,9 @@ from turnlatch_states.api.faults import (
     named_path,
 )
 from turnlatch_states.api.stop_reasons import STOP_REASONS
+
+ROOT: Final = Path(__file__).parents[2]
+REQUIREMENTS: Final = (ROOT / "requirements.txt").read_text("utf-8")
 
 TABLES: tuple[tuple[Mapping[typing.Any, object], set[object]], ...] = (
     (BY_STATUS, {status for status, _ in ERROR_CLASSES}),
@@ -72,6 +81,51 @@ def test_every_code_that_the_sdk_knows_has_a_meaning_or_a_family() -> None:
         "say what it means in `BY_CODE`, or which of `FAMILIES` it belongs to"
         " (turnlatch_states.api.error_codes)"
     )
+
+
+pinned_sdk = pytest.mark.skipif(
+    f"anthropic=={anthropic.__version__} " not in REQUIREMENTS,
+    reason="an older SDK does not know all codes, and a newer one may have let go of some",
+)
+
+
+def misspelt(source: str) -> list[str]:
+    """The texts of a module that are nearly a code of the SDK, and none."""
+    codes = {code for _, code in SDK_CODES}
+    texts = {
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if re.fullmatch(r"[a-z]+(_[a-z]+)+", node.value)
+    }
+    return sorted(
+        one for one in texts - codes if difflib.get_close_matches(one, codes, 1, 0.9)
+    )
+
+
+def unknown_codes(codes: Iterable[str]) -> list[str]:
+    """The codes that the SDK does not know."""
+    return sorted(set(codes) - {code for _, code in SDK_CODES})
+
+
+@pinned_sdk
+def test_every_code_that_has_a_meaning_is_one_that_the_sdk_knows() -> None:
+    """A code of our own invention would never match anything."""
+    assert unknown_codes(BY_CODE) == []
+
+
+@pinned_sdk
+def test_no_code_is_misspelt() -> None:
+    for room in ("states", "engine"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            assert misspelt(path.read_text("utf-8")) == [], path
+
+
+def test_the_checks_see_a_misspelt_code() -> None:
+    assert unknown_codes([*BY_CODE, "thread_not_foud"]) == ["thread_not_foud"]
+    planted = 'Refusal(404, "not_found_error", message, "thread_not_foud")'
+    assert misspelt(planted) == ["thread_not_foud"]
+    assert misspelt(planted.replace("foud", "found")) == []
 
 
 def test_code_without_a_meaning_is_noticed() -> None:
