@@ -2,8 +2,27 @@
 
 from collections.abc import Sequence
 
+from turnlatch.journal.lock_waiting import WAIT_SECONDS, waited
 from turnlatch.ports import Entry, Journal, Listing, Store
 from turnlatch_states.machine.events import Event
+
+
+def append_now(
+    journal: Journal, events: Sequence[Event], wait: float = WAIT_SECONDS
+) -> None:
+    """Append without an event loop, to a journal that commits in place.
+
+    Args:
+        journal: The journal.
+        events: The events.
+        wait: Seconds to wait while another process has the store locked; the thread
+            stands still.
+
+    Raises:
+        JournalError: As the append does.
+    """
+
+    waited(lambda: journal.append(events), wait)
 
 
 class JournalAround:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.around import append_now
 from tests.harness.world import World
 
 from turnlatch import (
@@ -124,7 +125,7 @@ async def test_calls_that_only_wait_for_a_retry_are_no_questions(world: World) -
     store = SQLiteStore(world.store)
     events: list[Any] = [entry.event for entry in store.read("whole")]
     cut = next(i for i, e in enumerate(events) if isinstance(e, ReplyConfirmed))
-    store.open("cut").append(events[: cut + 1])
+    append_now(store.open("cut"), events[: cut + 1])
     store.close()
     world.ran.clear()
     async with world.open("cut") as chat:

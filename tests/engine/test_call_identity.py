@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.around import append_now
 from tests.harness.world import World
 
 from turnlatch import (
@@ -124,7 +125,7 @@ async def test_a_call_without_its_end_is_found_out_about_by_its_own_key(
     store = SQLiteStore(world.store)
     events = [entry.event for entry in store.read("whole")]
     cut = [isinstance(e, CallStarted) and e.key == second for e in events].index(True)
-    store.open("cut").append(events[: cut + 1])
+    append_now(store.open("cut"), events[: cut + 1])
     store.close()
 
     world.script("Done.")
@@ -355,7 +356,7 @@ async def test_a_question_that_an_earlier_version_put_is_still_the_question(
                 older.append(CallAsked(turn, call, former))
             case event:
                 older.append(event)
-    store.open("old").append(older)
+    append_now(store.open("old"), older)
     store.close()
     world.script("Done.")
     async with world.open("old") as chat:

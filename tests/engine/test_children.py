@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.around import append_now
 from tests.harness.world import World
 
 from turnlatch import (
@@ -139,7 +140,7 @@ async def cut_in_the_child(world: World) -> None:
         last = CallStarted if name == "a" else CallClosed
         end = next(i for i, e in enumerate(events) if isinstance(e, last))
         journal = store.open(name)
-        journal.append(events[: end + 1])
+        append_now(journal, events[: end + 1])
         journal.close()
     store.close()
     world.ran.clear()

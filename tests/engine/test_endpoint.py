@@ -10,6 +10,7 @@ from typing import Any
 import anthropic
 import httpx2
 import pytest
+from tests.around import append_now
 
 from turnlatch import (
     Conversation,
@@ -238,7 +239,7 @@ def test_a_record_of_what_cannot_have_happened_is_refused() -> None:
     from turnlatch import JournalCorruptError
 
     journal = MemoryStore().open("a")
-    journal.append([ev.ConversationOpened(Profile("m", 9)), ev.RequestSent(1, 1)])
+    append_now(journal, [ev.ConversationOpened(Profile("m", 9)), ev.RequestSent(1, 1)])
 
     with pytest.raises(JournalCorruptError, match="what cannot have happened"):
         load(journal.entries())

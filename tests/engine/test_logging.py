@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import anyio
 import pytest
+from tests.around import append_now
 from tests.harness.world import World
 from transitions import Machine
 
@@ -195,7 +196,7 @@ async def test_a_turn_that_its_process_did_not_end_is_told_when_it_is_opened(
     journal = store.open("b")
     block = b'{"type":"text","text":"Go"}'
     opened = ConversationOpened(profile, "id")
-    journal.append([opened, TurnOpened(1, block), RequestSent(1, 1)])
+    append_now(journal, [opened, TurnOpened(1, block), RequestSent(1, 1)])
     journal.close()
     async with world.open("b", store=store):
         pass

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.around import append_now
 from tests.harness.world import World
 
 from turnlatch import (
@@ -56,7 +57,7 @@ async def killed_in_the_call(world: World, tools: list[Tool], **options: Any) ->
     store = SQLiteStore(world.store)
     journal = store.open("cut")
     assert isinstance(events[0], ConversationOpened)
-    journal.append(events[: cut + 1])
+    append_now(journal, events[: cut + 1])
     store.close()
     world.ran.clear()
     return "cut"

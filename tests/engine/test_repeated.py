@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 import pytest
+from tests.around import append_now
 from tests.harness.world import World
 
 from turnlatch import JournalCorruptError
@@ -102,7 +103,7 @@ async def test_a_store_that_was_damaged_so_opens_says_so_and_goes_on(
     store = SQLiteStore(world.store)
     journal = store.open("a")
     last = [one.event for one in journal.entries()][-2:]
-    journal.append(last)  # what an interrupt around COMMIT once did
+    append_now(journal, last)  # what an interrupt around COMMIT once did
     entries = journal.sequence
     store.close()
 

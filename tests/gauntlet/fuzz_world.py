@@ -18,6 +18,7 @@ from typing import Any, Final, final
 import anthropic
 import attrs
 import httpx2
+from tests.around import append_now
 from tests.gauntlet.fuzz_script import Play, stopping
 from tests.gauntlet.fuzz_tools import HERE, MORE, TOOLS, Deeds, Trap
 from tests.harness.recorder import Recorder, WholeReply, probes
@@ -319,6 +320,6 @@ def _in_memory(store: Store) -> MemoryStore:
     fresh = MemoryStore()
     for listing in store.conversations():
         journal = fresh.open(listing.name)
-        journal.append([entry.event for entry in store.read(listing.name)])
+        append_now(journal, [entry.event for entry in store.read(listing.name)])
         journal.close()
     return fresh

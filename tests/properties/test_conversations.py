@@ -16,6 +16,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.around import append_now
 from tests.harness.world import World
 
 from turnlatch import (
@@ -296,7 +297,7 @@ class Forgetful:
             return kept.open(name)
         fresh = MemoryStore()
         journal = fresh.open(name)
-        journal.append([entry.event for entry in kept.read(name)][:-1])
+        append_now(journal, [entry.event for entry in kept.read(name)][:-1])
         self.stores.append(fresh)
         return journal
 

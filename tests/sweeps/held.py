@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
+from tests.around import append_now
 from tests.sweeps.work import SCRIPT, Contents, Notes, Step, left_by
 
 from turnlatch.errors import JournalError
@@ -104,7 +105,7 @@ def goes_on(path: Path, notes: Notes) -> Contents:
             journal = store.open(name)
             if len(journal.entries()) != len(found.get(name, ())):
                 raise StrangeError(f"{name!r} opens as another than it reads")
-            journal.append([NEW])
+            append_now(journal, [NEW])
             journal.close()
     finally:
         store.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.around import append_now
 from tests.sweeps.disk import images
 from tests.sweeps.shim import FOLDER, TAILS, Kind, Mode, Op, Plan, logged
 from tests.sweeps.sweep import Sweep, Tally, spread
@@ -69,7 +70,7 @@ def _check(sweep: Sweep, files: Mapping[int, bytes] | None = None) -> int:
     store = SQLiteStore(sweep.store)
     names = [one.name for one in store.conversations()]
     for name in names:
-        store.open(name).append([RequestSent(9, 1)])
+        append_now(store.open(name), [RequestSent(9, 1)])
     store.close()
     assert _ask(sweep.store, "PRAGMA user_version") == [(NEWEST,)]
     added = [row for row in _ask(sweep.store, ENTRIES) if row not in before]

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import attrs
 import pytest
+from tests.around import append_now
 from tests.sweeps.writers_history import (
     Line,
     Record,
@@ -192,7 +193,7 @@ def test_each_defect_is_seen(defect: Defect, rule: str) -> None:
 
 def test_an_entry_that_was_changed_is_seen(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "chat.db")
-    store.open("red").append([event(1, "a"), event(2, "b")])
+    append_now(store.open("red"), [event(1, "a"), event(2, "b")])
     store.close()
     found, wrong = recorded(tmp_path / "chat.db")
     assert wrong == []

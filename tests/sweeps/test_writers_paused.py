@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+from tests.around import append_now
 from tests.sweeps.writers_history import History, event
 from tests.sweeps.writers_process import (
     Outcome,
@@ -90,7 +91,9 @@ class Writer:
         ids = [f"{self._number}-{self._made + more}" for more in range(2)]
         self._history.invoke("append", c=NAME, ids=ids, epoch=epoch)
         try:
-            self._journal.append([event(self._made, id_) for id_ in ids])
+            append_now(
+                self._journal, [event(self._made, id_) for id_ in ids], wait=0.005
+            )
         except JournalError as error:
             (self._history.info if error.outcome_unknown else self._history.fail)(error)
             return False

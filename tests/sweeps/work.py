@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, final
 
 import attrs
+from tests.around import append_now
 
 from turnlatch.errors import JournalError
 from turnlatch.journal import SQLiteStore
@@ -262,7 +263,7 @@ class Worker:
     def _do(self, step: Step) -> None:
         match step:
             case Append(name, events):
-                self._handle(name).append(events)
+                append_now(self._handle(name), events)
             case Fork(parent, name, sequence):
                 self._opened().fork(parent, name, sequence)
             case Close(name):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests import warm
+from tests.around import append_now
 from tests.engine.cli.test_chat import PROMPT, Chat, batch, environment
 from tests.engine.cli.test_main import HEAVY, WATCHED, python
 
@@ -96,7 +97,7 @@ def test_who_has_a_conversation_is_seen_while_it_goes_on(tmp_path: Path) -> None
 def test_a_terminal_has_colours_and_its_width(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "chat.db", owner=Owner("far", 7, "1", "boot"))
     held = store.open("a conversation about many things, and a long name for it " * 3)
-    held.append([RequestSent(1, 1)])
+    append_now(held, [RequestSent(1, 1)])
     args = ("--store", str(tmp_path / "chat.db"))
 
     with Chat(tmp_path, *args, command="list", columns=60) as look:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+from tests.around import append_now
 from tests.harness.world import World
 
 from turnlatch.journal import SQLiteStore
@@ -59,14 +60,16 @@ def make(folder: Path) -> Path:
     store = SQLiteStore(path, clock=lambda: NOW, owner=DEAD)
     anyio.run(_talk, folder, store)
     journal = store.open("every kind")
-    journal.append(every_kind())
+    append_now(journal, every_kind())
     journal.close()
     store.fork("every kind", "fork of every kind", 3)
     fork = store.open("fork of every kind")
-    fork.append([RequestSent(3, 1)])
+    append_now(fork, [RequestSent(3, 1)])
     fork.close()
     left = store.open("left")
-    left.append([TurnOpened(1, b'{"type":"text","text":"hello"}'), RequestSent(1, 1)])
+    append_now(
+        left, [TurnOpened(1, b'{"type":"text","text":"hello"}'), RequestSent(1, 1)]
+    )
     killed = folder / "killed"
     killed.mkdir()
     for name in ("chat.db", "chat.db-wal", "chat.db-head"):

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Protocol
 
+from tests.around import append_now
+
 from turnlatch.errors import JournalError
 from turnlatch.journal import (
     SQLiteStore,
@@ -139,7 +141,7 @@ def _write(path: str, *, hold: bool = False) -> SQLiteStore:
     store = SQLiteStore(path, synchronous="NORMAL", connect=_impatient, wait=0)
     try:
         journal = store.open("theirs")
-        journal.append([RequestSent(1, journal.sequence + 1)])
+        append_now(journal, [RequestSent(1, journal.sequence + 1)], wait=0)
         if hold:
             _held.append(journal)
         else:
@@ -181,7 +183,7 @@ def serve(say: Say, hear: Hear) -> None:
                 _killed(path)
             elif word == "append" and kept is not None:
                 journal = kept.open("theirs")
-                journal.append([RequestSent(1, journal.sequence + 1)])
+                append_now(journal, [RequestSent(1, journal.sequence + 1)], wait=0)
                 journal.close()
             say("done")
         except JournalError as error:

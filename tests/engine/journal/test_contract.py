@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
+from tests.around import append_now
 
 from turnlatch.errors import (
     ConversationBusyError,
@@ -31,8 +32,8 @@ def test_appended_events_come_back_in_order_and_equal(
     store: Store, events: tuple[Event, ...]
 ) -> None:
     journal = store.open("notes")
-    journal.append(events[:3])
-    journal.append(events[3:])
+    append_now(journal, events[:3])
+    append_now(journal, events[3:])
 
     assert journal.sequence == len(events)
     assert [e.sequence for e in journal.entries()] == list(range(1, len(events) + 1))
@@ -44,12 +45,12 @@ def test_reopened_conversation_goes_on_where_it_ended(
     store: Store, events: tuple[Event, ...]
 ) -> None:
     with_first = store.open("notes")
-    with_first.append(events)
+    append_now(with_first, events)
     with_first.close()
 
     journal = store.open("notes")
     assert _events(journal.entries()) == list(events)
-    journal.append([RequestSent(2, 1)])
+    append_now(journal, [RequestSent(2, 1)])
 
     assert journal.sequence == len(events) + 1
     assert _events(journal.entries(len(events))) == [RequestSent(2, 1)]
@@ -60,14 +61,14 @@ def test_entries_after_a_sequence_are_the_rest(
     store: Store, events: tuple[Event, ...], after: int
 ) -> None:
     journal = store.open("notes")
-    journal.append(events)
+    append_now(journal, events)
 
     assert _events(journal.entries(after)) == list(events[max(after, 0) :])
 
 
 def test_appending_nothing_changes_nothing(store: Store) -> None:
     journal = store.open("notes")
-    journal.append([])
+    append_now(journal, [])
 
     assert journal.sequence == 0
 
@@ -79,11 +80,11 @@ def test_event_that_cannot_be_recorded_leaves_nothing_of_its_batch(
     wrong = RequestSent(cast("Any", "1"), 1)
 
     with pytest.raises(JournalError, match=r"turn.*nothing was appended") as raised:
-        journal.append([*events, wrong])
+        append_now(journal, [*events, wrong])
     assert not raised.value.outcome_unknown
     assert journal.sequence == 0
 
-    journal.append(events)
+    append_now(journal, events)
     assert _events(journal.entries()) == list(events)
 
 
@@ -92,7 +93,7 @@ def test_second_handle_is_refused_and_the_first_still_works(store: Store) -> Non
 
     with pytest.raises(ConversationBusyError, match="'notes'"):
         store.open("notes")
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)])
 
     assert len(store.read("notes")) == 1
 
@@ -103,7 +104,7 @@ def test_closed_handle_appends_nothing_and_says_so(store: Store) -> None:
     journal.close()
 
     with pytest.raises(JournalError, match="closed"):
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)])
     with pytest.raises(JournalError, match="closed"):
         journal.entries()
     assert list(store.read("notes")) == []
@@ -111,7 +112,7 @@ def test_closed_handle_appends_nothing_and_says_so(store: Store) -> None:
 
 def test_handle_that_was_dropped_does_not_block(store: Store) -> None:
     journal = store.open("notes")
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)])
     del journal
     gc.collect()
 
@@ -124,7 +125,7 @@ def test_closed_store_closes_its_handles(store: Store) -> None:
     store.close()
 
     with pytest.raises(JournalError, match="closed"):
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)])
     with pytest.raises(JournalError, match="closed"):
         store.open("notes")
     with pytest.raises(JournalError, match="closed"):
@@ -155,7 +156,7 @@ def test_what_is_no_name_is_refused(store: Store, name: str) -> None:
     ["../../etc/passwd", "%2e%2e", "CON", "a/b", "ä", "Ä", "\n", "x" * 200, "'--"],
 )
 def test_any_other_text_is_a_name(store: Store, name: str) -> None:
-    store.open(name).append([RequestSent(1, 1)])
+    append_now(store.open(name), [RequestSent(1, 1)])
 
     assert [one.name for one in store.conversations()] == [name]
     assert len(store.read(name)) == 1
@@ -165,12 +166,12 @@ def test_fork_shares_what_was_and_nothing_that_comes(
     store: Store, events: tuple[Event, ...]
 ) -> None:
     parent = store.open("notes")
-    parent.append(events)
+    append_now(parent, events)
     store.fork("notes", "branch", 5)
-    parent.append([TurnOpened(9, b"")])
+    append_now(parent, [TurnOpened(9, b"")])
     branch = store.open("branch")
     assert branch.sequence == 5
-    branch.append([Forked("notes", 5)])
+    append_now(branch, [Forked("notes", 5)])
 
     assert _events(branch.entries()) == [*events[:5], Forked("notes", 5)]
     assert _events(branch.entries(3)) == [*events[3:5], Forked("notes", 5)]
@@ -178,14 +179,14 @@ def test_fork_shares_what_was_and_nothing_that_comes(
 
 
 def test_forks_of_forks_are_resolved(store: Store, events: tuple[Event, ...]) -> None:
-    store.open("a").append(events)
+    append_now(store.open("a"), events)
     store.fork("a", "b", 6)
-    store.open("b").append([RequestSent(7, 1), RequestSent(8, 1)])
+    append_now(store.open("b"), [RequestSent(7, 1), RequestSent(8, 1)])
     store.fork("b", "below", 7)
     store.fork("b", "above", 4)
     store.fork("b", "at", 6)
     store.fork("above", "again", 2)
-    store.open("again").append([RequestSent(3, 3)])
+    append_now(store.open("again"), [RequestSent(3, 3)])
     store.fork("again", "last", 3)
 
     assert _events(store.read("below")) == [*events[:6], RequestSent(7, 1)]
@@ -203,7 +204,7 @@ def test_forks_of_forks_are_resolved(store: Store, events: tuple[Event, ...]) ->
 def test_fork_at_no_entry_is_refused(
     store: Store, events: tuple[Event, ...], sequence: int
 ) -> None:
-    store.open("notes").append(events)
+    append_now(store.open("notes"), events)
 
     with pytest.raises(JournalError, match=f"no entry {sequence}"):
         store.fork("notes", "branch", sequence)
@@ -213,7 +214,7 @@ def test_fork_at_no_entry_is_refused(
 def test_fork_onto_a_name_that_exists_is_refused(
     store: Store, events: tuple[Event, ...]
 ) -> None:
-    store.open("notes").append(events)
+    append_now(store.open("notes"), events)
 
     with pytest.raises(JournalError, match="exists"):
         store.fork("notes", "notes", 1)
@@ -221,7 +222,7 @@ def test_fork_onto_a_name_that_exists_is_refused(
 
 def test_listing_tells_who_writes_what(store: Store, events: tuple[Event, ...]) -> None:
     journal = store.open("z")
-    journal.append(events)
+    append_now(journal, events)
     store.fork("z", "a", 2)
     journal.close()
     again = store.open("z")
@@ -242,7 +243,7 @@ def test_a_holder_is_seen_without_reading_the_record(
     with pytest.raises(UnknownConversationError):
         store.holder("notes")
     journal = store.open("notes")
-    journal.append(events)
+    append_now(journal, events)
     listed = {one.name: one.holder for one in store.conversations()}
 
     assert store.holder("notes") == listed["notes"] is not None
@@ -256,7 +257,7 @@ def test_a_store_in_memory_lives_as_long_as_its_last_handle() -> None:
     journal = store.open("notes")
     del store
     gc.collect()
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)])
     assert len(journal.entries()) == 1
 
     del journal

@@ -14,6 +14,7 @@ from tempfile import mkdtemp
 from typing import Any, Protocol
 
 import pytest
+from tests.around import append_now
 
 from turnlatch.errors import (
     JournalCorruptError,
@@ -41,10 +42,10 @@ class Child(Protocol):
 
 def _fill(store: SQLiteStore, events: tuple[Event, ...]) -> None:
     journal = store.open("notes")
-    journal.append(events[:4])
-    journal.append(events[4:])
+    append_now(journal, events[:4])
+    append_now(journal, events[4:])
     store.fork("notes", "branch", 5)
-    store.open("branch").append([RequestSent(3, number) for number in range(1, 4)])
+    append_now(store.open("branch"), [RequestSent(3, number) for number in range(1, 4)])
 
 
 def _contents(path: Path) -> dict[str, list[Entry]]:
@@ -191,7 +192,7 @@ def test_log_of_an_earlier_time_is_refused(
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
         journal = SQLiteStore(path).open("notes")
         for event in events:
-            journal.append([event])
+            append_now(journal, [event])
             say("appended")
             hear()
 
@@ -411,7 +412,7 @@ def test_accepted_loss_goes_on_from_what_is_left(
     store = SQLiteStore(full, accept_loss=True)
     journal = store.open("notes")
     assert [one.event for one in journal.entries()] == list(events[:6])
-    journal.append([RequestSent(8, 1)])
+    append_now(journal, [RequestSent(8, 1)])
     store.close()
 
     assert [one.event for one in _contents(full)["notes"]][6:] == [RequestSent(8, 1)]
@@ -447,7 +448,7 @@ def test_anchor_that_is_behind_says_nothing(
     head = full.with_name("chat.db-head")
     raw = head.read_bytes()
     store = SQLiteStore(full)
-    store.open("notes").append([RequestSent(2, 1)])
+    append_now(store.open("notes"), [RequestSent(2, 1)])
     store.close()
     head.write_bytes(raw)
 
@@ -488,9 +489,9 @@ def test_bytes_written_for_a_turn_do_not_depend_on_the_history(path: Path) -> No
     for _ in range(8):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for number in range(20):
-            journal.append([RequestSent(1, number), RequestSent(2, number)])
+            append_now(journal, [RequestSent(1, number), RequestSent(2, number)])
         grown.append(log.stat().st_size)
-        journal.append([RequestSent(3, number) for number in range(400)])
+        append_now(journal, [RequestSent(3, number) for number in range(400)])
     store.close()
 
     assert max(grown[1:]) <= 1.5 * min(grown[1:])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.around import append_now
 
 from turnlatch.errors import (
     JournalError,
@@ -92,18 +93,18 @@ def test_full_disk_appends_nothing_and_later_succeeds(
     faulty: SQLiteStore, made: Made, events: tuple[Event, ...]
 ) -> None:
     journal = faulty.open("notes")
-    journal.append(events)
+    append_now(journal, events, wait=0)
     connection = made.connections[-1]
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + 4}")
 
     with pytest.raises(JournalFullError, match="no room") as raised:
-        journal.append([RequestSent(5, 1), BIG])
+        append_now(journal, [RequestSent(5, 1), BIG], wait=0)
     assert not raised.value.outcome_unknown
     assert journal.sequence == len(events)
     assert _events(faulty) == list(events)
     connection.execute("PRAGMA max_page_count = 1000000")
-    journal.append([RequestSent(5, 1), BIG])
+    append_now(journal, [RequestSent(5, 1), BIG], wait=0)
 
     assert _events(faulty) == [*events, RequestSent(5, 1), BIG]
 
@@ -115,8 +116,8 @@ def test_full_at_the_commit_is_found_out_by_reading(
     made.fail("COMMIT", "before", _error(sqlite3.SQLITE_FULL))
 
     with pytest.raises(JournalFullError):
-        journal.append([RequestSent(1, 1)])
-    journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)], wait=0)
+    append_now(journal, [RequestSent(1, 1)], wait=0)
 
     assert _events(faulty) == [RequestSent(1, 1)]
 
@@ -131,15 +132,15 @@ def test_commit_that_did_not_happen_leaves_nothing_and_a_handle_that_works(
     faulty: SQLiteStore, made: Made, events: tuple[Event, ...], code: int
 ) -> None:
     journal = faulty.open("notes")
-    journal.append(events)
+    append_now(journal, events, wait=0)
     made.fail("COMMIT", "before", _error(code))
 
     with pytest.raises(JournalError) as raised:
-        journal.append([RequestSent(5, 1), RequestSent(5, 2)])
+        append_now(journal, [RequestSent(5, 1), RequestSent(5, 2)], wait=0)
     assert not raised.value.outcome_unknown
     assert len(made.connections) == 2  # the old one is not asked
     assert _events(faulty) == list(events)
-    journal.append([RequestSent(6, 1)])
+    append_now(journal, [RequestSent(6, 1)], wait=0)
 
     assert _events(faulty) == [*events, RequestSent(6, 1)]
 
@@ -150,11 +151,11 @@ def test_commit_that_did_happen_is_a_success(
 ) -> None:
     journal = faulty.open("notes")
     made.fail("COMMIT", "after", _error(code))
-    journal.append(events)
+    append_now(journal, events, wait=0)
 
     assert len(made.connections) == 2
     assert journal.sequence == len(events)
-    journal.append([RequestSent(6, 1)])
+    append_now(journal, [RequestSent(6, 1)], wait=0)
     assert _events(faulty) == [*events, RequestSent(6, 1)]
 
 
@@ -167,10 +168,13 @@ def test_commit_that_cannot_be_looked_up_is_unknown_and_poisons_the_handle(
     made.refuses = True
 
     with pytest.raises(JournalError) as raised:
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)], wait=0)
     assert raised.value.outcome_unknown
     made.refuses = False
-    for use in (lambda: journal.append([RequestSent(1, 2)]), journal.entries):
+    for use in (
+        lambda: append_now(journal, [RequestSent(1, 2)], wait=0),
+        journal.entries,
+    ):
         with pytest.raises(JournalError, match="may or may not") as again:
             use()
         assert again.value.outcome_unknown
@@ -178,7 +182,7 @@ def test_commit_that_cannot_be_looked_up_is_unknown_and_poisons_the_handle(
     reopened = faulty.open("notes")
 
     assert reopened.sequence == (1 if when == "after" else 0)
-    reopened.append([RequestSent(2, 1)])
+    append_now(reopened, [RequestSent(2, 1)], wait=0)
     assert _events(faulty)[-1] == RequestSent(2, 1)
 
 
@@ -196,7 +200,7 @@ def test_disk_error_that_comes_again_when_the_log_is_written_again_is_unknown(
     )
 
     with pytest.raises(JournalError) as raised:
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)], wait=0)
     assert raised.value.outcome_unknown
 
 
@@ -204,7 +208,7 @@ def test_store_that_is_found_damaged_in_the_middle_keeps_its_log(
     faulty: SQLiteStore, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = faulty.open("notes")
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)], wait=0)
     made.fail("COMMIT", "before", _error(sqlite3.SQLITE_IOERR))
     monkeypatch.setattr(
         Faulty,
@@ -214,7 +218,7 @@ def test_store_that_is_found_damaged_in_the_middle_keeps_its_log(
     )
 
     with pytest.raises(JournalError) as raised:
-        journal.append([RequestSent(1, 2)])
+        append_now(journal, [RequestSent(1, 2)], wait=0)
     assert raised.value.outcome_unknown
     faulty.close()
 
@@ -233,13 +237,13 @@ def test_interrupt_goes_on_and_memory_agrees_with_the_record(
     made.fail(statement, when, KeyboardInterrupt())
 
     with pytest.raises(KeyboardInterrupt):
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)], wait=0)
     assert (
         journal.sequence
         == len(_events(faulty))
         == (statement, when).count("COMMIT") * (when == "after")
     )
-    journal.append([RequestSent(1, 2)])
+    append_now(journal, [RequestSent(1, 2)], wait=0)
 
     assert _events(faulty)[-1] == RequestSent(1, 2)
 
@@ -254,9 +258,9 @@ def test_error_before_the_commit_is_definite(
     made.fail(statement, when, _error(code))
 
     with pytest.raises(JournalError) as raised:
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)], wait=0)
     assert not raised.value.outcome_unknown
-    journal.append([RequestSent(1, 2)])
+    append_now(journal, [RequestSent(1, 2)], wait=0)
 
     assert _events(faulty) == [RequestSent(1, 2)]
 
@@ -267,10 +271,10 @@ def test_other_handles_survive_a_new_connection(
     one, other = faulty.open("one"), faulty.open("other")
     made.fail("COMMIT", "before", _error(sqlite3.SQLITE_IOERR))
     with pytest.raises(JournalError):
-        one.append([RequestSent(1, 1)])
+        append_now(one, [RequestSent(1, 1)], wait=0)
 
-    other.append([RequestSent(2, 1)])
-    one.append([RequestSent(3, 1)])
+    append_now(other, [RequestSent(2, 1)], wait=0)
+    append_now(one, [RequestSent(3, 1)], wait=0)
 
     assert _events(faulty, "other") == [RequestSent(2, 1)]
 
@@ -283,10 +287,10 @@ def test_store_that_another_connection_writes_to_is_busy_and_later_works(
     other.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(StoreLockedError, match="has the store locked"):
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)], wait=0)
     other.execute("ROLLBACK")
     other.close()
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)], wait=0)
 
     assert journal.sequence == 1
 
@@ -299,7 +303,7 @@ def test_store_that_another_connection_writes_to_is_busy_and_later_works(
 def test_failed_opening_gives_the_lease_back(
     faulty: SQLiteStore, made: Made, events: tuple[Event, ...], statement: str
 ) -> None:
-    faulty.open("notes").append(events)
+    append_now(faulty.open("notes"), events, wait=0)
     faulty.close()
     store = SQLiteStore(faulty.path, connect=made)
     made.fail(statement, "before", _error(sqlite3.SQLITE_IOERR))
@@ -317,12 +321,12 @@ def test_log_that_was_removed_under_us_is_noticed_before_more_is_lost(
     """What another process may do once this one's locks are gone, because somebody
     here opened and closed the file."""
     journal = faulty.open("notes")
-    journal.append(events)
+    append_now(journal, events, wait=0)
     os.unlink(f"{faulty.path}-wal")
 
     for _ in range(2):
         with pytest.raises(JournalError, match="log") as raised:
-            journal.append([RequestSent(5, 1)])
+            append_now(journal, [RequestSent(5, 1)], wait=0)
         assert raised.value.outcome_unknown
     journal.close()
     # The old connection still had the log open, and saved what was in it.

@@ -13,6 +13,7 @@ from tempfile import mkdtemp
 from typing import Any, Protocol
 
 import pytest
+from tests.around import append_now
 
 import turnlatch.sync
 from turnlatch.errors import JournalError, JournalVersionError, SettingsError
@@ -108,7 +109,7 @@ def test_store_with_another_schema_is_refused(path: Path, statement: str) -> Non
 
 def test_statistics_are_no_other_schema(path: Path) -> None:
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
     store.close()
     _foreign(path, "ANALYZE")
 
@@ -128,7 +129,7 @@ def _hot(path: Path, pages: int) -> None:
 def test_store_that_the_power_left_half_made_is_made_anew(path: Path) -> None:
     _hot(path, pages=0)
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
 
     assert _events(store) == [RequestSent(1, 1)]
     store.close()
@@ -147,7 +148,7 @@ def test_database_that_was_more_than_begun_is_not_taken_for_that(path: Path) -> 
 def test_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
 
     assert _events(store) == [RequestSent(1, 1)]
     store.close()
@@ -197,7 +198,7 @@ def test_strange_paths_are_paths(tmp_path: Path) -> None:
     """`%`, `?` and `#` mean something in the URI that SQLite is given."""
     path = tmp_path / "a%20b?mode=memory#c ä.db"
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
     store.close()
 
     assert path.stat().st_size > 0
@@ -205,7 +206,7 @@ def test_strange_paths_are_paths(tmp_path: Path) -> None:
 
 def test_files_are_made_for_this_user_alone(path: Path) -> None:
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
 
     modes = {
         one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()
@@ -245,7 +246,7 @@ def test_store_that_may_only_be_read_is_read_and_not_written(
 ) -> None:
     path = shared / "chat.db"
     store = SQLiteStore(path)
-    store.open("notes").append(events)
+    append_now(store.open("notes"), events)
     store.close()
     for file in shared.iterdir():
         file.chmod(0o444)
@@ -281,7 +282,7 @@ def test_stores_of_one_file_share_one_connection(path: Path) -> None:
     (path.parent / "link.db").symlink_to(path)
     other = SQLiteStore(path.parent / "link.db", connect=made)
     journal = one.open("notes")
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)])
 
     assert len(made) == 1
     assert _events(other) == [RequestSent(1, 1)]
@@ -365,7 +366,7 @@ def test_database_file_is_opened_by_sqlite_alone(
         store.close()
         sys.addaudithook(hook)
         store = SQLiteStore(path)
-        store.open("notes").append([RequestSent(1, 1)])
+        append_now(store.open("notes"), [RequestSent(1, 1)])
         store.read("notes")
         store.fork("notes", "fork", 1)
         store.close()
@@ -377,7 +378,7 @@ def test_database_file_is_opened_by_sqlite_alone(
 
 def test_entries_are_read_with_plain_sql(path: Path, events: tuple[Event, ...]) -> None:
     store = SQLiteStore(path, clock=lambda: 1_000_000_000.5)
-    store.open("notes").append(events)
+    append_now(store.open("notes"), events)
     store.close()
     connection = sqlite3.connect(path)
     rows = connection.execute(
@@ -393,7 +394,7 @@ def test_entries_are_read_with_plain_sql(path: Path, events: tuple[Event, ...]) 
 
 def test_even_a_bug_cannot_write_what_is_not_declared(path: Path) -> None:
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
     store.close()
     connection = connect(path.as_uri())
     connection.execute("PRAGMA foreign_keys = ON")
@@ -428,7 +429,7 @@ def test_nothing_hides_behind_the_name_of_something_else(
 ) -> None:
     """A trigger may have the name of a table; its row stands before that table's."""
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
     store.close()
     sql = f"CREATE TRIGGER {name} AFTER INSERT ON {table} BEGIN SELECT 1; END"
     connection = sqlite3.connect(path)
@@ -483,12 +484,12 @@ def test_a_head_file_that_the_power_left_blank_is_begun_anew(
 ) -> None:
     """It is never synced: its size can be on the disk, and none of its sectors."""
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
     store.close()
     path.with_name("chat.db-head").write_bytes(bytes(size))
 
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 2)])
+    append_now(store.open("notes"), [RequestSent(1, 2)])
     store.close()
     assert any(path.with_name("chat.db-head").read_bytes())
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.around import append_now
 from tests.engine.journal.golden_store import DEAD, GOLDEN
 from tests.harness.world import World
 
@@ -145,7 +146,7 @@ def test_a_store_of_any_format_is_gone_on_with_and_nothing_in_it_changes(
     for name in NAMES:
         journal = store.open(name)
         assert list(map(repr, journal.entries())) == read[name]
-        journal.append([RequestSent(9, 1)])
+        append_now(journal, [RequestSent(9, 1)])
     store.fork("every kind", "of today", 5)
     store.close()
 
@@ -156,7 +157,7 @@ def test_a_store_of_any_format_is_gone_on_with_and_nothing_in_it_changes(
     for name in NAMES:
         end = repr(Entry(len(read[name]) + 1, RequestSent(9, 1)))
         assert _told(store, name) == [*read[name], end]
-        store.open(name).append([RequestSent(9, 2)])
+        append_now(store.open(name), [RequestSent(9, 2)])
     store.close()
 
 
@@ -264,7 +265,7 @@ def test_an_older_turnlatch_that_has_the_file_open_writes_nothing_into_the_new_o
 
 def test_a_newer_turnlatch_that_upgraded_an_open_file_is_noticed(path: Path) -> None:
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
     newer = sqlite3.connect(path, isolation_level=None)
     newer.execute("UPDATE lease SET state = 'free'")
     newer.execute("PRAGMA user_version = 99")
@@ -380,7 +381,7 @@ def test_a_kind_of_tomorrow_is_no_matter_of_the_tables(path: Path) -> None:
     store = SQLiteStore(_golden(NEWEST, path))
     journal = store.open("talk")
     end = journal.sequence
-    journal.append([RequestSent(9, 1)])
+    append_now(journal, [RequestSent(9, 1)])
     other = sqlite3.connect(path, isolation_level=None)
     other.execute(
         "UPDATE entry SET kind = 'of_tomorrow' WHERE sequence = ?", (end + 1,)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from tests.around import append_now
 from tests.engine.journal.left import bytes_of, copied
 
 from turnlatch.errors import JournalCorruptError
@@ -36,7 +37,7 @@ Start = Callable[..., Child]
 def crashed(path: Path, events: tuple[Event, ...]) -> Path:
     """The copy of a living store."""
     store = SQLiteStore(path)
-    store.open("notes").append(events)
+    append_now(store.open("notes"), events)
     folder = copied(path.parent, path.parent / "crashed")
     store.close()
     return folder
@@ -51,7 +52,7 @@ def _rewritten(path: Path, events: tuple[Event, ...], target: Path) -> Path:
         return made[-1]
 
     store = SQLiteStore(path, connect=connecting)
-    store.open("notes").append(events)
+    append_now(store.open("notes"), events)
     made[0].execute("UPDATE entry SET turn = turn + 1 WHERE sequence = 3")
     copied(path.parent, target)
     store.close()
@@ -103,8 +104,8 @@ def test_refused_conversation_of_a_store_without_a_log_is_not_written_to(
     path: Path, events: tuple[Event, ...]
 ) -> None:
     store = SQLiteStore(path)
-    store.open("notes").append(events)
-    store.open("other").append(events)
+    append_now(store.open("notes"), events)
+    append_now(store.open("other"), events)
     store.close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("DELETE FROM entry WHERE sequence > 6 AND conversation = 1")
@@ -127,17 +128,17 @@ def test_closing_after_a_refusal_keeps_what_others_wrote(
     path: Path, events: tuple[Event, ...]
 ) -> None:
     store = SQLiteStore(path)
-    store.open("notes").append(events)
+    append_now(store.open("notes"), events)
     store.close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("UPDATE entry SET turn = turn + 1 WHERE sequence = 3")
     connection.close()
     store = SQLiteStore(path)
     other = store.open("other")
-    other.append([RequestSent(1, 1)])
+    append_now(other, [RequestSent(1, 1)])
     with pytest.raises(JournalCorruptError):
         store.read("notes")
-    other.append([RequestSent(1, 2)])
+    append_now(other, [RequestSent(1, 2)])
     store.close()
     assert bytes_of(path.parent)["chat.db-wal"]
 
@@ -163,7 +164,7 @@ def test_accepted_loss_lets_the_user_in(crashed: Path) -> None:
     store = SQLiteStore(crashed / "chat.db", accept_loss=True)
     journal = store.open("notes")
     assert journal.sequence == 0
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)])
     store.close()
     store = SQLiteStore(crashed / "chat.db")
     assert [one.event for one in store.read("notes")] == [RequestSent(1, 1)]
@@ -211,7 +212,7 @@ def test_forks_without_an_entry_of_their_own_are_whole(
 ) -> None:
     """What was noted of them is their parent's entry, or their parent's parent's."""
     store = SQLiteStore(path)
-    store.open("notes").append(events)
+    append_now(store.open("notes"), events)
     store.fork("notes", "branch", 5)
     store.fork("branch", "twig", 3)
     folder = copied(path.parent, tmp_path / "crashed")
@@ -269,13 +270,15 @@ def test_living_writer_is_neither_mistaken_nor_disturbed(
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
         store = SQLiteStore(path, synchronous="NORMAL")
         journal = store.open("notes")
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)])
         say("begun")
         for number in range(2, 1500):
-            journal.append([TurnOpened(number, b"x" * 300), RequestSent(number, 1)])
+            append_now(
+                journal, [TurnOpened(number, b"x" * 300), RequestSent(number, 1)]
+            )
         say("done")
         hear()
-        journal.append([RequestSent(9999, 1)])
+        append_now(journal, [RequestSent(9999, 1)])
         store.close()
         say(str(journal.sequence))
 
@@ -301,10 +304,12 @@ def test_writers_that_come_beside_a_living_one_disturb_nobody(
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
         store = SQLiteStore(path, synchronous="NORMAL")
         journal = store.open("notes")
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)])
         say("begun")
         for number in range(2, 600):
-            journal.append([TurnOpened(number, b"x" * 300), RequestSent(number, 1)])
+            append_now(
+                journal, [TurnOpened(number, b"x" * 300), RequestSent(number, 1)]
+            )
         say(str(journal.sequence))
         store.close()
 
@@ -313,7 +318,7 @@ def test_writers_that_come_beside_a_living_one_disturb_nobody(
     for number in range(1, 31):
         store = SQLiteStore(path, synchronous="NORMAL")
         journal = store.open("other")
-        journal.append([RequestSent(number, 1)])
+        append_now(journal, [RequestSent(number, 1)])
         assert journal.sequence == number
         store.close()
     last = int(writer.hear())
@@ -336,10 +341,10 @@ def test_refusal_beside_a_living_writer_leaves_it_its_locks(
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
         store = SQLiteStore(path)
         journal = store.open("notes")
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)])
         say("begun")
         while hear():
-            journal.append([RequestSent(1, 2)])
+            append_now(journal, [RequestSent(1, 2)])
             say(str(journal.sequence))
 
     writer = child(work)
@@ -369,10 +374,10 @@ def test_entries_that_came_between_the_reading_and_the_lease_are_seen(
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
         store = SQLiteStore(path)
         journal = store.open("notes")
-        journal.append([RequestSent(1, 1)])
+        append_now(journal, [RequestSent(1, 1)])
         say("held")
         hear()
-        journal.append([RequestSent(1, 2)])
+        append_now(journal, [RequestSent(1, 2)])
         store.close()
         say("given back")
 
@@ -394,6 +399,6 @@ def test_entries_that_came_between_the_reading_and_the_lease_are_seen(
     journal = store.open("notes")
     assert asked == ["given back"]
     assert journal.sequence == len(journal.entries()) == 2
-    journal.append([RequestSent(1, 3)])
+    append_now(journal, [RequestSent(1, 3)])
     assert len(store.read("notes")) == 3
     store.close()

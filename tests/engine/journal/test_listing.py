@@ -11,6 +11,7 @@ from tempfile import mkdtemp
 
 import attrs
 import pytest
+from tests.around import append_now
 from tests.engine.journal.interleaved import Child, Peer, Steps, serve
 
 from turnlatch.errors import JournalCorruptError, JournalError, JournalVersionError
@@ -47,11 +48,11 @@ def test_a_listing_tells_when_and_how_often_it_was_used(
         MemoryStore(clock=clock) if sort == "memory" else SQLiteStore(path, clock=clock)
     )
     journal = store.open("a")
-    journal.append(events)
+    append_now(journal, events)
     now[0] = 2000.5
-    store.open("b").append([RequestSent(7, 1), *events[:1]])
+    append_now(store.open("b"), [RequestSent(7, 1), *events[:1]])
     now[0] = 3000.0
-    journal.append([])  # which is no use
+    append_now(journal, [])  # which is no use
     store.fork("b", "of b", 1)
     store.fork("of b", "of that", 1)
     store.fork("a", "before any turn", 1)
@@ -73,7 +74,7 @@ def test_a_listing_tells_when_and_how_often_it_was_used(
 
 def made(path: Path, events: tuple[Event, ...]) -> SQLiteStore:
     store = SQLiteStore(path)
-    store.open("notes").append(events)
+    append_now(store.open("notes"), events)
     store.fork("notes", "branch", 3)
     return store
 
@@ -94,7 +95,7 @@ def test_a_closed_store_is_seen_and_left_as_it_is(
 def test_a_store_in_use_is_seen_with_who_holds_what(path: Path, child: Start) -> None:
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
         store = SQLiteStore(path)
-        store.open("notes").append([RequestSent(1, 1)])
+        append_now(store.open("notes"), [RequestSent(1, 1)])
         say("held")
         hear()
         store.close()
@@ -116,7 +117,7 @@ def test_a_store_in_use_is_seen_with_who_holds_what(path: Path, child: Start) ->
 def test_a_dead_holder_is_told_and_its_log_left(path: Path, child: Start) -> None:
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
         store = SQLiteStore(path)
-        store.open("notes").append([RequestSent(1, 1)])
+        append_now(store.open("notes"), [RequestSent(1, 1)])
         say("held")
         hear()
 

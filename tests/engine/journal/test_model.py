@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tests.around import append_now
 
 from turnlatch.errors import ConversationBusyError, JournalError
 from turnlatch.journal import MemoryStore, SQLiteStore
@@ -51,7 +52,7 @@ class _Machine(RuleBasedStateMachine):
         for _ in range(operand % 4):
             self.number += 1
             events += [TurnOpened(self.number, b"x" * operand), RequestSent(1, 1)]
-        self.handles[name].append(events)
+        append_now(self.handles[name], events)
         self.model[name] += events
 
     def open(self, name: str, operand: int) -> None:

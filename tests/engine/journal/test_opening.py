@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.around import append_now
 from tests.engine.journal.interleaved import Child, Peer, Steps, serve
 from tests.part import WHOLE
 
@@ -67,7 +68,7 @@ def _round(scene: str, path: Path, nth: int, peer: Peer) -> Steps:
         # First: reading the conversation would set its anchor again.
         assert _anchored(store) == 1, "the other's anchor was lost"
         assert len(store.read("theirs")) == peer.acknowledged
-    store.open("ours").append([RequestSent(1, 1)])
+    append_now(store.open("ours"), [RequestSent(1, 1)])
     for word in after:
         peer.does(word, path)
     store.close()
@@ -156,7 +157,7 @@ def _take(path: Path, nth: int, word: str, peer: Peer) -> tuple[Steps, bool]:
         try:
             journal = store.open("theirs")
             for event in OUR_TWO:
-                journal.append([event])
+                append_now(journal, [event])
                 ours += 1
             journal.close()
         except ConversationBusyError:
@@ -205,7 +206,7 @@ def test_only_who_holds_a_conversation_notes_its_end(path: Path) -> None:
     """A reader's note could come late, and take the place of a newer one."""
     head = Path(f"{path}-head")
     store = SQLiteStore(path)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
     store.close()
     noted = head.read_bytes()
     head.write_bytes(noted[:64])

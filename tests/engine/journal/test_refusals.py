@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from tests.around import append_now
 from tests.engine.journal.left import bytes_of, copied
 from tests.part import WHOLE
 
@@ -25,14 +26,14 @@ def _write(store: SQLiteStore, after: Callable[[], None]) -> None:
     """Three conversations, one a fork, that take turns; the log is checkpointed and
     begun again several times."""
     journals = [store.open(name) for name in NAMES[:2]]
-    journals[0].append([RequestSent(1, number) for number in range(1, 6)])
+    append_now(journals[0], [RequestSent(1, number) for number in range(1, 6)])
     store.fork("notes", "branch", 4)
     journals.append(store.open("branch"))
     after()
     for number in range(1, 61):
         journal = journals[number * number % 7 % 3]
         said = b"x" * (number * 211 % 2500)
-        journal.append([TurnOpened(number, said), RequestSent(number, 1)])
+        append_now(journal, [TurnOpened(number, said), RequestSent(number, 1)])
         after()
 
 
@@ -82,7 +83,7 @@ def _written(folder: Path) -> dict[str, list[Event]]:
         for name in NAMES:
             journal = store.open(name)
             found[name] = [one.event for one in journal.entries()]
-            journal.append([RequestSent(99, 1)])
+            append_now(journal, [RequestSent(99, 1)])
         return found
     finally:
         store.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.around import append_now
 from tests.part import WHOLE
 
 from turnlatch.errors import JournalError, UnknownConversationError
@@ -95,7 +96,7 @@ class Scenario:
         journal = store.open(name)
         for _ in range(3):
             try:
-                journal.append([RequestSent(1, number) for number in range(BATCH)])
+                append_now(journal, [RequestSent(1, number) for number in range(BATCH)])
             except JournalError as error:
                 if error.outcome_unknown:
                     self.possible[name] += BATCH
@@ -115,7 +116,7 @@ class Scenario:
             assert self.acknowledged["branch"] <= own <= self.possible["branch"]
         assert notes % BATCH == branch % BATCH == 0
         for name in ("notes", "after"):  # and it goes on
-            store.open(name).append([RequestSent(9, 9)])
+            append_now(store.open(name), [RequestSent(9, 9)])
         store.close()
 
     @staticmethod

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import pytest
 from attrs import evolve
+from tests.around import append_now
 
 from turnlatch.errors import ConversationBusyError, JournalError, LeaseLostError
 from turnlatch.journal import SQLiteStore, database, lease
@@ -47,7 +48,7 @@ def _holder(path: Path) -> Callable[[Callable[[str], None], Callable[[], str]], 
         say("held")
         while hear():
             try:
-                journal.append([RequestSent(1, os.getpid())])
+                append_now(journal, [RequestSent(1, os.getpid())])
                 say(f"appended {journal.sequence}")
             except JournalError as error:
                 say(f"{type(error).__name__} {journal.state}")
@@ -97,7 +98,7 @@ def test_killed_holder_is_replaced_at_once(
 
     journal = store.open("notes")
     assert journal.sequence == 1
-    journal.append([RequestSent(2, 1)])
+    append_now(journal, [RequestSent(2, 1)])
     assert store.conversations()[0].epoch == 2
     store.close()
 
@@ -116,7 +117,7 @@ def _late_append(path: Path, child: Start, work: object) -> tuple[str, int]:
     holder.signal(signal.SIGSTOP)
     store = _stolen(path)
     journal = store.open("notes")
-    journal.append([RequestSent(2, 2)])
+    append_now(journal, [RequestSent(2, 2)])
     holder.say("append")
     holder.signal(signal.SIGCONT)
     said = holder.hear()
@@ -166,7 +167,7 @@ def test_without_the_fence_the_late_append_gets_through(
         say("held")
         while hear():
             _catch_up(journal)
-            journal.append([RequestSent(1, os.getpid())])
+            append_now(journal, [RequestSent(1, os.getpid())])
             say(f"appended {journal.sequence}")
 
     said, found = _late_append(path, child, work)
@@ -178,21 +179,21 @@ def test_without_the_fence_the_late_append_gets_through(
 def test_lost_handle_says_so_in_every_way(path: Path) -> None:
     store = SQLiteStore(path, clock=lambda: 0.0, owner=Owner("here", 1, "1", "boot"))
     journal = store.open("notes")
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)])
     thief = _stolen(path)
     taken = thief.open("notes")
-    taken.append([RequestSent(2, 1)])
+    append_now(taken, [RequestSent(2, 1)])
 
     for _ in range(2):
         with pytest.raises(LeaseLostError, match="newer writer"):
-            journal.append([RequestSent(1, 2)])
+            append_now(journal, [RequestSent(1, 2)])
         with pytest.raises(LeaseLostError):
             journal.entries()
     assert journal.state == WriterState.LOST.value
     journal.close()
 
     assert store.conversations()[0].holder == "process 1 on elsewhere"
-    taken.append([RequestSent(2, 2)])
+    append_now(taken, [RequestSent(2, 2)])
     assert [entry.sequence for entry in taken.entries()] == [1, 2, 3]
     store.close()
     thief.close()
@@ -206,7 +207,7 @@ def test_released_lease_is_not_released_again_by_a_lost_handle(path: Path) -> No
     journal.close()  # it does not know yet
 
     assert store.conversations()[0].holder == "process 1 on elsewhere"
-    taken.append([RequestSent(1, 1)])
+    append_now(taken, [RequestSent(1, 1)])
     store.close()
     thief.close()
 
@@ -235,7 +236,7 @@ ME = Owner.current()
 )
 def test_holder_is_dead_or_alive(path: Path, holder: Owner, taken: bool) -> None:
     store = SQLiteStore(path, clock=lambda: 0.0, owner=holder)
-    store.open("notes").append([RequestSent(1, 1)])
+    append_now(store.open("notes"), [RequestSent(1, 1)])
     other = SQLiteStore(path, clock=lambda: 1.0)
 
     if taken:
@@ -296,7 +297,7 @@ def test_an_idle_holder_that_renews_is_never_succeeded_and_one_that_stalls_is(
         with pytest.raises(ConversationBusyError, match=f"{holder} writes it"):
             second.open("notes")
     times.pass_(lease.LEASE_SECONDS * 0.6)
-    journal.append([RequestSent(1, 1)])  # which renews it as well
+    append_now(journal, [RequestSent(1, 1)])  # which renews it as well
     times.pass_(lease.LEASE_SECONDS * 0.6)
     with pytest.raises(ConversationBusyError) as raised:
         second.open("notes")
@@ -305,9 +306,9 @@ def test_an_idle_holder_that_renews_is_never_succeeded_and_one_that_stalls_is(
 
     times.pass_(lease.LEASE_SECONDS * 0.5)
     taken = second.open("notes")
-    taken.append([RequestSent(2, 1)])
+    append_now(taken, [RequestSent(2, 1)])
     with pytest.raises(LeaseLostError):
-        journal.append([RequestSent(1, 2)])
+        append_now(journal, [RequestSent(1, 2)])
     times.pass_(lease.LEASE_SECONDS * 0.9)
     assert renew()  # the new one's, not its own
     assert len(taken.entries()) == 2
@@ -364,7 +365,7 @@ def test_a_living_holder_whose_clock_is_ahead_is_not_succeeded(path: Path) -> No
         for one in (times, ahead):
             one.pass_(lease.LEASE_SECONDS * 0.9)
 
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)])
     first.close()
     second.close()
 
@@ -396,7 +397,7 @@ def test_an_idle_holder_is_renewed_for_in_the_background(
         if "turnlatch" in thread.name:
             thread.join(60)
     assert not [one for one in threading.enumerate() if "turnlatch" in one.name]
-    second.open("notes").append([RequestSent(1, 1)])
+    append_now(second.open("notes"), [RequestSent(1, 1)])
     first.close()
     second.close()
 
@@ -488,7 +489,7 @@ def test_a_container_that_stalled_is_succeeded_and_appends_nothing_late(
         os.kill(int(inside), signal.SIGSTOP)
         store = SQLiteStore(path, uptime=lambda: time.monotonic() + lease.LEASE_SECONDS)
         journal = store.open("notes")
-        journal.append([RequestSent(2, 1)])
+        append_now(journal, [RequestSent(2, 1)])
         os.kill(int(inside), signal.SIGCONT)
         holder.stdin.write("append\n")
         holder.stdin.flush()
@@ -507,7 +508,7 @@ def test_store_is_refused_in_a_forked_child(path: Path, child: Start) -> None:
 
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
         for use in (
-            lambda: journal.append([RequestSent(1, 1)]),
+            lambda: append_now(journal, [RequestSent(1, 1)]),
             journal.entries,
             lambda: store.read("notes"),
             lambda: SQLiteStore(path),
@@ -524,7 +525,7 @@ def test_store_is_refused_in_a_forked_child(path: Path, child: Start) -> None:
     one = child(work)
     assert [one.hear() for _ in range(5)] == ["True"] * 4 + ["closed"]
     one.wait()
-    journal.append([RequestSent(1, 1)])
+    append_now(journal, [RequestSent(1, 1)])
     assert len(store.read("notes")) == 1
     store.close()
 
@@ -538,8 +539,10 @@ def test_threads_may_share_a_store(path: Path) -> None:
         try:
             own = store.open(f"own {number}")
             for attempt in range(20):
-                own.append([RequestSent(number, attempt)])
-                journal.append([RequestSent(number, attempt), RequestSent(number, 99)])
+                append_now(own, [RequestSent(number, attempt)])
+                append_now(
+                    journal, [RequestSent(number, attempt), RequestSent(number, 99)]
+                )
                 store.read("shared")
         except BaseException as error:  # noqa: BLE001 - shown below
             errors.append(error)
@@ -564,7 +567,7 @@ def test_two_processes_make_one_store_at_the_same_time(
         store = SQLiteStore(path)
         journal = store.open(f"from {os.getpid()}")
         for attempt in range(10):
-            journal.append([RequestSent(1, attempt)])
+            append_now(journal, [RequestSent(1, attempt)])
         store.close()
         say("done")
 
@@ -592,7 +595,9 @@ def test_acknowledged_entries_survive_kill_9_anywhere(path: Path, child: Start) 
         while True:
             number = journal.sequence + 1
             size = number * 37 % 3000
-            journal.append([TurnOpened(number, b"x" * size), RequestSent(number, 1)])
+            append_now(
+                journal, [TurnOpened(number, b"x" * size), RequestSent(number, 1)]
+            )
             say(f"done {journal.sequence}")
 
     for _ in range(30):
