@@ -1,6 +1,7 @@
 """Our arm: a durable conversation on SQLite, with a history that was really journaled."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import final
@@ -20,7 +21,7 @@ from benchmarks.references import Heard
 from turnlatch import Conversation
 from turnlatch.content import user_blocks
 from turnlatch.journal import SQLiteStore
-from turnlatch.ports import Store
+from turnlatch.ports import Journal, Store
 from turnlatch.settings import make_profile
 from turnlatch.tools import Tool, tool
 from turnlatch_states.api.reply import Reply
@@ -79,6 +80,12 @@ def _events(size: int, case: Case) -> Iterator[Event]:
         yield ev.ReplyConfirmed(turn, 1, Reply(content, encode(meta)))
 
 
+def _append(journal: Journal, batch: list[Event]) -> None:
+    """Append without an event loop; the stores here commit in place."""
+    with suppress(StopIteration):
+        journal.append(batch).send(None)
+
+
 def write_history(store: Store, name: str, size: int, case: Case = Case.PLAIN) -> None:
     """Journal a conversation of `size` messages, as the engine would have."""
     journal = store.open(name)
@@ -87,10 +94,10 @@ def write_history(store: Store, name: str, size: int, case: Case = Case.PLAIN) -
         for event in _events(size, case):
             batch.append(event)
             if len(batch) >= _BATCH_EVENTS and isinstance(event, ev.ReplyConfirmed):
-                journal.append(batch)
+                _append(journal, batch)
                 batch = []
         if batch:
-            journal.append(batch)
+            _append(journal, batch)
     finally:
         journal.close()
 

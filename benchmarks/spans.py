@@ -125,10 +125,10 @@ class _TimedJournal:
         """Sequence of the last entry."""
         return self._inner.sequence
 
-    def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> None:
         """Make events durable."""
         began = time.perf_counter()
-        self._inner.append(events)
+        await self._inner.append(events)
         self._ledger.add(_COMMIT, time.perf_counter() - began)
 
     def entries(self, after: int = 0) -> Sequence[Entry]:

@@ -1,10 +1,21 @@
 """A store and its journals with something put around them; the inside does the work."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from turnlatch.journal.lock_waiting import WAIT_SECONDS, waited
 from turnlatch.ports import Entry, Journal, Listing, Store
 from turnlatch_states.machine.events import Event
+
+
+def run_now(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that never suspends, without an event loop."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    work.close()
+    raise AssertionError("it suspended, and was to end in place")
 
 
 def append_now(
@@ -13,7 +24,7 @@ def append_now(
     """Append without an event loop, to a journal that commits in place.
 
     Args:
-        journal: The journal.
+        journal: The journal; its append must not suspend.
         events: The events.
         wait: Seconds to wait while another process has the store locked; the thread
             stands still.
@@ -22,7 +33,7 @@ def append_now(
         JournalError: As the append does.
     """
 
-    waited(lambda: journal.append(events), wait)
+    waited(lambda: run_now(journal.append(events)), wait)
 
 
 class JournalAround:
@@ -41,9 +52,9 @@ class JournalAround:
         """As inside."""
         return self.inner.sequence
 
-    def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> None:
         """As inside."""
-        self.inner.append(events)
+        await self.inner.append(events)
 
     def entries(self, after: int = 0) -> Sequence[Entry]:
         """As inside."""

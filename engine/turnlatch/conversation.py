@@ -133,7 +133,7 @@ class Conversation(Configuring):
         store, self._owns_store = await patiently(lambda: choose_store(given))
         self._store = store
         try:
-            opened = await patiently(lambda: self._begin(store, endpoint))
+            opened = await self._begin(store, endpoint)
         except BaseException:
             self._close_store()
             raise
@@ -141,12 +141,15 @@ class Conversation(Configuring):
         self._driver, self._keys = opened
         return self
 
-    def _begin(self, store: Store, endpoint: Endpoint) -> tuple[Driver, dict[str, int]]:
+    async def _begin(
+        self, store: Store, endpoint: Endpoint
+    ) -> tuple[Driver, dict[str, int]]:
         if self._forked is not None:
-            store.fork(self._forked[0], self._name, self._forked[1])
+            parent, sequence = self._forked
+            await patiently(lambda: store.fork(parent, self._name, sequence))
             self._forked = None
         self._feed = EventLog()
-        return start(store, self._name, self._options, endpoint, self._feed)
+        return await start(store, self._name, self._options, endpoint, self._feed)
 
     async def __aexit__(
         self,
@@ -355,18 +358,25 @@ class Conversation(Configuring):
 
         Raises:
             SettingsError: The name is not allowed.
-            NotNowError: A turn is running or waits for a decision.
+            NotNowError: A turn is running or waits for a decision, or something is not
+                recorded yet (`unsaved`).
             JournalError: A conversation named `name` exists.
         """
         name = conversation_name(name)
         driver = self._open_driver()
-        driver.flush()
         if driver.running or not driver.snapshot.resting:
             raise NotNowError(
                 "fork",
                 str(self.state),
                 f"cannot fork: turn {driver.snapshot.turns} is not finished",
                 "wait for it, or interrupt() it",
+            )
+        if driver.unsaved:
+            raise NotNowError(
+                "fork",
+                str(self.state),
+                f"cannot fork: {driver.unsaved} of its events are not recorded yet",
+                "wait for what records them; after a failure of the journal, retry()",
             )
         assert self._store is not None
         forked: tuple[str, int] | None = (self._name, driver.world.journal.sequence)

@@ -217,21 +217,36 @@ class Journal(Protocol):
         """Sequence of the last entry; 0 for a new conversation."""
         ...
 
-    def append(self, events: Sequence[Event]) -> None:
-        """Make events durable, all or none, in order. Synchronous on purpose: nothing
-        can be cancelled between the reply and the record of it.
+    async def append(self, events: Sequence[Event]) -> None:
+        """Make events durable, all or none, in order.
+
+        The engine awaits one append of a conversation at a time, and nothing that the
+        events announce is done before it returns. It may suspend. The engine cancels an
+        append that takes longer than `turnlatch.journal.lock_waiting.WAIT_SECONDS`, and
+        asyncio can cancel one that the engine shields. The outcome then counts as
+        unknown: the engine closes this journal, opens the conversation again and reads
+        what was recorded, before it appends anything else. An append that was cancelled
+        must not take effect once `close` has returned.
+
+        A store without asynchronous work commits in place, like `SQLiteStore`::
+
+            async def append(self, events: Sequence[Event]) -> None:
+                self._commit(events)
 
         Raises:
             StoreLockedError: Another process has locked the store; nothing was appended,
                 and the engine tries again. An implementation must not wait for a lock
-                here, because it would block the event loop.
+                here without suspending, because it would block the event loop.
             JournalError: Nothing was appended, or (`outcome_unknown`) the outcome is
                 unknown.
         """
         ...
 
     def entries(self, after: int = 0) -> Sequence[Entry]:
-        """The entries after a sequence, a fork's inherited entries included."""
+        """The entries after a sequence, a fork's inherited entries included.
+
+        Called also while an append is suspended; it then gives what is durable.
+        """
         ...
 
     def close(self) -> None:

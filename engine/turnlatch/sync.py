@@ -266,7 +266,8 @@ class Conversation(ConversationTwin):
 
         Raises:
             SettingsError: The name is not allowed.
-            NotNowError: A turn is running or waits for a decision.
+            NotNowError: A turn is running or waits for a decision, or something is not
+                recorded yet (`unsaved`).
             JournalError: A conversation named `name` exists.
         """
         return Conversation(self._call(lambda: self._inner.fork(name)))

@@ -39,9 +39,9 @@ class Journal:
 
     def __init__(self, inner): self.inner = inner
     def __getattr__(self, name): return getattr(self.inner, name)
-    def append(self, events):
+    async def append(self, events):
         for event in events: die_at(f"before {type(event).__name__}")
-        self.inner.append(events)
+        await self.inner.append(events)
         for event in events: die_at(f"after {type(event).__name__}")
 
 class Store:

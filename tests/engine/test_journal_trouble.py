@@ -58,17 +58,17 @@ class FaultyJournal(JournalAround):
         self.store = store
         self.poisoned = False
 
-    def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> None:
         doubt = self.store.doubt
         if self.poisoned:
             raise JournalError("store", "the last append is in doubt", "reopen", True)
         if not self.store.fails():
-            self.inner.append(events)
+            await self.inner.append(events)
         elif doubt is None:
             raise JournalFullError("store", "there is no room", "make some")
         else:
             if doubt == "recorded":
-                self.inner.append(events)
+                await self.inner.append(events)
             self.poisoned = True
             raise JournalError("store", "the commit got no answer", "reopen", True)
 

@@ -76,11 +76,11 @@ class WatchedJournal(JournalAround):
         super().__init__(inner)
         self._points = points
 
-    def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> None:
         """As the journal, between its points."""
         for event in events:
             self._points.at(f"before {type(event).__name__}")
-        self.inner.append(events)
+        await self.inner.append(events)
         for event in events:
             self._points.at(f"after {type(event).__name__}")
 

@@ -551,15 +551,31 @@ def test_a_person_has_all_the_time_from_when_the_rule_left_it_to_them() -> None:
 
 
 def test_a_start_that_the_journal_refused_is_closed_unless_it_was_taken_back() -> None:
-    begun = confirmed(use(0))
-    effect = next_of(begun, conditions(known(TOOLS["once"])))
+    before = confirmed(use(0))
+    effect = next_of(before, conditions(known(TOOLS["once"])))
     assert isinstance(effect, RunCalls)
-    (run,) = effect.starts
-    assert never_started(begun, run) == ()
-    (closed,) = never_started(fold(begun, start(run)), run)
+    begun = start(effect.starts[0])
+    assert isinstance(begun, ev.CallStarted)
+    assert never_started(before, begun, before) is None
+    started = fold(before, begun)
+    closed = never_started(before, begun, started)
 
     assert isinstance(closed, ev.CallClosed)
     assert closed.closing is Closing.NOT_EXECUTED
+    assert never_started(before, begun, fold(started, closed)) is None
+
+
+def test_a_call_that_ran_before_is_as_lost_as_it_was_where_it_did_not_start_again() -> (
+    None
+):
+    """What it did the first time is not known: "not executed" would be a lie."""
+    before = standing("lost safe", TOOLS["safe"])
+    effect = next_of(before, conditions(known(TOOLS["safe"])))
+    assert isinstance(effect, RunCalls)
+    begun = start(effect.starts[0])
+    assert isinstance(begun, ev.CallStarted)
+
+    assert never_started(before, begun, fold(before, begun)) == ev.CallLost(1, "call_0")
 
 
 # One owner of the end of a question.

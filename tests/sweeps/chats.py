@@ -68,7 +68,7 @@ class ToldJournal(JournalAround):
         self._late = late
         self._held: list[Event] = []
 
-    def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> None:
         """As the journal. The planted bug holds back that a call is about to start."""
         events = [*self._held, *events]
         self._held = []
@@ -77,7 +77,7 @@ class ToldJournal(JournalAround):
             return
         self._say("begin " + " ".join(map(digest, events)))
         try:
-            self.inner.append(events)
+            await self.inner.append(events)
         except JournalError as error:
             self._say("unknown" if error.outcome_unknown else "refused")
             raise

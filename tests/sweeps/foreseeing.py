@@ -1,4 +1,4 @@
-"""`tests.sweeps.signalled`, with a planted bug: a `flush` that knows the journal's own
+"""`tests.sweeps.signalled`, with a planted bug: an append that knows the journal's own
 errors only, and takes what it was about to save for unsaved after any other."""
 
 from typing import Any, Final
@@ -8,14 +8,14 @@ from tests.sweeps import signalled
 from turnlatch import JournalError
 from turnlatch.runtime.loop import Driver
 
-_FLUSH: Final = Driver.flush
+_FLUSH: Final = Driver._flush  # pyright: ignore[reportPrivateUsage]
 
 
-def flush(self: Any) -> None:
+async def flush(self: Any) -> None:
     """As it was once."""
     held = self._kept
     try:
-        _FLUSH(self)
+        await _FLUSH(self)
     except JournalError:
         raise
     except BaseException:
@@ -26,7 +26,7 @@ def flush(self: Any) -> None:
 def plant() -> None:
     """Put the bug into this process."""
     patient: Any = Driver
-    patient.flush = flush
+    patient._flush = flush
 
 
 if __name__ == "__main__":

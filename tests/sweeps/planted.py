@@ -5,6 +5,7 @@ from sqlite3 import Connection
 from typing import Any, Final
 
 import attrs
+from tests.around import run_now
 
 from turnlatch.journal import database, formats
 from turnlatch.journal.handle import SQLiteJournal
@@ -25,12 +26,12 @@ def _early() -> None:
     close = SQLiteJournal.close
     held: dict[int, list[Event]] = {}
 
-    def later(self: SQLiteJournal, events: Sequence[Event]) -> None:
+    async def later(self: SQLiteJournal, events: Sequence[Event]) -> None:
         last, held[id(self)] = held.get(id(self), []), list(events)
-        append(self, last)
+        await append(self, last)
 
     def closing(self: SQLiteJournal) -> None:
-        append(self, held.pop(id(self), []))
+        run_now(append(self, held.pop(id(self), [])))
         close(self)
 
     _PATIENT.append = later
@@ -41,9 +42,9 @@ def _split() -> None:
     """An append of several events is several appends."""
     append = SQLiteJournal.append
 
-    def one_by_one(self: SQLiteJournal, events: Sequence[Event]) -> None:
+    async def one_by_one(self: SQLiteJournal, events: Sequence[Event]) -> None:
         for event in events:
-            append(self, [event])
+            await append(self, [event])
 
     _PATIENT.append = one_by_one
 

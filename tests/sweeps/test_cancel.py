@@ -273,7 +273,7 @@ def made(folder: Path, number: int) -> Path:
     return found
 
 
-def forgets(_: Driver, why: str, kind: Any = None) -> None:
+async def forgets(_: Driver, why: str, kind: Any = None) -> None:
     """The planted bug: a turn that is stopped is left where it stood."""
 
 

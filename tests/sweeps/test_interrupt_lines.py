@@ -26,7 +26,7 @@ from turnlatch import Conversation, JournalError
 from turnlatch.journal import database, handle, lease, memory, records, sqlite
 from turnlatch.journal import tail_anchor as anchor
 from turnlatch.runtime import loop as driver
-from turnlatch.runtime import opening
+from turnlatch.runtime import opening, record
 from turnlatch.runtime import unsaved as kept
 from turnlatch.runtime.loop import Driver
 
@@ -47,7 +47,7 @@ COMES_OUT: Final = (*RAISED, JournalError, BaseExceptionGroup)
 """What may come out of a conversation then; a group where a tool's task was hit."""
 
 MODULES: Final[tuple[ModuleType, ...]] = (
-    driver, kept, opening, anchor, database, handle, lease, memory, records, sqlite
+    driver, record, kept, opening, anchor, database, handle, lease, memory, records, sqlite
 )  # fmt: skip
 
 FILES: Final = {str(module.__file__) for module in MODULES}
@@ -180,11 +180,11 @@ def test_an_exception_at_every_line_that_makes_events_durable(
     _sweep(folder, 45, full, tally("an exception at every line"))
 
 
-def test_a_flush_that_foresees_its_errors_is_seen(
+def test_an_append_that_foresees_its_errors_is_seen(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The planted bug: any other exception leaves committed events unsaved."""
-    monkeypatch.setattr(Driver, "flush", foreseeing.flush)
+    monkeypatch.setattr(Driver, "_flush", foreseeing.flush)
 
     def until_seen() -> None:
         for few in (25, 50, 100, 400):

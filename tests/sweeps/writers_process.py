@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
 import attrs
+from tests.around import append_now
 from tests.sweeps.writers_history import (
     ACKNOWLEDGED,
     History,
@@ -57,7 +58,7 @@ def unfenced() -> None:
 
     real = SQLiteJournal.append
 
-    def append(self: SQLiteJournal, events: Any) -> None:
+    async def append(self: SQLiteJournal, events: Any) -> None:
         inner = self._database  # pyright: ignore[reportPrivateUsage]
         with inner.alone, inner as connection:
             base = self._conversation.base  # pyright: ignore[reportPrivateUsage]
@@ -69,7 +70,7 @@ def unfenced() -> None:
         if found is not None:
             self._sequence = found[0] & 0xFFFFFFFF  # pyright: ignore[reportPrivateUsage]
             self._hash = found[1]  # pyright: ignore[reportPrivateUsage]
-        real(self, events)
+        await real(self, events)
 
     grabbing()
     setattr(lease, "holds", always)  # noqa: B010 - a function, for type checkers
@@ -192,7 +193,7 @@ class Worker:
             self._made += 1
             ids.append(f"{self._number}-{self._made}")
         with self._tell("append", c=name, ids=ids, epoch=epoch):
-            journal.append([event(self._made, id_) for id_ in ids])
+            append_now(journal, [event(self._made, id_) for id_ in ids], wait=0.005)
             self.history.ok()
 
     def read(self, name: str) -> None:

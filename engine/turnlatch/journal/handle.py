@@ -89,23 +89,24 @@ class SQLiteJournal:
         """Where the handle stands in the writer machine: free, held or lost."""
         return self._writer.state
 
-    def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> None:
         """Make events durable, all or none, in order, before it returns.
+
+        It commits in place and never suspends; `send(None)` runs it to its end where
+        there is no event loop.
 
         Raises:
             LeaseLostError: A newer writer holds the conversation; nothing was appended,
                 now or ever again by this handle.
             JournalFullError: There is no room; nothing was appended, and the same
                 events may be appended again.
-            StoreLockedError: Another process has the store locked; likewise.
+            StoreLockedError: Another process has the store locked; likewise. This method
+                does not wait for the lock.
             JournalError: Nothing was appended, and the same events may be appended
                 again; or the outcome is unknown (`outcome_unknown`), and the handle
                 refuses everything until the conversation is opened again.
         """
         rows = encoded(events, self._where)
-        waited(lambda: self._append(rows), self._wait)
-
-    def _append(self, rows: list[Row]) -> None:
         with self._database.alone, self._database as connection:
             self._writer.fire("append")
             if not self._certain:

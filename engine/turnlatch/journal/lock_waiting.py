@@ -4,12 +4,13 @@ SQLite lets one process write at a time. A wait inside an operation would keep t
 own lock meanwhile, and on an event loop it would keep everything that runs there. So no
 operation waits: one that meets a lock changes nothing, raises `StoreLockedError`, and is
 repeated as a whole after a pause. A `SQLiteStore` that is used directly pauses its thread
-(`waited`); a conversation pauses its task, and the loop goes on (`patiently`).
+(`waited`), but for an append, which is a coroutine; a conversation pauses its task, and
+the loop goes on (`patiently`).
 """
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextvars import ContextVar
 from typing import Final, TypeVar
 
@@ -18,7 +19,8 @@ import anyio
 from turnlatch.errors import StoreLockedError
 
 WAIT_SECONDS = 5.0
-"""How long a locked store is waited for; well within the time a lease lasts."""
+"""How long a locked store, or an append, is waited for; well within the time a lease
+lasts."""
 
 _FIRST_SECONDS: Final = 0.001
 _MOST_SECONDS: Final = 0.05
@@ -85,11 +87,21 @@ async def patiently(work: Callable[[], _T]) -> _T:
     Raises:
         StoreLockedError: It was locked all the time, `WAIT_SECONDS`.
     """
+
+    async def done() -> _T:
+        with at_once():
+            return work()
+
+    return await tried_patiently(done)
+
+
+async def tried_patiently(work: Callable[[], Awaitable[_T]]) -> _T:
+    """`patiently`, for work that may itself suspend, and gives up where the store is
+    locked."""
     left = pauses(WAIT_SECONDS)
     while True:
         try:
-            with at_once():
-                return work()
+            return await work()
         except StoreLockedError as error:
             pause = next(left, None)
             if pause is None:

@@ -418,9 +418,9 @@ class SQLiteStore(StoreOfConnection):
             lasts for who does not share `uptime`.
         uptime: Seconds since the host was booted: until when a lease lasts.
         owner: Who takes leases; this process if not given.
-        wait: How long each operation waits while another process has the store locked,
-            in seconds. The thread stands still meanwhile; a conversation does not use
-            this, and waits without holding up its event loop.
+        wait: How long each operation but an append waits while another process has the
+            store locked, in seconds. The thread stands still meanwhile; a conversation
+            does not use this, and waits without holding up its event loop.
         renew: Renew leases in the background, while conversations are held. Without it
             only appends do, and a holder that is idle for long is succeeded.
         connect: Opens the connection to a database URI; for tests that need a

@@ -4,9 +4,8 @@ Rules of this file:
 
 * `next_effect` decides and `interpret` says what an answer means; the loop changes nothing
   by itself.
-* `save` comes before every `await`, and between a reply and its record there is no `await`
-  at all. The one thing that is waited for is the lock that another process has on the
-  store: until it is gone nothing that is about to happen is done, and nothing that
+* `save` comes before every other `await`, also between a reply and what follows it.
+  While it waits for the store nothing that is about to happen is done, and nothing that
   happened is forgotten.
 * Whatever interrupts it, the turn ends in a declared state and every call it started has
   an ending.
@@ -42,7 +41,6 @@ from turnlatch_states.effects.calls import (
     changed_since,
     close,
     expirations,
-    never_started,
     start,
     unsettled,
 )
@@ -253,7 +251,7 @@ class Driver(Record):
         """Work on the turn until the conversation rests.
 
         Raises:
-            JournalError: The journal failed; see `flush`.
+            JournalError: The journal failed; see `save`.
         """
         with anyio.CancelScope() as scope, self._time.counted():
             try:
@@ -266,13 +264,13 @@ class Driver(Record):
                 raise
             except BaseException as error:
                 # The fault is kept in memory if it cannot be saved now: what stops the
-                # turn must reach the caller, and the next flush saves the rest.
+                # turn must reach the caller, and the next `save` saves the rest.
                 with contextlib.suppress(JournalError):
                     if isinstance(error, Exception):
                         said = f"{type(error).__name__}: {words(error)}"
-                        self.stop(said, FaultKind.LOCAL)
+                        await self.stop(said, FaultKind.LOCAL)
                     else:
-                        self.stop(self._why or "the task was cancelled")
+                        await self.stop(self._why or "the task was cancelled")
                 raise
             finally:
                 self._scope = None
@@ -327,8 +325,8 @@ class Driver(Record):
                     await self.carry_out(effect, given)
             finally:
                 self._scope = None
-                with contextlib.suppress(JournalError):  # kept for the next flush
-                    self.flush()
+                with contextlib.suppress(JournalError):  # kept for the next `save`
+                    await self.save()
         why, self._why = self._why, ""
         return why if scope.cancelled_caught else ""
 
@@ -352,10 +350,6 @@ class CallReports:
             await self._driver.save()
         except JournalError as error:
             self.error = error
-            if not error.outcome_unknown:
-                # A call that ended during the wait is saved after this one, and keeps it.
-                for event in never_started(self._driver.snapshot, run):
-                    self._driver.apply(event)
             return False
         return True
 

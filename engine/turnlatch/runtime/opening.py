@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from turnlatch.errors import NotNowError, StoreLockedError
+from turnlatch.journal.lock_waiting import at_once, patiently
 from turnlatch.options import Options
 from turnlatch.ports import Ids, Journal, Store
 from turnlatch.result import Turn
@@ -69,10 +70,12 @@ def choose_store(given: "str | Path | Store | None") -> tuple[Store, bool]:
     return store, False
 
 
-def start(
+async def start(
     store: Store, name: str, options: Options, endpoint: Endpoint, feed: EventLog
 ) -> tuple[Driver, dict[str, int]]:
     """A driver for what the journal holds, settled and ready for the next turn.
+
+    May be cancelled while another process has the store locked.
 
     Returns:
         The driver, and the turn that each key opened last.
@@ -81,15 +84,35 @@ def start(
         SettingsError: A setting is unknown, of the wrong type or refused.
         JournalError: The journal cannot be read or written.
     """
+    journal, loaded = await patiently(lambda: _taken(store, name))
+    try:
+        driver, profile = _driver(store, journal, loaded, options, endpoint, feed)
+    except BaseException:
+        _give_back(journal)
+        raise
+    try:
+        keys = {} if loaded is None else loaded.keys
+        return await _settled(driver, profile), keys
+    except BaseException:
+        _give_back(driver.world.journal)
+        raise
+
+
+def _taken(store: Store, name: str) -> tuple[Journal, Loaded | None]:
+    """The journal of a conversation, and what it holds."""
     with without_collection():
         journal = store.open(name)
         try:
-            loaded = load(journal.entries(), name)
-            return _started(store, journal, loaded, options, endpoint, feed)
+            return journal, load(journal.entries(), name)
         except BaseException:
-            with contextlib.suppress(StoreLockedError):  # its lease is found dead
-                journal.close()
+            _give_back(journal)
             raise
+
+
+def _give_back(journal: Journal) -> None:
+    """Close a journal at once; a lease that cannot be released is found dead."""
+    with at_once(), contextlib.suppress(StoreLockedError):
+        journal.close()
 
 
 def endpoint_of(options: Options) -> Endpoint:
@@ -123,14 +146,15 @@ def without_collection() -> Generator[None]:
             gc.enable()
 
 
-def _started(
+def _driver(
     store: Store,
     journal: Journal,
     loaded: Loaded | None,
     options: Options,
     endpoint: Endpoint,
     feed: EventLog,
-) -> tuple[Driver, dict[str, int]]:
+) -> tuple[Driver, Profile]:
+    """A driver for what was loaded, and the profile that it is to have."""
     tools = tools_by_name(options.tools or ())
     profile = requested_profile(options, loaded.snapshot.profile if loaded else None)
     if loaded is not None:
@@ -160,16 +184,22 @@ def _started(
     driver.said = loaded.said
     if opened is not None:
         driver.begin(opened)
-        driver.flush()
+    return driver, profile
+
+
+async def _settled(driver: Driver, profile: Profile) -> Driver:
+    """The driver, once its beginning and what the last process left are recorded."""
+    await driver.save()
+    feed = driver.feed
     feed.begin(driver.world.journal.sequence)
-    if loaded.snapshot.profile != profile:
+    if driver.snapshot.profile != profile:
         driver.apply(ProfileChanged(profile))
     recover(driver)
     ended = driver.unsaved and at_rest(driver.snapshot)
-    driver.flush()
+    await driver.save()
     if ended and (turn := Turn.current(driver.snapshot)) is not None:
         feed.publish(TurnEnded(feed.next(), turn))
-    return driver, loaded.keys
+    return driver
 
 
 def requested_profile(options: Options, old: Profile | None) -> Profile:

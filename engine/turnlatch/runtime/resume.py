@@ -98,4 +98,6 @@ def recover(record: Record) -> None:
         for event in lost_calls(record.snapshot, record.world.facts):
             record.apply(event)
         return
-    record.stop("the process ended in the middle of the turn", FaultKind.INTERRUPTED)
+    record.bring_to_rest(
+        "the process ended in the middle of the turn", FaultKind.INTERRUPTED
+    )

@@ -4,15 +4,16 @@ One immutable value, so that the driver changes it in one assignment: whatever i
 the driver, at whatever line, finds the value before the change or the one after it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import final
 
 import attrs
 
+from turnlatch_states.effects.calls import never_started
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.machine.step import Step
+from turnlatch_states.machine.step import Step, step
 
 _FACTS = (
     ev.ReplyConfirmed,
@@ -42,21 +43,17 @@ class Applied:
 
 @final
 @attrs.frozen
-class DoubtfulAppend:
-    """An append with unknown outcome.
+class BegunAppend:
+    """An append whose outcome is not known: it is in flight, or what ended it did not
+    say whether anything was recorded.
 
     Attributes:
         first: The sequence that its first event has, if it was recorded.
-        count: How many events it had: the first of what is unsaved.
+        count: How many events it has: the first of what is unsaved.
     """
 
     first: int
     count: int
-
-    @property
-    def last(self) -> int:
-        """The sequence that its last event has, if it was recorded."""
-        return self.first + self.count - 1
 
 
 @final
@@ -67,20 +64,15 @@ class Kept:
     Attributes:
         snapshot: The state of the conversation.
         unsaved: Applied events that are not known to be durable, in order.
-        doubt: The append of the first of these, if its outcome is unknown; the record
-            must be read before the next append.
+        begun: The append of the first of these, from before it begins until its outcome
+            is known. What is applied meanwhile comes after them.
         untold: Durable events that are not published to watchers yet, with sequences.
     """
 
     snapshot: Snapshot
     unsaved: tuple[Applied, ...] = ()
-    doubt: DoubtfulAppend | None = None
+    begun: BegunAppend | None = None
     untold: tuple[tuple[int, Applied], ...] = ()
-
-    @property
-    def settled(self) -> bool:
-        """True if everything is durable and was told."""
-        return not self.unsaved and self.doubt is None and not self.untold
 
     @property
     def events(self) -> list[Event]:
@@ -93,40 +85,57 @@ class Kept:
         unsaved = (*self.unsaved, one)
         return attrs.evolve(self, snapshot=made.snapshot, unsaved=unsaved)
 
-    def doubtful(self, first: int) -> "Kept":
-        """The same, while everything unsaved is being appended."""
-        return attrs.evolve(self, doubt=DoubtfulAppend(first, len(self.unsaved)))
+    def began(self, first: int) -> "Kept":
+        """The same, while everything that is unsaved now is being appended."""
+        return attrs.evolve(self, begun=BegunAppend(first, len(self.unsaved)))
 
-    def recorded(self, first: int, count: int) -> "Kept":
-        """The same, once the first `count` that were unsaved are known to be durable."""
+    def ended(self) -> "Kept":
+        """The same, once it is known that the append recorded nothing."""
+        return attrs.evolve(self, begun=None)
+
+    def recorded(self) -> "Kept":
+        """The same, once it is known that the append recorded all that it had."""
+        assert self.begun is not None, "an append was begun"
+        first, count = self.begun.first, self.begun.count
         saved = tuple(enumerate(self.unsaved[:count], first))
         return attrs.evolve(
             self,
             unsaved=self.unsaved[count:],
-            doubt=None,
+            begun=None,
             untold=(*self.untold, *saved),
         )
 
-    def unrecorded(self) -> "Kept":
-        """The same, once it is known that nothing unsaved was recorded.
-
-        Intents after the last fact are forgotten. Events applied on top of a doubt depend
-        on all of it, and keep it.
-        """
-        if self.doubt is not None and self.doubt.count < len(self.unsaved):
-            return attrs.evolve(self, doubt=None)
-        return attrs.evolve(self, doubt=None).taken_back()
-
     def taken_back(self) -> "Kept":
-        """The same, without what was only about to happen and was never appended."""
-        least = 0 if self.doubt is None else self.doubt.count
+        """The same without the intents after the last fact, except those of an append
+        that was begun."""
+        least = 0 if self.begun is None else self.begun.count
         left = len(self.unsaved)
         while left > least and not isinstance(self.unsaved[left - 1].event, _FACTS):
             left -= 1
-        if left == len(self.unsaved):
+        return self.without(self.unsaved[left:])
+
+    def without(self, last: Sequence[Applied]) -> "Kept":
+        """The same without the last events that were applied."""
+        if not last:
             return self
-        snapshot = self.unsaved[left].before
-        return attrs.evolve(self, snapshot=snapshot, unsaved=self.unsaved[:left])
+        unsaved = self.unsaved[: len(self.unsaved) - len(last)]
+        return attrs.evolve(self, snapshot=last[0].before, unsaved=unsaved)
+
+    def never_started(self, begun: Sequence[Applied]) -> "Kept":
+        """The same, with the truth about calls whose start is kept and was given up.
+
+        Whoever waited for the record of the start got an error, and ran nothing.
+
+        Args:
+            begun: The events that nobody acts on any more.
+        """
+        kept = self
+        for one in begun:
+            if isinstance(one.event, ev.CallStarted):
+                truth = never_started(one.before, one.event, kept.snapshot)
+                if truth is not None:
+                    kept = kept.applied(truth, step(kept.snapshot, truth))
+        return kept
 
     def told(self) -> "Kept":
         """The same without the first that was untold."""

@@ -272,13 +272,32 @@ def start(run: CallRun) -> Event:
     return ev.CallStarted(run.turn, run.call.use.id, run.key, run.safe)
 
 
-def never_started(snapshot: Snapshot, run: CallRun) -> tuple[Event, ...]:
-    """The events of a run whose start was refused by the journal."""
-    call = None if snapshot.turn is None else snapshot.turn.call(run.call.use.id)
-    if call is None or call.state is not CallState.STARTED:
-        return ()  # its start was taken back
-    result = closed_result(call.use.id, NEVER_STARTED)
-    return (close(run, Ending(Closing.NOT_EXECUTED, result)),)
+def never_started(
+    before: Snapshot, start: ev.CallStarted, now: Snapshot
+) -> Event | None:
+    """The truth about a call that did not run although the record has its start, or will
+    have it: its append failed after something else was decided on top of it.
+
+    Args:
+        before: The snapshot before the start.
+        start: The start.
+        now: The present snapshot.
+
+    Returns:
+        The end of the call; that it is lost, if it reads only and was lost before; None
+        if the call stands somewhere else by now.
+    """
+    turn = now.turn
+    call = None if turn is None else turn.call(start.call)
+    if turn is None or turn.number != start.turn or call is None:
+        return None
+    if call.state is not CallState.STARTED:
+        return None
+    was = None if before.turn is None else before.turn.call(start.call)
+    if was is not None and was.state is CallState.UNKNOWN:
+        return ev.CallLost(start.turn, start.call)
+    result = closed_result(start.call, NEVER_STARTED)
+    return ev.CallClosed(start.turn, start.call, Closing.NOT_EXECUTED, result)
 
 
 def close(run: CallRun, ending: Ending) -> Event:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from tests.around import append_now
 from tests.engine.cli.test_chat import Chat, batch
 from tests.engine.cli.test_list import told, turnlatch
 
@@ -70,9 +71,9 @@ def test_a_store_that_holds_absurd_numbers_opens(
 
     real = SQLiteJournal.append
 
-    def append(self: SQLiteJournal, events: list[Event]) -> None:
+    async def append(self: SQLiteJournal, events: list[Event]) -> None:
         spoil(events)
-        real(self, events)
+        await real(self, events)
 
     async def fail() -> None:
         client = simulated_client(
@@ -106,7 +107,7 @@ def test_a_store_with_an_absurd_time_is_listed(
     tmp_path: Path, store: Path, now: float
 ) -> None:
     opened = SQLiteStore(store, clock=lambda: now)
-    opened.open("notes").append([RetryScheduled(1, 1, 1.0, 1.0)])
+    append_now(opened.open("notes"), [RetryScheduled(1, 1, 1.0, 1.0)])
     opened.close()
 
     (one,) = told(tmp_path)

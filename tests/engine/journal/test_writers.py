@@ -423,8 +423,11 @@ journal = store.open("notes")
 print("held", flush=True)
 for line in sys.stdin:
     try:
-        journal.append([RequestSent(1, 1)])
-        print("appended", flush=True)
+        append = journal.append([RequestSent(1, 1)])
+        try:
+            append.send(None)
+        except StopIteration:
+            print("appended", flush=True)
     except Exception as error:
         print(type(error).__name__, flush=True)
 """
