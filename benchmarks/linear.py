@@ -88,7 +88,7 @@ def _explains(text: str) -> Callable[[], object]:
 
 
 def _notes(text: str) -> Callable[[], object]:
-    transcript = Transcript(Look(), lambda: 80, lambda _: [], lambda _: None)
+    transcript = Transcript(Look(), lambda: 80, lambda _: [])
     return lambda: transcript.note(text)
 
 

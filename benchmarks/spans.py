@@ -47,7 +47,7 @@ _NAMES: tuple[tuple[ModuleType, str, str], ...] = (
     (next_effect, "prepare", _ROOM),
     (next_effect, "staged_fault", _CHECK),
     (requests, "build", _BUILD),
-    (record, "publish_event", _TELL),
+    (record, "publish_entry", _TELL),
     (conversation, "user_blocks", _BLOCKS),
 )
 """What is timed under which name: the module that calls it, and the name there."""

@@ -15,7 +15,6 @@ TWICE: Final[Mapping[str, str]] = {
     "Exchange": "the simulator logs a request and its answer, for tests of any client",
     "Fault": "a fault of a script; the core's is the fault that a client sees of it",
     "Limits": "bounds of a turn, of a body and of a service: each is an option's name",
-    "Steered": "the published happening of the event of that name",
     "Turn": "the public value of the machine's turn",
     "TurnStream": "the synchronous twin has the names of the asynchronous class",
     "Watch": "the synchronous twin has the names of the asynchronous class",

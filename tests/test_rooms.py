@@ -23,9 +23,10 @@ INTERNAL: Final = frozenset(
 )
 """Types of parameters that only the engine passes."""
 
-DEEP: Final = frozenset({"Budget", "Model", "Snapshot", "Store"})
+DEEP: Final = frozenset({"Budget", "Model", "Snapshot", "Store", "View"})
 """Public types whose own parts are not: whoever writes a port imports `turnlatch.ports`,
-and whoever reads the whole state of the machine imports `turnlatch_states`."""
+and whoever reads the whole state of the machine, or how it shows the history, imports
+`turnlatch_states`."""
 
 
 def read(package: types.ModuleType) -> dict[str, str]:

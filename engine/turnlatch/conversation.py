@@ -224,7 +224,7 @@ class Conversation(Configuring):
     def stream(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
     ) -> TurnStream:
-        """Send a message, and watch the turn: `async for happening in chat.stream(...)`.
+        """Send a message, and watch the turn: `async for event in chat.stream(...)`.
 
         Nothing is sent before iteration starts. The turn belongs to the conversation, not
         to the stream: leaving the loop leaves it running, `interrupt()` stops it.

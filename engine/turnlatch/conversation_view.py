@@ -112,7 +112,7 @@ class ConversationView(HoldsClient):
 
     @property
     def cursor(self) -> Cursor:
-        """The cursor of the newest happening."""
+        """The cursor of the newest stream event."""
         return self._feed.cursor
 
     @property
@@ -133,16 +133,16 @@ class ConversationView(HoldsClient):
         return prefix_change(self._open_driver().snapshot)
 
     def watch(self, after: Cursor | None = None) -> Watch:
-        """All happenings after a cursor: `async for h in chat.watch(cursor)`.
+        """All stream events after a cursor: `async for event in chat.watch(cursor)`.
 
-        Happenings that are no longer in memory are read from the journal, with the same
-        cursors. From there a confirmed reply comes in whole pieces
-        (`TextArrived.whole`), and pieces of a failed attempt do not come at all. The
-        loop ends when the conversation is closed. Leaving the loop stops nothing.
+        Events that are no longer in memory are read from the journal, with the same
+        cursors. From there a confirmed reply comes in whole pieces (`Arrived.whole`),
+        and pieces of a failed attempt do not come at all. The loop ends when the
+        conversation is closed. Leaving the loop stops nothing.
 
         Args:
-            after: The cursor of the last happening seen; `Cursor()` for everything from
-                the first turn on; None for happenings from now on.
+            after: The cursor of the last event seen; `Cursor()` for everything since
+                the conversation was made; None for events from now on.
 
         Raises:
             SettingsError: `after` is not a cursor.
@@ -151,7 +151,7 @@ class ConversationView(HoldsClient):
         """
         CURSOR.demand("after", after)
         world = self._open_driver().world
-        return Watch(self._feed, world.journal, after, world.policies.retry)
+        return Watch(self._feed, world.journal, after)
 
     def check(self) -> tuple[Finding, ...]:
         """The findings of the API's rules about the next request.

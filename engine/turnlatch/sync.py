@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 @final
 class Watch(WatchTwin):
-    """All happenings after a cursor, until the conversation is closed.
+    """All stream events after a cursor, until the conversation is closed.
 
-    A reader that is more than 20,000 happenings behind gets one `Missed` for the gap, and
+    A reader that is more than 20,000 events behind gets one `Missed` for the gap, and
     continues after it.
 
     A Ctrl-C while it waits stops only the wait.
@@ -50,7 +50,7 @@ class Watch(WatchTwin):
 
 @final
 class TurnStream(TurnStreamTwin):
-    """The happenings of one turn, from first to last.
+    """The stream events of one turn, from first to last.
 
     The stream starts with the first step of `for`, with `with`, or with
     `turn()`. Then the message is queued and the turn runs in another task: a watcher that
@@ -62,7 +62,7 @@ class TurnStream(TurnStreamTwin):
     waits until it rests. A caller that is cancelled there waits at most one second.
 
     A stream is iterated once: a second loop continues where the first one stopped. A
-    reader that is more than 20,000 happenings behind gets one `Missed` for the gap.
+    reader that is more than 20,000 events behind gets one `Missed` for the gap.
 
     A Ctrl-C while it waits stops the turn that the stream began.
     """
@@ -196,7 +196,7 @@ class Conversation(ConversationTwin):
     def stream(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
     ) -> TurnStream:
-        """Send a message, and watch the turn: `for happening in chat.stream(...)`.
+        """Send a message, and watch the turn: `for event in chat.stream(...)`.
 
         Nothing is sent before iteration starts. The turn belongs to the conversation, not
         to the stream: leaving the loop leaves it running, `interrupt()` stops it.
@@ -487,7 +487,7 @@ class Conversation(ConversationTwin):
 
     @property
     def cursor(self) -> Cursor:
-        """The cursor of the newest happening."""
+        """The cursor of the newest stream event."""
         return self._inner.cursor
 
     @property
@@ -510,16 +510,16 @@ class Conversation(ConversationTwin):
         return self._inner.prefix_change
 
     def watch(self, after: Cursor | None = None) -> Watch:
-        """All happenings after a cursor: `for h in chat.watch(cursor)`.
+        """All stream events after a cursor: `for event in chat.watch(cursor)`.
 
-        Happenings that are no longer in memory are read from the journal, with the same
-        cursors. From there a confirmed reply comes in whole pieces
-        (`TextArrived.whole`), and pieces of a failed attempt do not come at all. The
-        loop ends when the conversation is closed. Leaving the loop stops nothing.
+        Events that are no longer in memory are read from the journal, with the same
+        cursors. From there a confirmed reply comes in whole pieces (`Arrived.whole`),
+        and pieces of a failed attempt do not come at all. The loop ends when the
+        conversation is closed. Leaving the loop stops nothing.
 
         Args:
-            after: The cursor of the last happening seen; `Cursor()` for everything from
-                the first turn on; None for happenings from now on.
+            after: The cursor of the last event seen; `Cursor()` for everything since
+                the conversation was made; None for events from now on.
 
         Raises:
             SettingsError: `after` is not a cursor.

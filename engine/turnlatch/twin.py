@@ -14,7 +14,7 @@ from turnlatch.conversation import Conversation
 from turnlatch.errors import ConversationClosedError, ForkedProcessError, already_open
 from turnlatch.runtime.engine_thread import EngineThread
 from turnlatch.urls import HoldsClient
-from turnlatch.watching.events import Happening
+from turnlatch.watching.events import StreamEvent
 from turnlatch.watching.stream import TurnStream, Watch
 
 _T = TypeVar("_T")
@@ -90,7 +90,7 @@ class ConversationTwin(HoldsClient):
         return self._run(called)
 
 
-class TurnStreamTwin(Iterator[Happening]):
+class TurnStreamTwin(Iterator[StreamEvent]):
     """The base of `turnlatch.sync.TurnStream`."""
 
     def __init__(self, inner: TurnStream, run: RunCoroutine) -> None:
@@ -99,7 +99,7 @@ class TurnStreamTwin(Iterator[Happening]):
         self._in_thread = run
         self._read = _Reading(inner)
 
-    def __next__(self) -> Happening:
+    def __next__(self) -> StreamEvent:
         # A Ctrl-C may also come just before or after the wait.
         try:
             return self._read.next(self._in_thread, self._leave)
@@ -130,7 +130,7 @@ class TurnStreamTwin(Iterator[Happening]):
         await self._inner.__aexit__(None, None, None)
 
 
-class WatchTwin(Iterator[Happening]):
+class WatchTwin(Iterator[StreamEvent]):
     """The base of `turnlatch.sync.Watch`."""
 
     def __init__(self, inner: Watch, run: RunCoroutine) -> None:
@@ -138,25 +138,25 @@ class WatchTwin(Iterator[Happening]):
         self._in_thread = run
         self._read = _Reading(inner)
 
-    def __next__(self) -> Happening:
+    def __next__(self) -> StreamEvent:
         return self._read.next(self._in_thread)
 
 
 @final
 class _Reading:
-    """Happenings read in the engine's thread and not returned yet.
+    """Stream events read in the engine's thread and not returned yet.
 
-    A happening that was read while the caller's wait was interrupted is returned by the
+    An event that was read while the caller's wait was interrupted is returned by the
     next call.
     """
 
     def __init__(self, inner: TurnStream | Watch) -> None:
         self._inner = inner
-        self._read: deque[Happening] = deque()
+        self._read: deque[StreamEvent] = deque()
 
     def next(
         self, run: RunCoroutine, leave: Callable[[], Awaitable[object]] | None = None
-    ) -> Happening:
+    ) -> StreamEvent:
         run(self._fill, leave)
         if not self._read:
             raise StopIteration
@@ -164,6 +164,6 @@ class _Reading:
 
     async def _fill(self) -> None:
         if not self._read:
-            async for happening in self._inner:
-                self._read.append(happening)
+            async for event in self._inner:
+                self._read.append(event)
                 return

@@ -10,9 +10,10 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.harness.published import moved_to, prefix_changes
 from tests.harness.world import World
 
-from turnlatch import Conversation, PrefixChanged
+from turnlatch import Conversation, TurnState
 from turnlatch.simulator import Answer, Call, ServerCall, ServerResult, Text
 from turnlatch_states.api.reply import Usage
 from turnlatch_states.request import cache_markers as marks
@@ -80,11 +81,9 @@ async def played(chat: Conversation, said: list[Any]) -> list[tuple[Usage, bool]
     requests = 0
     usages = [one.reply.usage for one in chat.history]
     while len(told) < len(usages):
-        happening = await anext(watch)
-        if isinstance(happening, PrefixChanged):
-            told[requests] = True
-        elif getattr(happening, "target", "") == "sent":
-            told.setdefault(requests, False)
+        event = await anext(watch)
+        if moved_to(event, TurnState.SENT):
+            told[requests] = bool(prefix_changes([event]))
             requests += 1
     found = [(usage, told[n]) for n, usage in enumerate(usages)]
     return found

@@ -6,9 +6,10 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.harness.published import recorded
 from tests.harness.world import World
 
-from turnlatch import CallMoved, Closing, FaultKind, Limits, ToolCall, TurnState, tool
+from turnlatch import Closing, FaultKind, Limits, ToolCall, TurnState, tool
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import call, reply
 from turnlatch_states.machine.events import CallClosed, CallStarted, Event
@@ -86,17 +87,14 @@ async def test_no_more_calls_run_at_once_than_allowed_and_all_of_them_run(
 
     world.script(reply(*[call("count", number=n) for n in range(7)]), "Done.")
     async with world.open(tools=[count], limits=Limits(calls_parallel_max=2)) as chat:
-        happenings = [h async for h in chat.stream("Go")]
+        events = [h async for h in chat.stream("Go")]
         turn = chat.turn
 
     assert most == 2
     assert turn is not None
     said = [json.loads(c.result)["content"] for c in turn.calls]
     assert said == [str(n) for n in range(7)], "results stand in the order of the calls"
-    started = [
-        h for h in happenings if isinstance(h, CallMoved) and h.state == "started"
-    ]
-    assert len(started) == 7
+    assert len(recorded(events, CallStarted)) == 7
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 8])

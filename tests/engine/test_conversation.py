@@ -5,19 +5,22 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.harness.published import has_call, recorded, texts
 from tests.harness.world import World, cancelled_once_started
 
 from turnlatch import (
+    CallState,
     Closing,
     ConversationBusyError,
     ConversationClosedError,
     FaultKind,
     NotNowError,
+    RetryScheduled,
     SettingsError,
+    StreamEvent,
     TurnEnded,
     TurnFailedError,
     TurnState,
-    Waiting,
 )
 from turnlatch.simulator import call, reply
 
@@ -108,8 +111,8 @@ async def test_an_interrupt_keeps_finished_work_and_closes_the_rest_truthfully(
     async with world.open() as chat:
 
         async def stop() -> None:
-            async for happening in chat.watch(chat.cursor):
-                if getattr(happening, "closing", None) is Closing.RESULT:
+            async for event in chat.watch(chat.cursor):
+                if has_call(event, CallState.CLOSED):
                     await chat.interrupt()
                     return
 
@@ -254,8 +257,8 @@ async def test_stopping_a_wait_is_told_as_stopped_and_keeps_the_input(
 
     async with world.open(clock=None) as chat:
         stream = chat.stream("1")
-        async for happening in stream:
-            if isinstance(happening, Waiting):
+        async for event in stream:
+            if recorded([event], RetryScheduled):
                 await chat.interrupt()
         turn = await stream.turn()
 
@@ -274,9 +277,9 @@ async def test_a_watched_turn_is_still_streamed_when_it_is_retried(
         await chat.stream("1").turn()
         cursor = chat.cursor
         await chat.retry()
-        seen: list[str] = []
-        async for happening in chat.watch(cursor):
-            seen.append(type(happening).__name__)
-            if isinstance(happening, TurnEnded):
+        seen: list[StreamEvent] = []
+        async for event in chat.watch(cursor):
+            seen.append(event)
+            if isinstance(event, TurnEnded):
                 break
-    assert "TextArrived" in seen
+    assert texts(seen) == ["One."]

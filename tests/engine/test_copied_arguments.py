@@ -13,6 +13,7 @@ from turnlatch import (
     CallReport,
     CallState,
     Conversation,
+    Recorded,
     Tool,
     ToolCall,
     Turn,
@@ -112,10 +113,14 @@ async def test_nobody_who_sees_arguments_can_change_them(
             vandal.looks_around("later", chat, turn)
         assert turn.text == "Done."
         await chat.close()
-        ends = [h.turn async for h in watch if isinstance(h, TurnEnded)]
-    for one in ends:
-        for report in one.calls:
-            vandal.looks("happening", report.input)
+        watched = [event async for event in watch]
+    for event in watched:
+        if isinstance(event, TurnEnded):
+            for report in event.turn.calls:
+                vandal.looks("end", report.input)
+        elif isinstance(event, Recorded):
+            for report in event.calls:
+                vandal.looks("entry", report.input)
     async with world.open(tools=[orders(vandal, effect)]) as chat:
         assert chat.turn is not None
         vandal.looks_around("reloaded", chat, chat.turn)

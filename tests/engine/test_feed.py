@@ -12,7 +12,7 @@ from typing import final
 
 import pytest
 
-from turnlatch import Cursor, Happening, Missed, Steered
+from turnlatch import Cursor, Missed, Pinned, Recorded, StreamEvent
 from turnlatch.watching.event_log import EventLog, Reader
 
 KEPT_MAX = 3
@@ -36,7 +36,7 @@ class Course:
     def __init__(self, kept_max: int = KEPT_MAX) -> None:
         self.feed = EventLog(kept_max)
         self.kept_max = kept_max
-        self.published: list[Happening] = []
+        self.published: list[StreamEvent] = []
         self.readers: list[Seen] = []
         self.entry = 0
         self.settled = 0  # how many were published when it was settled last
@@ -48,16 +48,14 @@ class Course:
         match kind:
             case "piece":
                 self.feed.arriving = True
-                self._publish()
+                self._publish(self.feed.next())
             case "said":  # an entry of the journal in the middle of a reply
-                self._enter()
-                self._publish()
+                self._record()
                 if not self.feed.arriving:
                     self.feed.settle()
                     self.settled = len(self.published)
             case "end":
-                self._enter()
-                self._publish()
+                self._record()
                 self.feed.settle()
                 ends, since = len(self.published), self.settled
                 needed = [min(one.at, since) for one in self._reading()]
@@ -83,21 +81,21 @@ class Course:
 
     @property
     def kept(self) -> int:
-        """How many happenings are in memory."""
+        """How many events are in memory."""
         return self.feed.position - self.feed.dropped
 
     def _reading(self) -> list[Seen]:
         return [one for one in self.readers if one.end is None]
 
-    def _enter(self) -> None:
+    def _record(self) -> None:
         self.entry += 1
-        self.feed.enter(self.entry)
+        self._publish(Cursor(self.entry))
 
-    def _publish(self) -> None:
+    def _publish(self, cursor: Cursor) -> None:
         number = len(self.published)
-        happening = Steered(self.feed.next(), number, number)
-        self.published.append(happening)
-        self.feed.publish(happening)
+        event = Recorded(cursor, number, Pinned("a", None))
+        self.published.append(event)
+        self.feed.publish(event)
 
     def _add(self, reader: Reader, at: int, after: Cursor) -> None:
         self.readers.append(Seen(reader, at, after))
@@ -167,19 +165,19 @@ def test_a_reader_is_told_everything_once_in_order_or_what_it_missed() -> None:
     run(courses())
 
 
-def _oldest(feed: EventLog, position: int) -> Happening | None:
+def _oldest(feed: EventLog, position: int) -> StreamEvent | None:
     index = max(position - feed.dropped, 0)
     return feed._kept[index] if index < len(feed._kept) else None  # pyright: ignore[reportPrivateUsage] - a planted bug
 
 
-def _old_next(reader: Reader) -> Happening | None:
+def _old_next(reader: Reader) -> StreamEvent | None:
     """The oldest there is, again and again, until the reader has caught up."""
-    happening = _oldest(reader._feed, reader.position)  # pyright: ignore[reportPrivateUsage] - a planted bug
-    reader.position += happening is not None
-    return happening
+    event = _oldest(reader._feed, reader.position)  # pyright: ignore[reportPrivateUsage] - a planted bug
+    reader.position += event is not None
+    return event
 
 
-def _silent_next(reader: Reader) -> Happening | None:
+def _silent_next(reader: Reader) -> StreamEvent | None:
     """Jump over what is missing, and say nothing."""
     feed = reader._feed  # pyright: ignore[reportPrivateUsage] - a planted bug
     reader.position = max(reader.position, feed.dropped)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import anthropic
 import attrs
 import pytest
+from tests.harness.published import prefix_changes
 from tests.harness.world import World
 
 import turnlatch
@@ -215,24 +216,35 @@ SECOND: Final[Mapping[str, Any]] = {
 
 GIVEN_OUT: Final = frozenset(
     [
-        "BlockBegan",
+        "Arrived",
+        "BlockOpened",
         "Blocks",
         "Budget",
         "Cache",
-        "CallMoved",
+        "CallApproved",
+        "CallAsked",
+        "CallClosed",
+        "CallDenied",
+        "CallLost",
         "CallReport",
+        "CallStarted",
         "CallState",
         "Clock",
         "Closing",
+        "CompactionConfirmed",
         "CompactionDone",
         "CompactionPlan",
+        "CompactionSent",
+        "ConversationOpened",
+        "Copy",
         "Cursor",
         "Effect",
+        "Event",
         "Exchange",
         "Fault",
         "FaultKind",
         "Finding",
-        "Happening",
+        "Forked",
         "History",
         "Ids",
         "Listing",
@@ -241,35 +253,48 @@ GIVEN_OUT: Final = frozenset(
         "Missed",
         "Model",
         "Move",
-        "Moved",
+        "Pinned",
         "PrefixChange",
-        "PrefixChanged",
+        "Probed",
         "Profile",
+        "ProfileChanged",
         "Purpose",
+        "Question",
         "Reconciled",
+        "Recorded",
         "Remedy",
-        "RemedyTried",
+        "RemedyChosen",
         "Reply",
+        "ReplyConfirmed",
+        "RequestSent",
+        "RetryCancelled",
+        "RetryScheduled",
+        "Rewound",
         "RunningCall",
         "Snapshot",
         "Steered",
         "Store",
+        "StreamEvent",
         "Substate",
-        "Suspended",
         "Suspension",
-        "TextArrived",
-        "ThinkingArrived",
+        "TextDelta",
+        "ThinkingDelta",
         "Threads",
         "Tool",
         "ToolCall",
         "ToolUse",
-        "TrialMade",
         "Turn",
+        "TurnAbandoned",
+        "TurnContinued",
         "TurnEnded",
+        "TurnFailed",
+        "TurnOpened",
+        "TurnRetried",
         "TurnState",
         "TurnStream",
+        "TurnSuspended",
         "Usage",
-        "Waiting",
+        "View",
         "Watch",
         "__version__",
         "running_call",
@@ -722,7 +747,7 @@ async def test_a_change_tells_what_it_costs_the_prompt_cache(world: World) -> No
         assert change is not None
         assert change.part == "settings"
         seen = [one async for one in chat.stream("Again")]
-        assert [one for one in seen if isinstance(one, turnlatch.PrefixChanged)]
+        assert prefix_changes(seen) == [change]
 
 
 @pytest.mark.parametrize(

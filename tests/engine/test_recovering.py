@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.harness.published import prefix_changes, recorded
 from tests.harness.world import World
 
 from turnlatch import (
@@ -14,16 +15,15 @@ from turnlatch import (
     Conversation,
     FaultKind,
     Limits,
-    PrefixChanged,
     Price,
+    Probed,
     Remedy,
-    RemedyTried,
+    RemedyChosen,
     RetryPolicy,
+    RetryScheduled,
     SettingsError,
-    Suspended,
-    TrialMade,
     TurnState,
-    Waiting,
+    TurnSuspended,
 )
 from turnlatch.simulator import Scripted, Simulator, call, text
 from turnlatch_states.machine.doubt import ALTERNATIONS, LASTING
@@ -47,7 +47,7 @@ async def test_a_hint_beyond_the_budget_suspends_and_says_until_when(
 ) -> None:
     world.script("One.", faults="429 retry-after=3600 @1")
     async with world.open() as chat:
-        told = [h async for h in chat.stream("1") if isinstance(h, Suspended)]
+        told = recorded([h async for h in chat.stream("1")], TurnSuspended)
         turn = chat.turn
         assert turn is not None
         assert turn.state is TurnState.FAILED
@@ -173,7 +173,7 @@ async def test_the_part_that_is_refused_is_found_and_nothing_else_is_hidden(
         before = chat.history.wires()
         assert (await chat.send("6")).state is TurnState.FAILED, "once proves nothing"
         stream = chat.stream("7")
-        trials = [h async for h in stream if isinstance(h, TrialMade)]
+        trials = recorded([h async for h in stream], Probed)
         turn = await stream.turn()
         assert turn.state is TurnState.CONFIRMED
         assert turn.remedies == (Remedy.BISECT,)
@@ -213,7 +213,7 @@ async def test_an_optional_field_is_left_out_once_it_is_named_and_stays_out(
     )
     async with world.open(settings={"metadata": {"user_id": "u"}}) as chat:
         await confirmed(chat, "1")
-        told = [h async for h in chat.stream("2") if isinstance(h, RemedyTried)]
+        told = recorded([h async for h in chat.stream("2")], RemedyChosen)
         assert [h.remedy for h in told] == [Remedy.DROP_FIELD]
         await confirmed(chat, "3")
     async with world.open() as chat:
@@ -228,14 +228,13 @@ async def test_the_guard_tells_which_byte_changed_before_it_is_paid_for(
     async with world.open(system="Be brief.") as chat:
         await confirmed(chat, "1", "2")
         assert chat.prefix_change is None
-        assert not [h async for h in chat.stream("3") if isinstance(h, PrefixChanged)]
+        assert not prefix_changes([h async for h in chat.stream("3")])
     async with world.open(system="Be brief!") as chat:
         change = chat.prefix_change
         assert change is not None
         assert change.part == "settings"
         assert (change.before[:1], change.after[:1]) == (b".", b"!")
-        told = [h async for h in chat.stream("4") if isinstance(h, PrefixChanged)]
-        assert [h.change for h in told] == [change]
+        assert prefix_changes([h async for h in chat.stream("4")]) == [change]
         assert chat.prefix_change is None, "it was paid"
 
 
@@ -464,7 +463,7 @@ async def test_between_a_failure_and_what_is_sent_next_lies_a_wait(
     async with world.open() as chat:
         await troubled(chat)
         sent = len(world.simulator.log)
-        told = [h async for h in chat.stream("And now?") if isinstance(h, Waiting)]
+        told = recorded([h async for h in chat.stream("And now?")], RetryScheduled)
         failed = [e.status for e in world.simulator.log[sent:]].count(529)
         assert len(world.clock.slept) == len(told) == failed
         assert min(world.clock.slept) >= 2, "and as long as the server asks for"

@@ -12,73 +12,72 @@ from typing import Any
 import anyio
 import attrs
 import pytest
+from tests.harness.published import is_text, recorded, texts
 from tests.harness.world import World
 
 import turnlatch.watching.from_journal
 import turnlatch.watching.publish
 from turnlatch import (
-    BlockBegan,
+    Arrived,
     Conversation,
     Cursor,
-    Happening,
     IllegalEventError,
     Limits,
     Missed,
-    Moved,
+    Recorded,
     RetryPolicy,
-    TextArrived,
-    ThinkingArrived,
+    RetryScheduled,
+    StreamEvent,
     TurnEnded,
     TurnState,
-    Waiting,
     Watch,
 )
+from turnlatch.ports import BlockOpened
 from turnlatch.simulator import call, reply
 from turnlatch_states.machine.snapshot import Snapshot
 
 pytestmark = pytest.mark.anyio
 
-Piece = BlockBegan | TextArrived | ThinkingArrived
 POLICY = RetryPolicy(attempts_max=3)
 
 
-def whole(pieces: list[Piece]) -> list[Piece]:
+def whole(pieces: list[Arrived]) -> list[Arrived]:
     """The pieces of one reply, joined, without their cursors."""
-    joined: list[Piece] = []
+    joined: list[Arrived] = []
     for piece in pieces:
-        last = joined[-1] if joined else None
-        if isinstance(piece, BlockBegan):
-            joined.append(attrs.evolve(piece, cursor=Cursor()))
-        elif (
-            last is not None and type(last) is type(piece) and last.index == piece.index
-        ):
-            assert not isinstance(last, BlockBegan)
-            joined[-1] = attrs.evolve(last, text=last.text + piece.text)
-        else:
-            joined.append(attrs.evolve(piece, cursor=Cursor(), whole=True))
+        delta, last = piece.delta, joined[-1].delta if joined else None
+        if not isinstance(delta, BlockOpened) and type(last) is type(delta):
+            assert last is not None
+            assert not isinstance(last, BlockOpened)
+            if last.index == delta.index:
+                longer = attrs.evolve(delta, text=last.text + delta.text)
+                joined[-1] = attrs.evolve(joined[-1], delta=longer)
+                continue
+        joined.append(attrs.evolve(piece, cursor=Cursor(), whole=True))
     return joined
 
 
-def settled(seen: list[Happening]) -> list[Happening]:
+def settled(seen: list[StreamEvent]) -> list[StreamEvent]:
     """What was seen, as a reader has it who knows what became of each reply."""
-    made: list[Happening] = []
-    pieces: list[Piece] = []
-    for happening in seen:
-        assert not isinstance(happening, Missed)
-        if isinstance(happening, Piece):
-            pieces.append(happening)
+    made: list[StreamEvent] = []
+    pieces: list[Arrived] = []
+    for event in seen:
+        assert not isinstance(event, Missed)
+        if isinstance(event, Arrived):
+            pieces.append(event)
             continue
-        if isinstance(happening, Moved) and happening.source in ("sent", "compacting"):
-            if happening.trigger != "fail":
+        move = event.move if isinstance(event, Recorded) else None
+        if move is not None and move.source in ("sent", "compacting"):
+            if move.trigger != "fail":
                 made += whole(pieces)
             pieces = []
-        made.append(happening)
+        made.append(event)
     return made
 
 
-async def told(chat: Conversation, after: Cursor) -> list[Happening]:
+async def told(chat: Conversation, after: Cursor) -> list[StreamEvent]:
     """Everything after a cursor up to now, as the conversation tells it."""
-    seen: list[Happening] = []
+    seen: list[StreamEvent] = []
     async with anyio.create_task_group() as group:
         group.start_soon(follow, chat.watch(after), seen)
         await anyio.wait_all_tasks_blocked()
@@ -86,10 +85,10 @@ async def told(chat: Conversation, after: Cursor) -> list[Happening]:
     return seen
 
 
-async def follow(watch: Watch, into: list[Happening]) -> None:
+async def follow(watch: Watch, into: list[StreamEvent]) -> None:
     """Note everything as it is told."""
-    async for happening in watch:
-        into.append(happening)  # noqa: PERF401 - it is looked at before the loop ends
+    async for event in watch:
+        into.append(event)  # noqa: PERF401 - it is looked at before the loop ends
 
 
 async def move(chat: Conversation, chance: random.Random, number: int) -> None:
@@ -156,7 +155,7 @@ async def conversation(world: World, seed: int) -> None:
     ]
     world.script(*answers, faults=script)
     store = world.folder / f"{seed}.db"
-    live: list[Happening] = []
+    live: list[StreamEvent] = []
     last = Cursor()
     for process in range(3):
         limits = Limits(requests_per_turn_max=12)
@@ -171,12 +170,17 @@ async def conversation(world: World, seed: int) -> None:
             kept = settled(live)
             again = await told(chat, Cursor())
             assert settled(again) == kept, "told from the beginning"
-            for happening in chance.sample(kept, 3):
-                if isinstance(happening, Piece):
+            entries = chat._open_driver().world.journal.entries()  # pyright: ignore[reportPrivateUsage] - what is recorded
+            found = [one for one in again if isinstance(one, Recorded)]
+            assert [(one.cursor, one.event) for one in found] == [
+                (Cursor(entry.sequence), entry.event) for entry in entries[1:]
+            ], "every entry, once, in order"
+            for event in chance.sample(kept, 3):
+                if isinstance(event, Arrived):
                     continue
-                rest = kept[kept.index(happening) + 1 :]
-                later = settled(await told(chat, happening.cursor))
-                assert later == rest, f"told from {happening.cursor}"
+                rest = kept[kept.index(event) + 1 :]
+                later = settled(await told(chat, event.cursor))
+                assert later == rest, f"told from {event.cursor}"
     assert any(isinstance(one, TurnEnded) for one in live)
 
 
@@ -185,6 +189,11 @@ async def test_the_journal_tells_again_what_was_seen_live(
     world: World, seed: int
 ) -> None:
     await conversation(world, seed)
+
+
+def whole_texts(seen: list[StreamEvent]) -> list[str]:
+    """The texts that came whole."""
+    return texts([h for h in seen if isinstance(h, Arrived) and h.whole])
 
 
 def never(*_: object) -> bool:
@@ -204,7 +213,7 @@ def resting(snapshot: Snapshot) -> bool:
         (turnlatch.watching.from_journal, "_CONTINUING", ()),
         (turnlatch.watching.from_journal, "_ends", never),
         (turnlatch.watching.from_journal, "at_rest", resting),
-        (turnlatch.watching.publish, "_tell_reply", never),
+        (turnlatch.watching.publish, "_publish_reply", never),
     ],
     ids=["ends early", "never ends", "questions", "no texts"],
 )
@@ -227,14 +236,12 @@ async def test_a_reader_in_the_middle_of_a_reply_is_told_it_whole_once_it_is_his
     world.script("A reply in several pieces of text.")
     async with world.open(tools=[]) as chat:
         seen = [h async for h in chat.stream("1")]
-    middle = next(h.cursor for h in seen if isinstance(h, TextArrived))
+    middle = next(h.cursor for h in seen if is_text(h))
     async with world.open(tools=[]) as chat:
         again = await told(chat, middle)
-        texts = [h for h in again if isinstance(h, TextArrived)]
-        assert [(h.text, h.whole) for h in texts] == [
-            ("A reply in several pieces of text.", True)
-        ]
-        assert await told(chat, texts[0].cursor) == again[again.index(texts[0]) + 1 :]
+        assert whole_texts(again) == ["A reply in several pieces of text."]
+        (text,) = [h for h in again if is_text(h)]
+        assert await told(chat, text.cursor) == again[again.index(text) + 1 :]
         assert await told(chat, chat.cursor) == []
 
 
@@ -245,15 +252,14 @@ async def test_a_reply_that_did_not_arrive_in_pieces_is_told_whole_at_once(
     async with world.open() as chat:
         watch = chat.watch()
         await chat.send("1")
-        seen: list[Happening] = []
+        seen: list[StreamEvent] = []
         again = await told(chat, Cursor())
-        async for happening in watch:
-            seen.append(happening)
-            if isinstance(happening, TurnEnded):
+        async for event in watch:
+            seen.append(event)
+            if isinstance(event, TurnEnded):
                 break
     assert seen == again
-    texts = [(h.text, h.whole) for h in seen if isinstance(h, TextArrived)]
-    assert texts == [("Look.", True), ("One.", True)]
+    assert whole_texts(seen) == ["Look.", "One."]
 
 
 async def test_a_wait_is_told_again_as_it_was_whatever_the_policy_is_now(
@@ -261,8 +267,8 @@ async def test_a_wait_is_told_again_as_it_was_whatever_the_policy_is_now(
 ) -> None:
     world.script("One.", faults="529 @1")
     async with world.open(retry=POLICY) as chat:
-        seen = [h async for h in chat.stream("1") if isinstance(h, Waiting)]
+        seen = recorded([h async for h in chat.stream("1")], RetryScheduled)
     async with world.open(retry=RetryPolicy(attempts_max=9)) as chat:
-        again = [h for h in await told(chat, Cursor()) if isinstance(h, Waiting)]
+        again = recorded(await told(chat, Cursor()), RetryScheduled)
     assert [h.attempts_max for h in seen] == [3]
     assert again == seen

@@ -128,9 +128,9 @@ async def again_beside(chat: Conversation) -> list[dict[str, Any]]:
     watch = chat.watch(Cursor())
     while True:
         with anyio.move_on_after(0):
-            async for happening in watch:
-                if isinstance(happening, TurnEnded):
-                    told = happening.turn.said
+            async for event in watch:
+                if isinstance(event, TurnEnded):
+                    told = event.turn.said
         return told
 
 

@@ -4,11 +4,13 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.harness.published import moved_to, recorded
 from tests.harness.world import World
 
 from turnlatch import (
     Conversation,
     Steered,
+    StreamEvent,
     Tool,
     TurnState,
     tool,
@@ -60,17 +62,16 @@ async def test_what_is_said_into_the_last_reply_makes_the_turn_go_on(
     world.script("One.", "Two.")
     async with world.open() as chat:
         stream = chat.stream("Go")
-        seen: list[Steered] = []
-        async for happening in stream:
-            if getattr(happening, "target", "") == "sent" and not seen:
+        seen: list[StreamEvent] = []
+        async for event in stream:
+            if moved_to(event, TurnState.SENT) and not recorded(seen, Steered):
                 assert await chat.steer("and this")
-            if isinstance(happening, Steered):
-                seen.append(happening)
+            seen.append(event)
         turn = await stream.turn()
 
         assert [r.text for r in turn.replies] == ["One.", "Two."]
         assert users(world) == [["Go"], ["and this"]]
-        assert [one.waiting for one in seen] == [1]
+        assert [b"and this" in one.content for one in recorded(seen, Steered)] == [True]
 
 
 async def test_a_failed_request_delivers_nothing_and_the_next_one_all(

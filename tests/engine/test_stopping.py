@@ -8,15 +8,15 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.harness.published import has_call, moved_to
 from tests.harness.world import World
 
 from turnlatch import (
-    CallMoved,
+    CallState,
     Closing,
     Conversation,
     Cursor,
     FaultKind,
-    Moved,
     Tool,
     TurnState,
     tool,
@@ -275,11 +275,10 @@ async def test_in_every_state_it_costs_the_engine_less_than_a_tenth_of_a_second(
 
 async def once_there(chat: Conversation, cursor: Cursor, state: str) -> None:
     """Return once the turn stands in a state in which something keeps it."""
-    async for happening in chat.watch(cursor):
-        match happening:
-            case CallMoved() if state == "confirmed" and happening.state == "started":
-                return
-            case Moved() if state != "confirmed" and happening.target == state:
-                return
-            case _:
-                pass
+    async for event in chat.watch(cursor):
+        if state == "confirmed":
+            there = has_call(event, CallState.STARTED)
+        else:
+            there = moved_to(event, TurnState(state))
+        if there:
+            return

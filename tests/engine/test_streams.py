@@ -7,16 +7,17 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.harness.published import texts
 from tests.harness.world import World
 from tests.sweeps.cancelling import Points, Way, by_scope, by_task
 
 from turnlatch import (
+    Arrived,
     Conversation,
     ConversationClosedError,
     FaultKind,
-    Happening,
-    Moved,
-    TextArrived,
+    Recorded,
+    StreamEvent,
     Turn,
     TurnEnded,
     TurnFailedError,
@@ -84,8 +85,8 @@ class Gate:
         """Nothing to give back."""
 
 
-async def watched(stream: TurnStream) -> list[Happening]:
-    return [happening async for happening in stream]
+async def watched(stream: TurnStream) -> list[StreamEvent]:
+    return [event async for event in stream]
 
 
 async def confirmed(chat: Conversation) -> bool:
@@ -209,7 +210,7 @@ async def test_an_interrupt_stops_who_runs_and_nobody_in_the_line() -> None:
 async def test_each_of_two_streams_tells_its_own_turn(world: World) -> None:
     world.script("One.", "Two.")
     async with world.open() as chat:
-        told: list[list[Happening]] = []
+        told: list[list[StreamEvent]] = []
 
         async def read(text: str) -> None:
             told.append(await watched(chat.stream(text)))
@@ -223,21 +224,20 @@ async def test_each_of_two_streams_tells_its_own_turn(world: World) -> None:
         ended = seen[-1]
         assert isinstance(ended, TurnEnded)
         numbers.add(ended.turn.number)
-        of = {h.turn for h in seen if isinstance(h, Moved | TextArrived)}
+        of = {h.turn for h in seen if isinstance(h, Recorded | Arrived)}
         assert of == {ended.turn.number}
-        text = "".join(h.text for h in seen if isinstance(h, TextArrived))
-        assert text == ended.turn.text
+        assert "".join(texts(seen)) == ended.turn.text
     assert numbers == {1, 2}
 
 
 async def test_a_second_loop_goes_on_where_the_first_one_stopped(world: World) -> None:
     world.script("One.")
     async with world.open() as chat:
-        whole: list[Happening] = []
+        whole: list[StreamEvent] = []
         stream = chat.stream("1")
-        async for happening in stream:
-            whole.append(happening)
-            if isinstance(happening, Moved):
+        async for event in stream:
+            whole.append(event)
+            if isinstance(event, Recorded):
                 break
         whole += await watched(stream)
         assert await watched(stream) == []
@@ -290,10 +290,10 @@ async def test_a_generator_that_is_collected_ends_the_turn_it_was_reading() -> N
     gate = Gate()
     async with Conversation.open("a", client=gate) as chat:
 
-        async def generated() -> AsyncIterator[Happening]:
+        async def generated() -> AsyncIterator[StreamEvent]:
             async with chat.stream("Go") as stream:
-                async for happening in stream:
-                    yield happening
+                async for event in stream:
+                    yield event
 
         async for _ in generated():
             await gate.arrival()

@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import pytest
+from tests.harness.published import has_call, texts
 from tests.harness.world import World
 
-from turnlatch import Conversation as AsyncConversation
 from turnlatch import (
+    CallState,
     ConversationClosedError,
     Cursor,
     IllegalEventError,
     NotNowError,
     SettingsError,
-    TextArrived,
     TurnEnded,
     TurnState,
     sync,
 )
+from turnlatch import Conversation as AsyncConversation
 from turnlatch.simulator import call
 
 
@@ -123,7 +124,7 @@ def test_it_converses_streams_forks_rewinds_and_resumes(world: World) -> None:
         stream = chat.stream("2")
         seen = list(stream)
         assert isinstance(seen[-1], TurnEnded)
-        assert any(isinstance(h, TextArrived) for h in seen)
+        assert texts(seen)
         assert stream.turn().text == "Two, in pieces."
         with chat.fork("b") as other:
             assert other.send("f").text == "Fork."
@@ -154,8 +155,8 @@ def test_another_thread_can_interrupt(world: World) -> None:
         cursor = chat.cursor
 
         def stop() -> None:
-            for happening in chat.watch(cursor):
-                if getattr(happening, "state", None) == "started":
+            for event in chat.watch(cursor):
+                if has_call(event, CallState.STARTED):
                     chat.interrupt()
                     return
 

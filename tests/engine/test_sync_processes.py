@@ -27,7 +27,7 @@ import signal, sys, threading
 from concurrent.futures import Future
 import anyio
 from turnlatch import tool
-from turnlatch.watching.events import CallMoved
+from turnlatch.watching.events import Recorded
 from turnlatch.simulator import Scripted, Simulator, call
 from turnlatch.simulator.transport import simulated_client
 from turnlatch.sync import Conversation
@@ -71,8 +71,8 @@ def other(started):
     thread = threading.Thread(target=run)
     watch = chat.watch()
     thread.start()
-    for happening in watch:
-        if isinstance(happening, CallMoved) and happening.state == "started":
+    for event in watch:
+        if isinstance(event, Recorded) and isinstance(event.event, CallStarted):
             return thread
 
 with Conversation.open("a", client=client, tools=[hang]) as chat:

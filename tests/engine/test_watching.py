@@ -5,20 +5,22 @@ from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
+from tests.harness.published import has_call, is_text, recorded, texts
 from tests.harness.world import World
 
 from turnlatch import (
-    CallMoved,
+    Arrived,
+    CallState,
     Cursor,
     FaultKind,
-    Happening,
     Missed,
-    Moved,
+    Recorded,
+    RetryScheduled,
     SettingsError,
-    TextArrived,
+    StreamEvent,
     TurnEnded,
+    TurnFailed,
     TurnState,
-    Waiting,
     Watch,
 )
 from turnlatch.ports import BlockClosed, BlockOpened, Delta, TextDelta
@@ -66,11 +68,11 @@ class Flood:
         """Nothing to give back."""
 
 
-async def until(watch: Watch, turn: int) -> AsyncIterator[Happening]:
+async def until(watch: Watch, turn: int) -> AsyncIterator[StreamEvent]:
     """What is told up to the end of that turn."""
-    async for happening in watch:
-        yield happening
-        if isinstance(happening, TurnEnded) and happening.turn.number == turn:
+    async for event in watch:
+        yield event
+        if isinstance(event, TurnEnded) and event.turn.number == turn:
             return
 
 
@@ -78,15 +80,14 @@ async def test_a_stream_tells_text_moves_and_the_end_in_order(world: World) -> N
     world.script(reply("Let me see.", call("look", path="a")), "Done, all of it.")
     async with world.open() as chat:
         stream = chat.stream("Go")
-        seen = [happening async for happening in stream]
+        seen = [event async for event in stream]
         turn = await stream.turn()
 
-    text = "".join(h.text for h in seen if isinstance(h, TextArrived))
-    assert text == "Let me see.Done, all of it."
-    assert [h.trigger for h in seen if isinstance(h, Moved)] == [
-        m.trigger for m in turn.path
-    ]
-    assert [h.state.value for h in seen if isinstance(h, CallMoved)] == [
+    assert "".join(texts(seen)) == "Let me see.Done, all of it."
+    entries = [one for one in seen if isinstance(one, Recorded)]
+    assert [one.cursor.entry for one in entries] == [*range(2, len(entries) + 2)]
+    assert tuple(one.move for one in entries if one.move is not None) == turn.path
+    assert [report.state.value for one in entries for report in one.calls] == [
         "proposed",
         "started",
         "closed",
@@ -96,24 +97,76 @@ async def test_a_stream_tells_text_moves_and_the_end_in_order(world: World) -> N
     assert cursors == sorted(set(cursors))
 
 
+async def test_an_entry_names_the_calls_that_it_changed_and_no_others(
+    world: World,
+) -> None:
+    """A call that was closed before the turn failed is not among them."""
+    asked = [call("act", what="a"), call("ask", what="b"), call("ask", what="c")]
+    world.script(reply(*asked), "Done.")
+    async with world.open() as chat:
+        watch = chat.watch()
+        turn = await chat.send("Go")
+        await chat.approve(turn.awaiting[0].id)
+        await chat.send("Next")
+        seen = [event async for event in until(watch, 2)]
+
+    entries = [one for one in seen if isinstance(one, Recorded) and one.calls]
+    assert [
+        (type(one.event).__name__, [(c.name, c.state.value) for c in one.calls])
+        for one in entries
+    ] == [
+        (
+            "ReplyConfirmed",
+            [("act", "proposed"), ("ask", "proposed"), ("ask", "proposed")],
+        ),
+        ("CallAsked", [("ask", "asked")]),
+        ("CallAsked", [("ask", "asked")]),
+        ("CallStarted", [("act", "started")]),
+        ("CallClosed", [("act", "closed")]),
+        ("CallApproved", [("ask", "approved")]),
+        ("TurnFailed", [("ask", "closed"), ("ask", "closed")]),
+    ]
+
+
+async def test_what_is_changed_outside_a_turn_is_published_too(world: World) -> None:
+    async with world.open(tools=[]) as chat:
+        watch = chat.watch()
+        await chat.pin("name", "Ada")
+        await chat.configure(system="Be brief.")
+        await chat.send("Go")
+        await chat.rewind()
+        await chat.close()
+        seen = [event async for event in watch]
+
+    entries = [one for one in seen if isinstance(one, Recorded)]
+    assert [(type(one.event).__name__, one.turn) for one in entries] == [
+        ("Pinned", 0),
+        ("ProfileChanged", 0),
+        ("TurnOpened", 1),
+        ("RequestSent", 1),
+        ("ReplyConfirmed", 1),
+        ("Rewound", 1),
+    ]
+
+
 async def test_a_wait_is_visible_as_what_it_is(world: World) -> None:
     world.script("One.", faults="429 retry-after=3 @1")
     async with world.open() as chat:
         seen = [h async for h in chat.stream("1")]
 
-    (waiting,) = [h for h in seen if isinstance(h, Waiting)]
+    (failed,) = recorded(seen, TurnFailed)
+    assert failed.fault.status == 429
+    (waiting,) = recorded(seen, RetryScheduled)
     assert waiting.wait_seconds >= 3
     assert waiting.failures == 1
-    assert waiting.fault is not None
-    assert waiting.fault.status == 429
 
 
 async def test_leaving_the_loop_leaves_the_turn_running(world: World) -> None:
     world.script("A long story about nothing.", "Two.")
     async with world.open() as chat:
         stream = chat.stream("Go")
-        async for happening in stream:
-            if isinstance(happening, TextArrived):
+        async for event in stream:
+            if is_text(event):
                 break
         second = await chat.send("Next")
 
@@ -126,8 +179,8 @@ async def test_leaving_the_block_stops_the_turn(world: World) -> None:
     world.script(call("hang", what="a"), "Two.")
     async with world.open() as chat:
         async with chat.stream("Go") as stream:
-            async for happening in stream:
-                if isinstance(happening, CallMoved) and happening.state == "started":
+            async for event in stream:
+                if has_call(event, CallState.STARTED):
                     break
         turn = await stream.turn()
 
@@ -142,10 +195,10 @@ async def test_a_reader_comes_back_from_its_cursor(world: World) -> None:
         start = chat.cursor
         whole = [h async for h in chat.stream("1")]
         part = whole[3].cursor
-        again: list[Happening] = []
-        async for happening in chat.watch(part):
-            again.append(happening)
-            if isinstance(happening, TurnEnded):
+        again: list[StreamEvent] = []
+        async for event in chat.watch(part):
+            again.append(event)
+            if isinstance(event, TurnEnded):
                 break
         assert again == whole[4:]
         assert Cursor.parse(str(part)) == part
@@ -159,22 +212,22 @@ async def test_a_reader_of_another_process_is_told_again_and_then_goes_on(
     async with world.open() as chat:
         first = [h async for h in chat.stream("1")]
     async with world.open() as chat:
-        told: list[Happening] = []
+        told: list[StreamEvent] = []
 
         async def read() -> None:
-            async for happening in chat.watch(Cursor()):
-                told.append(happening)
-                if isinstance(happening, TurnEnded) and happening.turn.number == 2:
+            async for event in chat.watch(Cursor()):
+                told.append(event)
+                if isinstance(event, TurnEnded) and event.turn.number == 2:
                     return
 
         async with anyio.create_task_group() as group:
             group.start_soon(read)
             await chat.send("2")
 
-    facts = [h for h in first if isinstance(h, Moved | CallMoved | TurnEnded)]
-    again = [h for h in told if isinstance(h, Moved | CallMoved | TurnEnded)]
+    facts = [h for h in first if isinstance(h, Recorded | TurnEnded)]
+    again = [h for h in told if isinstance(h, Recorded | TurnEnded)]
     assert again[: len(facts)] == facts
-    assert "".join(h.text for h in told if isinstance(h, TextArrived)) == "One.Two."
+    assert "".join(texts(told)) == "One.Two."
     assert again[-2].turn == 2
 
 
@@ -195,23 +248,25 @@ async def test_a_reader_that_falls_behind_is_told_once_what_it_missed(
         again = [h async for h in until(chat.watch(Cursor()), turns)]
         seen += [[h async for h in until(reader, turns)] for reader in readers]
 
-    for happenings, of in zip(seen, (1, turns, turns), strict=True):
-        gaps = [at for at, h in enumerate(happenings) if isinstance(h, Missed)]
+    for events, of in zip(seen, (1, turns, turns), strict=True):
+        gaps = [at for at, h in enumerate(events) if isinstance(h, Missed)]
         assert len(gaps) == 1
-        gap = happenings[gaps[0]]
+        gap = events[gaps[0]]
         assert isinstance(gap, Missed)
-        after = happenings[gaps[0] - 1].cursor if gaps[0] else Cursor(1, PARTS_MAX)
+        after = events[gaps[0] - 1].cursor if gaps[0] else Cursor(1, PARTS_MAX)
         assert gap.after == after
-        told = len(happenings) - 1
-        assert told + gap.count == of * (len(words) + 4)
+        told = len(events) - 1
+        assert told + gap.count == of * (len(words) + 5)
         assert told >= KEPT_MAX * 3 // 4
-        cursors = [h.cursor for h in happenings]
+        cursors = [h.cursor for h in events]
         assert cursors == sorted(set(cursors))
-        assert isinstance(happenings[-1], TurnEnded)
+        assert isinstance(events[-1], TurnEnded)
         # What was missed can be had again: from the cursor that stands in its place.
-        again_from = [h for h in again if h.cursor > gap.after]
-        texts = {h.turn: h.text for h in again_from if isinstance(h, TextArrived)}
-        assert texts == dict.fromkeys(range(1, turns + 1), "".join(words))
+        again_from = [
+            h for h in again if isinstance(h, Arrived) and h.cursor > gap.after
+        ]
+        found = {h.turn: texts([h]) for h in again_from if is_text(h)}
+        assert found == {number: ["".join(words)] for number in range(1, turns + 1)}
 
 
 async def test_every_reader_sees_everything(world: World) -> None:
@@ -219,9 +274,9 @@ async def test_every_reader_sees_everything(world: World) -> None:
         seen: list[list[object]] = [[], []]
 
         async def read(into: list[object]) -> None:
-            async for happening in chat.watch(Cursor()):
-                into.append(happening)
-                if isinstance(happening, TurnEnded):
+            async for event in chat.watch(Cursor()):
+                into.append(event)
+                if isinstance(event, TurnEnded):
                     return
 
         async with anyio.create_task_group() as group:

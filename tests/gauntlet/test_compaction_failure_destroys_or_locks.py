@@ -16,9 +16,10 @@ from typing import Any
 import anyio
 import pytest
 from tests.harness.processes import kill_at
+from tests.harness.published import moved_to
 from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only, for_ever
 
-from turnlatch import CompactionPolicy, Conversation, FaultKind
+from turnlatch import CompactionPolicy, Conversation, FaultKind, TurnState
 from turnlatch.simulator import Answer, text
 from turnlatch_states.request.history import Method
 
@@ -186,8 +187,8 @@ async def stopped(chat: Conversation) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(chat.compact)
         cursor = chat.cursor
-        async for happening in chat.watch(cursor):
-            if getattr(happening, "target", "") == "compacting":
+        async for event in chat.watch(cursor):
+            if moved_to(event, TurnState.COMPACTING):
                 break
         await anyio.wait_all_tasks_blocked()
         await chat.interrupt()

@@ -13,9 +13,10 @@ message"), or in white space, which it refuses as well:
 from typing import Any
 
 import pytest
+from tests.harness.published import is_text
 from tests.harness.scenario import CONFIRMED, Scenario, for_ever
 
-from turnlatch import FaultKind, TextArrived
+from turnlatch import FaultKind
 from turnlatch.simulator import Answer, call, refuse, reply, text, think
 
 pytestmark = pytest.mark.anyio
@@ -63,8 +64,8 @@ async def test_a_turn_that_is_stopped_between_two_others_leaves_no_half(
     async with scenario.open(client=scenario.client(sleep=for_ever)) as chat:
         await chat.send("1")
         async with chat.stream("stopped") as stream:
-            async for happening in stream:
-                if isinstance(happening, TextArrived):
+            async for event in stream:
+                if is_text(event):
                     await chat.interrupt()
         await chat.stream("declined").turn()
         await chat.send("2")

@@ -16,9 +16,10 @@ from typing import Any
 import anyio
 import pytest
 from tests.harness.processes import child_processes
+from tests.harness.published import is_text, moved_to
 from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only, for_ever
 
-from turnlatch import Conversation, FaultKind, RetryPolicy, TextArrived, tool
+from turnlatch import Conversation, FaultKind, RetryPolicy, TurnState, tool
 from turnlatch.simulator import call
 
 pytestmark = pytest.mark.anyio
@@ -30,8 +31,8 @@ DONE = {f"act {step}": 1 for step in range(1, 5)}
 async def stopped_at_the_first_word(chat: Conversation, text: str) -> None:
     """Say something, and stop the turn when its reply begins to arrive."""
     async with chat.stream(text) as stream:
-        async for happening in stream:
-            if isinstance(happening, TextArrived):
+        async for event in stream:
+            if is_text(event):
                 await chat.interrupt()
 
 
@@ -190,8 +191,8 @@ async def test_stopped_over_and_over_what_was_said_is_said_once_and_in_order(
             cursor = chat.cursor
             async with anyio.create_task_group() as group:
                 group.start_soon(chat.retry)
-                async for happening in chat.watch(cursor):
-                    if getattr(happening, "target", "") == "sent":
+                async for event in chat.watch(cursor):
+                    if moved_to(event, TurnState.SENT):
                         assert await chat.steer(word)
                         await chat.interrupt()
                         break

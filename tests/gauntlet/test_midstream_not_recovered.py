@@ -11,9 +11,9 @@ for dead that the next attempt would have finished:
 """
 
 import pytest
+from tests.harness.published import texts
 from tests.harness.scenario import CONFIRMED, Scenario
 
-from turnlatch import TextArrived
 from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ async def test_a_break_after_something_was_shown_is_tried_again(
     scenario.script(*spoiled, answer, "Done.", faults=f"{fault} @1")
     async with scenario.open() as chat:
         stream = chat.stream("Go")
-        shown = [h async for h in stream if isinstance(h, TextArrived)]
+        shown = texts([event async for event in stream])
         turn = await stream.turn()
         assert turn.text == "Done."
         assert turn.requests == 3

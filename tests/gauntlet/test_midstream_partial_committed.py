@@ -10,9 +10,10 @@ with half a call in it, or with a signature that was cut:
 """
 
 import pytest
+from tests.harness.published import texts
 from tests.harness.scenario import CONFIRMED, Scenario
 
-from turnlatch import FaultKind, RetryPolicy, TextArrived
+from turnlatch import FaultKind, RetryPolicy
 from turnlatch.simulator import call, reply, think
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +38,7 @@ async def test_two_deltas_and_a_break_are_an_attempt(
         await chat.stream("1").turn()
         before = chat.history.wires()
         stream = chat.stream("2")
-        shown = [h.text async for h in stream if isinstance(h, TextArrived)]
+        shown = texts([event async for event in stream])
         turn = await stream.turn()
         assert len(shown) > 2
         assert chat.history.wires()[:1] == before

@@ -14,9 +14,10 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.harness.published import has_call
 from tests.harness.scenario import CONFIRMED, Scenario
 
-from turnlatch import CallMoved, Tool, tool
+from turnlatch import CallState, Tool, tool
 from turnlatch.simulator import call, reply
 
 pytestmark = pytest.mark.anyio
@@ -162,8 +163,8 @@ async def test_results_of_many_kinds_of_ends_stand_in_the_order_of_the_calls(
         async with anyio.create_task_group() as group:
             group.start_soon(chat.send, "Go")
             await left.wait()
-            async for happening in chat.watch():
-                if isinstance(happening, CallMoved) and happening.closing == "result":
+            async for event in chat.watch():
+                if has_call(event, CallState.CLOSED):
                     found = chat.turn
                     assert found is not None
                     if sum(one.closing is not None for one in found.calls) == 4:

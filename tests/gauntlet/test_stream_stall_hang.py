@@ -16,9 +16,10 @@ from typing import Any
 import anyio.lowlevel
 import httpx2
 import pytest
+from tests.harness.published import is_text
 from tests.harness.scenario import CONFIRMED, Scenario, for_ever
 
-from turnlatch import FaultKind, RetryPolicy, TextArrived
+from turnlatch import FaultKind, RetryPolicy
 
 pytestmark = pytest.mark.anyio
 
@@ -112,8 +113,8 @@ async def test_stopping_does_not_wait_behind_what_hangs(scenario: Scenario) -> N
     scenario.script("A reply that falls silent.", faults="cut 5 stall @1")
     async with scenario.open(client=scenario.client(sleep=for_ever)) as chat:
         stream = chat.stream("1")
-        async for happening in stream:
-            if isinstance(happening, TextArrived):
+        async for event in stream:
+            if is_text(event):
                 assert await chat.interrupt()
         await stream.turn()
         await scenario.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=1)

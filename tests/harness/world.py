@@ -24,8 +24,9 @@ from typing import Any, cast
 import anthropic
 import anyio
 import httpx2
+from tests.harness.published import has_call
 
-from turnlatch import CallMoved, Conversation, Tool, tool
+from turnlatch import CallState, Conversation, Tool, tool
 from turnlatch.journal import MemoryStore
 from turnlatch.ports import Store
 from turnlatch.simulator import Answer, Scripted, Seeded, Simulator, parse_faults
@@ -187,11 +188,8 @@ async def cancelled_once_started(chat: Conversation, text: str) -> bool:
         async with anyio.create_task_group() as group:
 
             async def follow() -> None:
-                async for happening in chat.watch(cursor):
-                    if (
-                        isinstance(happening, CallMoved)
-                        and happening.state == "started"
-                    ):
+                async for event in chat.watch(cursor):
+                    if has_call(event, CallState.STARTED):
                         scope.cancel()
                         return
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch.watching.events import Cursor, Suspended, Waiting
+from turnlatch.cli.footer import Progress
+from turnlatch.watching.events import Cursor, Recorded
 from turnlatch_states.api.bounds import (
     MOMENT_MAX,
     TOKENS_MAX,
@@ -20,6 +21,7 @@ from turnlatch_states.api.bounds import (
 from turnlatch_states.api.faults import Fault, FaultKind, RetryPolicy
 from turnlatch_states.api.length_errors import told
 from turnlatch_states.api.reply import ToolUse, Usage
+from turnlatch_states.machine.events import RetryScheduled
 from turnlatch_states.machine.snapshot import Call, Suspension
 
 ABSURD: list[float] = [
@@ -63,18 +65,19 @@ def test_a_count_is_one(value: object) -> None:
 
 
 @pytest.mark.parametrize("absurd", ABSURD)
-def test_no_state_and_no_happening_holds_a_number_that_no_clock_has(
+def test_no_state_and_no_display_holds_a_number_that_no_clock_has(
     absurd: float,
 ) -> None:
     fault = Fault(FaultKind.TRANSIENT, "m", retry_after=absurd)
-    waiting = Waiting(Cursor(), 1, 1, 8, absurd, absurd, None)
+    waits = RetryScheduled(1, 1, absurd, absurd)
+    shown = Progress().after(Recorded(Cursor(), 1, waits), 0.0).waiting
     asked = Call(ToolUse("toolu_1", "pay", {}), expires=absurd)
 
     assert fault.hint is None or fault.hint <= WAIT_MAX_SECONDS
-    assert 0 <= waiting.wait_seconds <= WAIT_MAX_SECONDS
-    suspended = Suspended(Cursor(), 1, "why", absurd)
+    assert shown is not None
+    assert 0 <= shown.wait_seconds <= WAIT_MAX_SECONDS
     until = Suspension("why", absurd).until
-    for moment in (waiting.due, suspended.until, until, asked.expires):
+    for moment in (shown.due, until, asked.expires):
         assert moment is not None
         assert 0 <= moment <= MOMENT_MAX
 

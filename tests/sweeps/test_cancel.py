@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.harness.published import moved_to
 from tests.harness.world import World
 from tests.sweeps.cancelling import Driven, Points, Tracked, Way, by_scope, by_task
 from tests.sweeps.sweep import Tally
@@ -118,11 +119,8 @@ class CancelledConversation:
             await chat.send("Do two things")
             turn = await chat.send("Ask me")
             await decided(chat, turn)
-            async for happening in chat.stream("Stream it"):
-                if (
-                    getattr(happening, "target", "") == "sent"
-                    and not chat.snapshot.said
-                ):
+            async for event in chat.stream("Stream it"):
+                if moved_to(event, TurnState.SENT) and not chat.snapshot.said:
                     await chat.steer("and that")
             if chat.state is TurnState.CONFIRMED:  # what was stopped is not summarised
                 await chat.compact()

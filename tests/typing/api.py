@@ -1,14 +1,21 @@
 """The public surface as a type checker sees it. Checked, never run."""
 
-from typing import assert_type
+from typing import assert_never, assert_type
 
 from turnlatch import (
+    Arrived,
     CallReport,
     Conversation,
     Cursor,
-    Happening,
+    Missed,
+    Move,
+    Recorded,
+    RetryScheduled,
+    StreamEvent,
+    TextDelta,
     Tool,
     Turn,
+    TurnEnded,
     TurnState,
     sync,
     tool,
@@ -44,8 +51,9 @@ async def conversation() -> None:
         assert_type(turn.calls, tuple[CallReport, ...])
         assert_type(turn.usage, Usage)
         assert_type(turn.raise_for_failure(), Turn)
-        async for happening in chat.stream([{"type": "text", "text": "x"}]):
-            assert_type(happening, Happening)
+        async for event in chat.stream([{"type": "text", "text": "x"}]):
+            assert_type(event, StreamEvent)
+            shown(event)
         assert_type(await chat.interrupt(), bool)
         assert_type(await chat.compact(), Turn)
         assert_type(chat.fork("b"), Conversation)
@@ -53,6 +61,24 @@ async def conversation() -> None:
         assert_type(chat.check(), tuple[Finding, ...])
         assert_type(chat.cursor, Cursor)
         assert_type(chat.diagram("svg"), str)
+
+
+def shown(event: StreamEvent) -> None:
+    """A match narrows a stream event, and the journal event that it carries."""
+    match event:
+        case Arrived(delta=TextDelta(text=text)):
+            assert_type(text, str)
+        case Recorded(event=RetryScheduled() as wait):
+            assert_type(wait.wait_seconds, float)
+            assert_type(event.calls, tuple[CallReport, ...])
+        case Recorded(move=Move(target=target)):
+            assert_type(target, str)
+        case Recorded() | Arrived() | Missed():
+            assert_type(event.cursor, Cursor)
+        case TurnEnded():
+            assert_type(event.turn, Turn)
+        case _:
+            assert_never(event)
 
 
 def twin() -> None:
@@ -65,8 +91,8 @@ def twin() -> None:
         assert_type(chat.stream("x").turn(), Turn)
         assert_type(chat.history, History)
         assert_type(chat.watch(Cursor()), sync.Watch)
-        for happening in chat.stream("x"):
-            assert_type(happening, Happening)
+        for event in chat.stream("x"):
+            assert_type(event, StreamEvent)
 
 
 def twin_misspelled() -> None:

@@ -194,7 +194,7 @@ def _uninterrupted() -> "Generator[None]":
 
 
 @attrs.frozen
-class Recorded:
+class StoredTurns:
     """The contents of the journal on disk, read as any later process would.
 
     Attributes:
@@ -206,7 +206,7 @@ class Recorded:
     turns: "tuple[Turn, ...]"
 
 
-def _recorded(store: Path) -> Recorded:
+def _recorded(store: Path) -> StoredTurns:
     """Fold the journal, and keep every turn as it was last seen."""
     from turnlatch.cli.demo_act import NAME
     from turnlatch.journal import SQLiteStore
@@ -226,14 +226,14 @@ def _recorded(store: Path) -> Recorded:
         snapshot = step(snapshot, event).snapshot
         if snapshot.turn is not None:
             turns[snapshot.turn.number] = snapshot.turn
-    return Recorded(snapshot, tuple(turns.values()))
+    return StoredTurns(snapshot, tuple(turns.values()))
 
 
 EXPECTED = ("confirmed",) * 4 + ("failed", "confirmed") * 2
 """How each turn of the demo has to end."""
 
 
-def _checked(simulator: "Simulator", recorded: Recorded, ledger: Path) -> Checks:
+def _checked(simulator: "Simulator", recorded: StoredTurns, ledger: Path) -> Checks:
     """Hold what the demo claims against the server's log and the journal."""
     from turnlatch.runtime.preflight import findings
 
@@ -315,7 +315,7 @@ def console() -> "Console":
     return Console(color_system=None, markup=False, emoji=False)
 
 
-def _report(checks: Checks, recorded: Recorded, seconds: float) -> None:
+def _report(checks: Checks, recorded: StoredTurns, seconds: float) -> None:
     """The closing table: what was thrown, what history holds, what the server says."""
     from rich.table import Table
 

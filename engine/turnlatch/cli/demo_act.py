@@ -5,7 +5,7 @@
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -13,29 +13,27 @@ import anyio
 import click
 
 from turnlatch import (
-    BlockBegan,
-    CallMoved,
+    Arrived,
     Conversation,
-    Happening,
     Missed,
-    Moved,
-    PrefixChanged,
-    RemedyTried,
+    Probed,
+    Recorded,
+    RemedyChosen,
+    RetryCancelled,
     RetryPolicy,
-    Steered,
-    Suspended,
-    TextArrived,
-    ThinkingArrived,
-    TrialMade,
+    RetryScheduled,
+    StreamEvent,
     Turn,
     TurnEnded,
-    Waiting,
+    TurnFailed,
+    TurnSuspended,
     tool,
 )
 from turnlatch.cli.hints import prefix_words, remedy_words
 from turnlatch.cli.terminal import Ink, Look, guard_streams, survey
 from turnlatch.tools import Tool
 from turnlatch_states.fsm.table import Role
+from turnlatch_states.machine.events import CallerEvent, CallEvent, MoveEvent
 from turnlatch_states.machine.turn import TURN
 
 NAME = "demo"
@@ -71,49 +69,45 @@ def shown(name: str) -> str:
     return look().ink(f"{state.icon} {name}", COLOURS.get(state.role, "plain"))
 
 
-def show(happening: Happening) -> None:
-    """Print one transition, wait or call."""
-    match happening:
-        case Moved():
-            arrow = f"{shown(happening.source)} ─{happening.trigger}→"
-            fault = f"   {happening.fault}" if happening.fault else ""
-            say(f"     turn {happening.turn}  {arrow} {shown(happening.target)}{fault}")
-        case Waiting():
-            say(
-                f"     turn {happening.turn}  waits {happening.wait_seconds:.1f} s, then"
-                f" attempt {happening.failures + 1} of {happening.attempts_max}"
-            )
-        case CallMoved():
-            ended = f": {happening.closing.value}" if happening.closing else ""
-            say(
-                f"     turn {happening.turn}    call {happening.name}"
-                f" {happening.state.value}{ended}"
-            )
-        case RemedyTried():
-            words = remedy_words(happening.remedy)
-            say(look().ink(f"     turn {happening.turn}  · {words}", "dim"))
-        case Suspended():
-            say(
-                f"     turn {happening.turn}  suspended: {happening.why}; retry() goes on"
-                " with it"
-            )
-        case PrefixChanged():
-            if words := prefix_words(happening):
-                say(look().ink(f"     turn {happening.turn}  · {words}", "dim"))
-        case TurnEnded():
-            if happening.turn.text and happening.turn.state.value == "confirmed":
-                say(f"     “{happening.turn.text}”")
-        case (
-            BlockBegan()
-            | TextArrived()
-            | ThinkingArrived()
-            | TrialMade()
-            | Steered()
-            | Missed()
-        ):
+def show(event: StreamEvent) -> None:
+    """Print a transition, its calls, a wait, a remedy or the answer."""
+    match event:
+        case Recorded():
+            for line in entry_lines(event):
+                say(f"     turn {event.turn}  {line}")
+        case TurnEnded(turn=turn):
+            if turn.text and turn.state.value == "confirmed":
+                say(f"     “{turn.text}”")
+        case Arrived() | Missed():
+            pass
+        case _:
+            assert_never(event)
+
+
+def entry_lines(entry: Recorded) -> Iterator[str]:
+    """A journal entry in words: what it says about the cache, its move, its calls."""
+    if entry.prefix_change is not None and (words := prefix_words(entry.prefix_change)):
+        yield look().ink(f"· {words}", "dim")
+    if (move := entry.move) is not None:
+        fault = f"   {entry.event.fault}" if isinstance(entry.event, TurnFailed) else ""
+        yield f"{shown(move.source)} ─{move.trigger}→ {shown(move.target)}{fault}"
+    for call in entry.calls:
+        ended = f": {call.closing.value}" if call.closing else ""
+        yield f"  call {call.name} {call.state.value}{ended}"
+    event = entry.event
+    if isinstance(event, MoveEvent | CallEvent | CallerEvent):
+        return
+    match event:
+        case RetryScheduled(failures=failures, attempts_max=most, wait_seconds=wait):
+            yield f"waits {wait:.1f} s, then attempt {failures + 1} of {most}"
+        case RemedyChosen(remedy=remedy):
+            yield look().ink(f"· {remedy_words(remedy)}", "dim")
+        case TurnSuspended(why=why):
+            yield f"suspended: {why}; retry() goes on with it"
+        case Probed() | RetryCancelled():
             pass  # the demo shows moves, waits and calls
         case _:
-            assert_never(happening)
+            assert_never(event)
 
 
 def file_tools(root: Path, ledger: Path, alarm: Callable[[], None]) -> list[Tool]:
@@ -152,8 +146,8 @@ async def watched(chat: Conversation, text: str) -> Turn:
     """Say something and print every transition."""
     say(f"     > {text}")
     stream = chat.stream(text)
-    async for happening in stream:
-        show(happening)
+    async for event in stream:
+        show(event)
     return await stream.turn()
 
 
@@ -197,9 +191,9 @@ async def narrated(chat: Conversation, work: Callable[[], Awaitable[Turn]]) -> T
     cursor = chat.cursor
 
     async def follow() -> None:
-        async for happening in chat.watch(cursor):
-            show(happening)
-            if isinstance(happening, TurnEnded):
+        async for event in chat.watch(cursor):
+            show(event)
+            if isinstance(event, TurnEnded):
                 return
 
     made: list[Turn] = []

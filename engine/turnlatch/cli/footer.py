@@ -12,25 +12,21 @@ import attrs
 
 from turnlatch.cli.hints import miss_words
 from turnlatch.cli.terminal import Glyph, Ink, Look, cells, clip, one_line
+from turnlatch.ports import BlockOpened, TextDelta, ThinkingDelta
+from turnlatch.result import CallReport
 from turnlatch.watching.events import (
-    BlockBegan,
-    CallMoved,
-    Happening,
+    Arrived,
     Missed,
-    Moved,
-    PrefixChanged,
-    RemedyTried,
-    Steered,
-    Suspended,
-    TextArrived,
-    ThinkingArrived,
-    TrialMade,
+    Recorded,
+    StreamEvent,
     TurnEnded,
-    Waiting,
 )
+from turnlatch_states.api.bounds import bounded_moment, waited
 from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, expired
-from turnlatch_states.machine.snapshot import Suspension
+from turnlatch_states.machine.events import Event, RetryScheduled
+from turnlatch_states.machine.snapshot import Move, Suspension
 
 SILENT_AFTER_SECONDS: Final = 5.0
 """Silence in a reply that is worth a word."""
@@ -72,7 +68,7 @@ class Standing:
 @final
 @attrs.frozen
 class Progress:
-    """The state of the current turn, folded from its happenings.
+    """The state of the current turn, folded from its stream events.
 
     Attributes:
         state: The turn's state, by name; empty before the first.
@@ -102,7 +98,7 @@ class Progress:
     doing: str = ""
     chars: int = 0
     failures: int = 0
-    waiting: Waiting | None = None
+    waiting: RetryScheduled | None = None
     waited: float = 0.0
     fault: Fault | None = None
     running: tuple[tuple[str, str, float], ...] = ()
@@ -112,94 +108,124 @@ class Progress:
     suspended: Suspension | None = None
     missed: str = ""
 
-    def after(self, happening: Happening, at: float) -> "Progress":
-        """The progress after a happening at that time."""
-        match happening:
-            case Moved():
-                return self._moved(happening, at)
-            case BlockBegan():
-                doing = "thinking" if "thinking" in happening.type else "answering"
-                if happening.name:
-                    doing = f"asking for {happening.name}"
-                return attrs.evolve(self, heard=at, doing=doing)
-            case TextArrived():
-                return attrs.evolve(
-                    self,
-                    heard=at,
-                    doing="streaming",
-                    chars=self.chars + len(happening.text),
-                )
-            case ThinkingArrived():
-                return attrs.evolve(self, heard=at, doing="thinking")
-            case CallMoved():
-                return self._call_moved(happening, at)
-            case Waiting():
-                return attrs.evolve(self, waiting=happening, fault=happening.fault)
-            case RemedyTried():
-                return attrs.evolve(self, doing=str(happening.remedy))
-            case TrialMade():
-                return attrs.evolve(self, doing="finding what is refused")
-            case Suspended():
-                waits = Suspension(happening.why, happening.until)
-                return attrs.evolve(self, suspended=waits)
-            case PrefixChanged() | Steered() | Missed():
+    def after(self, event: StreamEvent, at: float) -> "Progress":
+        """The progress after a stream event at that time."""
+        match event:
+            case Recorded():
+                now = self if event.move is None else self._moved(event, event.move, at)
+                now = attrs.evolve(now, running=now._running(event.calls, at))
+                return now._after_entry(event.event)
+            case Arrived():
+                return self._arrived(event.delta, at)
+            case Missed():
                 return self
-            case TurnEnded():
-                asked = happening.turn.awaiting
+            case TurnEnded(turn=turn):
+                asked = turn.awaiting
                 expiring = [one.expires for one in asked if one.expires is not None]
                 return attrs.evolve(
                     self,
-                    state=str(happening.turn.state),
-                    turn=happening.turn.number,
+                    state=str(turn.state),
+                    turn=turn.number,
                     waiting=None,
-                    fault=happening.turn.fault,
+                    fault=turn.fault,
                     running=(),
                     ended=at,
                     awaiting=len(asked),
                     expires=min(expiring, default=None),
-                    suspended=happening.turn.suspended,
-                    missed=miss_words(happening.turn),
+                    suspended=turn.suspended,
+                    missed=miss_words(turn),
                 )
             case _:
-                assert_never(happening)
+                assert_never(event)
 
-    def _moved(self, moved: Moved, at: float) -> "Progress":
+    def _after_entry(self, event: Event) -> "Progress":
+        """The progress after what an event says in addition to its move and its calls."""
+        if isinstance(event, ev.CallEvent | ev.CallerEvent):
+            return self
+        match event:
+            case ev.TurnFailed():
+                return attrs.evolve(self, fault=event.fault)
+            case ev.RetryScheduled():
+                # A record that another program wrote may hold any number.
+                seconds, due = waited(event.wait_seconds), bounded_moment(event.due)
+                wait = attrs.evolve(event, wait_seconds=seconds, due=due)
+                return attrs.evolve(self, waiting=wait)
+            case ev.RemedyChosen():
+                return attrs.evolve(self, doing=str(event.remedy))
+            case ev.Probed() if event.about is not ev.Question.SEARCH:
+                return attrs.evolve(self, doing="finding what is refused")
+            case ev.TurnSuspended():
+                waits = Suspension(event.why, event.until)
+                return attrs.evolve(self, suspended=waits)
+            case (
+                ev.RequestSent()
+                | ev.ReplyConfirmed()
+                | ev.TurnRetried()
+                | ev.TurnContinued()
+                | ev.CompactionSent()
+                | ev.CompactionConfirmed()
+                | ev.Probed()
+                | ev.RetryCancelled()
+            ):
+                return self
+            case _:
+                assert_never(event)
+
+    def _arrived(
+        self, delta: BlockOpened | TextDelta | ThinkingDelta, at: float
+    ) -> "Progress":
+        match delta:
+            case BlockOpened():
+                doing = "thinking" if "thinking" in delta.type else "answering"
+                if delta.name:
+                    doing = f"asking for {delta.name}"
+                return attrs.evolve(self, heard=at, doing=doing)
+            case TextDelta():
+                chars = self.chars + len(delta.text)
+                return attrs.evolve(self, heard=at, doing="streaming", chars=chars)
+            case ThinkingDelta():
+                return attrs.evolve(self, heard=at, doing="thinking")
+            case _:
+                assert_never(delta)
+
+    def _moved(self, entry: Recorded, move: Move, at: float) -> "Progress":
         now = self
-        if moved.turn != self.turn or self.ended is not None:
-            now = Progress(turn=moved.turn, began=at)
+        if entry.turn != self.turn or self.ended is not None:
+            now = Progress(turn=entry.turn, began=at)
         wait = now.waiting.wait_seconds if now.waiting is not None else 0.0
         now = attrs.evolve(
             now,
-            state=moved.target,
+            state=move.target,
             since=at,
             waiting=None,
             waited=now.waited + wait,
             suspended=None,
         )
-        match moved.target:
+        match move.target:
             case "sent" | "compacting":
                 return attrs.evolve(now, heard=None, doing="", chars=0)
             case "failed":
-                return attrs.evolve(
-                    now, failures=now.failures + 1, fault=moved.fault, running=()
-                )
+                return attrs.evolve(now, failures=now.failures + 1, running=())
             case "confirmed":
                 return attrs.evolve(now, failures=0, waited=0.0, fault=None)
             case _:
                 return now
 
-    def _call_moved(self, moved: CallMoved, at: float) -> "Progress":
-        running = tuple(one for one in self.running if one[0] != moved.call)
-        if moved.state is CallState.STARTED:
-            running += ((moved.call, moved.name, at),)
-        return attrs.evolve(self, running=running)
+    def _running(
+        self, calls: Sequence[CallReport], at: float
+    ) -> tuple[tuple[str, str, float], ...]:
+        """The calls that run after some calls changed."""
+        changed = {call.id for call in calls}
+        still = (one for one in self.running if one[0] not in changed)
+        began = (c for c in calls if c.state is CallState.STARTED)
+        return (*still, *((call.id, call.name, at) for call in began))
 
 
-def progress_of(happened: Iterable[tuple[float, Happening]]) -> Progress:
-    """The progress after a sequence of happenings, each with its time."""
+def progress_of(happened: Iterable[tuple[float, StreamEvent]]) -> Progress:
+    """The progress after a sequence of stream events, each with its time."""
     progress = Progress()
-    for at, happening in happened:
-        progress = progress.after(happening, at)
+    for at, event in happened:
+        progress = progress.after(event, at)
     return progress
 
 
@@ -283,18 +309,18 @@ def _suspended(waits: Suspension | None, now: float) -> str:
     )
 
 
-def _retry_line(progress: Progress, waiting: Waiting, now: float, look: Look) -> Line:
+def _retry_line(
+    progress: Progress, waiting: RetryScheduled, now: float, look: Look
+) -> Line:
     left = max(0.0, waiting.due - now)
     spent = progress.waited + max(0.0, waiting.wait_seconds - left)
-    words = [
-        f"retry {waiting.failures + 1}/{waiting.attempts_max} in {countdown(left)}"
-    ]
+    words = [f"retry {attempt(waiting)} in {countdown(left)}"]
     if progress.waited:
         words.append(f"waited {duration(spent)} so far")
-    if waiting.fault is not None:
-        words.insert(0, brief(waiting.fault))
-        if waiting.fault.request_id:
-            words.append(one_line(waiting.fault.request_id))
+    if progress.fault is not None:
+        words.insert(0, brief(progress.fault))
+        if progress.fault.request_id:
+            words.append(one_line(progress.fault.request_id))
     return (
         *_word("failed", look),
         (f" {look.glyph('to')} ", "dim"),
@@ -360,6 +386,13 @@ def brief(fault: Fault) -> str:
     if kind:
         return one_line(kind)
     return clip(one_line(fault.message) or fault.kind.value, 48, "...")
+
+
+def attempt(waiting: RetryScheduled) -> str:
+    """The attempt that a wait leads to: `2/8`, or `2` where no limit was recorded."""
+    return f"{waiting.failures + 1}" + f"/{waiting.attempts_max}" * bool(
+        waiting.attempts_max
+    )
 
 
 def duration(seconds: float) -> str:

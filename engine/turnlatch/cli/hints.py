@@ -6,10 +6,10 @@ from typing import Final
 
 from turnlatch.cli.terminal import one_line
 from turnlatch.result import Turn
-from turnlatch.watching.events import PrefixChanged
 from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.machine.remedy import SAYS, Remedy
 from turnlatch_states.machine.snapshot import Suspension
+from turnlatch_states.recovery.cache_guard import PrefixChange
 from turnlatch_states.recovery.ladder import LADDERS
 
 PREFIX_TOKENS_MIN: Final = 4000
@@ -78,9 +78,8 @@ def remedy_words(remedy: Remedy) -> str:
     return f"{remedy.value}: {_DONE.get(remedy, SAYS[remedy])}"
 
 
-def prefix_words(changed: PrefixChanged) -> str:
+def prefix_words(change: PrefixChange) -> str:
     """How much of the cached prefix a request changes; empty if it costs little."""
-    change = changed.change
     if change.tokens < PREFIX_TOKENS_MIN:
         return ""
     return one_line(

@@ -28,13 +28,13 @@ from turnlatch.cli.transcript import (
     Transcript,
     counted,
     ending,
+    log_lines,
     shown_arguments,
-    transition_line,
 )
 from turnlatch.conversation import Conversation
 from turnlatch.errors import TurnlatchError
 from turnlatch.result import CallReport, Turn
-from turnlatch.watching.events import Cursor, Moved, TurnEnded, Waiting
+from turnlatch.watching.events import Cursor, Recorded, TurnEnded
 from turnlatch.watching.stream import Watch
 from turnlatch_states.machine.call import CallState, Closing, expired
 from turnlatch_states.machine.turn import TurnState
@@ -112,7 +112,6 @@ class Session:
             self.screen.look,
             self.screen.width,
             self._replies,
-            self._call,
             0 if turn is None else turn.number,
         )
         if turn is not None and turn.awaiting:
@@ -297,16 +296,16 @@ class Session:
                 signal.signal(signal.SIGTERM, before)
 
     async def _listen(self, watch: Watch, ended: anyio.Event) -> None:
-        async for happening in watch:
+        async for event in watch:
             at = time.time()
-            self.footer.progress = self.footer.progress.after(happening, at)
-            self.screen.say(self._transcript.tell(happening, at))
-            line = transition_line(happening, time.strftime("%H:%M:%S"))
-            if line is not None:
-                self.screen.log(line)
-            if isinstance(happening, Moved | Waiting | TurnEnded):
+            self.footer.progress = self.footer.progress.after(event, at)
+            self.screen.say(self._transcript.tell(event, at))
+            if isinstance(event, Recorded):
                 self._stand()
-            if isinstance(happening, TurnEnded):
+                for line in log_lines(event, time.strftime("%H:%M:%S")):
+                    self.screen.log(line)
+            elif isinstance(event, TurnEnded):
+                self._stand()
                 ended.set()
                 return
 
@@ -471,8 +470,3 @@ class Session:
 
     def _replies(self, number: int) -> list[str]:
         return [one.reply.text for one in self.chat.history.of_turn(number)]
-
-    def _call(self, id_: str) -> CallReport | None:
-        turn = self.chat.turn
-        found = () if turn is None else turn.calls
-        return next((one for one in found if one.id == id_), None)

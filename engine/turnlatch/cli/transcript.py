@@ -9,30 +9,27 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, assert_never, cast, final
 
-from turnlatch.cli.footer import brief, duration
+from turnlatch.cli.footer import attempt, brief, duration
 from turnlatch.cli.hints import afterwards, next_step, prefix_words, remedy_words
 from turnlatch.cli.page import INDENT, Flow, wrapped
 from turnlatch.cli.terminal import Ink, Look, clip, one_line
+from turnlatch.ports import BlockOpened, TextDelta, ThinkingDelta
 from turnlatch.result import CallReport, Turn
 from turnlatch.watching.events import (
-    BlockBegan,
-    CallMoved,
-    Happening,
+    Arrived,
     Missed,
-    Moved,
-    PrefixChanged,
-    RemedyTried,
-    Steered,
-    Suspended,
-    TextArrived,
-    ThinkingArrived,
-    TrialMade,
+    Recorded,
+    StreamEvent,
     TurnEnded,
-    Waiting,
 )
+from turnlatch_states.api.bounds import waited
 from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.fsm.printable import escape
+from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.events import Event
+from turnlatch_states.machine.snapshot import Move
+from turnlatch_states.recovery.cache_guard import PrefixChange
 from turnlatch_states.request.profile import Purpose
 
 SPEAKER = "claude"
@@ -40,13 +37,12 @@ SPEAKER = "claude"
 
 @final
 class Transcript:
-    """Tells one conversation's happenings as text for the scroll-back.
+    """One conversation's stream events as text for the scroll-back.
 
     Args:
         look: How things are shown.
         width: The width of the window now.
         replies: The confirmed texts of a turn, by its number.
-        call: The report of a call of the current turn, by its id.
         turn: Number of the turn that may go on, if there is one.
 
     Attributes:
@@ -59,13 +55,11 @@ class Transcript:
         look: Look,
         width: Callable[[], int],
         replies: Callable[[int], list[str]],
-        call: Callable[[str], CallReport | None],
         turn: int = 0,
     ) -> None:
         self._look = look
         self._width = width
         self._replies = replies
-        self._call = call
         self.speaker = SPEAKER
         self._flow = Flow()
         self._named = False  # the speaker's name stands over what follows
@@ -79,37 +73,45 @@ class Transcript:
         self._began: dict[str, float] = {}
         self._prefix = ""  # what was told of the prompt cache last
 
-    def tell(self, happening: Happening, at: float) -> str:
-        """The text to print for a happening; empty for most."""
-        match happening:
-            case TextArrived():
-                return self._text(happening)
-            case Moved():
-                return self._moved(happening)
-            case CallMoved():
-                return self._call_moved(happening, at)
-            case Waiting():
-                self._waited += happening.wait_seconds
-                return ""
-            case RemedyTried():
-                words = remedy_words(happening.remedy)
-                return self.note(f"{self._look.glyph('dot')} {words}")
-            case PrefixChanged():
-                return self._prefix_changed(happening)
-            case BlockBegan():
-                # A new block of text after another one is a new paragraph.
-                return self._flow.end(self._width()) if happening.index else ""
+    def tell(self, event: StreamEvent, at: float) -> str:
+        """The text to print for a stream event; empty for most."""
+        match event:
+            case Recorded():
+                return self._recorded(event, at)
+            case Arrived():
+                return self._arrived(event.delta)
             case TurnEnded():
-                return self._ended(happening.turn)
+                return self._ended(event.turn)
             case Missed():
-                missed = counted(
-                    happening.count, "thing that happened is", "things are"
-                )
+                missed = counted(event.count, "thing that happened is", "things are")
                 return self.note(f"! {missed} not shown: this terminal fell behind")
-            case ThinkingArrived() | TrialMade() | Suspended() | Steered():
+            case _:
+                assert_never(event)
+
+    def _recorded(self, entry: Recorded, at: float) -> str:
+        said = ""
+        if entry.prefix_change is not None:
+            said += self._prefix_changed(entry.prefix_change)
+        if entry.move is not None:
+            said += self._moved(entry, entry.move)
+        said += "".join(self._call_moved(call, at) for call in entry.calls)
+        return said + self._noted(entry.event)
+
+    def _noted(self, event: Event) -> str:
+        """The text for what an event says in addition to its move and its calls."""
+        if isinstance(event, ev.MoveEvent | ev.CallEvent | ev.CallerEvent):
+            return ""
+        match event:
+            case ev.RetryScheduled():
+                self._waited += waited(event.wait_seconds)
+                return ""
+            case ev.RemedyChosen():
+                words = remedy_words(event.remedy)
+                return self.note(f"{self._look.glyph('dot')} {words}")
+            case ev.Probed() | ev.TurnSuspended() | ev.RetryCancelled():
                 return ""  # the footer shows these
             case _:
-                assert_never(happening)
+                assert_never(event)
 
     def note(self, text: str, ink: Ink = "dim", *, drawn: bool = False) -> str:
         """The chat's lines, below the current line; `drawn` ones are cut, not wrapped."""
@@ -139,9 +141,18 @@ class Transcript:
             note, "dim"
         )
 
-    def _text(self, arrived: TextArrived) -> str:
-        self._shown += len(arrived.text)
-        return self._heading() + self._flow.feed(arrived.text, self._width())
+    def _arrived(self, delta: BlockOpened | TextDelta | ThinkingDelta) -> str:
+        match delta:
+            case TextDelta(text=text):
+                self._shown += len(text)
+                return self._heading() + self._flow.feed(text, self._width())
+            case BlockOpened():
+                # A new block of text after another one is a new paragraph.
+                return self._flow.end(self._width()) if delta.index else ""
+            case ThinkingDelta():
+                return ""  # the footer shows it
+            case _:
+                assert_never(delta)
 
     def _heading(self) -> str:
         if self._named:
@@ -149,20 +160,21 @@ class Transcript:
         self._named = True
         return self._look.ink(self.speaker, "bold") + "\n"
 
-    def _moved(self, moved: Moved) -> str:
-        if moved.turn != self._turn:
-            self._turn, self._confirmed = moved.turn, 0
-        match moved.target:
+    def _moved(self, entry: Recorded, move: Move) -> str:
+        if entry.turn != self._turn:
+            self._turn, self._confirmed = entry.turn, 0
+        match move.target:
             case "sent":
                 self._shown = 0
                 return ""
             case "failed":
-                if moved.fault is not None and moved.source != "confirmed":
-                    self._failures.append(brief(moved.fault))
+                failed = entry.event
+                if isinstance(failed, ev.TurnFailed) and move.source != "confirmed":
+                    self._failures.append(brief(failed.fault))
                 return self._partial()
             case "confirmed":
-                return self._whole(moved)
-            case "pending" if moved.trigger == "compacted":
+                return self._whole(entry.turn, move)
+            case "pending" if move.trigger == "compacted":
                 return self.note(_SMALLER)
             case "compacting":
                 self._shown = 0
@@ -170,8 +182,8 @@ class Transcript:
             case _:
                 return ""
 
-    def _prefix_changed(self, changed: PrefixChanged) -> str:
-        words = prefix_words(changed)
+    def _prefix_changed(self, change: PrefixChange) -> str:
+        words = prefix_words(change)
         if not words or words == self._prefix:
             return ""  # an attempt that is made again changes the same
         self._prefix = words
@@ -184,12 +196,12 @@ class Transcript:
         self._named = False
         return self.note("! (partial answer, not in history)", "yellow")
 
-    def _whole(self, moved: Moved) -> str:
+    def _whole(self, turn: int, move: Move) -> str:
         said = ""
-        if moved.trigger == "compacted":
+        if move.trigger == "compacted":
             said = self.note(_SMALLER)
         else:
-            texts = self._replies(moved.turn)
+            texts = self._replies(turn)
             if not self._shown and self._confirmed < len(texts):
                 # Nothing of it was shown: its pieces were missed.
                 text = texts[self._confirmed]
@@ -212,28 +224,26 @@ class Transcript:
             line += f", waited {duration(waited)}"
         return self.note(line)
 
-    def _call_moved(self, moved: CallMoved, at: float) -> str:
+    def _call_moved(self, call: CallReport, at: float) -> str:
         bar = self._look.glyph("bar")
-        name = one_line(moved.name)
-        report = self._call(moved.call)
-        if moved.state is CallState.STARTED:
-            self._began[moved.call] = at
+        name = one_line(call.name)
+        if call.state is CallState.STARTED:
+            self._began[call.id] = at
             self._named = False
-            given = "" if report is None else shown_arguments(report)
-            return self.note(self._cut(f"{bar} {name} {given}"))
-        if moved.state is CallState.ASKED:
+            return self.note(self._cut(f"{bar} {name} {shown_arguments(call)}"))
+        if call.state is CallState.ASKED:
             return self.note(self._cut(f"? {name} waits for you"), "yellow")
-        if moved.state is CallState.UNKNOWN:
+        if call.state is CallState.UNKNOWN:
             told = f"{bar} {name}: outcome unknown, asking the tool"
             return self.note(self._cut(told), "yellow")
-        if moved.state is CallState.CLOSED and moved.closing is not None:
+        if call.state is CallState.CLOSED and call.closing is not None:
             to = self._look.glyph("to")
-            spent = at - self._began.pop(moved.call, at)
-            how = str(moved.closing.value)
-            if moved.closing in (Closing.RESULT, Closing.ERROR) and report is not None:
-                how = f"{how}: {shown_result(report)}"
+            spent = at - self._began.pop(call.id, at)
+            how = str(call.closing.value)
+            if call.closing in (Closing.RESULT, Closing.ERROR):
+                how = f"{how}: {shown_result(call)}"
             took = f"  {duration(spent)}" if spent >= 0.05 else ""
-            ink: Ink = "yellow" if moved.closing is Closing.UNKNOWN else "dim"
+            ink: Ink = "yellow" if call.closing is Closing.UNKNOWN else "dim"
             return self.note(self._cut(f"{bar} {name} {to} {how}") + took, ink)
         return ""
 
@@ -338,50 +348,49 @@ def shown_result(report: CallReport) -> str:
     return one_line(lines[0]) + more
 
 
-def transition_line(happening: Happening, clock: str) -> str | None:
-    """One plain line for a log or a pipe; None for a happening other than a transition."""
-    match happening:
-        case Moved():
-            line = (
-                f"{clock} turn={happening.turn}"
-                f" {happening.source}->{happening.target} {happening.trigger}"
-            )
-            if happening.fault is not None:
-                line += f" {brief(happening.fault)}"
-                if happening.fault.request_id:
-                    line += f" {happening.fault.request_id}"
-        case Waiting():
-            line = (
-                f"{clock} turn={happening.turn} failed"
-                f" retry={happening.failures + 1}/{happening.attempts_max}"
-                f" in={happening.wait_seconds:.1f}s"
-            )
-        case RemedyTried():
-            line = (
-                f"{clock} turn={happening.turn} remedy={happening.remedy}"
-                f" ({happening.why})"
-            )
-        case Suspended():
-            line = f"{clock} turn={happening.turn} suspended ({happening.why})"
-        case PrefixChanged():
-            words = prefix_words(happening)
-            if not words:
-                return None
-            line = f"{clock} turn={happening.turn} {words}"
-        case TrialMade():
-            how = "passed" if happening.passed else "refused"
-            line = f"{clock} turn={happening.turn} trial {how} ({happening.question})"
-        case Steered():
-            line = f"{clock} turn={happening.turn} said waiting={happening.waiting}"
-        case CallMoved():
-            line = (
-                f"{clock} turn={happening.turn} call={happening.call}"
-                f" {happening.name} {happening.state}"
-            )
-            if happening.closing is not None:
-                line += f" ({happening.closing})"
-        case BlockBegan() | TextArrived() | ThinkingArrived() | TurnEnded() | Missed():
-            return None
+def log_lines(entry: Recorded, clock: str) -> list[str]:
+    """A journal entry as plain lines for a log or a pipe; none for one that moves nothing
+    and has nothing to add."""
+    lines = [] if entry.prefix_change is None else [prefix_words(entry.prefix_change)]
+    if (move := entry.move) is not None:
+        line = f"{move.source}->{move.target} {move.trigger}"
+        if isinstance(entry.event, ev.TurnFailed):
+            fault = entry.event.fault
+            line = " ".join([line, brief(fault), *filter(None, [fault.request_id])])
+        lines.append(line)
+    for call in entry.calls:
+        closing = "" if call.closing is None else f" ({call.closing})"
+        lines.append(f"call={call.id} {call.name} {call.state}{closing}")
+    lines.append(_log_words(entry.event))
+    return [one_line(f"{clock} turn={entry.turn} {line}") for line in lines if line]
+
+
+def _log_words(event: Event) -> str:
+    """The words for an event whose move and calls do not say it all; empty for most."""
+    if isinstance(event, ev.MoveEvent | ev.CallEvent):
+        return ""
+    match event:
+        case ev.RetryScheduled():
+            return f"failed retry={attempt(event)} in={waited(event.wait_seconds):.1f}s"
+        case ev.RemedyChosen():
+            return f"remedy={event.remedy} ({event.why})"
+        case ev.TurnSuspended():
+            return f"suspended ({event.why})"
+        case ev.Probed() if event.about is not ev.Question.SEARCH:
+            return f"trial {'passed' if event.passed else 'refused'} ({event.question})"
+        case ev.Steered():
+            return "steered"
+        case (
+            ev.ConversationOpened()
+            | ev.ProfileChanged()
+            | ev.Forked()
+            | ev.TurnOpened()
+            | ev.RetryCancelled()
+            | ev.Probed()
+            | ev.Pinned()
+            | ev.TurnAbandoned()
+            | ev.Rewound()
+        ):
+            return ""
         case _:
-            assert_never(happening)
-    return one_line(line)
+            assert_never(event)

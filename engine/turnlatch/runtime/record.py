@@ -27,7 +27,7 @@ from turnlatch.logs import log_fault
 from turnlatch.runtime.environment import World
 from turnlatch.runtime.unsaved import BegunAppend, Kept, steered_keys
 from turnlatch.watching.event_log import EventLog
-from turnlatch.watching.publish import publish_event
+from turnlatch.watching.publish import publish_entry
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.effects.effect import Count, Effect, Probe
 from turnlatch_states.machine import events as ev
@@ -250,8 +250,7 @@ class Record:
         while self._kept.untold:
             (sequence, one), *_ = self._kept.untold
             self._kept = self._kept.told()
-            policy = self.world.policies.retry
-            publish_event(self.feed, sequence, one.before, one.event, one.made, policy)
+            publish_entry(self.feed, sequence, one.before, one.event, one.made)
 
     def _take_back(self) -> None:
         """Forget the intents of the tasks that wait for an append, and have those tasks

@@ -1,4 +1,4 @@
-"""The happenings of one conversation, published once and read by any number of readers."""
+"""The stream events of one conversation, published once for any number of readers."""
 
 from bisect import bisect_right
 from collections import deque
@@ -7,21 +7,21 @@ from weakref import WeakSet
 
 import anyio
 
-from turnlatch.watching.events import KEPT_MAX, PARTS_MAX, Cursor, Happening, Missed
+from turnlatch.watching.events import KEPT_MAX, PARTS_MAX, Cursor, Missed, StreamEvent
 
 
 @final
 class EventLog:
-    """The happenings of one conversation since it was opened.
+    """The stream events of one conversation since it was opened.
 
     Publishing never waits for a reader. Memory is bounded: what the journal holds is
     kept only for readers that have not come to it yet, and of everything only the newest
-    `kept_max` happenings are kept. The pieces of a reply that is arriving are kept for
+    `kept_max` events are kept. The pieces of a reply that is arriving are kept for
     readers that come back, because the journal does not hold them; while there are
     readers, until the entry after its end.
 
     Args:
-        kept_max: How many happenings stay in memory at most.
+        kept_max: How many events stay in memory at most.
 
     Attributes:
         cursor: Where it stands.
@@ -32,11 +32,11 @@ class EventLog:
     """
 
     def __init__(self, kept_max: int = KEPT_MAX) -> None:
-        self._kept: list[Happening] = []
+        self._kept: list[StreamEvent] = []
         self._kept_max = kept_max
         self._dropped = 0
         self._covered = 0  # the position behind `covered`
-        # Where the happenings of each entry begin that is not behind `covered`.
+        # The position directly after each entry that is not behind `covered`.
         self._begins: dict[int, int] = {0: 0}
         self._readers: WeakSet[Reader] = WeakSet()
         self._news: anyio.Event | None = None
@@ -47,30 +47,25 @@ class EventLog:
     # Publishing.
 
     def begin(self, entry: int) -> None:
-        """Begin behind that journal entry, and behind everything that is told of it."""
+        """Begin behind that journal entry, and behind every stream event of it."""
         self.cursor = Cursor(entry, PARTS_MAX)
         self.start = self.cursor
         self.settle()
 
-    def enter(self, entry: int) -> None:
-        """Place later happenings after that journal entry."""
-        self.cursor = Cursor(entry)
-        self._begins[entry] = self.position
-
     def next(self) -> Cursor:
-        """The cursor of the next happening."""
-        self.cursor = Cursor(self.cursor.entry, self.cursor.part + 1)
-        return self.cursor
+        """The cursor of the next event, if it is not a journal entry."""
+        return Cursor(self.cursor.entry, self.cursor.part + 1)
 
     def whole(self) -> Cursor:
-        """The cursor of a happening that stands in for pieces: behind all of them."""
-        part = max(self.cursor.part, PARTS_MAX) + 1
-        self.cursor = Cursor(self.cursor.entry, part)
-        return self.cursor
+        """The cursor of an event that replaces arrived pieces: behind all of them."""
+        return Cursor(self.cursor.entry, max(self.cursor.part, PARTS_MAX) + 1)
 
-    def publish(self, happening: Happening) -> None:
-        """Add one happening and wake every reader."""
-        self._kept.append(happening)
+    def publish(self, event: StreamEvent) -> None:
+        """Add one event and wake every reader."""
+        self.cursor = event.cursor
+        self._kept.append(event)
+        if self.cursor.part == 0:
+            self._begins[self.cursor.entry] = self.position
         if len(self._kept) > self._kept_max:
             self._drop(self._kept_max // 4 + 1)
         self.wake()
@@ -107,16 +102,16 @@ class EventLog:
 
     @property
     def position(self) -> int:
-        """How many happenings there have been."""
+        """How many events there have been."""
         return self._dropped + len(self._kept)
 
     @property
     def dropped(self) -> int:
-        """How many happenings are not in memory any more."""
+        """How many events are not in memory any more."""
         return self._dropped
 
-    def at_position(self, position: int) -> Happening | None:
-        """The happening at a position that was not dropped; None if none came yet."""
+    def at_position(self, position: int) -> StreamEvent | None:
+        """The event at a position that was not dropped; None if none came yet."""
         index = position - self._dropped
         return self._kept[index] if index < len(self._kept) else None
 
@@ -164,34 +159,34 @@ class Reader:
         """Not for callers: use `EventLog.reader`."""
         self._feed = feed
         self._after = after
-        self._rest: deque[Happening] | None = None
+        self._rest: deque[StreamEvent] | None = None
         self.position = position
 
-    def next(self) -> Happening | None:
-        """The next happening, or one `Missed` for those no longer in memory.
+    def next(self) -> StreamEvent | None:
+        """The next event, or one `Missed` for those no longer in memory.
 
         None if nothing has happened since, or if it was stopped and has read everything.
         """
         if self._rest is not None:
             return self._rest.popleft() if self._rest else None
-        happening: Happening | None
+        event: StreamEvent | None
         missing = self._feed.dropped - self.position
         if missing > 0:
-            happening = Missed(self._feed.start, self._after, missing)
+            event = Missed(self._feed.start, self._after, missing)
             self.position += missing
         else:
-            happening = self._feed.at_position(self.position)
-            if happening is None:
+            event = self._feed.at_position(self.position)
+            if event is None:
                 return None
             self.position += 1
-        self._after = happening.cursor
-        return happening
+        self._after = event.cursor
+        return event
 
     def stop(self) -> None:
-        """Read no further than the newest happening. The reader keeps its unread
-        happenings itself, and no later ones are kept for it."""
-        rest: deque[Happening] = deque()
-        while (happening := self.next()) is not None:
-            rest.append(happening)
+        """Read no further than the newest event. The reader keeps its unread events
+        itself, and no later ones are kept for it."""
+        rest: deque[StreamEvent] = deque()
+        while (event := self.next()) is not None:
+            rest.append(event)
         self._rest = rest
         self._feed.release(self)

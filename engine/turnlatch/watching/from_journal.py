@@ -1,4 +1,4 @@
-"""Telling again, from the journal, what happened to a conversation."""
+"""Reading the stream events of a conversation again, from the journal."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -7,9 +7,8 @@ from turnlatch.journal.repeated import events_of, without_repetitions
 from turnlatch.ports import Entry
 from turnlatch.result import Turn
 from turnlatch.watching.event_log import EventLog
-from turnlatch.watching.events import Cursor, Happening, TurnEnded
-from turnlatch.watching.publish import publish_event
-from turnlatch_states.api.faults import RetryPolicy
+from turnlatch.watching.events import Cursor, StreamEvent, TurnEnded
+from turnlatch.watching.publish import publish_entry
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.commands import Command, next_command
@@ -51,42 +50,41 @@ _ANY_TIME = (ev.Steered, ev.Pinned, ev.ProfileChanged)
 """Events that can be journaled at any time, in any state of the turn."""
 
 
-def retell(
-    entries: Sequence[Entry], after: Cursor, until: Cursor, policy: RetryPolicy
-) -> Iterator[Happening]:
-    """The happenings between two cursors, as far as the journal holds them.
+def read_again(
+    entries: Sequence[Entry], after: Cursor, until: Cursor
+) -> Iterator[StreamEvent]:
+    """The stream events between two cursors, as far as the journal holds them.
 
-    These are the happenings that a reader saw live, with the same cursors, but for the
-    pieces of replies: a confirmed reply is told in whole pieces, and what arrived of an
-    attempt that failed is not told. The journal also tells the end of a turn that no
-    process lived to tell.
+    These are the events that a reader saw live, with the same cursors, except for the
+    pieces of replies: a confirmed reply comes in whole pieces, and the pieces of a failed
+    attempt do not come. The end of a turn comes even if the process was killed before it
+    published that.
 
     Args:
         entries: Every entry of the conversation.
         after: Where to begin: behind this cursor.
         until: Where to end: at this cursor.
-        policy: What `Waiting.attempts_max` is told from where the entry does not say it.
     """
     once = without_repetitions(entries)
     events, numbers = events_of(once), [entry.sequence for entry in once]
     begin = min(max(bisect_left(numbers, after.entry), 1), len(events))
     before = fold_events(events[:begin])
     feed = EventLog()
-    feed.enter(numbers[begin - 1])
+    feed.begin(numbers[begin - 1])
     reader = feed.reader()
     # The whole pieces of a reply stand before its entry.
     for index in range(begin, bisect_right(numbers, until.entry + 1)):
         event = events[index]
         made = step(before, event)
-        publish_event(feed, numbers[index], before, event, made, policy)
+        publish_entry(feed, numbers[index], before, event, made)
         if _ends(events, index, before, made.snapshot):
             turn = Turn.current(made.snapshot)
             assert turn is not None, "what came to rest is a turn"
             feed.publish(TurnEnded(feed.next(), turn))
         before = made.snapshot
-        while (happening := reader.next()) is not None:
-            if after < happening.cursor <= until:
-                yield happening
+        while (published := reader.next()) is not None:
+            if after < published.cursor <= until:
+                yield published
 
 
 def at_rest(snapshot: Snapshot) -> bool:

@@ -1,4 +1,4 @@
-"""Async iterators over a conversation's happenings.
+"""Async iterators over a conversation's stream events.
 
 A `Watch` only reads. A `TurnStream` owns one turn: it queues a message, withdraws it if its
 turn has not begun, and stops its turn if it has. It never touches another turn.
@@ -17,9 +17,8 @@ from turnlatch.ports import Journal
 from turnlatch.result import Turn
 from turnlatch.tasks import spawn
 from turnlatch.watching.event_log import EventLog, Reader
-from turnlatch.watching.events import Cursor, Happening
-from turnlatch.watching.from_journal import retell
-from turnlatch_states.api.faults import RetryPolicy
+from turnlatch.watching.events import Cursor, StreamEvent
+from turnlatch.watching.from_journal import read_again
 
 STOPPING_SECONDS: Final = 1.0
 """Seconds that a cancelled caller waits for the turn to stop; the turn stops anyway."""
@@ -31,7 +30,7 @@ class Work:
     """The parts of a conversation that the turn of a stream needs.
 
     Attributes:
-        feed: The happenings of the conversation.
+        feed: The stream events of the conversation.
         alone: Waits for the conversation's lock, and holds it.
         submit: Opens the turn and runs it until it rests.
         interrupt: Stops the running turn; True if one ran.
@@ -59,7 +58,7 @@ class _StreamedTurn:
 
     def __init__(self, work: Work, place: _Place) -> None:
         self._work = work
-        self._place = ref(place)  # a dropped stream does not keep happenings in memory
+        self._place = ref(place)  # a dropped stream does not keep events in memory
         self._scope = anyio.CancelScope()
         self._begun = False
         self.done = anyio.Event()
@@ -115,7 +114,7 @@ class _StreamedTurn:
         return self.turn
 
     async def wait_for_news(self) -> None:
-        """Wait for the next happening, or until the turn is done."""
+        """Wait for the next event, or until the turn is done."""
         self.waiting += 1
         try:
             await self._work.feed.wait()
@@ -125,7 +124,7 @@ class _StreamedTurn:
 
 @final
 class TurnStream:
-    """The happenings of one turn, from first to last.
+    """The stream events of one turn, from first to last.
 
     The stream starts with the first step of `async for`, with `async with`, or with
     `turn()`. Then the message is queued and the turn runs in another task: a watcher that
@@ -137,7 +136,7 @@ class TurnStream:
     waits until it rests. A caller that is cancelled there waits at most one second.
 
     A stream is iterated once: a second loop continues where the first one stopped. A
-    reader that is more than 20,000 happenings behind gets one `Missed` for the gap.
+    reader that is more than 20,000 events behind gets one `Missed` for the gap.
     """
 
     def __init__(self, work: Work) -> None:
@@ -150,13 +149,13 @@ class TurnStream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Happening:
+    async def __anext__(self) -> StreamEvent:
         running = self._start()
         while not self._over:
             reader = self._place.reader
-            happening = None if reader is None else reader.next()
-            if happening is not None:
-                return happening
+            event = None if reader is None else reader.next()
+            if event is not None:
+                return event
             if not running.done.is_set():
                 await running.wait_for_news()
                 continue
@@ -206,36 +205,29 @@ class TurnStream:
 
 @final
 class Watch:
-    """All happenings after a cursor, until the conversation is closed.
+    """All stream events after a cursor, until the conversation is closed.
 
-    A reader that is more than 20,000 happenings behind gets one `Missed` for the gap, and
+    A reader that is more than 20,000 events behind gets one `Missed` for the gap, and
     continues after it.
     """
 
-    def __init__(
-        self,
-        feed: EventLog,
-        journal: Journal,
-        after: Cursor | None,
-        policy: RetryPolicy,
-    ) -> None:
+    def __init__(self, feed: EventLog, journal: Journal, after: Cursor | None) -> None:
         """Not for callers: use `Conversation.watch`."""
         self._feed = feed
         self._reader = feed.reader(after)
-        self._past: Iterator[Happening] = iter(())
+        self._past: Iterator[StreamEvent] = iter(())
         if after is not None and after < min(feed.start, feed.covered):
-            self._past = retell(journal.entries(), after, feed.covered, policy)
+            self._past = read_again(journal.entries(), after, feed.covered)
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Happening:
-        for told in self._past:
-            return told
+    async def __anext__(self) -> StreamEvent:
+        for event in self._past:
+            return event
         while True:
-            happening = self._reader.next()
-            if happening is not None:
-                return happening
+            if (news := self._reader.next()) is not None:
+                return news
             if self._feed.closed:
                 raise StopAsyncIteration
             await self._feed.wait()

@@ -3,7 +3,7 @@
 A server, a gateway and a file say whatever they like. What they say is recorded, added to
 a clock, shown as a time and multiplied: a number that no such thing can be would fail
 there, after it has become durable. What was recorded stays recorded as it is: what is
-bounded is what a state, a decision or a happening holds.
+bounded is what a state, a decision or a display holds.
 """
 
 from typing import Final

@@ -431,31 +431,32 @@ CallEvent: TypeAlias = (
 )
 """Events of one call."""
 
-Event: TypeAlias = (
+MoveEvent: TypeAlias = (
+    RequestSent
+    | ReplyConfirmed
+    | TurnFailed
+    | TurnRetried
+    | TurnContinued
+    | CompactionSent
+    | CompactionConfirmed
+)
+"""Events that move a turn between its five states."""
+
+FailedEvent: TypeAlias = (
+    RetryScheduled | RetryCancelled | RemedyChosen | Probed | TurnSuspended
+)
+"""Events of a turn that stays failed for now: what is done about it."""
+
+CallerEvent: TypeAlias = (
     ConversationOpened
     | ProfileChanged
     | Forked
     | TurnOpened
-    | RequestSent
-    | ReplyConfirmed
-    | TurnFailed
-    | RetryScheduled
-    | RetryCancelled
-    | TurnRetried
     | Steered
-    | CallAsked
-    | CallApproved
-    | CallDenied
-    | CallStarted
-    | CallLost
-    | CallClosed
-    | TurnContinued
-    | CompactionSent
-    | CompactionConfirmed
-    | RemedyChosen
-    | Probed
-    | TurnSuspended
     | Pinned
     | TurnAbandoned
     | Rewound
 )
+"""Events that the caller asked for."""
+
+Event: TypeAlias = MoveEvent | CallEvent | FailedEvent | CallerEvent

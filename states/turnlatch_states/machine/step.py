@@ -144,18 +144,6 @@ _OF_NO_TURN: Final = (
 """Events that need not belong to the current turn; their guards say what they need."""
 
 
-_MOVING: Final = (
-    ev.RequestSent,
-    ev.ReplyConfirmed,
-    ev.TurnFailed,
-    ev.TurnRetried,
-    ev.TurnContinued,
-    ev.CompactionSent,
-    ev.CompactionConfirmed,
-)
-"""Events that move a turn between its five states."""
-
-
 def _apply(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Transition]:
     """Execute the row that the event pulls: the only place where a turn moves."""
     if not isinstance(event, _OF_NO_TURN):
@@ -164,7 +152,7 @@ def _apply(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Tran
             # Where the turn stands then depends on all its calls, this one included.
             snapshot = changed(snapshot, calls=moved_calls(turn, event, fire))
     row = fire(TURN, snapshot.substate, TRIGGERS[type(event)], snapshot, event)
-    if isinstance(event, _MOVING):
+    if isinstance(event, ev.MoveEvent):
         return _move(snapshot, event, row, fire), row
     match event:
         case ev.ProfileChanged():

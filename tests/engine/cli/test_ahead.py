@@ -9,9 +9,10 @@ from tests.engine.cli.test_chat import CSI, PROMPT, Chat
 from turnlatch.cli.ahead import Ahead
 from turnlatch.cli.terminal import Look, cells
 from turnlatch.cli.transcript import Transcript
+from turnlatch.ports import TextDelta
 from turnlatch.simulator import Scripted, Simulator, reply
 from turnlatch.simulator.server import run_in_thread
-from turnlatch.watching.events import Cursor, TextArrived
+from turnlatch.watching.events import Arrived, Cursor
 
 
 def test_a_line_typed_during_a_turn_is_said_into_it(tmp_path: Path) -> None:
@@ -165,11 +166,12 @@ def test_a_reply_that_streams_stays_whole_around_what_is_said(tmp_path: Path) ->
 
 
 def test_a_word_that_is_arriving_is_not_broken_by_what_is_said() -> None:
-    transcript = Transcript(Look(), lambda: 60, lambda turn: [], lambda call: None)
+    transcript = Transcript(Look(), lambda: 60, lambda turn: [])
     text = "It comes in pieces, for example."
     said = ""
     for at in range(0, len(text), 3):
-        said += transcript.tell(TextArrived(Cursor(), 1, 1, 0, text[at : at + 3]), 0.0)
+        piece = TextDelta(0, text[at : at + 3])
+        said += transcript.tell(Arrived(Cursor(), 1, 1, piece), 0.0)
         if at == 27:  # inside the last word
             said += transcript.said("wait \x1b[2J", "said; goes along")
 

@@ -18,7 +18,10 @@ from turnlatch.cli.transcript import Transcript, shown_arguments
 from turnlatch.result import CallReport
 from turnlatch.simulator import Scripted, Simulator, call
 from turnlatch.simulator.transport import simulated_client
-from turnlatch.watching.events import CallMoved, Cursor
+from turnlatch.watching.events import Cursor, Recorded
+from turnlatch_states.api.reply import ToolUse
+from turnlatch_states.machine.events import CallLost
+from turnlatch_states.machine.snapshot import Call
 
 FILE = "a.txt"
 
@@ -207,11 +210,12 @@ def test_a_call_that_died_with_its_process_is_told_as_unknown(
 
 
 def test_a_call_whose_end_was_not_seen_is_told_and_stands_out() -> None:
-    transcript = Transcript(Look(colour=True), lambda: 80, lambda _: [], lambda _: None)
+    transcript = Transcript(Look(colour=True), lambda: 80, lambda _: [])
 
     def moved(state: CallState, closing: Closing | None = None) -> str:
-        happened = CallMoved(Cursor(), 1, "toolu_1", "pay", state, closing)
-        return transcript.tell(happened, 0.0)
+        call = Call(ToolUse("toolu_1", "pay", {}), state, closing)
+        event = CallLost(1, "toolu_1")
+        return transcript.tell(Recorded(Cursor(), 1, event, calls=(call,)), 0.0)
 
     assert "outcome unknown, asking the tool" in moved(CallState.UNKNOWN)
     unknown = moved(CallState.CLOSED, Closing.UNKNOWN)

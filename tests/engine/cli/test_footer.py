@@ -8,6 +8,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.engine.journal.test_codec import EVENTS
 
 from turnlatch.cli.footer import (
     Progress,
@@ -19,28 +20,28 @@ from turnlatch.cli.footer import (
     progress_of,
 )
 from turnlatch.cli.terminal import Look, cells
-from turnlatch.cli.transcript import Transcript, transition_line
+from turnlatch.cli.transcript import Transcript, log_lines
+from turnlatch.ports import BlockOpened, TextDelta, ThinkingDelta
 from turnlatch.result import Turn
 from turnlatch.watching.events import (
-    BlockBegan,
-    CallMoved,
+    Arrived,
     Cursor,
-    Happening,
-    Moved,
-    PrefixChanged,
-    RemedyTried,
-    Suspended,
-    TextArrived,
-    ThinkingArrived,
-    TrialMade,
+    Missed,
+    Recorded,
+    StreamEvent,
     TurnEnded,
-    Waiting,
 )
 from turnlatch_states.api.faults import Fault, FaultKind
-from turnlatch_states.api.reply import Reply, Usage
+from turnlatch_states.api.reply import Reply, ToolUse, Usage
 from turnlatch_states.machine.call import CallState, Closing
-from turnlatch_states.machine.remedy import Remedy
-from turnlatch_states.machine.snapshot import Suspension
+from turnlatch_states.machine.events import (
+    CallStarted,
+    RequestSent,
+    RetryScheduled,
+    TurnFailed,
+    TurnRetried,
+)
+from turnlatch_states.machine.snapshot import Call, Move, Suspension
 from turnlatch_states.machine.turn import TurnState
 from turnlatch_states.recovery.cache_guard import PrefixChange
 from turnlatch_states.request.profile import Purpose
@@ -53,12 +54,22 @@ OVERLOADED = Fault(
 )
 
 
-def moved(source: str, target: str, fault: Fault | None = None) -> Moved:
-    return Moved(AT, 1, "-", source, target, fault)
+def moved(source: str, target: str) -> Recorded:
+    event = RequestSent(1, 1) if target == "sent" else TurnRetried(1, asked=False)
+    return Recorded(AT, 1, event, Move("-", source, target))
 
 
-def waiting(failures: int, seconds: float, due: float) -> Waiting:
-    return Waiting(AT, 1, failures, 8, seconds, due, OVERLOADED)
+def failed(fault: Fault) -> Recorded:
+    return Recorded(AT, 1, TurnFailed(1, 1, fault), Move("fail", "sent", "failed"))
+
+
+def waiting(failures: int, seconds: float, due: float, most: int = 8) -> Recorded:
+    return Recorded(AT, 1, RetryScheduled(1, failures, seconds, due, most))
+
+
+def called(state: CallState) -> Recorded:
+    call = Call(ToolUse("t1", "bash", {}), state)
+    return Recorded(AT, 1, CallStarted(1, "t1", "k"), calls=(call,))
 
 
 def ended(state: TurnState, fault: Fault | None = None) -> TurnEnded:
@@ -66,20 +77,20 @@ def ended(state: TurnState, fault: Fault | None = None) -> TurnEnded:
     return TurnEnded(AT, turn)
 
 
-SENT: list[tuple[float, Happening]] = [(100.0, moved("pending", "sent"))]
-FAILED: list[tuple[float, Happening]] = [
+SENT: list[tuple[float, StreamEvent]] = [(100.0, moved("pending", "sent"))]
+FAILED: list[tuple[float, StreamEvent]] = [
     *SENT,
-    (101.0, moved("sent", "failed", OVERLOADED)),
+    (101.0, failed(OVERLOADED)),
     (101.0, waiting(1, 6.0, 107.0)),
 ]
-RETRIED: list[tuple[float, Happening]] = [
+RETRIED: list[tuple[float, StreamEvent]] = [
     *FAILED,
     (107.0, moved("failed", "pending")),
     (107.0, moved("pending", "sent")),
 ]
 
 
-def state_line(happened: Sequence[tuple[float, Happening]], now: float) -> str:
+def state_line(happened: Sequence[tuple[float, StreamEvent]], now: float) -> str:
     return footer(progress_of(happened), HERE, now, LOOK, 110)[0]
 
 
@@ -93,6 +104,7 @@ def state_line(happened: Sequence[tuple[float, Happening]], now: float) -> str:
         (FAILED, 104.5, "✕ failed → ○ pending  529 overloaded · retry 2/8 in 3 s"),
         (FAILED, 106.9, "retry 2/8 in 1 s"),
         (FAILED, 107.5, "retry 2/8 in now"),
+        ([*FAILED, (101.0, waiting(1, 6.0, 107.0, 0))], 101.0, "retry 2 in 6 s"),
         (RETRIED, 108.0, "◐ sent  waiting for the answer · 1.0 s · attempt 2"),
         ([*SENT, (102.0, ended(TurnState.CONFIRMED))], 500.0, "✓ confirmed  2.0 s"),
         (
@@ -101,13 +113,17 @@ def state_line(happened: Sequence[tuple[float, Happening]], now: float) -> str:
             "✕ failed  529 overloaded · input kept · /retry  /why",
         ),
         (
-            [*SENT, (101.0, TextArrived(AT, 1, 1, 0, "Hello"))],
+            [*SENT, (101.0, Arrived(AT, 1, 1, TextDelta(0, "Hello")))],
             102.0,
             "streaming · 5 characters · 2.0 s",
         ),
-        ([*SENT, (101.0, ThinkingArrived(AT, 1, 1, 0, "hm"))], 102.0, "thinking"),
         (
-            [*SENT, (101.0, BlockBegan(AT, 1, 1, 0, "tool_use", "bash"))],
+            [*SENT, (101.0, Arrived(AT, 1, 1, ThinkingDelta(0, "hm")))],
+            102.0,
+            "thinking",
+        ),
+        (
+            [*SENT, (101.0, Arrived(AT, 1, 1, BlockOpened(0, "tool_use", "bash")))],
             102.0,
             "asking for bash",
         ),
@@ -115,7 +131,7 @@ def state_line(happened: Sequence[tuple[float, Happening]], now: float) -> str:
             [
                 *SENT,
                 (101.0, moved("sent", "confirmed")),
-                (101.0, CallMoved(AT, 1, "t1", "bash", CallState.STARTED)),
+                (101.0, called(CallState.STARTED)),
             ],
             103.0,
             "✓ confirmed  running bash · 2.0 s",
@@ -124,7 +140,7 @@ def state_line(happened: Sequence[tuple[float, Happening]], now: float) -> str:
     ],
 )
 def test_the_state_line_says_where_the_turn_stands(
-    happened: list[tuple[float, Happening]], now: float, shown: str
+    happened: list[tuple[float, StreamEvent]], now: float, shown: str
 ) -> None:
     assert shown in state_line(happened, now)
 
@@ -176,33 +192,44 @@ def rested(fault: Fault | None, waits: Suspension | None, missed: str) -> TurnEn
 FAULTS = st.builds(Fault, st.sampled_from(FaultKind), st.text())
 UNTIL = st.none() | st.floats(0, 999)
 
-HAPPENINGS = st.one_of(
+DELTAS = st.one_of(
+    st.builds(TextDelta, st.just(0), st.text()),
+    st.builds(ThinkingDelta, st.just(0), st.text()),
+    st.builds(BlockOpened, st.just(0), st.text(), st.none() | st.text()),
+)
+
+MOVES = st.builds(
+    Move, st.text(), st.sampled_from(TurnState), st.sampled_from(TurnState)
+)
+
+CHANGES = st.builds(
+    PrefixChange,
+    st.text(),
+    st.integers(0),
+    st.binary(),
+    st.binary(),
+    st.integers(0),
+    st.text(),
+)
+
+CALLS = st.builds(
+    Call,
+    st.builds(ToolUse, st.text(max_size=3), st.text(), st.just({"a": "\x1b"})),
+    st.sampled_from(CallState),
+    st.none() | st.sampled_from(Closing),
+)
+
+STREAM_EVENTS: st.SearchStrategy[StreamEvent] = st.one_of(
     st.builds(
-        moved,
-        st.sampled_from(TurnState),
-        st.sampled_from(TurnState),
-        st.sampled_from([None, OVERLOADED]),
-    ),
-    st.builds(waiting, st.integers(1, 8), st.floats(0, 99), st.floats(0, 999)),
-    st.builds(TextArrived, st.just(AT), st.just(1), st.just(1), st.just(0), st.text()),
-    st.builds(
-        BlockBegan,
+        Recorded,
         st.just(AT),
-        st.just(1),
-        st.just(1),
-        st.just(0),
-        st.text(),
-        st.none() | st.text(),
+        st.integers(0, 2),
+        EVENTS,
+        st.none() | MOVES,
+        st.none() | CHANGES,
+        calls=st.lists(CALLS, max_size=2).map(tuple),
     ),
-    st.builds(
-        CallMoved,
-        st.just(AT),
-        st.just(1),
-        st.text(max_size=3),
-        st.text(),
-        st.sampled_from(CallState),
-        st.none() | st.sampled_from(Closing),
-    ),
+    st.builds(Arrived, st.just(AT), st.just(1), st.just(1), DELTAS),
     st.builds(
         ended,
         st.sampled_from([TurnState.CONFIRMED, TurnState.FAILED]),
@@ -214,35 +241,19 @@ HAPPENINGS = st.one_of(
         st.none() | st.builds(Suspension, st.text(), UNTIL),
         st.text(),
     ),
-    st.builds(RemedyTried, st.just(AT), st.just(1), st.sampled_from(Remedy), st.text()),
-    st.builds(TrialMade, st.just(AT), st.just(1), st.text(), st.booleans()),
-    st.builds(Suspended, st.just(AT), st.just(1), st.text(), UNTIL),
-    st.builds(
-        PrefixChanged,
-        st.just(AT),
-        st.just(1),
-        st.builds(
-            PrefixChange,
-            st.text(),
-            st.integers(0),
-            st.binary(),
-            st.binary(),
-            st.integers(0),
-            st.text(),
-        ),
-    ),
+    st.builds(Missed, st.just(AT), st.just(AT), st.integers(0)),
 )
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 999), HAPPENINGS), max_size=12),
+    st.lists(st.tuples(st.floats(0, 999), STREAM_EVENTS), max_size=12),
     st.floats(0, 2000),
     st.integers(10, 120),
     st.text(max_size=20),
     st.booleans(),
 )
 def test_both_lines_always_fit_and_obey_nobody(
-    happened: list[tuple[float, Happening]],
+    happened: list[tuple[float, StreamEvent]],
     now: float,
     width: int,
     name: str,
@@ -257,18 +268,18 @@ def test_both_lines_always_fit_and_obey_nobody(
         assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
 
 
-@given(st.lists(st.tuples(st.floats(0, 999), HAPPENINGS), max_size=12))
+@given(st.lists(st.tuples(st.floats(0, 999), STREAM_EVENTS), max_size=12))
 def test_the_transcript_and_the_log_obey_nobody_either(
-    happened: list[tuple[float, Happening]],
+    happened: list[tuple[float, StreamEvent]],
 ) -> None:
-    transcript = Transcript(LOOK, lambda: 80, lambda _: [], lambda _: None)
+    transcript = Transcript(LOOK, lambda: 80, lambda _: [])
 
     told = "".join(transcript.tell(each, at) for at, each in happened)
 
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", told)
     for _, each in happened:
-        line = transition_line(each, "10:31:04")
-        assert line is None or not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
+        for line in log_lines(each, "-") if isinstance(each, Recorded) else ():
+            assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
 
 
 def test_numbers_are_short_and_never_too_small() -> None:

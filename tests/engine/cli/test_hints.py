@@ -18,22 +18,24 @@ from turnlatch.cli.hints import (
     remedy_words,
 )
 from turnlatch.cli.terminal import Look
-from turnlatch.cli.transcript import Transcript, transition_line
+from turnlatch.cli.transcript import Transcript, log_lines
 from turnlatch.cli.words import BUDGET
 from turnlatch.result import Turn
-from turnlatch.watching.events import (
-    Cursor,
-    Happening,
-    Moved,
-    PrefixChanged,
-    RemedyTried,
-    Suspended,
-    TurnEnded,
-)
+from turnlatch.watching.events import Cursor, Recorded, StreamEvent, TurnEnded
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.reply import Reply, Usage
+from turnlatch_states.machine.events import (
+    CompactionConfirmed,
+    CompactionSent,
+    Event,
+    RemedyChosen,
+    RequestSent,
+    TurnFailed,
+    TurnRetried,
+    TurnSuspended,
+)
 from turnlatch_states.machine.remedy import SAYS, Remedy
-from turnlatch_states.machine.snapshot import Suspension
+from turnlatch_states.machine.snapshot import Move, Suspension
 from turnlatch_states.machine.turn import TurnState
 from turnlatch_states.recovery.cache_guard import PrefixChange
 from turnlatch_states.request.profile import Purpose
@@ -61,19 +63,28 @@ def turn(
     return attrs.evolve(made, suspended=suspended)
 
 
-def changed(tokens: int, at: int = 1234) -> PrefixChanged:
+def changed(tokens: int, at: int = 1234) -> Recorded:
     why = "the settings are others"
-    return PrefixChanged(AT, 1, PrefixChange("settings", at, b"a", b"b", tokens, why))
+    change = PrefixChange("settings", at, b"a", b"b", tokens, why)
+    return Recorded(AT, 1, RequestSent(1, 1), prefix_change=change)
 
 
-def told(*happened: Happening, stopped: bool = False) -> list[str]:
+def moved(event: Event, trigger: str, source: str, target: str) -> Recorded:
+    return Recorded(AT, 1, event, Move(trigger, source, target))
+
+
+FAILED = moved(TurnFailed(1, 1, POOR), "fail", "sent", "failed")
+COMPACTED = ("compacted", "compacting", "pending")
+
+
+def told(*happened: StreamEvent, stopped: bool = False) -> list[str]:
     """The lines that a transcript has of it."""
-    transcript = Transcript(Look(), lambda: 100, lambda _: [], lambda _: None)
+    transcript = Transcript(Look(), lambda: 100, lambda _: [])
     transcript.stopped = stopped
     return "".join(transcript.tell(each, 0.0) for each in happened).splitlines()
 
 
-def state_line(now: float, *happened: Happening) -> str:
+def state_line(now: float, *happened: StreamEvent) -> str:
     progress = progress_of([(100.0, each) for each in happened])
     return footer(progress, HERE, now, Look(), 110)[0]
 
@@ -94,16 +105,17 @@ def test_a_chat_never_tells_anybody_to_call_a_function(kind: FaultKind) -> None:
 
 @pytest.mark.parametrize("remedy", Remedy)
 def test_a_remedy_is_one_line_in_words(remedy: Remedy) -> None:
-    tried = RemedyTried(AT, 1, remedy, "413 request_too_large: \x1b[31mno")
+    why = "413 request_too_large: \x1b[31mno"
+    tried = Recorded(AT, 1, RemedyChosen(1, remedy, why))
 
     (line,) = told(tried)
 
     assert line == f"  · {remedy_words(remedy)}"
     told_otherwise = remedy in (Remedy.BISECT, Remedy.SKIP)
     assert told_otherwise or SAYS[remedy] in line
-    assert transition_line(tried, "10:31:04") == (
+    assert log_lines(tried, "10:31:04") == [
         f"10:31:04 turn=1 remedy={remedy} (413 request_too_large: \\x1b[31mno)"
-    )
+    ]
 
 
 def test_the_search_is_told_as_what_it_found() -> None:
@@ -116,8 +128,8 @@ def test_a_suspended_turn_says_why_and_what_to_do() -> None:
     waits = Suspension(POOR.message)
 
     lines = told(
-        Moved(AT, 1, "fail", "sent", "failed", POOR),
-        Suspended(AT, 1, POOR.message, None),
+        FAILED,
+        Recorded(AT, 1, TurnSuspended(1, POOR.message)),
         TurnEnded(AT, turn(fault=POOR, suspended=waits)),
     )
 
@@ -168,16 +180,15 @@ def test_a_dear_change_of_the_prefix_is_told_once_a_turn() -> None:
     assert len(told(dear, changed(12_345, at=9))) == 2
     assert len(told(dear, ended, dear)) == 2
     assert told(changed(PREFIX_TOKENS_MIN - 1)) == []
-    assert transition_line(changed(PREFIX_TOKENS_MIN - 1), "-") is None
-    line = transition_line(dear, "10:31:04")
-    assert line is not None
+    assert log_lines(changed(PREFIX_TOKENS_MIN - 1), "-") == []
+    (line,) = log_lines(dear, "10:31:04")
     assert line.startswith("10:31:04 turn=1 cache: the settings are others;")
 
 
 def test_a_smaller_context_in_the_middle_of_a_turn_is_told() -> None:
     lines = told(
-        Moved(AT, 1, "compact", "failed", "compacting"),
-        Moved(AT, 1, "compacted", "compacting", "pending"),
+        moved(CompactionSent(1, 2, 1), "compact", "failed", "compacting"),
+        moved(CompactionConfirmed(1, 2, replied(b"{}")), *COMPACTED),
     )
 
     assert lines[-1] == "  the smaller context is in force; nothing was deleted"
@@ -213,9 +224,6 @@ def test_a_missed_cache_stands_in_the_footer(meta: bytes, shown: str) -> None:
     assert line.endswith(f" · cache missed: {shown}" if shown else "s")
 
 
-FAILED = Moved(AT, 1, "fail", "sent", "failed", POOR)
-
-
 @pytest.mark.parametrize(
     ("now", "until", "shown"),
     [
@@ -242,10 +250,10 @@ def test_the_footer_does_not_offer_a_retry_while_a_remedy_is_sought() -> None:
 
 
 def test_nothing_of_a_suspension_is_left_once_it_goes_on() -> None:
-    happened: Sequence[Happening] = (
+    happened: Sequence[StreamEvent] = (
         FAILED,
-        Suspended(AT, 1, "no credit", None),
-        Moved(AT, 1, "retry", "failed", "pending"),
+        Recorded(AT, 1, TurnSuspended(1, "no credit")),
+        moved(TurnRetried(1, asked=True), "retry", "failed", "pending"),
     )
 
     assert progress_of([(0.0, each) for each in happened[:2]]).suspended is not None
@@ -254,8 +262,8 @@ def test_nothing_of_a_suspension_is_left_once_it_goes_on() -> None:
 
 
 def test_the_demo_tells_them_too(capsys: pytest.CaptureFixture[str]) -> None:
-    show(RemedyTried(AT, 1, Remedy.SHRINK, "too long"))
-    show(Suspended(AT, 1, "no credit", None))
+    show(Recorded(AT, 1, RemedyChosen(1, Remedy.SHRINK, "too long")))
+    show(Recorded(AT, 1, TurnSuspended(1, "no credit")))
     show(changed(12_345))
     show(changed(1))
 

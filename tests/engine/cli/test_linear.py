@@ -39,7 +39,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def _note(text: str) -> object:
-    return Transcript(Look(), lambda: 80, lambda _: [], lambda _: None).note(text)
+    return Transcript(Look(), lambda: 80, lambda _: []).note(text)
 
 
 def _flow(text: str) -> object:
