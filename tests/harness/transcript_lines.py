@@ -117,7 +117,8 @@ class Names:
         told = [f"{one['role']} {self.content(one['content'])}" for one in messages]
         if len(told) > 8:
             told = [*told[:3], f"({len(told) - 6} more)", *told[-3:]]
-        after = (body.get("diagnostics") or {}).get("previous_message_id")
+        diagnostics: dict[str, Any] = body.get("diagnostics") or {}
+        after: str | None = diagnostics.get("previous_message_id")
         most = body.get("max_tokens")
         marks = [
             *(["stream"] if body.get("stream") else []),

@@ -155,6 +155,14 @@ def more_tools(world: World) -> list[Tool]:
 
 
 @final
+@attrs.frozen
+class Printed:
+    """Lines that a command prints as they are."""
+
+    lines: Sequence[str]
+
+
+@final
 class Player:
     """Plays commands in a world, and tells what happened since the command before."""
 
@@ -195,15 +203,11 @@ class Player:
         except TurnlatchError as error:
             said = str(error).splitlines()[0]
             return [f"! {type(error).__name__}: {self.names.within(said)}"]
-        match found:
-            case Turn():
-                return [told(found)]
-            case None:
-                return []
-            case list():
-                return found
-            case _:
-                return [f"= {found}"]
+        if isinstance(found, Turn):
+            return [told(found)]
+        if isinstance(found, Printed):
+            return list(found.lines)
+        return [] if found is None else [f"= {found}"]
 
     def _look(self) -> None:
         """Take down what was recorded, done and waited since the last look."""
@@ -296,13 +300,13 @@ class Player:
         await self.world.begun.wait()
         await anyio.wait_all_tasks_blocked()
 
-    async def finish(self, _: str) -> list[str]:
+    async def finish(self, _: str) -> Printed:
         """Wait until the message of `begin` rests."""
         if self._ended is None:
             raise ValueError("nothing was begun")
         await self._ended.wait()
         self._ended = None
-        return self._outcome
+        return Printed(self._outcome)
 
     async def retry(self, _: str) -> Turn:
         """Go on with the turn."""
@@ -369,16 +373,18 @@ class Player:
         await self.world.clock.sleep(float(rest))
         self._slept = len(self.world.clock.slept)
 
-    async def history(self, _: str) -> list[str]:
-        """Print the messages, as the next request would hold them."""
-        return [
-            f"{one['role']} {self.names.content(one['content'])}"
-            for one in self.chat.messages
-        ]
+    async def history(self, _: str) -> Printed:
+        """Print the messages of the record."""
+        return Printed(
+            [
+                f"{one['role']} {self.names.content(one['content'])}"
+                for one in self.chat.messages
+            ]
+        )
 
-    async def state(self, _: str) -> list[str]:
+    async def state(self, _: str) -> str:
         """Print the conversation's state and substate."""
-        return [f"= {self.chat.state}.{self.chat.substate}"]
+        return f"{self.chat.state}.{self.chat.substate}"
 
     async def close(self, _: str) -> None:
         """Close the conversation, as a program does that ends in order."""

@@ -40,7 +40,7 @@ async def test_conversation_goes_as_its_transcript_says(
 ) -> None:
     played = await WRITTEN[path].played(world)
 
-    holds(path, played, rewrite=request.config.getoption("rewrite"))
+    holds(path, played, rewrite=bool(request.config.getoption("rewrite")))
 
 
 HELLO: Final = """# A greeting.
