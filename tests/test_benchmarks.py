@@ -213,7 +213,7 @@ def test_work_by_pairs_is_told_from_work_in_proportion(
     assert (ratio > linear.RATIO_MAX) is (power > 1)
 
 
-def test_every_work_can_be_done_and_has_a_name_of_its_own(linear: Any) -> None:
+def test_every_workload_runs_and_has_a_separate_name(linear: Any) -> None:
     for work in linear.WORK:
         work.do(10)()
     names = [work.name for work in linear.WORK]

@@ -153,7 +153,7 @@ def missing(text: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md", "docs/design.md"])
-def test_what_a_document_names_exists(document: str) -> None:
+def test_paths_and_tests_in_a_document_exist(document: str) -> None:
     assert list(missing((ROOT / document).read_text("utf-8"))) == []
 
 

@@ -17,7 +17,7 @@ def runs(*parameters: str) -> list[Run]:
     "parameters",
     [("ab",), ("abc",), ("ab", "xy"), ("ab", "xyz", "12"), ("abcd", "xy", "12", "34")],
 )
-def test_each_point_is_run_once_and_no_parameter_has_a_way_of_its_own(
+def test_each_point_runs_once_and_every_parameter_in_both_ways(
     parameters: tuple[str, ...],
 ) -> None:
     every = runs(*parameters)

@@ -1,6 +1,7 @@
 """The project's English is plain: no text uses the constructions that hide its subject.
 
-The test reads docstrings, comments and string literals of both packages, and the documents.
+The tests read docstrings, comments and string literals of both packages, the documents, and
+the names of the tests, which are sentences: subject, verb, claim.
 """
 
 import ast
@@ -34,6 +35,15 @@ TICS: Final[Mapping[str, str]] = {
     r"(?:^|(?<=[.:;!?|] ))What (?!to |happened\b)[^.?!:]*\.(?= |$)": "begin with the thing itself",
 }
 """Banned constructions: the pattern, and what to write instead."""
+
+NAME_TICS: Final[Mapping[str, str]] = {
+    **TICS,
+    r"^(?:what|who|whoever|whose|where|which|it|its|he|they|there|nor) ": (
+        "begin with the subject: 'test_refused_input_is_rolled_back'"
+    ),
+    r"\b(?:is|are|was|were) no(?! longer\b| more\b)\b": "say 'is not a ...'",
+}
+"""Constructions that no name of a test uses, once its underscores are spaces."""
 
 ALLOWED: Final[Mapping[str, str]] = {
     "nobody answered in time": "a reason that stores hold, and that the chat looks for",
@@ -78,12 +88,12 @@ def comments(source: str) -> Iterator[tuple[int, str]]:
     yield first, " ".join(words)
 
 
-def tics(text: str) -> Iterator[tuple[str, str]]:
+def tics(text: str, banned: Mapping[str, str] = TICS) -> Iterator[tuple[str, str]]:
     """The banned constructions of a text: the words, and the advice."""
     text = " ".join(text.split())
     for phrase in ALLOWED:
         text = text.replace(phrase, "")
-    for pattern, advice in TICS.items():
+    for pattern, advice in banned.items():
         for found in re.finditer(pattern, text):
             yield found.group(), advice
 
@@ -117,6 +127,42 @@ def test_every_phrase_that_is_allowed_is_used() -> None:
     for phrase, reason in ALLOWED.items():
         assert reason
         assert any(phrase in text for text in written), phrase
+
+
+def names(source: str) -> Iterator[tuple[int, str]]:
+    """The names of the tests of a module, as sentences, each with its line."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            claim = node.name.removeprefix("test_")
+            if claim != node.name:
+                yield node.lineno, claim.replace("_", " ")
+
+
+def test_no_test_name_hides_its_subject() -> None:
+    found = [
+        f"{label(path)}:{line}: {name!r}: {words!r}: {advice}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for line, name in names(path.read_text(encoding="utf-8"))
+        for words, advice in tics(name, NAME_TICS)
+    ]
+
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_what_is_refused_is_rolled_back",
+        "test_it_is_rolled_back",
+        "test_file_that_is_no_store_is_refused",
+        "test_store_is_made_anew",
+        "test_stream_that_nobody_reads_ends",
+    ],
+)
+def test_riddling_test_name_is_found(name: str) -> None:
+    (claim,) = (claim for _, claim in names(f"async def {name}() -> None: ..."))
+
+    assert list(tics(claim, NAME_TICS))
 
 
 PLANTED: Final = (

@@ -18,14 +18,14 @@ WORDS_MAX = 600
 WORDS_BEFORE_CODE_MAX = 80
 
 
-def test_it_is_short_and_shows_code_at_once() -> None:
+def test_readme_is_short_and_shows_code_at_once() -> None:
     before, _, _ = README.partition("```python")
 
     assert len(README.split()) <= WORDS_MAX
     assert len(before.split()) <= WORDS_BEFORE_CODE_MAX
 
 
-def test_its_program_invents_no_answer_and_runs_on_the_simulator_if_asked(
+def test_readme_program_runs_on_the_simulator_only_when_asked(
     tmp_path: Path,
 ) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

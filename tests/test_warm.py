@@ -46,14 +46,14 @@ def warm_and_cold(code: str, *more: str) -> "list[subprocess.CompletedProcess[by
         "from signal import *; print(getsignal(SIGINT), getsignal(SIGCHLD))",
     ],
 )
-def test_it_says_and_ends_as_an_interpreter_does(code: str) -> None:
+def test_warm_process_prints_and_ends_like_an_interpreter(code: str) -> None:
     one, other = warm_and_cold(code, "more")
 
     assert (one.returncode, one.stdout) == (other.returncode, other.stdout)
     assert one.stderr.splitlines()[-1:] == other.stderr.splitlines()[-1:]
 
 
-def test_it_finds_the_sdk_imported_and_nothing_of_ours() -> None:
+def test_warm_process_has_imported_the_sdk_and_nothing_of_turnlatch() -> None:
     code = "import sys; print(sorted({name.split('.')[0] for name in sys.modules}))"
 
     found = warm.run(["-c", code], timeout=LIMIT_SECONDS).stdout.decode()

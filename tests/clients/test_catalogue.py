@@ -10,7 +10,7 @@ from tests.clients.catalogue import CELLS, CLIENTS, Client
 from turnlatch.simulator import Answer, Call, Text
 
 
-def test_there_are_twelve_and_each_program_is_one_of_them() -> None:
+def test_catalogue_has_twelve_clients_with_one_program_each() -> None:
     assert len({client.name for client in CLIENTS}) == len(CLIENTS) == 12
     programs = {path.name for path in PROGRAMS.iterdir() if path.is_file()}
     assert programs == {client.program for client in CLIENTS}

@@ -49,7 +49,7 @@ def other_ask(world: World) -> Tool:
     return ask
 
 
-async def test_a_question_about_a_call_that_changed_is_put_anew(world: World) -> None:
+async def test_question_about_a_changed_call_is_asked_again(world: World) -> None:
     world.script(call("ask", what="a"), "Done.")
     async with world.open() as chat:
         turn = await chat.send("Go")
@@ -114,7 +114,7 @@ async def test_a_rule_can_leave_a_call_to_a_person(world: World) -> None:
     assert paid == [1, 99]
 
 
-async def test_calls_that_only_wait_for_a_retry_are_no_questions(world: World) -> None:
+async def test_call_that_only_waits_for_a_retry_is_not_a_question(world: World) -> None:
     """What was never started, and needs no yes, is not shown as if it did."""
     from turnlatch.journal import SQLiteStore
     from turnlatch_states.machine.events import ReplyConfirmed
@@ -138,7 +138,7 @@ async def test_calls_that_only_wait_for_a_retry_are_no_questions(world: World) -
 
 
 @pytest.mark.parametrize("reason", [None, 5, b"no"])
-async def test_a_reason_that_is_no_text_is_refused_and_the_call_still_waits(
+async def test_reason_that_is_not_text_is_refused_and_the_call_still_waits(
     world: World, reason: Any
 ) -> None:
     world.script(reply(call("ask", what="a")), "Done.")

@@ -121,7 +121,7 @@ RULES: dict[str, tuple[Any, Closing, str]] = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-async def test_what_no_rule_allowed_does_not_run(world: World, rule: str) -> None:
+async def test_call_that_no_rule_allows_does_not_run(world: World, rule: str) -> None:
     approve, closing, says = RULES[rule]
 
     @tool(effect="once", approve=approve, timeout=0.02, grace=0.01)
@@ -264,7 +264,7 @@ async def test_a_hook_that_blocks_its_thread_is_as_none(
     assert turn.state is TurnState.CONFIRMED
 
 
-async def test_what_a_hook_hands_back_is_awaited(world: World) -> None:
+async def test_awaitable_result_of_a_hook_is_awaited(world: World) -> None:
     plans: list[CompactionPlan] = []
 
     async def ask(plan: CompactionPlan) -> bool:

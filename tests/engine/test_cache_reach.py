@@ -122,7 +122,7 @@ async def test_each_request_reads_all_that_the_last_one_had_in_the_cache(
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("options", ["marks of its own", "a thread", "an hour"])
-async def test_what_cannot_be_read_is_told_before_it_is_paid_for(
+async def test_unreadable_cache_is_reported_before_it_is_paid_for(
     world: World, options: str, seed: int
 ) -> None:
     given: dict[str, dict[str, Any]] = {

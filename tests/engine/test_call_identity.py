@@ -203,7 +203,7 @@ async def test_two_stores_with_conversations_of_one_name_share_no_key(
     assert len(set(keys)) == 2
 
 
-async def test_what_was_rewound_gives_no_key_away(world: World) -> None:
+async def test_rewound_call_does_not_share_its_key(world: World) -> None:
     bank = Bank()
     world.script(*(calls("pay", "rent"), "Done.") * 3)
     async with world.open(tools=[bank.tool()]) as chat:

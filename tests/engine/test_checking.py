@@ -57,7 +57,7 @@ def rules_say(blocks: list[dict[str, Any]], calls: list[str]) -> bool:
 
 
 @given(st.lists(BLOCKS, max_size=4), CALLS)
-def test_what_is_plainly_legal_is_legal(
+def test_plainly_legal_requests_pass_the_rules(
     blocks: list[dict[str, Any]], calls: list[str]
 ) -> None:
     if plainly_legal(blocks, calls):
@@ -75,7 +75,7 @@ def test_the_everyday_message_is_plainly_legal(
     assert plainly_legal(blocks, calls) == bool(blocks)
 
 
-def test_what_a_rule_refuses_is_never_plain() -> None:
+def test_request_that_a_rule_refuses_is_never_plainly_legal() -> None:
     for bad in (
         {"type": "text", "text": " "},
         {"type": "text", "text": "x", "extra": 1},

@@ -55,7 +55,7 @@ def read(world: World) -> dict[str, list[Event]]:
         store.close()
 
 
-async def test_its_last_word_is_the_result_and_its_journal_is_its_own(
+async def test_last_reply_of_a_subagent_is_the_result_and_its_journal_is_separate(
     world: World,
 ) -> None:
     world.script(DELEGATES, ACTS, "Seven.", "Seven stars.")
@@ -227,7 +227,7 @@ async def test_a_tool_can_ask_what_it_runs_for(world: World, threaded: bool) -> 
         running_call()
 
 
-def test_what_cannot_be_opened_is_refused_when_it_is_declared() -> None:
+def test_subagent_that_cannot_be_opened_is_refused_when_it_is_declared() -> None:
     with pytest.raises(TypeError):
         child_tool("delegate", "Have somebody do it.", colour="blue")
     with pytest.raises(ToolDefinitionError):

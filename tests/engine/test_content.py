@@ -92,7 +92,7 @@ async def saying(chat: Conversation, method: str, content: Any) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("method", ["send", "stream", "steer"])
-async def test_what_no_request_can_say_is_refused_at_once_and_changes_nothing(
+async def test_content_that_is_illegal_in_every_request_is_refused_at_once(
     world: World, method: str
 ) -> None:
     world.script("Hello.", "On we go.")
@@ -210,7 +210,7 @@ def agrees(content: Any, blocks_of: Callable[[object, Profile], bytes]) -> bool:
 
 
 @given(_CONTENT)
-def test_it_is_refused_exactly_where_a_whole_request_with_it_would_be(
+def test_content_is_refused_exactly_where_a_request_with_it_would_be(
     content: Any,
 ) -> None:
     assert agrees(content, user_blocks)
@@ -322,7 +322,7 @@ async def test_a_wrong_key_says_nothing(
 
 
 @pytest.mark.anyio
-async def test_what_only_the_moment_refuses_is_taken(world: World) -> None:
+async def test_content_that_only_the_moment_refuses_is_accepted(world: World) -> None:
     """The context is nearly full: that is no reason to refuse words."""
     answer = reply("Hello.")
     world.script(attrs.evolve(answer), "There is room again.")

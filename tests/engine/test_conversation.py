@@ -156,7 +156,7 @@ async def test_blank_input_is_refused_before_it_costs_anything(world: World) -> 
 
 
 @pytest.mark.parametrize("content", [7, None, b"x", [], ["x"], {"type": "text"}])
-async def test_what_is_no_content_is_refused(world: World, content: Any) -> None:
+async def test_value_that_is_not_content_is_refused(world: World, content: Any) -> None:
     async with world.open() as chat:
         with pytest.raises(SettingsError, match="is not user content"):
             await chat.send(content)

@@ -97,7 +97,7 @@ def orders(vandal: Vandal, effect: str) -> Tool:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("effect", ["once", "ask"])
-async def test_nobody_who_sees_arguments_can_change_them(
+async def test_no_observer_of_arguments_can_change_them(
     world: World, effect: str
 ) -> None:
     vandal = Vandal()
@@ -164,7 +164,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=3), values, max_size=4))
-def test_what_holds_arguments_shares_them_with_nobody(
+def test_holders_of_arguments_do_not_share_them(
     arguments: dict[str, Any],
 ) -> None:
     written = encode(arguments)

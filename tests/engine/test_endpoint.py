@@ -143,7 +143,7 @@ def test_every_way_to_credentials_that_the_sdk_has_counts(
         ({"ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}, True),
     ],
 )
-def test_what_is_empty_or_cannot_be_used_is_no_credential(
+def test_empty_or_unusable_value_is_not_a_credential(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], set_up: bool
 ) -> None:
     for name, value in environment.items():
@@ -177,7 +177,7 @@ def test_a_client_that_can_send_nothing_is_refused_when_it_is_given() -> None:
         ("all_proxy", "socks5://marker.invalid:1"),
     ],
 )
-def test_what_no_client_can_be_made_with_is_refused_by_the_name_of_its_variable(
+def test_unusable_environment_variable_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)  # as where it is not installed
@@ -192,7 +192,7 @@ def test_what_no_client_can_be_made_with_is_refused_by_the_name_of_its_variable(
     assert is_set_up()
 
 
-def test_a_proxy_that_can_be_used_is_no_obstacle(
+def test_usable_proxy_is_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
@@ -201,7 +201,7 @@ def test_a_proxy_that_can_be_used_is_no_obstacle(
     assert choose_endpoint(None, None, 600, 90).live
 
 
-def test_an_empty_base_url_in_the_environment_is_none(
+def test_empty_base_url_in_the_environment_is_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from turnlatch.sdk import SdkModel

@@ -312,7 +312,7 @@ def talked_into(world: World, chats: list[Conversation]) -> Tool:
 @pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
 @pytest.mark.parametrize("at", range(2, 11))
 @pytest.mark.parametrize("during", [True, False])
-async def test_what_is_said_again_with_its_key_is_said_once_whatever_append_fails(
+async def test_message_repeated_with_its_key_is_sent_once_at_any_failing_append(
     world: World, at: int, doubt: str | None, during: bool
 ) -> None:
     store, chats = FaultyStore(), list[Conversation]()

@@ -109,7 +109,7 @@ async def test_everything_that_is_named_at_once_is_noted_at_once(
         assert result["content"][0]["content"][1] == words("Here.")
 
 
-async def test_what_was_found_out_is_kept_over_retry(world: World) -> None:
+async def test_known_refusal_is_kept_over_a_retry(world: World) -> None:
     """Two refusals, each naming one picture; then the budget of the turn is over, and
     whoever asks again need not find out once more."""
     world.script(call("shoot"), "Done.")

@@ -314,7 +314,7 @@ def test_the_holder_of_a_lock_is_named(world: World, locker: Locker) -> None:
     store.close()
 
 
-async def test_what_a_call_did_is_kept_while_the_lock_stays(
+async def test_result_of_a_call_is_kept_while_the_store_is_locked(
     world: World, locker: Locker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
@@ -508,7 +508,7 @@ def test_the_sync_twin_hears_while_it_waits_for_the_store(
     assert [turn.state for turn in turns] == [TurnState.FAILED]
 
 
-def test_who_uses_a_store_without_a_loop_waits_in_its_thread(
+def test_caller_without_an_event_loop_waits_for_the_lock_in_its_thread(
     world: World, locker: Locker
 ) -> None:
     store = SQLiteStore(world.store)

@@ -296,7 +296,7 @@ async def test_a_hook_that_raises_is_told_with_its_traceback(
     assert plainly(line)
 
 
-async def test_what_a_tool_says_to_do_better_is_no_error_of_the_log(
+async def test_correctable_tool_error_is_not_logged_as_an_error(
     world: World, lines: Lines
 ) -> None:
     @tool
@@ -353,7 +353,7 @@ def test_every_place_that_calls_code_of_the_callers_is_in_these_tests() -> None:
     }
 
 
-def test_nobody_is_told_who_does_not_listen() -> None:
+def test_logger_has_a_null_handler() -> None:
     """Without a handler of the program's own, Python would print to standard error."""
     handlers = logging.getLogger("turnlatch").handlers
     assert any(isinstance(one, logging.NullHandler) for one in handlers)

@@ -79,7 +79,7 @@ def says(chat: Conversation) -> str:
     return str(json.loads(turn.calls[0].result)["content"])
 
 
-async def test_what_is_found_out_is_the_result_and_the_call_does_not_run_again(
+async def test_reconciled_outcome_is_the_result_and_the_call_does_not_run_again(
     world: World,
 ) -> None:
     keys: list[str] = []
@@ -168,7 +168,7 @@ async def cancels_itself(_: str) -> str:
     ],
 )
 @pytest.mark.parametrize("go_on", ["retry", "send"])
-async def test_the_model_is_told_what_is_known_and_no_more(
+async def test_call_without_recorded_end_is_reported_as_reconcile_knows_it(
     world: World,
     reconcile: Callable[[str], Any] | None,
     closing: Closing,
@@ -339,7 +339,7 @@ def leaves(_: str) -> str:
 
 @pytest.mark.parametrize("reconcile", [cannot_be_shown, leaves])
 @pytest.mark.parametrize("go_on", ["retry", "send"])
-async def test_an_answer_that_is_none_leaves_the_outcome_unknown_and_nobody_stuck(
+async def test_unusable_answer_of_reconcile_leaves_the_outcome_unknown(
     world: World, reconcile: Callable[[str], Any], go_on: str
 ) -> None:
     pay = payment(world, reconcile)
@@ -353,7 +353,7 @@ async def test_an_answer_that_is_none_leaves_the_outcome_unknown_and_nobody_stuc
 
 
 @pytest.mark.parametrize("stop", ["interrupt", "close"])
-async def test_finding_out_can_be_stopped_and_what_was_said_stays_staged(
+async def test_interrupted_reconcile_keeps_the_input_staged(
     world: World, stop: str
 ) -> None:
     asked = anyio.Event()

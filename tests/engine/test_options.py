@@ -433,7 +433,7 @@ def test_every_method_that_takes_something_is_a_place() -> None:
 
 
 @pytest.mark.parametrize(("place", "name"), EVERY)
-async def test_what_no_setting_may_be_is_refused_by_name(
+async def test_illegal_value_of_an_option_is_refused_by_name(
     chat: Conversation,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -459,7 +459,7 @@ async def test_what_no_setting_may_be_is_refused_by_name(
 @pytest.mark.parametrize(
     ("place", "name"), [one for one in EVERY if one[0] not in OPENED]
 )
-def test_what_a_setting_may_be_is_taken(
+def test_legal_value_of_an_option_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -656,7 +656,7 @@ FULL: Final[Mapping[str, Any]] = {
     ],
 )
 @pytest.mark.parametrize("how", ["reopened", "configured"])
-async def test_what_is_set_to_nothing_is_withdrawn_durably(
+async def test_option_set_to_nothing_is_withdrawn_durably(
     world: World, nothing: dict[str, Any], field: str, how: str
 ) -> None:
     async with world.open(**FULL) as chat:

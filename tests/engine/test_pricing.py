@@ -106,7 +106,7 @@ def test_a_region_of_bedrock_has_the_price_of_that_region() -> None:
 
 
 @pytest.mark.parametrize("name", [UNKNOWN, "my-model", "", "claude", "x/y", "@", "a.b"])
-def test_what_the_table_does_not_know_has_no_price(name: str) -> None:
+def test_unknown_model_has_no_price(name: str) -> None:
     assert list_price(name) is None
 
 
@@ -252,7 +252,7 @@ async def test_sixty_million_tokens_do_not_go_through_a_cent(world: World) -> No
 
 
 @pytest.mark.anyio
-async def test_what_a_cut_attempt_is_known_to_have_used_counts(world: World) -> None:
+async def test_known_usage_of_a_cut_attempt_counts(world: World) -> None:
     world.script("One.", "Two.", faults="cut 3 eof @1-3")
     async with world.open(limits=CENT) as chat:
         turn = await chat.stream("Hi").turn()
@@ -264,7 +264,7 @@ async def test_what_a_cut_attempt_is_known_to_have_used_counts(world: World) -> 
 
 
 @pytest.mark.anyio
-async def test_what_a_refused_reply_used_counts(world: World) -> None:
+async def test_usage_of_a_refused_reply_counts(world: World) -> None:
     from turnlatch.simulator import refuse
 
     world.script(refuse(), "Two.")
@@ -278,7 +278,7 @@ async def test_what_a_refused_reply_used_counts(world: World) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_a_trial_used_counts_and_no_trial_goes_beyond_the_bound(
+async def test_usage_of_a_trial_counts_and_stays_within_the_bound(
     world: World,
 ) -> None:
     world.script("One.", "Two.", faults="500 @2+ body=poison forever")

@@ -72,7 +72,7 @@ async def test_a_hint_beyond_the_budget_suspends_and_says_until_when(
         ('404 type=not_found_error message="model: gone"', FaultKind.MODEL_GONE),
     ],
 )
-async def test_what_the_world_must_mend_suspends_and_is_not_asked_again(
+async def test_external_condition_suspends_the_turn_without_another_request(
     world: World, fault: str, kind: FaultKind
 ) -> None:
     world.script("One.", "Two.", faults=f"{fault} @2")
@@ -283,7 +283,7 @@ async def test_a_search_that_is_interrupted_leaves_everything_as_it_was(
 @pytest.mark.parametrize("attempts", [1, 2, 3, 8])
 @pytest.mark.parametrize("fault", ["503", "500 x-should-retry=false", "529"])
 @pytest.mark.parametrize("culprit", [0, 2])
-async def test_what_the_server_always_fails_at_is_done_without(
+async def test_part_that_the_server_always_fails_at_is_left_out(
     world: World, culprit: int, fault: str, attempts: int
 ) -> None:
     said = [f"number {n}" for n in range(3)]
@@ -301,7 +301,7 @@ async def test_what_the_server_always_fails_at_is_done_without(
 
 
 @pytest.mark.parametrize("attempts", [1, 3, 8])
-async def test_arguments_that_the_server_always_fails_at_are_told_to_nobody(
+async def test_arguments_that_the_server_always_fails_at_are_left_out(
     world: World, attempts: int
 ) -> None:
     """No record of a call helps where its words are what the server fails at."""
@@ -393,7 +393,7 @@ async def test_a_view_that_fails_as_well_has_proved_nothing(world: World) -> Non
         assert found.proofs == 1
 
 
-async def test_what_was_left_out_comes_back_with_the_first_request_that_passes(
+async def test_left_out_part_comes_back_with_the_first_request_that_passes(
     world: World,
 ) -> None:
     world.script("One.", "Two.", "Three.", *MORE, faults=always("529"))
@@ -493,7 +493,7 @@ async def test_no_summary_is_asked_for_because_of_an_outage(
     assert plans == []
 
 
-async def test_what_was_found_is_remembered_though_its_turn_failed(
+async def test_found_part_is_remembered_after_its_turn_failed(
     world: World,
 ) -> None:
     faults = always("529") + ', 500 @22-29 body="left out here"'
@@ -565,7 +565,7 @@ BOUND = '400 message="No." @7+ body="number P" forever'
 )
 @pytest.mark.parametrize("culprit", [0, 5])
 @pytest.mark.parametrize("first", [True, False])
-async def test_what_is_refused_for_two_reasons_is_done_without_both(
+async def test_two_refused_parts_are_both_left_out(
     world: World, culprit: int, other: str, first: bool
 ) -> None:
     said = [f"number {n}" for n in range(6)]

@@ -78,7 +78,7 @@ async def test_several_repetitions_are_each_read_once(world: World) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_no_exact_repetition_is_refused_as_ever(world: World) -> None:
+async def test_inexact_repetition_is_still_refused(world: World) -> None:
     """A run with a gap, a run out of order, a run that comes later."""
     events = await recorded(world)
     for wrong in (

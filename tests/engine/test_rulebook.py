@@ -56,7 +56,7 @@ def test_without_a_client_the_environment_counts(
     assert not rulebook(None, None).own
 
 
-async def test_what_the_version_of_the_client_has_is_a_setting_and_is_sent() -> None:
+async def test_field_of_the_clients_version_is_a_setting_and_is_sent() -> None:
     simulator = Simulator()
     async with Conversation.open(
         "a",
@@ -79,7 +79,7 @@ async def test_what_the_version_of_the_client_has_is_a_setting_and_is_sent() -> 
         (OLD, "claude-opus-5", "`temperature` is deprecated for this model."),
     ],
 )
-async def test_what_the_api_would_refuse_is_refused_and_the_version_said(
+async def test_field_of_another_version_is_refused_with_the_version(
     version: str, model: str, says: str
 ) -> None:
     made = client(default_headers={"anthropic-version": version})

@@ -95,7 +95,7 @@ async def _interrupted(chat: Conversation) -> None:
     await chat.interrupt()
 
 
-async def test_what_was_steered_into_a_turn_that_was_stopped_is_kept(
+async def test_steered_message_of_a_stopped_turn_is_kept(
     world: World,
 ) -> None:
     """It goes along with the next message by itself, which `waiting` says."""
@@ -134,7 +134,7 @@ async def again_beside(chat: Conversation) -> list[dict[str, Any]]:
         return told
 
 
-async def test_what_was_steered_into_a_turn_that_failed_for_good_is_kept(
+async def test_steered_message_of_a_failed_turn_is_kept(
     world: World,
 ) -> None:
     """It was taken along by `retry`, and may be what is refused."""
@@ -162,7 +162,7 @@ async def test_a_message_that_was_taken_back_in_the_line_is_kept(world: World) -
     assert turn.said == MESSAGE
 
 
-async def test_an_earlier_turn_that_failed_is_told_again_with_what_was_said(
+async def test_earlier_failed_turn_is_published_again_with_its_message(
     world: World,
 ) -> None:
     world.script("Done.", faults="529 @1")

@@ -136,14 +136,14 @@ async def test_the_check_sees_a_password_in_a_label(
     assert [one for one in found if leaks(one)] != []
 
 
-def test_nor_in_what_a_redirect_names() -> None:
+def test_password_in_a_redirect_is_not_shown() -> None:
     to = {"location": f"https://user:{MARKER}@host.invalid/a?token={KEY}"}
     fault = from_status(302, None, to, 0.0)
 
     assert fault.message.startswith("redirected to https://host.invalid/a;")
 
 
-async def test_nor_where_nobody_answers(
+async def test_password_in_a_base_url_is_not_shown_when_no_server_answers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
@@ -158,7 +158,9 @@ async def test_nor_where_nobody_answers(
     assert any(f"({server.base_url})" in one for one in found), "it is named without it"
 
 
-async def test_nor_in_what_a_hook_of_the_client_says(tmp_path: Path) -> None:
+async def test_password_in_the_error_of_a_client_hook_is_not_shown(
+    tmp_path: Path,
+) -> None:
     async def refuse(response: httpx2.Response) -> None:
         raise httpx2.HTTPStatusError(
             f"404 for url 'https://user:{MARKER}@token.invalid/?key={KEY}'",
@@ -196,7 +198,7 @@ async def test_nor_in_what_a_hook_of_the_client_says(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("where", ["option", "environment"])
-async def test_nor_where_a_url_is_refused(
+async def test_password_in_a_refused_url_is_not_shown(
     url: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test")
@@ -214,7 +216,7 @@ async def test_nor_where_a_url_is_refused(
     assert leaks(found) == []
 
 
-def test_nor_by_the_command(tmp_path: Path) -> None:
+def test_password_is_not_shown_by_the_command(tmp_path: Path) -> None:
     with run_in_thread(Simulator(Scripted(["Fine."]))) as server:
         done = warm.run(
             [
@@ -314,7 +316,7 @@ async def holders(tmp_path: Path) -> dict[str, object]:
     return found
 
 
-async def test_what_holds_a_key_is_not_taken_apart(tmp_path: Path) -> None:
+async def test_holder_of_a_key_reveals_it_to_no_converter(tmp_path: Path) -> None:
     assert taken_apart(await holders(tmp_path), WAYS) == []
 
 
@@ -352,7 +354,7 @@ def holds(taken: object) -> bool:
     [Conversation, sync.Conversation, SdkModel, Endpoint, World],
     ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
 )
-def test_what_holds_a_client_says_why_it_is_not_pickled(
+def test_object_with_a_client_says_why_it_is_not_pickled(
     kind: type[HoldsClient],
 ) -> None:
     one = kind.__new__(kind)

@@ -48,7 +48,7 @@ def containers(world: World) -> list[object]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_was_paused_goes_on_in_its_own_container(
+async def test_paused_turn_continues_in_its_container(
     world: World, stream: bool
 ) -> None:
     world.script(inside("container_1", reply("Let me see.", RUNS)), "Two.", "Fine.")
@@ -149,7 +149,7 @@ async def test_a_reopened_conversation_offers_the_same_tools(world: World) -> No
     assert containers(world) == [None, "container_1"]
 
 
-async def test_what_is_no_tool_at_all_is_refused(world: World) -> None:
+async def test_value_that_is_not_a_tool_is_refused(world: World) -> None:
     for wrong in ({"name": "no type"}, "code_execution", len):
         with pytest.raises(SettingsError, match="is not a tool"):
             async with world.open(tools=[wrong]):

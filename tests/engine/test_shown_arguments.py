@@ -75,7 +75,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("rule", [False, True])
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_nobody_is_asked_about_wrong_arguments(
+async def test_wrong_arguments_are_refused_without_a_question(
     world: World, wrong: str, rule: bool
 ) -> None:
     arguments, says = WRONG[wrong]
@@ -91,7 +91,7 @@ async def test_nobody_is_asked_about_wrong_arguments(
     assert asked == []
 
 
-async def test_a_right_call_beside_a_wrong_one_is_asked_about(world: World) -> None:
+async def test_right_call_next_to_a_wrong_one_is_asked_about(world: World) -> None:
     both = reply(call("remove", path="a", times="2"), call("remove", path="b"))
     world.script(both, "Done.")
     async with world.open(tools=[asking(world)]) as chat:
@@ -154,7 +154,7 @@ def paying(world: World, amount: Any) -> Tool:
     return tool(effect="ask")(pay)
 
 
-async def test_what_was_said_yes_to_runs_though_its_type_converts_no_more(
+async def test_approved_call_runs_after_its_type_stopped_converting(
     world: World,
 ) -> None:
     world.script(call("pay", amount="1_000"), "Done.")
@@ -174,7 +174,7 @@ def at_most_ten(amount: int) -> int:
 
 
 @pytest.mark.parametrize("moment", ["before the answer", "before it started"])
-async def test_what_would_run_otherwise_by_now_is_asked_about_anew(
+async def test_call_that_would_run_differently_now_is_asked_about_again(
     world: World, moment: str
 ) -> None:
     world.script(reply(call("pay", amount=50), call("pay", amount=1)), "Done.")
@@ -202,7 +202,7 @@ async def test_what_would_run_otherwise_by_now_is_asked_about_anew(
     assert sorted(world.ran) == ["pay 1", "pay 10"]
 
 
-async def test_what_fits_no_more_is_closed_and_not_asked_about_anew(
+async def test_call_that_no_longer_fits_is_closed_without_another_question(
     world: World,
 ) -> None:
     def small(amount: int) -> int:
@@ -224,7 +224,7 @@ async def test_what_fits_no_more_is_closed_and_not_asked_about_anew(
     assert world.ran == []
 
 
-async def test_what_cannot_be_shown_does_not_run(world: World) -> None:
+async def test_call_that_cannot_be_shown_does_not_run(world: World) -> None:
     @tool(effect="ask")
     async def enter(word: SecretStr) -> str:
         """Enter."""
@@ -302,7 +302,7 @@ async def test_a_turn_is_stopped_while_arguments_are_read(
     assert world.ran == []
 
 
-async def test_a_call_that_nobody_is_asked_about_is_read_as_strictly(
+async def test_call_without_a_question_is_read_as_strictly(
     world: World,
 ) -> None:
     world.script(call("look", path=5), call("look", path="a"), "Done.")

@@ -42,7 +42,7 @@ def talker(chat: list[Conversation], *texts: str) -> Tool:
     return work
 
 
-async def test_it_goes_along_behind_the_results_in_the_order_it_was_said(
+async def test_steered_messages_follow_the_results_in_their_order(
     world: World,
 ) -> None:
     chats: list[Conversation] = []
@@ -56,7 +56,7 @@ async def test_it_goes_along_behind_the_results_in_the_order_it_was_said(
         assert chat.snapshot.said == ()
 
 
-async def test_what_is_said_into_the_last_reply_makes_the_turn_go_on(
+async def test_message_steered_during_the_last_reply_continues_the_turn(
     world: World,
 ) -> None:
     world.script("One.", "Two.")
@@ -89,7 +89,7 @@ async def test_a_failed_request_delivers_nothing_and_the_next_one_all(
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("go_on", ["retry", "send"])
-async def test_it_survives_an_interrupt_and_a_restart(
+async def test_steered_message_survives_an_interrupt_and_a_restart(
     world: World, restart: bool, go_on: str
 ) -> None:
     chats: list[Conversation] = []

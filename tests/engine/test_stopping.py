@@ -66,7 +66,7 @@ async def by_closing(chat: Conversation, _: anyio.CancelScope) -> None:
 
 
 @pytest.mark.parametrize("stop", [by_interrupt, by_cancelling, by_closing])
-async def test_a_tool_that_does_not_listen_holds_nobody_up(
+async def test_tool_that_ignores_cancellation_does_not_delay_the_turn(
     world: World, stop: Callable[[Conversation, anyio.CancelScope], Awaitable[None]]
 ) -> None:
     deaf = Deaf()
@@ -104,7 +104,7 @@ async def test_past_its_time_too_and_the_turn_goes_on(world: World) -> None:
             assert turn.calls[0].closing is Closing.UNKNOWN
 
 
-async def test_a_thread_that_goes_on_holds_nobody_up(world: World) -> None:
+async def test_running_thread_does_not_delay_the_turn(world: World) -> None:
     begun, let_go = threading.Event(), threading.Event()
 
     @tool
@@ -131,7 +131,7 @@ async def test_a_thread_that_goes_on_holds_nobody_up(world: World) -> None:
         let_go.set()
 
 
-async def test_what_comes_to_its_end_in_its_grace_time_has_come_to_its_end(
+async def test_call_that_ends_in_its_grace_time_has_its_result(
     world: World,
 ) -> None:
     """The effect was there: to call it unknown would be less than what is known."""
@@ -193,7 +193,7 @@ async def test_a_tool_that_fails_because_it_is_stopped_has_an_unknown_outcome(
             assert chat.turn.calls[0].closing is Closing.UNKNOWN
 
 
-async def test_who_finds_out_and_does_not_listen_holds_nobody_up_either(
+async def test_reconcile_that_ignores_cancellation_does_not_delay_the_turn(
     world: World,
 ) -> None:
     begun, let_go = anyio.Event(), anyio.Event()

@@ -94,7 +94,7 @@ async def confirmed(chat: Conversation) -> bool:
     return (await chat.send("Next")).state is TurnState.CONFIRMED
 
 
-async def test_a_stream_that_nobody_watches_sends_nothing() -> None:
+async def test_unwatched_stream_sends_nothing() -> None:
     gate = Gate()
     async with Conversation.open("a", client=gate) as chat:
         chat.stream("Go")
@@ -122,7 +122,7 @@ async def test_a_block_left_at_once_has_sent_and_recorded_nothing() -> None:
         assert await confirmed(chat)
 
 
-async def test_leaving_the_line_takes_the_message_back_and_stops_nobody() -> None:
+async def test_cancelled_waiting_stream_withdraws_its_message_only() -> None:
     gate = Gate()
     async with Conversation.open("a", client=gate) as chat:
         first = chat.stream("first")
@@ -174,7 +174,7 @@ async def test_an_exception_in_the_block_stops_the_turn_and_is_raised() -> None:
         assert turn == await stream.turn()
 
 
-async def test_whoever_is_cancelled_in_the_block_waits_for_no_deaf_port(
+async def test_cancelled_caller_does_not_wait_for_a_port_that_ignores_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("turnlatch.watching.stream.STOPPING_SECONDS", 0.01)
@@ -192,7 +192,7 @@ async def test_whoever_is_cancelled_in_the_block_waits_for_no_deaf_port(
         assert await confirmed(chat)
 
 
-async def test_an_interrupt_stops_who_runs_and_nobody_in_the_line() -> None:
+async def test_interrupt_stops_the_running_turn_and_no_waiting_one() -> None:
     gate = Gate()
     async with Conversation.open("a", client=gate) as chat:
         first, second = chat.stream("first"), chat.stream("second")
@@ -396,7 +396,7 @@ async def test_a_task_cancelled_at_any_point_ends_the_stream_alone(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_sweep_sees_a_stream_that_stops_whoever_runs(
+async def test_sweep_sees_a_stream_that_stops_another_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(turn: Any) -> None:
@@ -410,7 +410,7 @@ async def test_the_sweep_sees_a_stream_that_stops_whoever_runs(
 # Memory.
 
 
-async def test_what_nobody_watches_is_not_kept() -> None:
+async def test_unwatched_events_are_not_kept() -> None:
     gate = Gate(pieces=200)
     gate.let_through()
     async with Conversation.open("a", client=gate) as chat:

@@ -53,7 +53,7 @@ def opened(world: World, name: str = "a") -> sync.Conversation:
     return sync.Conversation(world.open(name))
 
 
-def test_it_has_the_same_names() -> None:
+def test_twin_has_the_same_names() -> None:
     def names(cls: type) -> set[str]:
         return {name for name, _ in inspect.getmembers(cls) if not name.startswith("_")}
 
@@ -100,7 +100,7 @@ def test_the_committed_file_is_what_the_script_writes() -> None:
         ("configuring.py", "Keep a text", "Keep the text", "Keep the text"),
     ],
 )
-def test_what_changes_in_the_async_classes_changes_in_the_twin(
+def test_change_of_the_async_classes_changes_the_twin(
     tmp_path: Path, module: str, written: str, changed: str, delegates: str
 ) -> None:
     """The planted differences: a committed file without them is not what is written."""
@@ -117,7 +117,7 @@ def test_what_changes_in_the_async_classes_changes_in_the_twin(
     assert delegates not in writer.twin()
 
 
-def test_it_converses_streams_forks_rewinds_and_resumes(world: World) -> None:
+def test_twin_converses_streams_forks_rewinds_and_resumes(world: World) -> None:
     world.script(call("look", path="a"), "One.", "Two, in pieces.", "Fork.", "Three.")
     with opened(world) as chat:
         assert chat.send("1").text == "One."

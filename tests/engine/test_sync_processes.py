@@ -131,7 +131,7 @@ QUEUED = """
 
 
 @pytest.mark.parametrize("method", ["send", "stream"])
-def test_ctrl_c_in_the_line_takes_the_message_back_and_stops_nobody(
+def test_ctrl_c_of_a_waiting_send_withdraws_its_message_only(
     method: str,
 ) -> None:
     wait = f"thread = other(None)\n{'list' if method == 'stream' else ''}"

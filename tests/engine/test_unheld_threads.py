@@ -71,7 +71,7 @@ async def test_a_tool_turn_goes_on_with_everything_that_was_said(
     assert len(gateway.passed[1]["messages"]) == 1
 
 
-async def test_another_client_is_asked_anew(world: World) -> None:
+async def test_another_client_is_asked_for_threads_again(world: World) -> None:
     world.script(*(f"Answer {number}." for number in range(9)))
     gateway = Gateway(world.simulator)
     async with world.open(client=behind(world, gateway), threads="auto") as chat:

@@ -128,7 +128,7 @@ async def test_an_entry_names_the_calls_that_it_changed_and_no_others(
     ]
 
 
-async def test_what_is_changed_outside_a_turn_is_published_too(world: World) -> None:
+async def test_change_outside_a_turn_is_published_too(world: World) -> None:
     async with world.open(tools=[]) as chat:
         watch = chat.watch()
         await chat.pin("name", "Ada")
@@ -293,7 +293,7 @@ async def test_watching_ends_when_the_conversation_is_closed(world: World) -> No
     assert [h async for h in watch] == []
 
 
-async def test_an_error_reaches_whoever_watches(world: World) -> None:
+async def test_error_reaches_every_watcher(world: World) -> None:
     async with world.open() as chat:
         with pytest.raises(SettingsError):
             chat.stream(7)  # type: ignore[arg-type] # the point

@@ -64,7 +64,7 @@ async def test_the_same_turn_goes_on_once_it_has_new_credentials(
         await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
-async def test_a_page_of_a_gateway_is_no_word_about_credentials_until_all_is_refused(
+async def test_page_of_a_gateway_is_an_access_fault_only_if_a_small_request_meets_it(
     scenario: Scenario,
 ) -> None:
     """A 403 that is not the API's: only where something short meets it, too, it is access."""

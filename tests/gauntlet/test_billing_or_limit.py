@@ -65,7 +65,7 @@ async def test_a_turn_that_is_not_paid_for_waits_and_goes_on(
         await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
-async def test_it_stays_refused_as_often_as_it_is_asked_and_nothing_else_happens(
+async def test_unpaid_account_stays_suspended_over_every_retry(
     scenario: Scenario,
 ) -> None:
     scenario.script(call("act", what="a"), "Done.", faults="402 @2-5")
@@ -134,7 +134,7 @@ async def test_a_wait_that_would_outlast_the_turn_is_a_limit_too(
         await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
-async def test_a_limit_of_requests_that_passes_is_no_bill(scenario: Scenario) -> None:
+async def test_passing_request_limit_is_not_a_billing_fault(scenario: Scenario) -> None:
     scenario.script("Done.", faults="429 retry-after=2 @1-2")
     async with scenario.open(retry=RetryPolicy(attempts_max=3)) as chat:
         turn = await chat.send("Go")

@@ -70,7 +70,7 @@ ASKED: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("asked", ASKED)
-async def test_there_are_never_more_marks_than_may_be_or_in_another_order(
+async def test_requests_hold_the_legal_number_and_order_of_cache_marks(
     scenario: Scenario, asked: str
 ) -> None:
     options, expected = ASKED[asked]
@@ -84,7 +84,7 @@ async def test_there_are_never_more_marks_than_may_be_or_in_another_order(
 
 
 @pytest.mark.parametrize("own", [0, 1, 2, 3])
-async def test_a_server_thread_has_a_mark_of_its_own_and_ours_makes_room(
+async def test_own_cache_mark_makes_room_for_the_mark_of_a_server_thread(
     scenario: Scenario, own: int
 ) -> None:
     scenario.script(call("look", path="a"), "One.")
@@ -107,7 +107,7 @@ async def test_four_marks_of_a_caller_on_a_thread_cost_the_thread_and_nothing_el
         await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2, illegal=1)
 
 
-async def test_marks_on_what_somebody_says_are_no_history(scenario: Scenario) -> None:
+async def test_cache_marks_of_a_caller_are_not_history(scenario: Scenario) -> None:
     """Four of them, at each of five messages: a history that kept them held twenty."""
     marked = [{"type": "text", "text": "1", "cache_control": LONG}] * 4
     async with scenario.open() as chat:

@@ -152,7 +152,7 @@ async def test_a_past_of_many_turns_that_fills_the_window_five_times(
         await leave(scenario, chat, budget=turns + 25)
 
 
-async def test_what_is_known_to_be_too_long_is_not_sent_between_the_pieces(
+async def test_request_known_to_be_too_long_is_not_sent_between_partial_summaries(
     scenario: Scenario,
 ) -> None:
     """Each piece of a summary would cost a second request that is refused."""

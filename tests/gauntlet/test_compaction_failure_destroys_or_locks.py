@@ -93,7 +93,7 @@ async def test_a_summary_that_cannot_be_had_leaves_everything_as_it_was(
 
 
 @pytest.mark.parametrize("how", [*BROKEN, *UNUSABLE])
-async def test_where_the_service_has_no_summary_one_in_words_is_made(
+async def test_summary_in_words_replaces_a_missing_server_summary(
     scenario: Scenario, how: str
 ) -> None:
     scenario.script(

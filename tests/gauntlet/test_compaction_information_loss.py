@@ -180,7 +180,7 @@ async def test_a_summary_in_pieces_is_told_what_the_ones_before_it_said(
         )
 
 
-async def test_what_is_pinned_is_the_newest_of_its_name_and_outlives_the_process(
+async def test_newest_pin_of_a_name_outlives_the_process(
     scenario: Scenario,
 ) -> None:
     scenario.script(*TALK)
@@ -209,7 +209,7 @@ async def test_what_is_pinned_is_the_newest_of_its_name_and_outlives_the_process
 
 
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "in words"])
-async def test_who_is_asked_before_says_what_the_summary_must_hold(
+async def test_hook_before_compaction_adds_to_the_instructions(
     scenario: Scenario, signed: bool
 ) -> None:
     plans: list[CompactionPlan] = []

@@ -88,7 +88,7 @@ async def test_summaries_that_win_nothing_are_soon_not_asked_for_any_more(
 
 
 @pytest.mark.parametrize("share", [0.5, 0.82, 0.95])
-async def test_instructions_that_fill_the_window_are_no_reason_for_a_summary(
+async def test_instructions_that_fill_the_window_cause_no_summary(
     scenario: Scenario, share: float
 ) -> None:
     """A summary of next to nothing makes no room; there has to be something to win."""
@@ -151,7 +151,7 @@ async def test_a_growing_conversation_is_summarised_once_in_a_while(
         await leave(scenario, chat, patience=2)
 
 
-async def test_whoever_asks_for_a_summary_is_given_another_try(
+async def test_requested_summary_is_tried_again(
     scenario: Scenario,
 ) -> None:
     scenario.script(

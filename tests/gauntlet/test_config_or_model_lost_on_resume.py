@@ -37,7 +37,7 @@ def asked(scenario: Scenario, number: int) -> tuple[dict[str, Any], str | None]:
     return body, dict(request.headers).get("anthropic-beta")
 
 
-async def test_what_was_set_is_asked_for_again_by_whoever_opens_it(
+async def test_reopened_conversation_sends_the_journaled_settings(
     scenario: Scenario,
 ) -> None:
     scenario.script("One.", call("act", what="a"), "Two.")

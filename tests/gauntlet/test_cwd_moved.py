@@ -58,7 +58,7 @@ async def test_from_wherever_it_is_opened_it_is_the_same(
         await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
-async def test_what_is_open_keeps_its_place_when_the_caller_goes_elsewhere(
+async def test_open_conversation_keeps_its_store_after_chdir(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relative path means the folder in which it was given, then and later: for a

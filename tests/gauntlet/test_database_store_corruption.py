@@ -98,7 +98,9 @@ async def test_the_first_sign_of_damage_stops_the_writing(scenario: Scenario) ->
 
 
 @asyncio_only
-async def test_what_is_open_elsewhere_can_still_be_read(scenario: Scenario) -> None:
+async def test_store_open_in_another_process_can_still_be_read(
+    scenario: Scenario,
+) -> None:
     """Reading takes no lease: an export works while somebody else is writing."""
     scenario.script("One.", "Two.")
     with child_processes(scenario) as children:

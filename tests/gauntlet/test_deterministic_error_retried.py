@@ -65,7 +65,7 @@ NOES: dict[str, tuple[str, FaultKind, int, int]] = {
 
 
 @pytest.mark.parametrize("no", NOES)
-async def test_what_is_refused_for_ever_is_asked_in_few_ways_and_never_twice(
+async def test_permanent_refusal_is_tried_in_few_forms_and_never_twice(
     scenario: Scenario, no: str
 ) -> None:
     said, kind, first, second = NOES[no]
@@ -124,7 +124,9 @@ async def test_asking_again_in_so_many_words_is_one_request_each_time(
         await scenario.finish(chat, ended=FaultKind.AUTH, effects={}, budget=5)
 
 
-async def test_whoever_opens_it_next_asks_nothing_by_itself(scenario: Scenario) -> None:
+async def test_reopened_conversation_sends_no_request_by_itself(
+    scenario: Scenario,
+) -> None:
     scenario.script("One.", faults='400 message="no" @2')
     async with scenario.open() as chat:
         await chat.send("1")

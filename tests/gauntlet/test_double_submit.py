@@ -113,7 +113,7 @@ async def test_the_same_words_without_a_key_are_said_twice(scenario: Scenario) -
         await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
-async def test_the_same_words_with_one_key_are_heard_once_whoever_says_them(
+async def test_message_with_one_key_is_sent_once_by_any_process(
     scenario: Scenario,
 ) -> None:
     """Said twice at once, again after a restart, and again when they were answered."""

@@ -143,9 +143,7 @@ async def test_tools_that_answer_nothing_are_answered_all_the_same(
 
 
 @pytest.mark.parametrize("what", SAID)
-async def test_words_of_the_users_that_are_none_are_not_sent(
-    scenario: Scenario, what: str
-) -> None:
+async def test_blank_user_text_is_not_sent(scenario: Scenario, what: str) -> None:
     scenario.script("Hello.")
     async with scenario.open() as chat:
         await chat.send("Hi")
@@ -155,7 +153,7 @@ async def test_words_of_the_users_that_are_none_are_not_sent(
     check_words(scenario)
 
 
-async def test_words_that_are_none_behind_a_call_do_not_cost_its_result(
+async def test_blank_text_behind_a_call_does_not_cost_its_result(
     scenario: Scenario,
 ) -> None:
     scenario.script(call("hang", what="a"), "I see.")
@@ -170,7 +168,7 @@ async def test_words_that_are_none_behind_a_call_do_not_cost_its_result(
     check_words(scenario)
 
 
-async def test_no_content_at_all_is_no_message(scenario: Scenario) -> None:
+async def test_empty_content_is_not_a_message(scenario: Scenario) -> None:
     scenario.script("Hello.")
     async with scenario.open() as chat:
         await chat.send("Hi")
@@ -191,7 +189,7 @@ async def test_a_stream_that_is_cut_before_its_first_word_leaves_no_message(
     check_words(scenario)
 
 
-async def test_a_no_without_a_reason_says_something_and_a_pin_without_words_is_none(
+async def test_denial_without_a_reason_has_text_and_blank_pin_is_refused(
     scenario: Scenario,
 ) -> None:
     scenario.script(call("ask", what="a"), "I see.", "Yes.")
@@ -226,7 +224,7 @@ async def test_a_summary_without_words_stands_for_nothing(
     check_words(scenario)
 
 
-async def test_where_a_view_leaves_nothing_of_a_message_there_is_no_message(
+async def test_message_emptied_by_a_view_is_left_out(
     scenario: Scenario,
 ) -> None:
     """Thinking alone, which is not taken back: the whole reply is left out."""

@@ -182,7 +182,7 @@ async def test_a_fallback_of_the_service_itself_keeps_the_calls(
         await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
-async def test_what_was_said_to_the_first_model_is_heard_by_the_second_one(
+async def test_second_model_gets_the_messages_of_the_first_one(
     scenario: Scenario,
 ) -> None:
     """It was never answered, so it was never delivered."""

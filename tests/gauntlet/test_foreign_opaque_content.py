@@ -161,7 +161,7 @@ async def test_from_some_time_on_nothing_of_before_is_taken_back(
         )
 
 
-async def test_what_is_refused_without_a_name_is_found_the_second_time(
+async def test_unnamed_refused_part_is_found_at_the_second_refusal(
     scenario: Scenario,
 ) -> None:
     scenario.script(SEARCHED, "Yes.", faults=FOUND.refused(CHANGED, named=False))
@@ -271,7 +271,7 @@ async def test_and_by_one_in_words_where_that_is_too_long(scenario: Scenario) ->
 
 
 @pytest.mark.parametrize("what", KINDS)
-async def test_what_is_refused_does_not_keep_the_past_from_being_summarised(
+async def test_refused_part_does_not_prevent_a_summary(
     scenario: Scenario, what: str
 ) -> None:
     kind = KINDS[what]

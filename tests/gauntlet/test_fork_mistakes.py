@@ -37,7 +37,7 @@ async def test_a_fork_while_a_tool_runs_is_refused_and_disturbs_nothing(
         )
 
 
-async def test_what_the_child_does_never_reaches_the_parent(scenario: Scenario) -> None:
+async def test_events_of_a_fork_never_reach_its_parent(scenario: Scenario) -> None:
     scenario.script(
         "One.", "Two.", call("act", what="child"), "In the child.", "Three."
     )
@@ -117,7 +117,7 @@ async def test_a_call_that_waits_in_the_parent_waits_in_the_parent_alone(
         )
 
 
-async def test_what_waits_to_be_said_is_said_once_in_each_of_the_two(
+async def test_waiting_steered_message_is_sent_once_in_parent_and_fork(
     scenario: Scenario,
 ) -> None:
     """It was said where the fork begins, so it belongs to both; what is said later

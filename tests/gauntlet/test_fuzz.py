@@ -87,7 +87,7 @@ def test_scripts_hold(start: int) -> None:
 
 
 @pytest.mark.parametrize("script", FOUND)
-def test_what_was_found_once_holds(script: str) -> None:
+def test_scripts_that_found_a_bug_pass(script: str) -> None:
     found = anyio.run(tried, Play.parse(script))
     assert found is None, found.told
 
@@ -132,7 +132,7 @@ async def _requests(play: Play) -> list[tuple[bytes, int]]:
     return [(one.raw, one.status) for one in player.world.simulator.log]
 
 
-def test_what_lasts_is_bound_and_what_does_not_is_given_an_end() -> None:
+def test_lasting_faults_are_bound_and_others_get_an_end() -> None:
     (bound,) = parse_faults('400 message="No." body=amber forever')
     (free,) = parse_faults('400 message="No." forever')
     (credit,) = parse_faults('400 message="credit balance" body=amber forever')

@@ -209,7 +209,7 @@ def test_a_script_finds_what_is_planted_and_holds_without_it(one: Planted) -> No
     assert anyio.run(tried, play) is None
 
 
-def test_what_is_planted_is_found_by_drawing_and_made_short() -> None:
+def test_planted_bug_is_found_by_drawing_and_shortened() -> None:
     with PLANTED[0].planted():
         found = anyio.run(first_found)
 

@@ -55,7 +55,7 @@ async def test_a_turn_stores_the_same_at_any_length(scenario: Scenario) -> None:
     assert max(sizes[turn] for turn in range(1, TURNS + 1)) < 4000
 
 
-async def test_what_was_shown_once_is_stored_once(scenario: Scenario) -> None:
+async def test_image_sent_once_is_stored_once(scenario: Scenario) -> None:
     image = {
         "type": "image",
         "source": {"type": "base64", "media_type": "image/png", "data": PIXEL},

@@ -147,7 +147,7 @@ def texts(scenario: Scenario, request: int) -> list[str]:
         ("after ReplyConfirmed 2", 2, "key"),
     ],
 )
-async def test_killed_anywhere_what_was_said_meanwhile_is_said_once_and_in_order(
+async def test_steered_messages_are_sent_once_and_in_order_after_a_kill_anywhere(
     scenario: Scenario, point: str, said: int, go_on: str
 ) -> None:
     scenario.script(call("act", what="a"), "Very well.")
@@ -179,7 +179,7 @@ async def test_killed_anywhere_what_was_said_meanwhile_is_said_once_and_in_order
 
 
 @pytest.mark.parametrize("go_on", ["retry", "send", "restart"])
-async def test_stopped_over_and_over_what_was_said_is_said_once_and_in_order(
+async def test_steered_messages_are_sent_once_and_in_order_after_repeated_interrupts(
     scenario: Scenario, go_on: str
 ) -> None:
     """Each attempt is stopped by whoever has just said something more."""
@@ -210,7 +210,7 @@ async def test_stopped_over_and_over_what_was_said_is_said_once_and_in_order(
         await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=4)
 
 
-async def test_what_is_said_into_a_tool_that_is_stopped_stands_behind_its_result(
+async def test_message_steered_into_a_stopped_tool_follows_its_result(
     scenario: Scenario,
 ) -> None:
     scenario.script(call("hang", what="a"), "I see.")

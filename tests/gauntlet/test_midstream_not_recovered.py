@@ -48,7 +48,7 @@ async def test_a_break_after_something_was_shown_is_tried_again(
         await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
-async def test_events_that_nobody_knows_yet_are_passed_over(scenario: Scenario) -> None:
+async def test_unknown_events_are_skipped(scenario: Scenario) -> None:
     future = (
         b'event: future_event\ndata: {"type":"future_event","of":{"tomorrow":[1]}}\n\n'
         b'event: content_block_note\ndata: {"type":"content_block_note","index":0}\n\n'
@@ -65,7 +65,7 @@ async def test_events_that_nobody_knows_yet_are_passed_over(scenario: Scenario) 
         await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
-async def test_members_that_nobody_knows_yet_change_nothing(scenario: Scenario) -> None:
+async def test_unknown_members_change_nothing(scenario: Scenario) -> None:
     def gateway(piece: bytes) -> bytes:
         known = b'data: {"type":'
         return piece.replace(known, b'data: {"of_tomorrow":{"a":[1]},"type":', 1)

@@ -69,7 +69,7 @@ async def test_killed_anywhere_in_a_call_the_next_message_answers_it(
 
 
 @asyncio_only
-async def test_killed_before_the_call_is_on_record_there_is_no_call(
+async def test_kill_before_the_reply_is_recorded_leaves_no_call(
     scenario: Scenario,
 ) -> None:
     """A reply and the intents of its calls are one record: neither is there alone."""

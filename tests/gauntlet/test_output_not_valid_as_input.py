@@ -138,7 +138,7 @@ async def said(chat: Conversation, how: str, text: str) -> None:
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("what", MENDED)
-async def test_what_is_known_to_be_refused_is_not_sent_back(
+async def test_reply_known_to_be_refused_is_not_sent_back(
     scenario: Scenario, what: str, how: str
 ) -> None:
     blocks, ran = MENDED[what]
@@ -156,7 +156,7 @@ async def test_what_is_known_to_be_refused_is_not_sent_back(
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("what", REFUSED)
-async def test_what_only_the_service_knows_costs_one_refusal(
+async def test_reply_that_only_the_service_refuses_costs_one_refusal(
     scenario: Scenario, what: str, how: str
 ) -> None:
     blocks, ran = REFUSED[what]

@@ -87,7 +87,7 @@ async def test_ten_megabytes_twice_are_two_short_results(
 
 @asyncio_only
 @pytest.mark.parametrize("what", ["text", "a long block"])
-async def test_the_whole_output_is_kept_beside_the_result(
+async def test_whole_output_is_kept_in_addition_to_the_result(
     scenario: Scenario, what: str
 ) -> None:
     scenario.script(call("fetch"), "Long.")

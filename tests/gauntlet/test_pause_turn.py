@@ -146,7 +146,7 @@ async def test_a_fault_in_the_middle_does_not_end_it(
         await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=4)
 
 
-async def test_whoever_opens_a_paused_conversation_goes_on_with_it(
+async def test_reopened_conversation_continues_its_paused_turn(
     scenario: Scenario,
 ) -> None:
     scenario.script(SEARCH, FOUND, faults="401 @2")

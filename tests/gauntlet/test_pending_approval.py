@@ -126,7 +126,7 @@ def ask_soon(scenario: Scenario) -> Tool:
 
 @asyncio_only
 @pytest.mark.parametrize("yes", [True, False])
-async def test_killed_and_updated_the_question_is_put_anew_about_what_would_run(
+async def test_question_is_asked_again_after_a_kill_and_an_update_of_the_tool(
     scenario: Scenario, yes: bool
 ) -> None:
     """The old yes runs nothing, neither the old thing nor the new one."""
@@ -155,7 +155,7 @@ async def test_killed_and_updated_the_question_is_put_anew_about_what_would_run(
 
 
 @pytest.mark.parametrize("go_on", ["retry", "send", "deny"])
-async def test_a_question_that_nobody_answers_in_time_is_a_no_and_holds_nobody_up(
+async def test_unanswered_question_is_a_denial_in_time(
     scenario: Scenario, go_on: str
 ) -> None:
     """The time runs while no process lives."""
@@ -223,7 +223,7 @@ async def test_a_record_from_between_two_answers_knows_the_first_and_asks_the_se
 
 
 @pytest.mark.parametrize("yes", [True, False])
-async def test_what_is_said_while_a_question_waits_stands_behind_its_answer(
+async def test_message_steered_while_a_question_waits_follows_its_result(
     scenario: Scenario, yes: bool
 ) -> None:
     scenario.script(call("ask", what="a"), "Fine.")

@@ -85,7 +85,7 @@ async def test_a_bad_picture_from_a_tool_is_seen_before_it_is_sent(
         "messages.2.content.1",
     ],
 )
-async def test_what_only_the_service_sees_is_left_out_once_it_is_named(
+async def test_bad_medium_that_the_service_names_is_left_out(
     scenario: Scenario, path: str
 ) -> None:
     scenario.script(reply(call("look", path="a"), call("shoot")), "I see.")
@@ -173,7 +173,7 @@ async def test_a_locked_document_of_the_users_own_is_his_to_leave_out(
         await scenario.finish(chat, ended=FaultKind.BLOCK, effects={}, budget=2)
 
 
-async def test_what_nobody_names_is_found_once_the_same_is_refused_again(
+async def test_unnamed_bad_medium_is_found_at_the_second_refusal(
     scenario: Scenario,
 ) -> None:
     scenario.script(call("shoot"), "I see.", faults=ODD)
@@ -194,7 +194,7 @@ async def test_what_nobody_names_is_found_once_the_same_is_refused_again(
         )
 
 
-async def test_what_nobody_names_is_found_in_the_past_as_well(
+async def test_unnamed_bad_medium_is_found_in_the_past(
     scenario: Scenario,
 ) -> None:
     scenario.script("One.", "Two.", "Three.")

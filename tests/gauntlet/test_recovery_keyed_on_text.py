@@ -120,7 +120,7 @@ async def test_a_block_of_the_past_is_left_out_however_it_is_refused(
     ],
     ids=["prompt", "input and reply"],
 )
-async def test_what_is_too_long_is_made_shorter_however_it_is_refused(
+async def test_request_that_is_too_long_is_shortened_for_every_wording(
     scenario: Scenario, said: str, way: str
 ) -> None:
     when = ' body="old words" forever @3+'
@@ -131,7 +131,7 @@ async def test_what_is_too_long_is_made_shorter_however_it_is_refused(
 @pytest.mark.parametrize(
     "fault", ["413", "html 413", "error request_too_large after 1"]
 )
-async def test_what_is_too_large_is_made_smaller_without_a_word(
+async def test_request_that_is_too_large_is_made_smaller_without_any_wording(
     scenario: Scenario, fault: str
 ) -> None:
     when = ' body="old words" forever @2+'
@@ -192,7 +192,7 @@ PASSING = {
 
 
 @pytest.mark.parametrize("fault", PASSING)
-async def test_what_passes_is_waited_out_whatever_it_says(
+async def test_passing_fault_is_waited_out_for_every_wording(
     scenario: Scenario, fault: str
 ) -> None:
     said = PASSING[fault]
@@ -208,7 +208,7 @@ async def test_what_passes_is_waited_out_whatever_it_says(
     "said",
     ["Overloaded", "rate limit exceeded, try again in 2 s", "timeout", "529", "500"],
 )
-async def test_a_definite_no_is_no_moment_of_weakness_whatever_it_says(
+async def test_definite_refusal_is_not_waited_out_for_any_wording(
     scenario: Scenario, said: str
 ) -> None:
     scenario.script("One.", faults=f'400 message="{said}" @1')

@@ -113,7 +113,7 @@ async def test_trials_and_counts_are_legal_ones(scenario: Scenario) -> None:
         )
 
 
-async def test_whoever_opens_it_without_tools_still_sends_those_of_the_history(
+async def test_conversation_opened_without_tools_still_sends_those_of_the_history(
     scenario: Scenario,
 ) -> None:
     scenario.script(*STEPS)
@@ -202,7 +202,7 @@ async def test_a_call_that_is_not_taken_any_more_becomes_a_record(
         )
 
 
-async def test_twenty_turns_outlive_a_rule_that_nobody_explains(
+async def test_twenty_turns_outlive_an_unexplained_rule(
     scenario: Scenario,
 ) -> None:
     answers = [f"Answer {number}." for number in range(24)]

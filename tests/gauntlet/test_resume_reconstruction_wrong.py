@@ -54,7 +54,7 @@ async def test_a_branched_and_interrupted_past_is_resumed_as_it_was(
         )
 
 
-async def test_ids_that_the_service_gives_twice_confuse_nobody(
+async def test_ids_given_twice_by_the_service_are_told_apart(
     scenario: Scenario,
 ) -> None:
     def gateway(piece: bytes) -> bytes:
@@ -72,7 +72,7 @@ async def test_ids_that_the_service_gives_twice_confuse_nobody(
     ("point", "exchanges"),
     [("before ReplyConfirmed 2", 1), ("after ReplyConfirmed 2", 2)],
 )
-async def test_killed_beside_the_record_of_a_reply_it_is_there_or_it_is_not(
+async def test_kill_around_the_record_of_a_reply_leaves_it_whole_or_absent(
     scenario: Scenario, point: str, exchanges: int
 ) -> None:
     scenario.script("One.", "Two.")

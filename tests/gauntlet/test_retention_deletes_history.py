@@ -64,7 +64,7 @@ async def test_starting_up_removes_nothing_however_old_it_looks(
         )
 
 
-async def test_what_is_no_longer_shown_is_still_on_record(scenario: Scenario) -> None:
+async def test_hidden_history_is_still_recorded(scenario: Scenario) -> None:
     scenario.script("One.", "Two.", "Three.", "Never committed.")
     async with scenario.open() as chat:
         await chat.send("1")

@@ -61,7 +61,7 @@ async def test_every_more_is_asked_for(scenario: Scenario) -> None:
         await scenario.finish(chat, ended=FaultKind.TRANSIENT, effects={}, budget=6)
 
 
-async def test_what_a_turn_may_send_is_bounded_over_all_its_steps(
+async def test_requests_of_a_turn_are_bounded_over_all_its_steps(
     scenario: Scenario,
 ) -> None:
     """Each step is fine alone; the sum is what is paid."""

@@ -193,7 +193,7 @@ def renamed(given: Reply) -> Reply:
         (renamed, True, "not what was confirmed"),
     ],
 )
-async def test_a_reply_that_is_stored_otherwise_than_it_came_is_caught(
+async def test_reply_stored_with_other_bytes_is_caught(
     plain: Scenario, how: Callable[[Reply], Reply], stream: bool, says: str
 ) -> None:
     plain.script("Done.")

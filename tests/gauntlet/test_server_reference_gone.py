@@ -151,7 +151,7 @@ async def test_a_file_in_a_result_takes_nothing_along(scenario: Scenario) -> Non
         )
 
 
-async def test_a_file_that_nobody_names_is_found_the_second_time(
+async def test_unnamed_missing_file_is_found_at_the_second_refusal(
     scenario: Scenario,
 ) -> None:
     scenario.script("One.", "Two.", "Three.", faults=f"404 {SENT} forever @3+")
@@ -248,7 +248,9 @@ async def test_a_server_that_keeps_no_copies_costs_a_request_and_nothing_else(
         await ended(scenario, chat, effects=ran, budget=6)
 
 
-async def test_a_copy_expires_while_nobody_says_anything(scenario: Scenario) -> None:
+async def test_server_thread_that_expired_in_a_pause_is_replayed(
+    scenario: Scenario,
+) -> None:
     scenario.script("One.", "Two.")
     async with scenario.open(threads="on") as chat:
         await chat.send("1")
@@ -295,7 +297,9 @@ async def test_a_refusal_leaves_nothing_in_the_copy(scenario: Scenario) -> None:
         await ended(scenario, chat, effects={}, budget=3)
 
 
-async def test_who_opens_it_goes_on_with_a_live_copy(scenario: Scenario) -> None:
+async def test_reopened_conversation_continues_a_live_server_thread(
+    scenario: Scenario,
+) -> None:
     scenario.script("One.", "Two.")
     async with scenario.open(threads="on") as chat:
         await chat.send("1")
@@ -309,7 +313,9 @@ async def test_who_opens_it_goes_on_with_a_live_copy(scenario: Scenario) -> None
         )
 
 
-async def test_who_opens_it_replays_a_dead_one(scenario: Scenario) -> None:
+async def test_reopened_conversation_replays_a_dead_server_thread(
+    scenario: Scenario,
+) -> None:
     scenario.script("One.", "Two.")
     async with scenario.open(threads="on") as chat:
         await chat.send("1")

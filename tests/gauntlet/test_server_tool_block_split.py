@@ -188,7 +188,7 @@ async def test_a_search_of_which_the_service_says_no_more_is_left_out(
         )
 
 
-async def test_a_search_beside_a_call_of_ours_is_answered_by_results_only(
+async def test_search_next_to_a_client_call_is_answered_by_results_only(
     scenario: Scenario,
 ) -> None:
     scenario.script(
@@ -201,7 +201,7 @@ async def test_a_search_beside_a_call_of_ours_is_answered_by_results_only(
         await scenario.finish(chat, ended=CONFIRMED, effects={"ask b": 1}, budget=2)
 
 
-async def test_words_beside_a_search_that_is_open_take_it_out(
+async def test_text_next_to_an_open_search_removes_it(
     scenario: Scenario,
 ) -> None:
     scenario.script(

@@ -95,7 +95,7 @@ ACTS = reply("First this.", call("act", what="a"))
 DELEGATES = call("delegate", task="t")
 
 
-async def test_what_a_child_came_to_is_durable_before_its_parent_hears_it(
+async def test_outcome_of_a_subagent_is_durable_before_its_parent_gets_it(
     scenario: Scenario,
 ) -> None:
     scenario.script(DELEGATES, ACTS, "All of it.", "I see.")

@@ -121,7 +121,7 @@ async def test_thinking_switched_between_a_call_and_its_result_changes_no_block(
 
 
 @pytest.mark.parametrize("before", [OFF, {}], ids=["off", "never set"])
-async def test_fixed_thinking_switched_on_in_an_open_turn_is_no_reason_for_a_refusal(
+async def test_fixed_thinking_switched_on_in_an_open_turn_causes_no_refusal(
     scenario: Scenario, before: dict[str, Any]
 ) -> None:
     """With a fixed budget the turn would have to begin with thinking, and it cannot any

@@ -205,7 +205,7 @@ def counted(chat: Conversation) -> Usage:
 
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
-async def test_what_a_turn_cost_is_what_its_confirmed_replies_say(
+async def test_usage_of_a_turn_is_the_usage_of_its_confirmed_replies(
     scenario: Scenario, how: str
 ) -> None:
     """Totals in a stream replace what was said before, and an attempt costs nothing

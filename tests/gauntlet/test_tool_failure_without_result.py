@@ -75,7 +75,7 @@ async def test_three_calls_that_fail_get_three_error_results(
         await scenario.finish(chat, ended=CONFIRMED, effects={"breaks a": 1}, budget=2)
 
 
-async def test_what_is_not_meant_to_be_caught_stops_the_turn_and_leaves_three_results(
+async def test_exception_not_meant_to_be_caught_stops_the_turn_and_leaves_three_results(
     scenario: Scenario,
 ) -> None:
     scenario.script(THREE, "I see.")

@@ -70,7 +70,7 @@ async def test_a_log_torn_at_any_byte_is_whole_or_refused(scenario: Scenario) ->
         await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
 
 
-async def test_what_is_refused_is_not_made_worse(scenario: Scenario) -> None:
+async def test_refused_store_is_not_changed(scenario: Scenario) -> None:
     """One byte of the write-ahead log of a crashed process is wrong. Opening it is
     refused; when the byte is right again, all of it is there again."""
     scenario.script("One.", "Two.")
@@ -138,7 +138,7 @@ async def test_a_full_disk_refuses_the_input_and_loses_nothing(
     store.close()
 
 
-async def test_a_full_disk_refuses_what_is_said_and_it_can_be_said_again(
+async def test_message_refused_by_a_full_disk_can_be_sent_again(
     scenario: Scenario,
 ) -> None:
     """With the same key: what was refused was not said."""

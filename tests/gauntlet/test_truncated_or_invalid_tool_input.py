@@ -75,7 +75,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-async def test_arguments_that_are_no_strict_object_run_nothing_and_are_told(
+async def test_arguments_that_are_not_a_strict_object_run_nothing_and_are_reported(
     scenario: Scenario, broken: str
 ) -> None:
     scenario.script(ACT, "I see.", gateway=writing(BROKEN[broken]))
@@ -139,7 +139,7 @@ async def test_a_call_that_hits_every_limit_is_closed_as_cut_off(
         )
 
 
-async def test_where_there_is_no_higher_limit_none_is_asked_for(
+async def test_highest_limit_is_not_raised(
     scenario: Scenario,
 ) -> None:
     short = reply(call("act", what="/tm"), stop_reason="max_tokens")
@@ -182,7 +182,7 @@ async def test_a_simulated_limit_cuts_a_call_and_nothing_of_it_runs(
 
 @pytest.mark.parametrize("how", ["whole", "stream"])
 @pytest.mark.parametrize("given", [None, [], "a", 7], ids=repr)
-async def test_an_input_that_is_no_object_runs_nothing_and_may_be_sent_back(
+async def test_input_that_is_not_an_object_runs_nothing_and_may_be_sent_back(
     scenario: Scenario, given: object, how: str
 ) -> None:
     block = {"type": "tool_use", "id": "toolu_1", "name": "act", "input": given}

@@ -43,7 +43,7 @@ CHANGES = (a_newer_version, another_table, a_member_of_tomorrow)
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_what_a_newer_version_wrote_is_refused_and_left_as_it_is(
+async def test_store_of_a_newer_version_is_refused_and_left_unchanged(
     scenario: Scenario, change: Callable[[sqlite3.Connection], None]
 ) -> None:
     scenario.script("One.", call("act", what="a"), "Two.")

@@ -104,7 +104,7 @@ def changed(
 
 @given(plans, st.integers(0, 4), changes, changes)
 @settings(max_examples=120)
-def test_it_speaks_exactly_where_the_bytes_depart(
+def test_prefix_change_is_reported_exactly_where_the_bytes_differ(
     plan: list[tuple[int, int]], end: int, first: Any, second: Any
 ) -> None:
     chat = conversation_of(plan, (end, 5))
@@ -138,7 +138,7 @@ def test_nothing_was_paid_for_before_the_first_reply() -> None:
     assert prefix_change(chat.snapshot) is None
 
 
-def test_what_is_said_names_the_cause() -> None:
+def test_prefix_change_names_its_cause() -> None:
     chat = conversation_of([(PARTS.index(PARTS[0]), 0)] * 3, (0, 0))
     quiet = chat.snapshot
     assert prefix_change(quiet) is None
@@ -161,7 +161,7 @@ def test_what_is_said_names_the_cause() -> None:
     assert (told.part, told.at) == ("messages", len('{"role":"'))
 
 
-def test_a_change_of_what_was_said_last_is_none_of_what_was_paid_for() -> None:
+def test_changed_last_reply_is_not_a_prefix_change() -> None:
     """The last reply was written, not read: what follows it was never in the cache."""
     chat = conversation_of([(0, 0), (4, 0)], (0, 0))
 

@@ -38,7 +38,7 @@ NUMBERS = st.floats() | st.sampled_from(ABSURD)
 
 
 @given(NUMBERS)
-def test_a_wait_is_none_or_one_that_can_be_waited_for(seconds: float) -> None:
+def test_bounded_wait_is_absent_or_within_the_limit(seconds: float) -> None:
     found = bounded_wait(seconds)
 
     assert found is None or 0 < found <= WAIT_MAX_SECONDS

@@ -96,7 +96,7 @@ def test_money_is_counted_by_the_price_of_each_request(
     assert (looked_up is not None) == (each_its_own >= most)
 
 
-def test_what_nobody_can_price_goes_no_further() -> None:
+def test_unpriced_turn_with_a_dollar_budget_stops() -> None:
     used = turn(charges=(Charge("unknown", "", Usage(1)),))
 
     told = Budget(dollars=1e9, prices=PRICES).spent(used, 0.0)
@@ -139,7 +139,7 @@ def test_a_long_request_costs_its_own_price_as_a_whole(
     assert price.of(usage) == expected.of(usage)
 
 
-def test_what_is_used_is_read_from_the_reply() -> None:
+def test_usage_is_read_from_the_reply() -> None:
     told = {
         "input_tokens": 1,
         "output_tokens": 2,
@@ -171,7 +171,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize("end", ENDS, ids=["failed", "confirmed"])
-def test_what_a_request_used_is_counted_however_it_ended(end: ev.Event) -> None:
+def test_usage_of_a_request_counts_for_every_ending(end: ev.Event) -> None:
     snapshot = begin(ev.ConversationOpened(PROFILE))
     for event in (ev.TurnOpened(1, encode(text())), ev.RequestSent(1, 1), end):
         snapshot = step(snapshot, event).snapshot
@@ -180,7 +180,7 @@ def test_what_a_request_used_is_counted_however_it_ended(end: ev.Event) -> None:
     assert snapshot.turn.charges == (Charge(PROFILE.model, "", Usage(7)),)
 
 
-def test_what_a_question_used_is_counted_and_granted_again() -> None:
+def test_usage_of_a_probe_counts_and_is_granted_again() -> None:
     snapshot = begin(ev.ConversationOpened(PROFILE))
     for event in (
         ev.TurnOpened(1, encode(text())),
@@ -217,7 +217,7 @@ def test_each_bound_says_what_was_used_up(
     assert Budget().spent(used, seconds) is None
 
 
-def test_who_asks_again_is_granted_as_much_again() -> None:
+def test_requested_retry_is_granted_as_much_again() -> None:
     """Through the machine: what was sent and paid before counts no more."""
     snapshot = begin(ev.ConversationOpened(PROFILE))
     for event in (

@@ -93,7 +93,7 @@ def test_every_life_can_end_in_one_result_and_ends_there() -> None:
     assert {one.call.state for one in ends} == {CallState.CLOSED}
 
 
-def test_what_may_have_an_effect_is_started_once() -> None:
+def test_call_that_may_have_an_effect_starts_once() -> None:
     lives = all_lives()
 
     assert lives.violations(lambda life: life.unsafe + min(life.safe, 1) <= 1) == ()
@@ -145,7 +145,7 @@ def test_repeats_are_of_the_same_call_with_the_same_result_in_a_row() -> None:
     assert repeats(done(same, told, same), USE) == 1
 
 
-def test_what_never_ran_does_not_count_as_run() -> None:
+def test_call_that_never_started_does_not_count_as_run() -> None:
     turn = done(
         ("a", Closing.RESULT, b""),
         ("b", Closing.NOT_EXECUTED, b""),

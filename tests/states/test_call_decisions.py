@@ -263,7 +263,7 @@ AFTER_READING: Final[tuple[tuple[str, str, Read, str], ...]] = (
 
 
 @pytest.mark.parametrize(("state", "tool", "read", "then"), AFTER_READING)
-def test_what_was_read_decides_who_is_asked(
+def test_read_arguments_decide_who_is_asked(
     state: str, tool: str, read: Read, then: str
 ) -> None:
     facts = TOOLS[tool]

@@ -417,7 +417,7 @@ def test_ids_are_distinct_legal_stable_and_changed_only_where_they_must_be(
         assert (after == between) is (between not in taken)
 
 
-def test_what_was_unusable_is_of_the_call_that_it_came_with() -> None:
+def test_unusable_arguments_belong_to_their_call() -> None:
     calls = [
         {"type": "tool_use", "id": "call_0", "name": "pay", "input": given}
         for given in ({}, {"amount": 5})

@@ -124,7 +124,7 @@ def test_the_check_sees_a_count_that_is_only_no_smaller() -> None:
     assert found == ["says the same each time", "says one more each time"]
 
 
-def test_what_a_count_could_not_show_is_not_continued() -> None:
+def test_server_thread_without_proof_by_count_is_not_continued() -> None:
     """A message as long as all that is held, and a server that does not count."""
     assert provable(kept(400))
     assert not provable(kept(400, "x" * 1_000))
@@ -165,7 +165,7 @@ def test_the_cache_and_what_the_server_says_it_cleared_were_read() -> None:
 
 
 @pytest.mark.parametrize("odd", [{}, {"applied_edits": None}, {"applied_edits": [3]}])
-def test_edits_in_another_form_are_no_proof(odd: object) -> None:
+def test_context_edits_of_another_form_prove_nothing(odd: object) -> None:
     flying = continued(kept(400))
 
     assert unproved(flying, counting(60, context_management=odd)) is not None
@@ -258,7 +258,7 @@ def test_a_reply_that_proved_nothing_is_counted_as_lost_and_no_copy_is_asked_for
     assert not configured.thread.unproved
 
 
-def test_what_passes_without_and_not_with_a_copy_is_remembered() -> None:
+def test_request_that_passes_only_without_a_thread_is_remembered() -> None:
     opened = after(
         begin(ev.ConversationOpened(THREADED)),
         ev.TurnOpened(1, encode(text("first"))),

@@ -106,7 +106,7 @@ def test_every_ladder_has_an_end_and_repeats_nothing_that_was_refused(
     st.booleans(),
 )
 @settings(max_examples=120)
-def test_it_has_an_end_from_everywhere(
+def test_every_recovery_ends(
     chat: Conversation,
     given_: list[tuple[int, ...]],
     fault: Fault,
@@ -219,7 +219,7 @@ def test_the_check_sees_a_ladder_without_an_end() -> None:
 # What a rung may do.
 
 
-def test_what_no_server_answered_is_only_waited_out() -> None:
+def test_fault_without_a_server_is_only_waited_out() -> None:
     for fault in WORDINGS:
         if fault.kind is not K.TRANSIENT or suspicious(fault):
             continue
@@ -307,7 +307,7 @@ def test_a_kind_without_a_ladder_rests_at_once(kind: FaultKind) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(SUSPENDING))
-def test_what_waits_for_the_world_is_suspended(kind: FaultKind) -> None:
+def test_external_condition_suspends(kind: FaultKind) -> None:
     for fault in PLAIN:
         for where, recovery in recoveries_from(fault) if fault.kind is kind else ():
             assert recovery.told == ["Suspend"], where
@@ -321,7 +321,7 @@ def test_what_waits_for_the_world_is_suspended(kind: FaultKind) -> None:
     conversations, seeds, st.sampled_from(WORDINGS), st.floats(0, 1, exclude_max=True)
 )
 @settings(max_examples=80)
-def test_there_is_a_decision_for_every_fault_wherever_a_turn_stands(
+def test_every_fault_has_a_decision_in_every_state(
     chat: Conversation, given_: list[tuple[int, ...]], fault: Fault, draw: float
 ) -> None:
     snapshot = attrs.evolve(chat.snapshot, view=view_of(chat.snapshot, given_))

@@ -89,9 +89,7 @@ def test_the_check_sees_an_engine_that_forgets_its_trials() -> None:
 
 @pytest.mark.parametrize("fault", [NO, FAILS], ids=lambda fault: fault.kind)
 @pytest.mark.parametrize("place", PLACES)
-def test_what_is_next_is_the_same_for_whoever_folds_the_events(
-    place: str, fault: Fault
-) -> None:
+def test_next_effect_is_the_same_after_a_reload(place: str, fault: Fault) -> None:
     """A search stands in the snapshot: there is nothing else to lose."""
     recovery = Recovery(conversation_at(PLACES[place]()), refusing(fault))
     folded, seen, probes = recovery.before, 0, 0

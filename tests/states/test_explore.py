@@ -319,7 +319,7 @@ def _let_go() -> Generator[None]:
     gc.collect()
 
 
-def test_what_is_accepted_in_every_state_is_exactly_the_rows_of_the_table() -> None:
+def test_every_state_accepts_exactly_the_rows_of_the_table() -> None:
     kinds = {type(event) for event in one_of_each(START)}
 
     assert kinds == set(get_args(Event)) == set(TRIGGERS)
@@ -373,7 +373,7 @@ def means_what_it_says(snapshot: Snapshot) -> bool:
     return False
 
 
-def test_what_a_substate_means_is_true_of_every_state_that_can_be_reached() -> None:
+def test_meaning_of_a_substate_holds_in_every_reachable_state() -> None:
     found = graph()
 
     assert {one.substate for one in found.states.values()} == set(Substate)
@@ -574,7 +574,7 @@ def keeps_a_copy(snapshot: Snapshot) -> bool:
     return rests(snapshot) and snapshot.thread.state is ThreadState.CONTINUING
 
 
-def test_with_copies_nothing_is_continued_that_nobody_holds() -> None:
+def test_no_thread_is_continued_that_the_server_does_not_hold() -> None:
     found = copies_graph()
 
     assert len(found.states) > 300

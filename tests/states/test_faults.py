@@ -184,7 +184,7 @@ def test_unknown_code_means_what_its_family_means(one: Family, code: str) -> Non
         "organization" * CODE_MAX,
     ],
 )
-def test_code_about_what_was_said_has_no_family(code: str) -> None:
+def test_code_about_content_has_no_family(code: str) -> None:
     """Trouble with a part of the conversation is still looked for in it."""
     assert family(code) is None
     assert classify(400, None, code, "no idea") is FaultKind.INVALID

@@ -80,7 +80,7 @@ def test_a_thread_is_left_before_anything_definite_is_concluded() -> None:
         assert tuple(rungs[: len(WITHOUT_COPY)]) == WITHOUT_COPY
 
 
-def test_what_is_too_long_climbs_the_ladder_that_requests_are_prepared_with() -> None:
+def test_request_that_is_too_long_takes_the_ladder_of_prepared_requests() -> None:
     rungs = LADDERS[K.TOO_LONG].rungs
     first = rungs.index(CONTEXT_LADDER[0])
     assert rungs[first : first + len(CONTEXT_LADDER)] == CONTEXT_LADDER

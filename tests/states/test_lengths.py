@@ -111,7 +111,7 @@ def test_a_length_is_known_in_the_words_of_every_server(message: str) -> None:
 
 
 @pytest.mark.parametrize("message", OTHERWISE)
-def test_what_is_about_something_else_is_no_length(message: str) -> None:
+def test_message_about_another_subject_is_not_a_length(message: str) -> None:
     assert told(message) is None
     assert classify(400, None, None, message) is not FaultKind.TOO_LONG
     assert classify(503, None, None, message) is FaultKind.TRANSIENT

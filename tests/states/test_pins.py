@@ -36,7 +36,7 @@ def summed_up(method: Method) -> Conversation:
     return chat
 
 
-def test_what_is_let_go_of_is_not_sent_with_the_summary_in_force() -> None:
+def test_removed_pin_is_not_sent_with_the_summary_in_force() -> None:
     for method in Method:
         chat = summed_up(method)
         held = attrs.evolve(chat.snapshot, thread=Thread(ThreadState.CONTINUING))

@@ -195,7 +195,7 @@ def test_the_record_is_what_was_received(blocks: list[Block], spaced: bool) -> N
 
 
 @given(replies, st.booleans())
-def test_what_is_legal_comes_back_as_the_very_bytes(
+def test_legal_reply_is_sent_back_with_the_same_bytes(
     blocks: list[Block], spaced: bool
 ) -> None:
     once = to_resendable(wired(blocks, spaced))
@@ -238,7 +238,7 @@ def test_input_that_was_cut_off_is_known_by_the_id_it_came_with() -> None:
 
 
 @given(st.dictionaries(words, words, max_size=3))
-def test_a_block_that_nobody_knows_comes_back_as_it_was(more: dict[str, str]) -> None:
+def test_unknown_block_is_sent_back_unchanged(more: dict[str, str]) -> None:
     block = {**more, "type": "hologram"}
     content = encode(block)
     sent = to_resendable(content)
@@ -298,7 +298,7 @@ texts = (words | st.just("a")).flatmap(
 
 @given(texts, st.sampled_from(((",", ":"), (", ", ": "), (" , ", " : "))))
 @settings(max_examples=200)
-def test_what_is_plainly_legal_is_legal(
+def test_plainly_legal_reply_passes_the_rules(
     blocks: list[Any], marks: tuple[str, str]
 ) -> None:
     escaped = json.dumps(blocks, separators=marks)[1:-1].encode()

@@ -107,7 +107,7 @@ block: st.SearchStrategy[Block] = st.one_of(
 
 @given(st.lists(block, min_size=1, max_size=5))
 @settings(max_examples=200)
-def test_the_bound_is_no_less_than_what_is_counted(blocks: list[Any]) -> None:
+def test_bound_is_at_least_the_counted_size(blocks: list[Any]) -> None:
     counted = sum(count_block(one) for one in blocks)
 
     assert bound(b",".join(map(encode, blocks))) >= counted
@@ -135,7 +135,7 @@ def test_the_check_sees_a_bound_that_forgets_names_and_links() -> None:
 
 @given(conversations)
 @settings(max_examples=60)
-def test_context_and_staged_message_are_no_less_than_what_is_counted(
+def test_context_and_staged_message_are_at_least_the_counted_size(
     chat: Conversation,
 ) -> None:
     """Where the server reported nothing, so that everything is told from the bytes."""
@@ -363,7 +363,7 @@ def test_every_history_is_brought_under_every_window(
 
 @given(conversations, st.integers(0, 3000))
 @settings(max_examples=60)
-def test_it_is_brought_there_without_any_summary(chat: Conversation, more: int) -> None:
+def test_context_fits_without_any_summary(chat: Conversation, more: int) -> None:
     """The last rungs need no server."""
     service = narrow(least(chat.snapshot) + more)
 
@@ -389,7 +389,7 @@ def test_the_check_sees_a_ladder_without_its_last_rungs() -> None:
     assert recovery.turn.state == "failed"
 
 
-def test_what_was_said_last_is_never_cut() -> None:
+def test_last_message_is_never_cut() -> None:
     chat = Conversation()
     says_more(chat, 4)
     recovery = Recovery(chat, narrow(30)).run()

@@ -103,7 +103,7 @@ def test_a_summary_that_was_asked_for_is_waited_for_by_who_asked() -> None:
 
 
 @pytest.mark.parametrize(("refused", "often"), [(False, 4), (True, 2)])
-def test_what_fails_again_and_again_is_asked_about_in_turn_in_whatever_turn(
+def test_repeated_failures_alternate_between_probes_over_all_turns(
     refused: bool, often: int
 ) -> None:
     chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
@@ -136,7 +136,7 @@ def asks(chat: Conversation, fault: Fault | None) -> None:
     chat.do(ev.Probed(chat.turn.number, "small", fault is None, about, fault))
 
 
-def test_where_the_server_is_not_well_either_nothing_is_proved() -> None:
+def test_failure_of_the_small_request_proves_nothing() -> None:
     chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
     busy = Fault(K.TRANSIENT, "m", status=529)
     waits: list[float] = []
@@ -206,7 +206,7 @@ def test_a_403_is_asked_about_before_it_is_taken_for_credentials(
 
 
 @pytest.mark.parametrize("faults", [(429, 500, 503, 529), (500, None, 500, 429)])
-def test_what_fails_now_so_and_now_so_is_not_suspected(
+def test_changing_failures_raise_no_suspicion(
     faults: tuple[int | None, ...],
 ) -> None:
     chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
@@ -217,7 +217,7 @@ def test_what_fails_now_so_and_now_so_is_not_suspected(
         chat.opens(text("Again."))
 
 
-def test_what_was_confirmed_since_is_no_reason_to_suspect() -> None:
+def test_confirmed_turns_remove_the_suspicion() -> None:
     chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
     for _ in range(3):
         chat.sends()
@@ -318,7 +318,7 @@ def test_a_reply_that_was_cut_off_is_asked_for_once_more() -> None:
 
 
 @pytest.mark.parametrize("kind", [k for k in FaultKind if not LADDERS[k].rungs])
-def test_what_is_no_word_about_a_summary_costs_none(kind: FaultKind) -> None:
+def test_fault_that_is_not_about_a_summary_costs_none(kind: FaultKind) -> None:
     """A turn that is stopped, or refused here, once a summary was confirmed."""
     chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
     assert chat.summarises(Method.SIGNED)

@@ -147,7 +147,9 @@ def test_of_too_many_turns_that_are_refused_nothing_later_is_hidden(turns: int) 
 
 
 @pytest.mark.parametrize("turns", [6, 10])
-def test_where_room_was_made_a_size_is_not_taken_for_several_parts(turns: int) -> None:
+def test_size_fault_after_room_was_made_is_not_taken_for_several_parts(
+    turns: int,
+) -> None:
     plain = with_words(past(turns))
     snapshot = under(plain, View((Hide(0, 2, LEFT_OUT),)))
     whole = len(body_of(snapshot, snapshot.showing))
@@ -194,7 +196,7 @@ def test_a_refused_part_of_the_open_turn_costs_no_turn_of_the_past(
 
 
 @pytest.mark.parametrize("turns", range(1, TURNS_MAX + 1))
-def test_a_refused_turn_is_found_beside_an_open_one(turns: int) -> None:
+def test_refused_turn_is_found_next_to_an_open_one(turns: int) -> None:
     snapshot = with_calls(past(turns))
     for culprit in range(turns):
         found, trials = searched(snapshot, without(word(culprit)))
@@ -244,7 +246,7 @@ def test_nothing_is_hidden_for_an_outage_that_ends_at_any_trial(turns: int) -> N
 
 
 @pytest.mark.parametrize("turns", [3, 8])
-def test_where_an_outage_ends_a_culprit_is_not_guessed(turns: int) -> None:
+def test_end_of_an_outage_accuses_no_part(turns: int) -> None:
     """What is found is proved by trials: it passes where the whole is refused."""
     snapshot = with_words(past(turns))
     for culprit in range(turns):

@@ -110,7 +110,7 @@ def test_the_check_sees_a_memory_that_is_kept_for_another_history() -> None:
     assert fast(other, view) != slow(other, View(view.ops))
 
 
-def test_what_no_operation_reaches_is_sent_as_it_was_sealed() -> None:
+def test_untouched_exchange_is_sent_as_it_was_sealed() -> None:
     chat = conversation_of([(PARTS.index(plain), 4)] * 4, (0, 0))
     history = chat.snapshot.history
     sent = wires(View((Shrink(2, 8),)), history, None, b"")
@@ -233,7 +233,7 @@ def test_the_check_sees_a_hidden_turn_that_is_counted() -> None:
         "messages.\u0660.content.0",
     ],
 )
-def test_a_path_that_names_nothing_of_ours_is_no_block(path: str) -> None:
+def test_path_outside_the_history_names_no_block(path: str) -> None:
     chat = conversation_of([(PARTS.index(plain), 0)], (0, 0))
     view = View((Shrink(9, 64),))
     sent = messages(view, chat.snapshot.history, None, staged_of(chat.snapshot))
@@ -242,7 +242,7 @@ def test_a_path_that_names_nothing_of_ours_is_no_block(path: str) -> None:
     assert found is None or found == Place(0, Side.USER)
 
 
-def test_what_is_made_has_no_place() -> None:
+def test_synthetic_content_has_no_place() -> None:
     """A summary, its pins, and the note for what is hidden are nowhere in the record."""
     chat = Conversation()
     plain(chat, 0)

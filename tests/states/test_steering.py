@@ -29,7 +29,7 @@ def waiting(snapshot: Snapshot) -> list[int]:
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=60))
-def test_it_is_in_the_history_or_waits_or_was_given_up_and_never_twice(
+def test_steered_message_is_sent_or_waits_or_was_given_up_and_never_twice(
     choices: list[int],
 ) -> None:
     """Over any course of events. Only giving up a turn may drop what it had taken, and

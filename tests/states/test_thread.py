@@ -205,7 +205,7 @@ def test_losses_are_counted_until_one_is_continued() -> None:
     assert thread == Thread(ThreadState.CONTINUING, 0)
 
 
-def test_what_the_server_has_not_heard_of_is_not_in_its_copy() -> None:
+def test_unsent_content_is_not_in_the_server_thread() -> None:
     """A reply without the copy, and one by another model, end it."""
     for world in graph().states.values():
         if world.flying is Copy.NONE:

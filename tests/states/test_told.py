@@ -139,7 +139,7 @@ def test_a_summary_is_smaller_than_what_it_stands_for(
 
 
 @given(anything)
-def test_what_a_summary_says_is_read_back(words: str) -> None:
+def test_text_of_a_summary_is_read_back(words: str) -> None:
     told = told_block(words)
     signed = encode({"type": "compaction", "content": words or None})
 

@@ -81,7 +81,7 @@ MORE = 2
 @pytest.mark.parametrize("named_first", [True, False])
 @pytest.mark.parametrize("open_", [True, False])
 @pytest.mark.parametrize("name", NAMED)
-def test_a_named_reason_beside_the_one_that_is_searched_for_is_put_aside(
+def test_named_reason_in_addition_to_the_searched_one_is_put_aside(
     name: bytes, open_: bool, named_first: bool
 ) -> None:
     for culprit in range(TURNS // 2, TURNS):
@@ -126,7 +126,7 @@ def test_only_what_has_its_own_remedy_is_put_aside() -> None:
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_what_a_trial_shows(kind: FaultKind) -> None:
+def test_answer_of_a_trial_decides_its_verdict(kind: FaultKind) -> None:
     answer = Fault(kind, "m", status=503)
     failing = Fault(K.TRANSIENT, "m", status=503)
 
@@ -171,7 +171,7 @@ CULPRITS: dict[str, Callable[[], Snapshot]] = {
 
 
 @pytest.mark.parametrize("culprit", CULPRITS)
-def test_what_the_server_always_fails_at_is_done_without(culprit: str) -> None:
+def test_part_that_the_server_always_fails_at_is_left_out(culprit: str) -> None:
     chat = conversation_at(CULPRITS[culprit]())
 
     def fails(sent: Sent) -> Fault | None:

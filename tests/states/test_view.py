@@ -102,7 +102,7 @@ def put_into_its_mouth(snapshot: Snapshot, body: dict[str, Any]) -> list[Block]:
 
 @given(conversations, seeds)
 @settings(max_examples=150)
-def test_what_is_legal_as_it_is_is_legal_under_every_view(
+def test_legal_conversation_is_legal_under_every_view(
     chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
     snapshot = chat.snapshot
@@ -179,7 +179,7 @@ def test_the_check_sees_a_call_that_is_left_out_without_its_result() -> None:
     assert torn(body["messages"][:1] + body["messages"][1:2]) == []
 
 
-def test_the_check_sees_words_that_nobody_said() -> None:
+def test_check_sees_invented_words() -> None:
     """Planted: a view that tells in the assistant's place what was left out."""
     chat = conversation_of([(0, 0)], (0, 0))
     body = json.loads(body_of(chat.snapshot, EMPTY))
@@ -249,7 +249,7 @@ def refused(written: bytes) -> bool:
     )
 )
 @settings(max_examples=200)
-def test_bytes_that_are_no_view_are_refused(written: bytes) -> None:
+def test_bytes_that_are_not_a_view_are_refused(written: bytes) -> None:
     try:
         view = View.decoded(written)
     except ValueError:
@@ -281,7 +281,7 @@ def test_bytes_that_are_no_view_are_refused(written: bytes) -> None:
         b"\xff",
     ],
 )
-def test_these_bytes_are_no_view(foreign: bytes) -> None:
+def test_damaged_bytes_of_a_view_are_refused(foreign: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the messages are many, the type is one
         View.decoded(foreign)
 
@@ -359,7 +359,7 @@ def shown(chat: Conversation, *ops: Op) -> list[dict[str, Any]]:
     return messages
 
 
-def test_what_is_hidden_is_said_to_be_hidden_once() -> None:
+def test_hidden_part_has_one_note() -> None:
     chat = conversation_of([(PARTS.index(plain), 0)] * 3, (0, 0))
 
     notes = [

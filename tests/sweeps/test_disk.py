@@ -28,14 +28,14 @@ def drawn(disk: Disk) -> set[bytes]:
     return {disk.drawn(dice).get(0, b"") for _ in range(300)}
 
 
-def test_what_was_synced_is_there() -> None:
+def test_synced_writes_are_kept() -> None:
     disk = made(op(Kind.WRITE, 0, ONE + TWO), op(Kind.SYNC))
 
     assert drawn(disk) == {ONE + TWO}
     assert disk.bare() == disk.kept() == {0: ONE + TWO}
 
 
-def test_what_was_not_synced_may_be_there_in_any_part() -> None:
+def test_any_part_of_unsynced_writes_may_be_kept() -> None:
     disk = made(
         op(Kind.WRITE, 0, ONE + ONE), op(Kind.SYNC), op(Kind.WRITE, 0, TWO + TWO)
     )
@@ -51,13 +51,13 @@ def test_a_file_may_have_grown_without_what_was_written() -> None:
     assert drawn(disk) == {ONE, ONE + TWO, ONE + bytes(SECTOR)}
 
 
-def test_a_write_that_is_no_sector_keeps_the_bytes_beside_it() -> None:
+def test_write_within_a_sector_keeps_the_bytes_around_it() -> None:
     disk = made(op(Kind.WRITE, 0, ONE), op(Kind.SYNC), op(Kind.WRITE, 9, b"2"))
 
     assert drawn(disk) == {ONE, ONE[:9] + b"2" + ONE[10:]}
 
 
-def test_what_failed_to_be_synced_stays_unsure_until_it_is_written_again() -> None:
+def test_write_with_a_failed_sync_stays_unsure_until_written_again() -> None:
     failed = (op(Kind.WRITE, 0, ONE), op(Kind.SYNC, failed=True), op(Kind.SYNC))
     disk = made(*failed)
     assert drawn(disk) == {ONE, bytes(SECTOR)}
@@ -67,7 +67,7 @@ def test_what_failed_to_be_synced_stays_unsure_until_it_is_written_again() -> No
     assert drawn(disk) == {ONE}
 
 
-def test_what_is_cut_may_come_back() -> None:
+def test_truncated_bytes_may_come_back() -> None:
     disk = made(op(Kind.WRITE, 0, ONE), op(Kind.SYNC), op(Kind.TRUNCATE, 0))
     assert drawn(disk) == {b"", ONE, bytes(SECTOR)}
 

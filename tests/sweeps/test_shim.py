@@ -36,7 +36,7 @@ def test_a_victim_that_is_left_alone_comes_to_its_end(sweep: Sweep) -> None:
 
 
 @pytest.mark.parametrize("kind", [one for one in Kind if one is not Kind.MARK])
-def test_what_is_told_to_fail_fails(sweep: Sweep, kind: Kind) -> None:
+def test_operation_in_the_plan_fails(sweep: Sweep, kind: Kind) -> None:
     """Else a sweep over errors would sweep over nothing. SQLite is told of all of them
     but does not mind them all."""
     seen = 0

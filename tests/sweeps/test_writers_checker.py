@@ -59,7 +59,7 @@ def words(lines: Said, entries: list[Line]) -> set[str]:
     return {one.split()[0] for one in told}
 
 
-def test_what_is_right_is_passed() -> None:
+def test_correct_history_passes() -> None:
     assert words(history(), record()) == set()
 
 
@@ -73,7 +73,7 @@ def test_a_line_that_a_kill_cut_off_tells_nothing_and_spoils_no_other() -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("cut", [True, False])
-def test_what_is_in_doubt_may_be_there_or_not(there: bool, cut: bool) -> None:
+def test_uncertain_entry_may_be_present_or_absent(there: bool, cut: bool) -> None:
     """Cut off by a kill, or said to be in doubt; and never a part of it."""
     lines, entries = history()[:-2], record()
     lines[-1] = said(2, 2, "info", error="JournalError")

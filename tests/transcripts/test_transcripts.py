@@ -56,7 +56,7 @@ HELLO: Final = """# A greeting.
 """
 
 
-def test_file_that_goes_otherwise_fails_with_a_diff_and_the_way_to_record_it(
+def test_outdated_file_fails_with_a_diff_and_the_way_to_record_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: a file whose conversation goes differently now."""

@@ -4,8 +4,8 @@ Rules of this file:
 
 * It is the only place that gives the machine an event, and the only one that appends to
   the journal: what is applied is saved by the next `save`, in one transaction.
-* One append of a conversation is in flight at a time. What is applied meanwhile comes
-  after it, and whoever applied it waits for an append of its own.
+* One append of a conversation is in flight at a time. An event that is applied
+  meanwhile follows it, and its caller waits for the next append.
 * Nothing that an event announces is done, and no watcher hears of it, before an append
   that has the event has returned.
 * An append whose end is not known is looked up before anything else is written.
@@ -228,7 +228,7 @@ class Record:
             self._recorded()
         elif not found and self.world.journal.sequence == doubt.first - 1:
             kept = self._kept.ended()
-            # What was applied after the doubt depends on all of it, and keeps it.
+            # Events applied after the doubt depend on all of it, and keep it.
             alone = doubt.count == len(kept.unsaved)
             self._kept = kept.taken_back() if alone else kept
         else:

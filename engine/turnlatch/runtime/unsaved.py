@@ -65,7 +65,7 @@ class Kept:
         snapshot: The state of the conversation.
         unsaved: Applied events that are not known to be durable, in order.
         begun: The append of the first of these, from before it begins until its outcome
-            is known. What is applied meanwhile comes after them.
+            is known. Events applied meanwhile follow them.
         untold: Durable events that are not published to watchers yet, with sequences.
     """
 
@@ -124,10 +124,10 @@ class Kept:
     def never_started(self, begun: Sequence[Applied]) -> "Kept":
         """The same, with the truth about calls whose start is kept and was given up.
 
-        Whoever waited for the record of the start got an error, and ran nothing.
+        Callers that waited for the record of the start got an error, and ran nothing.
 
         Args:
-            begun: The events that nobody acts on any more.
+            begun: The events that no caller acts on any more.
         """
         kept = self
         for one in begun:

@@ -32,7 +32,7 @@ def test_a_line_typed_during_a_turn_is_said_into_it(tmp_path: Path) -> None:
         assert "not heard yet" not in chat.text
 
 
-def test_what_was_not_sent_begins_the_next_prompt(tmp_path: Path) -> None:
+def test_unsent_input_begins_the_next_prompt(tmp_path: Path) -> None:
     with Chat(tmp_path, "--faults", "cut 8 stall @1") as chat:
         chat.say("hello there")
         chat.expect("streaming")
@@ -49,7 +49,7 @@ def test_what_was_not_sent_begins_the_next_prompt(tmp_path: Path) -> None:
         chat.expect("half a line more")
 
 
-def test_a_stopped_turn_keeps_what_was_said_for_the_next_message(
+def test_stopped_turn_keeps_steered_lines_for_the_next_message(
     tmp_path: Path,
 ) -> None:
     with Chat(tmp_path, "notes", "--faults", "cut 8 stall @1") as chat:
@@ -94,7 +94,7 @@ def test_a_command_waits_for_the_prompt_slashes_and_pastes_do_not(
         assert "\x1b[?2004l" in chat.raw.partition(PROMPT + "/state")[0]
 
 
-def test_what_comes_in_one_piece_is_said_as_one() -> None:
+def test_lines_pasted_together_are_one_steered_message() -> None:
     ahead = Ahead()
     assert ahead.feed_piece(b"one\rtwo\r\nthree\r") == ["one\ntwo\nthree"]
     assert ahead.feed_piece(b"four\nfi") == []
@@ -114,7 +114,7 @@ def test_what_comes_in_one_piece_is_said_as_one() -> None:
     assert ahead.feed_piece(book.encode()) == [book.rstrip("\r").replace("\r", "\n")]
 
 
-def test_what_is_said_during_a_compaction_is_not_lost(tmp_path: Path) -> None:
+def test_line_typed_during_a_compaction_is_not_lost(tmp_path: Path) -> None:
     with Chat(tmp_path, "--faults", "529 retry-after=3 @2") as chat:
         chat.say("hello there")
         chat.expect("✓ confirmed")
@@ -138,7 +138,7 @@ def scrolled(chat: Chat) -> str:
     return CSI.sub("", above).replace("\r", "")
 
 
-def test_a_reply_that_streams_stays_whole_around_what_is_said(tmp_path: Path) -> None:
+def test_streamed_reply_stays_whole_around_typed_lines(tmp_path: Path) -> None:
     """Over a real connection: a line is typed and said while the text arrives."""
     words = " ".join(f"word{number}" for number in range(60))
     slow = reply(words, pace_seconds=0.1)
@@ -165,7 +165,7 @@ def test_a_reply_that_streams_stays_whole_around_what_is_said(tmp_path: Path) ->
         assert shown.count("mind the gap") == 1
 
 
-def test_a_word_that_is_arriving_is_not_broken_by_what_is_said() -> None:
+def test_typed_line_does_not_break_an_arriving_word() -> None:
     transcript = Transcript(Look(), lambda: 60, lambda turn: [])
     text = "It comes in pieces, for example."
     said = ""

@@ -104,7 +104,7 @@ def test_a_question_says_until_when_it_can_be_answered(
         chat.expect("✓ confirmed")
 
 
-def test_what_was_typed_before_the_question_does_not_answer_it(
+def test_input_typed_before_the_question_does_not_answer_it(
     tmp_path: Path, store: Path
 ) -> None:
     ask_about(store, reader(name="pay"))
@@ -117,7 +117,7 @@ def test_what_was_typed_before_the_question_does_not_answer_it(
 
 
 @given(st.text(st.sampled_from('a \u00a0\u3000\n\t\\"\x1b'), max_size=30))
-def test_what_is_shown_of_arguments_is_what_would_run(text: str) -> None:
+def test_question_shows_the_arguments_that_would_run(text: str) -> None:
     given = {"path": text, text: [text, {text: 1}]}
     call = CallReport("toolu_1", "pay", given, CallState.ASKED, None, b"")
     shown = shown_arguments(call)
@@ -152,9 +152,7 @@ def test_a_yes_that_comes_too_late_runs_nothing(tmp_path: Path, store: Path) -> 
         assert "alpha" not in chat.text
 
 
-def test_what_has_become_another_call_is_asked_about_anew(
-    tmp_path: Path, store: Path
-) -> None:
+def test_changed_call_is_asked_about_again(tmp_path: Path, store: Path) -> None:
     (tmp_path / FILE).write_text("alpha")
     ask_about(store, reader())
     args = ("--sim", "--files", str(tmp_path), "--ask")
@@ -181,7 +179,7 @@ def test_the_transcript_says_that_a_call_waits(tmp_path: Path) -> None:
         chat.expect("run it? [y/n] ")
 
 
-def test_what_was_said_before_the_answer_goes_along_with_it(
+def test_line_typed_before_the_answer_is_sent_with_it(
     tmp_path: Path, store: Path
 ) -> None:
     ask_about(store, reader(name="pay"), "mind the gap")

@@ -296,7 +296,7 @@ def test_a_low_window_and_plain_have_no_footer(tmp_path: Path) -> None:
         assert "\x1b[1;" not in chat.raw
 
 
-def test_what_the_world_must_mend_suspends_the_turn_and_says_so(
+def test_external_condition_suspends_the_turn_and_is_printed(
     tmp_path: Path,
 ) -> None:
     with Chat(tmp_path, "notes", "--faults", "402 @1, 529 retry-after=300 @2") as chat:
@@ -414,7 +414,7 @@ def test_every_command_says_something(tmp_path: Path) -> None:
         assert "Traceback" not in chat.text
 
 
-def test_what_is_piped_in_is_one_message_and_no_command(tmp_path: Path) -> None:
+def test_piped_input_is_one_message_and_never_a_command(tmp_path: Path) -> None:
     """Whoever pipes a file does not know what its lines say."""
     text = "/undo\r\nhello there\n\nand again\r/quit\n"
     done = batch(tmp_path, text, "notes", "--faults", "529")
@@ -464,7 +464,7 @@ def test_one_paste_is_one_input(tmp_path: Path, terminal: str) -> None:
         assert chat.left() == 0
 
 
-def test_what_is_pasted_answers_no_question(tmp_path: Path) -> None:
+def test_pasted_text_answers_no_question(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("alpha")
     with (
         run_in_thread(Simulator(Scripted([call("read_file", path="a.txt")]))) as server,
@@ -489,7 +489,7 @@ def test_what_is_pasted_answers_no_question(tmp_path: Path) -> None:
         chat.expect("alpha")
 
 
-def test_what_is_made_up_says_sim_the_whole_time(tmp_path: Path) -> None:
+def test_simulated_answers_are_marked_sim_throughout(tmp_path: Path) -> None:
     with Chat(tmp_path, "notes") as chat:
         chat.expect("SIM: the built-in simulator answers")
         chat.expect("SIM you > ")
@@ -537,13 +537,13 @@ def test_a_failed_last_turn_is_exit_code_1(tmp_path: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_bytes_that_are_no_text_are_survived(tmp_path: Path) -> None:
+def test_chat_survives_bytes_that_are_not_text(tmp_path: Path) -> None:
     done = batch(tmp_path, b"hello \xff\xfe there\n")
 
     assert done.returncode == 0, done.stderr
 
 
-def test_a_call_nobody_can_approve_is_exit_code_3(tmp_path: Path) -> None:
+def test_call_that_cannot_be_approved_exits_with_code_3(tmp_path: Path) -> None:
     args = ("--files", str(tmp_path), "--ask", "--seed", "4")
     done = batch(tmp_path, "read a.txt please\n", *args)
 
@@ -583,7 +583,7 @@ def test_nothing_to_go_on_with_is_a_usage_error(tmp_path: Path) -> None:
         (["--store", "TEXT"], 7),
     ],
 )
-def test_what_cannot_work_is_one_line(
+def test_unusable_options_are_reported_in_one_line(
     tmp_path: Path, args: list[str], code: int
 ) -> None:
     text = tmp_path / "text"
@@ -610,7 +610,9 @@ def test_the_state_folder_is_private(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_where_the_store_is_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_store_has_its_documented_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
 
     assert default_store({"TURNLATCH_HOME": "/d"}) == Path("/d/chat.db")
@@ -655,7 +657,7 @@ def test_file_tools_read_nothing_else(folder: Path, path: str) -> None:
     assert str(folder) not in str(caught.value)
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_missing_folder_of_the_file_tools_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         file_tools(tmp_path / "none", ask=False)
 

@@ -51,7 +51,7 @@ def test_a_transcript_may_end_on_the_assistant(tmp_path: Path) -> None:
     )
 
 
-def test_what_was_given_is_not_assumed(tmp_path: Path) -> None:
+def test_given_options_are_not_listed_as_assumed(tmp_path: Path) -> None:
     request = {"model": "claude-opus-5", "max_tokens": 9, "messages": CLEAN[:1]}
 
     whole = run(tmp_path, request).output
@@ -222,7 +222,7 @@ def test_standard_input_is_read() -> None:
     ],
     ids=["cut", "nan", "deep", "long number", "number", "object"],
 )
-def test_what_cannot_be_read_is_said_in_one_line(
+def test_unreadable_input_is_reported_in_one_line(
     tmp_path: Path, content: str, what: str
 ) -> None:
     result = run(tmp_path, content)
@@ -239,7 +239,7 @@ def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
     assert "No such file" in result.output
 
 
-def test_bytes_that_are_no_text_are_said(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_reported(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b'["\xff"]')
 
     result = CliRunner().invoke(check, [str(tmp_path / "f")])
@@ -257,7 +257,7 @@ CALL_AGAIN: list[object] = [
 ]
 
 
-def test_what_the_api_was_seen_to_accept_as_well_is_a_note(tmp_path: Path) -> None:
+def test_form_that_the_api_was_seen_to_accept_is_a_note(tmp_path: Path) -> None:
     result = run(tmp_path, CALL_AGAIN)
 
     assert result.exit_code == 0
@@ -275,7 +275,7 @@ def test_what_the_api_was_seen_to_accept_as_well_is_a_note(tmp_path: Path) -> No
     ],
     ids=["one id twice in a reply", "empty text beside a call", "blank text alone"],
 )
-def test_what_it_was_not_seen_to_accept_is_a_finding(
+def test_form_that_the_api_was_not_seen_to_accept_is_a_finding(
     tmp_path: Path, content: list[object]
 ) -> None:
     messages = [*CALL_AGAIN[:1], {"role": "assistant", "content": content}]

@@ -222,7 +222,7 @@ SEEN: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("fragment", "rule"), RULES_BY_WORDING)
-def test_nobody_is_sent_to_check_for_what_it_cannot_see(
+def test_check_is_not_recommended_for_faults_it_cannot_see(
     fragment: str, rule: str, tmp_path: Path
 ) -> None:
     told = dict(one(f"400 messages: {fragment}").facts)["rule"]
@@ -328,7 +328,7 @@ def test_a_code_is_known_by_itself_or_says_that_it_says_nothing(code: str) -> No
 
 
 @pytest.mark.parametrize("alike", FAMILIES, ids=lambda alike: alike.name)
-def test_a_code_that_nobody_has_heard_of_is_told_by_its_family(alike: Family) -> None:
+def test_unknown_code_is_explained_by_its_family(alike: Family) -> None:
     found = one(f"400 {(alike.starts or alike.words)[0]}_of_tomorrow")
 
     assert (found.sort, found.by) == ("error", "family")
@@ -340,7 +340,7 @@ def test_a_code_that_nobody_has_heard_of_is_told_by_its_family(alike: Family) ->
 @pytest.mark.parametrize(
     "what", ["the plan", "key_", "_key_x", "Organization_X", "plan"]
 )
-def test_a_word_that_only_looks_like_a_code_is_none(what: str) -> None:
+def test_word_that_only_looks_like_a_code_is_unknown(what: str) -> None:
     assert all(found.by != "family" for found in meanings(f"400 {what}"))
 
 
@@ -476,7 +476,7 @@ def test_a_whole_error_has_the_kind_that_the_engine_gives_it(
 
 
 @given(st.text(max_size=60), st.integers(20, 130), st.booleans())
-def test_any_text_is_explained_or_unknown_and_obeyed_by_nobody(
+def test_any_text_is_explained_or_unknown_and_never_obeyed(
     what: str, width: int, colour: bool
 ) -> None:
     found = meanings(what)
@@ -602,7 +602,7 @@ def test_json_of_what_is_unknown_has_what_is_near() -> None:
 
 
 @pytest.mark.parametrize("what", [*map(str, BY_STATUS), *BY_TYPE, TOO_LONG, UNANSWERED])
-def test_what_to_try_is_a_script_that_can_be_run(what: str) -> None:
+def test_suggested_fault_script_can_be_run(what: str) -> None:
     course = one(what).course
 
     assert course is not None

@@ -172,7 +172,7 @@ def test_a_new_turn_begins_with_nothing_of_the_last() -> None:
     assert fresh == Progress(state="sent", turn=1, began=200.0, since=200.0)
 
 
-def test_who_answers_comes_first() -> None:
+def test_footer_begins_with_the_endpoint() -> None:
     live = Standing(True, "m", "notes", 4, 0, 0)
 
     assert footer(Progress(), HERE, 0, LOOK, 80)[1] == (
@@ -252,7 +252,7 @@ STREAM_EVENTS: st.SearchStrategy[StreamEvent] = st.one_of(
     st.text(max_size=20),
     st.booleans(),
 )
-def test_both_lines_always_fit_and_obey_nobody(
+def test_both_lines_always_fit_and_contain_no_control_characters(
     happened: list[tuple[float, StreamEvent]],
     now: float,
     width: int,
@@ -269,7 +269,7 @@ def test_both_lines_always_fit_and_obey_nobody(
 
 
 @given(st.lists(st.tuples(st.floats(0, 999), STREAM_EVENTS), max_size=12))
-def test_the_transcript_and_the_log_obey_nobody_either(
+def test_transcript_and_log_contain_no_control_characters(
     happened: list[tuple[float, StreamEvent]],
 ) -> None:
     transcript = Transcript(LOOK, lambda: 80, lambda _: [])

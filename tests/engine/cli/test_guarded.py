@@ -142,7 +142,7 @@ def test_names_of_conversations_are_listed_as_text(tmp_path: Path) -> None:
         assert "harmless" in look.raw
 
 
-def test_what_a_client_asks_the_simulator_for_is_logged_as_text(tmp_path: Path) -> None:
+def test_simulator_logs_requested_paths_as_text(tmp_path: Path) -> None:
     with window(tmp_path, "-m", "turnlatch", "simulate") as seen:
         told = seen.read(until=b"without --tools").decode()
         url = told.partition("ANTHROPIC_BASE_URL=")[2].split()[0]
@@ -155,7 +155,7 @@ def test_what_a_client_asks_the_simulator_for_is_logged_as_text(tmp_path: Path) 
     "arguments",
     [("diagram", TITLE), (f"--{TITLE}",), (TITLE,), ("check", f"/none/{TITLE}")],
 )
-def test_what_was_wrong_with_an_argument_is_said_as_text(
+def test_wrong_argument_is_reported_as_text(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     with window(tmp_path, "-m", "turnlatch", *arguments) as seen:

@@ -67,7 +67,7 @@ def test_conversations_are_listed_the_last_used_first(tmp_path: Path) -> None:
     assert lines[3].endswith("never      fork of first")
 
 
-def test_who_has_a_conversation_is_seen_while_it_goes_on(tmp_path: Path) -> None:
+def test_list_shows_the_holder_of_a_running_conversation(tmp_path: Path) -> None:
     """One chats on a terminal, one looks; then the chat is killed."""
     with Chat(tmp_path, "notes") as chat:
         chat.say("hello there")
@@ -121,7 +121,7 @@ def test_a_pipe_gets_whole_names_and_no_colours(tmp_path: Path) -> None:
     assert b"\x1b" not in out
 
 
-def test_nothing_said_yet_is_no_error_and_makes_nothing(tmp_path: Path) -> None:
+def test_missing_store_is_not_an_error_and_is_not_created(tmp_path: Path) -> None:
     done = turnlatch(tmp_path)
 
     assert (done.returncode, done.stderr) == (0, b"")
@@ -133,7 +133,9 @@ def test_nothing_said_yet_is_no_error_and_makes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"), [("none.db", b"there is no store"), ("text", b"not a database")]
 )
-def test_what_is_no_store_is_one_line(tmp_path: Path, name: str, said: bytes) -> None:
+def test_file_that_is_not_a_store_is_reported_in_one_line(
+    tmp_path: Path, name: str, said: bytes
+) -> None:
     (tmp_path / "text").write_text("This is no database, and it is long. " * 40)
 
     done = turnlatch(tmp_path, "--store", str(tmp_path / name))
@@ -176,7 +178,7 @@ def test_how_long_ago_is_said_in_one_unit(seconds: float, said: str) -> None:
     assert ago(NOW - seconds, NOW) == said
 
 
-def test_what_is_long_ago_has_a_date() -> None:
+def test_old_conversation_is_listed_with_a_date() -> None:
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", ago(NOW - 14 * 86400, NOW))
     assert ago(None, NOW) == "never"
 

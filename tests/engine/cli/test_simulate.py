@@ -59,7 +59,7 @@ def ask(url: str, body: Any = BODY) -> tuple[int, Any]:
     return answer
 
 
-def test_it_serves_logs_and_stops(tmp_path: Path) -> None:
+def test_simulate_serves_logs_and_stops(tmp_path: Path) -> None:
     scenario = tmp_path / "scenario.json"
     scenario.write_text('["Hello from a file."]', encoding="utf-8")
     options = ("--scenario", str(scenario), "--faults", "429 retry-after=2 @2")
@@ -102,7 +102,7 @@ def test_tools_are_called_only_where_that_is_asked_for_and_said() -> None:
         assert promise in told.splitlines()[1]
 
 
-def test_what_a_client_sends_is_no_command_to_the_terminal() -> None:
+def test_request_text_is_never_a_command_to_the_terminal() -> None:
     with running() as (process, url):
         status, _ = ask(url, {**BODY, "model": "\x1b]0;title\x07claude"})
         process.send_signal(signal.SIGINT)

@@ -148,7 +148,7 @@ class Pipe(Tty):
         ({"TERM": "xterm"}, True, False, False),
     ],
 )
-def test_what_a_terminal_gets(
+def test_terminal_and_environment_decide_colour_and_live_lines(
     monkeypatch: pytest.MonkeyPatch,
     environ: dict[str, str],
     plain: bool,

@@ -33,7 +33,7 @@ def awkward() -> Table:
     )
 
 
-def test_mermaid_words_hold_none_of_its_own_signs() -> None:
+def test_mermaid_words_contain_no_mermaid_syntax() -> None:
     drawing = render(awkward(), "mermaid")
 
     row = next(line for line in drawing.splitlines() if ": go" in line)
@@ -42,7 +42,7 @@ def test_mermaid_words_hold_none_of_its_own_signs() -> None:
     assert re.sub(r"#(\d+);", lambda code: chr(int(code[1])), told) == f"go [{AWKWARD}]"
 
 
-def test_mermaid_states_are_no_reserved_words() -> None:
+def test_mermaid_states_avoid_reserved_words() -> None:
     drawing = render(awkward(), "mermaid")
 
     assert "s_end --> s_graph" in drawing

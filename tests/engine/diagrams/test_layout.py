@@ -57,7 +57,7 @@ def test_a_layout_costs_the_same_whatever_came_before(
 
 
 @pytest.mark.parametrize("table", [*map(folded, MACHINES.values())], ids=MACHINES)
-def test_what_is_dearer_changes_nothing(table: Table) -> None:
+def test_layout_takes_only_a_cheaper_route(table: Table) -> None:
     ways = edges(table)
     layout = Layout(ways)
 

@@ -137,7 +137,7 @@ def test_current_state_changes_the_drawing(form: Format) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_move_that_is_no_row_is_refused(form: Format) -> None:
+def test_move_without_a_row_is_refused(form: Format) -> None:
     move = Transition("teleport", "pending", "confirmed")
 
     with pytest.raises(ValueError, match="turn has no row 'teleport'"):
@@ -145,7 +145,7 @@ def test_move_that_is_no_row_is_refused(form: Format) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_current_that_is_no_state_is_refused(form: Format) -> None:
+def test_unknown_current_state_is_refused(form: Format) -> None:
     with pytest.raises(ValueError, match="turn has no state 'limbo'"):
         render(TURN, form, current="limbo")
 

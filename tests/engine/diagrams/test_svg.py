@@ -59,7 +59,7 @@ def faint(palette: Palette) -> list[tuple[str, str, float]]:
 
 
 @TABLES
-def test_there_is_one_group_per_row_and_per_state(table: Table) -> None:
+def test_drawing_has_one_group_per_row_and_per_state(table: Table) -> None:
     root = parsed(render(table, "svg"))
 
     numbers = [
@@ -73,7 +73,7 @@ def test_there_is_one_group_per_row_and_per_state(table: Table) -> None:
 
 
 @TABLES
-def test_it_can_be_read_aloud_and_reached_by_keyboard(table: Table) -> None:
+def test_drawing_can_be_read_aloud_and_reached_by_keyboard(table: Table) -> None:
     root = parsed(render(table, "svg", current=table.initial))
 
     assert root.attrib["role"] == "img"

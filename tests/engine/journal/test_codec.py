@@ -145,7 +145,7 @@ def test_reply_is_stored_byte_for_byte(content: bytes, meta: bytes) -> None:
 
 
 @given(st.integers(0, NUMBER_MAX), st.integers(0, NUMBER_MAX), st.binary())
-def test_what_is_written_without_json_is_the_row_that_json_gives(
+def test_row_written_without_json_equals_the_row_of_json(
     turn: int, attempt: int, content: bytes
 ) -> None:
     for form, event in (
@@ -161,7 +161,7 @@ def _untagged(classes: Iterable[type[Any]], kinds: dict[str, type[Any]]) -> set[
     return {one.__name__ for one in set(classes) ^ set(kinds.values())}
 
 
-def test_every_event_has_a_tag_of_its_own() -> None:
+def test_every_event_has_a_separate_tag() -> None:
     kinds = {form.kind: form.made for form in codec.FORMS}
 
     assert _untagged(CLASSES, kinds) == set()
@@ -238,7 +238,7 @@ def _golden_rows(version: int) -> dict[str, Row]:
     }
 
 
-def test_what_is_on_disk_has_not_changed() -> None:
+def test_form_on_disk_has_not_changed() -> None:
     """The golden file of a format that is released never changes; that of the coming
     one is written by `python -m tests.engine.journal.golden_store rows`."""
     assert as_golden() == json.loads((GOLDEN / f"v{FORMAT}.json").read_text("ascii"))
@@ -402,7 +402,7 @@ def _spoiled(value: Any) -> Iterable[Any]:
 
 
 @pytest.mark.parametrize("name", [n for n in samples() if "confirmed" not in n])
-def test_row_with_anything_wrong_is_no_event(name: str) -> None:
+def test_row_with_any_damage_is_not_an_event(name: str) -> None:
     """Whatever is accepted must be printed again as the very same row: there is no
     second spelling, no default, no conversion."""
     row = encode(samples()[name])

@@ -144,7 +144,7 @@ def test_unknown_conversation_is_not_made_by_reading(store: Store) -> None:
 @pytest.mark.parametrize(
     "name", ["", "a\0b", "\ud800", "x" * 201, cast("str", 5), cast("str", None)]
 )
-def test_what_is_no_name_is_refused(store: Store, name: str) -> None:
+def test_illegal_conversation_name_is_refused(store: Store, name: str) -> None:
     with pytest.raises(JournalError, match="name"):
         store.open(name)
     with pytest.raises(JournalError, match="name"):

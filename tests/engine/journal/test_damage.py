@@ -238,7 +238,7 @@ _CHANGES = {
 
 
 @pytest.mark.parametrize("statement", _CHANGES.values(), ids=_CHANGES.keys())
-def test_what_plain_sql_changed_is_refused(full: Path, statement: str) -> None:
+def test_record_changed_with_plain_sql_is_refused(full: Path, statement: str) -> None:
     connection = sqlite3.connect(full, isolation_level=None)
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute(statement)
@@ -369,7 +369,7 @@ def test_intact_entry_with_wrong_facts_is_refused(
     store.close()
 
 
-def test_history_that_was_written_anew_is_not_the_one_that_was_recorded(
+def test_rewritten_history_is_refused(
     full: Path, path: Path, tmp_path: Path, events: tuple[Event, ...]
 ) -> None:
     """Its chain is in order; the anchor still knows the other one."""
@@ -418,7 +418,7 @@ def test_accepted_loss_goes_on_from_what_is_left(
     assert [one.event for one in _contents(full)["notes"]][6:] == [RequestSent(8, 1)]
 
 
-def test_missing_head_file_is_made_anew_and_said(full: Path) -> None:
+def test_missing_head_file_is_recreated_and_reported(full: Path) -> None:
     os.unlink(f"{full}-head")
     store = SQLiteStore(full)
     assert any("created again" in notice for notice in store.notices)
@@ -455,7 +455,7 @@ def test_anchor_that_is_behind_says_nothing(
     assert len(_contents(full)["notes"]) == len(events) + 1
 
 
-def test_removed_database_is_not_begun_anew_without_a_word(full: Path) -> None:
+def test_removed_database_is_not_silently_replaced(full: Path) -> None:
     full.unlink()
 
     with pytest.raises(JournalCorruptError, match="not in the database"):

@@ -77,7 +77,7 @@ def test_foreign_or_newer_database_is_refused_untouched(
 
 
 @pytest.mark.parametrize("content", [b"not a database", b"\0" * 4096, os.urandom(8192)])
-def test_file_that_is_no_database_is_refused_untouched(
+def test_file_that_is_not_a_database_is_refused_untouched(
     path: Path, content: bytes
 ) -> None:
     path.write_bytes(content)
@@ -107,7 +107,7 @@ def test_store_with_another_schema_is_refused(path: Path, statement: str) -> Non
         SQLiteStore(path)
 
 
-def test_statistics_are_no_other_schema(path: Path) -> None:
+def test_sqlite_statistics_do_not_count_as_another_schema(path: Path) -> None:
     store = SQLiteStore(path)
     append_now(store.open("notes"), [RequestSent(1, 1)])
     store.close()
@@ -126,7 +126,7 @@ def _hot(path: Path, pages: int) -> None:
     path.with_name("chat.db-journal").write_bytes(head.ljust(512, b"\0"))
 
 
-def test_store_that_the_power_left_half_made_is_made_anew(path: Path) -> None:
+def test_store_half_created_at_a_power_cut_is_created_again(path: Path) -> None:
     _hot(path, pages=0)
     store = SQLiteStore(path)
     append_now(store.open("notes"), [RequestSent(1, 1)])
@@ -155,19 +155,19 @@ def test_empty_file_becomes_a_store(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\0b"])
-def test_what_is_no_path_is_refused(name: str) -> None:
+def test_value_that_is_not_a_path_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="path"):
         SQLiteStore(name)
 
 
 @pytest.mark.parametrize("name", [":memory:", "file:x.db"])
-def test_what_sqlite_takes_for_no_file_is_refused(name: str) -> None:
+def test_names_of_sqlite_that_mean_no_file_are_refused(name: str) -> None:
     with pytest.raises(JournalError, match="MemoryStore"):
         SQLiteStore(name)
 
 
 @pytest.mark.parametrize("name", [":memory:", "file:x.db", Path(":memory:")])
-def test_a_conversation_makes_no_file_of_what_is_no_path(
+def test_conversation_creates_no_file_for_an_illegal_path(
     name: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`open` makes paths absolute, and an absolute `:memory:` looks like a file."""
@@ -479,7 +479,7 @@ def test_a_file_that_stands_where_the_head_file_belongs_is_not_touched(
 
 
 @pytest.mark.parametrize("size", [64, 640])
-def test_a_head_file_that_the_power_left_blank_is_begun_anew(
+def test_head_file_left_blank_by_a_power_cut_is_recreated(
     path: Path, size: int
 ) -> None:
     """It is never synced: its size can be on the disk, and none of its sectors."""
@@ -495,7 +495,7 @@ def test_a_head_file_that_the_power_left_blank_is_begun_anew(
 
 
 @pytest.mark.parametrize("suffix", ["-head", "-wal", "-shm", "-journal"])
-def test_what_is_no_plain_file_beside_a_store_is_refused_at_once(
+def test_special_file_next_to_a_store_is_refused_at_once(
     path: Path, suffix: str
 ) -> None:
     SQLiteStore(path).close()
@@ -522,7 +522,7 @@ def test_what_is_no_plain_file_beside_a_store_is_refused_at_once(
 
 
 @pytest.mark.parametrize("suffix", ["", "-head"])
-def test_who_else_may_write_or_read_is_said(path: Path, suffix: str) -> None:
+def test_permissions_of_others_are_reported(path: Path, suffix: str) -> None:
     SQLiteStore(path).close()
     one = path.with_name("chat.db" + suffix)
     for mode, said in ((0o660, "by its group"), (0o644, "by everybody")):

@@ -81,7 +81,7 @@ def _told(store: SQLiteStore, name: str) -> list[str]:
     return list(map(repr, store.read(name)))
 
 
-def test_there_is_a_golden_store_of_every_format() -> None:
+def test_every_format_has_a_golden_store() -> None:
     assert list(range(OLDEST, NEWEST + 1)) == VERSIONS
     assert codec.FORMAT == NEWEST, "what the codec writes is the newest of the map"
     for version in VERSIONS:
@@ -360,7 +360,7 @@ def test_an_upgrade_in_parts_is_seen(
         ),
     ],
 )
-def test_a_newer_and_an_older_file_are_refused_in_words_of_their_own(
+def test_newer_and_older_files_are_refused_with_different_errors(
     version: int, said: str, path: Path
 ) -> None:
     connection = sqlite3.connect(_golden(NEWEST, path), isolation_level=None)
@@ -376,7 +376,7 @@ def test_a_newer_and_an_older_file_are_refused_in_words_of_their_own(
     assert path.read_bytes() == before
 
 
-def test_a_kind_of_tomorrow_is_no_matter_of_the_tables(path: Path) -> None:
+def test_unknown_kind_of_entry_needs_no_new_schema(path: Path) -> None:
     """The store can grow: that is what the golden store of format 1 could not."""
     store = SQLiteStore(_golden(NEWEST, path))
     journal = store.open("talk")

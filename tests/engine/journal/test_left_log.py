@@ -207,7 +207,7 @@ def _store_id(folder: Path) -> bytes:
     return (folder / "chat.db-head").read_bytes()[16:32]
 
 
-def test_forks_without_an_entry_of_their_own_are_whole(
+def test_fork_without_further_entries_is_whole(
     path: Path, events: tuple[Event, ...], tmp_path: Path
 ) -> None:
     """What was noted of them is their parent's entry, or their parent's parent's."""
@@ -296,9 +296,7 @@ def test_living_writer_is_neither_mistaken_nor_disturbed(
     store.close()
 
 
-def test_writers_that_come_beside_a_living_one_disturb_nobody(
-    path: Path, child: Start
-) -> None:
+def test_further_writers_do_not_disturb_a_living_one(path: Path, child: Start) -> None:
     """Each of them finds a log that somebody else began, and writes it again first."""
 
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
@@ -333,7 +331,7 @@ def test_writers_that_come_beside_a_living_one_disturb_nobody(
     assert other == [RequestSent(number, 1) for number in range(1, 31)]
 
 
-def test_refusal_beside_a_living_writer_leaves_it_its_locks(
+def test_refused_writer_leaves_the_living_writer_its_locks(
     path: Path, child: Start
 ) -> None:
     """Here the process that refuses has had two connections to the file at once."""

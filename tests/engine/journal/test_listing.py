@@ -155,7 +155,7 @@ def shared() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_what_cannot_be_written_to_is_seen(
+def test_listing_marks_a_store_that_cannot_be_written(
     shared: Path, child: Start, events: tuple[Event, ...]
 ) -> None:
     """Neither the files nor their folder."""
@@ -173,7 +173,7 @@ def test_what_cannot_be_written_to_is_seen(
     assert seen(shared) == before
 
 
-def test_what_is_no_store_is_refused_and_not_made(tmp_path: Path) -> None:
+def test_file_that_is_not_a_store_is_refused_and_not_created(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="there is no store"):
         list_readonly(tmp_path / "none.db")
     with pytest.raises(JournalError, match="there is no store"):

@@ -167,7 +167,7 @@ def test_damaged_log_is_whole_or_refused_and_kept(
     assert verdicts.count("refused") > len(verdicts) // 2
 
 
-def test_damaged_database_with_its_log_beside_it_is_whole_or_refused_and_kept(
+def test_damaged_database_with_its_log_is_whole_or_refused_and_kept(
     states: list[Path],
 ) -> None:
     """Written to, a store may be whole as far as it was asked: what one conversation

@@ -316,7 +316,9 @@ def test_an_idle_holder_that_renews_is_never_succeeded_and_one_that_stalls_is(
     second.close()
 
 
-def test_a_clock_that_is_set_robs_nobody_on_the_same_host(path: Path) -> None:
+def test_changed_clock_takes_no_lease_from_a_process_on_the_same_host(
+    path: Path,
+) -> None:
     times = Times()
     first, second = times.store(path, OTHER), times.store(path, ME)
     first.open("notes")

@@ -218,7 +218,7 @@ def test_truncated_arguments_can_never_run(length: int, middle: int) -> None:
     ["[1]", "12", "null", '{"a":1}{"b":2}', '{"a":NaN}', '{"a":1,"a":2}', '{"a":1e999}',
      "  ", '{"a":"\ud800"}', '{"a":' * 101 + "1" + "}" * 101],
 )  # fmt: skip
-def test_arguments_that_are_no_strict_object_are_kept_as_text(raw: str) -> None:
+def test_arguments_that_are_not_a_strict_object_are_kept_as_text(raw: str) -> None:
     found = block(delta(0, "input_json_delta", partial_json=raw), skeleton=CALL)
 
     assert found.tool_uses[0].input is None
@@ -226,7 +226,7 @@ def test_arguments_that_are_no_strict_object_are_kept_as_text(raw: str) -> None:
 
 
 @pytest.mark.parametrize("id_", ["call_0", "", None])
-def test_arguments_of_no_use_are_of_their_own_call_whatever_its_id(
+def test_unusable_arguments_belong_to_their_call_for_any_id(
     id_: str | None,
 ) -> None:
     events = [start()]
@@ -336,7 +336,7 @@ def test_reply_without_blocks_has_no_content() -> None:
     assert reply(start(), ending(), STOP).content == b""
 
 
-def test_ordinary_delta_is_read_alike_padded_and_spelt_otherwise() -> None:
+def test_delta_is_read_the_same_with_padding_or_escapes() -> None:
     usual = delta(0, "text_delta", text="a")
     padded = usual.replace(b"}}\n", b"}   }\n")
     spaced = usual.replace(b'"index":0', b'"index": 0')
@@ -394,7 +394,9 @@ def test_unknown_events_are_ignored_and_so_is_what_follows_the_end() -> None:
         ([start(), b"event: message_delta\ndata: {\"a\":1,\"a\":2}\n\n"], "twice"),
     ],
 )  # fmt: skip
-def test_what_breaks_the_grammar_is_refused(chunks: list[bytes], wrong: str) -> None:
+def test_stream_that_breaks_the_grammar_is_refused(
+    chunks: list[bytes], wrong: str
+) -> None:
     with pytest.raises(IncompleteReplyError, match=wrong):
         assemble(chunks)
 

@@ -152,7 +152,7 @@ async def test_endless_refusal_means_what_its_status_says(
 
 @pytest.mark.usefixtures("_measured")
 @pytest.mark.parametrize("status", ["529 Busy", "200 OK"])
-async def test_what_unpacks_to_more_is_not_unpacked(status: str) -> None:
+async def test_body_that_unpacks_beyond_the_limit_is_not_unpacked(status: str) -> None:
     body = packed(b" " * 100_000, times=600)
     assert len(body) < 100_000
     type_ = "application/json"
@@ -166,7 +166,7 @@ async def test_what_unpacks_to_more_is_not_unpacked(status: str) -> None:
     assert peak() < 20_000_000
 
 
-async def test_what_unpacks_to_nothing_is_bounded_as_it_comes() -> None:
+async def test_body_that_unpacks_to_nothing_is_bounded_by_its_packed_size() -> None:
     """Behind the end of what is packed nothing comes out, and everything was kept."""
     nothing = gzip.compress(b"")
     for status in ("529 Busy", "200 OK"):
@@ -220,7 +220,7 @@ TOO_LARGE: dict[str, tuple[str, Sequence[bytes], bool]] = {
 
 
 @pytest.mark.parametrize("name", TOO_LARGE)
-async def test_reply_beyond_a_limit_is_none_and_may_have_been_one(name: str) -> None:
+async def test_reply_beyond_a_limit_is_a_fault_with_unknown_outcome(name: str) -> None:
     said, body, streamed = TOO_LARGE[name]
     type_ = "text/event-stream" if streamed else "application/json"
 
@@ -232,7 +232,7 @@ async def test_reply_beyond_a_limit_is_none_and_may_have_been_one(name: str) -> 
     assert fault.misshapen, "the third with the same thing wrong ends the turn"
 
 
-async def test_stream_of_too_many_blocks_is_none() -> None:
+async def test_stream_of_too_many_blocks_is_a_fault() -> None:
     def block(index: int) -> bytes:
         events = (
             {

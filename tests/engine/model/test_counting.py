@@ -143,7 +143,7 @@ NO_COUNT = (
 
 
 @pytest.mark.parametrize("body", NO_COUNT)
-def test_anything_else_is_no_count(body: bytes) -> None:
+def test_answer_of_another_form_is_not_a_count(body: bytes) -> None:
     with pytest.raises(IncompleteReplyError):
         counted(body)
 
@@ -228,7 +228,7 @@ async def test_success_without_a_count_is_a_passing_fault(parts: list[Part]) -> 
     assert server.body.closed
 
 
-async def test_stream_is_no_count() -> None:
+async def test_stream_is_not_a_count() -> None:
     found = await fault(Server([b'data: {"input_tokens":1}\n\n']))
 
     assert found.kind is FaultKind.TRANSIENT
@@ -350,7 +350,7 @@ class TestAgainstTheSimulator:
                     "/v1/messages/count_tokens", cast_to=httpx2.Response, content=body
                 )
 
-    async def test_what_would_be_refused_is_refused(self, shell: str) -> None:
+    async def test_count_of_an_illegal_request_is_refused(self, shell: str) -> None:
         body = json.dumps({**ASK, "messages": []}).encode()
         async with connected(shell, Simulator()) as sdk:
             faults: list[Fault] = []

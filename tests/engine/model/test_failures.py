@@ -109,7 +109,7 @@ def test_success_that_the_sdk_does_not_understand_has_an_unknown_outcome() -> No
     assert fault.outcome_unknown
 
 
-def test_exception_whose_answer_is_no_answer_is_read_as_any_other() -> None:
+def test_exception_with_an_unusable_answer_is_classified_by_its_class() -> None:
     error = LookupError("of another library")
     error.response = {"status_code": 401}  # type: ignore[attr-defined]
 
@@ -126,7 +126,7 @@ def test_exception_that_may_quote_a_header_is_silenced() -> None:
     assert not tells_secrets(wrapped(httpx2.ReadError("reset")))
 
 
-def test_class_nobody_knows_means_what_its_base_means() -> None:
+def test_unknown_exception_class_means_the_same_as_its_base() -> None:
     class NewTimeout(httpx2.ReadTimeout):
         pass
 

@@ -103,7 +103,7 @@ async def test_cut_connection_is_a_fault_before_the_reply_is_whole() -> None:
     assert caught.value.fault.outcome_unknown
 
 
-async def test_cut_connection_is_no_fault_once_the_reply_is_whole() -> None:
+async def test_cut_connection_after_a_whole_reply_is_not_a_fault() -> None:
     async with listening(Peer(HEAD + chunked(EVENTS[:2]), then_close=True)) as model:
         assert (await ask(model)).inferred
 

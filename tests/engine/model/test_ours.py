@@ -167,7 +167,7 @@ def test_a_request_hook_that_fails_has_sent_nothing() -> None:
     assert talk.requests == 0
 
 
-def test_what_a_request_hook_asks_elsewhere_may_have_a_bad_moment() -> None:
+def test_failed_request_of_a_request_hook_is_tried_again() -> None:
     talk, tried = Talk(), [0]
 
     async def fetches(request: object) -> None:

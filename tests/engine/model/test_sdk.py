@@ -277,7 +277,7 @@ async def test_error_event_is_a_fault_of_the_server() -> None:
     assert not found.outcome_unknown
 
 
-async def test_what_the_listener_raises_is_not_a_fault_of_the_request() -> None:
+async def test_exception_of_the_listener_is_not_a_fault_of_the_request() -> None:
     server = Server([START, WORD, Silence()])
 
     def listener(delta: Delta) -> None:

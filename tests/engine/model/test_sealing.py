@@ -153,16 +153,16 @@ CALL: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "f", "input
         (message(content=[CALL | {"name": None}]), "no name"),
     ],
 )
-def test_what_is_not_whole_is_refused(body: bytes, wrong: str) -> None:
+def test_incomplete_reply_is_refused(body: bytes, wrong: str) -> None:
     with pytest.raises(IncompleteReplyError, match=wrong):
         seal(body, None)
 
 
-def test_empty_content_is_no_bytes_whatever_the_spaces() -> None:
+def test_empty_content_is_sealed_as_no_bytes_with_any_spaces() -> None:
     assert seal(message(content=[]).replace(b"[]", b"[ \n ]"), None).content == b""
 
 
-def test_input_that_is_no_object_is_kept_and_cannot_run() -> None:
+def test_input_that_is_not_an_object_is_kept_and_cannot_run() -> None:
     reply = seal(message(content=[CALL | {"input": "x"}]), None)
 
     assert b'"input": "x"' in reply.content

@@ -141,7 +141,7 @@ USABLE: dict[str, tuple[bool, bytes]] = {
 
 
 @pytest.mark.parametrize("shape", USABLE)
-async def test_what_can_be_used_is_used_at_once(shape: str) -> None:
+async def test_usable_reply_is_used_at_once(shape: str) -> None:
     streamed, answer = USABLE[shape]
     peer = Peer(answer, type_=SSE if streamed else "application/json")
     async with opened(peer, threads="on") as chat:
@@ -249,7 +249,7 @@ async def asked_for(answers: Sequence[bytes]) -> int:
     return len(peer.asked)
 
 
-async def test_what_may_pass_is_waited_out() -> None:
+async def test_passing_fault_is_waited_out() -> None:
     """A page, an empty body, a cut: nothing says that the next answer will be like it.
     Nor do complaints of which no three in a row are alike."""
     page, cut = b"<html><title>Wait</title></html>", body()[:40]

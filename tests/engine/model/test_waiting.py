@@ -279,7 +279,7 @@ class TestTimers:
         """The loop that can be asked."""
         return "asyncio", {"loop_factory": CountingLoop}
 
-    async def test_making_ready_is_no_silence(self) -> None:
+    async def test_time_of_preparation_does_not_count_as_silence(self) -> None:
         """The first time, the SDK is imported, which takes a second or more."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, CountingLoop)

@@ -233,7 +233,7 @@ def test_another_speed_has_another_system_prompt() -> None:
     ],
     ids=["thinking", "tool_choice", "effort", "default effort", "others"],
 )
-def test_what_the_messages_are_rendered_with_is_theirs_only(
+def test_fields_that_render_messages_change_only_the_messages(
     fields: Any, read: int
 ) -> None:
     world = World()
@@ -262,7 +262,7 @@ SAME: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("pair", SAME.values(), ids=list(SAME))
-def test_what_means_the_same_is_the_same(pair: tuple[Any, Any]) -> None:
+def test_equivalent_requests_share_the_cache(pair: tuple[Any, Any]) -> None:
     world = World()
     first, second = pair
     again = [second] if second else [user(block(600)), user(block(5))]
@@ -445,7 +445,7 @@ def test_the_first_response_to_begin_opens_what_several_write() -> None:
     assert world.ask(user(block(600, FIVE))).read == 604
 
 
-def test_who_writes_later_takes_nothing_back() -> None:
+def test_later_write_removes_no_earlier_entry() -> None:
     world = World()
     world.simulator.inject("slow headers 5s @1, slow headers 9s @2")
     for _ in range(2):
@@ -544,7 +544,7 @@ def test_a_thread_reads_by_the_marks_it_holds() -> None:
     assert spent_of(usage).read == 600
 
 
-def test_a_tool_that_loads_later_is_no_part_of_the_prefix() -> None:
+def test_deferred_tool_is_not_part_of_the_prefix() -> None:
     world = World()
     later = {**LOOK, "name": "later", "defer_loading": True}
     fields: dict[str, Any] = {"system": [block(600, FIVE)]}
@@ -553,7 +553,7 @@ def test_a_tool_that_loads_later_is_no_part_of_the_prefix() -> None:
     assert world.ask(user(block(9)), tools=[LOOK, later], **fields).read >= written
 
 
-def test_without_strictness_there_is_no_cache() -> None:
+def test_simulator_without_strict_rules_has_an_empty_cache() -> None:
     world = World({"strict": False})
 
     for _ in range(2):
@@ -642,7 +642,7 @@ def test_the_agreement_check_sees_a_disagreement() -> None:
     assert disagreement(None, 700, 700) is disagreement("x", 700, 0) is None
 
 
-def test_a_change_beside_the_prefix_cannot_be_diagnosed() -> None:
+def test_change_outside_the_prefix_cannot_be_diagnosed() -> None:
     world = World()
     fields: dict[str, Any] = {"messages": [user(block(9))], "tools": [LOOK]}
     first = world.send(**fields, diagnostics={"previous_message_id": None})

@@ -141,7 +141,7 @@ def test_another_servers_summary_is_refused() -> None:
     assert found == "compaction_signature_invalid"
 
 
-def test_what_cannot_be_summarised_is_refused_by_code() -> None:
+def test_unsuitable_conversation_is_refused_with_its_code() -> None:
     tools = [{"name": "look", "input_schema": {"type": "object"}}]
     called: Any = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
     unfinished: Any = [TALK[0], {"role": "assistant", "content": [called]}]
@@ -245,7 +245,7 @@ def test_a_streamed_threshold_summary_comes_in_one_delta() -> None:
     assert closing.data["context_management"] == {"applied_edits": []}
 
 
-def test_what_stands_before_an_unsigned_summary_is_not_counted() -> None:
+def test_messages_before_an_unsigned_summary_are_not_counted() -> None:
     _, message = by_threshold()
     content = {"role": "assistant", "content": message["content"]}
 

@@ -114,9 +114,7 @@ def test_either_credential_will_do_and_x_api_key_goes_first() -> None:
     assert post(simulator, BODY, bearer, wrong, VERSION, bare=True).status == 401
 
 
-def test_a_beta_that_nobody_knows_is_taken_and_noted_unless_the_list_is_strict() -> (
-    None
-):
+def test_unknown_beta_is_accepted_and_noted_unless_the_list_is_strict() -> None:
     new = ("anthropic-beta", "tomorrow-2027-01-01")
     lenient, strict = Simulator(), Simulator(strict_betas=True)
 
@@ -134,7 +132,7 @@ def test_a_version_has_the_fields_that_it_has() -> None:
         assert post(simulator, cool, AUTH, header, bare=True).status == status
 
 
-def test_what_a_guarded_client_counts_is_counted() -> None:
+def test_count_of_a_guarded_client_is_answered() -> None:
     body: dict[str, Any] = {
         "model": "claude-opus-5",
         "messages": BODY["messages"],
@@ -167,7 +165,7 @@ def test_the_betas_of_the_sdk_are_known() -> None:
     ],
     ids=["empty", "open", "no UTF-8", "NaN", "half a pair", "BOM", "deep"],
 )
-def test_what_is_no_json_is_refused_as_such(data: bytes) -> None:
+def test_body_that_is_not_json_is_refused_as_such(data: bytes) -> None:
     status, kind, message = error(post(Simulator(), data))
 
     assert (status, kind) == (400, "invalid_request_error")
@@ -357,7 +355,7 @@ def test_a_limit_that_shrinks_explains_the_rejections_it_causes() -> None:
     assert not simulator.log[-1].scripted
 
 
-def test_names_nobody_knows_are_refused_at_once() -> None:
+def test_unknown_names_are_refused_at_once() -> None:
     with pytest.raises(SettingsError, match="images_max"):
         Simulator(faults="limit imgaes_max=20")
     with pytest.raises(SettingsError, match="R8"):

@@ -202,7 +202,7 @@ def it_stops_listening(server: Server, patience: float, pad: int) -> None:
         connected.sendall(asked)
 
 
-def test_who_reads_nothing_is_answered_no_more() -> None:
+def test_client_that_reads_nothing_gets_no_further_answer() -> None:
     simulator = Simulator(Scripted([LONG] * PIPELINED))
     with run_in_thread(simulator) as server:
         it_stops_listening(server, 1, 200_000)
@@ -221,7 +221,7 @@ def test_without_the_guard_all_answers_wait_in_memory(
         it_stops_listening(server, PATIENCE_SECONDS, 200_000)
 
 
-def test_what_comes_behind_a_request_that_is_being_answered_is_bounded() -> None:
+def test_input_behind_an_unanswered_request_is_bounded() -> None:
     bounds = Bounds(waiting_bytes=100_000)
     with run_in_thread(Simulator(faults="stall"), bounds=bounds) as server:
         it_stops_listening(server, 1, 200_000)
@@ -233,7 +233,7 @@ def test_what_comes_behind_a_request_that_is_being_answered_is_bounded() -> None
         it_stops_listening(server, PATIENCE_SECONDS, 200_000)
 
 
-def test_an_answer_that_nobody_takes_is_given_up() -> None:
+def test_answer_that_the_client_does_not_read_is_given_up() -> None:
     simulator = Simulator(Scripted([reply("x " * 8_000_000, stop_reason="end_turn")]))
     bounds = Bounds(stalled_seconds=AT_ONCE)
     with run_in_thread(simulator, bounds=bounds) as server, connection(server) as idle:

@@ -161,7 +161,7 @@ class Parrot:
         return Answer((Call("shell", {"command": said, "options": []}),))
 
 
-def test_the_recorder_sees_a_call_that_nobody_asked_for() -> None:
+def test_recorder_sees_an_unrequested_call() -> None:
     assert recorded(Eager, 50).ran
 
 
@@ -187,7 +187,7 @@ def test_the_default_of_a_simulator_calls_nothing() -> None:
 
 
 @pytest.mark.parametrize("word", INERT)
-def test_the_words_are_no_commands_and_the_paths_lead_nowhere(word: str) -> None:
+def test_words_are_not_commands_and_paths_lead_nowhere(word: str) -> None:
     made = sample({"type": "string"}, random.Random(word), "file_path")
 
     assert shutil.which(word) is None
@@ -195,7 +195,7 @@ def test_the_words_are_no_commands_and_the_paths_lead_nowhere(word: str) -> None
         os.makedirs(f"{made}/below")
 
 
-def test_half_a_path_is_none() -> None:
+def test_half_a_path_is_not_a_path() -> None:
     for length in range(12):
         schema = {"type": "string", "maxLength": length}
         made = sample(schema, random.Random(0), "path")

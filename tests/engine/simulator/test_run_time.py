@@ -107,7 +107,7 @@ def test_injected_faults_may_wait_for_another_endpoint() -> None:
 
 
 @pytest.mark.parametrize("faults", ["limit imgaes_max=20", "rule R99 off"])
-def test_injected_names_that_nobody_knows_are_refused(faults: str) -> None:
+def test_injected_unknown_names_are_refused(faults: str) -> None:
     world = World()
 
     with pytest.raises(SettingsError, match=faults.split()[1].split("=")[0]):
@@ -119,7 +119,7 @@ def test_injected_names_that_nobody_knows_are_refused(faults: str) -> None:
     assert world.statuses(1) == [200]
 
 
-def test_what_can_still_come_is_told() -> None:
+def test_pending_faults_are_listed() -> None:
     world = World("429 @2, 529, slow headers 1s forever, 503 at t=5 until t=6 forever")
     simulator = world.simulator
 
@@ -201,7 +201,7 @@ def test_changed_limits_and_rules_explain_what_they_refuse() -> None:
     assert world.rejected() == [400]
 
 
-def test_what_is_left_out_of_a_change_stays() -> None:
+def test_change_keeps_the_fields_it_does_not_name() -> None:
     world = World("limit output_max=50 @1")
     assert world.post().status == 400
 

@@ -151,7 +151,7 @@ def test_a_repetition_may_get_the_next_answer_instead() -> None:
     assert [ask(simulator), ask(simulator)] == ["spoiled", "Two."]
 
 
-def test_what_the_client_goes_on_with_is_not_given_again() -> None:
+def test_continued_answer_is_not_given_again() -> None:
     """A client may accept a stream whose closing event is all that is missing."""
     script = Scripted(["One.", "Two."])
     simulator = Simulator(script, faults="cut 6 eof @1")
@@ -183,7 +183,7 @@ def test_an_answer_that_was_only_slow_was_given() -> None:
     assert [ask(simulator), ask(simulator)] == ["One.", "Two."]
 
 
-def test_who_answers_afterwards_is_told_as_well() -> None:
+def test_next_responder_is_told_of_spoiled_answers_too() -> None:
     inner = Scripted(["One.", "Two."])
     simulator = Simulator(Scripted([], then=inner), faults="truncated json @1")
 
@@ -222,7 +222,7 @@ def test_a_scenario_says_which_requests_an_answer_is_for(tmp_path: Path) -> None
         ([{"text": "Hello"}], "[0]"),
     ],
 )
-def test_what_is_no_answer_is_refused_when_the_script_is_made(
+def test_script_refuses_a_value_that_is_not_an_answer(
     setting: str, given: Any, named: str
 ) -> None:
     options: dict[str, Any] = {"answers": (), setting: given}
@@ -232,7 +232,7 @@ def test_what_is_no_answer_is_refused_when_the_script_is_made(
 
 
 @pytest.mark.parametrize("given", [["Hello"], [Text("Hello")], ("Hello",), None, 7])
-def test_what_is_no_part_is_refused_when_the_answer_is_made(given: Any) -> None:
+def test_answer_refuses_a_value_that_is_not_a_part(given: Any) -> None:
     with pytest.raises(SettingsError, match="a tuple of parts"):
         Answer(given)
     with pytest.raises(SettingsError, match="a tuple of parts"):

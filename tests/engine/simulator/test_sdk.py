@@ -256,7 +256,7 @@ async def test_an_error_event_after_every_event(shell: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_bodies_that_are_no_answer(shell: str) -> None:
+async def test_sdk_raises_for_bodies_that_are_not_an_answer(shell: str) -> None:
     faults = "html 502, truncated json, malformed json, empty 200"
     simulator = scripted(*["Hi."] * 9, faults=f"{faults}, {faults}")
     async with connected(shell, simulator) as client:

@@ -187,7 +187,7 @@ async def test_a_paused_turn_there_and_back(shell: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_what_is_cached_is_read(shell: str) -> None:
+async def test_cached_prefix_is_read(shell: str) -> None:
     simulator = scripted("Hi.", "Hi.")
     ask = {**ASK, "system": "s" * 4_000, "cache_control": {"type": "ephemeral"}}
     async with connected(shell, simulator) as client:
@@ -225,7 +225,9 @@ async def test_models_and_token_counts(shell: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_who_asks_how_and_how_much(shell: str) -> None:
+async def test_sdk_raises_its_errors_for_wrong_keys_versions_and_sizes(
+    shell: str,
+) -> None:
     simulator = Simulator(keys={"right"}, limits=Limits(request_bytes_max=2_000))
     long = [{"role": "user", "content": "x" * 3_000}]
     async with connected(shell, simulator, api_key="right") as client:

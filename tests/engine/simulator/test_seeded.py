@@ -59,7 +59,7 @@ def turn(simulator: Simulator, model: str, messages: list[Any], tools: Any) -> A
     words=st.lists(WORDS, min_size=1, max_size=6),
     tools=st.sampled_from([[], TOOLS[:1], TOOLS]),
 )
-def test_what_is_sent_is_always_taken_back(
+def test_seeded_replies_are_always_accepted_as_input(
     model: str, seed: int, words: list[str], tools: list[Any]
 ) -> None:
     """A closed loop of at least 20 exchanges under the strict rules."""

@@ -156,7 +156,7 @@ def test_a_reset_is_a_reset_after_what_was_sent() -> None:
     assert b"content_block_start" in b"".join(received)
 
 
-def test_what_is_no_http_is_told_so() -> None:
+def test_input_that_is_not_http_gets_a_400() -> None:
     with run_in_thread(Simulator()) as server:
         with connection(server) as connected:
             connected.sendall(b"hello?\r\n\r\n")

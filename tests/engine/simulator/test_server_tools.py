@@ -210,7 +210,7 @@ def test_a_search_may_fail_and_other_tools_have_other_results() -> None:
     assert send(simulator, ASK, said(message), ASK)[0] == 200
 
 
-def test_beside_an_open_server_call_client_calls_are_answered_alone() -> None:
+def test_client_calls_next_to_an_open_server_call_are_answered_alone() -> None:
     both = reply(server_call("web_search", query="x"), Call("look", {}, "toolu_1"))
     simulator, message = started(reply(server_result(URL), "So."), "no", first=both)
     result = {"type": "tool_result", "tool_use_id": "toolu_1"}

@@ -144,7 +144,7 @@ def test_free_thinking_may_move() -> None:
     assert send(simulator, messages, model=FREE, system="Be terse.")[0] == 200
 
 
-def test_what_does_not_move_a_block_does_not_break_it() -> None:
+def test_change_that_does_not_move_a_block_does_not_break_it() -> None:
     simulator, messages = talk()
     marked = [{"type": "text", "text": "one", "cache_control": {"type": "ephemeral"}}]
     first = {"role": "user", "content": marked}

@@ -77,7 +77,7 @@ def test_a_thread_goes_on_from_its_newest_reply() -> None:
     assert again.status == 200
 
 
-def test_an_id_nobody_knows_is_not_found() -> None:
+def test_unknown_id_is_not_found() -> None:
     world = World()
 
     response = world.send(messages=[said("2")], thread=onward("msg_01nobody"))
@@ -164,7 +164,7 @@ def test_a_fixed_field_that_differs_is_named() -> None:
     assert same.status == 200
 
 
-def test_what_threads_do_not_support_is_named() -> None:
+def test_field_that_threads_do_not_support_is_named() -> None:
     world = World()
     edits = [{"type": "clear_tool_uses_20250919"}]
 
@@ -180,7 +180,7 @@ def test_what_threads_do_not_support_is_named() -> None:
 
 
 @pytest.mark.parametrize("field", ["system", "tools"])
-def test_what_the_thread_holds_is_not_repeated(field: str) -> None:
+def test_request_does_not_repeat_messages_of_the_thread(field: str) -> None:
     world = World()
     first = world.create(system="s", tools=TOOLS)
     value = {"system": "s", "tools": TOOLS}[field]

@@ -34,7 +34,7 @@ def wallet(effects: Effects) -> tuple[list[int], object]:
         ("twice", 2, "paid 2"),
     ],
 )
-def test_what_is_done_and_what_is_seen_are_two_things(
+def test_done_effects_and_seen_effects_are_different(
     fault: str, done: int, seen: type[Exception] | str
 ) -> None:
     effects = Effects()
@@ -53,7 +53,7 @@ def test_what_is_done_and_what_is_seen_are_two_things(
 
 
 def test_every_fault_is_tried_above() -> None:
-    (mark,) = test_what_is_done_and_what_is_seen_are_two_things.pytestmark  # type: ignore[attr-defined] # pytest puts it there
+    (mark,) = test_done_effects_and_seen_effects_are_different.pytestmark  # type: ignore[attr-defined] # pytest puts it there
     assert [one[0] for one in mark.args[1]] == [str(one) for one in EffectFault]
 
 

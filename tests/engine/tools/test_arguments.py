@@ -370,7 +370,7 @@ DEFAULTS = passed(everything.arguments.bound({}))
 
 @given(arguments())
 @settings(max_examples=150)
-def test_what_runs_is_what_was_shown(given: dict[str, Any]) -> None:
+def test_shown_arguments_are_the_arguments_that_run(given: dict[str, Any]) -> None:
     assert untrue(everything.arguments, given) == ""
 
 
@@ -387,7 +387,7 @@ def test_any_arguments_are_read_or_refused_with_words(given: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("name", AS_IS)
-def test_what_a_model_writes_well_is_shown_as_it_wrote_it(name: str) -> None:
+def test_exact_arguments_are_shown_as_the_model_wrote_them(name: str) -> None:
     for value in GOOD[name]:
         given = {name: value}
 
@@ -498,7 +498,7 @@ def test_the_check_sees_what_is_shown_and_not_read_back(
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_refused_with_its_place(
+def test_unfitting_argument_is_refused_with_its_place(
     given: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ArgumentsError) as caught:
@@ -528,7 +528,7 @@ def test_what_does_not_fit_is_refused_with_its_place(
     ],
     ids=ascii,
 )
-def test_what_a_type_makes_something_else_of_is_shown_as_that(
+def test_converted_argument_is_shown_converted(
     given: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     reader = everything.arguments
@@ -539,7 +539,7 @@ def test_what_a_type_makes_something_else_of_is_shown_as_that(
     assert reader.shown(found, shown=True) == found, "and it stays that"
 
 
-def test_a_key_of_the_engine_is_no_argument_of_the_models() -> None:
+def test_idempotency_key_is_not_an_argument_of_the_model() -> None:
     @tool
     def pay(amount: int, idempotency_key: UUID) -> str:
         """Pay."""
@@ -599,7 +599,7 @@ def test_types_that_may_run_code_of_the_callers_are_known(kind: str) -> None:
     assert Arguments("take", take).runs_code is runs_code
 
 
-def test_what_is_read_while_it_is_used_is_read_before_it_is_shown() -> None:
+def test_lazily_read_argument_is_read_before_it_is_shown() -> None:
     @tool
     def add(numbers: Iterable[int]) -> str:
         """Add."""

@@ -125,7 +125,7 @@ def test_everything_with_a_json_form_is_told_as_that_json(
         ([b"caf\xc3\xa9", bytearray(b"a"), memoryview(b"b")], '["café", "a", "b"]'),
     ],
 )
-def test_what_stands_inside_is_told_too(value: object, says: str) -> None:
+def test_nested_values_are_converted_too(value: object, says: str) -> None:
     assert says in as_json(value)
 
 
@@ -172,7 +172,7 @@ WITHOUT: tuple[tuple[Callable[[], object], str], ...] = (
 
 
 @pytest.mark.parametrize(("make", "says"), WITHOUT)
-def test_what_has_no_json_form_is_an_error_that_names_the_place(
+def test_value_without_a_json_form_is_an_error_with_its_place(
     make: Callable[[], object], says: str
 ) -> None:
     with pytest.raises(NoJsonError) as caught:

@@ -107,7 +107,7 @@ async def run(function: Callable[..., Any], **options: Any) -> tuple[Closing, An
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_it_is_told_as_done_once_it_is_done(kind: str) -> None:
+async def test_call_is_reported_done_after_it_ended(kind: str) -> None:
     assert await run(KINDS[kind]) == (Closing.RESULT, "booked 4A")
     assert DONE == ["4A"]
 
@@ -132,7 +132,7 @@ async def gives_an_iterator(seat: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("function", [in_pieces, in_pieces_later, gives_an_iterator])
-async def test_what_comes_in_pieces_is_read_to_its_end(
+async def test_result_in_pieces_is_read_to_its_end(
     function: Callable[..., Any],
 ) -> None:
     assert await run(function) == (Closing.RESULT, '["booked", "4A"]')
@@ -169,7 +169,7 @@ async def for_ever_later(seat: str) -> AsyncIterator[str]:
         DONE.append("let go")
 
 
-async def test_what_never_ends_and_never_waits_holds_up_nothing() -> None:
+async def test_endless_result_without_waits_blocks_nothing() -> None:
     async def chatters(seat: str) -> AsyncIterator[int]:
         """Give the loop no turn."""
         while True:
@@ -185,7 +185,7 @@ async def test_what_never_ends_and_never_waits_holds_up_nothing() -> None:
 
 
 @pytest.mark.parametrize("function", [for_ever, for_ever_later])
-async def test_what_never_ends_is_stopped_and_said_to_be(
+async def test_endless_result_is_stopped_and_reported(
     function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(draining, "BYTES_MAX", 100_000)
@@ -215,7 +215,7 @@ class Another(Itself):
 
 @pytest.mark.parametrize("kind", [Itself, Another])
 @pytest.mark.parametrize("in_loop", [True, False])
-async def test_what_is_never_awaited_to_its_end_is_an_error(
+async def test_endless_chain_of_awaitables_is_an_error(
     kind: type[Itself], in_loop: bool
 ) -> None:
     def connects(seat: str) -> object:
@@ -233,7 +233,7 @@ async def test_what_is_never_awaited_to_its_end_is_an_error(
     assert "however often it is awaited" in content
 
 
-async def test_what_a_plain_function_gives_is_read_in_its_thread_and_time() -> None:
+async def test_result_of_a_plain_function_is_read_in_its_thread_and_time() -> None:
     readers: list[threading.Thread] = []
     never = threading.Event()
 
@@ -265,7 +265,7 @@ async def test_what_a_plain_function_gives_is_read_in_its_thread_and_time() -> N
     assert threading.main_thread() not in readers
 
 
-async def test_what_hangs_between_two_pieces_is_past_its_time() -> None:
+async def test_result_that_hangs_between_two_pieces_times_out() -> None:
     async def stalls(seat: str) -> AsyncIterator[str]:
         """Stall."""
         yield "one"
@@ -365,7 +365,7 @@ async def test_a_time_limit_within_the_tool_is_a_failure_of_the_tool(
     assert await run(limited) == (Closing.ERROR, "TimeoutError in tool book")
 
 
-async def test_who_is_cancelled_from_outside_is_cancelled() -> None:
+async def test_tool_cancelled_from_outside_is_cancelled() -> None:
     """Nothing of the above may swallow a cancellation that somebody ordered."""
     begun = anyio.Event()
 
@@ -420,7 +420,7 @@ def test_a_thread_that_never_ends_does_not_hold_up_the_end_of_the_process(
 
 
 @pytest.mark.parametrize("theirs", ["asyncio", "trio"])
-async def test_a_plain_function_may_run_an_event_loop_of_its_own(theirs: str) -> None:
+async def test_plain_function_may_run_a_separate_event_loop(theirs: str) -> None:
     async def inner() -> str:
         await anyio.lowlevel.checkpoint()
         return "booked 4A"

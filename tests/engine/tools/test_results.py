@@ -54,7 +54,7 @@ def test_blocks_of_text_alone_are_blocks_where_the_tool_says_so() -> None:
 
 
 @pytest.mark.parametrize("given", ["see", SEE, b"see", None, 5], ids=repr)
-def test_a_single_block_is_no_list_of_its_letters_or_keys(given: Any) -> None:
+def test_single_block_is_not_split_into_letters_or_keys(given: Any) -> None:
     with pytest.raises(TypeError, match="Blocks takes a list of blocks"):
         Blocks(given)
 
@@ -186,7 +186,7 @@ def test_a_note_stands_for_a_block_that_the_api_would_refuse(
     assert json.loads(kept) == [fine, refused], "what was left out is on record"
 
 
-def test_a_picture_that_cannot_be_sent_is_no_text_either() -> None:
+def test_picture_that_cannot_be_sent_is_not_sent_as_text() -> None:
     """Its bytes as JSON would fill the window, and show nothing."""
     broken = {**IMAGE, "source": {**IMAGE["source"], "media_type": "image/bmp"}}
     result, _ = fit_result("t", [broken], bytes_max=4096)
@@ -207,7 +207,7 @@ def test_long_blocks_are_cut_and_kept_whole_elsewhere() -> None:
     assert "1 more blocks left out; all are kept in the journal" in third["text"]
 
 
-def test_what_cannot_travel_is_mended_deep_inside_a_block() -> None:
+def test_unsendable_value_is_mended_deep_inside_a_block() -> None:
     found = {
         "type": "search_result",
         "source": "s",

@@ -76,12 +76,14 @@ def test_a_rule_of_many_gives_many_words() -> None:
         ),
     ],
 )
-def test_it_names_what_the_finding_names(finding: Finding, said: str) -> None:
+def test_advice_names_the_same_part_as_the_finding(finding: Finding, said: str) -> None:
     assert advice(finding) == said
 
 
 @pytest.mark.parametrize("rule", [r for r in RULES if r.unseen], ids=lambda r: r.id)
-def test_what_only_the_server_knows_is_no_finding_and_is_said(rule: Rule) -> None:
+def test_conditions_that_only_the_server_knows_are_listed_without_a_finding(
+    rule: Rule,
+) -> None:
     assert f"Not seen in a file: {rule.unseen}" in explain(rule.id)
 
 

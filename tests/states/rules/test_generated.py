@@ -426,7 +426,7 @@ def test_a_planted_fault_is_found(mutation: Mutation, body: Json) -> None:
 
 @given(legal())
 @settings(max_examples=25)
-def test_what_is_tolerated_is_accepted(body: Json) -> None:
+def test_tolerated_forms_are_accepted(body: Json) -> None:
     """Split messages (R5, R17), foreign thinking (R21), moved marks and trims (R23)."""
     changed = copy.deepcopy(body)
     split: list[object] = []

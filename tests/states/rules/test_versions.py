@@ -52,7 +52,7 @@ def test_every_model_is_of_one_sort() -> None:
     field=st.sampled_from(SAMPLING),
     value=st.none() | st.integers(0, 1) | st.floats(0, 1),
 )
-def test_from_the_new_version_on_there_are_no_such_fields(
+def test_new_version_refuses_the_removed_fields(
     model: str, field: str, value: float | None
 ) -> None:
     fields: dict[str, Any] = {field: value}
@@ -165,7 +165,7 @@ def test_every_known_name_has_the_form_of_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["x-2026-01-31", "a-b9-2024-12-01", "code-20250219"])
-def test_a_name_that_nobody_knows_may_be_one(name: str) -> None:
+def test_unknown_name_may_be_a_beta(name: str) -> None:
     assert can_be_a_beta(name)
     assert name not in KNOWN_BETAS
 
@@ -189,5 +189,5 @@ def test_a_name_that_nobody_knows_may_be_one(name: str) -> None:
         "x-٢٠٢٦-01-31",
     ],
 )
-def test_what_has_another_form_is_none(name: str) -> None:
+def test_name_of_another_form_is_not_a_beta(name: str) -> None:
     assert not can_be_a_beta(name)
