@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import combinations
 from math import ceil, log2
+from pathlib import Path
 
 import attrs
 import pytest
@@ -17,15 +18,24 @@ from tests.states.conversation_strategies import (
 )
 from tests.states.strategies import text
 
+from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.recovery.bisect import PARTS_MAX, Bisection, Phase, under
+from turnlatch_states.recovery.bisect import PARTS_MAX, STILL, Bisection
+from turnlatch_states.recovery.candidates import Candidate, candidates, cuts_of
+from turnlatch_states.recovery.decisions import ChangeRequest
+from turnlatch_states.recovery.probes import under
 from turnlatch_states.request.history import Method
-from turnlatch_states.request.view import LEFT_OUT, Hide, View
+from turnlatch_states.request.view import LEFT_OUT, DropField, Hide, View
 
+ROOT = Path(__file__).parents[2]
 TURNS_MAX = 14
+NO = Fault(FaultKind.INVALID, "No.", status=400)
 EXTRA = 4
-"""Trials beside the halvings: alone, only that turn, as it is, and one to spare."""
+"""Trials beside the halvings: without the past, without that turn only, as it is, and
+without another part of its size."""
+HINTS = 2
+"""Trials where no part of the past helps: without hints, and without everything."""
 
 Passes = Callable[[int, bytes], bool]
 """Whether the service takes a body; the number says which trial it is, from 0."""
@@ -78,14 +88,19 @@ def searched(
     snapshot: Snapshot, passes: Passes, *, trusting: bool = False
 ) -> tuple[View | None, int]:
     """What a search finds, and how many trials it took."""
-    search, trials = Bisection.of(snapshot), 0
-    while (view := search.trial) is not None:
-        if trusting and search.phase is Phase.STILL:
-            break
-        passed = passes(trials, body_of(snapshot, view))
-        search, trials = search.told(passed), trials + 1
-        assert trials < 99, "a search has an end"
-    return search.found, trials
+    search = Bisection(snapshot, NO, lambda: False).run()
+    trial, trials = next(search), 0
+    while trials < 99:
+        passed = passes(trials, body_of(snapshot, trial.view))
+        if trusting and trial.question is STILL:
+            passed = False
+        trials += 1
+        try:
+            trial = search.send(passed)
+        except StopIteration as over:
+            made: ChangeRequest | None = over.value
+            return made and made.view, trials
+    raise AssertionError("a search has an end")
 
 
 def without(*words: str) -> Passes:
@@ -103,6 +118,96 @@ def trials_max(turns: int, parts: int = 1) -> int:
     """The most trials for so many turns, of which so many are to blame."""
     halvings = ceil(log2(max(turns, 1)))
     return halvings + EXTRA + (parts - 1) * (halvings + 2)
+
+
+# The list.
+
+LOSSES: dict[str, list[str]] = {
+    "words": ["its past"],
+    "calls": [
+        "its past",
+        "its past, the calls of its open turn",
+        "its past, its open turn",
+    ],
+    "summary": ["its past", "its past, its summary, what that stands for"],
+    "summary and calls": [
+        "its past",
+        "its past, the calls of its open turn",
+        "its past, its open turn",
+        "its past, its summary, what that stands for",
+        "its past, its summary, what that stands for, its open turn",
+    ],
+}
+"""What a request is tried without, from least to most loss, by what it holds."""
+
+
+def with_parts(name: str) -> Snapshot:
+    """A conversation whose request holds a past and those parts."""
+    if "summary" in name:
+        return behind_a_summary(3, open_="calls" in name)
+    return with_calls(past(3)) if name == "calls" else with_words(past(3))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_candidates_are_these_from_least_to_most_loss(name: str) -> None:
+    """The same list as in docs/design.md, each once more without hints."""
+    asked = [one.question for one in candidates(with_parts(name))]
+
+    losses = [f"the conversation without {loss}" for loss in LOSSES[name]]
+    hints = [f"{loss}, its hints" for loss in losses]
+    assert asked == [*losses, "the conversation without its hints", *hints]
+    design = (ROOT / "docs" / "design.md").read_text("utf-8")
+    assert all(f"\n| {loss}" in design for loss in LOSSES[name])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_candidate_shows_less_than_one_behind_it_that_leaves_out_the_same_parts(
+    name: str,
+) -> None:
+    snapshot = with_parts(name)
+    listed = candidates(snapshot)
+    for index, one in enumerate(listed):
+        for later in listed[index + 1 :]:
+            assert not {*later.parts} < {*one.parts} or later.past > one.past
+    last = body_of(snapshot, whole_view(snapshot, listed[-1]))
+    marks = (
+        *map(word, range(6)),
+        "[open]",
+        "toolu_open",
+        '"compaction"',
+        "diagnostics",
+    )
+    assert not any(mark.encode() in last for mark in marks)
+
+
+def whole_view(snapshot: Snapshot, one: Candidate) -> View:
+    """How the conversation is shown without the past and a candidate's parts."""
+    cuts = cuts_of(snapshot)
+    return one.view(snapshot, (cuts[0], cuts[-1]))
+
+
+def test_a_hint_of_the_engine_that_is_refused_costs_nothing_that_was_said() -> None:
+    for name in LOSSES:
+        snapshot = with_parts(name)
+        found, trials = searched(snapshot, without("diagnostics"))
+        assert found is not None
+        assert {type(op) for op in found.ops} == {DropField}
+        assert trials == len(LOSSES[name]) + 2, "each, the hints, and as it is"
+
+
+@pytest.mark.parametrize("turns", [1, 4, 9])
+def test_a_hint_and_a_turn_of_the_past_are_both_found(turns: int) -> None:
+    snapshot = with_words(past(turns))
+    for culprit in range(turns):
+        passes = without("diagnostics", word(culprit))
+        found, trials = searched(snapshot, passes)
+        assert found is not None
+        assert hidden(snapshot, found, turns) == [culprit]
+        assert passes(0, body_of(snapshot, found))
+        assert trials <= trials_max(turns) + HINTS
+
+
+# What is found in it.
 
 
 @pytest.mark.parametrize("calls", [False, True])
@@ -160,7 +265,7 @@ def test_size_fault_after_room_was_made_is_not_taken_for_several_parts(
 
         found, trials = searched(snapshot, passes)
         assert found is None or passes(0, body_of(snapshot, found))
-        assert trials <= trials_max(turns)
+        assert trials <= trials_max(turns) + HINTS
 
 
 @pytest.mark.parametrize("turns", range(1, TURNS_MAX + 1))
@@ -224,7 +329,8 @@ def test_nothing_is_hidden_for_an_outage(turns: int) -> None:
     for snapshot in outages(turns):
         found, trials = searched(snapshot, lambda _, __: False)
         assert found is None
-        assert trials <= EXTRA
+        assert trials <= len(candidates(snapshot)), "each candidate is asked once"
+        assert trials <= 3 + HINTS
 
 
 def both(one: Passes, other: Passes) -> Passes:

@@ -22,9 +22,8 @@ from turnlatch_states.api.faults import DEFINITE, Fault, FaultKind
 from turnlatch_states.machine.doubt import RULES
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.recovery.bisect import under
 from turnlatch_states.recovery.policies import Policies
-from turnlatch_states.recovery.probes import anew, aside, verdict
+from turnlatch_states.recovery.probes import anew, aside, under, verdict
 from turnlatch_states.request.view import (
     DropBound,
     DropField,
@@ -78,6 +77,15 @@ MORE = 2
 """Requests that a named reason may cost beside the search: it is met, and put aside."""
 
 
+HINTS = (b'"cache_control"', b'"diagnostics"')
+"""What the engine adds to a request by itself."""
+
+
+def hints_in(recovery: Recovery) -> list[bytes]:
+    """The hints of the last request."""
+    return [hint for hint in HINTS if hint in recovery.sent[-1].body]
+
+
 @pytest.mark.parametrize("named_first", [True, False])
 @pytest.mark.parametrize("open_", [True, False])
 @pytest.mark.parametrize("name", NAMED)
@@ -96,6 +104,7 @@ def test_named_reason_in_addition_to_the_searched_one_is_put_aside(
         view = recovery.snapshot.view
         assert hidden(snapshot, view, TURNS) == [culprit]
         assert name not in recovery.sent[-1].body
+        assert hints_in(recovery) == [hint for hint in HINTS if hint != name]
         alone = Recovery(conversation_at(snapshot), refusing_words(word(culprit))).run()
         assert len(recovery.sent) <= len(alone.sent) + MORE
 
@@ -109,8 +118,8 @@ def test_the_check_sees_a_search_that_concludes_from_another_reason() -> None:
         conversation_at(snapshot), lambda sent: NO if refuses(sent) else None
     ).run()
 
-    alone = Recovery(conversation_at(snapshot), refusing_words(word(3))).run()
-    assert len(recovery.sent) > len(alone.sent) + MORE
+    assert recovery.turn.state == "confirmed", recovery.told
+    assert hints_in(recovery) == [], "a hint that nothing refuses is left out as well"
 
 
 def test_only_what_has_its_own_remedy_is_put_aside() -> None:
@@ -179,6 +188,37 @@ def test_part_that_the_server_always_fails_at_is_left_out(culprit: str) -> None:
 
     recovery = Recovery(chat, fails).run()
     assert recovery.turn.state == "confirmed", recovery.told
+
+
+@pytest.mark.parametrize("fault", [NO, FAILS], ids=lambda fault: fault.kind)
+@pytest.mark.parametrize("culprit", [word(0), word(5), "So far."])
+def test_what_was_refused_with_other_words_is_asked_again(
+    culprit: str, fault: Fault
+) -> None:
+    """Both those words and a part of the conversation are refused: all trials fail, and
+    the next message is not told that there is nothing to find."""
+    summed = culprit == "So far."
+    snapshot = behind_a_summary(2, open_=False) if summed else with_words(past(TURNS))
+    chat = conversation_at(snapshot)
+
+    def fails(sent: Sent) -> Fault | None:
+        found = any(one.encode() in sent.body for one in (culprit, "[staged]"))
+        return fault if found else None
+
+    assert Recovery(chat, fails).run().turn.state == "failed"
+    chat.opens(text("Other words."))
+    recovery = Recovery(chat, fails).run()
+    assert recovery.turn.state == "confirmed", recovery.told
+
+
+def test_while_all_is_refused_a_message_costs_one_trial_more() -> None:
+    """What was refused with other words is asked again only if these words pass."""
+    chat = conversation_at(with_calls(past(TURNS)))
+    for number in range(4):
+        recovery = Recovery(chat, lambda sent: NO).run()
+        trials = [sent for sent in recovery.sent if sent.what == "trial"]
+        assert len(trials) == (1 if number else 5)
+        chat.opens(text("Again."))
 
 
 @pytest.mark.parametrize("until", range(1, 40))

@@ -141,7 +141,7 @@ def _probed(turn: Turn, probe: Probe, answer: Reply | Fault | None) -> Event:
     if not probe.counted:
         spent = answer.usage if isinstance(answer, Reply) else fault and fault.spent
     number = turn.number
-    other = fault and aside(probe.shown, probe.searched, fault, probe.policies)
+    other = aside(probe.shown, probe.searched, fault, probe.policies)
     if probe.small:
         if other is not None:
             return ev.Probed(number, SMALL, False, Question.TRIAL, fault, spent)

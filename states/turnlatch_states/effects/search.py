@@ -20,24 +20,14 @@ from turnlatch_states.machine.doubt import rule_of
 from turnlatch_states.machine.events import Question
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot, Turn
-from turnlatch_states.recovery.bisect import Bisection, Phase, under
+from turnlatch_states.recovery.bisect import Bisection, Trial
 from turnlatch_states.recovery.decisions import ChangeRequest
-from turnlatch_states.recovery.probes import anew, aside, otherwise, verdict
-from turnlatch_states.recovery.size_or_part import (
-    short_of_room,
-    with_room,
-    without_another,
-)
+from turnlatch_states.recovery.probes import anew, aside, under, verdict
 from turnlatch_states.request.build import Request
 from turnlatch_states.request.view import View
 
 SMALL: Final = "a small request"
 """The question of a probe that checks whether the server answers at all."""
-
-_FOUND: Final = "a part of the history is refused, as trials have shown"
-_TOO_LONG: Final = (
-    "it is too long: without any part of some size it passes, as trials have shown"
-)
 
 T = TypeVar("T")
 
@@ -74,7 +64,11 @@ class Search:
         self._turn: Turn = snapshot.turn
         self._definite = rule_of(fault) is None
         self._stream = requests.streams(snapshot, self._turn, given)
-        self._known = dict(snapshot.trials)
+        # Where nothing passed in a turn, its words may be what was refused.
+        asked = snapshot.trials
+        proved = {self._turn.number, *(turn for _, passed, turn in asked if passed)}
+        self._known = {key: passed for key, passed, turn in asked if turn in proved}
+        self._in_vain = not proved.issuperset(turn for *_, turn in asked)
         self._asked = 0
         self._counted = self._turn.counted
         self._failing: tuple[Fault, int] | None = None  # the last answer, how often
@@ -104,36 +98,37 @@ class Search:
         # Counting is free; otherwise the trials are messages. If a part found by counting
         # did not help, the request was refused for another reason.
         counted = not again and (yield from self._is_witness(snapshot))
-        first = Bisection.of(snapshot, words=not unknown)
-        search = yield from self._narrowed(first, counted=counted)
-        if search is None:
-            return Nothing()
-        made = yield from self._concluded(search)
-        if self._definite:
-            return made or Nothing()
-        if made is None:
-            return Nothing(settles=True)
+        more = snapshot.covered > 0 or bool(self._turn.calls)
+        words = self._in_vain or (not unknown and more)
+        made = yield from self._found(snapshot, words=words, counted=counted)
+        if self._definite or isinstance(made, Nothing):
+            return made
         return attrs.evolve(made, passing=True, seconds=self.pause)
 
-    def _narrowed(
-        self, search: Bisection, *, counted: bool
-    ) -> Asking[Bisection | None]:
-        """The search at its end; None where nothing is concluded from an outage."""
-        while (view := search.trial) is not None:
-            shown = under(search.snapshot, view)
-            passed, other = yield from self._judged(search, shown, counted=counted)
-            if passed is None and other is None:
-                return None
-            if other is None:
-                search = search.told(passed is True)
-            elif counted:  # what else a count says is about counts
-                search, counted = Bisection.of(search.snapshot), False
-            else:
-                search = search.anew(other)
-            if self._runs_out():
-                search = search.cut_short()
-        self._counted = counted
-        return search
+    def _found(
+        self, snapshot: Snapshot, *, words: bool, counted: bool
+    ) -> Asking[ChangeRequest | Nothing]:
+        """What a bisection finds; nothing is concluded from an outage."""
+        search = Bisection(snapshot, self._fault, self._runs_out).run(words=words)
+        trial = next(search)
+        while True:
+            # The counter need not see hints: trials without them are messages.
+            counted = counted and trial.view.dropped <= snapshot.showing.dropped
+            passed = yield from self._judged(snapshot, trial, counted=counted)
+            if passed is None:
+                return Nothing()
+            if isinstance(passed, View):
+                # Refused for another reason: once more from the start without that. What
+                # else a count says is about counts, so messages are sent then.
+                if not counted:
+                    ops = (op for op in passed.ops if op not in trial.view.ops)
+                    snapshot = under(snapshot, snapshot.showing.adding(*ops))
+                words = words and not counted
+                return (yield from self._found(snapshot, words=words, counted=False))
+            try:
+                trial = search.send(passed)
+            except StopIteration as over:
+                return over.value or Nothing(settles=not self._definite)
 
     def _runs_out(self) -> bool:
         """Whether only as many requests are left as it takes to prove what was found,
@@ -143,83 +138,45 @@ class Search:
         sent = self._turn.requests + self._asked
         return self._given.budget.requests - sent <= proof + 1
 
-    def _concluded(self, search: Bisection) -> Asking[ChangeRequest | None]:
-        if search.found is not None:
-            if (yield from self._is_size(search, search.found)):
-                if self._fault.definite:
-                    return ChangeRequest(Remedy.MAKE_ROOM, _TOO_LONG)
-                shorter = with_room(search.snapshot, search.found)
-                return ChangeRequest(Remedy.BISECT, _TOO_LONG, shorter)
-            return ChangeRequest(Remedy.BISECT, _FOUND, search.found)
-        if search.blames_words:
-            return None
-        return (yield from self._otherwise(search.snapshot))
-
-    def _is_size(self, search: Bisection, found: View) -> Asking[bool]:
-        """Whether it is the length that is refused, and not the part that was found."""
-        snapshot = search.snapshot
-        if not self._fault.definite and short_of_room(snapshot):
-            return True
-        if Remedy.MAKE_ROOM in self._turn.tried:
-            return False  # there is no room to be made
-        if search.sized is not None:
-            return search.sized
-        other = without_another(snapshot, found)
-        if other is None:
-            return False
-        # What a count told is asked of a count again: a message may be refused for
-        # another part, and would pass without that one.
-        passed = yield from self._tries(snapshot, other, counted=self._counted)
-        return bool(passed)
-
     def _judged(
-        self, search: Bisection, shown: Snapshot, *, counted: bool
-    ) -> Asking[tuple[bool | None, View | None]]:
-        """The result of a trial, and the view for repeating it if a named part failed.
+        self, snapshot: Snapshot, trial: Trial, *, counted: bool
+    ) -> Asking[bool | View | None]:
+        """Whether a trial passes; None where its answers do not say, and the view for
+        repeating it where it is refused for a known reason, but not the one searched for.
 
+        It is repeated as often as its kind of fault requires, with waits in between.
         What was shown earlier is not asked again, in this turn or a later one, but for
         the request as it is: a search that was cut short goes on where it was.
         """
-        key = self._key(search, shown, counted=counted)
+        shown = under(snapshot, trial.view)
+        key = self._key(shown, counted=counted) if trial.kept else ""
         if key in self._known:
-            return self._known[key], None
-        question = f"the conversation {search.phase}"
-        passed, other = yield from self._ask(shown, question, counted=counted, key=key)
-        if key and passed is not None and other is None:
+            return self._known[key]
+        rule, passed = rule_of(self._fault), None
+        made = self._probe(shown, trial.question, Question.TRIAL)
+        made = attrs.evolve(made, counted=counted, key=key)
+        for left in reversed(range(1 if rule is None else rule.repeats)):
+            fault = yield from self._answer(attrs.evolve(made, last=not left))
+            other = aside(shown, self._fault, fault, self._given.policies)
+            if other is not None:
+                return other
+            passed = verdict(self._fault, fault)
+            if passed is None and not counted:
+                passed = yield from self._stays(made, fault)
+                break
+            if passed is not False or counted or (fault and fault.definite):
+                break
+        if key and passed is not None:
             self._known[key] = passed
-        return passed, other
+        return passed
 
-    def _key(self, search: Bisection, shown: Snapshot, *, counted: bool) -> str:
-        """A trial's unique key; empty for a trial whose result is not kept."""
-        if search.phase in (Phase.STILL, Phase.WORDS):
-            return ""
+    def _key(self, shown: Snapshot, *, counted: bool) -> str:
+        """The unique key of a trial, under which its result is kept."""
         results = tuple(call.result for call in self._turn.calls)
         bases = tuple((base.covers, base.method, base.block) for base in shown.bases)
         about = (self._fault.kind, self._fault.status, counted)
         told = repr((len(shown.history), results, *about, shown.showing, bases))
         return sha256(told.encode()).hexdigest()[:32]
-
-    def _ask(
-        self, shown: Snapshot, question: str, *, counted: bool = False, key: str = ""
-    ) -> Asking[tuple[bool | None, View | None]]:
-        """The result of a trial, repeated as often as its kind of fault requires, with
-        waits in between; and the view for repeating it, if it was refused for a known
-        reason other than the one that is searched for."""
-        rule, failed = rule_of(self._fault), 0
-        repeats = 1 if rule is None else rule.repeats
-        while True:
-            last = failed + 1 >= repeats
-            made = self._trial(shown, question, counted=counted, key=key)
-            fault = yield from self._answer(attrs.evolve(made, last=last))
-            other = self._aside(shown, fault)
-            passed = verdict(self._fault, fault)
-            if passed or other is not None or counted:
-                return passed, other
-            if passed is None:
-                return (yield from self._stays(made, fault)), None
-            if fault is None or fault.definite or last:
-                return False, None
-            failed += 1
 
     def _stays(self, made: Probe, fault: Fault | None) -> Asking[bool | None]:
         """True if a failed trial passes when repeated. If the server answers a small
@@ -228,9 +185,8 @@ class Search:
             return None
         if not (yield from self._well(made.shown, Question.TRIAL)):
             return None
-        return verdict(
-            fault, (yield from self._answer(attrs.evolve(made, after=fault)))
-        )
+        again = yield from self._answer(attrs.evolve(made, after=fault))
+        return verdict(fault, again)
 
     def _well(self, shown: Snapshot, about: Question) -> Asking[bool]:
         """Whether the server answers something short.
@@ -239,59 +195,12 @@ class Search:
         not like is well.
         """
         while True:
-            fault = yield from self._answer(
-                Probe(
-                    self._small(shown),
-                    SMALL,
-                    about,
-                    self._fault,
-                    shown,
-                    self._given.policies,
-                    small=True,
-                )
-            )
-            view = self._aside(shown, fault)
+            made = self._probe(shown, SMALL, about, small=True)
+            fault = yield from self._answer(made)
+            view = aside(shown, self._fault, fault, self._given.policies)
             if view is None:
                 return fault is None or fault.kind is FaultKind.REFUSAL
             shown = under(shown, view)
-
-    def _otherwise(self, snapshot: Snapshot) -> Asking[ChangeRequest | None]:
-        """No part of the past is to blame: do without what stands around it.
-
-        It is proved like everything else: without it the request passes, and with it
-        the request is still refused. An outage that is over proves nothing.
-        """
-        for left in otherwise(snapshot, self._fault):
-            if left.view is None or not (yield from self._tries(snapshot, left.view)):
-                continue
-            still = yield from self._tries(snapshot, snapshot.showing)
-            return left if still is False else None
-        return (yield from self._both(snapshot))
-
-    def _both(self, snapshot: Snapshot) -> Asking[ChangeRequest | None]:
-        """The change that leaves out both a part of the past and the part around it."""
-        bare = next((o.view for o in otherwise(snapshot, self._fault)), None)
-        if bare is None:
-            return None
-        if not (yield from self._well(under(snapshot, bare), Question.TRIAL)):
-            return None
-        first = Bisection.of(under(snapshot, bare))
-        search = yield from self._narrowed(first, counted=False)
-        if search is None or search.found is None:
-            return None
-        added = set(bare.ops) - set(snapshot.showing.ops)
-        kept = View(tuple(op for op in search.found.ops if op not in added))
-        whole = yield from self._tries(snapshot, kept)
-        return ChangeRequest(Remedy.BISECT, _FOUND, kept if whole else search.found)
-
-    def _tries(
-        self, snapshot: Snapshot, view: View, *, counted: bool = False
-    ) -> Asking[bool | None]:
-        """Whether a view passes."""
-        as_it_is = view is snapshot.showing
-        told = "it as it is" if as_it_is else "it without what stands around it"
-        passed, _ = yield from self._ask(under(snapshot, view), told, counted=counted)
-        return passed
 
     # Questions.
 
@@ -305,38 +214,24 @@ class Search:
             self._failing = (fault, many) if fault is not None and passing else None
         return fault
 
-    def _aside(self, shown: Snapshot, fault: Fault | None) -> View | None:
-        if fault is None:
-            return None
-        return aside(shown, self._fault, fault, self._given.policies)
-
-    def _trial(
-        self, shown: Snapshot, question: str, *, counted: bool, key: str
+    def _probe(
+        self, shown: Snapshot, question: str, about: Question, *, small: bool = False
     ) -> Probe:
-        turn, definite, stream = self._turn, self._definite, self._stream
+        request, policies = self._request(shown, small=small), self._given.policies
         return Probe(
-            requests.trial(shown, turn, definite=definite, stream=stream),
-            question,
-            Question.TRIAL,
-            self._fault,
-            shown,
-            self._given.policies,
-            counted=counted,
-            key=key,
+            request, question, about, self._fault, shown, policies, small=small
         )
 
-    def _small(self, shown: Snapshot) -> Request:
-        turn, definite, stream = self._turn, self._definite, self._stream
-        return requests.small(shown, turn, definite=definite, stream=stream)
+    def _request(self, shown: Snapshot, *, small: bool) -> Request:
+        make = requests.small if small else requests.trial
+        return make(shown, self._turn, definite=self._definite, stream=self._stream)
 
     def _is_witness(self, snapshot: Snapshot) -> Asking[bool]:
         """Whether a count says no to what a message was refused for, and to that only:
         it does for the same kind of reason, and not to everything."""
         if not self._fault.definite:
             return False
-        turn, definite = self._turn, self._definite
-        trial = requests.trial(snapshot, turn, definite=definite, stream=self._stream)
-        fault = yield Count(trial)
+        fault = yield Count(self._request(snapshot, small=False))
         if fault is None or fault.kind is not self._fault.kind:
             return False
-        return (yield Count(self._small(snapshot))) is None
+        return (yield Count(self._request(snapshot, small=True))) is None

@@ -105,7 +105,7 @@ def _probed(snapshot: Snapshot, turn: Turn, event: ev.Probed) -> Snapshot:
     )
     trials = snapshot.trials
     if event.key:
-        trials = (*trials, (event.key, event.passed))
+        trials = (*trials, (event.key, event.passed, event.turn))
     return attrs.evolve(asked, doubts=doubts, trials=trials)
 
 

@@ -328,7 +328,8 @@ class Snapshot:
         found: The view that last passed, unless a definite refusal required it: the next
             request is sent without it first.
         lost: Replies that were paid for and are not in the history.
-        trials: Results of trials that are not repeated, by their keys.
+        trials: Results of trials that need not be repeated: the key of each, whether it
+            passed, and the turn that asked.
         known_bad: Digests of parts that were refused for their content.
         pins: The texts that go along with every summary, by name.
         let_go: The texts that a summary goes without any more: their names, each with
@@ -359,7 +360,7 @@ class Snapshot:
     doubts: tuple[Doubt, ...] = ()
     found: Found | None = None
     lost: Lost = attrs.field(factory=Lost)
-    trials: tuple[tuple[str, bool], ...] = ()
+    trials: tuple[tuple[str, bool, int], ...] = ()
     known_bad: frozenset[str] = frozenset()
     pins: tuple[tuple[str, str], ...] = ()
     let_go: tuple[tuple[str, str], ...] = ()

@@ -11,16 +11,12 @@ import attrs
 
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.machine.doubt import suspicious
-from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
-from turnlatch_states.recovery.bisect import under
 from turnlatch_states.recovery.context_window import CONTEXT_LADDER, prepare
 from turnlatch_states.recovery.decide import decide
 from turnlatch_states.recovery.decisions import ChangeRequest
 from turnlatch_states.recovery.policies import Policies
-from turnlatch_states.recovery.rung import unbound
 from turnlatch_states.request.build import Copy
-from turnlatch_states.request.profile import Cache
 from turnlatch_states.request.view import (
     DropBeta,
     DropBound,
@@ -41,8 +37,14 @@ _NAMED: Final = (DropField, DropBeta, DropBound, IgnoreBase, StripThinking, Rena
 """Operations that leave out a named part that is not content of a message."""
 
 
+def under(snapshot: Snapshot, view: View) -> Snapshot:
+    """A conversation as it would be shown under a view."""
+    assert snapshot.turn is not None, "only what a turn sends is shown"
+    return attrs.evolve(snapshot, turn=attrs.evolve(snapshot.turn, trial=view))
+
+
 def aside(
-    snapshot: Snapshot, searched: Fault, fault: Fault, policies: Policies
+    snapshot: Snapshot, searched: Fault, fault: Fault | None, policies: Policies
 ) -> View | None:
     """How a trial is shown that was refused for a known reason, which is not the one
     that is searched for: without what is named. None where that reason is not known.
@@ -50,11 +52,13 @@ def aside(
     Args:
         snapshot: The conversation, as the trial showed it.
         searched: The fault that is searched for.
-        fault: Why the trial was refused.
+        fault: Why the trial was refused; None if it was not.
         policies: The caller's policies for faults.
     """
     turn = snapshot.turn
-    if turn is None or fault.kind not in _ASIDE or fault.kind is searched.kind:
+    if turn is None or fault is None:
+        return None
+    if fault.kind not in _ASIDE or fault.kind is searched.kind:
         return None
     refused = attrs.evolve(turn, fault=fault, compacting=None, copy=Copy.NONE)
     made = decide(attrs.evolve(snapshot, turn=refused), policies, 0.0)
@@ -90,23 +94,3 @@ def anew(snapshot: Snapshot, policies: Policies) -> Snapshot:
             break
         fresh = under(fresh, made.view)
     return fresh
-
-
-def otherwise(snapshot: Snapshot, fault: Fault) -> tuple[ChangeRequest, ...]:
-    """What is left where no part of the history is to blame: what we put around it.
-
-    The hints that the engine adds by itself, and the summary of the first part of the
-    history, are not content of a message.
-    """
-    view, profile = snapshot.showing, snapshot.profile
-    hints = ["diagnostics"] if profile.diagnostics else []
-    if profile.cache is not Cache.OFF:
-        hints.append("cache_control")
-    bare = view.adding(*map(DropField, hints))
-    left: list[ChangeRequest] = []
-    if bare is not view:
-        left.append(ChangeRequest(Remedy.DROP_FIELD, fault.message, bare))
-    if snapshot.covered:
-        shown = view.adding(IgnoreBase(snapshot.covered), *unbound(snapshot))
-        left.append(ChangeRequest(Remedy.IGNORE_BASE, fault.message, shown))
-    return tuple(left)

@@ -38,9 +38,9 @@ from turnlatch_states.request.view import DropField
 SUMMARY_ATTEMPTS_MAX: Final = 3
 """Requests in a row for one summary that may fail for a reason that may pass."""
 
-FOUND_BY_SEARCH: Final = (Remedy.MAKE_ROOM, Remedy.DROP_FIELD, Remedy.IGNORE_BASE)
-"""What a search may find to blame instead of a part of the history: the length, a hint
-that the engine adds to requests, or the summary of the first exchanges."""
+FOUND_BY_SEARCH: Final = (Remedy.MAKE_ROOM, Remedy.DROP_FIELD)
+"""What a search may find to blame instead of a part of the conversation: the length, or
+the hints that the engine adds to requests."""
 
 _RETRY: Final = RetryPolicy()
 _SUSPECTED: Final = (
