@@ -150,7 +150,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "correct the answer named in the error",
     ),
     "ScriptUsedUpError": (
-        "turnlatch.simulator.answers",
+        "turnlatch.simulator.scripted",
         "add answers to the script, or give `then`, which answers afterwards",
     ),
     "SettingsError": (
