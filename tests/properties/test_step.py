@@ -21,14 +21,14 @@ from tests.states.strategies import (
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.rules import Context, check
 from turnlatch_states.api.stop_reasons import Outcome
+from turnlatch_states.effects.commands import (
+    Command,
+    next_command,
+)
 from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.fsm.table import Effect
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import Closing
-from turnlatch_states.machine.commands import (
-    Command,
-    next_command,
-)
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.load import fold_events
 from turnlatch_states.machine.snapshot import Snapshot

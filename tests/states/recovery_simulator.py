@@ -26,6 +26,7 @@ from turnlatch_states.api.faults import Fault
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.proxy_errors import unwrapped
 from turnlatch_states.api.reply import Reply
+from turnlatch_states.effects.commands import Command, next_command
 from turnlatch_states.effects.effect import (
     Answer,
     Apply,
@@ -40,7 +41,6 @@ from turnlatch_states.effects.effect import (
 from turnlatch_states.effects.interpret import interpret
 from turnlatch_states.effects.next_effect import carry_out, next_effect
 from turnlatch_states.effects.requests import digest
-from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.refused_parts import place_of
 from turnlatch_states.machine.remedy import Remedy

@@ -8,9 +8,9 @@ from typing import Any
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import Reply
+from turnlatch_states.effects.commands import Command, next_command
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import Closing
-from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot

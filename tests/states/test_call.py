@@ -6,12 +6,13 @@ import attrs
 
 from turnlatch_states.api.reply import ToolUse
 from turnlatch_states.api.stop_reasons import Outcome
+from turnlatch_states.effects.call_history import repeats, started
 from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.fsm.explore import Explored, explore
 from turnlatch_states.fsm.table import Table
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing
-from turnlatch_states.machine.call_step import moved_calls, repeats, started
+from turnlatch_states.machine.call_step import moved_calls
 from turnlatch_states.machine.snapshot import Call, Turn
 
 USE = ToolUse("toolu_1", "act", {"what": "a"})

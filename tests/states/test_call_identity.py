@@ -14,9 +14,9 @@ from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import Reply
 from turnlatch_states.api.resendable import call_ids, distinct_ids, resendable_id
 from turnlatch_states.api.rules import Context, check
+from turnlatch_states.effects.call_history import call_key
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing
-from turnlatch_states.machine.call_step import call_key
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.load import fold_events
 from turnlatch_states.machine.remedy import Remedy

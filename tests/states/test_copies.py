@@ -13,15 +13,11 @@ from tests.states.strategies import PROFILE, call, reply, search, text
 from turnlatch_states.api.faults import DEFINITE, Fault, FaultKind
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import Reply, Usage
+from turnlatch_states.effects.copy_proof import least_count, provable, unproved
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import Closing
 from turnlatch_states.machine.remedy import Remedy
-from turnlatch_states.machine.server_copy import (
-    least_count,
-    provable,
-    unproved,
-    without_copy,
-)
+from turnlatch_states.machine.server_copy import without_copy
 from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.machine.step import begin, step
 from turnlatch_states.machine.synthetic_results import closed_result

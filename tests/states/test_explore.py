@@ -27,18 +27,19 @@ from tests.states.strategies import (
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.reply import Usage
 from turnlatch_states.api.stop_reasons import Outcome, outcome
+from turnlatch_states.effects.commands import Command, next_command
+from turnlatch_states.effects.copy_proof import LOSSES_MAX
 from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.fsm.explore import ExplorationLimitError, Explored, explore
 from turnlatch_states.fsm.table import Table, Transition
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.call_step import moved_calls
-from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import Step, begin, step
-from turnlatch_states.machine.thread import LOSSES_MAX, ThreadState
+from turnlatch_states.machine.thread import ThreadState
 from turnlatch_states.machine.turn import TRIGGERS, TURN
 from turnlatch_states.machine.turn_states import Substate
 from turnlatch_states.request.build import Copy

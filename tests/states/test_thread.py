@@ -7,17 +7,11 @@ from typing import TypeAlias, final
 import attrs
 import pytest
 
+from turnlatch_states.effects.copy_proof import LOSSES_MAX, choose_copy
 from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.fsm.explore import Explored, explore
 from turnlatch_states.fsm.table import Table
-from turnlatch_states.machine.thread import (
-    LOSSES_MAX,
-    THREAD,
-    Fire,
-    Thread,
-    ThreadState,
-    choose_copy,
-)
+from turnlatch_states.machine.thread import THREAD, Fire, Thread, ThreadState
 from turnlatch_states.request.build import Copy
 from turnlatch_states.request.profile import Threads
 

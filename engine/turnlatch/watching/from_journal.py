@@ -9,9 +9,9 @@ from turnlatch.result import Turn
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import Cursor, StreamEvent, TurnEnded
 from turnlatch.watching.publish import publish_entry
+from turnlatch_states.effects.commands import Command, next_command
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
-from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.load import fold_events
 from turnlatch_states.machine.snapshot import Snapshot

@@ -23,10 +23,10 @@ from turnlatch_states.effects.call_effects import (
     RunCalls,
     ToolFacts,
 )
+from turnlatch_states.effects.call_history import call_key, repeats, started
 from turnlatch_states.effects.effect import REST, Apply, Conditions, Effect
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing, expired
-from turnlatch_states.machine.call_step import call_key, repeats, started
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
 from turnlatch_states.machine.synthetic_results import (

@@ -17,6 +17,7 @@ from turnlatch_states.effects.call_effects import (
 )
 from turnlatch_states.effects.calls import reconciled, ruled
 from turnlatch_states.effects.compaction import compaction_events
+from turnlatch_states.effects.copy_proof import unproved
 from turnlatch_states.effects.effect import (
     Answer,
     Apply,
@@ -32,7 +33,6 @@ from turnlatch_states.effects.effect import (
 from turnlatch_states.effects.search import SMALL
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import Event, Question
-from turnlatch_states.machine.server_copy import unproved
 from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.recovery.decide import cut_off
 from turnlatch_states.recovery.probes import aside, verdict

@@ -13,7 +13,9 @@ import attrs
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.effects import requests
 from turnlatch_states.effects.calls import next_call_effect
+from turnlatch_states.effects.commands import Command, next_command
 from turnlatch_states.effects.compaction import chosen, failed, go_on, summarize
+from turnlatch_states.effects.copy_proof import choose_copy, provable
 from turnlatch_states.effects.effect import (
     REST,
     Apply,
@@ -28,13 +30,10 @@ from turnlatch_states.effects.effect import (
 from turnlatch_states.effects.invalid_input import staged_fault
 from turnlatch_states.effects.search import Asking, Nothing, Search, T
 from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.commands import Command, next_command
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.remedy import Remedy
-from turnlatch_states.machine.server_copy import provable
 from turnlatch_states.machine.snapshot import Snapshot, Turn, owes
 from turnlatch_states.machine.steering import must_wait
-from turnlatch_states.machine.thread import choose_copy
 from turnlatch_states.machine.turn_states import Substate
 from turnlatch_states.recovery.context_window import boundary, prepare
 from turnlatch_states.recovery.decide import decide

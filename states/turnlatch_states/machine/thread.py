@@ -7,13 +7,12 @@ rebuilt from its own journal. Only a confirmed reply moves it to `continuing`.
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final, TypeAlias, final
+from typing import TypeAlias, final
 
 import attrs
 
 from turnlatch_states.fsm.table import Role, State, Table, Transition
 from turnlatch_states.request.build import Copy
-from turnlatch_states.request.profile import Threads
 
 Fire: TypeAlias = Callable[[Table, str, str, object, object], Transition]
 """How a row is executed: by the compiled machine, or looked up."""
@@ -162,34 +161,3 @@ class Thread:
         if row.target == self.state:
             return self
         return attrs.evolve(self, state=ThreadState(row.target))
-
-
-LOSSES_MAX: Final = 2
-"""Copies lost in a row after which `auto` gives up keeping one."""
-
-
-def choose_copy(
-    thread: Thread,
-    wanted: Threads,
-    *,
-    on_trial: bool,
-    unthreaded: bool,
-    provable: bool = True,
-) -> Copy:
-    """How the next request uses the server's copy.
-
-    Args:
-        thread: The server's copy.
-        wanted: The profile's setting.
-        on_trial: The view differs from the server's copy.
-        unthreaded: This turn goes without.
-        provable: The reply can show that the server holds what it continues.
-    """
-    if wanted is Threads.OFF or unthreaded or thread.unproved:
-        return Copy.NONE
-    given_up = thread.refused or thread.losses >= LOSSES_MAX
-    if wanted is Threads.AUTO and given_up:
-        return Copy.NONE
-    if thread.state is ThreadState.CONTINUING and provable and not on_trial:
-        return Copy.CONTINUE
-    return Copy.CREATE

@@ -36,7 +36,13 @@ from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot, cuttable, unheard
-from turnlatch_states.machine.turn_states import STATES, Substate, TurnState
+from turnlatch_states.machine.turn_states import (
+    OPENABLE,
+    OWING,
+    STATES,
+    Substate,
+    TurnState,
+)
 from turnlatch_states.request.profile import Purpose
 
 TRIGGERS: Final[dict[type[Event], str]] = {
@@ -209,7 +215,6 @@ _PROBING, _SUSPENDED = Substate.PROBING.value, Substate.SUSPENDED.value
 _ABANDONED, _K = Substate.ABANDONED.value, Substate.COMPACTING.value
 _CONFIRMED, _FAILED = TurnState.CONFIRMED.value, TurnState.FAILED.value
 _CURABLE = (_RESTING, _WAITING, _PROBING, _SUSPENDED)
-_OWING = (_CALLING, _ASKING, _ANSWERED)
 
 TURN = Table(
     name="turn",
@@ -292,13 +297,7 @@ TURN = Table(
         },
     ),
     transitions=(
-        *each(
-            "open",
-            (_NEW, _DONE, _RESTING, _PROBING, _SUSPENDED, _ABANDONED),
-            _P,
-            NEXT,
-            says="the next turn",
-        ),
+        *each("open", OPENABLE, _P, NEXT, says="the next turn"),
         Transition("send", _P, _S, SENDABLE),
         Transition(
             "confirm", _S, _CALLING, CALLS, Effect.COMMIT, "history, ids, usage"
@@ -322,7 +321,7 @@ TURN = Table(
             "fail", _P, _RESTING, says="cancelled, refused locally, budget spent"
         ),
         *each(
-            "fail", _OWING, _RESTING, None, Effect.CLOSE_CALLS, "cancelled among tools"
+            "fail", OWING, _RESTING, None, Effect.CLOSE_CALLS, "cancelled among tools"
         ),
         *each("retry", (_RESTING, _PROBING, _SUSPENDED), _P, ASKED),
         Transition("retry", _WAITING, _P, says="the wait is over, or the caller asks"),

@@ -52,17 +52,8 @@ STATES: Final[dict[str, str]] = {
 }
 """The name of the state, of the five, that each substate is a part of."""
 
-OWING: Final = frozenset({Substate.CALLING, Substate.ASKING, Substate.ANSWERED})
+OWING: Final = ("calling", "asking", "answered")
 """A turn that stands here must go back to the model."""
 
-OPENABLE: Final = frozenset(
-    {
-        Substate.NEW,
-        Substate.DONE,
-        Substate.RESTING,
-        Substate.PROBING,
-        Substate.SUSPENDED,
-        Substate.ABANDONED,
-    }
-)
-"""Here the next turn may be opened; the table's rows for `open` say the same."""
+OPENABLE: Final = ("new", "done", "resting", "probing", "suspended", "abandoned")
+"""Here the next turn may be opened: the sources of the table's rows for `open`."""
