@@ -27,7 +27,7 @@ from turnlatch.cli.transcript import Transcript
 from turnlatch.sdk.assembly import Assembly
 from turnlatch.sdk.failures import from_status
 from turnlatch.sdk.sealing import seal
-from turnlatch.sdk.sse import Limits, Splitter
+from turnlatch.sdk.sse import ReplyLimits, Splitter
 from turnlatch.simulator.cache import rendering
 from turnlatch.simulator.fault_text import FaultScriptError, parse_faults
 from turnlatch.simulator.tokens import count_request
@@ -139,7 +139,7 @@ def _blocks(count: int) -> Iterator[str]:
 
 def _puts_together(body: bytes, step: int) -> Callable[[], object]:
     def do() -> object:
-        limits = Limits()
+        limits = ReplyLimits()
         splitter, assembly = Splitter(limits), Assembly(lambda _: None, 10**6)
         for at in range(0, len(body), step):
             assembly.take(splitter.feed(body[at : at + step]))

@@ -29,7 +29,7 @@ from turnlatch.ports import Model
 from turnlatch.sdk import SdkModel
 from turnlatch.simulator import (
     Answer,
-    Call,
+    ClientCall,
     Simulator,
     call,
     parse_faults,
@@ -129,7 +129,7 @@ CASES: Final[Sequence[Case]] = (
     Case(
         _K.CUT_OFF,
         "a call is cut off",
-        answer=reply(Call("look", {"what": "it"}), stop_reason="max_tokens"),
+        answer=reply(ClientCall("look", {"what": "it"}), stop_reason="max_tokens"),
     ),
     Case(_K.REFUSAL, "the model declines", answer=refuse()),
     Case(_K.AUTH, "401 once", f"401 @{_AT}"),

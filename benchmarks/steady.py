@@ -29,7 +29,7 @@ from benchmarks.report import Report, Row, Target
 from turnlatch import CompactionPolicy, Conversation, Tool, TurnState, tool
 from turnlatch.ports import Model
 from turnlatch.sdk import SdkModel
-from turnlatch.simulator import Answer, Call, Limits, Simulator, reply, think
+from turnlatch.simulator import Answer, ApiLimits, ClientCall, Simulator, reply, think
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
 from turnlatch.testing import SeededIds, VirtualClock
@@ -129,7 +129,7 @@ async def converse(turns: int, folder: Path, wrap: Wrap | None = None) -> Steady
     """
     clock = VirtualClock()
     simulator = Simulator(
-        _Worker(), limits=Limits(context_window=WINDOW), clock=clock.now
+        _Worker(), limits=ApiLimits(context_window=WINDOW), clock=clock.now
     )
     transport = SimulatorTransport(simulator, sleep=clock.sleep)
     client = anthropic.AsyncAnthropic(
@@ -212,7 +212,7 @@ class _Worker:
     def _planned(self, number: int) -> list[Answer]:
         thought = think("The user wants something looked up, and then noted down.")
         look, note = (
-            Call(name, {"what": text(number, 60)}) for name in ("look", "note")
+            ClientCall(name, {"what": text(number, 60)}) for name in ("look", "note")
         )
         words = reply(thought, text(number, 240))
         match number % 4:

@@ -10,11 +10,7 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = (ROOT / "engine/turnlatch", ROOT / "states/turnlatch_states")
 
 TWICE: Final[Mapping[str, str]] = {
-    "Call": "the simulator's scripts are written for clients, with the API's nouns",
     "Conversation": "the synchronous twin has the names of the asynchronous class",
-    "Exchange": "the simulator logs a request and its answer, for tests of any client",
-    "Fault": "a fault of a script; the core's is the fault that a client sees of it",
-    "Limits": "bounds of a turn, of a body and of a service: each is an option's name",
     "Turn": "the public value of the machine's turn",
     "TurnStream": "the synchronous twin has the names of the asynchronous class",
     "Watch": "the synchronous twin has the names of the asynchronous class",

@@ -12,7 +12,7 @@ from turnlatch.errors import SettingsError
 from turnlatch.settings import encoded
 from turnlatch_states.api.checks import plain, shown
 from turnlatch_states.api.json_bytes import text_block
-from turnlatch_states.api.rules import Context, Finding, Limits, check
+from turnlatch_states.api.rules import ApiLimits, Context, Finding, check
 from turnlatch_states.effects.invalid_input import plainly_legal
 from turnlatch_states.request.history import user_message
 from turnlatch_states.request.pins import pinned_blocks
@@ -128,7 +128,7 @@ def _demand_sayable(setting: str, given: bytes, said: bytes, profile: Profile) -
     """
     content = cast("list[dict[str, Any]]", json.loads(b"[" + given + b"]"))
     size = len(profile.plain_opening) + len(user_message(said)) + len(b"]}")
-    if plainly_legal(content, []) and size <= Limits().request_bytes_max:
+    if plainly_legal(content, []) and size <= ApiLimits().request_bytes_max:
         return
     message = {"role": "user", "content": content}
     body = {"model": profile.model, "max_tokens": 1, "messages": [message]}

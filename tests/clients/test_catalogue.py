@@ -7,7 +7,7 @@ import pytest
 from tests.clients.__main__ import PROGRAMS, SUM, script
 from tests.clients.catalogue import CELLS, CLIENTS, Client
 
-from turnlatch.simulator import Answer, Call, Text
+from turnlatch.simulator import Answer, ClientCall, Text
 
 
 def test_catalogue_has_twelve_clients_with_one_program_each() -> None:
@@ -34,6 +34,6 @@ def test_the_sum_is_told_only_to_who_has_it(client: Client) -> None:
         messages = [{"role": "user", "content": words}]
         return answers.answer({"messages": messages, "tools": tools}, Random(0))
 
-    assert said("Add 3 and 4.").parts == (Call(client.tool, dict(client.input)),)
+    assert said("Add 3 and 4.").parts == (ClientCall(client.tool, dict(client.input)),)
     assert Text(SUM) not in said("What came of it?").parts
     assert said("It is 7").parts == (Text(SUM),)

@@ -14,7 +14,7 @@ from tests.harness.published import moved_to, prefix_changes
 from tests.harness.world import World
 
 from turnlatch import Conversation, TurnState
-from turnlatch.simulator import Answer, Call, ServerCall, ServerResult, Text
+from turnlatch.simulator import Answer, ClientCall, ServerCall, ServerResult, Text
 from turnlatch_states.api.reply import Usage
 from turnlatch_states.request import cache_markers as marks
 
@@ -43,7 +43,7 @@ def answer_of(lots: random.Random) -> list[Answer]:
     size = lots.choice([1, 2, 10, 18, 19, 20, 21, 25, 45])
     match lots.randrange(3):
         case 0:
-            calls = tuple(Call("look", {"path": str(n)}) for n in range(size))
+            calls = tuple(ClientCall("look", {"path": str(n)}) for n in range(size))
             return [Answer(calls), Answer(texts(2))]
         case 1:
             paused = Answer(

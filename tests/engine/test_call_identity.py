@@ -20,7 +20,7 @@ from turnlatch import (
 )
 from turnlatch.journal import MemoryStore, SQLiteStore
 from turnlatch.runtime.clock import SystemIds
-from turnlatch.simulator import Answer, Call, Raw, Simulator, Text
+from turnlatch.simulator import Answer, ClientCall, Raw, Simulator, Text
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import CallAsked, CallStarted, ConversationOpened
 from turnlatch_states.machine.remedy import Remedy
@@ -152,7 +152,7 @@ async def test_each_child_answers_its_own_task(world: World) -> None:
             if self.asked > 2:
                 return Answer((Text("Done."),))
             task = {"task": f"country {self.asked}"}
-            return Answer((Call("research", task, "call_0"),))
+            return Answer((ClientCall("research", task, "call_0"),))
 
     world.simulator = Simulator(Boss(), clock=world.clock.now)
     child = child_tool("research", "Finds out.")

@@ -19,7 +19,7 @@ from turnlatch.runtime.preflight import findings
 from turnlatch.simulator import call, reply
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import Reply
-from turnlatch_states.api.rules import Limits
+from turnlatch_states.api.rules import ApiLimits
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import begin, step
@@ -76,7 +76,7 @@ UNSAYABLE: dict[str, Any] = {
     "a picture of another type": [image(PIXEL, "image/jpeg")],
     "too many cache marks": [{**text(str(n)), **MARK} for n in range(5)],
     "a cache mark of no kind": [{**text("a"), "cache_control": {"type": "eternal"}}],
-    "more bytes than a request may have": "a" * Limits().request_bytes_max,
+    "more bytes than a request may have": "a" * ApiLimits().request_bytes_max,
     "no JSON": [text({1, 2})],
     "no number": [text(float("nan"))],
 }
@@ -264,7 +264,7 @@ async def test_a_pin_that_no_summary_can_say_is_refused_and_not_pinned(
 
 
 def test_pins_that_are_too_long_together_are_refused() -> None:
-    half = "a" * (Limits().request_bytes_max // 2)
+    half = "a" * (ApiLimits().request_bytes_max // 2)
     assert pin_text("one", half, (), PROFILE) == half
     assert pin_text("one", half, (("one", half),), PROFILE) == half, "it is replaced"
     with pytest.raises(SettingsError):

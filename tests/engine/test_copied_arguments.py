@@ -20,7 +20,7 @@ from turnlatch import (
     TurnEnded,
     tool,
 )
-from turnlatch.simulator import Answer, Call
+from turnlatch.simulator import Answer, ClientCall
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.reply import Reply, ToolUse
 
@@ -101,8 +101,10 @@ async def test_no_observer_of_arguments_can_change_them(
     world: World, effect: str
 ) -> None:
     vandal = Vandal()
-    two = Answer((Call("place", GIVEN, "toolu_1"), Call("place", GIVEN, "toolu_2")))
-    world.script(two, Answer((Call("place", GIVEN, "toolu_3"),)), "Done.")
+    two = Answer(
+        (ClientCall("place", GIVEN, "toolu_1"), ClientCall("place", GIVEN, "toolu_2"))
+    )
+    world.script(two, Answer((ClientCall("place", GIVEN, "toolu_3"),)), "Done.")
     async with world.open(tools=[orders(vandal, effect)]) as chat:
         watch = chat.watch()
         turn = await chat.send("Order.")

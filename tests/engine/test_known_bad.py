@@ -10,7 +10,15 @@ from tests.harness.media import Block, image, png, words
 from tests.harness.world import World
 
 from turnlatch import FaultKind, Remedy, Tool, TurnState, tool
-from turnlatch.simulator import Answer, Call, Scripted, Seeded, Simulator, Text, call
+from turnlatch.simulator import (
+    Answer,
+    ClientCall,
+    Scripted,
+    Seeded,
+    Simulator,
+    Text,
+    call,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +46,7 @@ class Looks:
         del rng
         last = request["messages"][-1]["content"]
         seen = any(block["type"] == "tool_result" for block in last)
-        return Answer((Text("I see."),) if seen else (Call("shoot"),))
+        return Answer((Text("I see."),) if seen else (ClientCall("shoot"),))
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

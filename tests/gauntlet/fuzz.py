@@ -31,7 +31,7 @@ from tests.gauntlet.fuzz_script import (
 from tests.gauntlet.fuzz_truth import BrokenPromiseError
 from tests.gauntlet.fuzz_world import Wrap
 
-from turnlatch.simulator import Fault, Status, When
+from turnlatch.simulator import ScriptedFault, Status, When
 
 COMMAND: Final = "python -m tests.gauntlet.fuzz"
 
@@ -130,7 +130,7 @@ def _shorter(play: Play) -> Iterator[Play]:
             yield attrs.evolve(play, moves=(*moves[:at], other, *moves[at + 1 :]))
 
 
-def _plainer(fault: Fault) -> Iterator[Fault]:
+def _plainer(fault: ScriptedFault) -> Iterator[ScriptedFault]:
     """The same fault with less to it, each time one thing less."""
     when = fault.when
     given = attrs.asdict(when, recurse=False)

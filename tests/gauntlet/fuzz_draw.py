@@ -28,12 +28,12 @@ from turnlatch.simulator import (
     Empty,
     ErrorEvent,
     ExpireThreads,
-    Fault,
     Garbled,
     Html,
     LimitChange,
     NoAnswer,
     RuleSwitch,
+    ScriptedFault,
     Slow,
     Span,
     Status,
@@ -131,7 +131,9 @@ def draw(rng: random.Random) -> Play:
     faults = [_fault(rng, said) for _ in range(count)]
     if tight:
         faults = [_narrow(rng), *(_aimed(rng, one) for one in faults)]
-    faults += [Fault(RuleSwitch(rule, on=True), _when(rng, said)) for rule in off]
+    faults += [
+        ScriptedFault(RuleSwitch(rule, on=True), _when(rng, said)) for rule in off
+    ]
     return Play(setting, moves, tuple(faults[:8]))
 
 
@@ -204,13 +206,13 @@ def _move(rng: random.Random, verb: Verb) -> Move:
     return Move(verb, word, at)
 
 
-def _fault(rng: random.Random, said: Sequence[str]) -> Fault:
+def _fault(rng: random.Random, said: Sequence[str]) -> ScriptedFault:
     if rng.random() < 0.12:
         return _for_ever(rng, said)
-    return Fault(rng.choice(_ACTIONS)(rng), _when(rng, said))
+    return ScriptedFault(rng.choice(_ACTIONS)(rng), _when(rng, said))
 
 
-def _for_ever(rng: random.Random, said: Sequence[str]) -> Fault:
+def _for_ever(rng: random.Random, said: Sequence[str]) -> ScriptedFault:
     """A fault that may last."""
     when = _only_some(rng, When(forever=True))
     body = rng.choice(list(said))
@@ -218,30 +220,30 @@ def _for_ever(rng: random.Random, said: Sequence[str]) -> Fault:
         case 3:
             hints = (("x-should-retry", "false"),) if rng.random() < 0.3 else ()
             failing: Action = Status(rng.choice((500, 502, 503, 529)), hints)
-            return Fault(failing, attrs.evolve(when, body=body))
+            return ScriptedFault(failing, attrs.evolve(when, body=body))
         case 0:
             message = rng.choice(("No.", "Output blocked by content filtering policy"))
             action: Action = Status(rng.choice((400, 422)), message=message)
-            return Fault(action, attrs.evolve(when, body=body))
+            return ScriptedFault(action, attrs.evolve(when, body=body))
         case 1:
             codes = [code for code in _CODES if code.startswith("thread_")]
             action = Status(400, code=rng.choice(codes))
-            return Fault(action, attrs.evolve(when, kind="thread"))
+            return ScriptedFault(action, attrs.evolve(when, kind="thread"))
         case _:
             kinds: tuple[Kind, ...] = ("compaction", "count_tokens", "stream")
-            return Fault(
+            return ScriptedFault(
                 rng.choice(_ACTIONS)(rng), attrs.evolve(when, kind=rng.choice(kinds))
             )
 
 
-def _narrow(rng: random.Random) -> Fault:
+def _narrow(rng: random.Random) -> ScriptedFault:
     """A window that is small from early on."""
     size = rng.choice((1500, 2000, 3000, 5000))
     at = rng.randint(1, 5)
-    return Fault(LimitChange("context_window", size), When((Span(at, at),)))
+    return ScriptedFault(LimitChange("context_window", size), When((Span(at, at),)))
 
 
-def _aimed(rng: random.Random, fault: Fault) -> Fault:
+def _aimed(rng: random.Random, fault: ScriptedFault) -> ScriptedFault:
     """A fault, which in every third case meets summaries only."""
     if rng.random() < 0.67 or fault.when.kind != "messages":
         return fault

@@ -57,7 +57,7 @@ from turnlatch import (
 )
 from turnlatch.journal import MemoryStore
 from turnlatch.result import CallReport
-from turnlatch.simulator import Exchange, Simulator
+from turnlatch.simulator import LoggedRequest, Simulator
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch_states.api.rules import Context, check
 from turnlatch_states.machine.call import CallState
@@ -374,7 +374,7 @@ class Player:
     def _check_effects(self) -> None:
         check_effects(self.world.deeds, self.world.recorder.replies)
 
-    def _check_reason(self, log: Sequence[Exchange], move: Move) -> None:
+    def _check_reason(self, log: Sequence[LoggedRequest], move: Move) -> None:
         """A turn that failed met something that made it fail."""
         turn = self.world.chat.turn
         fault = None if turn is None else turn.fault
@@ -434,7 +434,7 @@ class Player:
         raise BrokenPromiseError("the next message is confirmed", stuck.fault)
 
     def _check_next(
-        self, chat: Conversation, rested: Snapshot, log: Sequence[Exchange]
+        self, chat: Conversation, rested: Snapshot, log: Sequence[LoggedRequest]
     ) -> None:
         """The next message went out behind the bytes that were confirmed before it."""
         trials = self.world.recorder.trials
@@ -483,7 +483,7 @@ def _continues(body: Mapping[str, object]) -> bool:
     return thread is not None and thread["type"] == "continue"
 
 
-def _is_message(one: Exchange) -> bool:
+def _is_message(one: LoggedRequest) -> bool:
     """Whether a request is for a reply, and not for a summary."""
     body = one.body or {}
     if not one.path.endswith("/v1/messages") or "compaction" in body:
@@ -499,7 +499,7 @@ def _may_be_cut_off(reply: WholeReply) -> bool:
     return reply.stop_reason == "max_tokens" and calls
 
 
-def _is_knowable(one: Exchange) -> bool:
+def _is_knowable(one: LoggedRequest) -> bool:
     """Whether the engine could have known that a request would be refused."""
     # What is too large was not even parsed.
     body, refusal = one.body or json.loads(one.raw), one.objection or one.error

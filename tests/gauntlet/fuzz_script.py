@@ -20,10 +20,10 @@ import attrs
 
 from turnlatch.simulator import (
     ExpireThreads,
-    Fault,
     LimitChange,
     RuleSwitch,
     Script,
+    ScriptedFault,
     Status,
     parse_faults,
 )
@@ -216,7 +216,7 @@ class Play:
 # What lasts, and what stops.
 
 
-def lasting(fault: Fault) -> bool:
+def lasting(fault: ScriptedFault) -> bool:
     """Whether a fault may stay for ever: a conversation can go on in spite of it.
 
     A refusal of a word that somebody said, or a server that always fails at it while it
@@ -240,7 +240,7 @@ def lasting(fault: Fault) -> bool:
     return meant is FaultKind.INVALID or _fails(fault)
 
 
-def _fails(fault: Fault) -> bool:
+def _fails(fault: ScriptedFault) -> bool:
     """Whether the server fails, and does not say for how long."""
     action = fault.action
     if not isinstance(action, Status) or action.status < 500 or action.code:

@@ -28,7 +28,15 @@ from turnlatch import Conversation, RetryPolicy, Tool
 from turnlatch.journal import MemoryStore, SQLiteStore
 from turnlatch.ports import Model, Store
 from turnlatch.sdk import SdkModel
-from turnlatch.simulator import Answer, Call, Redacted, Seeded, Simulator, Text, refuse
+from turnlatch.simulator import (
+    Answer,
+    ClientCall,
+    Redacted,
+    Seeded,
+    Simulator,
+    Text,
+    refuse,
+)
 from turnlatch.simulator.transport import SimulatorTransport
 from turnlatch.simulator.wire import Json
 from turnlatch.testing import SeededIds, VirtualClock
@@ -133,7 +141,9 @@ class Marking:
         if self._moody and "tools" in request and rng.random() < 0.3:
             self.moods += 1
             made = self._in_a_mood(made, rng)
-        parts = tuple(self._marked(p) if isinstance(p, Call) else p for p in made.parts)
+        parts = tuple(
+            self._marked(p) if isinstance(p, ClientCall) else p for p in made.parts
+        )
         return attrs.evolve(made, parts=parts)
 
     def _in_a_mood(self, made: Answer, rng: random.Random) -> Answer:
@@ -151,7 +161,7 @@ class Marking:
             case _:
                 return attrs.evolve(made, parts=(Redacted(), *made.parts))
 
-    def _marked(self, call: Call) -> Call:
+    def _marked(self, call: ClientCall) -> ClientCall:
         self._marks += 1
         return attrs.evolve(call, input={**call.input, "mark": f"m{self._marks}."})
 

@@ -21,7 +21,14 @@ import click
 from tests.harness.world import World
 
 from turnlatch import Conversation, Tool, TurnState, tool
-from turnlatch.simulator import Answer, Fault, Seeded, Simulator, When, parse_faults
+from turnlatch.simulator import (
+    Answer,
+    ScriptedFault,
+    Seeded,
+    Simulator,
+    When,
+    parse_faults,
+)
 from turnlatch.simulator.faults import Span
 from turnlatch.simulator.wire import Json
 from turnlatch_states.api.json_bytes import parts
@@ -71,7 +78,7 @@ class Outcome:
     searches: int
 
 
-def faults_of(kind: str, rng: random.Random) -> tuple[Fault, ...]:
+def faults_of(kind: str, rng: random.Random) -> tuple[ScriptedFault, ...]:
     """The outage: a fault for each request that meets one, until it is over."""
     texts, likely = KINDS[kind]
     met: dict[str, list[Span]] = {text: [] for text in texts}
@@ -80,7 +87,9 @@ def faults_of(kind: str, rng: random.Random) -> tuple[Fault, ...]:
             met[rng.choice(texts)].append(Span(number, number))
     until = rng.choice((60.0, 300.0, 1_200.0))
     return tuple(
-        Fault(parse_faults(text)[0].action, When(tuple(spans), until_seconds=until))
+        ScriptedFault(
+            parse_faults(text)[0].action, When(tuple(spans), until_seconds=until)
+        )
         for text, spans in met.items()
         if spans
     )

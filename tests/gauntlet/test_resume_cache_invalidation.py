@@ -17,7 +17,7 @@ from tests.harness.processes import kill_at
 from tests.harness.recorder import cut_request
 from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
 
-from turnlatch.simulator import Exchange, call, reply, think
+from turnlatch.simulator import LoggedRequest, call, reply, think
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ SET: dict[str, Any] = {
 }
 
 
-def opening(request: Exchange) -> bytes:
+def opening(request: LoggedRequest) -> bytes:
     """A request up to its messages."""
     return request.raw[: request.raw.index(b'"messages":')]
 

@@ -25,8 +25,7 @@ from turnlatch import (
     Remedy,
     RetryPolicy,
 )
-from turnlatch.simulator import Answer, call, reply
-from turnlatch.simulator import Limits as Numbers
+from turnlatch.simulator import Answer, ApiLimits, call, reply
 from turnlatch_states.api.reply import Usage
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +74,7 @@ def small(scenario: Scenario, usage: dict[str, object] | None) -> Conversation:
     """A conversation in a small window, whose replies say that usage."""
     scenario.script(
         *[reply(f"Answer. {WORDS}", usage=usage) for _ in range(TURNS * 2)],
-        limits=Numbers(context_window=WINDOW),
+        limits=ApiLimits(context_window=WINDOW),
     )
     policy = CompactionPolicy(window=WINDOW)
     return scenario.open(max_tokens=200, tools=[], compaction=policy)
@@ -88,7 +87,7 @@ def refused(scenario: Scenario) -> int:
 
 async def closed(scenario: Scenario, chat: Conversation, **how: Any) -> None:
     """Finish without another look at how full the window is."""
-    numbers = attrs.evolve(Numbers(), context_window=None)
+    numbers = attrs.evolve(ApiLimits(), context_window=None)
     scenario.simulator.change(limits=numbers)
     await scenario.finish(
         chat,

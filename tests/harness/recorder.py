@@ -15,7 +15,7 @@ from typing import Any, NoReturn, cast, final
 import attrs
 
 from turnlatch import Conversation
-from turnlatch.simulator import ApiRequest, ApiResponse, Chunk, Exchange, Simulator
+from turnlatch.simulator import ApiRequest, ApiResponse, Chunk, LoggedRequest, Simulator
 
 Block = dict[str, Any]
 Gateway = Callable[[bytes], bytes]
@@ -136,7 +136,9 @@ def _altered(response: ApiResponse, gateway: Gateway) -> ApiResponse:
     return attrs.evolve(response, chunks=chunks, headers=headers)
 
 
-def _whole(exchange: Exchange, response: ApiResponse, trial: bool) -> WholeReply | None:
+def _whole(
+    exchange: LoggedRequest, response: ApiResponse, trial: bool
+) -> WholeReply | None:
     """The reply in a response; None if what was sent is no whole reply."""
     if (response.header("content-type") or "").startswith("text/event-stream"):
         message, raw = _assembled(response.body), None

@@ -38,7 +38,7 @@ from tests.harness.world import World
 from turnlatch import Conversation, FaultKind, Turn, TurnState
 from turnlatch.simulator import (
     Answer,
-    Exchange,
+    LoggedRequest,
     Scripted,
     Simulator,
     parse_faults,
@@ -156,7 +156,7 @@ class Scenario(World):
         return Counter([*self.ran, *lines])
 
     @property
-    def requests(self) -> tuple[Exchange, ...]:
+    def requests(self) -> tuple[LoggedRequest, ...]:
         """Every request to POST /v1/messages, in order."""
         log = self.simulator.log
         return tuple(one for one in log if one.path.endswith("/v1/messages"))

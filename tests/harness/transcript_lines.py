@@ -11,7 +11,7 @@ from turnlatch import (
     Turn,
 )
 from turnlatch.simulator import (
-    Exchange,
+    LoggedRequest,
 )
 from turnlatch_states.api.faults import Fault
 from turnlatch_states.api.reply import Reply
@@ -110,7 +110,7 @@ class Names:
                 told = value if ops is None else ", ".join(map(_op, ops))
                 return f"{name}=[{told}]"
 
-    def wire(self, exchange: Exchange, number: int) -> str:
+    def wire(self, exchange: LoggedRequest, number: int) -> str:
         """A request, and the status that answered it, in one line."""
         body: Any = exchange.body or {}
         messages = body.get("messages", [])

@@ -23,8 +23,8 @@ from turnlatch import (
 from turnlatch.journal import SQLiteStore
 from turnlatch.simulator import (
     Answer,
-    Call,
-    Exchange,
+    ClientCall,
+    LoggedRequest,
     Scripted,
     Seeded,
     Simulator,
@@ -86,7 +86,7 @@ def _answer(parts: Sequence[Sequence[str]]) -> Answer:
                 found.append(Thinking(json.loads(text)))
             case ["call", name, *given]:
                 pairs = (one.partition("=") for one in given)
-                found.append(Call(name, {key: value for key, _, value in pairs}))
+                found.append(ClientCall(name, {key: value for key, _, value in pairs}))
             case ["refuse", category, text]:
                 return refuse(category, json.loads(text))
             case ["stop", reason]:
@@ -224,7 +224,7 @@ class Player:
         self._lines += [f"waited {one:g} s" for one in world.clock.slept[self._slept :]]
         self._ran, self._slept = len(world.ran), len(world.clock.slept)
 
-    def _observe(self, exchange: Exchange) -> None:
+    def _observe(self, exchange: LoggedRequest) -> None:
         if exchange.path.endswith("/v1/messages"):
             self._look()
             self._wires += 1

@@ -33,7 +33,7 @@ from turnlatch.journal import MemoryStore
 from turnlatch.ports import Entry, Journal, Listing, Store
 from turnlatch.simulator import (
     Answer,
-    Call,
+    ClientCall,
     Scripted,
     Seeded,
     Simulator,
@@ -82,15 +82,15 @@ STOPS = (
 CALLS = (
     (),
     (),
-    (Call("look", {"path": "a"}),),
-    (Call("look", {"path": "a"}), Call("act", {"what": "b"})),
-    (Call("ask", {"what": "c"}),),
-    (Call("nobody", {}),),
-    (Call("look", {"wrong": 1}),),
-    (Call("pay", {}), Call("act", {"what": "d"})),
-    (Call("slip", {}),),
-    (Call("quit", {}), Call("look", {"path": "e"})),
-    (Call("speak", {}), Call("speak", {})),
+    (ClientCall("look", {"path": "a"}),),
+    (ClientCall("look", {"path": "a"}), ClientCall("act", {"what": "b"})),
+    (ClientCall("ask", {"what": "c"}),),
+    (ClientCall("nobody", {}),),
+    (ClientCall("look", {"wrong": 1}),),
+    (ClientCall("pay", {}), ClientCall("act", {"what": "d"})),
+    (ClientCall("slip", {}),),
+    (ClientCall("quit", {}), ClientCall("look", {"path": "e"})),
+    (ClientCall("speak", {}), ClientCall("speak", {})),
 )
 MOVES = (
     "send",
@@ -113,7 +113,7 @@ CHANCES = 12
 """Enough messages to use up every scripted fault and refusal."""
 
 
-def an_answer(calls: tuple[Call, ...], stop: str | None) -> Answer:
+def an_answer(calls: tuple[ClientCall, ...], stop: str | None) -> Answer:
     """Some words, some calls, and a reason to stop."""
     return Answer((Text("Well."), *calls), stop)
 

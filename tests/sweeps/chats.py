@@ -25,7 +25,7 @@ from turnlatch import (
 )
 from turnlatch.journal.codec import encode
 from turnlatch.ports import Journal, Store
-from turnlatch.simulator import Answer, Call, Text, call
+from turnlatch.simulator import Answer, ClientCall, Text, call
 from turnlatch_states.machine.events import CallStarted, Event
 
 Say: TypeAlias = Callable[[str], None]
@@ -34,13 +34,13 @@ ANSWERS: Final = (
     Answer(
         (
             Text("Three at once."),
-            Call("act", {"what": "a"}),
-            Call("act", {"what": "b"}),
-            Call("look", {"path": "c"}),
+            ClientCall("act", {"what": "a"}),
+            ClientCall("act", {"what": "b"}),
+            ClientCall("look", {"path": "c"}),
         )
     ),
     "Done.",
-    Answer((Call("ask", {"what": "d"}), Call("ask", {"what": "e"}))),
+    Answer((ClientCall("ask", {"what": "d"}), ClientCall("ask", {"what": "e"}))),
     call("act", what="f"),
     "Done again.",
     call("act", what="g"),

@@ -141,7 +141,7 @@ async def test_command_that_cannot_be_carried_out_is_refused_with_its_line(
 def test_answers_are_read_as_they_are_written() -> None:
     one, two = answers('"See; + so." + call act what=a ; "Done."')
 
-    assert [type(part).__name__ for part in one.parts] == ["Text", "Call"]
+    assert [type(part).__name__ for part in one.parts] == ["Text", "ClientCall"]
     assert [getattr(part, "text", "") for part in two.parts] == ["Done."]
 
 

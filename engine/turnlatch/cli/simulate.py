@@ -10,7 +10,7 @@ from turnlatch.cli.inputs import read_file
 from turnlatch.cli.main import SettingRefusedError
 from turnlatch.cli.terminal import clip, one_line
 from turnlatch.simulator import (
-    Limits,
+    ApiLimits,
     Responder,
     Seeded,
     Simulator,
@@ -91,7 +91,7 @@ def simulate(
             seed=seed,
             faults=faults,
             strict_betas=strict_betas,
-            limits=Limits(context_window=model_window),
+            limits=ApiLimits(context_window=model_window),
             clock=time.time,
             log_max=1,
             observe=lambda exchange: click.echo(

@@ -4,6 +4,6 @@ Importing this imports no SDK: that happens when the first request leaves.
 """
 
 from turnlatch.sdk.sdk_model import SdkModel
-from turnlatch.sdk.sse import Limits
+from turnlatch.sdk.sse import ReplyLimits
 
-__all__ = ["Limits", "SdkModel"]
+__all__ = ["ReplyLimits", "SdkModel"]

@@ -28,7 +28,7 @@ from turnlatch.sdk.sealing import (
     TooLargeError,
     seal,
 )
-from turnlatch.sdk.sse import Limits, Splitter
+from turnlatch.sdk.sse import ReplyLimits, Splitter
 from turnlatch.tasks import own_cancellation
 from turnlatch_states.api.faults import DEFINITE, Fault, FaultKind
 from turnlatch_states.api.reply import Reply
@@ -84,7 +84,7 @@ class Attempt:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: ReplyLimits,
         now: Callable[[], float],
         report: Callable[[Delta], None],
     ) -> None:

@@ -18,7 +18,7 @@ import attrs
 import httpx2
 
 from turnlatch.sdk.sealing import TooLargeError
-from turnlatch.sdk.sse import Limits
+from turnlatch.sdk.sse import ReplyLimits
 
 CHARSET: Final = "utf-8"
 """What the text of a refusal is read in, whatever the answer says: the API writes nothing
@@ -35,7 +35,7 @@ class _Bound:
         shared: Others than the SDK read the answer: there are hooks of the caller's.
     """
 
-    limits: Limits
+    limits: ReplyLimits
     shared: bool
 
 
@@ -43,7 +43,7 @@ _BOUND: ContextVar[_Bound | None] = ContextVar("_BOUND", default=None)
 
 
 @contextmanager
-def bounded(client: Any, limits: Limits) -> Generator[None, None, None]:
+def bounded(client: Any, limits: ReplyLimits) -> Generator[None, None, None]:
     """Bound the answers to what is sent inside.
 
     Args:
@@ -95,7 +95,7 @@ class Bounded(httpx2.AsyncByteStream):
         TooLargeError: While iterating: a success is larger than the limits allow.
     """
 
-    def __init__(self, response: httpx2.Response, limits: Limits) -> None:
+    def __init__(self, response: httpx2.Response, limits: ReplyLimits) -> None:
         self.over = False
         self._cuts = not response.is_success
         self.most = limits.refusal_bytes if self._cuts else limits.reply_bytes

@@ -23,7 +23,7 @@ from turnlatch.sdk.attempt import Attempt, Response, chunks_of, failed
 from turnlatch.sdk.counting import count_body
 from turnlatch.sdk.failures import of_connection
 from turnlatch.sdk.sealing import IncompleteReplyError
-from turnlatch.sdk.sse import Limits, Splitter
+from turnlatch.sdk.sse import ReplyLimits, Splitter
 from turnlatch.tasks import own_cancellation
 from turnlatch.urls import HoldsClient, shown_url, without_user
 from turnlatch_states.api.checks import instance, optional, text
@@ -56,7 +56,7 @@ _MESSAGES = "/v1/messages"
 _COUNT = "/v1/messages/count_tokens"
 
 _KEY = attrs.evolve(optional(text(1)), secret=True)
-_LIMITS = optional(instance(Limits, "a Limits(...) of turnlatch.sdk.sse"))
+_LIMITS = optional(instance(ReplyLimits, "a ReplyLimits(...) of turnlatch.sdk"))
 
 
 class SdkClient(Protocol):
@@ -112,7 +112,7 @@ class SdkModel(HoldsClient):
         total_seconds: float = 600.0,
         idle_seconds: float = 60.0,
         grace_seconds: float = 2.0,
-        limits: Limits | None = None,
+        limits: ReplyLimits | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         demand_options({"client": client, "base_url": base_url})
@@ -134,7 +134,7 @@ class SdkModel(HoldsClient):
         self._total = total_seconds
         self._idle = idle_seconds
         self._grace = grace_seconds
-        self._limits = limits if limits is not None else Limits()
+        self._limits = limits if limits is not None else ReplyLimits()
         self._now = now
         self._send: _Send | None = None
         self._betas: tuple[str, ...] = ()

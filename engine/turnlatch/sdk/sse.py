@@ -23,7 +23,7 @@ from turnlatch.sdk.sealing import (
 
 @final
 @attrs.frozen
-class Limits:
+class ReplyLimits:
     """How much one answer may be, so that no server can fill the memory.
 
     Attributes:
@@ -77,7 +77,7 @@ class Splitter:
         "work",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ReplyLimits) -> None:
         self._limits = limits
         self._pending: list[bytes] = []
         self._size = 0  # bytes in `_pending`

@@ -29,7 +29,7 @@ the types of Anthropic's public Python SDK. The rules are `turnlatch_states.api.
 from turnlatch.simulator.answers import (
     Answer,
     Asked,
-    Call,
+    ClientCall,
     Part,
     Raw,
     Recalling,
@@ -59,20 +59,20 @@ from turnlatch.simulator.faults import (
     Empty,
     ErrorEvent,
     ExpireThreads,
-    Fault,
     Garbled,
     Html,
     LimitChange,
     NoAnswer,
     RuleSwitch,
     Script,
+    ScriptedFault,
     Slow,
     Span,
     Status,
     When,
 )
 from turnlatch.simulator.grammar import Event, parse_events, stream_problems
-from turnlatch.simulator.log import Exchange
+from turnlatch.simulator.log import LoggedRequest
 from turnlatch.simulator.scenario import ScenarioError, read_scenario
 from turnlatch.simulator.scripted import Scripted, ScriptUsedUpError
 from turnlatch.simulator.seeded import Seeded
@@ -85,31 +85,30 @@ from turnlatch.simulator.wire import (
     Ending,
     Refusal,
 )
-from turnlatch_states.api.rules import Limits
+from turnlatch_states.api.rules import ApiLimits
 
 __all__ = [
     "NO_HEADERS",
     "Answer",
+    "ApiLimits",
     "ApiRequest",
     "ApiResponse",
     "Asked",
     "Bounds",
-    "Call",
     "Chunk",
+    "ClientCall",
     "CutEvents",
     "CutPercent",
     "Empty",
     "Ending",
     "ErrorEvent",
     "Event",
-    "Exchange",
     "ExpireThreads",
-    "Fault",
     "FaultScriptError",
     "Garbled",
     "Html",
     "LimitChange",
-    "Limits",
+    "LoggedRequest",
     "NoAnswer",
     "Part",
     "Raw",
@@ -122,6 +121,7 @@ __all__ = [
     "Script",
     "ScriptUsedUpError",
     "Scripted",
+    "ScriptedFault",
     "Seeded",
     "Server",
     "ServerCall",

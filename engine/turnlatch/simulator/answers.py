@@ -48,7 +48,7 @@ class Redacted:
 
 @final
 @attrs.frozen
-class Call:
+class ClientCall:
     """A `tool_use` block.
 
     Attributes:
@@ -107,11 +107,13 @@ class Raw:
     block: Json
 
 
-Part: TypeAlias = Text | Thinking | Redacted | Call | ServerCall | ServerResult | Raw
+Part: TypeAlias = (
+    Text | Thinking | Redacted | ClientCall | ServerCall | ServerResult | Raw
+)
 """One content block of an answer, before the server has added its share."""
 
 _PARTS: Final = Allowed(
-    "a tuple of parts: Text, Thinking, Redacted, Call, ServerCall, ServerResult, Raw",
+    "a tuple of parts: Text, Thinking, Redacted, ClientCall, ServerCall, ServerResult, Raw",
     lambda x: isinstance(x, tuple) and all(isinstance(p, Part) for p in x),  # pyright: ignore[reportUnknownVariableType] # of a tuple of anything
 )
 
@@ -238,12 +240,12 @@ def think(words: str) -> Answer:
 
 def call(name: str, /, **arguments: object) -> Answer:
     """An answer that calls one tool."""
-    return Answer((Call(name, arguments),))
+    return Answer((ClientCall(name, arguments),))
 
 
 def say_and_call(words: str, name: str, /, **arguments: object) -> Answer:
     """An answer that says something and calls one tool."""
-    return Answer((Text(words), Call(name, arguments)))
+    return Answer((Text(words), ClientCall(name, arguments)))
 
 
 def server_call(name: str, /, **arguments: object) -> Answer:

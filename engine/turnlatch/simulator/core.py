@@ -22,12 +22,12 @@ from turnlatch.simulator.faults import (
     Action,
     Empty,
     ExpireThreads,
-    Fault,
     Html,
     LimitChange,
     NoAnswer,
     RuleSwitch,
     Script,
+    ScriptedFault,
     Slow,
     Status,
 )
@@ -40,7 +40,7 @@ from turnlatch.simulator.gate import (
     size_refusal,
     version_refusal,
 )
-from turnlatch.simulator.log import Exchange, is_unscripted_rejection
+from turnlatch.simulator.log import LoggedRequest, is_unscripted_rejection
 from turnlatch.simulator.mangling import (
     html_page,
     mangle,
@@ -57,7 +57,7 @@ from turnlatch.simulator.streaming import stream_chunks
 from turnlatch.simulator.threads import continued_id
 from turnlatch.simulator.visit import Visit, route
 from turnlatch.simulator.wire import ApiRequest, ApiResponse, Chunk, Json, Refusal
-from turnlatch_states.api.rules import Limits
+from turnlatch_states.api.rules import ApiLimits
 
 _SERVED: Final = (
     "turnlatch simulates POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models"
@@ -104,7 +104,7 @@ class Simulator:
         seed: int = 0,
         faults: Script | str = (),
         strict: bool = True,
-        limits: Limits | None = None,
+        limits: ApiLimits | None = None,
         rules_off: frozenset[str] = frozenset(),
         keys: Container[str] | None = None,
         any_model: bool = False,
@@ -112,7 +112,7 @@ class Simulator:
         binds_thinking: bool = True,
         clock: Callable[[], float] = lambda: 0.0,
         log_max: int | None = None,
-        observe: Callable[[Exchange], None] | None = None,
+        observe: Callable[[LoggedRequest], None] | None = None,
     ) -> None:
         self._clock = clock
         self._observe = observe
@@ -120,7 +120,7 @@ class Simulator:
         self._faults = Faults(_checked(faults))
         check_rules(rules_off)
         self._strict_betas = strict_betas
-        self._base = Regime(limits or Limits(), rules_off, (keys,))
+        self._base = Regime(limits or ApiLimits(), rules_off, (keys,))
         self._regime = self._base
         self._service = Service(
             model or Seeded(seed), Settings(strict, any_model, binds_thinking), seed
@@ -130,11 +130,11 @@ class Simulator:
         self._seen: Counter[bytes] = Counter()
         self._exchanges = 0
         self._messages = 0
-        self._log: deque[Exchange] = deque(maxlen=log_max)
+        self._log: deque[LoggedRequest] = deque(maxlen=log_max)
         self._left: dict[int, float] = {}
 
     @property
-    def log(self) -> tuple[Exchange, ...]:
+    def log(self) -> tuple[LoggedRequest, ...]:
         """Every request and how it was answered, oldest first."""
         return tuple(self._log)
 
@@ -143,7 +143,7 @@ class Simulator:
         """The longest body that is looked at, in bytes; longer ones get a 413."""
         return self._regime.limits.request_bytes_max
 
-    def unscripted_rejections(self) -> tuple[Exchange, ...]:
+    def unscripted_rejections(self) -> tuple[LoggedRequest, ...]:
         """The illegal requests; empty for a correct client.
 
         A request counts if it was refused and neither a fault nor a change explains it,
@@ -178,7 +178,7 @@ class Simulator:
         return self._faults.pending(self._messages, self._clock() - self._started)
 
     @property
-    def unmet_faults(self) -> tuple[tuple[Fault, int], ...]:
+    def unmet_faults(self) -> tuple[tuple[ScriptedFault, int], ...]:
         """The faults that happened less often than their text says, and how often.
 
         One without a number of times has to happen once.
@@ -188,7 +188,7 @@ class Simulator:
     def change(
         self,
         *,
-        limits: Limits | None = None,
+        limits: ApiLimits | None = None,
         rules_off: frozenset[str] | None = None,
         keys: Container[str] | EllipsisType | None = ...,
     ) -> None:

@@ -37,13 +37,13 @@ from turnlatch.simulator.faults import (
     Empty,
     ErrorEvent,
     ExpireThreads,
-    Fault,
     Garbled,
     Html,
     LimitChange,
     NoAnswer,
     RuleSwitch,
     Script,
+    ScriptedFault,
     Slow,
     Span,
     Status,
@@ -84,7 +84,7 @@ def parse_faults(text: str) -> Script:
         FaultScriptError: A word is not allowed where it stands; it names the word, the
             position and what is allowed.
     """
-    faults: list[Fault] = []
+    faults: list[ScriptedFault] = []
     words: list[_Word] = []
     for word in _words(text):
         if word.text not in (",", "\n"):
@@ -133,10 +133,10 @@ class _Reader:
         self._end = end
         self._next = 0
 
-    def fault(self) -> Fault:
+    def fault(self) -> ScriptedFault:
         """The whole fault."""
         action = self._action()
-        return Fault(action, self._when())
+        return ScriptedFault(action, self._when())
 
     def _peek(self, ahead: int = 0) -> _Word:
         if self._next + ahead < len(self._words):

@@ -395,7 +395,7 @@ class When:
 
 @final
 @attrs.frozen
-class Fault:
+class ScriptedFault:
     """One fault of a script. `str(fault)` is its text; `parse_faults` reads it back.
 
     Attributes:
@@ -410,7 +410,7 @@ class Fault:
         return f"{self.action} {self.when}".rstrip()
 
 
-Script: TypeAlias = tuple[Fault, ...]
+Script: TypeAlias = tuple[ScriptedFault, ...]
 """The faults of a run, in the order in which they are asked."""
 
 

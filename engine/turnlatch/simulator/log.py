@@ -10,7 +10,7 @@ from turnlatch_states.api.betas import KNOWN_BETAS, can_be_a_beta
 
 @final
 @attrs.frozen
-class Exchange:
+class LoggedRequest:
     """One request and how it was answered.
 
     Attributes:
@@ -71,7 +71,7 @@ class Exchange:
         return f"#{self.number} {self.method} {self.path}{model} {status}{tail}"
 
 
-def is_unscripted_rejection(exchange: Exchange) -> bool:
+def is_unscripted_rejection(exchange: LoggedRequest) -> bool:
     """The request was illegal: nothing in the script explains why it was refused."""
     if exchange.objection is not None:
         return True

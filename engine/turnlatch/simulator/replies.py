@@ -9,7 +9,7 @@ import attrs
 
 from turnlatch.simulator.answers import (
     Answer,
-    Call,
+    ClientCall,
     Part,
     Raw,
     Redacted,
@@ -202,11 +202,11 @@ def _thought(
     return {"type": "thinking", "thinking": shown, "signature": mark}
 
 
-def _block(part: Text | Call | ServerCall | Raw, rng: random.Random) -> Json:
+def _block(part: Text | ClientCall | ServerCall | Raw, rng: random.Random) -> Json:
     match part:
         case Text(words):
             return {"type": "text", "text": words}
-        case Call(name, arguments, known):
+        case ClientCall(name, arguments, known):
             kind, prefix = "tool_use", "toolu"
         case ServerCall(name, arguments, known):
             kind, prefix = "server_tool_use", "srvtoolu"
@@ -272,7 +272,7 @@ def _tokens(part: Part) -> int:
             return count_text(words)
         case Redacted():
             return OVERHEAD_TOKENS
-        case Call(name, arguments) | ServerCall(name, arguments):
+        case ClientCall(name, arguments) | ServerCall(name, arguments):
             return count_block({"type": "tool_use", "name": name, "input": arguments})
         case ServerResult(kind, told):
             return count_block({"type": kind, "content": told})
@@ -291,7 +291,7 @@ def _shortened(part: Part, room: int) -> Part | None:
             return Text(text) if text.strip() else None
         case Thinking(words):
             return Thinking(words[:room])
-        case Call(name, arguments, known):
+        case ClientCall(name, arguments, known):
             # The service holds an input back until each member of it is complete.
             whole: dict[str, object] = {}
             spent = OVERHEAD_TOKENS + count_text(name)
@@ -300,7 +300,7 @@ def _shortened(part: Part, room: int) -> Part | None:
                 if spent > room:
                     break
                 whole[key] = value
-            return Call(name, whole, known) if room else None
+            return ClientCall(name, whole, known) if room else None
         case Redacted() | ServerCall() | ServerResult() | Raw():
             return None
         case _:

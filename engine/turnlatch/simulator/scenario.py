@@ -5,7 +5,7 @@ import json
 from turnlatch.simulator.answers import (
     Answer,
     Asked,
-    Call,
+    ClientCall,
     Part,
     Raw,
     Responder,
@@ -131,11 +131,11 @@ def _asked(given: Json, where: str) -> Asked:
     )
 
 
-def _call(value: object, where: str) -> Call:
+def _call(value: object, where: str) -> ClientCall:
     given = as_object(value) or {}
     name, arguments = given.get("name"), as_object(given.get("input", {}))
     if isinstance(name, str) and arguments is not None and set(given) <= _CALL_MEMBERS:
-        return Call(name, arguments)
+        return ClientCall(name, arguments)
     raise ScenarioError(where, 'a call is {"name": …, "input": {…}}')
 
 

@@ -12,7 +12,6 @@ from turnlatch.simulator.faults import (
     Empty,
     ErrorEvent,
     ExpireThreads,
-    Fault,
     Garbled,
     Html,
     Kind,
@@ -20,13 +19,14 @@ from turnlatch.simulator.faults import (
     NoAnswer,
     RuleSwitch,
     Script,
+    ScriptedFault,
     Slow,
     Status,
     When,
 )
-from turnlatch_states.api.rules import RULES, Limits
+from turnlatch_states.api.rules import RULES, ApiLimits
 
-_LIMITS: Final = tuple(sorted(field.name for field in attrs.fields(Limits)))
+_LIMITS: Final = tuple(sorted(field.name for field in attrs.fields(ApiLimits)))
 _RULES: Final = tuple(rule.id for rule in RULES)
 
 
@@ -108,7 +108,7 @@ def applies(when: When, now: Circumstances) -> bool:
 class _Planned:
     """One fault in use: what it counts from, and how often it met a request."""
 
-    fault: Fault
+    fault: ScriptedFault
     number: int
     seconds: float
     matched: int = 0
@@ -186,7 +186,7 @@ class Faults:
         self._planned = (*left, *added)
 
     @property
-    def unmet(self) -> tuple[tuple[Fault, int], ...]:
+    def unmet(self) -> tuple[tuple[ScriptedFault, int], ...]:
         """The faults that met fewer requests than their text says, and how many."""
         every = (*self._over, *self._planned)
         return tuple((each.fault, each.fired) for each in every if each.missing)

@@ -14,7 +14,7 @@ import random
 from collections.abc import Sequence
 from typing import Final, final
 
-from turnlatch.simulator.answers import Answer, Call, Part, Text, Thinking
+from turnlatch.simulator.answers import Answer, ClientCall, Part, Text, Thinking
 from turnlatch.simulator.samples import sample
 from turnlatch.simulator.wire import Json, as_array, as_object, blocks, objects
 
@@ -81,7 +81,7 @@ class Seeded:
 
     def _calls(
         self, request: Json, messages: Sequence[Json], rng: random.Random
-    ) -> list[Call]:
+    ) -> list[ClientCall]:
         if not self._tool_use:
             return []
         choice = as_object(request.get("tool_choice")) or {}
@@ -147,9 +147,9 @@ def _name(name: object) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _call(tool: Json, rng: random.Random) -> Call:
+def _call(tool: Json, rng: random.Random) -> ClientCall:
     made = sample(as_object(tool.get("input_schema")) or {}, rng)
-    return Call(str(tool["name"]), as_object(made) or {})
+    return ClientCall(str(tool["name"]), as_object(made) or {})
 
 
 def _words(request: Json, messages: Sequence[Json], rng: random.Random) -> str:

@@ -48,7 +48,7 @@ from turnlatch.simulator.threads import (
 from turnlatch.simulator.tokens import count_request
 from turnlatch.simulator.wire import ApiRequest, Json, Refusal, as_object
 from turnlatch_states.api.models import ModelSpec, spec
-from turnlatch_states.api.rules import Context, Limits, check
+from turnlatch_states.api.rules import ApiLimits, Context, check
 
 _COUNTED: Final = frozenset(
     {
@@ -83,7 +83,7 @@ class Regime:
             among them for any credential that is not empty.
     """
 
-    limits: Limits = attrs.field(factory=Limits)
+    limits: ApiLimits = attrs.field(factory=ApiLimits)
     off: frozenset[str] = frozenset()
     keys: tuple[Container[str] | None, ...] = (None,)
 
@@ -440,7 +440,7 @@ def _held_messages(
     return None if held is None else held.messages
 
 
-def _in_force(name: object, limits: Limits) -> ModelSpec | None:
+def _in_force(name: object, limits: ApiLimits) -> ModelSpec | None:
     known = spec(name)
     if known is None:
         return None

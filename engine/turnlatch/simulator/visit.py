@@ -7,7 +7,7 @@ from typing import Final, final
 import attrs
 
 from turnlatch.simulator.faults import Action, Kind, Slow
-from turnlatch.simulator.log import Exchange
+from turnlatch.simulator.log import LoggedRequest
 from turnlatch.simulator.schedule import Circumstances
 from turnlatch.simulator.threads import continued_id
 from turnlatch.simulator.wire import (
@@ -112,9 +112,9 @@ class Visit:
             self.at - started,
         )
 
-    def exchange(self, response: ApiResponse) -> Exchange:
+    def exchange(self, response: ApiResponse) -> LoggedRequest:
         """The entry of the log, once it is known how the request was answered."""
-        return Exchange(
+        return LoggedRequest(
             self.number,
             self.at,
             self.request.method,

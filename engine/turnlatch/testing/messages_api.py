@@ -18,8 +18,8 @@ import anyio.lowlevel
 
 from turnlatch.simulator import (
     Answer,
-    Exchange,
-    Limits,
+    ApiLimits,
+    LoggedRequest,
     Script,
     Scripted,
     Seeded,
@@ -86,7 +86,7 @@ class MessagesApi:
         environment: MutableMapping[str, str] | None = None,
         *,
         seed: int = 0,
-        limits: Limits | None = None,
+        limits: ApiLimits | None = None,
     ) -> None:
         self.clock = SkippingClock()
         self.effects: Effects | None = None
@@ -203,7 +203,7 @@ class MessagesApi:
     # The outcome.
 
     @property
-    def requests(self) -> tuple[Exchange, ...]:
+    def requests(self) -> tuple[LoggedRequest, ...]:
         """Every request and how it was answered, oldest first."""
         return self.simulator.log
 

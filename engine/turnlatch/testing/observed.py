@@ -14,7 +14,7 @@ import attrs
 
 from turnlatch.simulator.core import Simulator
 from turnlatch.simulator.grammar import parse_events
-from turnlatch.simulator.log import Exchange, is_unscripted_rejection
+from turnlatch.simulator.log import LoggedRequest, is_unscripted_rejection
 from turnlatch.simulator.threads import continued_id
 from turnlatch.simulator.wire import (
     NO_HEADERS,
@@ -180,7 +180,7 @@ def _system(one: ObservedRequest) -> bytes:
 
 
 def _observed(
-    exchange: Exchange,
+    exchange: LoggedRequest,
     left_at: float | None,
     body: Json,
     messages: tuple[ObservedMessage, ...],
@@ -225,7 +225,7 @@ def _messages(
 
 
 def _arrived(
-    exchange: Exchange, response: ApiResponse
+    exchange: LoggedRequest, response: ApiResponse
 ) -> tuple[Arrival, tuple[Json, ...]]:
     """How much of an answer was sent, and the blocks of it."""
     if response.status == NO_HEADERS or exchange.message_id is None:

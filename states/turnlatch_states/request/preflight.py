@@ -9,14 +9,14 @@ from typing import Any, Final, cast
 
 from turnlatch_states.api.json_bytes import parts
 from turnlatch_states.api.models import spec
-from turnlatch_states.api.rules import Limits, check, member
+from turnlatch_states.api.rules import ApiLimits, check, member
 from turnlatch_states.request.history import History, media_in
 from turnlatch_states.request.view import Flatten, Side, Stub, View
 
-INSTRUCTIONS_MAX: Final = Limits().compaction_instructions_chars_max
+INSTRUCTIONS_MAX: Final = ApiLimits().compaction_instructions_chars_max
 """The longest instructions for a summary that the API takes, in characters."""
 
-MANY_IMAGES: Final = Limits().many_images
+MANY_IMAGES: Final = ApiLimits().many_images
 """Up to so many images in a request there is no rule about all of them together."""
 
 _SERVER_CALLS: Final = (b'"server_tool_use"', b'"mcp_tool_use"')

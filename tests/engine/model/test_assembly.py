@@ -18,7 +18,7 @@ from turnlatch.ports import (
 )
 from turnlatch.sdk.assembly import Assembly
 from turnlatch.sdk.sealing import ErrorEnvelopeError, IncompleteReplyError
-from turnlatch.sdk.sse import Limits, Splitter
+from turnlatch.sdk.sse import ReplyLimits, Splitter
 from turnlatch_states.api.reply import Reply
 
 MESSAGE: dict[str, Any] = {
@@ -117,7 +117,7 @@ DELTAS: list[Delta] = [
 
 def assemble(chunks: list[bytes]) -> tuple[Assembly, list[Delta]]:
     said: list[Delta] = []
-    assembly, splitter = Assembly(said.append), Splitter(Limits())
+    assembly, splitter = Assembly(said.append), Splitter(ReplyLimits())
     for chunk in chunks:
         if not assembly.finished:
             assembly.take(splitter.feed(chunk))
@@ -173,7 +173,7 @@ def test_single_bytes_give_the_same_reply_and_deltas() -> None:
 
 def test_cut_at_any_byte_is_whole_only_behind_the_stop_reason() -> None:
     whole_at = RECORDED.index(STOP)
-    assembly, splitter = Assembly(lambda _: None), Splitter(Limits())
+    assembly, splitter = Assembly(lambda _: None), Splitter(ReplyLimits())
 
     for at in range(len(RECORDED)):
         # Having seen `at` bytes and no more, there is a reply or there is none.

@@ -16,7 +16,7 @@ import pytest
 from tests.engine.model.wire import CLOSED, START, STOP, ask, ignore
 
 from turnlatch.ports import RequestFailedError
-from turnlatch.sdk import Limits, SdkModel
+from turnlatch.sdk import ReplyLimits, SdkModel
 from turnlatch.sdk import sdk_model as sdk
 from turnlatch_states.api.faults import Fault, FaultKind
 
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning"),
 ]
 
-LIMITS = Limits(
+LIMITS = ReplyLimits(
     event_bytes=4_000,
     reply_bytes=50_000,
     events=400,
@@ -86,7 +86,9 @@ async def loopback(peer: Peer) -> AsyncGenerator[str]:
         tasks.cancel_scope.cancel()
 
 
-async def answer(peer: Peer, *, stream: bool = True, limits: Limits = LIMITS) -> Fault:
+async def answer(
+    peer: Peer, *, stream: bool = True, limits: ReplyLimits = LIMITS
+) -> Fault:
     """The fault that an answer of the peer's is."""
     async with (
         loopback(peer) as url,
@@ -262,7 +264,7 @@ async def test_names_that_a_refusal_gives_are_bounded() -> None:
     body = json.dumps({"type": "error", "error": error}).encode()
     head = f"400 Bad\r\nrequest-id: {long}\r\ncontent-length: {len(body)}"
 
-    fault = await answer(Peer(head, [body]), limits=Limits())
+    fault = await answer(Peer(head, [body]), limits=ReplyLimits())
 
     for said in (fault.type, fault.code, fault.request_id):
         assert said == "x" * 200

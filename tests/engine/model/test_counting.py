@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.engine.model.wire import BODY, Part, Server, ask, client
 
 from turnlatch.ports import RequestFailedError
-from turnlatch.sdk import Limits, SdkModel
+from turnlatch.sdk import ReplyLimits, SdkModel
 from turnlatch.sdk.counting import COUNTED, count_body, counted
 from turnlatch.sdk.sealing import ErrorEnvelopeError, IncompleteReplyError
 from turnlatch.simulator import (
@@ -235,7 +235,9 @@ async def test_stream_is_not_a_count() -> None:
 
 
 async def test_answer_has_bounds() -> None:
-    found = await fault(Server([b" " * 99], type_=JSON), limits=Limits(reply_bytes=98))
+    found = await fault(
+        Server([b" " * 99], type_=JSON), limits=ReplyLimits(reply_bytes=98)
+    )
     assert "larger than 98 bytes" in found.message
 
 

@@ -32,7 +32,7 @@ from tests.engine.model.wire import (
 
 from turnlatch.errors import SettingsError
 from turnlatch.ports import Delta, RequestFailedError, TextDelta
-from turnlatch.sdk import Limits, SdkModel
+from turnlatch.sdk import ReplyLimits, SdkModel
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.reply import Reply
 
@@ -214,7 +214,7 @@ async def test_compressed_answers_are_read() -> None:
     bomb = gzip.compress(b" " * 2_000_000)
     found = await fault(
         Server([bomb], type_="application/json", content_encoding="gzip"),
-        limits=Limits(reply_bytes=100_000),
+        limits=ReplyLimits(reply_bytes=100_000),
     )
     assert "larger than 100000 bytes" in found.message
 

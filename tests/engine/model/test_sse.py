@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnlatch.sdk.sealing import IncompleteReplyError
-from turnlatch.sdk.sse import Limits, Splitter
+from turnlatch.sdk.sse import ReplyLimits, Splitter
 
 MIB = 1024 * 1024
 
 
-def split(chunks: list[bytes], limits: Limits | None = None) -> list[str]:
-    splitter = Splitter(limits or Limits())
+def split(chunks: list[bytes], limits: ReplyLimits | None = None) -> list[str]:
+    splitter = Splitter(limits or ReplyLimits())
     events = [event for chunk in chunks for event in splitter.feed(chunk)]
     return [event.strip("\n") for event in events if event.strip("\n")]
 
@@ -58,7 +58,7 @@ def test_work_grows_with_the_bytes_and_not_with_their_square(chunk: int) -> None
     """Counted, not timed: the bytes copied for one event that comes in pieces."""
 
     def work(size: int) -> int:
-        splitter = Splitter(Limits())
+        splitter = Splitter(ReplyLimits())
         stream = b"data: " + b"x" * size + b"\n\n"
         for at in range(0, len(stream), chunk):
             list(splitter.feed(stream[at : at + chunk]))
@@ -69,7 +69,7 @@ def test_work_grows_with_the_bytes_and_not_with_their_square(chunk: int) -> None
 
 
 def test_work_is_linear_in_many_small_events() -> None:
-    splitter = Splitter(Limits())
+    splitter = Splitter(ReplyLimits())
     stream = b"data: x\n\n" * 10_000
 
     for at in range(0, len(stream), 4096):
@@ -81,19 +81,21 @@ def test_work_is_linear_in_many_small_events() -> None:
 @pytest.mark.parametrize(
     ("limits", "stream", "message"),
     [
-        (Limits(event_bytes=100), [b"x" * 60, b"x" * 60], "an event is larger"),
-        (Limits(event_bytes=100), [b"x" * 120 + b"\n\n"], "an event is larger"),
-        (Limits(events=3), [b"a\n\n" * 4], "more than 3 events"),
-        (Limits(reply_bytes=100), [b": ping\n\n" * 20], "larger than 100 bytes"),
+        (ReplyLimits(event_bytes=100), [b"x" * 60, b"x" * 60], "an event is larger"),
+        (ReplyLimits(event_bytes=100), [b"x" * 120 + b"\n\n"], "an event is larger"),
+        (ReplyLimits(events=3), [b"a\n\n" * 4], "more than 3 events"),
+        (ReplyLimits(reply_bytes=100), [b": ping\n\n" * 20], "larger than 100 bytes"),
     ],
 )
-def test_limits_are_kept(limits: Limits, stream: list[bytes], message: str) -> None:
+def test_limits_are_kept(
+    limits: ReplyLimits, stream: list[bytes], message: str
+) -> None:
     with pytest.raises(IncompleteReplyError, match=message):
         split(stream, limits)
 
 
 def test_events_before_a_damaged_one_are_still_events() -> None:
-    splitter = Splitter(Limits())
+    splitter = Splitter(ReplyLimits())
     found: list[str] = []
 
     with pytest.raises(IncompleteReplyError, match="not UTF-8"):

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnlatch.simulator import (
+    ApiLimits,
     ApiRequest,
     ApiResponse,
-    Limits,
     Scripted,
     Simulator,
     call,
@@ -574,7 +574,7 @@ def test_old_entries_are_forgotten() -> None:
 
 
 def test_the_cache_has_no_say_in_what_is_refused() -> None:
-    world = World({"limits": Limits(context_window=500)})
+    world = World({"limits": ApiLimits(context_window=500)})
 
     assert world.begin(messages=[user(block(600, FIVE))]).status == 400
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from turnlatch.errors import SettingsError
 from turnlatch.simulator import (
+    ApiLimits,
     ApiRequest,
     ApiResponse,
-    Limits,
     Scripted,
     Seeded,
     Simulator,
@@ -180,7 +180,7 @@ def test_a_whole_pair_of_surrogates_is_fine() -> None:
 
 
 def test_a_body_that_is_too_long_is_refused_at_the_edge() -> None:
-    simulator = Simulator(limits=Limits(request_bytes_max=500))
+    simulator = Simulator(limits=ApiLimits(request_bytes_max=500))
     long = {**BODY, "messages": [{"role": "user", "content": "x" * 500}]}
 
     # Before the credential is looked at, and the body may have been announced only.
@@ -239,7 +239,7 @@ def test_tokens_are_counted_as_documented_and_by_the_same_rules() -> None:
 
 
 def test_limits_of_length_are_the_models() -> None:
-    simulator = Simulator(limits=Limits(context_window=10, output_max=50))
+    simulator = Simulator(limits=ApiLimits(context_window=10, output_max=50))
 
     assert "max_tokens: 100 > 50" in error(post(simulator))[2]
     long = {
@@ -265,7 +265,7 @@ def test_an_answer_is_cut_at_the_first_limit_it_meets() -> None:
     assert stop(max_tokens=2) == ("max_tokens", None, "one two ")
     assert stop(max_tokens=0) == ("max_tokens", None, None)
     assert stop(stop_sequences=["three"])[:2] == ("stop_sequence", "three")
-    window = Simulator(Scripted([long]), limits=Limits(context_window=8))
+    window = Simulator(Scripted([long]), limits=ApiLimits(context_window=8))
     message = json.loads(post(window).body)
     assert message["stop_reason"] == "model_context_window_exceeded"
 

@@ -13,13 +13,13 @@ from turnlatch.simulator import (
     Empty,
     ErrorEvent,
     ExpireThreads,
-    Fault,
     FaultScriptError,
     Garbled,
     Html,
     LimitChange,
     NoAnswer,
     RuleSwitch,
+    ScriptedFault,
     Slow,
     Span,
     Status,
@@ -87,11 +87,11 @@ def whens(draw: st.DrawFn) -> When:
     )
 
 
-FAULTS = st.builds(Fault, ACTIONS, whens())
+FAULTS = st.builds(ScriptedFault, ACTIONS, whens())
 
 
 @given(st.lists(FAULTS, max_size=4))
-def test_a_script_survives_being_written_and_read(script: list[Fault]) -> None:
+def test_a_script_survives_being_written_and_read(script: list[ScriptedFault]) -> None:
     text = ", ".join(str(fault) for fault in script)
 
     assert parse_faults(text) == tuple(script)
@@ -115,9 +115,9 @@ def test_the_example_means_what_it_says() -> None:
     script = parse_faults("429 retry-after=2 @2, cut 3 eof @4\n529 @5-6")
 
     assert script == (
-        Fault(Status(429, (("retry-after", "2"),)), When((Span(2, 2),))),
-        Fault(CutEvents(3, "eof"), When((Span(4, 4),))),
-        Fault(Status(529), When((Span(5, 6),))),
+        ScriptedFault(Status(429, (("retry-after", "2"),)), When((Span(2, 2),))),
+        ScriptedFault(CutEvents(3, "eof"), When((Span(4, 4),))),
+        ScriptedFault(Status(529), When((Span(5, 6),))),
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from turnlatch.simulator import (
     Answer,
     ApiRequest,
-    Call,
+    ClientCall,
     Event,
     Redacted,
     Scripted,
@@ -37,7 +37,9 @@ PARTS = st.one_of(
     st.builds(Text, st.text(max_size=200)),
     st.builds(Thinking, st.text(max_size=100)),
     st.builds(Redacted),
-    st.builds(Call, NAMES, st.dictionaries(st.text(max_size=8), VALUES, max_size=4)),
+    st.builds(
+        ClientCall, NAMES, st.dictionaries(st.text(max_size=8), VALUES, max_size=4)
+    ),
 )
 
 
@@ -112,7 +114,7 @@ def test_every_streamed_reply_obeys_the_grammar_and_adds_up(
 
 
 def test_a_ping_comes_and_a_call_comes_in_fragments() -> None:
-    call = Call("look", {"path": "somewhere/over/there.txt", "lines": 3})
+    call = ClientCall("look", {"path": "somewhere/over/there.txt", "lines": 3})
     events, _ = exchange(reply("Looking.", call))
 
     names = [event.name for event in events]

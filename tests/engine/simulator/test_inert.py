@@ -11,7 +11,14 @@ from typing import Any, TypeAlias
 import pytest
 from tests.part import WHOLE
 
-from turnlatch.simulator import Answer, ApiRequest, Call, Responder, Seeded, Simulator
+from turnlatch.simulator import (
+    Answer,
+    ApiRequest,
+    ClientCall,
+    Responder,
+    Seeded,
+    Simulator,
+)
 from turnlatch.simulator.samples import INERT, sample
 from turnlatch.simulator.seeded import callable_tools
 from turnlatch.simulator.wire import Json, as_array, as_object
@@ -80,7 +87,7 @@ class RecordingShell:
                     break
 
     def _run(self, answer: Answer, messages: list[Any]) -> bool:
-        calls = [part for part in answer.parts if isinstance(part, Call)]
+        calls = [part for part in answer.parts if isinstance(part, ClientCall)]
         self.ran += [call.input for call in calls]
         uses = [
             {"type": "tool_use", "id": f"toolu_{n}", "name": c.name, "input": c.input}
@@ -158,7 +165,7 @@ class Parrot:
         said = request["messages"][-1]["content"]
         if self._seed % 50 or not isinstance(said, str):
             return Seeded(self._seed, tool_use=0.7).answer(request, rng)
-        return Answer((Call("shell", {"command": said, "options": []}),))
+        return Answer((ClientCall("shell", {"command": said, "options": []}),))
 
 
 def test_recorder_sees_an_unrequested_call() -> None:
@@ -262,7 +269,9 @@ def test_a_tool_that_was_not_loaded_is_never_called(
         for seed in range(30)
         for asked in (request, forced)
     ]
-    called = {p.name for answer in answers for p in answer.parts if isinstance(p, Call)}
+    called = {
+        p.name for answer in answers for p in answer.parts if isinstance(p, ClientCall)
+    }
 
     assert names == ({"shell", "clock"} if seen else {"clock"})
     assert called <= names

@@ -8,12 +8,12 @@ import pytest
 
 from turnlatch.errors import SettingsError
 from turnlatch.simulator import (
+    ApiLimits,
     ApiRequest,
     ApiResponse,
-    Fault,
     FaultScriptError,
-    Limits,
     Scripted,
+    ScriptedFault,
     Simulator,
     Status,
     parse_faults,
@@ -74,7 +74,7 @@ def test_the_faults_that_were_there_keep_their_numbers_and_go_first() -> None:
     world = World("500 @2, 503 @4")
     world.post()
 
-    world.simulator.inject((Fault(Status(529)), *parse_faults("429 @2")))
+    world.simulator.inject((ScriptedFault(Status(529)), *parse_faults("429 @2")))
 
     # The 529 gives way to the 500 and meets the request after it.
     assert world.statuses(5) == [500, 529, 503, 200, 200]
@@ -188,12 +188,12 @@ def test_changed_limits_and_rules_explain_what_they_refuse() -> None:
     blank: dict[str, Any] = {"stop_sequences": [" "]}
     assert world.post(**blank).status == 200
 
-    world.simulator.change(limits=Limits(output_max=50), rules_off=frozenset())
+    world.simulator.change(limits=ApiLimits(output_max=50), rules_off=frozenset())
     assert world.post().status == 400
     assert world.post(max_tokens=5, **blank).status == 400
     assert world.rejected() == []
 
-    world.simulator.change(limits=Limits(), rules_off=frozenset({"R3"}))
+    world.simulator.change(limits=ApiLimits(), rules_off=frozenset({"R3"}))
     assert world.post(messages=[]).status == 200
     assert world.post(**blank).status == 400
     assert world.rejected() == []
@@ -207,7 +207,7 @@ def test_change_keeps_the_fields_it_does_not_name() -> None:
 
     world.simulator.change(keys={"k"})
     assert world.post().status == 400
-    world.simulator.change(limits=Limits())
+    world.simulator.change(limits=ApiLimits())
     assert (world.post().status, world.post(key="z").status) == (200, 401)
 
 

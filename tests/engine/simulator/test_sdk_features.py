@@ -19,7 +19,7 @@ from tests.engine.simulator.shells import (
 )
 
 from turnlatch.simulator import (
-    Limits,
+    ApiLimits,
     Scripted,
     Simulator,
     Thinking,
@@ -228,7 +228,7 @@ async def test_models_and_token_counts(shell: str) -> None:
 async def test_sdk_raises_its_errors_for_wrong_keys_versions_and_sizes(
     shell: str,
 ) -> None:
-    simulator = Simulator(keys={"right"}, limits=Limits(request_bytes_max=2_000))
+    simulator = Simulator(keys={"right"}, limits=ApiLimits(request_bytes_max=2_000))
     long = [{"role": "user", "content": "x" * 3_000}]
     async with connected(shell, simulator, api_key="right") as client:
         await client.messages.create(**ASK)

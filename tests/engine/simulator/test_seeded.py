@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlatch.simulator import ApiRequest, Call, Seeded, Simulator
+from turnlatch.simulator import ApiRequest, ClientCall, Seeded, Simulator
 from turnlatch.simulator.samples import sample
 from turnlatch_states.api.models import MODELS
 
@@ -123,7 +123,9 @@ def test_no_more_than_three_rounds_of_tools_are_asked_for() -> None:
         request = {"messages": [*begun, *one * rounds], "tools": TOOLS}
         models = [Seeded(n, tool_use=0.7) for n in range(40)]
         answers = [m.answer(request, random.Random(n)) for n, m in enumerate(models)]
-        return sum(isinstance(p, Call) for answer in answers for p in answer.parts)
+        return sum(
+            isinstance(p, ClientCall) for answer in answers for p in answer.parts
+        )
 
     assert calls(2) > 0
     assert calls(3) == 0
@@ -150,7 +152,7 @@ def test_the_tool_choice_is_respected(
     for seed in range(40):
         model = Seeded(seed, tool_use=0.7)
         answer = model.answer(request, random.Random(seed))
-        called = [part.name for part in answer.parts if isinstance(part, Call)]
+        called = [part.name for part in answer.parts if isinstance(part, ClientCall)]
         if names is None:
             assert len(called) == 1
         else:

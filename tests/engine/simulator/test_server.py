@@ -12,8 +12,8 @@ import pytest
 
 from turnlatch.errors import SettingsError
 from turnlatch.simulator import (
-    Exchange,
-    Limits,
+    ApiLimits,
+    LoggedRequest,
     Scripted,
     Server,
     Simulator,
@@ -101,7 +101,7 @@ def test_a_client_that_expects_is_told_to_continue() -> None:
 
 
 def test_a_body_that_is_too_long_is_refused_and_not_kept() -> None:
-    simulator = Simulator(limits=Limits(request_bytes_max=1_000))
+    simulator = Simulator(limits=ApiLimits(request_bytes_max=1_000))
     with run_in_thread(simulator) as server:
         with connection(server) as connected:
             connected.sendall(wire(b"x" * 100_000))
@@ -173,7 +173,7 @@ def test_input_that_is_not_http_gets_a_400() -> None:
 def test_a_client_that_leaves_ends_its_stall_only() -> None:
     seen = threading.Event()
 
-    def observe(exchange: Exchange) -> None:
+    def observe(exchange: LoggedRequest) -> None:
         if exchange.fault:
             seen.set()
 

@@ -8,7 +8,7 @@ import pytest
 from turnlatch.simulator import (
     Answer,
     ApiRequest,
-    Call,
+    ClientCall,
     Scripted,
     ServerCall,
     ServerResult,
@@ -211,7 +211,9 @@ def test_a_search_may_fail_and_other_tools_have_other_results() -> None:
 
 
 def test_client_calls_next_to_an_open_server_call_are_answered_alone() -> None:
-    both = reply(server_call("web_search", query="x"), Call("look", {}, "toolu_1"))
+    both = reply(
+        server_call("web_search", query="x"), ClientCall("look", {}, "toolu_1")
+    )
     simulator, message = started(reply(server_result(URL), "So."), "no", first=both)
     result = {"type": "tool_result", "tool_use_id": "toolu_1"}
     more = {"type": "text", "text": "And?"}

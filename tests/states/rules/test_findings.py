@@ -9,7 +9,14 @@ from typing import NamedTuple, TypeAlias, cast
 import pytest
 
 from turnlatch_states.api.models import ModelSpec
-from turnlatch_states.api.rules import RULES, Context, Finding, Limits, check, explain
+from turnlatch_states.api.rules import (
+    RULES,
+    ApiLimits,
+    Context,
+    Finding,
+    check,
+    explain,
+)
 
 Json: TypeAlias = "dict[str, object]"
 EMPTY: Json = {}
@@ -225,7 +232,7 @@ REFUSED = (
     Case("R2", "zero formatted", body(max_tokens=0, output_config={"format": {"type": "json_schema", "schema": EMPTY}}), (("max_tokens", "`max_tokens` of 0 cannot be combined with `output_config.format`"),)),
     Case("R2", "zero thinking", body(max_tokens=0, thinking={"type": "enabled", "budget_tokens": 1024}), (("max_tokens", '`max_tokens` of 0 cannot be combined with `thinking.type: "enabled"`'),)),
     Case("R3", "none", {**body(), "messages": []}, (("messages", "at least one message is required"),)),
-    Case("R3", "too many", body(USER, USER), (("messages", "List should have at most 1 items after validation, not 2"),), Context(limits=Limits(messages_max=1))),
+    Case("R3", "too many", body(USER, USER), (("messages", "List should have at most 1 items after validation, not 2"),), Context(limits=ApiLimits(messages_max=1))),
     Case("R3", "no list", {**body(), "messages": "hi"}, (("messages", "Input should be a valid list"),)),
     Case("R4", "role", body({"role": "tool", "content": "x"}), (("messages.0.role", "Input should be 'user' or 'assistant'"),)),
     Case("R4", "no role", body({"content": "x"}), (("messages.0.role", "Field required"),)),
@@ -340,15 +347,15 @@ REFUSED = (
     Case("R29", "unknown", body(tools=[TOOL], tool_choice={"type": "tool", "name": "g"}), (("", "Tool 'g' not found in provided tools"),)),
     Case("R29", "model", body(tools=[TOOL], tool_choice={"type": "any"}, model="claude-sonnet-5-5"), (("tool_choice", 'type "tool" and "any" are not supported for this model.'),)),
     Case("R29", "thinking", body(tools=[TOOL], tool_choice={"type": "any"}, model="claude-opus-4-6", max_tokens=2048, thinking={"type": "enabled", "budget_tokens": 1024}), (("", "Thinking may not be enabled when tool_choice forces tool use."),)),
-    Case("R30", "bytes", body(says(png(1, 1))), (("messages.0.content.0.image.source.base64", "image exceeds 0 MB maximum: 36 bytes > 10 bytes"),), Context(limits=Limits(image_base64_bytes_max=10))),
+    Case("R30", "bytes", body(says(png(1, 1))), (("messages.0.content.0.image.source.base64", "image exceeds 0 MB maximum: 36 bytes > 10 bytes"),), Context(limits=ApiLimits(image_base64_bytes_max=10))),
     Case("R30", "pixels", body(USER, replies(CALL), says({**RESULT, "content": [png(8001, 1)]})), (("messages.2.content.0.tool_result.content.0.image.source.base64.data", "At least one of the image dimensions exceed max allowed size: 8000 pixels"),)),
     Case("R30", "many", body(says(*[png(1, 1)] * 20, png(1, 2001))), (("messages.0.content.20.image.source.base64.data", "At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels"),)),
     Case("R30", "type", body(says(image(b"\xff\xd8\xff\xc0\0\0\0\0\x01\0\x01", "image/png"))), (("messages.0.content.0.image.source.base64", "The image was specified using the image/png media type, but the image appears to be a image/jpeg image"),)),
     Case("R30", "no image", body(says(image(b"hello", "image/png"))), (("", "Could not process image"),)),
-    Case("R30", "count", body(says(png(1, 1), png(1, 1))), (("", "too many images and documents: 2 + 0 > 1"),), Context(limits=Limits(images_max=1))),
+    Case("R30", "count", body(says(png(1, 1), png(1, 1))), (("", "too many images and documents: 2 + 0 > 1"),), Context(limits=ApiLimits(images_max=1))),
     Case("R30", "empty pdf", body(says(pdf(b""))), (("messages.0.content.0.pdf.source.base64.data", "PDF cannot be empty"),)),
     Case("R30", "no pdf", body(says(pdf(b"hello"))), (("messages.0.content.0.pdf.source.base64.data", "The PDF specified was not valid."),)),
-    Case("R30", "pages", body(says(pdf(b"%PDF-1.7 /Type /Pages" + b"/Type/Page " * 3))), (("", "A maximum of 2 PDF pages may be provided."),), Context(limits=Limits(pdf_pages_max=2))),
+    Case("R30", "pages", body(says(pdf(b"%PDF-1.7 /Type /Pages" + b"/Type/Page " * 3))), (("", "A maximum of 2 PDF pages may be provided."),), Context(limits=ApiLimits(pdf_pages_max=2))),
     Case("R30", "media type", body(says({"type": "image", "source": {"type": "base64", "media_type": "image/bmp", "data": base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 16).decode()}})), (("messages.0.content.0.image.source.base64.media_type", "Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"), ("messages.0.content.0.image.source.base64", "The image was specified using the image/bmp media type, but the image appears to be a image/png image"))),
     Case("R31", "too long", body(), (("", "prompt is too long: 1000001 tokens > 1000000 maximum"),), Context(count_tokens=lambda _: 1_000_001)),
     Case("R31", "with the reply", body(), (("", "input length and `max_tokens` exceed context limit: 90 + 64 > 100, decrease input length or `max_tokens` and try again"),), Context(count_tokens=lambda _: 90, model=ModelSpec(name="old", context_window=100, overflow_refused=True))),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnlatch_states.api.rules import RULES, Context, Limits, check
+from turnlatch_states.api.rules import RULES, ApiLimits, Context, check
 
 Json: TypeAlias = "dict[str, object]"
 EMPTY: Json = {}
@@ -400,7 +400,7 @@ MUTATIONS = (
     Mutation(
         "R31",
         _leave,
-        Context(count_tokens=length, limits=Limits(context_window=1)),
+        Context(count_tokens=length, limits=ApiLimits(context_window=1)),
     ),
     Mutation("R32", put(stop_sequences=["\n"])),
     Mutation("R33", put(diagnostics={"previous_message_id": "6f1c"})),

@@ -25,9 +25,9 @@ from turnlatch_states.api.rules import (
 from turnlatch_states.api.rules._advice import advice as _advice
 from turnlatch_states.api.rules._base import (
     VERSION_2026,
+    ApiLimits,
     Context,
     Finding,
-    Limits,
     Verifier,
     member,
 )
@@ -39,10 +39,10 @@ from turnlatch_states.api.rules._schema import Sink
 __all__ = [
     "RULES",
     "VERSION_2026",
+    "ApiLimits",
     "Body",
     "Context",
     "Finding",
-    "Limits",
     "Rule",
     "Verifier",
     "advice",

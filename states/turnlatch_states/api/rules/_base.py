@@ -46,7 +46,7 @@ class Finding:
 
 @final
 @attrs.frozen(kw_only=True)
-class Limits:
+class ApiLimits:
     """The numbers of the API, replaceable so that a simulator can tighten one.
 
     `None` in the last group means the model's own number.
@@ -109,7 +109,7 @@ class Context:
     model: ModelSpec | None = None
     verify: Verifier | None = None
     count_tokens: Callable[[Mapping[str, object]], int] | None = None
-    limits: Limits = Limits()
+    limits: ApiLimits = ApiLimits()
     held: Sequence[Mapping[str, object]] | None = None
 
 
