@@ -38,7 +38,7 @@ Span: TypeAlias = tuple[int, int]
 
 @final
 @attrs.frozen
-class Part:
+class Omission:
     """Something besides the past that a request may be sent without.
 
     Attributes:
@@ -66,7 +66,7 @@ class Candidate:
         past: Whether it is the past, too, that is left out.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Omission, ...] = ()
     past: bool = True
 
     @property
@@ -123,13 +123,15 @@ def candidates(snapshot: Snapshot) -> tuple[Candidate, ...]:
     # Of an open turn without its calls nothing is told, and not what they gave either.
     untold = (Stub(size, Side.USER, at, -1, REFUSED_PART) for at in range(len(calls)))
 
-    form = Part("the calls of its open turn", (Flatten(end, size, RECORD_BYTES), least))
-    opened = Part("its open turn", tuple(untold), ((end, size),))
-    summary = Part("its summary", (IgnoreBase(covered),))
-    summed = Part("what that stands for", spans=((0, covered),), spare=True)
-    hints = Part("its hints", _hints(snapshot), hints=True)
+    form = Omission(
+        "the calls of its open turn", (Flatten(end, size, RECORD_BYTES), least)
+    )
+    opened = Omission("its open turn", tuple(untold), ((end, size),))
+    summary = Omission("its summary", (IgnoreBase(covered),))
+    summed = Omission("what that stands for", spans=((0, covered),), spare=True)
+    hints = Omission("its hints", _hints(snapshot), hints=True)
 
-    losses: list[tuple[Part, ...]] = [()]
+    losses: list[tuple[Omission, ...]] = [()]
     losses += [(form,), (opened,)] if calls else []
     losses += [(summary, summed)] if covered else []
     losses += [(summary, summed, opened)] if covered and calls else []
