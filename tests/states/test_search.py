@@ -24,7 +24,7 @@ from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.bisect import PARTS_MAX, STILL, Bisection
 from turnlatch_states.recovery.candidates import Candidate, candidates, cuts_of
 from turnlatch_states.recovery.decisions import ChangeRequest
-from turnlatch_states.recovery.probes import under
+from turnlatch_states.recovery.probes import with_view
 from turnlatch_states.request.history import Method
 from turnlatch_states.request.view import LEFT_OUT, DropField, Hide, View
 
@@ -256,7 +256,7 @@ def test_size_fault_after_room_was_made_is_not_taken_for_several_parts(
     turns: int,
 ) -> None:
     plain = with_words(past(turns))
-    snapshot = under(plain, View((Hide(0, 2, LEFT_OUT),)))
+    snapshot = with_view(plain, View((Hide(0, 2, LEFT_OUT),)))
     whole = len(body_of(snapshot, snapshot.showing))
     for over in range(150, whole // 2, 50):
 

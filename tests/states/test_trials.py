@@ -23,7 +23,12 @@ from turnlatch_states.machine.doubt import RULES
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.policies import Policies
-from turnlatch_states.recovery.probes import anew, aside, under, verdict
+from turnlatch_states.recovery.probes import (
+    fresh_snapshot,
+    probe_result,
+    view_without_named,
+    with_view,
+)
 from turnlatch_states.request.view import (
     DropBound,
     DropField,
@@ -125,13 +130,17 @@ def test_the_check_sees_a_search_that_concludes_from_another_reason() -> None:
 def test_only_what_has_its_own_remedy_is_put_aside() -> None:
     snapshot = with_words(past(2))
     for kind in FaultKind:
-        found = aside(snapshot, NO, Fault(kind, "No.", status=400), Policies())
+        found = view_without_named(
+            snapshot, NO, Fault(kind, "No.", status=400), Policies()
+        )
         assert found is None or kind in (K.THINKING, K.COMPACTION)
     (marked, *_) = NAMED.values()
-    view = aside(snapshot, NO, marked, Policies())
+    view = view_without_named(snapshot, NO, marked, Policies())
     bare = View((DropField("cache_control"),))
     assert view == bare
-    assert aside(under(snapshot, bare), NO, marked, Policies()) is None, "and only once"
+    assert (
+        view_without_named(with_view(snapshot, bare), NO, marked, Policies()) is None
+    ), "and only once"
 
 
 @pytest.mark.parametrize("kind", FaultKind)
@@ -140,24 +149,24 @@ def test_answer_of_a_trial_decides_its_verdict(kind: FaultKind) -> None:
     failing = Fault(K.TRANSIENT, "m", status=503)
 
     declined = True if kind is K.REFUSAL else None  # the model has read it
-    assert verdict(NO, None) is True
-    assert verdict(NO, answer) is (False if kind in DEFINITE else declined)
+    assert probe_result(NO, None) is True
+    assert probe_result(NO, answer) is (False if kind in DEFINITE else declined)
     stays = kind in DEFINITE or kind is K.TRANSIENT
-    assert verdict(failing, answer) is (False if stays else declined)
+    assert probe_result(failing, answer) is (False if stays else declined)
     other = attrs.evolve(answer, status=529)
-    assert verdict(failing, other) is (False if kind in DEFINITE else declined)
+    assert probe_result(failing, other) is (False if kind in DEFINITE else declined)
     asked_for = kind in DEFINITE or kind in RULES or kind is K.COMPACTION
-    assert verdict(answer, answer) is (False if asked_for else None)
+    assert probe_result(answer, answer) is (False if asked_for else None)
     unsent = Fault(K.TRANSIENT, "m")
-    assert verdict(unsent, unsent) is None, "what reached no server shows nothing"
+    assert probe_result(unsent, unsent) is None, "what reached no server shows nothing"
     lost = attrs.evolve(unsent, outcome_unknown=True)
-    assert verdict(lost, lost) is False
+    assert probe_result(lost, lost) is False
 
 
 def test_a_search_begins_without_what_was_left_out_in_vain() -> None:
     snapshot = with_calls(past(3))
     tried = View((Shrink(3, 100), Hide(0, 3, "x"), DropField("metadata"), DropBound()))
-    fresh = anew(under(snapshot, tried), Policies())
+    fresh = fresh_snapshot(with_view(snapshot, tried), Policies())
 
     assert fresh.showing == View((DropField("metadata"), DropBound()))
     assert fresh.history is snapshot.history
@@ -243,7 +252,7 @@ def test_nothing_is_left_out_for_an_outage_whenever_it_ends(until: int) -> None:
 def test_a_summary_that_is_not_taken_is_put_aside_by_a_trial() -> None:
     snapshot = behind_a_summary(2, open_=False)
     (_, __, refused) = NAMED.values()
-    view = aside(snapshot, NO, refused, Policies())
+    view = view_without_named(snapshot, NO, refused, Policies())
 
     assert view is not None
     assert IgnoreBase(snapshot.covered) in view.ops

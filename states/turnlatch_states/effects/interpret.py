@@ -35,7 +35,7 @@ from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import Event, Question
 from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.recovery.decide import cut_off
-from turnlatch_states.recovery.probes import aside, verdict
+from turnlatch_states.recovery.probes import probe_result, view_without_named
 from turnlatch_states.request.build import Request
 from turnlatch_states.request.history import Method, told_block
 from turnlatch_states.request.profile import Purpose
@@ -141,14 +141,14 @@ def _probed(turn: Turn, probe: Probe, answer: Reply | Fault | None) -> Event:
     if not probe.counted:
         spent = answer.usage if isinstance(answer, Reply) else fault and fault.spent
     number = turn.number
-    other = aside(probe.shown, probe.searched, fault, probe.policies)
+    other = view_without_named(probe.shown, probe.searched, fault, probe.policies)
     if probe.small:
         if other is not None:
             return ev.Probed(number, SMALL, False, Question.TRIAL, fault, spent)
         well = fault is None or fault.kind is FaultKind.REFUSAL
         met = None if well else fault
         return ev.Probed(number, SMALL, well, probe.about, met, spent)
-    shown = verdict(probe.searched, fault)
+    shown = probe_result(probe.searched, fault)
     concluded = None if other is not None else _concluded(probe, fault, shown)
     passed = shown is True
     key = probe.key if concluded is passed else ""
@@ -167,7 +167,7 @@ def _probed(turn: Turn, probe: Probe, answer: Reply | Fault | None) -> Event:
 def _concluded(probe: Probe, fault: Fault | None, shown: bool | None) -> bool | None:
     """Whether the view of a trial passes; None where this answer does not say."""
     if probe.after is not None:
-        return verdict(probe.after, fault)
+        return probe_result(probe.after, fault)
     if shown or probe.counted or fault is None or fault.definite or probe.last:
         return shown
     return None

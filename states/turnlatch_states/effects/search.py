@@ -1,10 +1,11 @@
-"""Finding out what a failure hangs on: a search, written as a coroutine without I/O.
+"""The search for the cause of a failure, written as a coroutine without I/O.
 
 Each function here is a generator. It yields the request that it needs answered (`Probe`,
 `Count`), is sent why that request failed, or None, and returns what follows. It remembers
 nothing between two runs of it: `next_effect` runs it from its start each time, and gives
-it the answers that the journal holds (`Turn.search`), until it asks for one that is not
+it the answers that the journal holds (`Turn.inquiry`), until it asks for one that is not
 there. So a search is a function of the snapshot it began at and of what was answered.
+What is tried, and in what order, stands in `recovery/candidates.py`.
 """
 
 from collections.abc import Generator
@@ -22,7 +23,12 @@ from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot, Turn
 from turnlatch_states.recovery.bisect import Bisection, Trial
 from turnlatch_states.recovery.decisions import ChangeRequest
-from turnlatch_states.recovery.probes import anew, aside, under, verdict
+from turnlatch_states.recovery.probes import (
+    fresh_snapshot,
+    probe_result,
+    view_without_named,
+    with_view,
+)
 from turnlatch_states.request.build import Request
 from turnlatch_states.request.view import View
 
@@ -94,7 +100,7 @@ class Search:
         # A ladder was climbed before, in vain, unless nothing was known of the refusal.
         unknown = fault.definite and fault.kind in (FaultKind.INVALID, FaultKind.BLOCK)
         if again or not unknown:
-            snapshot = anew(snapshot, self._given.policies)
+            snapshot = fresh_snapshot(snapshot, self._given.policies)
         # Counting is free; otherwise the trials are messages. If a part found by counting
         # did not help, the request was refused for another reason.
         counted = not again and (yield from self._is_witness(snapshot))
@@ -122,7 +128,7 @@ class Search:
                 # else a count says is about counts, so messages are sent then.
                 if not counted:
                     ops = (op for op in passed.ops if op not in trial.view.ops)
-                    snapshot = under(snapshot, snapshot.showing.adding(*ops))
+                    snapshot = with_view(snapshot, snapshot.showing.adding(*ops))
                 words = words and not counted
                 return (yield from self._found(snapshot, words=words, counted=False))
             try:
@@ -148,7 +154,7 @@ class Search:
         What was shown earlier is not asked again, in this turn or a later one, but for
         the request as it is: a search that was cut short goes on where it was.
         """
-        shown = under(snapshot, trial.view)
+        shown = with_view(snapshot, trial.view)
         key = self._key(shown, counted=counted) if trial.kept else ""
         if key in self._known:
             return self._known[key]
@@ -157,10 +163,10 @@ class Search:
         made = attrs.evolve(made, counted=counted, key=key)
         for left in reversed(range(1 if rule is None else rule.repeats)):
             fault = yield from self._answer(attrs.evolve(made, last=not left))
-            other = aside(shown, self._fault, fault, self._given.policies)
+            other = view_without_named(shown, self._fault, fault, self._given.policies)
             if other is not None:
                 return other
-            passed = verdict(self._fault, fault)
+            passed = probe_result(self._fault, fault)
             if passed is None and not counted:
                 passed = yield from self._stays(made, fault)
                 break
@@ -186,7 +192,7 @@ class Search:
         if not (yield from self._well(made.shown, Question.TRIAL)):
             return None
         again = yield from self._answer(attrs.evolve(made, after=fault))
-        return verdict(fault, again)
+        return probe_result(fault, again)
 
     def _well(self, shown: Snapshot, about: Question) -> Asking[bool]:
         """Whether the server answers something short.
@@ -197,10 +203,10 @@ class Search:
         while True:
             made = self._probe(shown, SMALL, about, small=True)
             fault = yield from self._answer(made)
-            view = aside(shown, self._fault, fault, self._given.policies)
+            view = view_without_named(shown, self._fault, fault, self._given.policies)
             if view is None:
                 return fault is None or fault.kind is FaultKind.REFUSAL
-            shown = under(shown, view)
+            shown = with_view(shown, view)
 
     # Questions.
 

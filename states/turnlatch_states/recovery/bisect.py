@@ -125,7 +125,8 @@ class Bisection:
 
     def _least(self, passed: Candidate) -> Trying[View]:
         """The view that leaves out the least of what a candidate does."""
-        for one in (passed.spared, passed.with_past):
+        kept = tuple(part for part in passed.parts if not part.spare)
+        for one in (Candidate(kept, past=False), Candidate(passed.parts, past=False)):
             if self._view(one) == self._snapshot.showing:
                 continue  # it is asked last
             if (yield from self._passes(one)):

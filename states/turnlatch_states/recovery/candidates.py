@@ -80,16 +80,6 @@ class Candidate:
         return not all(part.hints for part in self.parts)
 
     @property
-    def with_past(self) -> "Candidate":
-        """The same parts, and the past is shown."""
-        return Candidate(self.parts, past=False)
-
-    @property
-    def spared(self) -> "Candidate":
-        """The same without its spare parts, and the past is shown."""
-        return Candidate(tuple(one for one in self.parts if not one.spare), past=False)
-
-    @property
     def question(self) -> str:
         """What is asked with it, in words."""
         names = ["its past"] * self.past + [part.name for part in self.parts]

@@ -1,8 +1,7 @@
-"""Trials: what the answer to one shows, and what else may be done without.
+"""What the answer to a trial says about the fault that is searched for.
 
-A trial shows the conversation otherwise and has no effect. It proves something about what
-is searched for only where nothing else stands in its way: a reason that is known by its
-name is put aside, and the trial is made again.
+A trial shows the conversation in another view and has no effect. If it is refused for a
+different, known reason, it says nothing: it is repeated without the part that is named.
 """
 
 from typing import Final
@@ -27,27 +26,26 @@ from turnlatch_states.request.view import (
     View,
 )
 
-_ASIDE: Final = frozenset(
+_NAMING: Final = frozenset(
     {FaultKind.OPTIONAL_FIELD, FaultKind.THINKING, FaultKind.COMPACTION}
 )
-"""Kinds of refusal of a trial other than the one that is searched for: each has its own
-remedy, and says nothing about the search."""
+"""Kinds of refusal that name a part and have a remedy of their own."""
 
 _NAMED: Final = (DropField, DropBeta, DropBound, IgnoreBase, StripThinking, Rename)
 """Operations that leave out a named part that is not content of a message."""
 
 
-def under(snapshot: Snapshot, view: View) -> Snapshot:
+def with_view(snapshot: Snapshot, view: View) -> Snapshot:
     """A conversation as it would be shown under a view."""
     assert snapshot.turn is not None, "only what a turn sends is shown"
     return attrs.evolve(snapshot, turn=attrs.evolve(snapshot.turn, trial=view))
 
 
-def aside(
+def view_without_named(
     snapshot: Snapshot, searched: Fault, fault: Fault | None, policies: Policies
 ) -> View | None:
-    """How a trial is shown that was refused for a known reason, which is not the one
-    that is searched for: without what is named. None where that reason is not known.
+    """The view for repeating a trial that was refused for a different, known reason: the
+    same view without the named part. None if the reason names nothing.
 
     Args:
         snapshot: The conversation, as the trial showed it.
@@ -58,18 +56,18 @@ def aside(
     turn = snapshot.turn
     if turn is None or fault is None:
         return None
-    if fault.kind not in _ASIDE or fault.kind is searched.kind:
+    if fault.kind not in _NAMING or fault.kind is searched.kind:
         return None
     refused = attrs.evolve(turn, fault=fault, compacting=None, copy=Copy.NONE)
     made = decide(attrs.evolve(snapshot, turn=refused), policies, 0.0)
     return made.view if isinstance(made, ChangeRequest) else None
 
 
-def verdict(searched: Fault, answer: Fault | None) -> bool | None:
-    """What the answer to a trial shows: True if it passes, False for a definite no to
-    the body, or for a failure of the very sort that is searched for; None for nothing.
+def probe_result(searched: Fault, answer: Fault | None) -> bool | None:
+    """Whether a trial passes: False if it is refused for good, or fails as the searched
+    request did; None if its answer does not say.
 
-    A model that declines has read it: that passes, unless this is what is searched for.
+    A model that declines has read the request: it passes, unless refusals are searched.
     """
     if answer is None:
         return True
@@ -81,16 +79,16 @@ def verdict(searched: Fault, answer: Fault | None) -> bool | None:
     return True if answer.kind is FaultKind.REFUSAL else None
 
 
-def anew(snapshot: Snapshot, policies: Policies) -> Snapshot:
-    """A conversation as a turn shows it before any remedy, except for parts that the
-    server named: operations that did not help are not part of the result."""
+def fresh_snapshot(snapshot: Snapshot, policies: Policies) -> Snapshot:
+    """The conversation in the view that its turn began with, without the parts that the
+    server has named since: remedies that did not help are not part of the result."""
     named = (op for op in snapshot.showing.ops if isinstance(op, _NAMED))
     found = snapshot.found
     in_force = snapshot.view if found is None else found.view
-    fresh = under(snapshot, in_force.adding(*named))
+    fresh = with_view(snapshot, in_force.adding(*named))
     for _ in CONTEXT_LADDER:
         made = prepare(fresh, policies.compaction)
         if not isinstance(made, ChangeRequest) or made.view is None:
             break
-        fresh = under(fresh, made.view)
+        fresh = with_view(fresh, made.view)
     return fresh
