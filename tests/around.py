@@ -1,7 +1,10 @@
 """A store and its journals with something put around them; the inside does the work."""
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
+
+import anyio
+import anyio.lowlevel
 
 from turnlatch.journal.lock_waiting import WAIT_SECONDS, waited
 from turnlatch.ports import Entry, Journal, Listing, Store
@@ -65,6 +68,30 @@ class JournalAround:
         self.inner.close()
 
 
+class SuspendingJournal(JournalAround):
+    """A journal whose appends leave the event loop to others, before and after they
+    commit, as they do where the commit is elsewhere.
+
+    Args:
+        inner: What commits.
+        suspend: Suspends.
+    """
+
+    def __init__(
+        self,
+        inner: Journal,
+        suspend: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint,
+    ) -> None:
+        super().__init__(inner)
+        self._suspend = suspend
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """As inside; other tasks run meanwhile."""
+        await self._suspend()
+        await super().append(events)
+        await self._suspend()
+
+
 class StoreAround:
     """A store that does what the one inside does; a subclass adds to it."""
 
@@ -90,3 +117,19 @@ class StoreAround:
     def close(self) -> None:
         """As inside."""
         self.inner.close()
+
+
+class SuspendingStore(StoreAround):
+    """A store whose journals suspend; see `SuspendingJournal`."""
+
+    def __init__(
+        self,
+        inner: Store,
+        suspend: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint,
+    ) -> None:
+        super().__init__(inner)
+        self._suspend = suspend
+
+    def open(self, name: str) -> Journal:
+        """As inside."""
+        return SuspendingJournal(self.inner.open(name), self._suspend)

@@ -34,6 +34,8 @@ class Points:
 
     def __init__(self, stops: Mapping[int, Stop]) -> None:
         self.passed = 0
+        self.driving = False
+        """A coroutine is being resumed: what it drives itself is counted with it."""
         self._stops = stops
 
     def next(self) -> None:
@@ -60,12 +62,17 @@ class Driven:
     def __await__(self) -> Generator[Any, Any, Any]:
         resume: Callable[[Any], Any] = self._work.send
         given: Any = None
+        points = self._points
         while True:
+            inner, points.driving = points.driving, True
             try:
                 waits = resume(given)
             except StopIteration as end:
                 return end.value
-            self._points.next()
+            finally:
+                points.driving = inner
+            if not inner:
+                points.next()
             resume = self._work.send
             try:
                 given = yield waits

@@ -3,8 +3,9 @@
 It holds everything that waits for something: a retry, calls in
 parallel, a question and its answer, a stream, words said meanwhile, a summary, opening
 and closing. It is stopped at every point in turn, and at pairs of points, by the scope
-around it and by cancelling its task. Nothing may be left half done: in memory, in the
-journal, in the ledger of effects.
+around it and by cancelling its task; on a store that commits in place, and on one whose
+appends suspend before and after they commit. Nothing may be left half done: in memory,
+in the journal, in the ledger of effects; and nobody hears of what is not durable.
 """
 
 import json
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
+from tests.around import SuspendingStore
 from tests.harness.published import moved_to
 from tests.harness.world import World
 from tests.sweeps.cancelling import Driven, Points, Tracked, Way, by_scope, by_task
@@ -28,11 +31,14 @@ from turnlatch import (
     Limits,
     Tool,
     Turn,
+    TurnlatchError,
     TurnState,
     tool,
 )
 from turnlatch.journal import SQLiteStore
+from turnlatch.ports import Store
 from turnlatch.runtime.loop import Driver
+from turnlatch.runtime.unsaved import Kept
 from turnlatch.simulator import call, reply
 from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.events import (
@@ -60,9 +66,10 @@ class CancelledConversation:
 
     Args:
         folder: Where its store is made.
+        suspends: The appends suspend, and pass points.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, suspends: bool = False) -> None:
         self.world = World(folder)
         self.world.script(*ANSWERS, faults=FAULTS)
         self.store = SQLiteStore(self.world.store, synchronous="NORMAL")
@@ -70,6 +77,7 @@ class CancelledConversation:
         self.chat: Conversation | None = None
         self.driver: Driver | None = None
         self.effects: list[str] = []
+        self.suspends = suspends
 
     def tools(self, points: Points | None) -> list[Tool]:
         """Tools that note when their effect is done, and pass points around it."""
@@ -104,8 +112,19 @@ class CancelledConversation:
 
     def open(self, points: Points | None) -> Conversation:
         """The conversation, new or as it was left."""
+        store: Store = self.store
+        if self.suspends and points is not None:
+
+            async def rounds() -> None:  # long enough for others to come in between
+                for _ in range(3):
+                    await anyio.lowlevel.checkpoint()
+
+            async def suspend() -> None:
+                await Driven(rounds(), points)
+
+            store = SuspendingStore(self.store, suspend)
         self.chat = self.world.open(
-            store=self.store,
+            store=store,
             client=self.world.client(self.transport),
             tools=self.tools(points),
             limits=Limits(stream_above_tokens=1),
@@ -120,6 +139,8 @@ class CancelledConversation:
             turn = await chat.send("Ask me")
             await decided(chat, turn)
             async for event in chat.stream("Stream it"):
+                durable = self.store.read("a")[-1].sequence
+                assert event.cursor.entry <= durable, "told before it is durable"
                 if moved_to(event, TurnState.SENT) and not chat.snapshot.said:
                     await chat.steer("and that")
             if chat.state is TurnState.CONFIRMED:  # what was stopped is not summarised
@@ -141,10 +162,12 @@ async def decided(chat: Conversation, turn: Turn) -> None:
         await chat.approve(waiting.id)
 
 
-def at_rest(driver: Driver) -> None:
-    """In memory: nothing is in flight, nothing unsaved, no call without its end."""
+def at_rest(driver: Driver, recorded: list[Event]) -> None:
+    """In memory: nothing is in flight, nothing unsaved, no call without its end, and
+    everything as it is recorded."""
     turn = driver.snapshot.turn
     assert driver.unsaved == 0, "an event is not saved"
+    assert driver.snapshot == fold_events(recorded), "memory and record differ"
     assert not driver.running
     if turn is not None:
         assert turn.state in ("confirmed", "failed"), f"left in {turn.state}"
@@ -197,14 +220,16 @@ async def goes_on(conversation: CancelledConversation) -> None:
     assert conversation.world.simulator.unscripted_rejections() == ()
 
 
-async def swept(folder: Path, way: Way, at: frozenset[int], pair: bool) -> int:
+async def swept(
+    folder: Path, way: Way, at: frozenset[int], pair: bool, suspends: bool
+) -> int:
     """One run, stopped at some points, and everything asked of it; how many it had."""
-    conversation = CancelledConversation(folder)
+    conversation = CancelledConversation(folder, suspends=suspends)
     tasks = {task.id for task in anyio.get_running_tasks()}
     try:
         found = await way(conversation.run, at, conversation.stop if pair else None)
         if conversation.driver is not None:
-            at_rest(conversation.driver)
+            at_rest(conversation.driver, conversation.recorded())
         if conversation.chat is not None:
             await conversation.chat.close()
         assert conversation.transport.open == 0, "a response was not closed"
@@ -222,43 +247,63 @@ WAYS = [
 ]
 
 
-def run(backend: str, folder: Path, way: Way, at: frozenset[int], pair: bool) -> int:
+def run(
+    backend: str,
+    folder: Path,
+    way: Way,
+    at: frozenset[int],
+    *,
+    pair: bool = False,
+    suspends: bool = False,
+) -> int:
     """A run in an event loop of its own."""
-    return anyio.run(swept, folder, way, at, pair, backend=backend)
+    return anyio.run(swept, folder, way, at, pair, suspends, backend=backend)
 
 
+COMMITS = pytest.mark.parametrize("suspends", [False, True], ids=["in place", "away"])
+"""Where the store commits."""
+
+
+@COMMITS
 @pytest.mark.parametrize(("backend", "way"), WAYS)
 def test_stopped_before_any_point_it_is_whole_and_goes_on(
     backend: str,
     way: Way,
+    suspends: bool,
     folder: Path,
     tally: Callable[[str], Tally],
     full: bool,
 ) -> None:
-    """Every point in the full run, every fifth in an ordinary one; from the first on."""
-    counts = tally(f"cancel once, {backend}, {way.__name__}")
-    points = run(backend, made(folder, 0), way, frozenset(), False)
+    """Every point in the full run, a part of them in an ordinary one; from the first
+    on."""
+    commits = "away" if suspends else "in place"
+    counts = tally(f"cancel once, {backend}, {way.__name__}, commits {commits}")
+    points = run(backend, made(folder, 0), way, frozenset(), suspends=suspends)
     assert points > 50, "the conversation waits for nothing any more"
-    for at in range(1, points + 1, 1 if full else 5):
-        run(backend, made(folder, at), way, frozenset({at}), False)
+    for at in range(1, points + 1, 1 if full else 17 if suspends else 5):
+        run(backend, made(folder, at), way, frozenset({at}), suspends=suspends)
         counts.add("points")
 
 
+@COMMITS
 @pytest.mark.parametrize(("backend", "way"), WAYS)
 def test_stopped_twice_it_is_whole_and_goes_on(
     backend: str,
     way: Way,
+    suspends: bool,
     folder: Path,
     tally: Callable[[str], Tally],
     full: bool,
 ) -> None:
     """The second stop comes while the first is being followed. Every pair of points that
     are close to each other in the full run; a part of them in an ordinary one."""
-    counts = tally(f"cancel twice, {backend}, {way.__name__}")
-    points = run(backend, made(folder, 0), way, frozenset(), False)
+    commits = "away" if suspends else "in place"
+    counts = tally(f"cancel twice, {backend}, {way.__name__}, commits {commits}")
+    points = run(backend, made(folder, 0), way, frozenset(), suspends=suspends)
     pairs = [p for p in combinations(range(1, points + 1), 2) if p[1] - p[0] <= 12]
-    for number, pair in enumerate(pairs[:: 1 if full else 101]):
-        run(backend, made(folder, number), way, frozenset(pair), True)
+    for number, pair in enumerate(pairs[:: 1 if full else 251 if suspends else 101]):
+        where = made(folder, number)
+        run(backend, where, way, frozenset(pair), pair=True, suspends=suspends)
         counts.add("points")
 
 
@@ -282,7 +327,68 @@ def test_the_sweep_sees_a_turn_that_is_left_where_it_stood(
     seen = 0
     for at in range(1, 60, 3):
         try:
-            run("asyncio", made(folder, at), by_scope, frozenset({at}), False)
+            run("asyncio", made(folder, at), by_scope, frozenset({at}))
         except (AssertionError, IllegalEventError) as error:
             seen += "left in" in str(error) or "no turn is going on" in str(error)
     assert seen
+
+
+# What a store whose appends suspend is for: each rule of the lane, broken.
+
+
+def counted(driver: Driver) -> Kept:
+    """The memory of a driver, with everything unsaved taken for durable."""
+    kept = driver._kept  # pyright: ignore[reportPrivateUsage]
+    return kept.began(driver.world.journal.sequence + 1).recorded()
+
+
+async def tells_first(driver: Driver) -> None:
+    """The planted bug: watchers hear of events that are about to be appended."""
+    events = [one.event for one in driver._kept.unsaved]  # pyright: ignore[reportPrivateUsage]
+    driver._kept = counted(driver)  # pyright: ignore[reportPrivateUsage]
+    driver._tell()  # pyright: ignore[reportPrivateUsage]
+    await driver.world.journal.append(events)
+
+
+async def forgets_what_came(driver: Driver) -> None:
+    """The planted bug: what is applied while an append is in flight is not unsaved."""
+    await append(driver)
+    kept = driver._kept  # pyright: ignore[reportPrivateUsage]
+    driver._kept = attrs.evolve(kept, unsaved=())  # pyright: ignore[reportPrivateUsage]
+
+
+async def takes_it_for_not_written(driver: Driver) -> None:
+    """The planted bug: an append that was cancelled has recorded nothing."""
+    try:
+        await append(driver)
+    except anyio.get_cancelled_exc_class():
+        kept = driver._kept.ended().taken_back()  # pyright: ignore[reportPrivateUsage]
+        driver._kept = kept  # pyright: ignore[reportPrivateUsage]
+        raise
+
+
+append = Driver._append  # pyright: ignore[reportPrivateUsage]
+
+SEEN = (AssertionError, TurnlatchError, BaseExceptionGroup)
+BROKEN = [
+    pytest.param(tells_first, by_scope, "told before", id="tells first"),
+    pytest.param(forgets_what_came, by_scope, "cannot answer", id="forgets what came"),
+    pytest.param(
+        takes_it_for_not_written, by_task, "differ", id="takes it for not written"
+    ),
+]
+
+
+@pytest.mark.parametrize(("bug", "way", "says"), BROKEN)
+def test_the_sweep_sees_a_broken_lane(
+    bug: Any, way: Way, says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = run("asyncio", made(folder, 0), way, frozenset(), suspends=True)
+    monkeypatch.setattr(Driver, "_append", bug)
+
+    def until_seen() -> None:
+        for at in (0, *range(1, points + 1, 7)):  # not stopped, then stopped
+            run("asyncio", made(folder, at), way, frozenset({at}), suspends=True)
+
+    with pytest.raises(SEEN, match=says):
+        until_seen()
