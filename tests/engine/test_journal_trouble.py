@@ -1,14 +1,18 @@
 """When the journal cannot take what happened: nothing is lost, nothing happens twice."""
 
 import json
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
+import anyio.lowlevel
 import pytest
 from tests.around import JournalAround, StoreAround
 from tests.harness.world import World
+from tests.part import WHOLE
 
 from turnlatch import (
     Closing,
@@ -16,6 +20,7 @@ from turnlatch import (
     FaultKind,
     JournalError,
     JournalFullError,
+    Limits,
     TerminalToolError,
     Tool,
     TurnState,
@@ -30,7 +35,14 @@ pytestmark = pytest.mark.anyio
 
 
 class FaultyStore(StoreAround):
-    """A real store whose nth append fails, once or for good."""
+    """A real store whose nth append fails, once or for good.
+
+    Attributes:
+        suspends: Its appends leave the event loop to others for some rounds, before and
+            after they commit or fail.
+    """
+
+    suspends: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
@@ -59,6 +71,17 @@ class FaultyJournal(JournalAround):
         self.poisoned = False
 
     async def append(self, events: Sequence[Event]) -> None:
+        await self._rounds()
+        try:
+            await self._appended(events)
+        finally:
+            await self._rounds()
+
+    async def _rounds(self) -> None:
+        for _ in range(3 * self.store.suspends):
+            await anyio.lowlevel.checkpoint()
+
+    async def _appended(self, events: Sequence[Event]) -> None:
         doubt = self.store.doubt
         if self.poisoned:
             raise JournalError("store", "the last append is in doubt", "reopen", True)
@@ -71,6 +94,16 @@ class FaultyJournal(JournalAround):
                 await self.inner.append(events)
             self.poisoned = True
             raise JournalError("store", "the commit got no answer", "reopen", True)
+
+
+@pytest.fixture(
+    autouse=True, params=("in place", "away") if WHOLE else ("one of both",)
+)
+def _commits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where stores commit. An ordinary run takes every other test each way."""
+    drawn = zlib.crc32(request.node.name.encode()) % 2 == 0
+    away = drawn if request.param == "one of both" else request.param == "away"
+    monkeypatch.setattr(FaultyStore, "suspends", away)
 
 
 ANSWERS = (call("act", what="once"), "Done.", "Next.", "Next.", "Next.")
@@ -380,3 +413,46 @@ async def test_a_call_that_timed_out_is_found_out_about_whatever_append_fails(
         told = json.dumps(world.bodies[-1]["messages"])
         assert len(world.ran) <= 1
         assert ('"paid"' in told) is bool(world.ran)
+
+
+@pytest.mark.parametrize("doubt", [None, "recorded", "not recorded"])
+@pytest.mark.parametrize("at", range(2, 11))
+async def test_of_calls_at_the_same_time_each_ends_as_it_did_whatever_append_fails(
+    world: World, at: int, doubt: str | None
+) -> None:
+    """Also where one call waits to start, and another ends, while an append fails."""
+    store = FaultyStore()
+    store.fail_at, store.doubt = at, doubt
+    names = ("a", "b", "c", "d")
+
+    @tool(effect="once")
+    async def act(what: str) -> str:
+        """Do something that counts, and takes a while."""
+        world.ran.append(what)
+        for _ in range(2 * ord(what) % 5):
+            await anyio.lowlevel.checkpoint()
+        return f"did {what}"
+
+    world.script(reply(*(call("act", what=name) for name in names)), *["Done."] * 9)
+    limits = Limits(calls_parallel_max=2)
+    async with world.open(store=store, tools=[act], limits=limits) as chat:
+        for text in ("first", "last"):
+            for attempt in range(6):
+                try:
+                    turn = await chat.send(text, key=text)
+                except JournalError:
+                    assert attempt < 5
+                    continue
+                if turn.state is TurnState.CONFIRMED:
+                    break
+        assert chat.unsaved == 0
+        history = json.dumps(chat.messages)
+
+    assert max(Counter(world.ran).values()) == 1, "an effect happened twice"
+    closed = [e.event for e in store.read("a") if isinstance(e.event, CallClosed)]
+    assert len({one.call for one in closed}) == len(closed) == len(names)
+    told = Counter(one.closing for one in closed)
+    assert told[Closing.RESULT] == len(world.ran)
+    assert told[Closing.NOT_EXECUTED] == len(names) - len(world.ran)
+    async with world.open(store=store, tools=[act], limits=limits) as chat:
+        assert json.dumps(chat.messages) == history
