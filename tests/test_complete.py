@@ -157,6 +157,15 @@ def test_paths_and_tests_in_a_document_exist(document: str) -> None:
     assert list(missing((ROOT / document).read_text("utf-8"))) == []
 
 
+def test_every_test_that_the_makefile_names_exists() -> None:
+    """pytest says nothing about a test that is left out and does not exist."""
+    names = re.findall(
+        r"tests/[\w/]+\.py(?:::\w+)?", (ROOT / "Makefile").read_text("utf-8")
+    )
+    assert len(names) > 5
+    assert list(missing(" ".join(f"`{name}`" for name in names))) == []
+
+
 def test_a_planted_name_is_missed() -> None:
     text = (
         "`tests/test_complete.py::test_nonsense`, `nonsense.py`, `tests/test_tidy.py`"
