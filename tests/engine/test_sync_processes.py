@@ -27,7 +27,7 @@ import signal, sys, threading
 from concurrent.futures import Future
 import anyio
 from turnlatch import tool
-from turnlatch.watching.events import Recorded
+from turnlatch import CallStarted, Recorded
 from turnlatch.simulator import Scripted, Simulator, call
 from turnlatch.simulator.transport import simulated_client
 from turnlatch.sync import Conversation

@@ -3,10 +3,18 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
-from turnlatch import Arrived, CallState, Recorded, StreamEvent, TextDelta, TurnState
-from turnlatch_states.recovery.cache_guard import PrefixChange
+from turnlatch import (
+    Arrived,
+    CallState,
+    Event,
+    PrefixChange,
+    Recorded,
+    StreamEvent,
+    TextDelta,
+    TurnState,
+)
 
-_E = TypeVar("_E")
+_E = TypeVar("_E", bound=Event)
 
 
 def recorded(events: Iterable[StreamEvent], kind: type[_E]) -> list[_E]:
