@@ -7,6 +7,7 @@ back as whole pieces; everything else is equal.
 
 import contextlib
 import random
+from bisect import bisect_left
 from typing import Any
 
 import anyio
@@ -201,6 +202,11 @@ def never(*_: object) -> bool:
     return False
 
 
+def too_late(numbers: list[int], entry: int) -> int:
+    """A planted bug: the entry that follows the cursor is left out."""
+    return bisect_left(numbers, entry) + 2
+
+
 def resting(snapshot: Snapshot) -> bool:
     """A planted bug: who waits for a person is not at rest."""
     return snapshot.resting
@@ -213,9 +219,10 @@ def resting(snapshot: Snapshot) -> bool:
         (turnlatch.watching.from_journal, "_CONTINUING", ()),
         (turnlatch.watching.from_journal, "_ends", never),
         (turnlatch.watching.from_journal, "at_rest", resting),
+        (turnlatch.watching.from_journal, "bisect_left", too_late),
         (turnlatch.watching.publish, "_publish_reply", never),
     ],
-    ids=["ends early", "never ends", "questions", "no texts"],
+    ids=["ends early", "never ends", "questions", "skips an entry", "no texts"],
 )
 async def test_the_comparison_sees_planted_bugs(
     world: World, monkeypatch: pytest.MonkeyPatch, where: Any, what: str, bug: Any

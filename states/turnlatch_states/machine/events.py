@@ -38,7 +38,7 @@ class ConversationOpened:
 @final
 @attrs.frozen
 class ProfileChanged:
-    """The settings changed; they hold from the next request on."""
+    """The settings changed; the next request uses them."""
 
     profile: Profile
 
@@ -73,11 +73,11 @@ class TurnOpened:
 @final
 @attrs.frozen
 class RequestSent:
-    """A legal request for exactly the staged input is about to leave.
+    """A request with the staged input is about to be sent.
 
     Attributes:
         turn: The turn.
-        attempt: Which request of it, from 1.
+        attempt: Number of the request in this turn, from 1.
         copy: How it uses the server's copy of the conversation.
     """
 
@@ -109,14 +109,15 @@ class TurnFailed:
 @final
 @attrs.frozen
 class RetryScheduled:
-    """The failed turn will be tried again by itself.
+    """The failed turn waits, and is then retried automatically.
 
     Attributes:
         turn: The turn.
-        failures: How many attempts in a row have failed.
-        wait_seconds: How long it waits.
-        due: When the wait is over, seconds since the epoch.
-        attempts_max: How many attempts in a row may fail; 0 where that is not recorded.
+        failures: Number of failed attempts in a row.
+        wait_seconds: Length of the wait.
+        due: End of the wait, in seconds since the epoch.
+        attempts_max: Maximum number of failed attempts in a row; 0 in entries that were
+            written before this was recorded.
     """
 
     turn: int
@@ -129,11 +130,11 @@ class RetryScheduled:
 @final
 @attrs.frozen
 class RetryCancelled:
-    """A scheduled retry will not come by itself any more; the turn rests in failed.
+    """The scheduled retry was cancelled; the failed turn rests.
 
     Attributes:
         turn: The turn.
-        fault: Why, if something new stopped it; None if it rests for what it waited out.
+        fault: The fault that cancelled it; None if the turn rests for its former fault.
     """
 
     turn: int
@@ -143,11 +144,11 @@ class RetryCancelled:
 @final
 @attrs.frozen
 class TurnRetried:
-    """A failed turn goes on.
+    """A failed turn is retried.
 
     Attributes:
         turn: The turn.
-        asked: True if the caller asked, False if a scheduled wait is over.
+        asked: True if the caller called `retry`; False if a scheduled wait is over.
         results_only: True if steered messages wait for a later request, because the
             service has open work that only results may follow.
     """
@@ -160,10 +161,10 @@ class TurnRetried:
 @final
 @attrs.frozen
 class Steered:
-    """Something was said that the next request will say, if it may.
+    """A message was added by `steer`; the next request that can carry it sends it.
 
     Attributes:
-        turn: The turn in which it was said; 0 before the first.
+        turn: The turn that was running or done; 0 before the first.
         content: The user's blocks as JSON, comma-separated.
         key: The caller's idempotency key, if one was given.
     """
@@ -180,11 +181,11 @@ class CallAsked:
 
     Attributes:
         turn: The turn.
-        call: The call, by its `ToolUse.id`: no other of the last reply has it.
-        digest: What exactly is asked about: tool, arguments and place.
-        expires: Until when an answer counts, seconds since the epoch; None for always.
-        arguments: The arguments as they would run, as JSON, where the types of the tool
-            make of them something else than the model wrote; else empty.
+        call: The call's `ToolUse.id`, unique in the last reply.
+        digest: Digest of the question: tool, arguments and place.
+        expires: When the question expires, in seconds since the epoch; None for never.
+        arguments: The arguments that would run, as JSON, if the tool's types converted
+            the model's; else empty.
     """
 
     turn: int
@@ -197,14 +198,14 @@ class CallAsked:
 @final
 @attrs.frozen
 class CallApproved:
-    """Somebody said yes to one call.
+    """One call was approved, by a person or by a rule.
 
     Attributes:
         turn: The turn.
-        call: The call, by its `ToolUse.id`: no other of the last reply has it.
-        digest: What exactly was said yes to: as the question said it.
-        arguments: The arguments as a rule was shown them, where it said yes without a
-            question; see `CallAsked`.
+        call: The call's `ToolUse.id`, unique in the last reply.
+        digest: Digest of the approved call, as in `CallAsked`.
+        arguments: The arguments that a rule approved without a question, as in
+            `CallAsked`.
     """
 
     turn: int
@@ -216,7 +217,7 @@ class CallApproved:
 @final
 @attrs.frozen
 class CallDenied:
-    """Somebody said no to one call."""
+    """One call was denied, by a person or by a rule."""
 
     turn: int
     call: str
@@ -230,9 +231,9 @@ class CallStarted:
 
     Attributes:
         turn: The turn.
-        call: The call, by its `ToolUse.id`: no other of the last reply has it.
-        key: The idempotency key the tool is given, stable over every attempt.
-        safe: The tool only reads: started again, nothing happens twice.
+        call: The call's `ToolUse.id`, unique in the last reply.
+        key: The idempotency key that the tool gets, the same in every attempt.
+        safe: True if the tool only reads, so that it may be started again.
     """
 
     turn: int
@@ -253,12 +254,12 @@ class CallLost:
 @final
 @attrs.frozen
 class CallClosed:
-    """A call has its one result.
+    """A call was closed with its one result.
 
     Attributes:
         turn: The turn.
-        call: The call, by its `ToolUse.id`: no other of the last reply has it.
-        closing: Which truth the result tells.
+        call: The call's `ToolUse.id`, unique in the last reply.
+        closing: How the call was closed.
         result: The `tool_result` block as JSON, as it will be sent; a request that has
             to show the call with another id shows its result with that id, too.
         output: The tool's whole output where the result had to be cut; else empty.
@@ -288,13 +289,13 @@ class TurnContinued:
 @final
 @attrs.frozen
 class CompactionSent:
-    """A request for a summary is about to leave.
+    """A request for a summary is about to be sent.
 
     Attributes:
         turn: The turn.
-        attempt: Which request of it, from 1.
+        attempt: Number of the request in this turn, from 1.
         covers: How many exchanges the summary will stand for.
-        method: How it is made.
+        method: How the summary is made.
         instructions: The hook's instructions for it; None if the hook gave none.
     """
 
@@ -318,14 +319,14 @@ class CompactionConfirmed:
 @final
 @attrs.frozen
 class RemedyChosen:
-    """How the next request of a turn will differ. Nothing is adopted yet.
+    """The next request of the turn will differ from the failed one.
 
     Attributes:
         turn: The turn.
-        remedy: Which rung of which ladder.
-        why: The problem that it addresses, in words.
-        view: How the history will be shown; None to leave that as it was.
-        max_tokens: Another limit for the reply; None to leave that as it was.
+        remedy: The remedy.
+        why: The problem that the remedy addresses, in words.
+        view: How the history will be shown; None for no change.
+        max_tokens: Another limit for the reply; None for no change.
         passing: The view holds only as long as the trouble does: no definite refusal
             asked for it.
     """
@@ -352,16 +353,16 @@ class Question(StrEnum):
 @final
 @attrs.frozen
 class Probed:
-    """A question was put to the server that can have no effect on the conversation.
+    """A probe without effect on the conversation was sent, to find the cause of a failure.
 
     Attributes:
-        turn: The turn for which it was asked.
-        question: The question, in words.
-        passed: Whether the server took it.
-        about: The subject.
+        turn: The turn.
+        question: The probe, in words.
+        passed: True if the server accepted the probe.
+        about: The subject of the probe.
         fault: The server's refusal, if it did not pass.
         spent: Its usage, as far as that is known; None for nothing.
-        counted: It was put to the token counter instead of the model.
+        counted: True if the token counter was asked instead of the model.
         key: What tells a trial from every other, where `passed` is the last word about
             it: it is not made again. Empty everywhere else.
     """
@@ -379,12 +380,13 @@ class Probed:
 @final
 @attrs.frozen
 class TurnSuspended:
-    """The failed turn waits for the world: credentials, credit, a model, a long wait.
+    """The failed turn waits for an external condition; `retry` continues it.
 
     Attributes:
         turn: The turn.
-        why: The condition it waits for, in words.
-        until: End of the wait, seconds since the epoch; None if it is unknown.
+        why: The condition that the turn waits for: credentials, credit, a model, a long
+            wait.
+        until: End of the wait, in seconds since the epoch; None if it is unknown.
     """
 
     turn: int
@@ -395,11 +397,11 @@ class TurnSuspended:
 @final
 @attrs.frozen
 class Pinned:
-    """A text that goes along with every later summary, or one that does no longer.
+    """A text was pinned, or a pin was removed.
 
     Attributes:
-        name: Its name.
-        text: The text; None to let go of it.
+        name: The name of the pin.
+        text: The text that goes with every later summary; None to remove the pin.
     """
 
     name: str
@@ -409,7 +411,7 @@ class Pinned:
 @final
 @attrs.frozen
 class TurnAbandoned:
-    """A failed turn was given up: its text is dropped, its answers are kept."""
+    """The failed turn was abandoned: its text is dropped, its tool results are kept."""
 
     turn: int
 
@@ -420,7 +422,7 @@ class Rewound:
     """The head moved back; nothing was deleted.
 
     Attributes:
-        size: How many exchanges the history has now.
+        size: Number of exchanges in the history now.
     """
 
     size: int
