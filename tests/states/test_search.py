@@ -22,7 +22,8 @@ from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.bisect import PARTS_MAX, STILL, Bisection
-from turnlatch_states.recovery.candidates import Candidate, candidates, cuts_of
+from turnlatch_states.recovery.candidates import Candidate, candidates
+from turnlatch_states.recovery.context_window import cuts_of
 from turnlatch_states.recovery.decisions import ChangeRequest
 from turnlatch_states.recovery.probes import with_view
 from turnlatch_states.request.history import Method

@@ -20,11 +20,11 @@ from turnlatch_states.recovery.candidates import (
     Candidate,
     Span,
     candidates,
-    cuts_of,
     short_of_room,
     with_room,
     without_another,
 )
+from turnlatch_states.recovery.context_window import cuts_of
 from turnlatch_states.recovery.decisions import ChangeRequest
 from turnlatch_states.request.view import View
 

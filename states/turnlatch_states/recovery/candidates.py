@@ -10,11 +10,13 @@ from typing import TypeAlias, final
 
 import attrs
 
-from turnlatch_states.machine.snapshot import Snapshot, cuttable
+from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.recovery.context_window import (
     RECORD_BYTES,
     SQUEEZED_BYTES,
     boundary,
+    cuts_of,
+    without_oldest,
 )
 from turnlatch_states.recovery.rung import unbound
 from turnlatch_states.request.profile import Cache
@@ -140,17 +142,6 @@ def _hints(snapshot: Snapshot) -> tuple[Op, ...]:
     return tuple(DropField(name) for name in names if name not in dropped)
 
 
-def cuts_of(snapshot: Snapshot) -> tuple[int, ...]:
-    """The places where the past may be parted, from its start to its end: no turn is
-    split from what it answers."""
-    start, end, history = snapshot.covered, boundary(snapshot), snapshot.history
-    return tuple(
-        size
-        for size in range(start, end + 1)
-        if size in (start, end) or cuttable(history, size)
-    )
-
-
 def without_another(snapshot: Snapshot, found: View) -> View | None:
     """A view that leaves out another part than the one found, at least as large; None if
     no part is that large, or if more than one part was left out.
@@ -189,12 +180,7 @@ def with_room(snapshot: Snapshot, found: View) -> View:
         snapshot: The conversation, as it failed.
         found: The view that passed, without the oldest turns.
     """
-    cuts, bytes_of = cuts_of(snapshot), snapshot.history.bytes_of
-    start, until = cuts[0], cuts[-1]
-    hides = [op for op in found.ops if isinstance(op, Hide)]
-    first = max((op.until for op in hides if op.start <= start), default=start)
-    for cut in reversed(cuts):
-        if cut >= first and bytes_of(cut) * 2 <= bytes_of(first):
-            until = cut
-    others = [op for op in found.ops if not isinstance(op, Hide) or op.until > until]
-    return View(tuple(others)).adding(Hide(start, until, LEFT_OUT))
+    start = snapshot.covered
+    hides = [op for op in found.ops if isinstance(op, Hide) and op.start <= start]
+    first = max((op.until for op in hides), default=start)
+    return without_oldest(snapshot, found, snapshot.history.bytes_of(first) // 2)

@@ -198,6 +198,17 @@ def boundary(snapshot: Snapshot) -> int:
     return max(size, covered)
 
 
+def cuts_of(snapshot: Snapshot) -> tuple[int, ...]:
+    """The places where the past may be parted, from its start to its end: no turn is
+    split from what it answers."""
+    start, end, history = snapshot.covered, boundary(snapshot), snapshot.history
+    return tuple(
+        size
+        for size in range(start, end + 1)
+        if size in (start, end) or cuttable(history, size)
+    )
+
+
 def _next_piece(
     snapshot: Snapshot, turn: Turn, policy: CompactionPolicy
 ) -> Compact | None:
@@ -346,9 +357,7 @@ def _tell(failure: Failure) -> Compact | None:
     ):
         return None
     fits, covers = piece_bytes(snapshot, policy), covered
-    for size in range(covered + 1, limit + 1):
-        if not (size == limit or cuttable(history, size)):
-            continue
+    for size in cuts_of(snapshot)[1:]:
         if covers > covered and history.bytes_of(covered, size) > fits:
             break
         covers = size
@@ -358,24 +367,28 @@ def _tell(failure: Failure) -> Compact | None:
 def _hide(failure: Failure) -> ChangeRequest | None:
     """Leave out the oldest turns: first as few as must be, then all but this one."""
     snapshot = failure.snapshot
-    history, limit = snapshot.history, boundary(snapshot)
     view, start = snapshot.showing, snapshot.covered
     hides = [op for op in view.ops if isinstance(op, Hide)]
     gone = max([start, *(op.until for op in hides if op.start <= start)])
-    if limit <= gone:
+    if boundary(snapshot) <= gone:
         return None
-    until = limit
+    keep = 0
     if gone == start:  # the first time: keep what certainly fits into half the window
         keep = window(snapshot, failure.policies.compaction) // 2
-        for size in range(limit, start, -1):
-            if size != limit and not cuttable(history, size):
-                continue
-            if history.bytes_of(size) > keep:
-                break
-            until = size
-    kept = tuple(op for op in view.ops if not isinstance(op, Hide) or op.until > until)
-    made = View((*kept, Hide(start, until, LEFT_OUT))).adding(*unbound(snapshot))
+    made = without_oldest(snapshot, view, keep).adding(*unbound(snapshot))
     return failure.change(Remedy.HIDE, made)
+
+
+def without_oldest(snapshot: Snapshot, view: View, keep: int) -> View:
+    """A view that leaves out as few of the oldest turns as leaves `keep` bytes at most,
+    or else the whole past."""
+    cuts, until = cuts_of(snapshot), boundary(snapshot)
+    for cut in reversed(cuts[1:]):
+        if snapshot.history.bytes_of(cut) > keep:
+            break
+        until = cut
+    kept = tuple(op for op in view.ops if not isinstance(op, Hide) or op.until > until)
+    return View(kept).adding(Hide(cuts[0], until, LEFT_OUT))
 
 
 def _flatten(failure: Failure) -> ChangeRequest | None:
