@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.harness.published import prefix_changes, recorded
-from tests.harness.world import World
+from tests.harness.world import World, mentions
 
 from turnlatch import (
     CompactionPlan,
@@ -420,7 +420,7 @@ async def test_a_copy_of_less_than_everything_is_not_continued(world: World) -> 
         assert chat.snapshot.found is not None
         sent = len(world.bodies)
         await confirmed(chat, "And on?")
-        assert "number 1" in json.dumps(world.bodies[sent]), "all of it is sent again"
+        assert mentions(world.bodies[sent], "number 1"), "all of it is sent again"
 
 
 class Narrow(httpx2.AsyncBaseTransport):

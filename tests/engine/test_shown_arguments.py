@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import anyio
 import pytest
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
-from tests.harness.world import World
+from tests.harness.world import World, strings
 
 from turnlatch import (
     ApprovalError,
@@ -123,7 +123,7 @@ async def test_a_question_shows_what_the_types_make_of_it(
             await chat.approve(waiting.id, digest=waiting.digest)
         assert chat.turn.calls[0].input == shown, "also when it is over"
     assert world.ran == ["remove a/b 1 name='x' force=False"]
-    assert '"./a//b"' in json.dumps(world.bodies[-1]), "the record stays as it came"
+    assert "./a//b" in set(strings(world.bodies[-1])), "the record stays as it came"
 
 
 @pytest.mark.parametrize("says", [True, None])

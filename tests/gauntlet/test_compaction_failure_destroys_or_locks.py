@@ -10,7 +10,6 @@ history by nothing, or left a session that could neither go on nor be summarised
 - https://github.com/open-gsd/gsd-pi/issues/109
 """
 
-import json
 from typing import Any
 
 import anyio
@@ -18,6 +17,7 @@ import pytest
 from tests.harness.processes import kill_at
 from tests.harness.published import moved_to
 from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only, for_ever
+from tests.harness.world import mentions
 
 from turnlatch import CompactionPolicy, Conversation, FaultKind, TurnState
 from turnlatch.simulator import Answer, text
@@ -118,7 +118,7 @@ async def test_summary_in_words_replaces_a_missing_server_summary(
             unheard=[last],
             verbatim=False,
         )
-    assert "All of it, in short." in json.dumps(sent(scenario)[0])
+    assert mentions(sent(scenario)[0], "All of it, in short.")
 
 
 @pytest.mark.parametrize("how", [*BROKEN, *UNUSABLE])

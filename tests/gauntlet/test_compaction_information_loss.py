@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.harness.scenario import CONFIRMED, Scenario
+from tests.harness.world import mentions
 
 from turnlatch import (
     CompactionDone,
@@ -167,8 +168,8 @@ async def test_a_summary_in_pieces_is_told_what_the_ones_before_it_said(
             await chat.send(one)
         await chat.send(TASK)
         first, second = in_words(scenario)
-        assert pieces[0] in json.dumps(body(scenario, second))
-        assert pieces[1] in json.dumps(body(scenario)["messages"][0])
+        assert mentions(body(scenario, second), pieces[0])
+        assert mentions(body(scenario)["messages"][0], pieces[1])
         assert first < second
         await scenario.finish(
             chat,
@@ -227,7 +228,7 @@ async def test_hook_before_compaction_adds_to_the_instructions(
             await chat.send(one)
         await chat.compact()
         asked = len(scenario.requests)
-        assert "Keep every colour." in json.dumps(body(scenario, asked))
+        assert mentions(body(scenario, asked), "Keep every colour.")
         assert [(one.covers, one.of) for one in plans] == [(2, 2)] * len(plans)
         assert len(done) == 1
         await scenario.finish(
@@ -251,7 +252,7 @@ async def test_a_decision_that_is_owed_is_still_owed_behind_a_summary(
         turn = await chat.approve(turn.awaiting[0].id)
         assert turn.text == "Dug."
         assert chat.snapshot.base is not None
-        assert "did dig" in json.dumps(body(scenario)["messages"][-1])
+        assert mentions(body(scenario)["messages"][-1], "did dig")
         await scenario.finish(
             chat, ended=CONFIRMED, effects={"ask dig": 1}, budget=6, verbatim=False
         )

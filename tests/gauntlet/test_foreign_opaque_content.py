@@ -17,6 +17,7 @@ from typing import Any, Final
 import attrs
 import pytest
 from tests.harness.scenario import CONFIRMED, Scenario
+from tests.harness.world import mentions
 
 from turnlatch import FaultKind, Remedy, tool
 from turnlatch.simulator import (
@@ -133,7 +134,7 @@ async def test_another_model_is_sent_the_rest_after_one_refusal(
         said = texts(scenario)
         assert said[0] == "How is the weather?"
         assert said[-2:] == ["It rains.", "Are you sure?"]
-        assert kind.mark.strip('":') in json.dumps(chat.messages), "the record keeps it"
+        assert mentions(chat.messages, kind.mark.strip('":')), "the record keeps it"
         await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=3, verbatim=False
         )
@@ -194,7 +195,7 @@ async def test_in_the_middle_of_a_tool_turn_it_is_told_as_a_record(
         turn = await chat.approve(turn.awaiting[0].id)
         assert turn.text == "Done."
         last = len(scenario.requests)
-        assert "did a" in json.dumps(scenario.said(last))
+        assert mentions(scenario.said(last), "did a")
         await scenario.finish(
             chat,
             ended=CONFIRMED,

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tests.harness.media import Block, document, image, png, words
 from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
+from tests.harness.world import mentions
 
 from turnlatch import Limits, SettingsError, Tool, tool
 from turnlatch.simulator import call
@@ -110,7 +111,7 @@ async def test_a_tool_that_gives_too_many_pictures_at_once_does_not_lock_the_tur
         await chat.send("Hi")
         await chat.send("Look")
         assert pictures(scenario) == sent
-        assert "All of them." in json.dumps(scenario.said(3))
+        assert mentions(scenario.said(3), "All of them.")
         await scenario.finish(
             chat,
             ended=CONFIRMED,
@@ -213,7 +214,7 @@ async def test_a_request_that_is_more_than_a_minutes_allowance_becomes_a_smaller
         turn = await chat.send("3: " + "and so on, " * 100)
         assert turn.trials >= ALTERNATIONS, "something short was asked in turn"
         body: Any = scenario.requests[-1].body
-        assert "3: and so on" in json.dumps(body["messages"][-1])
+        assert mentions(body["messages"][-1], "3: and so on")
         await scenario.clock.sleep(7200.0)
         await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=40, verbatim=False

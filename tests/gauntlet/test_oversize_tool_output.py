@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 from tests.harness.media import document, words
 from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only
+from tests.harness.world import mentions
 
 from turnlatch import Limits, Tool, tool
 from turnlatch.journal import SQLiteStore
@@ -180,7 +181,7 @@ async def test_a_document_that_no_request_could_carry_is_told_of(
         await chat.send("Fetch it")
         last = len(scenario.requests)
         assert len(scenario.requests[-1].raw) < 1_000_000
-        assert "All of it:" in json.dumps(scenario.said(last))
+        assert mentions(scenario.said(last), "All of it:")
         await scenario.finish(
             chat,
             ended=CONFIRMED,

@@ -22,6 +22,7 @@ from tests.gauntlet.poison import (
     matrix,
     played,
 )
+from tests.harness.world import mentions
 from tests.part import WHOLE
 
 from turnlatch_states.api.faults import FaultKind
@@ -65,7 +66,7 @@ def test_the_word_stands_where_it_is_said_to_stand(place: Place) -> None:
     anyio.run(poisoned.play)
     whole = next(e.raw for e in poisoned.world.simulator.log if WORD.encode() in e.raw)
     messages: list[dict[str, Any]] = json.loads(whole)["messages"]
-    held = [one["role"] for one in messages if WORD in json.dumps(one)]
+    held = [one["role"] for one in messages if mentions(one, WORD)]
     said = {Place.REPLY: "assistant", Place.SUMMARY: "assistant"}
     assert held == [said.get(place, "user")]
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tests.harness.media import JPEG, PDF, Block, document, image, png, words
 from tests.harness.scenario import CONFIRMED, Scenario
+from tests.harness.world import mentions
 
 from turnlatch import FaultKind, Remedy, SettingsError, Tool, tool
 from turnlatch.simulator import call, reply
@@ -96,9 +97,9 @@ async def test_bad_medium_that_the_service_names_is_left_out(
         assert turn.remedies == (Remedy.STUB,)
         looked, shot = scenario.said(3)
         assert looked["content"] == "contents of a"
-        assert "Left out" in json.dumps(shot)
+        assert mentions(shot, "Left out")
         whole = path == "messages.2.content.1"
-        assert ("Before." in json.dumps(shot)) is not whole
+        assert mentions(shot, "Before.") is not whole
         await scenario.finish(
             chat,
             ended=CONFIRMED,
@@ -141,7 +142,7 @@ async def test_a_whole_album_that_is_refused_costs_a_few_requests_once(
     async with scenario.open() as chat:
         await chat.send([*album, words("All of it.")])
         await chat.send("And?")
-        assert "All of it." in json.dumps(last(scenario))
+        assert mentions(last(scenario), "All of it.")
         await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=7, verbatim=False
         )
@@ -221,9 +222,7 @@ async def test_a_bad_picture_in_the_past_does_not_keep_it_from_being_summarised(
         await chat.send("And?")
         scenario.simulator.inject(ODD)
         await chat.compact()
-        assert "What was said so far." in json.dumps(
-            chat.snapshot.bases[-1].block.decode()
-        )
+        assert mentions(chat.snapshot.bases[-1].block.decode(), "What was said so far.")
         await scenario.finish(
             chat, ended=CONFIRMED, effects={}, budget=4, unheard=[4], verbatim=False
         )

@@ -17,7 +17,7 @@ script gives are drawn from the seed. `turnlatch simulate --help` documents the 
 The fixture fails the test if a request was sent that the strict rules refuse.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +41,24 @@ def client_over(
     return anthropic.AsyncAnthropic(
         api_key=key, http_client=httpx2.AsyncClient(transport=transport)
     )
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string within a parsed JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        fields = cast("Mapping[str, Any]", value)
+        yield from fields
+        yield from strings(tuple(fields.values()))
+    elif isinstance(value, Sequence):
+        for inner in cast("Sequence[Any]", value):
+            yield from strings(inner)
+
+
+def mentions(value: Any, words: str) -> bool:
+    """Whether a string within a parsed JSON value contains the words."""
+    return any(words in one for one in strings(value))
 
 
 class World:
