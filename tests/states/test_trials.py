@@ -201,7 +201,7 @@ def test_part_that_the_server_always_fails_at_is_left_out(culprit: str) -> None:
 
 @pytest.mark.parametrize("fault", [NO, FAILS], ids=lambda fault: fault.kind)
 @pytest.mark.parametrize("culprit", [word(0), word(5), "So far."])
-def test_what_was_refused_with_other_words_is_asked_again(
+def test_part_refused_with_other_words_is_asked_about_again(
     culprit: str, fault: Fault
 ) -> None:
     """Both those words and a part of the conversation are refused: all trials fail, and

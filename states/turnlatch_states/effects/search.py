@@ -114,7 +114,7 @@ class Search:
     def _found(
         self, snapshot: Snapshot, *, words: bool, counted: bool
     ) -> Asking[ChangeRequest | Nothing]:
-        """What a bisection finds; nothing is concluded from an outage."""
+        """The result of a bisection; an outage proves nothing."""
         search = Bisection(snapshot, self._fault, self._runs_out).run(words=words)
         trial = next(search)
         while True:
@@ -124,8 +124,8 @@ class Search:
             if passed is None:
                 return Nothing()
             if isinstance(passed, View):
-                # Refused for another reason: once more from the start without that. What
-                # else a count says is about counts, so messages are sent then.
+                # Refused for another reason: once more from the start without that. A
+                # count can say more about counts alone, so messages are sent then.
                 if not counted:
                     ops = (op for op in passed.ops if op not in trial.view.ops)
                     snapshot = with_view(snapshot, snapshot.showing.adding(*ops))

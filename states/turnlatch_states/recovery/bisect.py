@@ -77,7 +77,7 @@ class Bisection:
 
         Args:
             snapshot: The conversation; it stays as it is.
-            fault: What is searched for.
+            fault: The fault whose cause is searched for.
             runs_out: Whether the requests left suffice only to prove what was found.
         """
         self._snapshot, self._fault, self._runs_out = snapshot, fault, runs_out

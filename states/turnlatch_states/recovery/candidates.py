@@ -44,7 +44,7 @@ class Omission:
     """Something besides the past that a request may be sent without.
 
     Attributes:
-        name: What it is, in words.
+        name: The part, in words.
         ops: The operations on what stays.
         spans: The exchanges that are left out.
         hints: True for fields that the engine adds: no message is shown otherwise.
@@ -83,7 +83,7 @@ class Candidate:
 
     @property
     def question(self) -> str:
-        """What is asked with it, in words."""
+        """The question that it answers, in words."""
         names = ["its past"] * self.past + [part.name for part in self.parts]
         return f"the conversation without {', '.join(names)}"
 

@@ -1,4 +1,4 @@
-"""What the answer to a trial says about the fault that is searched for.
+"""The meaning of a trial's answer for the fault that is searched for.
 
 A trial shows the conversation in another view and has no effect. If it is refused for a
 different, known reason, it says nothing: it is repeated without the part that is named.
@@ -29,7 +29,7 @@ from turnlatch_states.request.view import (
 _NAMING: Final = frozenset(
     {FaultKind.OPTIONAL_FIELD, FaultKind.THINKING, FaultKind.COMPACTION}
 )
-"""Kinds of refusal that name a part and have a remedy of their own."""
+"""Kinds of refusal that name a part and have a separate remedy."""
 
 _NAMED: Final = (DropField, DropBeta, DropBound, IgnoreBase, StripThinking, Rename)
 """Operations that leave out a named part that is not content of a message."""
