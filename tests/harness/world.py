@@ -45,14 +45,14 @@ def client_over(
 
 def strings(value: Any) -> Iterator[str]:
     """Every string within a parsed JSON value, keys included."""
+    within: Any = value
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        fields = cast("Mapping[str, Any]", value)
-        yield from fields
-        yield from strings(tuple(fields.values()))
+        yield from within
+        yield from strings(tuple(within.values()))
     elif isinstance(value, Sequence):
-        for inner in cast("Sequence[Any]", value):
+        for inner in within:
             yield from strings(inner)
 
 
