@@ -220,6 +220,22 @@ def test_part_refused_with_other_words_is_asked_about_again(
     assert recovery.turn.state == "confirmed", recovery.told
 
 
+def test_the_check_sees_a_search_that_believes_what_other_words_were_told() -> None:
+    """Planted: a refusal is believed whatever the words were that it was given to."""
+    chat = conversation_at(with_words(past(TURNS)))
+
+    def fails(sent: Sent) -> Fault | None:
+        found = any(one.encode() in sent.body for one in (word(0), "[staged]"))
+        return NO if found else None
+
+    assert Recovery(chat, fails).run().turn.state == "failed"
+    chat.opens(text("Other words."))
+    here = chat.turn.number
+    believed = tuple((key, passed, here) for key, passed, _ in chat.snapshot.trials)
+    chat.snapshot = attrs.evolve(chat.snapshot, trials=believed)
+    assert Recovery(chat, fails).run().turn.state == "failed"
+
+
 def test_while_all_is_refused_a_message_costs_one_trial_more() -> None:
     """What was refused with other words is asked again only if these words pass."""
     chat = conversation_at(with_calls(past(TURNS)))
