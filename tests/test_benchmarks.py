@@ -203,7 +203,7 @@ class Counted:
 
 
 @pytest.mark.parametrize(("power", "ratio"), [(1, 2.0), (2, 4.0)])
-def test_work_by_pairs_is_told_from_work_in_proportion(
+def test_quadratic_work_differs_from_linear_work(
     linear: Any, power: int, ratio: float
 ) -> None:
     clock = Counted()

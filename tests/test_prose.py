@@ -42,6 +42,8 @@ NAME_TICS: Final[Mapping[str, str]] = {
         "begin with the subject: 'test_refused_input_is_rolled_back'"
     ),
     r"\b(?:is|are|was|were) no(?! longer\b| more\b)\b": "say 'is not a ...'",
+    r"\b(?:told|said|heard)\b": "say how: 'is reported', 'is sent', 'is logged', 'is printed'",
+    r"\b(?:for|as) ever\b": "say 'permanently', 'still', or the number",
 }
 """Constructions that no name of a test uses, once its underscores are spaces."""
 
@@ -157,6 +159,8 @@ def test_no_test_name_hides_its_subject() -> None:
         "test_file_that_is_no_store_is_refused",
         "test_store_is_made_anew",
         "test_stream_that_nobody_reads_ends",
+        "test_call_that_died_is_told_as_unknown",
+        "test_input_refused_for_ever_is_rolled_back",
     ],
 )
 def test_riddling_test_name_is_found(name: str) -> None:

@@ -25,7 +25,7 @@ def test_every_package_is_pinned(client: Client) -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-def test_the_sum_is_told_only_to_who_has_it(client: Client) -> None:
+def test_sum_is_given_only_with_the_tool_result(client: Client) -> None:
     """So a program that prints it has run its tool, and sent back what came of it."""
     answers = script(client, "tool")
     tools = [{"name": client.tool, "input_schema": {"type": "object"}}]

@@ -272,9 +272,7 @@ def test_pins_that_are_too_long_together_are_refused() -> None:
 
 
 @given(st.text(max_size=8), st.one_of(st.text(max_size=8), st.just(HALF)))
-def test_every_pin_that_is_taken_can_be_said_word_for_word(
-    name: str, words: str
-) -> None:
+def test_every_accepted_pin_can_be_sent_word_for_word(name: str, words: str) -> None:
     try:
         pins = ((pin_name(name), pin_text(name, words, (), PROFILE)),)
     except SettingsError:

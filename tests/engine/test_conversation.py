@@ -62,7 +62,7 @@ async def test_calls_of_one_reply_run_together_and_are_answered_together(
     ]
 
 
-async def test_an_input_refused_for_ever_is_rolled_back_and_the_next_one_works(
+async def test_permanently_refused_input_is_rolled_back_and_the_next_one_works(
     world: World,
 ) -> None:
     world.script("One.", "Three.", faults='400 message="No." body="poison" forever')
@@ -249,7 +249,7 @@ async def test_a_long_reply_is_streamed_even_by_send(world: World) -> None:
     assert world.bodies[0]["stream"] is True
 
 
-async def test_stopping_a_wait_is_told_as_stopped_and_keeps_the_input(
+async def test_interrupted_wait_is_reported_as_cancelled_and_keeps_the_input(
     world: World,
 ) -> None:
     world.script("One.", faults="429 retry-after=60 @1")

@@ -313,7 +313,7 @@ async def test_a_summary_that_was_made_up_counts() -> None:
     assert store.conversations()[0].simulated
 
 
-async def test_answers_that_were_made_up_are_told_however_many_follow() -> None:
+async def test_simulated_answers_are_marked_behind_any_number_of_others() -> None:
     store = MemoryStore()
     transport = SimulatorTransport(Simulator())
     mine = anthropic.AsyncAnthropic(
@@ -331,7 +331,7 @@ async def test_answers_that_were_made_up_are_told_however_many_follow() -> None:
     assert store.conversations()[0].simulated
 
 
-def test_a_simulator_behind_a_base_url_is_told_by_its_answers(
+def test_simulator_behind_a_base_url_is_recognised_by_its_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "any")

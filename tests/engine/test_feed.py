@@ -161,7 +161,7 @@ def run(every: Iterable[tuple[str, ...]]) -> None:
         course.drain()
 
 
-def test_a_reader_is_told_everything_once_in_order_or_what_it_missed() -> None:
+def test_reader_gets_everything_once_in_order_or_the_number_it_missed() -> None:
     run(courses())
 
 

@@ -129,9 +129,7 @@ async def talk(world: World, store: FaultyStore) -> tuple[int, Any]:
 
 
 @pytest.mark.parametrize("at", range(2, 8))
-async def test_one_failed_append_is_told_and_then_forgotten(
-    world: World, at: int
-) -> None:
+async def test_one_failed_append_is_raised_once(world: World, at: int) -> None:
     """Fail the nth append once, for every n: the conversation ends the same."""
     store = FaultyStore()
     store.fail_at = at

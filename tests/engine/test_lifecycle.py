@@ -112,7 +112,7 @@ async def test_a_conversation_can_be_entered_again(world: World) -> None:
         assert len(chat.history) == 2
 
 
-async def test_a_port_that_breaks_its_word_fails_the_turn_and_is_told(
+async def test_exception_of_a_port_fails_the_turn_and_is_reported(
     world: World,
 ) -> None:
     class Broken:

@@ -339,7 +339,7 @@ async def test_result_of_a_call_is_kept_while_the_store_is_locked(
     assert "did it" in str(world.bodies[-1])
 
 
-async def test_a_call_whose_start_could_not_be_recorded_is_told_as_not_executed(
+async def test_call_with_an_unrecorded_start_is_reported_as_not_executed(
     world: World, locker: Locker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What ended beside it meanwhile stands on the record of its start, and keeps it."""
@@ -465,7 +465,7 @@ async def test_a_turn_that_is_interrupted_while_it_waits_rests_once_it_is_record
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_task_that_asyncio_cancels_while_it_waits_has_said_nothing(
+async def test_task_cancelled_by_asyncio_while_waiting_has_sent_nothing(
     world: World, locker: Locker
 ) -> None:
     """asyncio cancels through every shield."""

@@ -81,7 +81,7 @@ async def test_a_turn_that_waits_or_failed_says_so(
     assert f"turn 1: {says}; requests 1" in lines("turnlatch.turns")[0].getMessage()
 
 
-def test_machines_of_the_caller_are_heard_as_ever(lines: Lines) -> None:
+def test_state_machines_of_the_caller_still_log(lines: Lines) -> None:
     """The planted bug would be to quiet the library as a whole."""
     names: list[Any] = ["mine", "turnlatchs", None]
     for name in names:
@@ -147,7 +147,7 @@ def test_each_decision_has_words() -> None:
     assert all(one.startswith("it ") and SECRET not in one for one in said)
 
 
-async def test_a_wait_and_its_end_are_told(world: World, lines: Lines) -> None:
+async def test_wait_and_its_end_are_logged(world: World, lines: Lines) -> None:
     world.script("Done.", faults="429 retry-after=2 @1, 529 @2")
     async with world.open() as chat:
         await chat.send("Go")
@@ -159,7 +159,7 @@ async def test_a_wait_and_its_end_are_told(world: World, lines: Lines) -> None:
     assert re.search(r"request id req_\w+", second)
 
 
-async def test_a_turn_that_is_stopped_is_told(world: World, lines: Lines) -> None:
+async def test_stopped_turn_is_logged(world: World, lines: Lines) -> None:
     @tool
     async def stop() -> str:
         """Stop the turn."""
@@ -175,7 +175,7 @@ async def test_a_turn_that_is_stopped_is_told(world: World, lines: Lines) -> Non
     assert "cancelled (request id none); it was stopped" in line.getMessage()
 
 
-async def test_a_trial_that_is_refused_is_told(world: World, lines: Lines) -> None:
+async def test_refused_trial_is_logged(world: World, lines: Lines) -> None:
     """Something short is asked after four equal failures, and fails, too."""
     world.script("One.", *["Done."] * 9, faults="529 @2+")
     async with world.open() as chat:
@@ -187,7 +187,7 @@ async def test_a_trial_that_is_refused_is_told(world: World, lines: Lines) -> No
     assert [one for one in told if "it asks something short" in one]
 
 
-async def test_a_turn_that_its_process_did_not_end_is_told_when_it_is_opened(
+async def test_turn_left_by_a_dead_process_is_logged_at_opening(
     world: World, lines: Lines
 ) -> None:
     store = SQLiteStore(world.store)
@@ -267,7 +267,7 @@ CALLED: dict[str, str] = {
 
 
 @pytest.mark.parametrize("name", CALLED)
-async def test_code_of_the_callers_that_raises_in_a_call_is_told_with_its_traceback(
+async def test_callers_code_that_raises_in_a_call_is_logged_with_its_traceback(
     world: World, lines: Lines, name: str
 ) -> None:
     tools = [plain, later, final, unreadable, lost, ruled]
@@ -283,7 +283,7 @@ async def test_code_of_the_callers_that_raises_in_a_call_is_told_with_its_traceb
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_hook_that_raises_is_told_with_its_traceback(
+async def test_hook_that_raises_is_logged_with_its_traceback(
     world: World, lines: Lines, when: str
 ) -> None:
     hooks: dict[str, Any] = {f"{when}_compaction": fails}
@@ -360,7 +360,7 @@ def test_logger_has_a_null_handler() -> None:
     assert LOG_CALLER.name == "turnlatch.caller"
 
 
-def test_an_error_that_has_no_text_is_told(lines: Lines) -> None:
+def test_error_without_a_text_is_logged(lines: Lines) -> None:
     class Mute(Exception):
         def __str__(self) -> str:
             raise RuntimeError

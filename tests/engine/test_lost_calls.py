@@ -220,7 +220,7 @@ async def test_a_call_past_its_time_is_asked_about_too(world: World) -> None:
         assert says(chat) == "done as 32"
 
 
-async def test_a_correctable_failure_is_told_word_for_word(world: World) -> None:
+async def test_correctable_failure_is_sent_word_for_word(world: World) -> None:
     @tool
     async def pay(amount: int) -> str:
         """Pay."""
@@ -260,7 +260,7 @@ async def test_a_terminal_failure_stops_the_turn_once_its_calls_have_ended(
         assert mentions(world.bodies[-1], "the account is locked")
 
 
-async def test_the_same_call_with_the_same_result_is_not_made_for_ever(
+async def test_same_call_with_the_same_result_is_bounded(
     world: World,
 ) -> None:
     world.script(*[call("look", path="a")] * 5, "Enough.")  # told once, then let again

@@ -604,7 +604,7 @@ def test_no_refusal_tells_what_may_be_a_key(name: str, given: object) -> None:
     assert "canary" not in told
 
 
-def test_a_password_in_a_base_url_is_not_told() -> None:
+def test_password_in_a_refused_base_url_is_not_shown() -> None:
     with pytest.raises(SettingsError) as caught:
         Conversation.open("a", base_url="ftp://me:secret-word@host.test")
 

@@ -186,7 +186,7 @@ async def conversation(world: World, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_the_journal_tells_again_what_was_seen_live(
+async def test_journal_yields_the_events_that_were_published_live(
     world: World, seed: int
 ) -> None:
     await conversation(world, seed)
@@ -237,7 +237,7 @@ async def test_the_comparison_sees_planted_bugs(
         await every()
 
 
-async def test_a_reader_in_the_middle_of_a_reply_is_told_it_whole_once_it_is_history(
+async def test_reader_within_a_reply_gets_it_whole_after_its_commit(
     world: World,
 ) -> None:
     world.script("A reply in several pieces of text.")
@@ -252,7 +252,7 @@ async def test_a_reader_in_the_middle_of_a_reply_is_told_it_whole_once_it_is_his
         assert await told(chat, chat.cursor) == []
 
 
-async def test_a_reply_that_did_not_arrive_in_pieces_is_told_whole_at_once(
+async def test_unstreamed_reply_is_published_whole(
     world: World,
 ) -> None:
     world.script(reply("Look.", call("look", path="a")), "One.")
@@ -269,7 +269,7 @@ async def test_a_reply_that_did_not_arrive_in_pieces_is_told_whole_at_once(
     assert whole_texts(seen) == ["Look.", "One."]
 
 
-async def test_a_wait_is_told_again_as_it_was_whatever_the_policy_is_now(
+async def test_wait_is_published_again_unchanged_under_another_policy(
     world: World,
 ) -> None:
     world.script("One.", faults="529 @1")

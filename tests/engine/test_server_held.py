@@ -214,7 +214,7 @@ def kinds(body: dict[str, Any], role: str) -> list[list[str]]:
 @pytest.mark.parametrize("made_by_code", [True, False])
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 @pytest.mark.parametrize("stopped", [False, True])
-async def test_words_said_meanwhile_cost_the_service_none_of_its_open_work(
+async def test_steered_messages_cost_the_service_none_of_its_open_work(
     world: World, rounds: int, made_by_code: bool, stopped: bool
 ) -> None:
     """They wait until the work is done, over as many rounds as it takes."""

@@ -193,7 +193,7 @@ async def said_into(chat: Conversation, store: HeldStore) -> None:
         await chat.steer("a word", key="word")
 
 
-async def test_a_word_under_a_reply_is_kept_where_its_append_fails_and_that_is_told(
+async def test_event_applied_under_a_reply_is_kept_after_its_failed_append_and_reported(
     world: World,
 ) -> None:
     """The reply was decided on top of it, so it cannot be taken back any more."""

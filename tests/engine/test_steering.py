@@ -137,7 +137,7 @@ async def test_the_same_key_says_it_once_also_after_a_restart(world: World) -> N
         assert chat.snapshot.said == ()
 
 
-async def test_blocks_can_be_said_too_and_a_wrong_one_changes_nothing(
+async def test_blocks_can_be_steered_and_a_wrong_one_changes_nothing(
     world: World,
 ) -> None:
     from turnlatch import SettingsError

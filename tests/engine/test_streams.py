@@ -207,7 +207,7 @@ async def test_interrupt_stops_the_running_turn_and_no_waiting_one() -> None:
         assert (await second.turn()).state is TurnState.CONFIRMED
 
 
-async def test_each_of_two_streams_tells_its_own_turn(world: World) -> None:
+async def test_each_of_two_streams_yields_its_turn_only(world: World) -> None:
     world.script("One.", "Two.")
     async with world.open() as chat:
         told: list[list[StreamEvent]] = []

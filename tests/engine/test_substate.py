@@ -118,7 +118,7 @@ async def test_an_interrupt_between_questions_leaves_the_turn_at_rest(
 
 
 @pytest.mark.anyio
-async def test_the_parts_of_a_state_are_said_and_the_five_stay(world: World) -> None:
+async def test_substates_are_shown_and_the_five_states_stay(world: World) -> None:
     world.script(call("ask", what="pay"), "Done.", faults="402 @2")
     async with world.open() as chat:
         seen: list[Any] = [(chat.state, chat.substate)]

@@ -52,7 +52,7 @@ async def test_the_model_has_seen_everything_that_a_confirmed_reply_answers(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_tool_turn_goes_on_with_everything_that_was_said(
+async def test_tool_turn_continues_with_the_whole_conversation(
     world: World, stream: bool
 ) -> None:
     # A backend that takes results without their calls, as some do.

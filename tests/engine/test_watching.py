@@ -76,7 +76,7 @@ async def until(watch: Watch, turn: int) -> AsyncIterator[StreamEvent]:
             return
 
 
-async def test_a_stream_tells_text_moves_and_the_end_in_order(world: World) -> None:
+async def test_stream_yields_text_moves_and_the_end_in_order(world: World) -> None:
     world.script(reply("Let me see.", call("look", path="a")), "Done, all of it.")
     async with world.open() as chat:
         stream = chat.stream("Go")
@@ -205,7 +205,7 @@ async def test_a_reader_comes_back_from_its_cursor(world: World) -> None:
         assert start < part
 
 
-async def test_a_reader_of_another_process_is_told_again_and_then_goes_on(
+async def test_reader_of_another_process_gets_the_past_and_then_the_present(
     world: World,
 ) -> None:
     world.script(reply(call("look", path="a")), "One.", "Two.")
@@ -231,7 +231,7 @@ async def test_a_reader_of_another_process_is_told_again_and_then_goes_on(
     assert again[-2].turn == 2
 
 
-async def test_a_reader_that_falls_behind_is_told_once_what_it_missed(
+async def test_reader_that_falls_behind_is_informed_once(
     world: World,
 ) -> None:
     words = [f"{number} " for number in range(22_000)]

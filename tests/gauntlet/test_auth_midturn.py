@@ -142,7 +142,7 @@ async def test_another_message_takes_the_results_along(scenario: Scenario) -> No
         await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=3)
 
 
-async def test_no_credentials_at_all_are_told_before_anything_is_sent(
+async def test_missing_credentials_are_reported_before_any_request(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"):

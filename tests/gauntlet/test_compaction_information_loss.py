@@ -156,7 +156,7 @@ async def test_behind_any_number_of_summaries_everything_can_still_be_read(
         await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=6, summary=6)
 
 
-async def test_a_summary_in_pieces_is_told_what_the_ones_before_it_said(
+async def test_partial_summary_gets_the_text_of_those_before_it(
     scenario: Scenario,
 ) -> None:
     pieces = ("First the tulips.", "First the tulips, then the roses.")

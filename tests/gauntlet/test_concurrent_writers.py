@@ -105,7 +105,7 @@ async def test_two_turns_at_once_are_one_after_the_other(scenario: Scenario) -> 
         )
 
 
-async def test_tabs_that_speak_at_once_are_all_heard_once_and_in_order(
+async def test_concurrent_messages_are_each_sent_once_and_in_order(
     scenario: Scenario,
 ) -> None:
     """Two turns queue, and a third tab speaks into whichever runs."""

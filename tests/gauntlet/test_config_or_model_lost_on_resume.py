@@ -56,7 +56,7 @@ async def test_reopened_conversation_sends_the_journaled_settings(
     assert asked(scenario, 4) == asked(scenario, 1)
 
 
-async def test_a_retired_model_is_told_and_a_successor_goes_on(
+async def test_retired_model_is_reported_and_a_successor_continues(
     scenario: Scenario,
 ) -> None:
     gone = '404 message="model: claude-opus-5" model=claude-opus-5 forever @2+'

@@ -95,7 +95,7 @@ async def test_permanent_refusal_is_tried_in_few_forms_and_never_twice(
         )
 
 
-async def test_a_summary_that_is_refused_for_ever_is_asked_for_in_two_ways(
+async def test_permanently_refused_summary_is_requested_in_two_ways(
     scenario: Scenario,
 ) -> None:
     scenario.script("One.", faults='400 message="no" forever @2+ until t=1000')

@@ -103,7 +103,7 @@ async def test_delivered_again_after_a_crash_it_is_the_same_turn(
         )
 
 
-async def test_the_same_words_without_a_key_are_said_twice(scenario: Scenario) -> None:
+async def test_same_message_without_a_key_is_sent_twice(scenario: Scenario) -> None:
     """The other side: nobody may guess that equal words are one input."""
     scenario.script("One.", "Two.")
     async with scenario.open() as chat:

@@ -93,7 +93,7 @@ async def test_the_first_model_may_take_over_again(scenario: Scenario) -> None:
         await scenario.finish(chat, ended=CONFIRMED, effects=RAN, budget=8)
 
 
-async def test_settings_that_the_second_model_refuses_are_told_and_nothing_changes(
+async def test_settings_that_the_second_model_refuses_are_reported_and_not_applied(
     scenario: Scenario,
 ) -> None:
     scenario.script(*STEPS, "Done.", faults=f"529 model={FIRST} forever @4+")

@@ -181,7 +181,7 @@ async def test_unnamed_refused_part_is_found_at_the_second_refusal(
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-5-5", OTHER])
-async def test_in_the_middle_of_a_tool_turn_it_is_told_as_a_record(
+async def test_refused_content_within_a_tool_turn_is_sent_as_a_record(
     scenario: Scenario, model: str
 ) -> None:
     scenario.script(

@@ -59,7 +59,9 @@ async def test_odd_text_from_a_tool_goes_out_as_what_can_be_read(
         await scenario.finish(chat, ended=CONFIRMED, effects=effects, budget=2)
 
 
-async def test_odd_values_inside_a_structure_are_told_too(scenario: Scenario) -> None:
+async def test_odd_values_inside_a_structure_are_reported_too(
+    scenario: Scenario,
+) -> None:
     scenario.script(call("say", what="a"), "I see.")
     value = [{"type": "text", "text": f"half {HALF}"}, {"type": "text", "text": "\x00"}]
     async with scenario.open(tools=saying(scenario, value)) as chat:
@@ -100,7 +102,7 @@ async def test_odd_text_from_the_user_is_sent_or_refused_and_blocks_nothing(
         await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
-async def test_odd_words_of_a_person_who_says_no_are_told(scenario: Scenario) -> None:
+async def test_odd_text_of_a_denial_is_sent(scenario: Scenario) -> None:
     scenario.script(call("ask", what="a"), "I see.")
     async with scenario.open() as chat:
         turn = await chat.send("Go")
@@ -109,7 +111,7 @@ async def test_odd_words_of_a_person_who_says_no_are_told(scenario: Scenario) ->
         await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=2)
 
 
-async def test_odd_words_of_an_approval_that_fails_are_told(scenario: Scenario) -> None:
+async def test_odd_text_of_a_failing_approval_rule_is_sent(scenario: Scenario) -> None:
     def fails(asked: ToolCall) -> bool:
         raise ValueError(f"{asked.name} {HALF}")
 

@@ -169,7 +169,7 @@ async def test_results_that_add_up_over_many_steps_make_room_for_each_other(
 
 
 @asyncio_only
-async def test_a_document_that_no_request_could_carry_is_told_of(
+async def test_document_too_large_for_any_request_is_reported(
     scenario: Scenario,
 ) -> None:
     scenario.script("Hello.", call("fetch"), "Long.")

@@ -100,7 +100,7 @@ async def test_words_that_come_instead_of_an_approval_stand_behind_the_results(
         )
 
 
-async def test_words_said_while_the_calls_run_stand_behind_all_of_their_results(
+async def test_messages_steered_during_calls_follow_all_of_their_results(
     scenario: Scenario,
 ) -> None:
     scenario.script(THREE, "All done.")

@@ -59,7 +59,7 @@ def test_every_kind_has_a_row_or_a_reason() -> None:
 
 
 @pytest.mark.parametrize("place", Place)
-def test_the_word_stands_where_it_is_said_to_stand(place: Place) -> None:
+def test_poisoned_word_is_in_the_place_of_its_cell(place: Place) -> None:
     """Each conversation is poisoned in its place, and nowhere else."""
     cell = next(one for one in EVERY if one.place is place)
     poisoned = Poisoned(cell)

@@ -59,7 +59,7 @@ async def test_a_request_for_a_summary_has_what_its_history_needs(
         )
 
 
-async def test_a_summary_that_is_told_needs_nothing_of_its_history(
+async def test_summary_in_words_needs_no_field_of_its_history(
     scenario: Scenario,
 ) -> None:
     """Where the server gives none, an ordinary request without any tool block does."""

@@ -54,7 +54,7 @@ async def test_a_branched_and_interrupted_past_is_resumed_as_it_was(
         )
 
 
-async def test_ids_given_twice_by_the_service_are_told_apart(
+async def test_ids_given_twice_by_the_service_are_distinguished(
     scenario: Scenario,
 ) -> None:
     def gateway(piece: bytes) -> bytes:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("fault", ["529", "500", "429", "reset", "cut 3 eof"])
 @pytest.mark.parametrize("attempts", [1, 3, 8])
-async def test_overloaded_for_ever_costs_exactly_what_the_policy_says(
+async def test_permanent_overload_costs_exactly_the_attempts_of_the_policy(
     scenario: Scenario, fault: str, attempts: int
 ) -> None:
     """The SDK's client is as it comes, with retries of its own."""

@@ -328,7 +328,7 @@ async def test_an_effect_that_comes_with_a_reload_is_caught(
 @pytest.mark.parametrize(
     ("told", "says"), [(None, "other bytes were sent"), (1, "not the summary in force")]
 )
-async def test_a_summary_that_is_not_the_one_that_was_told_of_is_caught(
+async def test_summary_other_than_the_claimed_one_is_caught(
     plain: Scenario, told: int | None, says: str
 ) -> None:
     plain.script("One.", "Two.")
@@ -392,7 +392,7 @@ async def test_a_killed_child_leaves_its_requests_and_its_effects_on_record(
         await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
-async def test_a_child_that_never_comes_to_its_point_is_told(plain: Scenario) -> None:
+async def test_child_that_never_reaches_its_point_is_reported(plain: Scenario) -> None:
     plain.script("Done.")
 
     def run() -> None:

@@ -144,7 +144,7 @@ NEVER_ENDED: dict[str, tuple[Answer, ...]] = {
 
 
 @pytest.mark.parametrize("how", NEVER_ENDED)
-async def test_a_search_that_was_given_up_is_left_out_before_anything_is_said(
+async def test_abandoned_search_is_left_out_before_the_next_message(
     scenario: Scenario, how: str
 ) -> None:
     answers = NEVER_ENDED[how]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     ("point", "effects"), [("in act", 0), ("after act", 1), ("before CallClosed", 1)]
 )
-async def test_killed_around_the_effect_it_is_told_as_unknown_and_not_repeated(
+async def test_effect_killed_around_its_end_is_reported_as_unknown_and_not_repeated(
     scenario: Scenario, point: str, effects: int, again: str
 ) -> None:
     scenario.script(call("act", what="a"), "I see.")
@@ -122,7 +122,7 @@ def act_that_can_tell(scenario: Scenario, asked: list[str]) -> Tool:
         ("before CallClosed", 1, "did a", "restart"),
     ],
 )
-async def test_killed_around_the_effect_the_truth_is_found_out_and_told(
+async def test_effect_killed_around_its_end_is_reconciled_and_reported(
     scenario: Scenario, point: str, effects: int, says: str, again: str
 ) -> None:
     """Also by the process after next, where the first that came asked nobody."""
@@ -159,7 +159,7 @@ async def test_killed_in_a_call_that_only_reads_it_is_read_again(
         )
 
 
-async def test_cancelled_while_it_is_found_out_it_is_told_as_unknown_for_good(
+async def test_effect_with_a_cancelled_reconcile_is_reported_as_unknown(
     scenario: Scenario,
 ) -> None:
     """The call timed out after its effect; its tool is asked, and no answer comes."""

@@ -135,7 +135,7 @@ async def test_a_reason_that_is_given_twice_is_given_once(
         await scenario.finish(chat, ended=CONFIRMED, effects={"act a": 1}, budget=2)
 
 
-async def test_nothing_for_ever_is_as_many_turns_as_were_asked_for(
+async def test_repeated_empty_replies_make_no_further_turns(
     scenario: Scenario,
 ) -> None:
     """An empty reply is no reason to ask again, and none to leave the next message out."""

@@ -127,7 +127,7 @@ STOPS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("stop", STOPS)
-async def test_a_child_that_fails_tells_its_cause_and_its_work_once(
+async def test_failed_subagent_reports_its_cause_and_its_work_once(
     scenario: Scenario, stop: str
 ) -> None:
     faults, options, words = STOPS[stop]
@@ -197,7 +197,7 @@ async def test_a_child_that_waits_for_a_person_is_not_taken_for_done(
         )
 
 
-async def test_a_parent_that_is_stopped_is_told_the_truth_and_the_work_is_there(
+async def test_stopped_parent_reports_the_true_outcome_and_keeps_the_work(
     scenario: Scenario,
 ) -> None:
     """The child is in its second call when its parent is stopped; the next process has

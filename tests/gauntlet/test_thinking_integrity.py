@@ -191,7 +191,7 @@ async def test_thinking_of_turns_that_are_done_is_left_out_once_it_is_refused(
 
 @pytest.mark.parametrize("model", ["claude-sonnet-5-5", "claude-opus-5"])
 @pytest.mark.parametrize("wording", WORDINGS, ids=["invalid", "modified"])
-async def test_an_open_tool_turn_whose_thinking_is_refused_is_told_as_a_whole(
+async def test_open_tool_turn_with_refused_thinking_is_sent_as_a_record(
     scenario: Scenario, model: str, wording: str
 ) -> None:
     """No call without its thinking, no thinking without its call: a record of both."""

@@ -130,7 +130,7 @@ async def test_a_count_that_is_too_small_is_corrected_by_the_first_refusal(
 
 
 @asyncio_only
-async def test_a_window_that_is_told_is_kept(scenario: Scenario) -> None:
+async def test_reported_context_window_is_remembered(scenario: Scenario) -> None:
     """The model's row says a million; the service takes less, and says how much."""
     scenario.script(
         *[reply(f"Answer. {WORDS}") for _ in range(TURNS * 2)],
@@ -183,7 +183,7 @@ async def test_a_reply_that_does_not_fit_is_asked_for_as_long_as_it_may_be(
         await scenario.finish(chat, ended=CONFIRMED, effects={}, budget=3)
 
 
-async def test_a_limit_of_the_reply_that_is_told_is_kept(scenario: Scenario) -> None:
+async def test_reported_limit_of_the_reply_is_remembered(scenario: Scenario) -> None:
     """It is the same for every request to come, and each of them knew it."""
     scenario.script("One.", call("look", path="a"), "Two.", "Three.", faults=CAPPED)
     async with scenario.open(max_tokens=16_384) as chat:

@@ -342,7 +342,7 @@ def test_the_check_finds_a_body_that_must_not_leave(tmp_path: Path) -> None:
         anyio.run(spoiled)
 
 
-def test_the_check_finds_words_that_are_said_twice(
+def test_check_finds_a_message_that_is_sent_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: what goes along is not counted, so it waits on, and goes along again."""

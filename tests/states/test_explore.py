@@ -491,7 +491,7 @@ def test_the_check_sees_a_turn_that_was_given_up_and_compacts() -> None:
             assert moves_what_was_given_up(snapshot, planted)
 
 
-def test_a_key_that_tells_too_much_apart_is_said() -> None:
+def test_exploration_key_that_distinguishes_too_much_is_reported() -> None:
     with pytest.raises(ExplorationLimitError, match="coarser key"):
         explore(0, lambda n: [("next", n + 1)], lambda n: n, limit=100)
 

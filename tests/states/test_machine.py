@@ -91,7 +91,7 @@ def test_every_fault_of_a_table_is_found_when_it_is_built(
     assert says in str(caught.value)
 
 
-def test_all_faults_are_told_in_one_error() -> None:
+def test_all_defects_of_a_table_are_listed_in_one_error() -> None:
     with pytest.raises(DefinitionError) as caught:
         build(Transition("go", "a", "z"), Transition("up", "y", "a"), initial="x")
 
@@ -108,7 +108,7 @@ def test_complementary_guards_leave_no_hole() -> None:
     assert table.fire("b", "go", None, None).target == "a"
 
 
-def test_a_refused_order_says_which_guard_said_no() -> None:
+def test_refused_event_names_the_guard() -> None:
     table = build(GOOD[0], Transition("go", "b", "c", NO), refusable=frozenset({"go"}))
 
     with pytest.raises(IllegalEventError) as caught:

@@ -127,7 +127,7 @@ def test_the_design_note_tells_from_where_to_where_each_event_moves_a_turn() -> 
         ("answered, done (if more was said)", "answered"),
     ],
 )
-def test_the_check_sees_a_move_that_is_told_wrong(right: str, wrong: str) -> None:
+def test_check_sees_a_wrong_move_in_the_design_note(right: str, wrong: str) -> None:
     assert right in DESIGN
     assert wrong_moves(DESIGN.replace(right, wrong))
 

@@ -178,7 +178,7 @@ def refused(content: bytes) -> list[Finding]:
 
 @given(replies, st.booleans())
 @settings(max_examples=150)
-def test_whatever_the_server_said_may_be_sent_back_with_its_results(
+def test_every_server_reply_can_be_sent_back_with_its_results(
     blocks: list[Block], spaced: bool
 ) -> None:
     assert refused(wired(blocks, spaced)) == []

@@ -177,7 +177,7 @@ def test_an_image_that_is_only_named_may_be_more_tokens_than_bytes() -> None:
     assert len(encode(LINKED)) < IMAGE_TOKENS_MAX
 
 
-def test_the_window_is_the_smallest_that_anybody_told_of() -> None:
+def test_context_window_is_the_smallest_reported_one() -> None:
     small = Profile("claude-haiku-4-5", 64)
     snapshot = begin(ev.ConversationOpened(small))
     unknown = begin(ev.ConversationOpened(Profile("claude-of-tomorrow", 64)))

@@ -187,7 +187,7 @@ def whole_view(snapshot: Snapshot, one: Candidate) -> View:
     return one.view(snapshot, (cuts[0], cuts[-1]))
 
 
-def test_a_hint_of_the_engine_that_is_refused_costs_nothing_that_was_said() -> None:
+def test_refused_hint_of_the_engine_costs_no_message() -> None:
     for name in LOSSES:
         snapshot = with_parts(name)
         found, trials = searched(snapshot, without("diagnostics"))
@@ -313,7 +313,7 @@ def test_refused_turn_is_found_next_to_an_open_one(turns: int) -> None:
 
 
 @pytest.mark.parametrize("turns", range(TURNS_MAX + 1))
-def test_for_the_words_that_were_said_last_nothing_is_hidden(turns: int) -> None:
+def test_refused_last_message_hides_no_history(turns: int) -> None:
     found, trials = searched(with_words(past(turns)), without("[staged]"))
 
     assert found is None

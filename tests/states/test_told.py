@@ -67,7 +67,7 @@ def test_the_request_is_one_message_of_words(
 
 @given(conversations)
 @settings(max_examples=50)
-def test_a_record_tells_everything_that_was_said(chat: Conversation) -> None:
+def test_record_contains_the_whole_conversation(chat: Conversation) -> None:
     for exchange in chat.snapshot.history:
         record = record_of(exchange)
         for wire in (exchange.user, exchange.resendable):

@@ -370,7 +370,7 @@ def test_hidden_part_has_one_note() -> None:
     assert "left out here" in str(shown(chat, Hide(0, 3, " "))[0])
 
 
-def test_a_flattened_turn_is_told_as_a_record() -> None:
+def test_flattened_turn_is_sent_as_a_record() -> None:
     chat = conversation_of([(PARTS.index(tools), 0)], (0, 0))
 
     told = shown(chat, Flatten(0, 1, 64))

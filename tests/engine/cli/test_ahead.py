@@ -15,7 +15,7 @@ from turnlatch.simulator.server import run_in_thread
 from turnlatch.watching.events import Arrived, Cursor
 
 
-def test_a_line_typed_during_a_turn_is_said_into_it(tmp_path: Path) -> None:
+def test_line_typed_during_a_turn_is_steered_into_it(tmp_path: Path) -> None:
     with Chat(tmp_path, "notes", "--faults", "529 retry-after=4 @1") as chat:
         chat.say("hello there")
         chat.expect("retry 2/8 in")

@@ -127,7 +127,7 @@ def test_question_shows_the_arguments_that_would_run(text: str) -> None:
     assert not any("  " in line.strip() for line in lines)
 
 
-def test_a_question_that_is_over_is_said_to_be(tmp_path: Path, store: Path) -> None:
+def test_expired_question_is_reported(tmp_path: Path, store: Path) -> None:
     ask_about(store, reader(1e-6, "pay"))
     with Chat(tmp_path, "notes", "--sim") as chat:
         chat.expect("the time to answer is over: pay is denied and did not run")
@@ -193,7 +193,7 @@ def test_line_typed_before_the_answer_is_sent_with_it(
         chat.expect("you    > mind the gap")
 
 
-def test_a_call_that_died_with_its_process_is_told_as_unknown(
+def test_call_without_recorded_end_is_reported_as_unknown(
     tmp_path: Path, store: Path
 ) -> None:
     done = warm.run(["-c", DYING, str(store)], timeout=120)
@@ -207,7 +207,7 @@ def test_a_call_that_died_with_its_process_is_told_as_unknown(
         assert "pay → result" not in chat.text
 
 
-def test_a_call_whose_end_was_not_seen_is_told_and_stands_out() -> None:
+def test_call_with_an_unknown_end_is_printed_and_stands_out() -> None:
     transcript = Transcript(Look(colour=True), lambda: 80, lambda _: [])
 
     def moved(state: CallState, closing: Closing | None = None) -> str:

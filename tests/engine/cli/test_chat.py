@@ -320,7 +320,7 @@ def test_external_condition_suspends_the_turn_and_is_printed(
         chat.expect("✓ confirmed")
 
 
-def test_a_remedy_is_told_when_it_is_tried_and_settings_can_be_changed(
+def test_tried_remedy_is_printed_and_settings_can_be_changed(
     tmp_path: Path,
 ) -> None:
     fault = '400 message="diagnostics: Extra inputs are not permitted"'

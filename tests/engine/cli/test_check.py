@@ -232,7 +232,7 @@ def test_unreadable_input_is_reported_in_one_line(
     assert len(result.output.splitlines()) == 1
 
 
-def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
+def test_missing_file_is_reported_in_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(check, [str(tmp_path / "none")])
 
     assert result.exit_code == 7

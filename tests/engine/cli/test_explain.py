@@ -116,7 +116,7 @@ def documented(module: ModuleType, name: str) -> dict[str, str]:
         (CLOSINGS, Closing, turnlatch_states.machine.call),
     ],
 )
-def test_a_word_is_told_as_the_core_declares_it(
+def test_term_is_explained_as_the_core_declares_it(
     words: Mapping[StrEnum, str], members: type[StrEnum], module: ModuleType
 ) -> None:
     told = {member.name: words[member] for member in members}
@@ -365,7 +365,7 @@ def test_every_state_and_trigger_has_all_its_rows(table: Any) -> None:
 
 
 @pytest.mark.parametrize("rule", [rule.id for rule in RULES])
-def test_a_rule_is_told_as_check_tells_it(rule: str) -> None:
+def test_rule_is_explained_as_check_prints_it(rule: str) -> None:
     told = CliRunner().invoke(check, ["--explain", rule])
 
     assert run(rule.lower()).stdout == told.stdout

@@ -118,7 +118,7 @@ def test_a_remedy_is_one_line_in_words(remedy: Remedy) -> None:
     ]
 
 
-def test_the_search_is_told_as_what_it_found() -> None:
+def test_search_is_printed_with_its_finding() -> None:
     assert remedy_words(Remedy.BISECT) == (
         "bisect: leave out the refused part, which trials have found"
     )
@@ -169,7 +169,7 @@ def test_a_turn_that_was_stopped_is_not_blamed_on_what_it_waited_out() -> None:
     assert lines[1].startswith("    next: /retry, or say something else;")
 
 
-def test_a_dear_change_of_the_prefix_is_told_once_a_turn() -> None:
+def test_expensive_change_of_the_prefix_is_printed_once_a_turn() -> None:
     dear = changed(12_345)
     ended = TurnEnded(AT, turn(TurnState.CONFIRMED))
 
@@ -185,7 +185,7 @@ def test_a_dear_change_of_the_prefix_is_told_once_a_turn() -> None:
     assert line.startswith("10:31:04 turn=1 cache: the settings are others;")
 
 
-def test_a_smaller_context_in_the_middle_of_a_turn_is_told() -> None:
+def test_smaller_context_within_a_turn_is_printed() -> None:
     lines = told(
         moved(CompactionSent(1, 2, 1), "compact", "failed", "compacting"),
         moved(CompactionConfirmed(1, 2, replied(b"{}")), *COMPACTED),
@@ -232,7 +232,7 @@ def test_a_missed_cache_stands_in_the_footer(meta: bytes, shown: str) -> None:
         (UNTIL + 1, UNTIL, "the wait is over · /retry"),
     ],
 )
-def test_the_footer_tells_a_suspension_and_its_end(
+def test_footer_shows_a_suspension_and_its_end(
     now: float, until: float | None, shown: str
 ) -> None:
     waits = Suspension("no credit", until)
@@ -261,7 +261,7 @@ def test_nothing_of_a_suspension_is_left_once_it_goes_on() -> None:
     assert Progress().suspended is None
 
 
-def test_the_demo_tells_them_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_prints_the_hints_too(capsys: pytest.CaptureFixture[str]) -> None:
     show(Recorded(AT, 1, RemedyChosen(1, Remedy.SHRINK, "too long")))
     show(Recorded(AT, 1, TurnSuspended(1, "no credit")))
     show(changed(12_345))

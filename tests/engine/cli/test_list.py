@@ -174,7 +174,7 @@ def test_a_look_imports_nothing_heavy(tmp_path: Path) -> None:
         (14 * 86400 - 1, "13 d ago"),
     ],
 )
-def test_how_long_ago_is_said_in_one_unit(seconds: float, said: str) -> None:
+def test_age_is_printed_in_one_unit(seconds: float, said: str) -> None:
     assert ago(NOW - seconds, NOW) == said
 
 

@@ -82,7 +82,7 @@ def test_simulate_serves_logs_and_stops(tmp_path: Path) -> None:
     assert "Traceback" not in told
 
 
-def test_tools_are_called_only_where_that_is_asked_for_and_said() -> None:
+def test_tools_are_called_only_with_the_option_and_reported() -> None:
     schema = {"type": "object", "properties": {"command": {"type": "string"}}}
     tool = {"name": "shell", "input_schema": {**schema, "required": ["command"]}}
     body = {**BODY, "tools": [tool], "tool_choice": {"type": "any"}}

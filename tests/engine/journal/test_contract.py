@@ -220,7 +220,9 @@ def test_fork_onto_a_name_that_exists_is_refused(
         store.fork("notes", "notes", 1)
 
 
-def test_listing_tells_who_writes_what(store: Store, events: tuple[Event, ...]) -> None:
+def test_listing_names_the_writer_of_each_conversation(
+    store: Store, events: tuple[Event, ...]
+) -> None:
     journal = store.open("z")
     append_now(journal, events)
     store.fork("z", "a", 2)

@@ -328,7 +328,7 @@ def test_file_system_without_wal_is_refused(path: Path) -> None:
     ("version", "said"),
     [((3, 40, 1), 1), ((3, 51, 2), 1), ((3, 51, 3), 0), ((4, 0, 0), 0)],
 )
-def test_sqlite_with_the_known_bug_is_said(
+def test_sqlite_with_the_known_bug_is_reported(
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
     version: tuple[int, int, int],

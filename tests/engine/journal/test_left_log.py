@@ -185,7 +185,7 @@ def test_log_that_was_emptied_is_refused_every_time(crashed: Path) -> None:
     assert not log.exists()
 
 
-def test_conversation_that_is_missing_altogether_is_said_to_be(
+def test_missing_conversation_is_reported_as_missing(
     crashed: Path, events: tuple[Event, ...]
 ) -> None:
     head, _ = anchor.open_head(

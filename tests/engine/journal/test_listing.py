@@ -35,7 +35,7 @@ def seen(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("sort", ["memory", "sqlite"])
-def test_a_listing_tells_when_and_how_often_it_was_used(
+def test_listing_has_the_time_and_number_of_turns(
     path: Path, sort: str, events: tuple[Event, ...]
 ) -> None:
     now = [1000.0]
@@ -114,7 +114,7 @@ def test_a_store_in_use_is_seen_with_who_holds_what(path: Path, child: Start) ->
     assert list_readonly(path)[0].holder is None
 
 
-def test_a_dead_holder_is_told_and_its_log_left(path: Path, child: Start) -> None:
+def test_dead_holder_is_listed_and_its_log_left(path: Path, child: Start) -> None:
     def work(say: Callable[[str], None], hear: Callable[[], str]) -> None:
         store = SQLiteStore(path)
         append_now(store.open("notes"), [RequestSent(1, 1)])

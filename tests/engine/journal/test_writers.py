@@ -63,7 +63,9 @@ def renewing(store: SQLiteStore) -> Callable[[], float | None]:
     return shared._renew  # pyright: ignore[reportPrivateUsage] - see above
 
 
-def test_second_process_is_refused_and_told_who_holds(path: Path, child: Start) -> None:
+def test_second_process_is_refused_with_the_name_of_the_holder(
+    path: Path, child: Start
+) -> None:
     holder = child(_holder(path))
     assert holder.hear() == "held"
     store = SQLiteStore(path)

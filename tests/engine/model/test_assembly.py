@@ -409,7 +409,7 @@ def test_stream_that_breaks_the_grammar_is_refused(
         ("", None),
     ],
 )  # fmt: skip
-def test_error_event_is_what_the_server_said(data: str, envelope: object) -> None:
+def test_error_event_is_the_fault_of_the_server(data: str, envelope: object) -> None:
     with pytest.raises(ErrorEnvelopeError) as caught:
         assemble([start(), ending(), f"event: error\ndata: {data}\n\n".encode()])
 

@@ -178,7 +178,7 @@ async def test_body_that_unpacks_to_nothing_is_bounded_by_its_packed_size() -> N
         assert fault.outcome_unknown
 
 
-async def test_refusal_within_its_bound_is_read_as_ever() -> None:
+async def test_refusal_within_its_bound_is_read_whole() -> None:
     body = json.dumps(ENVELOPE).encode()
     for encoding, sent in (("identity", body), ("gzip", gzip.compress(body))):
         head = (

@@ -241,7 +241,7 @@ async def test_answer_has_bounds() -> None:
     assert "larger than 98 bytes" in found.message
 
 
-async def test_missing_credentials_are_told_here_too() -> None:
+async def test_missing_credentials_of_a_count_are_reported() -> None:
     server = Server([])
     with pytest.raises(RequestFailedError) as caught:
         await SdkModel(client(server, api_key=None)).count(ask())

@@ -108,7 +108,7 @@ async def test_cut_connection_after_a_whole_reply_is_not_a_fault() -> None:
         assert (await ask(model)).inferred
 
 
-async def test_key_that_cannot_be_sent_is_not_told() -> None:
+async def test_key_that_cannot_be_sent_is_not_shown() -> None:
     for key in ("sk-canary\n", "sk-canary\0x"):
         peer = Peer(b"")
         async with listening(peer, key) as model:

@@ -142,7 +142,7 @@ async def closes(response: httpx2.Response) -> None:
         (closes, "`await response.aread()` leaves it readable"),
     ],
 )
-def test_a_response_hook_that_fails_is_paid_for_once_and_told_as_ours(
+def test_failing_response_hook_is_paid_for_once_and_reported_as_local(
     hook: Hook, says: str
 ) -> None:
     talk = Talk()
@@ -212,7 +212,7 @@ class Bound(httpx2.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
-def test_a_client_that_is_used_in_two_event_loops_is_told_so() -> None:
+def test_client_used_in_two_event_loops_gets_an_error_that_says_so() -> None:
     talk = Talk()
     http = httpx2.AsyncClient(transport=Bound(talk.simulator))
     first, second = talk.through(http, times=2)
@@ -224,7 +224,9 @@ def test_a_client_that_is_used_in_two_event_loops_is_told_so() -> None:
     assert talk.clock.slept == []
 
 
-def test_the_network_is_told_from_what_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_faults_and_local_faults_are_distinguished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Planted: classes alone decide, and a hook's own errand is taken for an outage."""
     from turnlatch.sdk import failures
 

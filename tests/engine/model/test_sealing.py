@@ -177,7 +177,7 @@ def test_names_of_the_adapter_are_not_the_servers() -> None:
     assert reply.request_id == "req_b"
 
 
-def test_error_envelope_in_a_200_is_what_the_server_said() -> None:
+def test_error_envelope_in_a_200_is_the_fault_of_the_server() -> None:
     with pytest.raises(ErrorEnvelopeError) as caught:
         seal(b'{"type":"error","error":{"type":"api_error"}}', None)
 

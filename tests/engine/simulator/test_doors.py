@@ -88,7 +88,7 @@ def strangers_are_turned_away(simulator: Simulator, server: Server) -> None:
     assert simulator.log == ()
 
 
-def test_another_host_and_any_origin_are_refused_and_told_why() -> None:
+def test_another_host_and_any_origin_are_refused_with_the_reason() -> None:
     simulator = Simulator()
     with run_in_thread(simulator) as server:
         strangers_are_turned_away(simulator, server)
@@ -115,7 +115,7 @@ def test_a_server_for_other_machines_has_other_names_and_no_web_pages() -> None:
         assert answered(server, page).startswith(b"HTTP/1.1 403")
 
 
-def test_a_stranger_is_told_before_its_body_is_asked_for() -> None:
+def test_stranger_is_refused_before_its_body_is_read() -> None:
     head = request("page.example", "expect: 100-continue").partition(b"\r\n\r\n")[0]
     with run_in_thread(Simulator()) as server:
         assert answered(server, head + b"\r\n\r\n").startswith(b"HTTP/1.1 403")

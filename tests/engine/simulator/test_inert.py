@@ -172,7 +172,7 @@ def test_recorder_sees_an_unrequested_call() -> None:
     assert recorded(Eager, 50).ran
 
 
-def test_the_recorder_sees_a_word_that_was_said() -> None:
+def test_recorder_sees_a_printed_word() -> None:
     assert recorded(Parrot, 200).overheard
 
 

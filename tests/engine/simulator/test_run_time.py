@@ -137,7 +137,7 @@ def test_pending_faults_are_listed() -> None:
     assert left() == ["slow headers 1s"]
 
 
-def test_a_fault_that_never_met_its_request_is_not_pending_for_ever() -> None:
+def test_fault_that_missed_its_request_does_not_stay_pending() -> None:
     world = World("429 @1 on stream, 529 @2 model=other")
 
     assert world.statuses(2) == [200, 200]

@@ -183,7 +183,7 @@ def test_an_answer_that_was_only_slow_was_given() -> None:
     assert [ask(simulator), ask(simulator)] == ["One.", "Two."]
 
 
-def test_next_responder_is_told_of_spoiled_answers_too() -> None:
+def test_next_responder_hears_of_spoiled_answers() -> None:
     inner = Scripted(["One.", "Two."])
     simulator = Simulator(Scripted([], then=inner), faults="truncated json @1")
 

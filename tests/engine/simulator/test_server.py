@@ -91,7 +91,7 @@ def test_a_connection_serves_many_requests_also_when_they_come_at_once() -> None
     assert together.count(b"HTTP/1.1 200") == 2
 
 
-def test_a_client_that_expects_is_told_to_continue() -> None:
+def test_client_that_expects_gets_a_100_continue() -> None:
     with run_in_thread(Simulator()) as server, connection(server) as connected:
         data = json.dumps(BODY).encode()
         connected.sendall(wire(b"", "expect: 100-continue", announced=len(data)))
@@ -188,7 +188,7 @@ def test_a_client_that_leaves_ends_its_stall_only() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
-def test_only_the_loopback_is_bound_unless_told(host: str) -> None:
+def test_only_the_loopback_is_bound_by_default(host: str) -> None:
     with (
         pytest.raises(SettingsError, match="allow_remote"),
         run_in_thread(Simulator(), host=host),

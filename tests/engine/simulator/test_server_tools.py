@@ -179,7 +179,7 @@ def test_results_are_linked_in_the_order_of_the_calls_or_by_id() -> None:
     assert (status, linked) == (200, [ids[1], ids[0], ids[2]])
 
 
-def test_a_result_without_a_call_is_told_to_the_author_of_the_script() -> None:
+def test_result_without_a_call_is_an_error_of_the_script() -> None:
     simulator = Simulator(Scripted([reply(server_result(URL), "So.")]))
 
     status, body = send(simulator, ASK)

@@ -203,7 +203,7 @@ def test_a_moved_block_may_be_dropped_and_is_reported() -> None:
     ]
 
 
-def test_an_older_account_is_told_only() -> None:
+def test_changed_prompt_before_thinking_is_only_noted_for_an_older_account() -> None:
     simulator = Simulator(
         Scripted([reply(think("hm"), "a"), "b"]), binds_thinking=False
     )
@@ -345,7 +345,7 @@ def test_that_the_latest_thinking_is_out_of_order_no_setting_excuses() -> None:
     assert (status, CANNOT_BE_MODIFIED in body["error"]["message"]) == (400, True)
 
 
-def test_that_a_block_was_touched_is_said_first() -> None:
+def test_touched_block_is_reported_first() -> None:
     simulator, talked, fields = open_round(FREE)
     first, content, results = talked
     thought = {**content[3], "thinking": "x"}

@@ -72,11 +72,11 @@ def test_without_a_word_of_the_answer_usage_is_the_simulators() -> None:
         {"server_tool_use": {"web_search_requests": 1}, "odd": [1]},
     ],
 )
-def test_members_that_are_said_replace_the_simulators(said: dict[str, Any]) -> None:
+def test_given_members_of_usage_replace_the_simulators(said: dict[str, Any]) -> None:
     assert told(reply("Hi.", usage=said)) == {**told("Hi."), **said}
 
 
-def test_members_that_are_said_to_be_nothing_are_missing() -> None:
+def test_members_of_usage_given_as_null_are_missing() -> None:
     usual = told("Hi.")
 
     for name in usual:

@@ -552,7 +552,7 @@ def test_idempotency_key_is_not_an_argument_of_the_model() -> None:
         pay.arguments.bound({"amount": 1, "idempotency_key": "0" * 32}, "1" * 32)
 
 
-def test_a_validator_that_fails_is_told_as_what_it_is() -> None:
+def test_failing_validator_is_reported_as_a_validator() -> None:
     def fails(value: int) -> int:
         raise KeyError(value)
 

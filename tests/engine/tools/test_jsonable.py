@@ -101,7 +101,7 @@ FORMS: Sequence[Any] = (
 
 
 @pytest.mark.parametrize(("value", "form"), FORMS, ids=repr)
-def test_everything_with_a_json_form_is_told_as_that_json(
+def test_value_with_a_json_form_is_sent_as_that_json(
     value: object, form: object
 ) -> None:
     said = as_json(value)
@@ -183,7 +183,7 @@ def test_value_without_a_json_form_is_an_error_with_its_place(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("make", "says"), WITHOUT)
-async def test_the_model_is_told_that_it_ran_and_the_log_shows_the_traceback(
+async def test_unsendable_result_is_reported_as_run_and_logged_with_its_traceback(
     make: Callable[[], object], says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     @tool
@@ -204,7 +204,7 @@ async def test_the_model_is_told_that_it_ran_and_the_log_shows_the_traceback(
     assert isinstance(record.exc_info[1], NoJsonError)
 
 
-def test_a_set_is_told_in_the_same_order_each_time() -> None:
+def test_set_is_sent_in_the_same_order_each_time() -> None:
     """The order of a set is its history's, and another in every process."""
     words = [f"w{n}" for n in range(50)]
     back = words[::-1]

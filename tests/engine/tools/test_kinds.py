@@ -338,7 +338,7 @@ async def cancelled_itself(function: Callable[..., Any], effect: Any) -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("effect", ["safe", "once"])
 @pytest.mark.parametrize("function", ON_ASYNCIO)
-async def test_a_tool_that_cancels_itself_is_told_as_that(
+async def test_tool_that_cancels_itself_is_reported_as_such(
     function: Callable[..., Any], effect: str
 ) -> None:
     await cancelled_itself(function, effect)

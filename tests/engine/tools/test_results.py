@@ -64,7 +64,7 @@ def test_single_block_is_not_split_into_letters_or_keys(given: Any) -> None:
     [[Blocks([SEE])], {"a": Blocks([SEE])}, Blocks(cast("Any", [Blocks([SEE])]))],
     ids=["list", "object", "blocks"],
 )
-def test_blocks_inside_of_something_are_refused_and_not_told_as_data(
+def test_nested_blocks_are_refused_and_not_sent_as_data(
     value: object,
 ) -> None:
     with pytest.raises(NoJsonError, match="is Blocks: only what a tool returns itself"):

@@ -142,7 +142,7 @@ ODD: tuple[tuple[Exception, str], ...] = (
     ("error", "says"), ODD, ids=["plain", "correctable", "terminal"]
 )
 @pytest.mark.parametrize("where", ["tool", "reconcile", "rule"])
-async def test_an_exception_that_fails_to_say_what_it_is_is_told_all_the_same(
+async def test_exception_without_a_text_is_still_reported(
     error: Exception, says: str, where: str
 ) -> None:
     def fails(*_: object) -> Any:
@@ -189,7 +189,7 @@ async def test_an_exception_is_an_error_result(error: Exception) -> None:
         ("once", Closing.UNKNOWN, "outcome unknown"),
     ],
 )
-async def test_a_tool_past_its_time_is_told_as_what_it_is(
+async def test_timed_out_tool_is_reported_as_timed_out(
     effect: Any, closing: Closing, says: str
 ) -> None:
     @tool(effect=effect, timeout=0.01)
