@@ -24,8 +24,8 @@ NOT_OURS: Final = ("/simulator/", "/testing/", "/rules/")
 """The server of the tests, and the rules, which only it applies to plain turns."""
 
 WALKS: Final[dict[str, tuple[list[Answer | str], int, int]]] = {
-    "plain": (["Hello."], 515, 70),
-    "one tool call": ([call("look", path="a"), "Done."], 1285, 82),
+    "plain": (["Hello."], 495, 70),
+    "one tool call": ([call("look", path="a"), "Done."], 1235, 82),
 }
 """The answers to one turn; the most calls, and the most files, that it takes."""
 

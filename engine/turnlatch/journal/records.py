@@ -152,10 +152,11 @@ def last(connection: Connection, conversation: ConversationRow) -> int:
 
 def head(connection: Connection, conversation: ConversationRow) -> tuple[int, bytes]:
     """Sequence and stored hash of the last entry, inherited ones included."""
+    base = conversation.base
     found = connection.execute(
         "SELECT key, hash FROM entry WHERE key > ? AND key <= ?"
         " ORDER BY key DESC LIMIT 1",
-        (conversation.base, conversation.base + SEQUENCE_MAX),
+        (base, base + SEQUENCE_MAX),
     ).fetchone()
     if found is None:
         return conversation.begins, conversation.root

@@ -73,9 +73,9 @@ class EventLog:
     def settle(self) -> None:
         """The journal holds everything up to here, and no reply is arriving."""
         self.arriving = False
-        self.covered = self.cursor
-        self._begins = {self.cursor.entry: self.position - self.cursor.part}
-        before, self._covered = self._covered, self.position
+        self.covered, here = self.cursor, self.position
+        self._begins = {self.cursor.entry: here - self.cursor.part}
+        before, self._covered = self._covered, here
         readers = tuple(self._readers)
         # A reader that leaves now and comes back at once finds the last pieces.
         upto = before if readers else self._covered
