@@ -177,6 +177,10 @@ class Simulator:
         """
         return self._faults.pending(self._messages, self._clock() - self._started)
 
+    def clear_faults(self) -> None:
+        """Forget every fault that was given so far; the next request meets none."""
+        self._faults.clear()
+
     @property
     def unmet_faults(self) -> tuple[tuple[ScriptedFault, int], ...]:
         """The faults that happened less often than their text says, and how often.

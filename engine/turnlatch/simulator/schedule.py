@@ -185,6 +185,10 @@ class Faults:
         self._over = (*self._over, *(each for each in over if each.missing))
         self._planned = (*left, *added)
 
+    def clear(self) -> None:
+        """Forget every fault; none of them counts as unmet."""
+        self._planned = self._over = ()
+
     @property
     def unmet(self) -> tuple[tuple[ScriptedFault, int], ...]:
         """The faults that met fewer requests than their text says, and how many."""

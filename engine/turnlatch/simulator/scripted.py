@@ -124,6 +124,17 @@ class Scripted:
         self._answers = (*self._answers, *_all_answers("answers", answers))
         self._left += range(first, len(self._answers))
 
+    def replace(self, *answers: Answer | str) -> None:
+        """Forget the answers that are left, and go on with these.
+
+        Raises:
+            SettingsError: As `add`; nothing was changed.
+        """
+        added = _all_answers("answers", answers)
+        self._left.clear()
+        self._spoiled.clear()
+        self.add(*added)
+
     @property
     def left(self) -> int:
         """How many answers were not given yet, those that were spoiled included."""

@@ -93,6 +93,7 @@ class Effects:
 
     Attributes:
         file: The ledger's file; None if it is in memory.
+        on_entry: Called with each entry when it is in the ledger.
     """
 
     def __init__(self, file: Path | str | None = None) -> None:
@@ -101,6 +102,7 @@ class Effects:
         self._faults: dict[str, deque[EffectFault]] = {}
         self._last: dict[str, Any] = {}
         self._tools: set[str] = set()
+        self.on_entry: Callable[[Done], None] = lambda _: None
 
     @classmethod
     def from_environment(cls) -> "Effects":
@@ -108,13 +110,19 @@ class Effects:
         no test did."""
         return cls(os.environ.get(EFFECTS_FILE) or None)
 
-    def watched(self, function: Callable[P, T]) -> Callable[P, T]:
+    def watched(
+        self, function: Callable[P, T], name: str | None = None
+    ) -> Callable[P, T]:
         """Wrap a tool, plain or `async`; name, signature and docstring stay.
 
         The order of decorators: this one directly above the function, that of the agent
         framework on top.
+
+        Args:
+            function: The tool.
+            name: The name by which the model calls it; the function's own by default.
         """
-        name = function.__name__
+        name = name or function.__name__
         self._tools.add(name)
         signature = inspect.signature(function)
 
@@ -218,6 +226,10 @@ class Effects:
 
     def note(self, entry: Done) -> None:
         """Append an entry to the ledger, at once and for all processes."""
+        self._write(entry)
+        self.on_entry(entry)
+
+    def _write(self, entry: Done) -> None:
         if self.file is None:
             self._memory.append(entry)
             return

@@ -28,8 +28,7 @@ def repeated_effects(
     for named, many in done.items():
         if many > asked[named]:
             tool, written = named
-            text = f"{tool} {written} was done {many} times, and asked for"
-            text += f" {asked[named]} times"
+            text = f"{tool} {written} was asked for {asked[named]}x and done {many}x"
             numbers = (places[named],) if named in places else ()
             yield Defect(DefectKind.EFFECT_REPEATED, numbers, text)
 
@@ -37,23 +36,51 @@ def repeated_effects(
 def forgotten_effects(
     dialogues: Sequence[Dialogue], ledger: Sequence[Done]
 ) -> Iterator[Defect]:
-    """Effects that were done, and that the history does not hold when it goes on."""
-    done = {(one.tool, one.input) for one in ledger if one.phase == "done"}
+    """Effects that were done, and that the history does not hold when it goes on.
+
+    The ledger does not know which of two equal calls it was that was done: as many of
+    them have to be told of as were done.
+    """
+    done = Counter((one.tool, one.input) for one in ledger if one.phase == "done")
+    told: Counter[tuple[str, str]] = Counter()
+    untold: list[tuple[tuple[str, str], ObservedRequest, ObservedRequest]] = []
+    everything = [one for dialogue in dialogues for one in dialogue]
     for dialogue in dialogues:
         for place, one in enumerate(dialogue):
-            after = dialogue[place + 1 :]
-            if one.failed or not after:
-                continue
-            for call in calls_of(one.reply):
+            for call in () if one.failed else calls_of(one.reply):
                 named = (str(call.get("name")), _written(call.get("input")))
-                last = after[-1]
-                if named in done and not _tells(last, str(call.get("id"))):
-                    text = (
-                        f"{named[0]} {named[1]} was done for the reply to request"
-                        f" {one.number}, and request {last.number} does not tell of it"
-                    )
-                    numbers = (one.number, last.number)
-                    yield Defect(DefectKind.EFFECT_FORGOTTEN, numbers, text)
+                after = dialogue[place + 1 :]
+                forgets = _forgets(str(call.get("id")), one, after, everything)
+                if forgets is None:
+                    told[named] += 1
+                else:
+                    untold.append((named, one, forgets))
+    for named, one, forgets in untold:
+        if done[named] > told[named]:
+            told[named] += 1
+            text = (
+                f"{named[0]} {named[1]} was done for the reply to request {one.number},"
+                f" and request {forgets.number} does not tell of it"
+            )
+            numbers = (one.number, forgets.number)
+            yield Defect(DefectKind.EFFECT_FORGOTTEN, numbers, text)
+
+
+def _forgets(
+    call: str, one: ObservedRequest, after: Dialogue, everything: Dialogue
+) -> ObservedRequest | None:
+    """The request that goes on without a word of a call of an earlier reply.
+
+    A request that failed has told the model nothing. If nothing of a conversation is
+    left, the request that goes on looks like a new conversation.
+    """
+    if after and not _tells(after[-1], call):
+        return after[-1]
+    if any(_tells(then, call) and not then.failed for then in after):
+        return None
+    last = after[-1].number if after else one.number
+    later = (then for then in everything if then.number > last and not then.failed)
+    return next(later, None)
 
 
 def _tells(one: ObservedRequest, call: str) -> bool:

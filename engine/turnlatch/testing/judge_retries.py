@@ -34,7 +34,7 @@ def hints_ignored(dialogue: Dialogue) -> Iterator[Defect]:
     """Requests that came before the end of the wait that the server asked for."""
     for one, then in itertools.pairwise(dialogue):
         hint = one.retry_after
-        if hint is None or not one.may_pass or hint > HINT_SECONDS_MAX:
+        if one.last or hint is None or not one.may_pass or hint > HINT_SECONDS_MAX:
             continue
         waited = _pause(one, then)
         # A timer may fire a little early; a client that reads the header does not.
@@ -92,7 +92,7 @@ def hasty_retries(dialogue: Dialogue) -> Iterator[Defect]:
 def given_up(dialogue: Dialogue) -> Iterator[Defect]:
     """Requests that failed for a reason that may pass and were never sent again."""
     for place, one in enumerate(dialogue):
-        if not one.may_pass or one.illegal is not None:
+        if not one.may_pass or one.illegal is not None or one.last:
             continue
         if (one.retry_after or 0.0) > HINT_SECONDS_MAX:
             continue
@@ -106,7 +106,7 @@ def given_up(dialogue: Dialogue) -> Iterator[Defect]:
 def endless_waits(dialogue: Dialogue) -> Iterator[Defect]:
     """Answers that stopped, and that the client waited for without a limit."""
     for one in dialogue:
-        if not one.stalled:
+        if not one.stalled or one.last:
             continue
         if one.left_at is None or one.left_at - one.at > READ_SECONDS_MAX:
             waits = "is still waiting" if one.left_at is None else "waited too long"

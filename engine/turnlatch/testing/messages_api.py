@@ -10,7 +10,7 @@ Under pytest it is the fixture `messages_api`. Without pytest:
 import contextlib
 import os
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, final
 
@@ -79,6 +79,12 @@ class MessagesApi:
             `os.environ` by default. They get their former values when it is closed.
         seed: Of everything that would be random.
         limits: The numbers of the API, to be tightened.
+
+    Attributes:
+        simulator: The server.
+        clock: Its time.
+        effects: The ledger that a verdict takes into account; None without one.
+        on_request: Called when a request to it has arrived, before it is answered.
     """
 
     def __init__(
@@ -91,12 +97,18 @@ class MessagesApi:
         self.clock = SkippingClock()
         self.effects: Effects | None = None
         self._script = Scripted([], then=Seeded(seed))
+        self.on_request: Callable[[], None] = lambda: None
         self.simulator = Simulator(
-            self._script, seed=seed, limits=limits, clock=self.clock.now
+            self._script,
+            seed=seed,
+            limits=limits,
+            clock=self.clock.now,
+            observe=lambda _: self.on_request(),
         )
         self._environment = os.environ if environment is None else environment
         self._stack = contextlib.ExitStack()
         self._server: Server | None = None
+        self._deaths: set[int] = set()
 
     def __enter__(self) -> "MessagesApi":
         return self
@@ -123,6 +135,14 @@ class MessagesApi:
             SettingsError: One is neither an answer nor a string.
         """
         self._script.add(*answers)
+
+    def answers_now(self, *answers: Answer | str) -> None:
+        """Forget the answers that are left, and answer with these.
+
+        Raises:
+            SettingsError: As `answers`.
+        """
+        self._script.replace(*answers)
 
     def faults(self, script: Script | str) -> None:
         """Misbehave; `@1` is the next request.
@@ -227,4 +247,8 @@ class MessagesApi:
     def verdict(self) -> Verdict:
         """The client's defects on the wire, and those of its effects if they are watched."""
         ledger = None if self.effects is None else self.effects.ledger
-        return judge(self.simulator, ledger)
+        return judge(self.simulator, ledger, self._deaths)
+
+    def client_died(self) -> None:
+        """The client was killed: it is not to blame for what it did not do after that."""
+        self._deaths.add(len(self.requests) and self.requests[-1].number)

@@ -6,7 +6,7 @@ first message, or continue a server thread by the id of its last reply.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Final, cast, final
 
@@ -61,6 +61,7 @@ class ObservedRequest:
         stalled: The answer stopped and the connection stayed open.
         message_id: Id of the reply that was made for it, whether or not it arrived.
         reply: The blocks of the reply, as far as they were sent.
+        last: The client died after it, or in the middle of it.
     """
 
     number: int
@@ -77,6 +78,7 @@ class ObservedRequest:
     stalled: bool
     message_id: str | None
     reply: tuple[Json, ...] = attrs.field(repr=False)
+    last: bool = False
 
     @property
     def failed(self) -> bool:
@@ -133,8 +135,15 @@ def calls_of(content: Iterable[Json]) -> tuple[Json, ...]:
     return tuple(one for one in content if one.get("type") == "tool_use")
 
 
-def observe(simulator: Simulator) -> tuple[tuple[ObservedRequest, ...], ...]:
-    """The dialogues that a simulator's log holds, each in the order of its requests."""
+def observe(
+    simulator: Simulator, deaths: Collection[int] = ()
+) -> tuple[tuple[ObservedRequest, ...], ...]:
+    """The dialogues that a simulator's log holds, each in the order of its requests.
+
+    Args:
+        simulator: The server.
+        deaths: The numbers of the requests after which the client was killed.
+    """
     found: list[list[ObservedRequest]] = []
     made_by: dict[str, tuple[ObservedRequest, list[ObservedRequest]]] = {}
     for exchange in simulator.log:
@@ -146,6 +155,7 @@ def observe(simulator: Simulator) -> tuple[tuple[ObservedRequest, ...], ...]:
         before = made_by.get(continued_id(body) or "")
         messages = _messages(body, None if before is None else before[0])
         one = _observed(exchange, simulator.left_at(exchange.number), body, messages)
+        one = attrs.evolve(one, last=exchange.number in deaths)
         dialogue = before[1] if before is not None else _belongs_to(found, one)
         if dialogue is None:
             dialogue = list[ObservedRequest]()
@@ -159,20 +169,26 @@ def observe(simulator: Simulator) -> tuple[tuple[ObservedRequest, ...], ...]:
 def _belongs_to(
     dialogues: Sequence[list[ObservedRequest]], one: ObservedRequest
 ) -> list[ObservedRequest] | None:
-    """The dialogue that a request goes on with: it begins with the same first message, or
-    has one of its replies as history."""
+    """The dialogue that a request goes on with: its first message holds the first message
+    of that one, or it has one of its replies as history."""
     for dialogue in dialogues:
         first = dialogue[0]
-        alike = first.messages[:1] == one.messages[:1] and _system(first) == _system(
-            one
-        )
-        if alike:
+        if _begins_with(one, first) and _system(first) == _system(one):
             return dialogue
     history = [each.content for each in one.messages if each.role == "assistant"]
     for dialogue in reversed(dialogues):
         if any(each.reply and each.reply in history for each in dialogue):
             return dialogue
     return None
+
+
+def _begins_with(one: ObservedRequest, first: ObservedRequest) -> bool:
+    if not one.messages or not first.messages:
+        return not one.messages and not first.messages
+    mine, message = one.messages[0], first.messages[0]
+    return mine.role == message.role and all(
+        block in mine.content for block in message.content
+    )
 
 
 def _system(one: ObservedRequest) -> bytes:

@@ -1,6 +1,6 @@
 """A verdict on a client, from what it did on the wire."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, final
 
 import attrs
@@ -69,14 +69,20 @@ class Verdict:
         return f"<Verdict: {self}>"
 
 
-def judge(simulator: Simulator, ledger: Sequence[Done] | None = None) -> Verdict:
+def judge(
+    simulator: Simulator,
+    ledger: Sequence[Done] | None = None,
+    deaths: Collection[int] = (),
+) -> Verdict:
     """Judge the client of a simulator by its log.
 
     Args:
         simulator: The server of the client; its log must be whole.
         ledger: The effects of the client's tools; None if they were not watched.
+        deaths: The numbers of the requests after which the client was killed: it is not
+            to blame for having done nothing after them.
     """
-    dialogues = observe(simulator)
+    dialogues = observe(simulator, deaths)
     found = [one for rule in _RULES for each in dialogues for one in rule(each)]
     if ledger is not None:
         found += repeated_effects(dialogues, ledger)

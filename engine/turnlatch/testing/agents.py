@@ -1,0 +1,57 @@
+"""The agent under test: what it can do, and what it is given."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, final, runtime_checkable
+
+import attrs
+
+from turnlatch.testing.effects import Effects
+from turnlatch.testing.messages_api import MessagesApi
+
+
+class ProcessDiedError(BaseException):
+    """The agent's process dies here. No `except Exception` sees it, and the test throws
+    the agent away; what it had in memory is gone."""
+
+
+class Agent(Protocol):
+    """Anything that can be talked to.
+
+    It may also have `approve()`, `deny()`, `retry()`, `compact()`, `rewind()`, and
+    `close()`, all without arguments: those that it has become moves of a test.
+    """
+
+    def say(self, text: str, /) -> object:
+        """Say something, and let the agent work until it rests.
+
+        An exception counts as a turn that failed.
+        """
+        ...
+
+
+@runtime_checkable
+class ClosableAgent(Protocol):
+    """An agent that wants to be closed."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
+@final
+@attrs.frozen
+class AgentWorld:
+    """The surroundings of one agent in a test.
+
+    Attributes:
+        api: The Messages API that it talks to.
+        effects: The ledger of its tools.
+        tools: Its tools by name, watched.
+        folder: An empty folder for its state; it outlives the agent's deaths.
+    """
+
+    api: MessagesApi
+    effects: Effects
+    tools: Mapping[str, Callable[..., Any]]
+    folder: Path

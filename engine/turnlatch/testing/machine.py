@@ -1,0 +1,207 @@
+"""Property-testing an agent: a Hypothesis state machine whose steps are a conversation.
+
+    class MyAgentMachine(ConversationMachine):
+        calls = [call("pay", amount=3)]
+        tools = {"pay": pay}
+
+        def agent(self, world: AgentWorld) -> Agent:
+            return MyAgent(world.api.sync_client(), world.folder, world.tools)
+
+
+    TestMyAgent = MyAgentMachine.TestCase
+
+One rule is always enabled and draws one small number; it stands for one of the moves that
+are possible now. So no run is discarded, and a failing one shrinks to few, plain moves.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    rule,
+    run_state_machine_as_test,
+)
+
+from turnlatch.errors import SettingsError
+from turnlatch.simulator import Answer
+from turnlatch.testing.agents import Agent, AgentWorld
+from turnlatch.testing.defects import DefectKind
+from turnlatch.testing.effects import Effects
+from turnlatch.testing.messages_api import MessagesApi
+from turnlatch.testing.moves import FAULTS, Player
+from turnlatch.testing.report import failing_run
+from turnlatch.testing.verdict import Verdict
+
+NUMBER_MAX: Final = 119
+"""The largest number of a move. Hypothesis draws from a range of up to 127 evenly; in
+a wider one it prefers small numbers, so that some moves would hardly ever be made."""
+
+RUN: Final = settings(
+    max_examples=100,
+    stateful_step_count=6,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    print_blob=False,
+    report_multiple_bugs=False,
+)
+"""How an agent is tried by default: the same runs every time, in seconds. Most defects
+show within four moves. Set `MyMachine.TestCase.settings` for others."""
+
+
+class AgentDefectError(AssertionError):
+    """The agent under test broke its conversation; the text is the report."""
+
+
+class ConversationMachine(RuleBasedStateMachine):
+    """A conversation with an agent, to subclass.
+
+    After every move the agent's requests and effects are judged (`Verdict`), and then
+    `check`. At the end of a run nothing misbehaves any more, and the next message has to
+    be answered.
+
+    Attributes:
+        prompts: The messages that are said, in turn.
+        tools: The agent's tools by name; they are watched.
+        calls: The calls that the model makes.
+        faults: The faults that its requests meet.
+        tolerated: Kinds of defects that do not fail a run.
+    """
+
+    prompts: ClassVar[Sequence[str]] = ("Do it.",)
+    tools: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    calls: ClassVar[Sequence[Answer]] = ()
+    faults: ClassVar[Sequence[str]] = FAULTS
+    tolerated: ClassVar[frozenset[DefectKind]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+
+        def run_test(case: Any) -> None:
+            cls.sweep()
+            run_state_machine_as_test(cls, settings=case.settings)
+
+        cls.TestCase.settings = RUN
+        cls.TestCase.runTest = run_test  # type: ignore[method-assign, assignment] # it is made per class
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: list[int] = []
+        self._over = False
+        self._folder = Path(tempfile.mkdtemp(prefix="turnlatch-test-"))
+        api, effects = MessagesApi(environment={}), Effects()
+        api.watch_effects(effects)
+        watched = {name: effects.watched(one, name) for name, one in self.tools.items()}
+        self.world = AgentWorld(api, effects, watched, self._folder)
+        self.player = Player(
+            self.world,
+            lambda: self.agent(self.world),
+            self.prompts,
+            self.calls,
+            self.faults,
+        )
+
+    def agent(self, world: AgentWorld) -> Agent:
+        """Make the agent under test; called again after each death of it, with the same
+        folder."""
+        raise SettingsError(
+            "agent",
+            f"{type(self).__name__} does not say how to make the agent",
+            "define agent(self, world), which returns an object with say(text)",
+        )
+
+    def check(self, world: AgentWorld) -> None:
+        """Your own invariants; called after each move. Raise to fail."""
+
+    @rule(number=st.integers(0, NUMBER_MAX))
+    def move(self, number: int) -> None:
+        """One move of the conversation."""
+        self.numbers.append(number)
+        self.player.play(number)
+        self._judge()
+
+    def _judge(self, *, last: bool = False) -> None:
+        verdict = self.world.api.verdict()
+        # A message may still be sent again, or its cut reply taken for a whole one, as
+        # long as nothing has been said after it.
+        open_ones = frozenset[DefectKind]() if last else {DefectKind.GAVE_UP}
+        if verdict.kinds - self.tolerated - open_ones:
+            raise self._broken(verdict)
+        self.check(self.world)
+
+    def _broken(self, verdict: Verdict, *, stuck: bool = False) -> AgentDefectError:
+        self._over = True
+        numbers = ", ".join(str(one) for one in self.numbers)
+        replay = f"{type(self).__name__}.replay({numbers})"
+        requests, words = self.world.api.requests, self.player.words
+        text = failing_run(words, verdict, requests, replay, stuck=stuck)
+        return AgentDefectError(text)
+
+    def teardown(self) -> None:
+        """The next message works; then everything is let go of."""
+        try:
+            if self.numbers and not self._over:
+                answered = self.player.calm()
+                self._judge(last=True)
+                if not answered:
+                    raise self._broken(self.world.api.verdict(), stuck=True)
+        finally:
+            self.player.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @classmethod
+    def sweep(cls) -> None:
+        """Follow each move by each message, and each message by each act of the agent
+        twice, each in a separate run.
+
+        That finds most defects at once, and by the shortest way; what takes more moves
+        is left to chance.
+
+        Raises:
+            AgentDefectError: The agent is broken.
+        """
+        first = cls()
+        groups = first.player.numbers()
+        first.teardown()
+        for number in (one for group in groups for one in group):
+            for place, _ in enumerate(groups[0]):
+                with cls()._running() as machine:
+                    machine.move(number)
+                    machine.move(machine.player.numbers()[0][place])
+        for number in groups[0]:
+            with cls()._running() as machine:
+                machine.move(number)
+                for act in machine.player.acts():
+                    machine.move(act)
+                    machine.move(act)
+
+    @contextlib.contextmanager
+    def _running(self) -> Generator[Self]:
+        """Moves outside Hypothesis, with the end that they have there."""
+        try:
+            yield self
+        except BaseException:
+            self._over = True
+            raise
+        finally:
+            self.teardown()
+
+    @classmethod
+    def replay(cls, *numbers: int) -> None:
+        """Make the moves of a failing run again; its report has this line.
+
+        Raises:
+            AgentDefectError: The agent is still broken in the same way.
+        """
+        with cls()._running() as machine:
+            for number in numbers:
+                machine.move(number)

@@ -1,0 +1,270 @@
+"""The moves of a conversation under test, and what each does to its world."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Final, final
+from unittest import mock
+
+import anyio
+import anyio.lowlevel
+import attrs
+
+from turnlatch.simulator import Answer, ClientCall
+from turnlatch.testing.agents import Agent, AgentWorld, ClosableAgent, ProcessDiedError
+from turnlatch.testing.effects import Done
+
+FAULTS: Final = (
+    "429 retry-after=2",
+    "529",
+    "cut 5 clean",
+    "cut 5 reset",
+    "reset",
+    "529 @1-9",
+    "529 @2-9",
+    "error overloaded_error after 4",
+    "cut 4 stall",
+)
+"""The faults that a conversation meets, one at a time."""
+
+POISON: Final = "(a message that the service refuses)"
+"""A text that is refused wherever it stands."""
+
+_REFUSES_POISON: Final = f'400 message="refused content" body="{POISON}" forever'
+
+_OPTIONAL: Final = ("approve", "deny", "retry", "compact", "rewind")
+
+
+@final
+@attrs.frozen
+class AgentMove:
+    """One move.
+
+    Attributes:
+        words: The move in words, for reports.
+        make: Makes it.
+    """
+
+    words: str
+    make: Callable[[], None]
+
+
+@final
+class Player:
+    """Makes the moves of one run on an agent that it makes again after each death.
+
+    Args:
+        world: The agent's surroundings.
+        agent: Makes the agent, at the start and after a death.
+        prompts: The messages.
+        calls: The calls that the model makes, each in a separate reply.
+        faults: The faults.
+    """
+
+    def __init__(
+        self,
+        world: AgentWorld,
+        agent: Callable[[], Agent],
+        prompts: Sequence[str],
+        calls: Sequence[Answer],
+        faults: Sequence[str],
+    ) -> None:
+        self.world = world
+        self._make = agent
+        self._prompts = prompts
+        self._calls = calls
+        self._faults = faults
+        self._said = 0
+        self._dies = ""
+        self._poisoned = False
+        self._armed = False
+        self.words: list[str] = []
+        world.effects.on_entry = self._entered
+        world.api.on_request = self._arrived
+        self._agent: Agent = self._opened()
+
+    def moves(self) -> tuple[tuple[AgentMove, ...], ...]:
+        """The moves that are possible now: messages, acts of the agent, faults, and
+        ends of its process. The plain ones come first."""
+        talk = [AgentMove("say something", lambda: self._say(self._reply()))]
+        for made in self._calls:
+            named = ", ".join(
+                one.name for one in made.parts if isinstance(one, ClientCall)
+            )
+            talk.append(
+                AgentMove(f"say something that calls {named}", self._saying(made))
+            )
+        talk.append(AgentMove("say something that is refused", self._say_poison))
+        methods = [(name, getattr(self._agent, name, None)) for name in _OPTIONAL]
+        acts = [
+            AgentMove(name, self._doing(one))
+            for name, one in methods
+            if one is not None
+        ]
+        faults = [
+            AgentMove(f"the next request meets: {fault}", self._arming(fault))
+            for fault in (() if self._armed else self._faults)
+        ]
+        ends = [AgentMove("close and open again", self._reopen)]
+        points = ["request arrived"]
+        points += [f"effect {phase}" for phase in ("begun", "done") if self._calls]
+        ends += [
+            AgentMove(f"the process dies at the next: {point}", self._dooming(point))
+            for point in (() if self._dies else points)
+        ]
+        groups = (talk, acts, faults, ends)
+        return tuple(tuple(group) for group in groups if group)
+
+    def numbers(self) -> tuple[tuple[int, ...], ...]:
+        """The smallest number of each move that is possible now, by groups."""
+        groups = self.moves()
+        return tuple(
+            tuple(place * len(groups) + which for place in range(len(group)))
+            for which, group in enumerate(groups)
+        )
+
+    def acts(self) -> tuple[int, ...]:
+        """The numbers of what the agent can do in addition to answering."""
+        groups = zip(self.numbers(), self.moves(), strict=True)
+        return next(
+            (numbers for numbers, group in groups if group[0].words in _OPTIONAL), ()
+        )
+
+    def play(self, number: int) -> None:
+        """Make the move that a number stands for, of those that are possible now.
+
+        Its remainder chooses the group, so that the few moves of a small group are made
+        as often as the many of a large one.
+        """
+        groups = self.moves()
+        place, which = divmod(number, len(groups))
+        group = groups[which]
+        move = group[place % len(group)]
+        self.words.append(move.words)
+        move.make()
+
+    def calm(self) -> bool:
+        """Nothing misbehaves any more, and something plain is said; True if a reply to it
+        was accepted."""
+        self._disarm()
+        self._dies = ""
+        self.words.append("(nothing misbehaves any more) say something")
+        before = len(self.world.api.requests)
+        self._say(self._reply())
+        after = self.world.api.requests[before:]
+        return bool(after) and after[-1].accepted
+
+    def close(self) -> None:
+        """Let go of the agent."""
+        if isinstance(self._agent, ClosableAgent):
+            self._agent.close()
+
+    # The moves.
+
+    def _say(self, *answers: Answer | str, words: str = "") -> None:
+        self.world.api.answers_now(*answers)
+        prompt = self._prompts[self._said % len(self._prompts)]
+        self._said += 1
+        self._do(lambda: self._agent.say(f"{prompt} ({self._said}){words}"))
+        self._disarm()
+
+    def _say_poison(self) -> None:
+        self._poisonous()
+        self._say(self._reply(), words=f" {POISON}")
+
+    def _poisonous(self) -> None:
+        """From here on the service refuses what holds the poison."""
+        if not self._poisoned:
+            self._poisoned = True
+            self.world.api.faults(_REFUSES_POISON)
+
+    def _disarm(self) -> None:
+        """The faults of one message do not reach into the next."""
+        self._armed = False
+        self.world.api.simulator.clear_faults()
+        if self._poisoned:
+            self.world.api.faults(_REFUSES_POISON)
+
+    def _reply(self) -> str:
+        return f"This is reply number {self._said + 1}, and it comes in several pieces."
+
+    def _saying(self, made: Answer) -> Callable[[], None]:
+        return lambda: self._say(made, self._reply())
+
+    def _doing(self, method: Callable[[], object]) -> Callable[[], None]:
+        def make() -> None:
+            self.world.api.answers_now(self._reply())
+            self._do(method)
+
+        return make
+
+    def _arming(self, fault: str) -> Callable[[], None]:
+        def make() -> None:
+            self._armed = True
+            self.world.api.faults(fault)
+
+        return make
+
+    def _dooming(self, point: str) -> Callable[[], None]:
+        def make() -> None:
+            self._dies = point
+
+        return make
+
+    def _reopen(self) -> None:
+        self.close()
+        self._agent = self._opened()
+
+    def _opened(self) -> Agent:
+        with skipped_sleeps(self.world.api.clock.skip):
+            try:
+                return self._make()
+            except ProcessDiedError:
+                self.words.append("(it died while it was started; it is started again)")
+                return self._make()
+
+    def _do(self, act: Callable[[], object]) -> None:
+        with skipped_sleeps(self.world.api.clock.skip):
+            try:
+                act()
+            except ProcessDiedError:
+                self.words.append("(it died; it is started again)")
+                self._agent = self._opened()
+            except Exception as error:  # noqa: BLE001 - the agent's own way to fail a turn
+                self.words.append(f"(it raised {type(error).__name__})")
+
+    # Deaths.
+
+    def _arrived(self) -> None:
+        self._at("request arrived")
+
+    def _entered(self, entry: Done) -> None:
+        self._at(f"effect {entry.phase}")
+
+    def _at(self, point: str) -> None:
+        if self._dies == point:
+            self._dies = ""
+            self.world.api.client_died()
+            raise ProcessDiedError(point)
+
+
+@contextlib.contextmanager
+def skipped_sleeps(skip: Callable[[float], None]) -> Generator[None]:
+    """`time.sleep`, `asyncio.sleep` and `anyio.sleep` take no time in this block, in this
+    process.
+
+    An agent waits by these between its attempts; the waits count on the clock.
+    """
+
+    async def sleep(seconds: float, result: object = None) -> object:
+        await anyio.lowlevel.checkpoint()
+        skip(seconds)
+        return result
+
+    with (
+        mock.patch.object(time, "sleep", skip),
+        mock.patch.object(asyncio, "sleep", sleep),
+        mock.patch.object(anyio, "sleep", sleep),
+    ):
+        yield

@@ -1,0 +1,62 @@
+"""The report of a failing run, for a CI log of 100 columns."""
+
+import json
+import textwrap
+from collections.abc import Sequence
+from typing import Final
+
+from turnlatch.simulator import LoggedRequest
+from turnlatch.testing.verdict import Verdict
+
+COLUMNS: Final = 100
+_REQUESTS_MAX: Final = 20
+
+
+def failing_run(
+    moves: Sequence[str],
+    verdict: Verdict,
+    requests: Sequence[LoggedRequest],
+    replay: str,
+    *,
+    stuck: bool = False,
+) -> str:
+    """The moves in words, the defects, the requests, and the line that plays it again.
+
+    Args:
+        moves: The moves that were made, in words.
+        verdict: The judgement.
+        requests: The log of the server.
+        replay: The line that plays the run again.
+        stuck: The last message was not answered although nothing misbehaved.
+    """
+    lines = ["The agent broke its conversation. The moves:"]
+    lines += [f"  {place}. {words}" for place, words in enumerate(moves, 1)]
+    if stuck:
+        lines.append("stuck: nothing misbehaves, and the last message is not answered.")
+    lines += str(verdict).splitlines()
+    lines.append("The requests:")
+    shown = requests[-_REQUESTS_MAX:]
+    if len(requests) > len(shown):
+        lines.append(f"  ({len(requests) - len(shown)} before these)")
+    lines += [f"  {one.line}" for one in shown]
+    named = {number for one in verdict.defects for number in one.requests[-1:]}
+    for one in shown:
+        if one.number in named and one.body is not None:
+            lines.append(f"The messages of request {one.number}:")
+            lines += _messages(one.body.get("messages"))
+    lines.append(f"Play it again: {replay}")
+    return "\n".join(_within(line) for line in lines)
+
+
+def _messages(messages: object) -> list[str]:
+    if not isinstance(messages, list):
+        return [f"  {messages!r}"]
+    return [f"  {json.dumps(one, ensure_ascii=False)}" for one in messages]  # pyright: ignore[reportUnknownVariableType] - any JSON
+
+
+def _within(line: str) -> str:
+    """A line within the columns; what is too long goes on below, indented."""
+    if len(line) <= COLUMNS:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.fill(line, COLUMNS, subsequent_indent=indent, break_long_words=True)

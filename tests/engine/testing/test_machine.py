@@ -1,0 +1,107 @@
+"""The kit finds the bugs of a hand-written agent, and finds none where none is."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from turnlatch.simulator import Answer, call
+from turnlatch.testing import DefectKind
+from turnlatch.testing.agents import Agent, AgentWorld
+from turnlatch.testing.machine import AgentDefectError, ConversationMachine
+
+ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT))
+
+from examples import shop_agent  # noqa: E402 - an example is no part of the package
+
+
+def broken_pay(amount: int) -> str:
+    """Pay, or say that there is not so much."""
+    if amount > 3:
+        raise ValueError("not so much")
+    return shop_agent.pay(amount)
+
+
+def machine(*bugs: str) -> type[ConversationMachine]:
+    """The machine for the sample agent with some bugs."""
+
+    class ShopMachine(ConversationMachine):
+        tools: ClassVar[Mapping[str, Callable[..., Any]]] = {
+            "pay": broken_pay,
+            "refund": shop_agent.refund,
+        }
+        calls: ClassVar[Sequence[Answer]] = (
+            call("pay", amount=3),
+            call("pay", amount=4),
+            call("refund", amount=5),
+        )
+
+        def agent(self, world: AgentWorld) -> Agent:
+            client = world.api.sync_client()
+            return shop_agent.Agent(client, world.folder, world.tools, bugs)
+
+    return ShopMachine
+
+
+FOUND: dict[str, DefectKind] = {
+    "doubled": DefectKind.TEXT_DOUBLED,
+    "twice": DefectKind.EFFECT_REPEATED,
+    "forgotten": DefectKind.EFFECT_FORGOTTEN,
+    "poison": DefectKind.POISON_RESENT,
+    "cut": DefectKind.TRUNCATED_REPLY_ACCEPTED,
+    "orphan": DefectKind.ILLEGAL_REQUEST,
+    "approval": DefectKind.EFFECT_REPEATED,
+}
+
+
+def failure(kind: type[ConversationMachine]) -> tuple[str, list[int]]:
+    """The report of the shortest failing run, and its moves."""
+    with pytest.raises(AgentDefectError) as told:
+        kind.TestCase("runTest").runTest()
+    report = str(told.value)
+    numbers = report.rsplit(".replay(", 1)[1].rstrip(")")
+    return report, [int(one) for one in numbers.split(",")]
+
+
+@pytest.mark.parametrize("bug", shop_agent.BUGS)
+def test_each_bug_of_the_sample_agent_is_found_within_four_moves(bug: str) -> None:
+    report, numbers = failure(machine(bug))
+    assert f"\n{FOUND[bug]}: " in report, report
+    assert len(numbers) <= 4, report
+    assert max(map(len, report.splitlines())) <= 100, report
+    with pytest.raises(AgentDefectError):
+        machine(bug).replay(*numbers)
+    machine().replay(*numbers)
+
+
+def test_sample_agent_without_a_bug_is_found_to_have_none() -> None:
+    machine().TestCase("runTest").runTest()
+
+
+@pytest.mark.parametrize("bug", [None, "poison"])
+def test_test_of_the_documentation_is_short_and_finds_a_bug(
+    bug: str | None, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "testing.md").read_text("utf-8")
+    programs = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (program,) = (one for one in programs if "TestCase" in one)
+    assert len([line for line in program.splitlines() if line.strip()]) <= 12
+    if bug is not None:
+        program = program.replace("world.tools)", f"world.tools, {{{bug!r}}})")
+    (tmp_path / "test_shop.py").write_text(program, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "examples")},
+    )
+    assert done.returncode == (bug is not None), done.stdout
+    assert (bug is not None) == ("Play it again: ShopMachine.replay(" in done.stdout)
