@@ -220,7 +220,7 @@ def test_part_refused_with_other_words_is_asked_about_again(
     assert recovery.turn.state == "confirmed", recovery.told
 
 
-def test_the_check_sees_a_search_that_believes_what_other_words_were_told() -> None:
+def test_the_check_sees_a_search_that_believes_the_answers_to_other_words() -> None:
     """Planted: a refusal is believed whatever the words were that it was given to."""
     chat = conversation_at(with_words(past(TURNS)))
 
