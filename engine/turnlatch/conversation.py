@@ -29,6 +29,7 @@ from turnlatch.runtime.opening import (
     start,
 )
 from turnlatch.settings import Limits
+from turnlatch.tasks import carried_through
 from turnlatch.tools import Tool
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import TurnEnded
@@ -172,18 +173,21 @@ class Conversation(Configuring):
         if driver is None:
             return
         driver.interrupt("the conversation was closed")
-        with anyio.CancelScope(shield=True):
+        await carried_through(lambda: self._finish(driver))
+
+    async def _finish(self, driver: Driver) -> None:
+        """Record what is left, and release the conversation whatever comes of that."""
+        try:
             async with self._lock:  # the running turn has come to rest
-                self._feed.close()
-                try:
-                    await driver.save()
-                finally:
-                    # A lease that stays is later found dead or expired.
-                    with suppress(StoreLockedError):
-                        await patiently(driver.world.journal.close)
-                    self._close_store()
-                    if self._endpoint is not None and self._endpoint.owned:
-                        await self._endpoint.model.aclose()
+                await driver.save()
+        finally:
+            self._feed.close()
+            # A lease that stays is later found dead or expired.
+            with suppress(StoreLockedError):
+                await patiently(driver.world.journal.close)
+            self._close_store()
+            if self._endpoint is not None and self._endpoint.owned:
+                await self._endpoint.model.aclose()
 
     def _close_store(self) -> None:
         if self._owns_store and self._store is not None:

@@ -11,7 +11,7 @@ import contextvars
 import functools
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from inspect import isawaitable, iscoroutinefunction
@@ -46,6 +46,23 @@ def spawn(work: Callable[[], Awaitable[None]]) -> None:
     task = loop.create_task(run())
     _RUNNING.add(task)
     task.add_done_callback(_RUNNING.discard)
+
+
+async def carried_through(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do work that a cancellation of the waiting task does not cut off.
+
+    asyncio can cancel a task through a shield, so there the work has a task of its own:
+    the waiting task leaves, and the work goes on to its end.
+    """
+    with anyio.CancelScope(shield=True):
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return await work()
+        task = loop.create_task(work())
+        _RUNNING.add(task)
+        task.add_done_callback(_RUNNING.discard)
+        await asyncio.shield(task)
 
 
 @contextmanager

@@ -5,8 +5,10 @@ else is answered by a text. Every call has an id of its own, as the API gives th
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -23,6 +25,9 @@ from turnlatch_states.request.build import Request
 
 NAME: Final = "talk"
 
+_REPLIES: Final = count(1)
+"""Of a process: an address is used again, which made two replies look like one."""
+
 
 @final
 class Quick:
@@ -34,24 +39,22 @@ class Quick:
 
     def __init__(self, pause: float = 0.0) -> None:
         self._pause = pause
-        self._sent = 0
 
     async def send(self, request: Request, report: Callable[[Delta], None]) -> Reply:
         """A reply to what was said last."""
         await anyio.sleep(self._pause)
-        self._sent += 1
+        unique = f"{os.getpid():x}_{next(_REPLIES)}"
         last = json.loads(request.body)["messages"][-1]["content"]
         block: dict[str, Any] = {"type": "text", "text": "Fine."}
         stop = "end_turn"
         texts = [one["text"] for one in last if one["type"] == "text"]
         results = [one for one in last if one["type"] == "tool_result"]
         if not results and any(one.startswith("pay") for one in texts):
-            unique = f"toolu_{id(self):x}_{self._sent}"
             arguments = {"what": texts[-1]}
-            block = {"type": "tool_use", "id": unique, "name": "pay"}
+            block = {"type": "tool_use", "id": f"toolu_{unique}", "name": "pay"}
             block, stop = {**block, "input": arguments}, "tool_use"
         facts = {
-            "id": f"msg_{id(self):x}_{self._sent}",
+            "id": f"msg_{unique}",
             "type": "message",
             "role": "assistant",
             "model": "m",

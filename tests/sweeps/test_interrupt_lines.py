@@ -19,12 +19,22 @@ from typing import Any, Final, final
 
 import anyio
 import pytest
+from tests.around import SuspendingStore
 from tests.sweeps import foreseeing, quick
 from tests.sweeps.sweep import Tally, spread
 
 from turnlatch import Conversation, JournalError
-from turnlatch.journal import database, handle, lease, memory, records, sqlite
+from turnlatch.journal import (
+    SQLiteStore,
+    database,
+    handle,
+    lease,
+    memory,
+    records,
+    sqlite,
+)
 from turnlatch.journal import tail_anchor as anchor
+from turnlatch.ports import Store
 from turnlatch.runtime import loop as driver
 from turnlatch.runtime import opening, record
 from turnlatch.runtime import unsaved as kept
@@ -122,8 +132,9 @@ class Run:
         effects: For what the tool ran.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, *, suspends: bool) -> None:
         self._store = store
+        self._suspends = suspends
         self.confirmed: list[str] = []
         self.effects: list[str] = []
 
@@ -133,9 +144,18 @@ class Run:
             anyio.run(self._talk)
 
     async def _talk(self) -> None:
+        if not self._suspends:
+            return await self._talk_on(self._store)
+        store = SQLiteStore(self._store)
+        try:
+            await self._talk_on(SuspendingStore(store))
+        finally:
+            store.close()
+
+    async def _talk_on(self, store: Path | Store) -> None:
         tools = [quick.payer(self.effects.append)]
         async with Conversation.open(
-            quick.NAME, store=self._store, client=quick.Quick(), tools=tools
+            quick.NAME, store=store, client=quick.Quick(), tools=tools
         ) as chat:
             for text in SAID:
                 with suppress(*COMES_OUT):
@@ -151,10 +171,11 @@ class Run:
             self.confirmed.append(text)
 
 
-def _interrupted(folder: Path, nth: int) -> Lines:
+def _interrupted(folder: Path, nth: int, *, suspends: bool = False) -> Lines:
     """Interrupt a conversation at its nth line, and ask everything of what is left."""
     folder.mkdir(exist_ok=True)
-    run, lines = Run(folder / "chat.db"), Lines(nth, RAISED[nth % len(RAISED)])
+    run = Run(folder / "chat.db", suspends=suspends)
+    lines = Lines(nth, RAISED[nth % len(RAISED)])
     try:
         run.through(lines)
         quick.check(folder / "chat.db", run.confirmed, run.effects)
@@ -166,18 +187,24 @@ def _interrupted(folder: Path, nth: int) -> Lines:
     return lines
 
 
-def _sweep(folder: Path, few: int, full: bool, count: Tally) -> None:
-    lines = _interrupted(folder / "counted", 0).count
+def _sweep(
+    folder: Path, few: int, full: bool, count: Tally, *, suspends: bool = False
+) -> None:
+    lines = _interrupted(folder / "counted", 0, suspends=suspends).count
     points = range(1, lines + 1)
     for nth in points if full else spread(points, few):
-        _interrupted(folder / str(nth), nth)
+        _interrupted(folder / str(nth), nth, suspends=suspends)
         count.add("points")
 
 
+@pytest.mark.parametrize("suspends", [False, True], ids=["in place", "away"])
 def test_an_exception_at_every_line_that_makes_events_durable(
-    folder: Path, full: bool, tally: Tallies
+    folder: Path, full: bool, tally: Tallies, suspends: bool
 ) -> None:
-    _sweep(folder, 45, full, tally("an exception at every line"))
+    """Also where appends suspend: whatever line it comes at, the next append is made."""
+    where = "away" if suspends else "in place"
+    count = tally(f"an exception at every line, commits {where}")
+    _sweep(folder, 20 if suspends else 35, full, count, suspends=suspends)
 
 
 def test_an_append_that_foresees_its_errors_is_seen(
