@@ -109,7 +109,7 @@ def _commits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 ANSWERS = (call("act", what="once"), "Done.", "Next.", "Next.", "Next.")
 
 
-async def talk(world: World, store: FaultyStore) -> tuple[int, Any]:
+async def converse(world: World, store: FaultyStore) -> tuple[int, Any]:
     """Two turns, going on through every journal failure; how many failures there were."""
     failures = 0
     async with world.open(store=store) as chat:
@@ -135,7 +135,7 @@ async def test_one_failed_append_is_raised_once(world: World, at: int) -> None:
     store.fail_at = at
     world.script(*ANSWERS)
 
-    failures, snapshot = await talk(world, store)
+    failures, snapshot = await converse(world, store)
 
     assert failures <= 1
     assert world.ran.count("act once") == 1, "no effect is lost or repeated"
@@ -154,7 +154,7 @@ async def test_an_append_in_doubt_is_looked_up_and_never_done_twice(
     store.fail_at, store.doubt = at, doubt
     world.script(*ANSWERS)
 
-    failures, snapshot = await talk(world, store)
+    failures, snapshot = await converse(world, store)
 
     assert failures == 1
     told = json.dumps(world.bodies[-1]["messages"])
@@ -171,7 +171,7 @@ async def test_the_sweep_reaches_every_append(world: World) -> None:
     """The checker of the sweep above: its range covers the appends there are."""
     store = FaultyStore()
     world.script(*ANSWERS)
-    await talk(world, store)
+    await converse(world, store)
 
     assert store.appends == 7
 

@@ -19,7 +19,7 @@ import anyio
 import attrs
 import click
 from tests.gauntlet.fuzz_draw import draw
-from tests.gauntlet.fuzz_play import Player
+from tests.gauntlet.fuzz_play import FuzzPlayer
 from tests.gauntlet.fuzz_script import (
     CUTS_SHORT,
     SAYS,
@@ -61,7 +61,7 @@ async def tried(play: Play, wrap: Wrap | None = None) -> Finding | None:
     """Play a script; what it broke, or None."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            await Player(play, Path(folder), wrap).run()
+            await FuzzPlayer(play, Path(folder), wrap).run()
         except BrokenPromiseError as error:
             return Finding(play, error.what, str(error))
         except Exception as error:  # noqa: BLE001 - whatever is raised is a finding

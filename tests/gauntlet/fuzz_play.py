@@ -82,7 +82,7 @@ _DRIVING: Final = frozenset(
 
 
 @final
-class Player:
+class FuzzPlayer:
     """One script, being played.
 
     Attributes:

@@ -53,7 +53,7 @@ UNUSABLE: dict[str, Answer] = {
 }
 
 
-async def talk(chat: Conversation) -> None:
+async def converse(chat: Conversation) -> None:
     """Say all of it."""
     for one in SAID:
         await chat.send(one)
@@ -85,7 +85,7 @@ async def test_a_summary_that_cannot_be_had_leaves_everything_as_it_was(
         summaries=[UNUSABLE[how]] if how in UNUSABLE else [],
     )
     async with scenario.open() as chat:
-        await talk(chat)
+        await converse(chat)
         turn = await chat.compact()
         assert turn.requests <= 6, "three of each at most"
         assert chat.snapshot.base is None
@@ -103,7 +103,7 @@ async def test_summary_in_words_replaces_a_missing_server_summary(
         summaries=[UNUSABLE[how]] if how in UNUSABLE else [],
     )
     async with scenario.open() as chat:
-        await talk(chat)
+        await converse(chat)
         await chat.compact()
         base = chat.snapshot.base
         assert base is not None
@@ -134,7 +134,7 @@ async def test_a_summary_that_fails_by_the_way_does_not_cost_the_message(
         summaries=[UNUSABLE[how]] * 9 if how in UNUSABLE else [],
     )
     async with scenario.open(compaction=TIGHT) as chat:
-        await talk(chat)
+        await converse(chat)
         turn = await chat.send("Please.")
         assert turn.text == "Here you are."
         assert "compaction" in {
@@ -176,7 +176,7 @@ async def test_a_summary_that_is_stopped_locks_nothing(
 ) -> None:
     scenario.script(*SAID, faults=f"cut {events} stall on compaction")
     async with scenario.open(client=scenario.client(sleep=for_ever)) as chat:
-        await talk(chat)
+        await converse(chat)
         await stopped(chat)
         assert len(scenario.requests) == 5
         await scenario.finish(chat, ended=FaultKind.CANCELLED, effects={}, budget=5)
@@ -201,7 +201,7 @@ async def test_a_summary_can_be_asked_for_again_however_often_it_failed(
         *SAID, faults=f"529 times 12 on compaction, 529 times 12 {UNWRITTEN}"
     )
     async with scenario.open() as chat:
-        await talk(chat)
+        await converse(chat)
         for _ in range(4):
             failed = await chat.compact()
             assert failed.fault is not None
@@ -221,7 +221,7 @@ async def test_a_summary_without_credentials_waits_and_takes_no_message_with_it(
 ) -> None:
     scenario.script(*SAID, faults=f"401 forever on compaction, 401 forever {UNWRITTEN}")
     async with scenario.open() as chat:
-        await talk(chat)
+        await converse(chat)
         turn = await chat.compact()
         assert turn.suspended is not None
         assert chat.snapshot.base is None
@@ -233,7 +233,7 @@ async def test_behind_a_summary_the_old_context_can_be_gone_back_to(
 ) -> None:
     scenario.script(*SAID)
     async with scenario.open() as chat:
-        await talk(chat)
+        await converse(chat)
         await chat.compact()
         assert chat.snapshot.base is not None
         await chat.rewind(turns=1)

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from tests import warm
 from tests.gauntlet.fuzz import Finding, fuzzed, main, scripts, shrunk, tried
-from tests.gauntlet.fuzz_play import Player
+from tests.gauntlet.fuzz_play import FuzzPlayer
 from tests.gauntlet.fuzz_script import Move, Play, Verb, lasting
 from tests.gauntlet.fuzz_world import Wrap
 
@@ -127,7 +127,7 @@ def test_a_seed_gives_the_same_scripts_and_a_script_the_same_requests() -> None:
 
 async def _requests(play: Play) -> list[tuple[bytes, int]]:
     async with anyio.TemporaryDirectory() as folder:
-        player = Player(play, Path(folder))
+        player = FuzzPlayer(play, Path(folder))
         await player.run()
     return [(one.raw, one.status) for one in player.world.simulator.log]
 
@@ -255,7 +255,7 @@ def test_a_planted_bug_is_found_and_made_short(bug: Wrap, says: str) -> None:
 
 
 def test_an_effect_that_comes_twice_is_found(tmp_path: Path) -> None:
-    player = Player(Play(moves=(Move(Verb.SEND, "amber"),) * 3), tmp_path)
+    player = FuzzPlayer(Play(moves=(Move(Verb.SEND, "amber"),) * 3), tmp_path)
 
     class Twice(Port):
         """Planted: whatever was done is done again with the next request."""
@@ -267,7 +267,7 @@ def test_an_effect_that_comes_twice_is_found(tmp_path: Path) -> None:
             ledger.update(dict.fromkeys(ledger, 1))
             return await self.inner.send(request, report)
 
-    player = Player(player.play, tmp_path, Twice)
+    player = FuzzPlayer(player.play, tmp_path, Twice)
     with pytest.raises(AssertionError, match="a call is carried out once"):
         anyio.run(player.run)
 

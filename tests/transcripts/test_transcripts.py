@@ -3,6 +3,7 @@
 `pytest tests/transcripts --rewrite` records them again: read the diff before you commit.
 """
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -143,6 +144,23 @@ def test_answers_are_read_as_they_are_written() -> None:
 
     assert [type(part).__name__ for part in one.parts] == ["Text", "ClientCall"]
     assert [getattr(part, "text", "") for part in two.parts] == ["Done."]
+
+
+VARYING: Final = re.compile(r"(?:toolu|msg|req)_\w+|[0-9a-f]{32}|/(?:tmp|dev|home)/")
+"""Ids, hashes and paths of a machine: a transcript has short names for the first."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_transcript_contains_nothing_that_varies(path: Path) -> None:
+    assert VARYING.findall(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    ["! NotNowError: no call 'toolu_01g7hC'", "key=512f067bf6bb48c23c216e4b110140c8"],
+)
+def test_planted_id_is_found(planted: str) -> None:
+    assert VARYING.search(planted)
 
 
 def test_every_command_is_used_by_a_transcript() -> None:

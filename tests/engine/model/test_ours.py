@@ -17,7 +17,7 @@ from turnlatch_states.api.faults import FaultKind
 Hook = Callable[[httpx2.Response], Awaitable[None]]
 
 
-class Talk:
+class SocketWorld:
     """A conversation over a real socket, through a client that its caller made.
 
     Attributes:
@@ -60,11 +60,11 @@ async def reads(response: httpx2.Response) -> None:
 
 
 def test_an_answer_that_a_hook_has_read_is_used() -> None:
-    talk = Talk()
-    (turn,) = talk.through(hooked(reads))
+    world = SocketWorld()
+    (turn,) = world.through(hooked(reads))
 
     assert turn.text == "One."
-    assert talk.requests == 1
+    assert world.requests == 1
 
 
 def test_an_answer_of_a_mock_transport_is_used() -> None:
@@ -83,7 +83,7 @@ def test_an_answer_of_a_mock_transport_is_used() -> None:
         return httpx2.Response(200, json=said)
 
     http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
-    (turn,) = Talk().through(http)
+    (turn,) = SocketWorld().through(http)
 
     assert turn.text == "Mocked."
 
@@ -145,37 +145,37 @@ async def closes(response: httpx2.Response) -> None:
 def test_failing_response_hook_is_paid_for_once_and_reported_as_local(
     hook: Hook, says: str
 ) -> None:
-    talk = Talk()
-    (turn,) = talk.through(hooked(hook))
+    world = SocketWorld()
+    (turn,) = world.through(hooked(hook))
 
     assert turn.state is TurnState.FAILED
     assert turn.fault is not None
     assert turn.fault.kind is FaultKind.LOCAL
     assert turn.fault.outcome_unknown
     assert says in turn.fault.message
-    assert talk.requests == 1
-    assert talk.clock.slept == []
+    assert world.requests == 1
+    assert world.clock.slept == []
 
 
 def test_a_request_hook_that_fails_has_sent_nothing() -> None:
-    talk = Talk()
-    (turn,) = talk.through(hooked(cannot_write, "request"))
+    world = SocketWorld()
+    (turn,) = world.through(hooked(cannot_write, "request"))
 
     assert turn.fault is not None
     assert turn.fault.kind is FaultKind.LOCAL
     assert not turn.fault.outcome_unknown
-    assert talk.requests == 0
+    assert world.requests == 0
 
 
 def test_failed_request_of_a_request_hook_is_tried_again() -> None:
-    talk, tried = Talk(), [0]
+    world, tried = SocketWorld(), [0]
 
     async def fetches(request: object) -> None:
         tried[0] += 1
         if tried[0] == 1:
             await asks_elsewhere(request)
 
-    (turn,) = talk.through(hooked(fetches, "request"))
+    (turn,) = world.through(hooked(fetches, "request"))
 
     assert turn.text == "One."
     assert tried == [2]
@@ -189,12 +189,12 @@ class Cassette(httpx2.AsyncBaseTransport):
 
 
 def test_a_transport_that_fails_in_its_own_way_is_ours() -> None:
-    talk = Talk()
-    (turn,) = talk.through(httpx2.AsyncClient(transport=Cassette()))
+    world = SocketWorld()
+    (turn,) = world.through(httpx2.AsyncClient(transport=Cassette()))
 
     assert turn.fault is not None
     assert turn.fault.kind is FaultKind.LOCAL
-    assert talk.clock.slept == []
+    assert world.clock.slept == []
 
 
 class Bound(httpx2.AsyncBaseTransport):
@@ -213,15 +213,15 @@ class Bound(httpx2.AsyncBaseTransport):
 
 
 def test_client_used_in_two_event_loops_gets_an_error_that_says_so() -> None:
-    talk = Talk()
-    http = httpx2.AsyncClient(transport=Bound(talk.simulator))
-    first, second = talk.through(http, times=2)
+    world = SocketWorld()
+    http = httpx2.AsyncClient(transport=Bound(world.simulator))
+    first, second = world.through(http, times=2)
 
     assert first.fault is None
     assert second.fault is not None
     assert second.fault.kind is FaultKind.LOCAL
     assert "give each one its own" in second.fault.message
-    assert talk.clock.slept == []
+    assert world.clock.slept == []
 
 
 def test_network_faults_and_local_faults_are_distinguished(
@@ -234,9 +234,9 @@ def test_network_faults_and_local_faults_are_distinguished(
         return None
 
     monkeypatch.setattr(failures, "_hook", blind)
-    talk = Talk()
-    (turn,) = talk.through(hooked(asks_elsewhere))
+    world = SocketWorld()
+    (turn,) = world.through(hooked(asks_elsewhere))
 
     assert turn.fault is not None
     assert turn.fault.kind is FaultKind.TRANSIENT
-    assert talk.requests > 1
+    assert world.requests > 1
