@@ -133,11 +133,8 @@ def test_every_phrase_that_is_allowed_is_used() -> None:
 
 def names(source: str) -> Iterator[tuple[int, str]]:
     """The names of the tests of a module, as sentences, each with its line."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            claim = node.name.removeprefix("test_")
-            if claim != node.name:
-                yield node.lineno, claim.replace("_", " ")
+    for found in re.finditer(r"^ *(?:async )?def test_(\w+)", source, re.MULTILINE):
+        yield source.count("\n", 0, found.start()) + 1, found[1].replace("_", " ")
 
 
 def test_no_test_name_hides_its_subject() -> None:
