@@ -51,7 +51,7 @@ def spawn(work: Callable[[], Awaitable[None]]) -> None:
 async def carried_through(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Do work that a cancellation of the waiting task does not cut off.
 
-    asyncio can cancel a task through a shield, so there the work has a task of its own:
+    asyncio can cancel a task through a shield, so there the work has a separate task:
     the waiting task leaves, and the work goes on to its end.
     """
     with anyio.CancelScope(shield=True):
