@@ -243,7 +243,7 @@ def around(source: str) -> Iterator[str]:
 
 def test_nothing_writes_around_the_guarded_streams() -> None:
     """Descriptors are written by the screen, whose texts go through `shown`; by the demo,
-    to a pipe; and by the journal, to its files."""
+    to a pipe; by the journal and by the ledger of effects, to their files."""
     found = {
         (str(path.relative_to(ENGINE)), what)
         for path in ENGINE.rglob("*.py")
@@ -256,6 +256,7 @@ def test_nothing_writes_around_the_guarded_streams() -> None:
         ("cli/files.py", "os.fdopen"),  # to read
         ("journal/tail_anchor.py", "os.write"),
         ("journal/wal_recovery.py", "os.write"),
+        ("testing/effects.py", "os.write"),
     }
 
 
