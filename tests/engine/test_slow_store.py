@@ -5,7 +5,7 @@ promise has a name. No test waits for time to pass: an append is held until it i
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import final
 
 import anyio
@@ -16,17 +16,22 @@ from tests.harness.world import World
 
 from turnlatch import (
     Conversation,
+    Cursor,
     FaultKind,
     JournalError,
     JournalFullError,
     NotNowError,
+    StreamEvent,
+    TurnEnded,
     TurnState,
+    Watch,
 )
 from turnlatch.journal import MemoryStore
 from turnlatch.journal import lock_waiting as patience
 from turnlatch.ports import Journal
 from turnlatch.simulator import call
 from turnlatch_states.machine.events import (
+    CallAsked,
     ConversationOpened,
     Event,
     ReplyConfirmed,
@@ -138,6 +143,41 @@ async def test_an_interrupt_returns_at_once_and_takes_effect_after_the_append(
         assert world.bodies == []
         assert chat.unsaved == 0
         assert (await chat.retry()).state is TurnState.CONFIRMED
+
+
+async def test_an_interrupt_under_the_append_of_the_last_question_leaves_it_asked(
+    world: World,
+) -> None:
+    """The record says that the turn rests there, and so do the stream and the turn."""
+    store = HeldStore(CallAsked)
+    world.script(call("ask", what="a"), "Done.")
+    async with world.open(store=store) as chat, anyio.create_task_group() as group:
+        live = chat.watch()
+
+        async def interrupt() -> None:
+            await store.held.wait()
+            assert await chat.interrupt()
+            store.go.set()
+
+        group.start_soon(interrupt)
+        turn = await chat.send("1")
+
+        assert [one.name for one in turn.awaiting] == ["ask"]
+        again = chat.watch(Cursor(1))
+        ends = [
+            [event async for event in up_to_the_end(watch)][-1]
+            for watch in (live, again)
+        ]
+        assert ends[0] == ends[1]
+        assert (await chat.approve(turn.awaiting[0].id)).text == "Done."
+
+
+async def up_to_the_end(watch: Watch) -> AsyncIterator[StreamEvent]:
+    """The stream events up to the end of a turn."""
+    async for event in watch:
+        yield event
+        if isinstance(event, TurnEnded):
+            return
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -25,6 +25,7 @@ from turnlatch.runtime.environment import World
 from turnlatch.runtime.pricing import budgeted
 from turnlatch.runtime.record import Record
 from turnlatch.watching.event_log import EventLog
+from turnlatch.watching.from_journal import at_rest
 from turnlatch.watching.publish import publish_delta
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.effects.call_effects import (
@@ -62,7 +63,7 @@ from turnlatch_states.effects.next_effect import next_effect
 from turnlatch_states.effects.requests import digest
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.snapshot import Call, Snapshot
-from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.machine.turn import Substate, TurnState
 from turnlatch_states.request.build import Request
 
 
@@ -247,6 +248,13 @@ class Driver(Record):
 
     # Starting and stopping it.
 
+    @property
+    def _asked(self) -> bool:
+        """True if the record says that the turn waits for a person: a cancellation that
+        comes after that changes nothing."""
+        asking = self.snapshot.substate == Substate.ASKING
+        return asking and not self.unsaved and at_rest(self.snapshot)
+
     async def run(self, *, stream: bool) -> None:
         """Work on the turn until the conversation rests.
 
@@ -269,7 +277,7 @@ class Driver(Record):
                     if isinstance(error, Exception):
                         said = f"{type(error).__name__}: {words(error)}"
                         await self.stop(said, FaultKind.LOCAL)
-                    else:
+                    elif not self._asked:
                         await self.stop(self._why or "the task was cancelled")
                 raise
             finally:
