@@ -23,6 +23,7 @@ from turnlatch.testing.messages_api import (
     SkippingClock,
 )
 from turnlatch.testing.moves import FAULTS
+from turnlatch.testing.shortest_paths import Coverage, Paths, coverage, paths
 from turnlatch.testing.verdict import Verdict, judge
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "AgentDefectError",
     "AgentWorld",
     "ConversationMachine",
+    "Coverage",
     "Defect",
     "DefectKind",
     "DefectRow",
@@ -46,12 +48,15 @@ __all__ = [
     "EffectsError",
     "FaultsNotMetError",
     "MessagesApi",
+    "Paths",
     "ProcessDiedError",
     "SeededIds",
     "SkippingClock",
     "Verdict",
     "VirtualClock",
+    "coverage",
     "judge",
+    "paths",
 ]
 
 _NEED_HYPOTHESIS = frozenset({"AgentDefectError", "ConversationMachine"})

@@ -45,7 +45,7 @@ def failing_run(
             lines.append(f"The messages of request {one.number}:")
             lines += _messages(one.body.get("messages"))
     lines.append(f"Play it again: {replay}")
-    return "\n".join(_within(line) for line in lines)
+    return "\n".join(within(line) for line in lines)
 
 
 def _messages(messages: object) -> list[str]:
@@ -54,7 +54,7 @@ def _messages(messages: object) -> list[str]:
     return [f"  {json.dumps(one, ensure_ascii=False)}" for one in messages]  # pyright: ignore[reportUnknownVariableType] - any JSON
 
 
-def _within(line: str) -> str:
+def within(line: str) -> str:
     """A line within the columns; what is too long goes on below, indented."""
     if len(line) <= COLUMNS:
         return line
