@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from turnlatch.cli.simulate import simulate
+from turnlatch.testing import Effects
 
 HEADERS = {"x-api-key": "any", "anthropic-version": "2026-10-21"}
 BODY: dict[str, Any] = {
@@ -124,6 +125,57 @@ def test_a_window_may_be_set_and_the_seed_repeats() -> None:
     assert status == 400
     assert body["error"]["message"] == "prompt is too long: 6 tokens > 3 maximum"
     assert one == other
+
+
+def pay(amount: int) -> str:
+    return f"paid {amount}"
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_verdict_is_printed_when_the_simulator_is_stopped(
+    ending: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "the ledger"
+    earlier = Effects(ledger)
+    earlier.watched(pay)(1)
+    options = ("--verdict", "--ledger", str(ledger), "--faults", "529 @1")
+    with running(*options) as (process, url):
+        assert process.stdout is not None
+        named = process.stdout.readline()
+        statuses = [ask(url, {**BODY, "max_tokens": many})[0] for many in (-1, 50)]
+        Effects(ledger).watched(pay)(3)
+        process.send_signal(ending)
+        printed, told = process.communicate(timeout=60)
+
+    assert named == f"export TURNLATCH_EFFECTS='{ledger}'\n"
+    assert statuses == [529, 200]
+    assert process.returncode == status, told
+    assert told.splitlines()[-1] == "stopped"
+    assert printed.startswith("2 defects in 2 requests.\n"), printed
+    assert "\nillegal_request: request 1 " in printed
+    assert (
+        '\neffect_repeated: pay {"amount": 3} was asked for 0x and done 1x' in printed
+    )
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--ledger", "effects"], "give both"),
+        (["--verdict", "--ledger", __file__], "is not a ledger of effects"),
+    ],
+)
+def test_unusable_ledger_is_refused_in_one_line(
+    options: list[str], complaint: str
+) -> None:
+    result = CliRunner().invoke(simulate, options)
+
+    assert result.exit_code == 2
+    assert complaint in result.output
+    assert len(result.output.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
