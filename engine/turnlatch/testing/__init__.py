@@ -4,9 +4,11 @@ With the extra `testing`, pytest finds the fixtures `messages_api` and `effects`
 The table of what a verdict names is `DEFECTS`; docs/testing.md prints it.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
 from turnlatch.testing.agents import Agent, AgentWorld, ProcessDiedError
+from turnlatch.testing.crashable_store import CrashableStore
 from turnlatch.testing.defects import DEFECTS, Defect, DefectKind, DefectRow
 from turnlatch.testing.effects import (
     EFFECTS_FILE,
@@ -27,6 +29,7 @@ from turnlatch.testing.shortest_paths import Coverage, Paths, coverage, paths
 from turnlatch.testing.verdict import Verdict, judge
 
 if TYPE_CHECKING:
+    from turnlatch.testing.conversation_machine import TurnlatchMachine
     from turnlatch.testing.machine import AgentDefectError, ConversationMachine
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "AgentWorld",
     "ConversationMachine",
     "Coverage",
+    "CrashableStore",
     "Defect",
     "DefectKind",
     "DefectRow",
@@ -52,6 +56,7 @@ __all__ = [
     "ProcessDiedError",
     "SeededIds",
     "SkippingClock",
+    "TurnlatchMachine",
     "Verdict",
     "VirtualClock",
     "coverage",
@@ -59,7 +64,11 @@ __all__ = [
     "paths",
 ]
 
-_NEED_HYPOTHESIS = frozenset({"AgentDefectError", "ConversationMachine"})
+_NEED_HYPOTHESIS = {
+    "AgentDefectError": "turnlatch.testing.machine",
+    "ConversationMachine": "turnlatch.testing.machine",
+    "TurnlatchMachine": "turnlatch.testing.conversation_machine",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -67,10 +76,10 @@ def __getattr__(name: str) -> object:
     if name not in _NEED_HYPOTHESIS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from turnlatch.testing import machine
+        module = importlib.import_module(_NEED_HYPOTHESIS[name])
     except ModuleNotFoundError as missing:
         raise ImportError(
             f"{name} needs Hypothesis: pip install 'turnlatch[testing]'"
         ) from missing
-    found: object = getattr(machine, name)
+    found: object = getattr(module, name)
     return found

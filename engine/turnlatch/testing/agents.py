@@ -39,6 +39,19 @@ class ClosableAgent(Protocol):
         ...
 
 
+@runtime_checkable
+class MortalAgent(Protocol):
+    """An agent that holds more than its folder when its process dies."""
+
+    def die(self) -> None:
+        """The process dies now: from here on it leaves no trace outside."""
+        ...
+
+    def bury(self) -> None:
+        """Let go of the threads and loops that the dead process held."""
+        ...
+
+
 @final
 @attrs.frozen
 class AgentWorld:

@@ -71,14 +71,14 @@ def _forgets(
 ) -> ObservedRequest | None:
     """The request that goes on without a word of a call of an earlier reply.
 
-    A request that failed has told the model nothing. If nothing of a conversation is
+    A request that failed has told the model nothing. Once the model was told, its words
+    may be all that is left, as after a compaction. If nothing of a conversation is
     left, the request that goes on looks like a new conversation.
     """
-    if after and not _tells(after[-1], call):
-        return after[-1]
     if any(_tells(then, call) and not then.failed for then in after):
         return None
-    last = after[-1].number if after else one.number
+    tellers = [then.number for then in after if _tells(then, call)]
+    last = max(tellers, default=one.number)
     later = (then for then in everything if then.number > last and not then.failed)
     return next(later, None)
 

@@ -162,13 +162,13 @@ def _ids_used(one: ObservedRequest) -> Iterator[tuple[str, str]]:
 def broken_prefixes(dialogue: Dialogue) -> Iterator[Defect]:
     """Requests that change what an earlier one had marked for the cache.
 
-    To take a turn back changes nothing that is sent again. A request after a refused one
+    A compaction starts again, with less. To take a turn back changes nothing that is sent again. A request after a refused one
     may leave something out to find what is refused, and the next may show it again: then
     the cache of before the search still serves.
     """
     deepest: tuple[bytes, ...] = ()
     for one, then in itertools.pairwise(dialogue):
-        if one.error is not None:
+        if one.error is not None or _compacted(one, then):
             continue
         marked = prefix(one.body, marked=True)
         deepest = max(deepest, marked, key=len)
@@ -185,6 +185,15 @@ def broken_prefixes(dialogue: Dialogue) -> Iterator[Defect]:
             numbers = (one.number, then.number)
             yield Defect(DefectKind.CACHE_PREFIX_BROKEN, numbers, text)
             return
+
+
+def _compacted(one: ObservedRequest, then: ObservedRequest) -> bool:
+    """True if a request begins with a summary of what another one began with."""
+    if one.messages[:1] == then.messages[:1]:
+        return False
+    first = then.messages[0].content if then.messages else ()
+    summary = any(block.get("type") == "compaction" for block in first)
+    return summary or len(then.messages) < len(one.messages)
 
 
 def _first_difference(marked: tuple[bytes, ...], sent: tuple[bytes, ...]) -> int | None:

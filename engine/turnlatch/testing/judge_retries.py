@@ -50,7 +50,7 @@ def hints_ignored(dialogue: Dialogue) -> Iterator[Defect]:
 def refusals_retried(dialogue: Dialogue) -> Iterator[Defect]:
     """Requests that were sent again, byte for byte, after a definite refusal."""
     for one, then in itertools.pairwise(dialogue):
-        definite = one.status in _OWN_FAULT and not one.may_pass
+        definite = one.status in _OWN_FAULT and not (one.may_pass or one.last)
         if definite and one.illegal is None and one.same_request(then):
             text = (
                 f"request {then.number} repeats request {one.number}, which was refused"
@@ -96,6 +96,8 @@ def given_up(dialogue: Dialogue) -> Iterator[Defect]:
             continue
         if (one.retry_after or 0.0) > HINT_SECONDS_MAX:
             continue
+        if one.body.get("compaction") is not None:
+            continue  # the client can do without a summary
         others = [*dialogue[:place], *dialogue[place + 1 :]]
         if not any(_asks_again(one, other) for other in others):
             how = f"{one.status}" if one.status >= 400 else "a broken answer"

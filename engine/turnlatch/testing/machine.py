@@ -59,7 +59,22 @@ show within four moves. Set `MyMachine.TestCase.settings` for others."""
 
 
 class AgentDefectError(AssertionError):
-    """The agent under test broke its conversation; the text is the report."""
+    """The agent under test broke its conversation; the text is the report.
+
+    Attributes:
+        kinds: The kinds of defects; empty if it is stuck, or an invariant was broken.
+        numbers: The moves, for `ConversationMachine.replay`.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        kinds: frozenset[DefectKind] = frozenset(),
+        numbers: Sequence[int] = (),
+    ) -> None:
+        super().__init__(text)
+        self.kinds = kinds
+        self.numbers = tuple(numbers)
 
 
 class ConversationMachine(RuleBasedStateMachine):
@@ -108,7 +123,13 @@ class ConversationMachine(RuleBasedStateMachine):
             self.prompts,
             self.calls,
             self.faults,
+            self.points,
         )
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Further points at which the process may die; see `Player.reached`."""
+        return ()
 
     def agent(self, world: AgentWorld) -> Agent:
         """Make the agent under test; called again after each death of it, with the same
@@ -144,7 +165,7 @@ class ConversationMachine(RuleBasedStateMachine):
         replay = f"{type(self).__name__}.replay({numbers})"
         requests, words = self.world.api.requests, self.player.words
         text = failing_run(words, verdict, requests, replay, stuck=stuck)
-        return AgentDefectError(text)
+        return AgentDefectError(text, verdict.kinds, self.numbers)
 
     def teardown(self) -> None:
         """The next message works; then everything is let go of."""
@@ -161,7 +182,7 @@ class ConversationMachine(RuleBasedStateMachine):
     @classmethod
     def sweep(cls) -> None:
         """Follow each move by each message, and each message by each act of the agent
-        twice, each in a separate run.
+        twice, each in a separate run. After a death each act follows, too.
 
         That finds most defects at once, and by the shortest way; what takes more moves
         is left to chance.
@@ -169,6 +190,13 @@ class ConversationMachine(RuleBasedStateMachine):
         Raises:
             AgentDefectError: The agent is broken.
         """
+        try:
+            cls._sweep()
+        except AgentDefectError as broken:
+            raise cls._shortened(broken) from None
+
+    @classmethod
+    def _sweep(cls) -> None:
         first = cls()
         groups = first.player.numbers()
         first.teardown()
@@ -177,12 +205,28 @@ class ConversationMachine(RuleBasedStateMachine):
                 with cls()._running() as machine:
                     machine.move(number)
                     machine.move(machine.player.numbers()[0][place])
+                    for act in machine.player.acts() if machine.player.deaths else ():
+                        machine.move(act)
         for number in groups[0]:
             with cls()._running() as machine:
                 machine.move(number)
                 for act in machine.player.acts():
                     machine.move(act)
                     machine.move(act)
+
+    @classmethod
+    def _shortened(cls, broken: AgentDefectError) -> AgentDefectError:
+        """The failure with every move left out that it does not need."""
+        for place in range(len(broken.numbers) - 1, -1, -1):
+            fewer = [*broken.numbers[:place], *broken.numbers[place + 1 :]]
+            if not fewer:
+                break
+            try:
+                cls.replay(*fewer)
+            except AgentDefectError as again:
+                if again.kinds == broken.kinds:
+                    broken = again
+        return broken
 
     @contextlib.contextmanager
     def _running(self) -> Generator[Self]:

@@ -252,3 +252,7 @@ class MessagesApi:
     def client_died(self) -> None:
         """The client was killed: it is not to blame for what it did not do after that."""
         self._deaths.add(len(self.requests) and self.requests[-1].number)
+
+    def asked_again(self) -> None:
+        """A person asks for the same once more: a repetition is not the client's fault."""
+        self.client_died()

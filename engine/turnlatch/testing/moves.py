@@ -12,7 +12,13 @@ import anyio.lowlevel
 import attrs
 
 from turnlatch.simulator import Answer, ClientCall
-from turnlatch.testing.agents import Agent, AgentWorld, ClosableAgent, ProcessDiedError
+from turnlatch.testing.agents import (
+    Agent,
+    AgentWorld,
+    ClosableAgent,
+    MortalAgent,
+    ProcessDiedError,
+)
 from turnlatch.testing.effects import Done
 
 FAULTS: Final = (
@@ -60,6 +66,7 @@ class Player:
         prompts: The messages.
         calls: The calls that the model makes, each in a separate reply.
         faults: The faults.
+        points: Further points at which the process may die; see `reached`.
     """
 
     def __init__(
@@ -69,12 +76,16 @@ class Player:
         prompts: Sequence[str],
         calls: Sequence[Answer],
         faults: Sequence[str],
+        points: Sequence[str] = (),
     ) -> None:
         self.world = world
         self._make = agent
         self._prompts = prompts
         self._calls = calls
         self._faults = faults
+        self._points = points
+        self.deaths = 0
+        self._died = False
         self._said = 0
         self._dies = ""
         self._poisoned = False
@@ -82,7 +93,7 @@ class Player:
         self.words: list[str] = []
         world.effects.on_entry = self._entered
         world.api.on_request = self._arrived
-        self._agent: Agent = self._opened()
+        self.agent: Agent = self._opened()
 
     def moves(self) -> tuple[tuple[AgentMove, ...], ...]:
         """The moves that are possible now: messages, acts of the agent, faults, and
@@ -96,7 +107,7 @@ class Player:
                 AgentMove(f"say something that calls {named}", self._saying(made))
             )
         talk.append(AgentMove("say something that is refused", self._say_poison))
-        methods = [(name, getattr(self._agent, name, None)) for name in _OPTIONAL]
+        methods = [(name, getattr(self.agent, name, None)) for name in _OPTIONAL]
         acts = [
             AgentMove(name, self._doing(one))
             for name, one in methods
@@ -109,6 +120,7 @@ class Player:
         ends = [AgentMove("close and open again", self._reopen)]
         points = ["request arrived"]
         points += [f"effect {phase}" for phase in ("begun", "done") if self._calls]
+        points += self._points
         ends += [
             AgentMove(f"the process dies at the next: {point}", self._dooming(point))
             for point in (() if self._dies else points)
@@ -157,8 +169,8 @@ class Player:
 
     def close(self) -> None:
         """Let go of the agent."""
-        if isinstance(self._agent, ClosableAgent):
-            self._agent.close()
+        if isinstance(self.agent, ClosableAgent):
+            self.agent.close()
 
     # The moves.
 
@@ -166,7 +178,7 @@ class Player:
         self.world.api.answers_now(*answers)
         prompt = self._prompts[self._said % len(self._prompts)]
         self._said += 1
-        self._do(lambda: self._agent.say(f"{prompt} ({self._said}){words}"))
+        self._do(lambda: self.agent.say(f"{prompt} ({self._said}){words}"))
         self._disarm()
 
     def _say_poison(self) -> None:
@@ -195,6 +207,7 @@ class Player:
     def _doing(self, method: Callable[[], object]) -> Callable[[], None]:
         def make() -> None:
             self.world.api.answers_now(self._reply())
+            self.world.api.asked_again()
             self._do(method)
 
         return make
@@ -214,13 +227,16 @@ class Player:
 
     def _reopen(self) -> None:
         self.close()
-        self._agent = self._opened()
+        self.agent = self._opened()
 
     def _opened(self) -> Agent:
         with skipped_sleeps(self.world.api.clock.skip):
             try:
                 return self._make()
-            except ProcessDiedError:
+            except BaseException:
+                if not self._died:
+                    raise
+                self._died = False
                 self.words.append("(it died while it was started; it is started again)")
                 return self._make()
 
@@ -228,24 +244,40 @@ class Player:
         with skipped_sleeps(self.world.api.clock.skip):
             try:
                 act()
-            except ProcessDiedError:
-                self.words.append("(it died; it is started again)")
-                self._agent = self._opened()
-            except Exception as error:  # noqa: BLE001 - the agent's own way to fail a turn
-                self.words.append(f"(it raised {type(error).__name__})")
+            except Exception as error:  # noqa: BLE001 - the agent's way to fail a turn
+                if not self._died:
+                    self.words.append(f"(it raised {type(error).__name__})")
+            except BaseException:
+                if not self._died:
+                    raise
+        if self._died:  # also if the agent held its own death up
+            self._died = False
+            self.words.append("(it died; it is started again)")
+            if isinstance(self.agent, MortalAgent):
+                self.agent.bury()
+            self.agent = self._opened()
 
     # Deaths.
 
     def _arrived(self) -> None:
-        self._at("request arrived")
+        self.reached("request arrived")
 
     def _entered(self, entry: Done) -> None:
-        self._at(f"effect {entry.phase}")
+        self.reached(f"effect {entry.phase}")
 
-    def _at(self, point: str) -> None:
+    def reached(self, point: str) -> None:
+        """A point at which the process may die.
+
+        Raises:
+            ProcessDiedError: It dies here.
+        """
         if self._dies == point:
             self._dies = ""
+            self._died = True
+            self.deaths += 1
             self.world.api.client_died()
+            if isinstance(self.agent, MortalAgent):
+                self.agent.die()
             raise ProcessDiedError(point)
 
 
@@ -257,14 +289,20 @@ def skipped_sleeps(skip: Callable[[float], None]) -> Generator[None]:
     An agent waits by these between its attempts; the waits count on the clock.
     """
 
+    original = asyncio.sleep
+
     async def sleep(seconds: float, result: object = None) -> object:
-        await anyio.lowlevel.checkpoint()
+        await original(0)  # a checkpoint of anyio is a sleep of asyncio
         skip(seconds)
         return result
+
+    async def sleep_anywhere(seconds: float) -> None:
+        await anyio.lowlevel.checkpoint()
+        skip(seconds)
 
     with (
         mock.patch.object(time, "sleep", skip),
         mock.patch.object(asyncio, "sleep", sleep),
-        mock.patch.object(anyio, "sleep", sleep),
+        mock.patch.object(anyio, "sleep", sleep_anywhere),
     ):
         yield

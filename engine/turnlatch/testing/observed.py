@@ -61,7 +61,8 @@ class ObservedRequest:
         stalled: The answer stopped and the connection stayed open.
         message_id: Id of the reply that was made for it, whether or not it arrived.
         reply: The blocks of the reply, as far as they were sent.
-        last: The client died after it, or in the middle of it.
+        last: The client died after it, or in the middle of it, or a person asked it
+            again: the next request is not its own decision.
     """
 
     number: int
@@ -142,7 +143,8 @@ def observe(
 
     Args:
         simulator: The server.
-        deaths: The numbers of the requests after which the client was killed.
+        deaths: The numbers of the requests after which the client was killed, or a
+            person asked it again.
     """
     found: list[list[ObservedRequest]] = []
     made_by: dict[str, tuple[ObservedRequest, list[ObservedRequest]]] = {}
