@@ -31,6 +31,12 @@ from turnlatch.testing.verdict import Verdict, judge
 if TYPE_CHECKING:
     from turnlatch.testing.conversation_machine import TurnlatchMachine
     from turnlatch.testing.machine import AgentDefectError, ConversationMachine
+    from turnlatch.testing.table_machine import (
+        ArrangingDriver,
+        TableDriver,
+        TableMachine,
+        TableMismatchError,
+    )
 
 __all__ = [
     "DEFECTS",
@@ -39,6 +45,7 @@ __all__ = [
     "Agent",
     "AgentDefectError",
     "AgentWorld",
+    "ArrangingDriver",
     "ConversationMachine",
     "Coverage",
     "CrashableStore",
@@ -56,6 +63,9 @@ __all__ = [
     "ProcessDiedError",
     "SeededIds",
     "SkippingClock",
+    "TableDriver",
+    "TableMachine",
+    "TableMismatchError",
     "TurnlatchMachine",
     "Verdict",
     "VirtualClock",
@@ -66,9 +76,14 @@ __all__ = [
 
 _NEED_HYPOTHESIS = {
     "AgentDefectError": "turnlatch.testing.machine",
+    "ArrangingDriver": "turnlatch.testing.table_machine",
     "ConversationMachine": "turnlatch.testing.machine",
+    "TableDriver": "turnlatch.testing.table_machine",
+    "TableMachine": "turnlatch.testing.table_machine",
+    "TableMismatchError": "turnlatch.testing.table_machine",
     "TurnlatchMachine": "turnlatch.testing.conversation_machine",
 }
+"""The names of modules that are imported when they are asked for."""
 
 
 def __getattr__(name: str) -> object:

@@ -46,3 +46,36 @@ STOCKED: Final = Table(
     refusable=frozenset({"claim"}),
 )
 """A table whose rows have conditions."""
+
+
+class OrderDriver:
+    """An order that follows its table; subclasses have one bug each."""
+
+    rows: Final = {(row.source, row.trigger): row.target for row in ORDER.transitions}
+
+    def __init__(self) -> None:
+        self.state = "new"
+
+    def fire(self, trigger: str) -> None:
+        """Take a trigger, or refuse it."""
+        if (self.state, trigger) not in self.rows:
+            raise ValueError(f"an order that is {self.state} cannot {trigger}")
+        self.state = self.rows[self.state, trigger]
+
+
+class StockDriver:
+    """Follows `STOCKED`; its stock can be arranged."""
+
+    def __init__(self) -> None:
+        self.state = "open"
+        self.stock = 0
+
+    def arrange(self, row: Transition) -> bool:
+        """Fill or empty the shelf."""
+        self.stock = 0 if row.guard is None else int(row.guard.test(1, None))
+        return True
+
+    def fire(self, trigger: str) -> None:
+        """Take a trigger, or refuse it."""
+        row = STOCKED.choose(self.state, trigger, self.stock, None)
+        self.state = row.target
