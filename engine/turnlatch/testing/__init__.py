@@ -25,10 +25,12 @@ from turnlatch.testing.messages_api import (
     SkippingClock,
 )
 from turnlatch.testing.moves import FAULTS
+from turnlatch.testing.oracle import accepts
 from turnlatch.testing.shortest_paths import Coverage, Paths, coverage, paths
 from turnlatch.testing.verdict import Verdict, judge
 
 if TYPE_CHECKING:
+    from turnlatch.testing import strategies
     from turnlatch.testing.conversation_machine import TurnlatchMachine
     from turnlatch.testing.machine import AgentDefectError, ConversationMachine
     from turnlatch.testing.table_machine import (
@@ -69,9 +71,11 @@ __all__ = [
     "TurnlatchMachine",
     "Verdict",
     "VirtualClock",
+    "accepts",
     "coverage",
     "judge",
     "paths",
+    "strategies",
 ]
 
 _NEED_HYPOTHESIS = {
@@ -82,8 +86,9 @@ _NEED_HYPOTHESIS = {
     "TableMachine": "turnlatch.testing.table_machine",
     "TableMismatchError": "turnlatch.testing.table_machine",
     "TurnlatchMachine": "turnlatch.testing.conversation_machine",
+    "strategies": "turnlatch.testing.strategies",
 }
-"""The names of modules that are imported when they are asked for."""
+"""By name, the module that is imported when the name is asked for."""
 
 
 def __getattr__(name: str) -> object:
@@ -96,5 +101,5 @@ def __getattr__(name: str) -> object:
         raise ImportError(
             f"{name} needs Hypothesis: pip install 'turnlatch[testing]'"
         ) from missing
-    found: object = getattr(module, name)
+    found: object = module if name == "strategies" else getattr(module, name)
     return found
