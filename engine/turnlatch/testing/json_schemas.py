@@ -1,7 +1,7 @@
 """Values that fit a JSON schema, as a strategy."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -73,21 +73,22 @@ def from_schema(schema: object, root: Mapping[str, Any] | None = None) -> Values
         return json_values()
     if not isinstance(schema, Mapping):
         raise _unread(f"{schema!r} is not a schema")
-    root = schema if root is None else root
-    kinds = {key: value for key, value in schema.items() if key not in _SAID}
+    given = cast("Mapping[str, Any]", schema)
+    root = given if root is None else root
+    kinds = {key: value for key, value in given.items() if key not in _SAID}
     if "const" in kinds:
         return st.just(kinds["const"])
     if "enum" in kinds:
         return st.sampled_from(list(kinds["enum"]))
     for choice in ("$ref", "anyOf", "oneOf"):
         if choice in kinds:
-            chosen = kinds.pop(choice)
+            chosen: Any = kinds.pop(choice)
             _refuse(sorted(kinds), choice)
             if choice == "$ref":
                 return _referred(str(chosen), root)
             return st.one_of([from_schema(one, root) for one in chosen])
-    named = kinds.pop("type", None)
-    names: list[Any] = named if isinstance(named, list) else [named]
+    named: Any = kinds.pop("type", None)
+    names: list[Any] = [named] if isinstance(named, str | None) else named
     for one in names:
         if one not in _READ:
             raise _unread(f"the type {one!r} is not known")
@@ -106,7 +107,7 @@ def _referred(place: str, root: Mapping[str, Any]) -> Values:
     for name in place.removeprefix("#/").split("/"):
         if not isinstance(found, Mapping) or name not in found:
             raise _unread(f"$ref {place!r} leads nowhere")
-        found = found[name]
+        found = cast("Any", found[name])
     # A type may be a part of itself, so that its schema is read when a value is drawn.
     return st.deferred(lambda: from_schema(found, root))
 
@@ -187,9 +188,10 @@ def _array(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Values:
 
 def _object(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Values:
     declared: Mapping[str, Any] = schema.get("properties", {})
-    more = schema.get("additionalProperties", False)
+    more: object = schema.get("additionalProperties", False)
     if not declared and isinstance(more, Mapping):
-        return st.dictionaries(texts(1, 8), from_schema(more, root), max_size=3)
+        held = from_schema(cast("Mapping[str, Any]", more), root)
+        return st.dictionaries(texts(1, 8), held, max_size=3)
     members = {name: from_schema(one, root) for name, one in declared.items()}
     needed = set(schema.get("required", ()))
     return st.fixed_dictionaries(

@@ -63,7 +63,7 @@ def user_inputs() -> SearchStrategy[str | list[Message]]:
 
 def _definition(one: ToolLike) -> Mapping[str, Any]:
     if isinstance(one, Tool | Mapping):
-        return definition_of(one)
+        return definition_of(one)  # pyright: ignore[reportUnknownArgumentType] - of any keys
     return tool(one).definition
 
 
@@ -90,13 +90,21 @@ def answers(*tools: ToolLike) -> SearchStrategy[Answer]:
         ToolDefinitionError: As `tool_calls`.
     """
     words = said().map(reply)
-    thought = st.builds(lambda hm, told: reply(think(hm), told), said(), said())
+    thought = st.builds(_thought, said(), said())
     if not tools:
         return words | thought
     calls = st.lists(tool_calls(*tools), min_size=1, max_size=3)
     acting = calls.map(lambda made: reply(*made))
-    both = st.builds(lambda told, made: reply(told, *made), said(), calls)
+    both = st.builds(_acting, said(), calls)
     return words | thought | acting | both
+
+
+def _thought(thought: str, words: str) -> Answer:
+    return reply(think(thought), words)
+
+
+def _acting(words: str, calls: Sequence[ClientCall]) -> Answer:
+    return reply(words, *calls)
 
 
 _STATUSES: Final = ("408", "409", "429", "500", "502", "503", "504", "529")

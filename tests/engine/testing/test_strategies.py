@@ -193,7 +193,7 @@ def test_a_planted_array_of_another_rule_is_seen() -> None:
 def test_an_array_that_is_drawn_twice_is_the_same(data: st.DataObject) -> None:
     """Nothing but the drawn choices goes in: the ids come from a count."""
     messages = data.draw(strategies.legal_messages())
-    ids = [
+    ids: list[object] = [
         block["id"]
         for message in messages
         for block in message["content"]
