@@ -45,6 +45,10 @@ COMMANDS: Final[Mapping[str, Lazy]] = MappingProxyType(
             "turnlatch.cli.simulate:simulate",
             "Run a strict local Messages API; any client, any key.",
         ),
+        "break": Lazy(
+            "turnlatch.cli.break_:break_",
+            "Break an agent: faults, refusals and kills until it fails.",
+        ),
         "diagram": Lazy(
             "turnlatch.cli.diagram:diagram",
             "Draw MACHINE: turn (the default), call, thread or writer.",

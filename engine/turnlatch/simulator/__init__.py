@@ -73,7 +73,7 @@ from turnlatch.simulator.faults import (
 )
 from turnlatch.simulator.grammar import Event, parse_events, stream_problems
 from turnlatch.simulator.log import LoggedRequest
-from turnlatch.simulator.scenario import ScenarioError, read_scenario
+from turnlatch.simulator.scenario import ScenarioError, read_answers, read_scenario
 from turnlatch.simulator.scripted import Scripted, ScriptUsedUpError
 from turnlatch.simulator.seeded import Seeded
 from turnlatch.simulator.server import Server, run_in_thread, serve
@@ -138,6 +138,7 @@ __all__ = [
     "call",
     "parse_events",
     "parse_faults",
+    "read_answers",
     "read_scenario",
     "refuse",
     "reply",

@@ -53,8 +53,8 @@ class ScenarioError(TurnlatchError):
         return f"scenario: {self.where}: {self.problem}"
 
 
-def read_scenario(written: str, *, then: Responder | None = None) -> Scripted:
-    """Read scripted answers from JSON.
+def read_answers(written: str) -> tuple[Answer, ...]:
+    """Read answers from JSON.
 
     Args:
         written: A JSON array of answers. An answer is a string, or an object with any of
@@ -64,7 +64,6 @@ def read_scenario(written: str, *, then: Responder | None = None) -> Scripted:
             requests it is for, an object with any of `model` (string), `text` (string
             within the last message of the user) and `tools` (true, false, or an array
             of names); see `Asked`.
-        then: Who answers after the last one; see `Scripted`.
 
     Raises:
         ScenarioError: It is something else; the message names the answer.
@@ -76,10 +75,21 @@ def read_scenario(written: str, *, then: Responder | None = None) -> Scripted:
     answers = as_array(value)
     if answers is None:
         raise ScenarioError("the whole", "an array of answers is needed")
-    return Scripted(
-        [_answer(each, f"answer {place}") for place, each in enumerate(answers, 1)],
-        then=then,
-    )
+    numbered = enumerate(answers, 1)
+    return tuple(_answer(each, f"answer {place}") for place, each in numbered)
+
+
+def read_scenario(written: str, *, then: Responder | None = None) -> Scripted:
+    """Read scripted answers from JSON.
+
+    Args:
+        written: The answers; see `read_answers`.
+        then: Who answers after the last one; see `Scripted`.
+
+    Raises:
+        ScenarioError: It is something else; the message names the answer.
+    """
+    return Scripted(read_answers(written), then=then)
 
 
 def _answer(value: object, where: str) -> Answer:

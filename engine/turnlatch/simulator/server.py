@@ -202,6 +202,8 @@ class _Connection(asyncio.Protocol):
         self._refused: str | None = None
         self._waiting = 0
         self._between = False
+        self._shut = False
+        self._stalled = False
         self._playing: asyncio.Task[None] | None = None
         self._response: ApiResponse | None = None
         self._writable = asyncio.Event()
@@ -245,9 +247,13 @@ class _Connection(asyncio.Protocol):
             self._advance()
 
     def eof_received(self) -> bool:
-        # A client may shut down its sending side and still read; h11 tells the rest.
+        # A client may shut down its sending side and still read; h11 tells the rest. In
+        # a stall nothing is left to read: the client has had enough.
+        self._shut = True
         self._http.receive_data(b"")
         self._advance()
+        if self._stalled:
+            return False
         return self._playing is not None or not self._writable.is_set()
 
     def data_received(self, data: bytes) -> None:
@@ -371,6 +377,9 @@ class _Connection(asyncio.Protocol):
     async def _end(self, response: ApiResponse) -> None:
         if response.ending == "stall":
             # Until the client has enough: `connection_lost` cancels this.
+            self._stalled = True
+            if self._shut:
+                self._close()
             await asyncio.get_running_loop().create_future()
         self._simulator.finish(response)
         if response.ending == "complete":

@@ -7,7 +7,13 @@ The table of what a verdict names is `DEFECTS`; docs/testing.md prints it.
 import importlib
 from typing import TYPE_CHECKING
 
-from turnlatch.testing.agents import Agent, AgentWorld, ProcessDiedError
+from turnlatch.testing.agents import (
+    Agent,
+    AgentDefectError,
+    AgentWorld,
+    ProcessDiedError,
+)
+from turnlatch.testing.break_search import replay_command
 from turnlatch.testing.crashable_store import CrashableStore
 from turnlatch.testing.defects import DEFECTS, Defect, DefectKind, DefectRow
 from turnlatch.testing.effects import (
@@ -32,7 +38,7 @@ from turnlatch.testing.verdict import Verdict, judge
 if TYPE_CHECKING:
     from turnlatch.testing import strategies
     from turnlatch.testing.conversation_machine import TurnlatchMachine
-    from turnlatch.testing.machine import AgentDefectError, ConversationMachine
+    from turnlatch.testing.machine import ConversationMachine
     from turnlatch.testing.table_machine import (
         ArrangingDriver,
         TableDriver,
@@ -75,11 +81,11 @@ __all__ = [
     "coverage",
     "judge",
     "paths",
+    "replay_command",
     "strategies",
 ]
 
 _NEED_HYPOTHESIS = {
-    "AgentDefectError": "turnlatch.testing.machine",
     "ArrangingDriver": "turnlatch.testing.table_machine",
     "ConversationMachine": "turnlatch.testing.machine",
     "TableDriver": "turnlatch.testing.table_machine",

@@ -1,11 +1,12 @@
 """The agent under test: what it can do, and what it is given."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
 import attrs
 
+from turnlatch.testing.defects import DefectKind
 from turnlatch.testing.effects import Effects
 from turnlatch.testing.messages_api import MessagesApi
 
@@ -13,6 +14,25 @@ from turnlatch.testing.messages_api import MessagesApi
 class ProcessDiedError(BaseException):
     """The agent's process dies here. No `except Exception` sees it, and the test throws
     the agent away; what it had in memory is gone."""
+
+
+class AgentDefectError(AssertionError):
+    """The agent under test broke its conversation; the text is the report.
+
+    Attributes:
+        kinds: The kinds of defects; empty if it is stuck, or an invariant was broken.
+        numbers: The moves, for `ConversationMachine.replay`.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        kinds: frozenset[DefectKind] = frozenset(),
+        numbers: Sequence[int] = (),
+    ) -> None:
+        super().__init__(text)
+        self.kinds = kinds
+        self.numbers = tuple(numbers)
 
 
 class Agent(Protocol):

@@ -18,10 +18,10 @@ from typing import Any, ClassVar, final
 from turnlatch.conversation import Conversation
 from turnlatch.journal import MemoryStore
 from turnlatch.result import Turn
-from turnlatch.testing.agents import Agent, AgentWorld
+from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
 from turnlatch.testing.crashable_store import CrashableStore
 from turnlatch.testing.fakes import SeededIds
-from turnlatch.testing.machine import AgentDefectError, ConversationMachine
+from turnlatch.testing.machine import ConversationMachine
 from turnlatch.tools import Tool, tool
 from turnlatch.tools.definition import Effect
 from turnlatch_states.machine.events import Event

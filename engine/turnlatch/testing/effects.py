@@ -18,6 +18,7 @@ import functools
 import inspect
 import json
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -30,6 +31,10 @@ from turnlatch.errors import SettingsError
 
 EFFECTS_FILE: Final = "TURNLATCH_EFFECTS"
 """The environment variable that names the ledger's file."""
+
+DEATH: Final = "TURNLATCH_EFFECTS_DEATH"
+"""The environment variable that names a phase of an entry: when the first such entry is
+in the ledger, the process kills its group. `turnlatch break` sets it."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -108,7 +113,10 @@ class Effects:
     def from_environment(cls) -> "Effects":
         """The ledger that the test which started this process reads; one in memory if
         no test did."""
-        return cls(os.environ.get(EFFECTS_FILE) or None)
+        made = cls(os.environ.get(EFFECTS_FILE) or None)
+        if phase := os.environ.get(DEATH):
+            made.on_entry = functools.partial(_die_at, phase)
+        return made
 
     def watched(
         self, function: Callable[P, T], name: str | None = None
@@ -297,6 +305,12 @@ class _Steps:
 
     def _note(self, phase: str, text: str = "") -> None:
         self._effects.note(Done(self._tool, self._written, phase, text))
+
+
+def _die_at(phase: str, entry: Done) -> None:
+    # From the inside, so that the moment is certain: nothing runs after the entry.
+    if entry.phase == phase:
+        os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _fits(entry: Done, arguments: dict[str, Any]) -> bool:

@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 
 from turnlatch.errors import SettingsError
 from turnlatch.simulator import Answer
-from turnlatch.testing.agents import Agent, AgentWorld
+from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
 from turnlatch.testing.defects import DefectKind
 from turnlatch.testing.effects import Effects
 from turnlatch.testing.messages_api import MessagesApi
@@ -56,25 +56,6 @@ RUN: Final = settings(
 )
 """How an agent is tried by default: the same runs every time, in seconds. Most defects
 show within four moves. Set `MyMachine.TestCase.settings` for others."""
-
-
-class AgentDefectError(AssertionError):
-    """The agent under test broke its conversation; the text is the report.
-
-    Attributes:
-        kinds: The kinds of defects; empty if it is stuck, or an invariant was broken.
-        numbers: The moves, for `ConversationMachine.replay`.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        kinds: frozenset[DefectKind] = frozenset(),
-        numbers: Sequence[int] = (),
-    ) -> None:
-        super().__init__(text)
-        self.kinds = kinds
-        self.numbers = tuple(numbers)
 
 
 class ConversationMachine(RuleBasedStateMachine):

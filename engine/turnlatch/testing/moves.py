@@ -37,7 +37,8 @@ FAULTS: Final = (
 POISON: Final = "(a message that the service refuses)"
 """A text that is refused wherever it stands."""
 
-_REFUSES_POISON: Final = f'400 message="refused content" body="{POISON}" forever'
+REFUSES_POISON: Final = f'400 message="refused content" body="{POISON}" forever'
+"""The fault that refuses it."""
 
 _OPTIONAL: Final = ("approve", "deny", "retry", "compact", "rewind")
 
@@ -189,14 +190,14 @@ class Player:
         """From here on the service refuses what holds the poison."""
         if not self._poisoned:
             self._poisoned = True
-            self.world.api.faults(_REFUSES_POISON)
+            self.world.api.faults(REFUSES_POISON)
 
     def _disarm(self) -> None:
         """The faults of one message do not reach into the next."""
         self._armed = False
         self.world.api.simulator.clear_faults()
         if self._poisoned:
-            self.world.api.faults(_REFUSES_POISON)
+            self.world.api.faults(REFUSES_POISON)
 
     def _reply(self) -> str:
         return f"This is reply number {self._said + 1}, and it comes in several pieces."

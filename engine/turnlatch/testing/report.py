@@ -19,6 +19,7 @@ def failing_run(
     replay: str,
     *,
     stuck: bool = False,
+    hung: bool = False,
 ) -> str:
     """The moves in words, the defects, the requests, and the line that plays it again.
 
@@ -28,11 +29,14 @@ def failing_run(
         requests: The log of the server.
         replay: The line that plays the run again.
         stuck: The last message was not answered although nothing misbehaved.
+        hung: The agent's process did not end although nothing misbehaved.
     """
     lines = ["The agent broke its conversation. The moves:"]
     lines += [f"  {place}. {words}" for place, words in enumerate(moves, 1)]
     if stuck:
         lines.append("stuck: nothing misbehaves, and the last message is not answered.")
+    if hung:
+        lines.append("hung: nothing misbehaves, and the process does not end.")
     lines += str(verdict).splitlines()
     lines.append("The requests:")
     shown = requests[-_REQUESTS_MAX:]
@@ -44,8 +48,8 @@ def failing_run(
         if one.number in named and one.body is not None:
             lines.append(f"The messages of request {one.number}:")
             lines += _messages(one.body.get("messages"))
-    lines.append(f"Play it again: {replay}")
-    return "\n".join(within(line) for line in lines)
+    # The replay is pasted: it may be longer, and is not broken.
+    return "\n".join([*map(within, lines), f"Play it again: {replay}"])
 
 
 def _messages(messages: object) -> list[str]:

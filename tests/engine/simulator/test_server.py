@@ -187,6 +187,20 @@ def test_a_client_that_leaves_ends_its_stall_only() -> None:
             assert response(connected)[0] == 200
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["before", "within"])
+def test_closing_ends_an_exchange_that_stalls(early: bool) -> None:
+    """A closed socket looks like one that is shut down; in a stall both have had enough."""
+    seen = threading.Event()
+    fault = "slow headers 0.2s @1, stall @1" if early else "stall @1"
+    simulator = Simulator(faults=fault, observe=lambda _: seen.set())
+    with run_in_thread(simulator) as server, connection(server) as stalled:
+        stalled.sendall(wire())
+        assert seen.wait(PATIENCE_SECONDS)
+        stalled.shutdown(socket.SHUT_WR)
+        assert everything(stalled) == b""
+        assert simulator.left_at(1) is not None
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
 def test_only_the_loopback_is_bound_by_default(host: str) -> None:
     with (

@@ -13,8 +13,8 @@ from tests.part import WHOLE
 
 from turnlatch.simulator import Answer, call
 from turnlatch.testing import DefectKind
-from turnlatch.testing.agents import Agent, AgentWorld
-from turnlatch.testing.machine import AgentDefectError, ConversationMachine
+from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
+from turnlatch.testing.machine import ConversationMachine
 
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT))

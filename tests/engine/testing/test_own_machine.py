@@ -7,8 +7,8 @@ import pytest
 
 from turnlatch.simulator import Answer, call
 from turnlatch.testing import DefectKind
+from turnlatch.testing.agents import AgentDefectError
 from turnlatch.testing.conversation_machine import TurnlatchMachine
-from turnlatch.testing.machine import AgentDefectError
 from turnlatch.tools.definition import Effect
 
 
