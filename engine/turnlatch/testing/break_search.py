@@ -159,7 +159,7 @@ def each_script(
     troubles: Sequence[TroubledMessage], seed: int
 ) -> Iterator[BreakScript]:
     """Each trouble alone, and then combinations by chance, each of them once."""
-    tried = {PLAIN}
+    tried: set[BreakScript] = {PLAIN}
     single = ((one,) for one in troubles)
     for script in itertools.chain(single, combinations(troubles, seed)):
         if script not in tried:
