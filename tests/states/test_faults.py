@@ -121,6 +121,7 @@ def test_no_code_is_misspelt() -> None:
             assert misspelt(path.read_text("utf-8")) == [], path
 
 
+@pinned_sdk
 def test_the_checks_see_a_misspelt_code() -> None:
     assert unknown_codes([*BY_CODE, "thread_not_foud"]) == ["thread_not_foud"]
     planted = 'Refusal(404, "not_found_error", message, "thread_not_foud")'

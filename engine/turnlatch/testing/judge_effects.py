@@ -1,13 +1,25 @@
 """Judging what a client made of its tools' effects, from the wire and a ledger."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Final
 
+from turnlatch.simulator.wire import objects
 from turnlatch.testing.defects import Defect, DefectKind
 from turnlatch.testing.effects import Done
 from turnlatch.testing.judge_retries import Dialogue
-from turnlatch.testing.observed import ObservedRequest, calls_of
+from turnlatch.testing.observed import ObservedRequest, calls_of, text_of
+
+_UNKNOWN: Final = re.compile(r"(?i)unknown|may have|might have|not (be )?(known|sure)")
+"""Words of a result that leaves open whether something was done."""
+
+_NOTHING_DONE: Final = re.compile(
+    r"(?i)\b(not|never|nothing) (been |was |were )?(executed|run|done|started|sent)\b"
+    r"|\b(denied|did not run|was not)\b"
+)
+"""Words of a result that says that nothing was done."""
 
 
 def repeated_effects(
@@ -81,6 +93,47 @@ def _forgets(
     last = max(tellers, default=one.number)
     later = (then for then in everything if then.number > last and not then.failed)
     return next(later, None)
+
+
+def untrue_results(
+    dialogues: Sequence[Dialogue], ledger: Sequence[Done]
+) -> Iterator[str]:
+    """Results that say something else than what happened, as sentences.
+
+    Judged are the results of calls whose tool is in the ledger at all: one that says
+    that nothing was done although it was, and one that reads like a success although
+    nothing was begun. An unknown outcome is always true.
+    """
+    begun = Counter((one.tool, one.input) for one in ledger if one.phase == "begun")
+    done = Counter((one.tool, one.input) for one in ledger if one.phase == "done")
+    watched = {one.tool for one in ledger}
+    for dialogue in dialogues:
+        calls = {
+            str(call.get("id")): (str(call.get("name")), _written(call.get("input")))
+            for one in dialogue
+            for call in calls_of(one.reply)
+        }
+        results = {
+            str(block.get("tool_use_id")): block
+            for one in dialogue
+            for message in one.messages
+            for block in message.content
+            if block.get("type") == "tool_result"
+        }
+        for call, block in results.items():
+            named = calls.get(call, ("", ""))
+            words = _words(block.get("content"))
+            if named[0] not in watched or _UNKNOWN.search(words):
+                continue
+            denies = _NOTHING_DONE.search(words) is not None
+            if denies and done[named]:
+                yield f"{named[0]} {named[1]} was done, and the model reads: {words!r}"
+            if not (denies or begun[named] or block.get("is_error")):
+                yield f"{named[0]} {named[1]} never ran, and the model reads: {words!r}"
+
+
+def _words(content: object) -> str:
+    return content if isinstance(content, str) else text_of(objects(content))
 
 
 def _tells(one: ObservedRequest, call: str) -> bool:

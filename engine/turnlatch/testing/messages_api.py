@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import anyio.lowlevel
 
+from turnlatch.errors import SettingsError
 from turnlatch.simulator import (
     Answer,
     ApiLimits,
@@ -27,7 +28,9 @@ from turnlatch.simulator import (
     Simulator,
     run_in_thread,
 )
-from turnlatch.testing.effects import EFFECTS_FILE, Effects
+from turnlatch.testing.effects import EFFECTS_FILE, Effects, EffectsError
+from turnlatch.testing.judge_effects import untrue_results
+from turnlatch.testing.observed import observe
 from turnlatch.testing.verdict import Verdict, judge
 
 if TYPE_CHECKING:
@@ -248,6 +251,26 @@ class MessagesApi:
         """The client's defects on the wire, and those of its effects if they are watched."""
         ledger = None if self.effects is None else self.effects.ledger
         return judge(self.simulator, ledger, self._deaths)
+
+    def told_truthfully(self) -> None:
+        """Every result that the model reads agrees with the ledger of effects: it says
+        that nothing was done only where nothing was, and reads like a success only where
+        the tool ran.
+
+        Raises:
+            SettingsError: No effects are watched.
+            EffectsError: A result is untrue; the text lists them.
+        """
+        if self.effects is None:
+            raise SettingsError(
+                "effects",
+                "no effects are watched",
+                "call watch_effects(Effects()) first",
+            )
+        ledger = self.effects.ledger
+        untrue = list(untrue_results(observe(self.simulator, self._deaths), ledger))
+        if untrue:
+            raise EffectsError("These results are untrue:\n  " + "\n  ".join(untrue))
 
     def client_died(self) -> None:
         """The client was killed: it is not to blame for what it did not do after that."""

@@ -1,6 +1,8 @@
 """A verdict names what a client did wrong, and nothing else."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.engine.testing import planted
@@ -11,6 +13,7 @@ from turnlatch.testing import (
     DEFECTS,
     DefectKind,
     Effects,
+    EffectsError,
     MessagesApi,
     SeededIds,
     Verdict,
@@ -110,3 +113,53 @@ def test_the_documentation_prints_the_table_of_defects() -> None:
     page = (Path(__file__).parents[3] / "docs" / "testing.md").read_text("utf-8")
     rows = [f"| `{kind}` | {row.means} | {row.mend} |" for kind, row in DEFECTS.items()]
     assert "\n".join(rows) in page
+
+
+class Denies(planted.Client):
+    """It says that nothing was done, whatever happened."""
+
+    def run(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        super().run(call)
+        return planted.result(call, "Not executed.")
+
+
+class Pretends(planted.Client):
+    """It says that it is paid, and never pays."""
+
+    def run(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        return planted.result(call, "paid 3")
+
+
+class LeavesOpen(planted.Client):
+    """It says that nobody knows."""
+
+    def run(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        super().run(call)
+        return planted.result(
+            call, "The outcome is unknown; it was not executed twice."
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "untrue"),
+    [
+        (planted.Client, ""),
+        (LeavesOpen, ""),
+        (Denies, "was done, and the model reads: 'Not executed.'"),
+        (Pretends, "never ran, and the model reads: 'paid 3'"),
+    ],
+)
+def test_results_are_held_to_the_ledger(
+    kind: type[planted.Client], untrue: str
+) -> None:
+    with MessagesApi() as api:
+        effects = Effects()
+        api.watch_effects(effects)
+        api.answers(call("pay", amount=3), "Paid.", call("pay", amount=4), "Paid.")
+        client = kind(api, effects)
+        planted.Client(api, effects).say("Pay 3.")
+        client.say("Pay 4.")
+        if not untrue:
+            return api.told_truthfully()
+        with pytest.raises(EffectsError, match=untrue):
+            api.told_truthfully()
