@@ -109,6 +109,7 @@ class ModelConformance:
     # Replies.
 
     def test_a_whole_reply_is_returned(self) -> None:
+        """A whole reply is returned."""
         for stream in (True, False):
             with MessagesApi({}) as api:
                 api.answers(reply(ANSWER, call("look", at="x")))
@@ -124,6 +125,7 @@ class ModelConformance:
                 )
 
     def test_pieces_of_a_stream_are_reported_once(self) -> None:
+        """Pieces of a stream are reported once."""
         with MessagesApi({}) as api:
             api.answers(ANSWER)
             pieces: list[Delta] = []
@@ -134,6 +136,7 @@ class ModelConformance:
     # Requests.
 
     def test_the_body_leaves_byte_for_byte(self) -> None:
+        """The body leaves byte for byte."""
         with MessagesApi({}) as api:
             api.answers(ANSWER)
             request = request_of()
@@ -141,12 +144,14 @@ class ModelConformance:
             same(api.requests[0].raw, request.body, "the body of the request")
 
     def test_the_betas_are_sent(self) -> None:
+        """The betas are sent."""
         with MessagesApi({}) as api:
             api.answers(ANSWER)
             self.sent(api, request_of())
             same(api.requests[0].betas, frozenset({BETA}), "the betas of the request")
 
     def test_tokens_are_counted_by_the_server(self) -> None:
+        """Tokens are counted by the server."""
         with MessagesApi({}) as api:
             request = request_of()
             counted = self.asked(api, lambda model: model.count(request))
@@ -160,23 +165,28 @@ class ModelConformance:
     # Faults.
 
     def test_a_refused_request_is_a_fault_that_says_what_was_refused(self) -> None:
+        """A refused request is a fault that says what was refused."""
         found = self.fault("400 message=refused")
         same((found.kind, found.status), (FaultKind.INVALID, 400), "the fault")
         same("refused" in found.message, True, "whether the fault has the message")
 
     def test_an_overload_is_a_fault_and_is_not_sent_again(self) -> None:
+        """An overload is a fault and is not sent again."""
         found = self.fault("529 @1")
         same((found.kind, found.status), (FaultKind.TRANSIENT, 529), "the fault")
 
     def test_the_wait_that_the_server_asks_for_is_in_the_fault(self) -> None:
+        """The wait that the server asks for is in the fault."""
         found = self.fault("429 retry-after=7 @1")
         same(found.retry_after, 7.0, "the seconds to wait")
 
     def test_a_lost_connection_is_a_fault(self) -> None:
+        """A lost connection is a fault."""
         found = self.fault("reset @1")
         same((found.kind, found.status), (FaultKind.TRANSIENT, None), "the fault")
 
     def test_a_reply_that_is_cut_off_is_a_fault(self) -> None:
+        """A reply that is cut off is a fault."""
         for ending in ("clean", "eof", "reset"):
             found = self.fault(f"cut 5 {ending} @1")
             same(
@@ -186,10 +196,12 @@ class ModelConformance:
             )
 
     def test_an_error_within_a_stream_is_a_fault(self) -> None:
+        """An error within a stream is a fault."""
         found = self.fault("error overloaded_error after 4 @1")
         same(found.type, "overloaded_error", "the type of the fault")
 
     def test_a_count_that_fails_is_a_fault(self) -> None:
+        """A count that fails is a fault."""
         with MessagesApi({}) as api:
             request = request_of(messages=[])
             try:

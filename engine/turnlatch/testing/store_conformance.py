@@ -135,6 +135,7 @@ class StoreConformance:
     # One conversation.
 
     def test_a_new_conversation_is_empty(self) -> None:
+        """A new conversation is empty."""
         with self.stored() as store:
             journal = store.open("notes")
             same(journal.name, "notes", "the name")
@@ -142,6 +143,7 @@ class StoreConformance:
             same(list(journal.entries()), [], "its entries")
 
     def test_events_come_back_in_order_and_equal(self) -> None:
+        """Events come back in order and equal."""
         with self.stored() as store:
             journal = store.open("notes")
             self.append(journal, *RECORDED)
@@ -149,6 +151,7 @@ class StoreConformance:
             same(events_of(store.read("notes")), [*RECORDED], "the entries as read")
 
     def test_entries_are_numbered_from_one_without_gaps(self) -> None:
+        """Entries are numbered from one without gaps."""
         with self.stored() as store:
             journal = store.open("notes")
             self.append(journal, *RECORDED[:2])
@@ -158,6 +161,7 @@ class StoreConformance:
                 same([one.sequence for one in entries], [1, 2, 3], "the numbers")
 
     def test_entries_after_a_sequence_are_the_rest(self) -> None:
+        """Entries after a sequence are the rest."""
         with self.stored() as store:
             journal = store.open("notes")
             for event in RECORDED[:4]:
@@ -181,6 +185,7 @@ class StoreConformance:
                 again.close()
 
     def test_an_append_is_all_or_nothing(self) -> None:
+        """An append is all or nothing."""
         with self.stored() as store:
             journal = store.open("notes")
             turn: Any = "not a number"
@@ -197,12 +202,14 @@ class StoreConformance:
             same(events_of(store.read("notes")), [RECORDED[0]], "the next append")
 
     def test_appending_nothing_changes_nothing(self) -> None:
+        """Appending nothing changes nothing."""
         with self.stored() as store:
             journal = store.open("notes")
             self.append(journal)
             same(journal.sequence, 0, "the sequence after an append of nothing")
 
     def test_a_conversation_that_is_opened_again_goes_on(self) -> None:
+        """A conversation that is opened again goes on."""
         with self.stored() as store:
             self.conversation(store, "notes", *RECORDED[:2])
             journal = store.open("notes")
@@ -213,6 +220,7 @@ class StoreConformance:
     # Writers.
 
     def test_a_second_writer_is_refused_and_the_first_goes_on(self) -> None:
+        """A second writer is refused and the first goes on."""
         with self.stored() as store:
             journal = store.open("notes")
             told = "a second writer of the same conversation"
@@ -221,6 +229,7 @@ class StoreConformance:
             same(len(store.read("notes")), 1, "the number of entries")
 
     def test_a_closed_journal_is_refused(self) -> None:
+        """A closed journal is refused."""
         with self.stored() as store:
             journal = store.open("notes")
             journal.close()
@@ -233,6 +242,7 @@ class StoreConformance:
             same(list(store.read("notes")), [], "the entries")
 
     def test_a_closed_store_is_refused_and_its_journals_are_closed(self) -> None:
+        """A closed store is refused and its journals are closed."""
         with self.stored() as store:
             journal = store.open("notes")
             store.close()
@@ -248,12 +258,14 @@ class StoreConformance:
     # Names.
 
     def test_an_unknown_conversation_is_not_made_by_reading(self) -> None:
+        """An unknown conversation is not made by reading."""
         with self.stored() as store:
             told = "a conversation that does not exist"
             refused(UnknownConversationError, lambda: store.read("nothing"), told)
             same(list(store.conversations()), [], "the conversations")
 
     def test_a_name_that_cannot_be_one_is_refused(self) -> None:
+        """A name that cannot be one is refused."""
         given: tuple[Any, ...] = ("", "a\0b", "\ud800", "x" * 201, 5, None)
         with self.stored() as store:
             for name in given:
@@ -262,6 +274,7 @@ class StoreConformance:
                 refused(JournalError, partial(store.read, name), told)
 
     def test_any_other_text_is_a_name(self) -> None:
+        """Any other text is a name."""
         given = ("../../x", "%2e%2e", "CON", "a/b", "ä", "Ä", "\n", "x" * 200, "'--")
         with self.stored() as store:
             for name in given:
@@ -272,12 +285,14 @@ class StoreConformance:
     # Forks.
 
     def test_a_fork_begins_with_the_first_entries_of_its_parent(self) -> None:
+        """A fork begins with the first entries of its parent."""
         with self.stored() as store:
             self.conversation(store, "notes", *RECORDED[:4])
             store.fork("notes", "branch", 2)
             same(events_of(store.read("branch")), [*RECORDED[:2]], "the fork")
 
     def test_a_fork_and_its_parent_go_their_own_ways(self) -> None:
+        """A fork and its parent go their own ways."""
         with self.stored() as store:
             parent = store.open("notes")
             self.append(parent, RECORDED[0])
@@ -292,6 +307,7 @@ class StoreConformance:
             same(events_of(store.read("notes")), [*RECORDED[:2]], "the parent")
 
     def test_a_fork_of_a_fork_has_what_both_inherit(self) -> None:
+        """A fork of a fork has what both inherit."""
         with self.stored() as store:
             self.conversation(store, "a", *RECORDED[:2])
             store.fork("a", "b", 2)
@@ -300,6 +316,7 @@ class StoreConformance:
             same(events_of(store.read("c")), [*RECORDED[:3]], "the fork of a fork")
 
     def test_a_fork_at_no_entry_is_refused(self) -> None:
+        """A fork at no entry is refused."""
         with self.stored() as store:
             self.conversation(store, "notes", *RECORDED[:2])
             for at in (-1, 0, 3, 2**40):
@@ -308,6 +325,7 @@ class StoreConformance:
             same([one.name for one in store.conversations()], ["notes"], "the list")
 
     def test_a_fork_of_nothing_is_refused(self) -> None:
+        """A fork of nothing is refused."""
         with self.stored() as store:
             refused(
                 UnknownConversationError,
@@ -316,6 +334,7 @@ class StoreConformance:
             )
 
     def test_a_fork_onto_a_name_that_exists_is_refused(self) -> None:
+        """A fork onto a name that exists is refused."""
         with self.stored() as store:
             self.conversation(store, "notes", *RECORDED[:2])
             self.conversation(store, "other", RECORDED[2])
@@ -326,6 +345,7 @@ class StoreConformance:
     # The list.
 
     def test_conversations_are_listed_oldest_first_with_their_entries(self) -> None:
+        """Conversations are listed oldest first with their entries."""
         with self.stored() as store:
             self.conversation(store, "z", *RECORDED[:3])
             store.fork("z", "a", 3)
@@ -335,6 +355,7 @@ class StoreConformance:
             same(found, [("z", 3, None), ("a", 3, "z")], "the list")
 
     def test_the_list_shows_who_writes_and_counts_the_writers(self) -> None:
+        """The list shows who writes and counts the writers."""
         with self.stored() as store:
             self.conversation(store, "notes", RECORDED[0])
             journal = store.open("notes")
