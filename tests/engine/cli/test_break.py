@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from tests.engine.testing import raw_agent
+from tests.part import WHOLE
 
 from turnlatch.cli import main
 
@@ -68,6 +69,11 @@ def test_agent_without_a_bug_survives_and_no_process_is_left(tmp_path: Path) -> 
     os.close(reading)
 
 
+waits = pytest.mark.skipif(
+    not WHOLE, reason="waits for 20 s, as the process that it is about does"
+)
+
+
 @pytest.mark.parametrize(
     ("bug", "finding", "script", "options"),
     [
@@ -94,6 +100,7 @@ def test_planted_bug_is_found_and_its_replay_fails_again(
     assert healthy.stdout == f"The agent survived: {script}\n"
 
 
+@waits
 def test_waiting_without_a_read_timeout_is_found() -> None:
     script = "meets cut 4 stall"
 
@@ -112,6 +119,7 @@ def test_tolerated_defect_does_not_count() -> None:
     assert result.exit_code == 0, result.output
 
 
+@waits
 def test_process_that_does_not_end_is_found_where_nothing_misbehaves() -> None:
     command = ("sh", "-c", f"{shlex.join(AGENT)}; sleep 1000")
 
