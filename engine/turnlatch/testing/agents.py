@@ -38,8 +38,9 @@ class AgentDefectError(AssertionError):
 class Agent(Protocol):
     """Anything that can be talked to.
 
-    It may also have `approve()`, `deny()`, `retry()`, `compact()`, `rewind()`, and
-    `close()`, all without arguments: those that it has become moves of a test.
+    It may also have `approve()`, `deny()`, `retry()`, `compact()`, `rewind()`, `fork()`
+    and `close()`, all without arguments, `say_and_steer` and `say_and_interrupt`: those
+    that it has become moves of a test. Each may be a coroutine function.
     """
 
     def say(self, text: str, /) -> object:
@@ -54,8 +55,26 @@ class Agent(Protocol):
 class ClosableAgent(Protocol):
     """An agent that wants to be closed."""
 
-    def close(self) -> None:
+    def close(self) -> object:
         """Let go of what it holds."""
+        ...
+
+
+@runtime_checkable
+class SteeredAgent(Protocol):
+    """An agent that takes a message while it works."""
+
+    def say_and_steer(self, text: str, more: str, /) -> object:
+        """Say something, and add `more` in the middle of the work."""
+        ...
+
+
+@runtime_checkable
+class InterruptedAgent(Protocol):
+    """An agent that can be stopped while it works."""
+
+    def say_and_interrupt(self, text: str, /) -> object:
+        """Say something, and stop the work in the middle."""
         ...
 
 

@@ -12,23 +12,31 @@ TestMine = MyMachine.TestCase
 import asyncio
 import contextlib
 import functools
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, ClassVar, final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar, Final, final
+
+import anyio
+import anyio.lowlevel
 
 from turnlatch.conversation import Conversation
 from turnlatch.journal import MemoryStore
 from turnlatch.result import Turn
 from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
 from turnlatch.testing.crashable_store import CrashableStore
+from turnlatch.testing.declaration import demand_known
 from turnlatch.testing.fakes import SeededIds
 from turnlatch.testing.machine import ConversationMachine
 from turnlatch.tools import Tool, tool
 from turnlatch.tools.definition import Effect
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.load import fold_events
+from turnlatch_states.machine.turn import TurnState
 
 RECORDED = ("CallStarted", "CallClosed", "RequestSent", "ReplyConfirmed", "TurnFailed")
 """Journal entries after which the process may die."""
+
+
+_CHECKPOINTS_MAX: Final = 1000
 
 
 class TurnlatchMachine(ConversationMachine):
@@ -46,6 +54,7 @@ class TurnlatchMachine(ConversationMachine):
     options: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
+        demand_known(f"{type(self).__name__}.effects", self.effects, self.tools)
         self.store = CrashableStore(MemoryStore())
         self.store.on_append = self._recorded
         self._made = False  # the first agent is made with the machine
@@ -73,7 +82,8 @@ class TurnlatchMachine(ConversationMachine):
         """
         agent = self.player.agent
         assert isinstance(agent, ConversationAgent), "this machine made it"
-        recorded = fold_events([one.event for one in self.store.read("test")])
+        entries = self.store.read(agent.chat.name)
+        recorded = fold_events([one.event for one in entries])
         if recorded != agent.chat.snapshot:
             raise AgentDefectError("the journal leads to another state than the chat's")
 
@@ -118,13 +128,45 @@ class ConversationAgent:
             "ids": SeededIds(),
             **options,
         }
-        self.chat = Conversation.open("test", store=store, tools=tools, **given)
+        self._named = world.folder / "name"  # of the fork that it went on with
+        name = self._named.read_text() if self._named.exists() else "test"
+        self.chat = Conversation.open(name, store=store, tools=tools, **given)
         self._run(self.chat.__aenter__())
 
     def say(self, text: str, /) -> Turn:
         """Send a message."""
         turn: Turn = self._run(self.chat.send(text))
         return turn
+
+    def say_and_steer(self, text: str, more: str, /) -> None:
+        """Send a message, and add another while the turn runs."""
+        self._run(self._meanwhile(text, lambda: self.chat.steer(more)))
+
+    def say_and_interrupt(self, text: str, /) -> None:
+        """Send a message, and stop the turn."""
+        self._run(self._meanwhile(text, self.chat.interrupt))
+
+    async def _meanwhile(self, text: str, act: Callable[[], Awaitable[object]]) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.chat.send, text)
+            for _ in range(_CHECKPOINTS_MAX):
+                await anyio.lowlevel.checkpoint()
+                if self.chat.state == TurnState.SENT:
+                    break
+            await act()
+
+    def rewind(self) -> None:
+        """Take the last turn back."""
+        self._run(self.chat.rewind())
+
+    def fork(self) -> None:
+        """Go on in a fork."""
+        name = f"{self.chat.name}f"
+        forked = self.chat.fork(name)
+        self._run(forked.__aenter__())
+        before, self.chat = self.chat, forked
+        self._named.write_text(name)
+        self._run(before.__aexit__(None, None, None))
 
     def approve(self) -> None:
         """Approve the calls that wait."""

@@ -212,9 +212,22 @@ class Effects:
         """
         self._hold(self.done(tool, **arguments) <= 1, tool, arguments, "at most once")
 
+    def _demand_watched(self, tool: str) -> None:
+        """The tool is watched here; in a file, another process may watch it.
+
+        Raises:
+            SettingsError: It is not.
+        """
+        if self.file is None and tool not in self._tools:
+            known = ", ".join(sorted(self._tools)) or "none yet"
+            raise SettingsError(
+                "tool", f"{tool!r} is not watched", f"the watched tools: {known}"
+            )
+
     def _hold(
         self, held: bool, tool: str, arguments: dict[str, Any], claim: str
     ) -> None:
+        self._demand_watched(tool)
         if held:
             return
         many = self.done(tool, **arguments)

@@ -16,8 +16,11 @@ are possible now. So no run is discarded, and a failing one shrinks to few, plai
 
 import contextlib
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
@@ -32,6 +35,7 @@ from hypothesis.stateful import (
 from turnlatch.errors import SettingsError
 from turnlatch.simulator import Answer
 from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
+from turnlatch.testing.declaration import demand_declared
 from turnlatch.testing.defects import DefectKind
 from turnlatch.testing.effects import Effects
 from turnlatch.testing.messages_api import MessagesApi
@@ -71,26 +75,39 @@ class ConversationMachine(RuleBasedStateMachine):
         calls: The calls that the model makes.
         faults: The faults that its requests meet.
         tolerated: Kinds of defects that do not fail a run.
+        tally: How often each move was made by the last test.
+        runs: How many runs it had.
     """
 
     prompts: ClassVar[Sequence[str]] = ("Do it.",)
     tools: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     calls: ClassVar[Sequence[Answer]] = ()
     faults: ClassVar[Sequence[str]] = FAULTS
-    tolerated: ClassVar[frozenset[DefectKind]] = frozenset()
+    tolerated: ClassVar[Collection[DefectKind]] = ()
+    tally: ClassVar[Counter[str]] = Counter()
+    runs: ClassVar[int] = 0
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
 
         def run_test(case: Any) -> None:
-            cls.sweep()
-            run_state_machine_as_test(cls, settings=case.settings)
+            __tracebackhide__ = True
+            cls.tally, cls.runs = Counter(), 0
+            began = time.perf_counter()
+            try:
+                cls.sweep()
+                run_state_machine_as_test(cls, settings=case.settings)
+            finally:
+                seconds = time.perf_counter() - began
+                sys.stdout.write(f"{cls.summary()}; {seconds:.1f} s\n")
 
         cls.TestCase.settings = RUN
         cls.TestCase.runTest = run_test  # type: ignore[method-assign, assignment] # it is made per class
 
     def __init__(self) -> None:
         super().__init__()
+        demand_declared(type(self).__name__, self.tools, self.calls, self.faults)
+        type(self).runs += 1
         self.numbers: list[int] = []
         self._over = False
         self._folder = Path(tempfile.mkdtemp(prefix="turnlatch-test-"))
@@ -127,16 +144,18 @@ class ConversationMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, NUMBER_MAX))
     def move(self, number: int) -> None:
         """One move of the conversation."""
+        __tracebackhide__ = True
         self.numbers.append(number)
-        self.player.play(number)
+        type(self).tally[self.player.play(number)] += 1
         self._judge()
 
     def _judge(self, *, last: bool = False) -> None:
+        __tracebackhide__ = True
         verdict = self.world.api.verdict()
         # A message may still be sent again, or its cut reply taken for a whole one, as
         # long as nothing has been said after it.
         open_ones = frozenset[DefectKind]() if last else {DefectKind.GAVE_UP}
-        if verdict.kinds - self.tolerated - open_ones:
+        if verdict.kinds - frozenset(self.tolerated) - open_ones:
             raise self._broken(verdict)
         self.check(self.world)
 
@@ -150,6 +169,7 @@ class ConversationMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The next message works; then everything is let go of."""
+        __tracebackhide__ = True
         try:
             if self.numbers and not self._over:
                 answered = self.player.calm()
@@ -157,7 +177,7 @@ class ConversationMachine(RuleBasedStateMachine):
                 if not answered:
                     raise self._broken(self.world.api.verdict(), stuck=True)
         finally:
-            self.player.close()
+            self.player.end()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     @classmethod
@@ -171,6 +191,7 @@ class ConversationMachine(RuleBasedStateMachine):
         Raises:
             AgentDefectError: The agent is broken.
         """
+        __tracebackhide__ = True
         try:
             cls._sweep()
         except AgentDefectError as broken:
@@ -178,6 +199,7 @@ class ConversationMachine(RuleBasedStateMachine):
 
     @classmethod
     def _sweep(cls) -> None:
+        __tracebackhide__ = True
         first = cls()
         groups = first.player.numbers()
         first.teardown()
@@ -212,6 +234,7 @@ class ConversationMachine(RuleBasedStateMachine):
     @contextlib.contextmanager
     def _running(self) -> Generator[Self]:
         """Moves outside Hypothesis, with the end that they have there."""
+        __tracebackhide__ = True
         try:
             yield self
         except BaseException:
@@ -221,12 +244,20 @@ class ConversationMachine(RuleBasedStateMachine):
             self.teardown()
 
     @classmethod
+    def summary(cls) -> str:
+        """The runs and moves of the last test, the most frequent ones first. No run is
+        discarded: each number stands for a move that is possible."""
+        moves = "\n".join(f"{many:7} {move}" for move, many in cls.tally.most_common())
+        return f"{moves}\n{cls.__name__}: {cls.runs} runs, {cls.tally.total()} moves"
+
+    @classmethod
     def replay(cls, *numbers: int) -> None:
         """Make the moves of a failing run again; its report has this line.
 
         Raises:
             AgentDefectError: The agent is still broken in the same way.
         """
+        __tracebackhide__ = True
         with cls()._running() as machine:
             for number in numbers:
                 machine.move(number)

@@ -20,6 +20,8 @@ from turnlatch.errors import SettingsError
 from turnlatch.simulator import (
     Answer,
     ApiLimits,
+    CutEvents,
+    ErrorEvent,
     LoggedRequest,
     Script,
     Scripted,
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
 
 VARIABLES: Final = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
 """The environment variables that lead a client to the server of a test."""
+
+
+_STREAMED: Final = (CutEvents, ErrorEvent)
+"""Faults that plain replies do not meet."""
 
 
 class FaultsNotMetError(AssertionError):
@@ -241,6 +247,12 @@ class MessagesApi:
             return
         many = len(self.requests)
         lines = [f"  {fault} (happened {fired} times)" for fault, fired in unmet]
+        if any(isinstance(fault.action, _STREAMED) for fault, _ in unmet) and not any(
+            (one.body or {}).get("stream") is True for one in self.requests
+        ):
+            lines.append(
+                "  `cut N` and `error` break streams; no stream was asked for."
+            )
         raise FaultsNotMetError(
             "These faults did not happen:\n"
             + "\n".join(lines)

@@ -2,22 +2,29 @@
 
 import asyncio
 import contextlib
+import inspect
 import time
+import traceback
 from collections.abc import Callable, Generator, Sequence
-from typing import Final, final
+from pathlib import Path
+from typing import Any, Final, final
 from unittest import mock
 
 import anyio
 import anyio.lowlevel
 import attrs
 
+from turnlatch.errors import SettingsError
+from turnlatch.errors import words as words_of
 from turnlatch.simulator import Answer, ClientCall
 from turnlatch.testing.agents import (
     Agent,
     AgentWorld,
     ClosableAgent,
+    InterruptedAgent,
     MortalAgent,
     ProcessDiedError,
+    SteeredAgent,
 )
 from turnlatch.testing.effects import Done
 
@@ -40,7 +47,9 @@ POISON: Final = "(a message that the service refuses)"
 REFUSES_POISON: Final = f'400 message="refused content" body="{POISON}" forever'
 """The fault that refuses it."""
 
-_OPTIONAL: Final = ("approve", "deny", "retry", "compact", "rewind")
+_WORDS_MAX: Final = 120
+
+_OPTIONAL: Final = ("approve", "deny", "retry", "compact", "rewind", "fork")
 
 
 @final
@@ -91,6 +100,7 @@ class Player:
         self._dies = ""
         self._poisoned = False
         self._armed = False
+        self._runner: asyncio.Runner | None = None
         self.words: list[str] = []
         world.effects.on_entry = self._entered
         world.api.on_request = self._arrived
@@ -108,6 +118,11 @@ class Player:
                 AgentMove(f"say something that calls {named}", self._saying(made))
             )
         talk.append(AgentMove("say something that is refused", self._say_poison))
+        if isinstance(self.agent, SteeredAgent):
+            talk.append(AgentMove("say something, and steer", self._say_and_steer))
+        if isinstance(self.agent, InterruptedAgent):
+            words = "say something, and interrupt it"
+            talk.append(AgentMove(words, self._say_and_interrupt))
         methods = [(name, getattr(self.agent, name, None)) for name in _OPTIONAL]
         acts = [
             AgentMove(name, self._doing(one))
@@ -144,8 +159,9 @@ class Player:
             (numbers for numbers, group in groups if group[0].words in _OPTIONAL), ()
         )
 
-    def play(self, number: int) -> None:
-        """Make the move that a number stands for, of those that are possible now.
+    def play(self, number: int) -> str:
+        """Make the move that a number stands for, of those that are possible now;
+        returns it in words.
 
         Its remainder chooses the group, so that the few moves of a small group are made
         as often as the many of a large one.
@@ -156,6 +172,7 @@ class Player:
         move = group[place % len(group)]
         self.words.append(move.words)
         move.make()
+        return move.words
 
     def calm(self) -> bool:
         """Nothing misbehaves any more, and something plain is said; True if a reply to it
@@ -171,15 +188,37 @@ class Player:
     def close(self) -> None:
         """Let go of the agent."""
         if isinstance(self.agent, ClosableAgent):
-            self.agent.close()
+            self._awaited(self.agent.close())
+
+    def end(self) -> None:
+        """Let go of the agent, and of the loop of an async one."""
+        try:
+            self.close()
+        finally:
+            if self._runner is not None:
+                self._runner.close()
 
     # The moves.
 
     def _say(self, *answers: Answer | str, words: str = "") -> None:
+        self._talk(lambda text: self.agent.say(text + words), *answers)
+
+    def _say_and_steer(self) -> None:
+        agent = self.agent
+        assert isinstance(agent, SteeredAgent), "the move was possible"
+        more = self._reply()
+        self._talk(lambda text: agent.say_and_steer(text, f"And: {text}"), more, more)
+
+    def _say_and_interrupt(self) -> None:
+        agent = self.agent
+        assert isinstance(agent, InterruptedAgent), "the move was possible"
+        self._talk(agent.say_and_interrupt, self._reply())
+
+    def _talk(self, say: Callable[[str], object], *answers: Answer | str) -> None:
         self.world.api.answers_now(*answers)
         prompt = self._prompts[self._said % len(self._prompts)]
         self._said += 1
-        self._do(lambda: self.agent.say(f"{prompt} ({self._said}){words}"))
+        self._do(lambda: say(f"{prompt} ({self._said})"))
         self._disarm()
 
     def _say_poison(self) -> None:
@@ -233,21 +272,40 @@ class Player:
     def _opened(self) -> Agent:
         with skipped_sleeps(self.world.api.clock.skip):
             try:
-                return self._make()
+                return self._made()
             except BaseException:
                 if not self._died:
                     raise
                 self._died = False
                 self.words.append("(it died while it was started; it is started again)")
-                return self._make()
+                return self._made()
+
+    def _made(self) -> Agent:
+        made: Any = self._awaited(self._make())
+        if not callable(getattr(made, "say", None)):
+            raise SettingsError(
+                "agent",
+                f"agent() returned {type(made).__name__}, which has no say(text)",
+                "return the object that is talked to",
+            )
+        agent: Agent = made
+        return agent
+
+    def _awaited(self, given: object) -> object:
+        """The value; what an async agent gives is awaited, on one loop of the run."""
+        if not inspect.iscoroutine(given):
+            return given
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(given)
 
     def _do(self, act: Callable[[], object]) -> None:
         with skipped_sleeps(self.world.api.clock.skip):
             try:
-                act()
+                self._awaited(act())
             except Exception as error:  # noqa: BLE001 - the agent's way to fail a turn
                 if not self._died:
-                    self.words.append(f"(it raised {type(error).__name__})")
+                    self.words.append(f"(it raised {_where(error)})")
             except BaseException:
                 if not self._died:
                     raise
@@ -280,6 +338,15 @@ class Player:
             if isinstance(self.agent, MortalAgent):
                 self.agent.die()
             raise ProcessDiedError(point)
+
+
+def _where(error: Exception) -> str:
+    """An error in a few words, with the last line of the agent's own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [one for one in frames if "site-packages" not in one.filename]
+    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    first = next(iter(words_of(error).splitlines()), "")[:_WORDS_MAX]
+    return f"{type(error).__name__}{place}: {first}" if first else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -35,6 +35,8 @@ def failing_run(
     lines += [f"  {place}. {words}" for place, words in enumerate(moves, 1)]
     if stuck:
         lines.append("stuck: nothing misbehaves, and the last message is not answered.")
+    if stuck and not requests:
+        lines.append("The agent sent no request: give it world.api.sync_client().")
     if hung:
         lines.append("hung: nothing misbehaves, and the process does not end.")
     lines += str(verdict).splitlines()

@@ -47,8 +47,8 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """True if nothing was found."""
-        return not self.defects
+        """True if nothing was found. A client that sent no request is not judged."""
+        return not self.defects and self.requests > 0
 
     @property
     def kinds(self) -> frozenset[DefectKind]:
@@ -60,7 +60,10 @@ class Verdict:
         lines = [f"{found} in {_many(self.requests, 'request')}."]
         for one in self.defects:
             row = DEFECTS[one.kind]
-            lines += [f"{one.kind}: {one.text}.", f"  {row.means} {row.mend}"]
+            lines += [
+                f"{one.kind}: {one.text.removesuffix('.')}.",
+                f"  {row.means} {row.mend}",
+            ]
         if not self.effects:
             lines.append("Effects of tools were not judged: no ledger was given.")
         return "\n".join(lines)

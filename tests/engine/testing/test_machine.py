@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from tests.part import WHOLE
 
+from turnlatch import TurnlatchError
 from turnlatch.simulator import Answer, call
 from turnlatch.testing import DefectKind
 from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
@@ -106,3 +107,70 @@ def test_test_of_the_documentation_is_short_and_finds_a_bug(
     )
     assert done.returncode == (bug is not None), done.stdout
     assert (bug is not None) == ("Play it again: ShopMachine.replay(" in done.stdout)
+
+
+class Silent:
+    """Says nothing to anybody."""
+
+    def say(self, text: str, /) -> str:
+        return text
+
+
+class Raising:
+    """Cannot work."""
+
+    async def say(self, text: str, /) -> str:
+        raise KeyError(text)
+
+
+def made_from(agent: object, **declared: Any) -> type[ConversationMachine]:
+    """A machine with that agent."""
+
+    def make(_: Any, __: AgentWorld) -> Any:
+        return agent
+
+    return type("OddMachine", (ConversationMachine,), {"agent": make, **declared})
+
+
+@pytest.mark.parametrize(
+    ("agent", "declared", "told"),
+    [
+        (None, {}, "agent() returned NoneType, which has no say(text)"),
+        (Silent(), {}, "The agent sent no request"),
+        (Raising(), {}, "(it raised KeyError at test_machine.py:"),
+        (Silent(), {"tools": ["pay"]}, "it is a list"),
+        (
+            Silent(),
+            {"calls": (call("nope"),)},
+            "it names 'nope', and tools has no tool",
+        ),
+        (Silent(), {"faults": ("explode",)}, "explode"),
+    ],
+)
+def test_bad_use_is_answered_with_a_line_to_act_on(
+    agent: object, declared: dict[str, Any], told: str
+) -> None:
+    kind = made_from(agent, **declared)
+    with pytest.raises((TurnlatchError, AgentDefectError)) as raised:
+        kind.TestCase("runTest").runTest()
+    assert told in str(raised.value)
+
+
+class AsyncShop:
+    """The sample agent behind coroutine functions."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.inner = agent
+
+    async def say(self, text: str, /) -> object:
+        return self.inner.say(text)
+
+
+def test_async_agent_is_talked_to() -> None:
+    plain = machine("poison")
+
+    def make(self: ConversationMachine, world: AgentWorld) -> AsyncShop:
+        return AsyncShop(plain.agent(self, world))
+
+    kind = type("AsyncMachine", (plain,), {"agent": make})
+    assert DefectKind.POISON_RESENT in failure(kind)[0]

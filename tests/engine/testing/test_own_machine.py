@@ -1,14 +1,18 @@
 """An agent on turnlatch survives what the kit does to it; a broken promise is found."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import settings
+from tests.part import WHOLE
 
 from turnlatch.simulator import Answer, call
-from turnlatch.testing import DefectKind
+from turnlatch.testing import FAULTS, DefectKind
 from turnlatch.testing.agents import AgentDefectError
 from turnlatch.testing.conversation_machine import TurnlatchMachine
+from turnlatch.testing.machine import RUN
 from turnlatch.tools.definition import Effect
 
 
@@ -31,6 +35,11 @@ class ShopMachine(TurnlatchMachine):
         call("pay", amount=3),
         call("refund", amount=5),
     )
+    faults: ClassVar[Sequence[str]] = FAULTS if WHOLE else ("529 @2-9", "cut 5 reset")
+
+
+if not WHOLE:
+    ShopMachine.TestCase.settings = settings(RUN, max_examples=20)
 
 
 class WrongPromiseMachine(ShopMachine):
@@ -39,8 +48,22 @@ class WrongPromiseMachine(ShopMachine):
     effects: ClassVar[Mapping[str, Effect]] = {"pay": "safe"}
 
 
-def test_agent_on_turnlatch_keeps_its_promise() -> None:
+def test_agent_on_turnlatch_keeps_its_promise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     ShopMachine.TestCase("runTest").runTest()
+
+    said = capsys.readouterr().out
+    for move in (
+        "steer",
+        "interrupt it",
+        "rewind",
+        "fork",
+        "compact",
+        "dies at the next",
+    ):
+        assert move in said
+    assert re.search(r"\nShopMachine: \d+ runs, \d+ moves; \d+\.\d s\n$", said)
 
 
 def test_tool_that_is_wrongly_declared_safe_is_found() -> None:

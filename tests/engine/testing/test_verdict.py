@@ -163,3 +163,9 @@ def test_results_are_held_to_the_ledger(
             return api.told_truthfully()
         with pytest.raises(EffectsError, match=untrue):
             api.told_truthfully()
+
+
+def test_client_that_sent_nothing_is_not_judged() -> None:
+    with MessagesApi() as api:
+        assert not api.verdict().ok
+        assert api.verdict().defects == ()
