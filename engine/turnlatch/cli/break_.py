@@ -251,7 +251,9 @@ class _Progress:
         if self.live:
             # Directly: the guard of the stream would show the control characters.
             sys.stderr.flush()
-            os.write(sys.stderr.fileno(), b"\r\x1b[K" + clip(line, 79).encode())
+            os.write(
+                sys.stderr.fileno(), b"\r\x1b[K" + clip(one_line(line), 79).encode()
+            )
         else:
             click.echo(line, err=True)
 

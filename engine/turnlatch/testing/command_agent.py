@@ -9,7 +9,7 @@ import threading
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Final, final
+from typing import IO, Final, final
 
 import attrs
 
@@ -59,31 +59,30 @@ class AgentCommand:
         with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as output:
             said.write(given)
             said.seek(0)
-            with _interrupted_afterwards():
-                try:
-                    process = subprocess.Popen(
-                        words,
-                        stdin=said,
-                        stdout=output,
-                        stderr=output,
-                        env={**os.environ, **environment, FOLDER: str(folder)},
-                        start_new_session=True,
-                    )
-                except OSError as problem:
-                    raise SettingsError(
-                        "command",
-                        f"{words[0]!r} does not start: {problem.strerror}",
-                        "check its name and its path",
-                    ) from problem
-                running = RunningCommand(process)
+            running: RunningCommand | None = None
             try:
+                with _interrupted_afterwards():
+                    try:
+                        process = subprocess.Popen(
+                            words,
+                            stdin=said,
+                            stdout=output,
+                            stderr=output,
+                            env={**os.environ, **environment, FOLDER: str(folder)},
+                            start_new_session=True,
+                        )
+                    except OSError as problem:
+                        raise SettingsError(
+                            "command",
+                            f"{words[0]!r} does not start: {problem.strerror}",
+                            "check its name and its path",
+                        ) from problem
+                    running = RunningCommand(process)
+                # A signal that came meanwhile is raised here, where the process is known.
                 yield running
             finally:
-                running.kill()
-                process.wait()
-                output.seek(max(0, output.seek(0, os.SEEK_END) - _OUTPUT_BYTES_MAX))
-                lines = output.read().decode(errors="replace").split("\n")
-                running.last_line = next(filter(str.strip, reversed(lines)), "")
+                if running is not None:
+                    running.end(output)
 
 
 @final
@@ -108,6 +107,14 @@ class RunningCommand:
         except subprocess.TimeoutExpired:
             return None
 
+    def end(self, output: IO[bytes]) -> None:
+        """Kill it, and read the last line that it wrote."""
+        self.kill()
+        self._process.wait()
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _OUTPUT_BYTES_MAX))
+        lines = output.read().decode(errors="replace").split("\n")
+        self.last_line = next(filter(str.strip, reversed(lines)), "")
+
     def kill(self) -> None:
         """End all processes of its group at once; nothing happens if none is left."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -116,19 +123,20 @@ class RunningCommand:
 
 @contextlib.contextmanager
 def _interrupted_afterwards() -> Generator[None]:
-    """A Ctrl-C waits until the block is over: no process is started and not known."""
+    """A Ctrl-C or a SIGTERM waits until the block is over: no process is started and not
+    known."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     missed: list[tuple[int, FrameType | None]] = []
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before):
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: missed.append((number, frame)))
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    handled = {one: given for one, given in before.items() if callable(given)}
+    for one in handled:
+        signal.signal(one, lambda number, frame: missed.append((number, frame)))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        for number, frame in missed[:1]:
-            before(number, frame)
+        for one, given in handled.items():
+            signal.signal(one, given)
+    for number, frame in missed[:1]:
+        handled[signal.Signals(number)](number, frame)

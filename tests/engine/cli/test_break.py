@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +14,7 @@ from tests.engine.testing import raw_agent
 from tests.part import WHOLE
 
 from turnlatch.cli import main
+from turnlatch.testing.command_agent import AgentCommand
 
 ROOT = Path(__file__).parents[3]
 AGENT = (sys.executable, raw_agent.__file__, "{folder}")
@@ -182,6 +184,33 @@ def test_stopped_command_leaves_no_process(
     assert printed == ""
     assert "Traceback" not in told
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_during_the_start_leaves_no_process(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The signal comes when the process runs, and before its handle is returned."""
+    started: list[Any] = []
+    real: Any = subprocess.Popen
+
+    def start(*args: Any, **options: Any) -> Any:
+        started.append(real(*args, **options))
+        signal.raise_signal(number)
+        return started[0]
+
+    def stop(_: int, __: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - the start raises it
+            with AgentCommand(("sleep", "1000"), 1.0).started("", tmp_path, {}):
+                pass
+    finally:
+        signal.signal(number, before)
+    assert started[0].poll() == -signal.SIGKILL
 
 
 def test_same_seed_gives_the_same_output() -> None:
