@@ -14,6 +14,11 @@ from turnlatch.testing.agents import (
     ProcessDiedError,
 )
 from turnlatch.testing.break_search import replay_command
+from turnlatch.testing.conformity import (
+    Nonconformity,
+    NonconformityKind,
+    conforms,
+)
 from turnlatch.testing.crashable_store import CrashableStore
 from turnlatch.testing.defects import DEFECTS, Defect, DefectKind, DefectRow
 from turnlatch.testing.effects import (
@@ -67,6 +72,8 @@ __all__ = [
     "EffectsError",
     "FaultsNotMetError",
     "MessagesApi",
+    "Nonconformity",
+    "NonconformityKind",
     "Paths",
     "ProcessDiedError",
     "SeededIds",
@@ -78,6 +85,7 @@ __all__ = [
     "Verdict",
     "VirtualClock",
     "accepts",
+    "conforms",
     "coverage",
     "judge",
     "paths",
