@@ -7,7 +7,6 @@ of the async class.
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from types import TracebackType
 from typing import Protocol, Self, TypeVar, final
 
 from turnlatch.conversation import Conversation
@@ -53,12 +52,7 @@ class ConversationTwin(HoldsClient):
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -114,12 +108,7 @@ class TurnStreamTwin(Iterator[StreamEvent]):
         self._in_thread(self._inner.__aenter__)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._in_thread(self._leave)
 
     def _run(self, work: Callable[[], Awaitable[_T]]) -> _T:

@@ -12,7 +12,7 @@ from typing import Final, NoReturn, final
 import attrs
 import click
 
-from turnlatch.cli.inputs import read_file
+from turnlatch.cli.inputs import read_file, seed_option
 from turnlatch.cli.main import SettingRefusedError
 from turnlatch.cli.terminal import clip, one_line
 from turnlatch.errors import SettingsError
@@ -20,7 +20,6 @@ from turnlatch.simulator import parse_faults, read_answers
 from turnlatch.testing.break_script import BreakScript, read_break_script, written
 from turnlatch.testing.break_search import (
     PLAIN,
-    TIMEOUT_SECONDS,
     each_script,
     play_plain,
     regression_test,
@@ -28,7 +27,7 @@ from turnlatch.testing.break_search import (
     troubles_of,
 )
 from turnlatch.testing.breaking import BreakSetup, PlayedScript, play, shortened
-from turnlatch.testing.command_agent import AgentCommand
+from turnlatch.testing.command_agent import TIMEOUT_SECONDS, AgentCommand
 from turnlatch.testing.defects import DefectKind
 from turnlatch.testing.moves import FAULTS
 from turnlatch_states.fsm.errors import TurnlatchError
@@ -54,9 +53,7 @@ _EXIT_TERMINATED: Final = 143
     show_default=True,
     help="Most seconds for one message.",
 )
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of what is random."
-)
+@seed_option
 @click.option(
     "--calls",
     metavar="JSON|FILE",
@@ -149,8 +146,6 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _command(words: tuple[str, ...]) -> tuple[str, ...]:
-    if os.name != "posix":
-        raise SettingsError("command", "this system has no SIGKILL", "use another one")
     if not words:
         raise SettingsError(
             "command",

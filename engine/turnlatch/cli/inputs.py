@@ -2,6 +2,13 @@
 
 import sys
 
+import click
+
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of what is random."
+)
+"""The option of a command that gives the same run for the same seed."""
+
 
 def read_file(name: str, most: int) -> bytes | None:
     """Every byte of a file, or of standard input for `-`; None if there are too many.

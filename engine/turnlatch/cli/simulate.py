@@ -11,7 +11,7 @@ from typing import final
 import attrs
 import click
 
-from turnlatch.cli.inputs import read_file
+from turnlatch.cli.inputs import read_file, seed_option
 from turnlatch.cli.main import SettingRefusedError
 from turnlatch.cli.terminal import clip, one_line
 from turnlatch.simulator import (
@@ -44,9 +44,7 @@ LINE_MAX = 500
     show_default="any free one",
     help="Port to listen on.",
 )
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of every answer."
-)
+@seed_option
 @click.option(
     "--faults",
     metavar="SCRIPT",

@@ -14,6 +14,7 @@ from turnlatch.testing.agents import (
     ProcessDiedError,
 )
 from turnlatch.testing.break_search import replay_command
+from turnlatch.testing.command_agent import CommandAgent
 from turnlatch.testing.conformity import (
     Nonconformity,
     NonconformityKind,
@@ -59,6 +60,7 @@ __all__ = [
     "AgentDefectError",
     "AgentWorld",
     "ArrangingDriver",
+    "CommandAgent",
     "ConversationMachine",
     "Coverage",
     "CrashableStore",

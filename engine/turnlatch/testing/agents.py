@@ -51,6 +51,22 @@ class Agent(Protocol):
         ...
 
 
+@final
+@attrs.frozen
+class FunctionAgent:
+    """An agent that is a function, plain or `async`.
+
+    Attributes:
+        function: It is called with each message.
+    """
+
+    function: Callable[[str], object]
+
+    def say(self, text: str, /) -> object:
+        """Call it."""
+        return self.function(text)
+
+
 @runtime_checkable
 class ClosableAgent(Protocol):
     """An agent that wants to be closed."""

@@ -6,8 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from turnlatch.errors import SettingsError
-from turnlatch.simulator import Answer, ClientCall, read_answers
+from turnlatch.simulator import read_answers
 from turnlatch.testing.agents import AgentDefectError
 from turnlatch.testing.break_script import (
     BreakScript,
@@ -18,15 +17,13 @@ from turnlatch.testing.break_script import (
     written,
 )
 from turnlatch.testing.breaking import BreakSetup, PlayedScript, play
-from turnlatch.testing.command_agent import AgentCommand
+from turnlatch.testing.command_agent import TIMEOUT_SECONDS, AgentCommand
+from turnlatch.testing.declaration import demand_offered
 from turnlatch.testing.defects import DefectKind
 from turnlatch.testing.report import COLUMNS, failing_run
 
 PLAIN: Final[BreakScript] = (TroubledMessage(),)
 """The script in which nothing goes wrong."""
-
-TIMEOUT_SECONDS: Final = 60.0
-"""Longest time for one message, if nothing else is said."""
 
 
 def play_plain(setup: BreakSetup) -> PlayedScript:
@@ -37,22 +34,7 @@ def play_plain(setup: BreakSetup) -> PlayedScript:
             tool of a name that the setup's calls have.
     """
     first = play(setup, PLAIN)
-    if not first.requests:
-        ended = "did not end in time" if first.hung else "ended"
-        said = f"; its last line: {first.last_line!r}" if first.last_line else ""
-        raise SettingsError(
-            "command",
-            f"it {ended} and sent no request to ANTHROPIC_BASE_URL{said}",
-            "let its client take the base URL from the environment",
-        )
-    missing = sorted(_called_names(setup.calls) - first.tools)
-    if missing:
-        offered = ", ".join(sorted(first.tools)) or "none"
-        raise SettingsError(
-            "calls",
-            f"the agent has no tool {missing[0]!r}",
-            f"call a tool that its requests offer: {offered}",
-        )
+    demand_offered(first.requests, setup.calls, first.ended)
     return first
 
 
@@ -165,12 +147,3 @@ def each_script(
         if script not in tried:
             tried.add(script)
             yield script
-
-
-def _called_names(calls: Sequence[Answer]) -> frozenset[str]:
-    return frozenset(
-        part.name
-        for answer in calls
-        for part in answer.parts
-        if isinstance(part, ClientCall)
-    )

@@ -1,25 +1,22 @@
 """Playing scripts of trouble on an agent that is a command, and finding the shortest that
 breaks it."""
 
-import asyncio
-import signal
 import tempfile
-import threading
 from pathlib import Path
 from typing import Final, final
 
 import attrs
 
 from turnlatch.simulator import Answer, LoggedRequest
-from turnlatch.simulator.wire import objects
+from turnlatch.testing.agents import AgentWorld
 from turnlatch.testing.break_script import (
     BreakScript,
     TroubledMessage,
     shorter,
 )
-from turnlatch.testing.command_agent import AgentCommand, RunningCommand
-from turnlatch.testing.defects import Defect, DefectKind
-from turnlatch.testing.effects import DEATH, Effects
+from turnlatch.testing.command_agent import AgentCommand, CommandAgent
+from turnlatch.testing.defects import DefectKind
+from turnlatch.testing.effects import Effects
 from turnlatch.testing.messages_api import MessagesApi
 from turnlatch.testing.moves import POISON, REFUSES_POISON
 from turnlatch.testing.verdict import Verdict
@@ -28,8 +25,6 @@ _SHORTER_MAX: Final = 20
 """Most scripts that are tried to shorten one."""
 _OPEN: Final = frozenset({DefectKind.GAVE_UP})
 """A message may still be sent again by the process for the next one."""
-_NO_PROXY: Final = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-"""A proxy of the environment must not get what is for the loopback address."""
 
 
 @final
@@ -63,7 +58,7 @@ class PlayedScript:
         stuck: The last message was not answered although nothing misbehaved.
         hung: The command did not end although nothing misbehaved.
         effects: The agent's tools keep a ledger.
-        last_line: The last line that the command wrote.
+        ended: How the command ended for the last message, in words.
     """
 
     script: BreakScript
@@ -73,7 +68,7 @@ class PlayedScript:
     stuck: bool
     hung: bool
     effects: bool
-    last_line: str
+    ended: str
 
     @property
     def findings(self) -> frozenset[str]:
@@ -81,13 +76,6 @@ class PlayedScript:
         found = {str(kind) for kind in self.verdict.kinds}
         found |= {"stuck"} if self.stuck else set()
         return frozenset(found | ({"hung"} if self.hung else set()))
-
-    @property
-    def tools(self) -> frozenset[str]:
-        """The names of the tools that the agent's requests offer."""
-        bodies = [one.body for one in self.requests if one.body is not None]
-        offered = [each for one in bodies for each in objects(one.get("tools"))]
-        return frozenset(str(one.get("name")) for one in offered)
 
 
 def play(setup: BreakSetup, script: BreakScript) -> PlayedScript:
@@ -101,12 +89,8 @@ def play(setup: BreakSetup, script: BreakScript) -> PlayedScript:
     with tempfile.TemporaryDirectory(prefix="turnlatch-break-") as place:
         folder = Path(place, "state")
         folder.mkdir()
-        environment = dict(_NO_PROXY)
-        with MessagesApi(environment, seed=setup.seed) as api:
-            api.watch_effects(Effects(Path(place, "effects.jsonl")))
-            # Reading it starts the server and names it in the environment.
-            assert api.base_url
-            run = _Run(setup, api, folder, environment)
+        with MessagesApi(environment={}, seed=setup.seed) as api:
+            run = _Run(setup, AgentWorld(api, Effects(), {}, folder))
             for message in script:
                 run.say(message)
                 if run.found():
@@ -142,31 +126,19 @@ def shortened(setup: BreakSetup, broken: PlayedScript) -> PlayedScript:
 class _Run:
     """The messages of one script, each to a fresh process of the agent."""
 
-    def __init__(
-        self,
-        setup: BreakSetup,
-        api: MessagesApi,
-        folder: Path,
-        environment: dict[str, str],
-    ) -> None:
+    def __init__(self, setup: BreakSetup, world: AgentWorld) -> None:
         self._setup = setup
-        self._api = api
-        self._effects = api.effects
-        self._folder = folder
-        self._environment = environment
+        self._api = world.api
+        self._effects = world.effects
+        command = setup.command
+        self._agent = CommandAgent(command.words, world, command.timeout_seconds)
         self._said = 0
         self._poisoned = False
-        self._waited: list[Defect] = []
         self._words: list[str] = []
         self._stuck = False
         self._hung = False
         self._over = False
-        self._last_line = ""
         self._before = 0
-        self._dies = ""
-        self._running: RunningCommand | None = None
-        self._known = threading.Event()
-        api.on_request = self._arrived
 
     def say(self, message: TroubledMessage) -> None:
         """One message, with what goes wrong meanwhile."""
@@ -198,19 +170,15 @@ class _Run:
             self._api.requests,
             self._stuck,
             self._hung,
-            bool(self._effects and self._effects.ledger),
-            self._last_line,
+            bool(self._effects.ledger),
+            self._agent.ended,
         )
 
     def _verdict(self) -> Verdict:
-        ledger = self._effects is not None and self._effects.ledger
-        self._api.effects = self._effects if ledger else None
+        self._api.effects = self._effects if self._effects.ledger else None
         verdict = self._api.verdict()
-        # A process that has ended waits for nothing any more, seen by the server or not.
-        ended = {DefectKind.NO_READ_TIMEOUT}
-        found = [one for one in verdict.defects if one.kind not in ended]
-        found += self._waited
-        kept = [one for one in found if one.kind not in self._setup.tolerated]
+        tolerated = self._setup.tolerated
+        kept = [one for one in verdict.defects if one.kind not in tolerated]
         return attrs.evolve(verdict, defects=tuple(kept))
 
     def _message(self, message: TroubledMessage, calls: tuple[Answer, ...]) -> None:
@@ -225,57 +193,14 @@ class _Run:
         reply = f"This is reply number {self._said}, and it comes in several pieces."
         api.answers_now(*calls, reply)
         self._before = len(api.requests)
-        self._dies = message.dies
-        environment = dict(self._environment)
-        if message.dies.startswith("effect "):
-            environment[DEATH] = message.dies.removeprefix("effect ")
         prompt = f"Do it. ({self._said})" + (f" {POISON}" if message.refused else "")
-        self._known.clear()
-        command = self._setup.command
-        with command.started(prompt, self._folder, environment) as running:
-            self._running = running
-            self._known.set()
-            status = running.wait(command.timeout_seconds)
-            if status is None:
-                self._overdue(message)
-        self._last_line = running.last_line
-        if status == -signal.SIGKILL and message.dies.startswith("effect "):
-            api.client_died()
+        self._agent.dies_at = message.dies
+        self._agent.say(prompt)
+        if self._agent.died:
             self._words.append("(it died; it is started again for the next message)")
-
-    def _overdue(self, message: TroubledMessage) -> None:
-        """The command has not ended in time."""
-        seconds = self._setup.command.timeout_seconds
-        self._words.append(f"(it had not ended after {seconds:g} s and was killed)")
-        last = self._api.requests[-1:]
-        self._waited += [
-            one
-            for one in self._api.verdict().defects
-            if one.kind is DefectKind.NO_READ_TIMEOUT
-            and one.requests == tuple(each.number for each in last)
-        ]
-        self._hung = message.plain
-        self._api.client_died()
-
-    # In the thread of the server.
-
-    def _arrived(self) -> None:
-        kind, _, number = self._dies.partition(" ")
-        if number != str(len(self._api.requests) - self._before):
-            return
-        if kind == "request":
-            self._kill()
-        elif kind == "reply":
-            # The reply is written to the socket in what the loop is doing now.
-            asyncio.get_running_loop().call_soon(self._kill)
-
-    def _kill(self) -> None:
-        self._known.wait()
-        assert self._running is not None
-        self._dies = ""
-        self._api.client_died()
-        self._words.append("(it died; it is started again for the next message)")
-        self._running.kill()
+        elif self._agent.failed:
+            self._words.append(f"(it {self._agent.ended})")
+        self._hung = self._agent.overdue and message.plain
 
 
 def _in_words(message: TroubledMessage) -> str:

@@ -118,6 +118,14 @@ class Effects:
             made.on_entry = functools.partial(_die_at, phase)
         return made
 
+    def share(self, file: Path) -> None:
+        """Keep the ledger in a file from now on, for several processes; entries so far are
+        written to it. Nothing happens if it is in a file already."""
+        if self.file is None:
+            self.file = file
+            for entry in self._memory:
+                self._write(entry)
+
     def watched(
         self, function: Callable[P, T], name: str | None = None
     ) -> Callable[P, T]:
@@ -165,11 +173,7 @@ class Effects:
         Raises:
             SettingsError: No watched tool has that name, or there is no such fault.
         """
-        if tool not in self._tools:
-            known = ", ".join(sorted(self._tools)) or "none yet"
-            raise SettingsError(
-                "tool", f"{tool!r} is not watched", f"the watched tools: {known}"
-            )
+        self._demand_watched(tool)
         try:
             kind = EffectFault(fault)
         except ValueError:
@@ -213,12 +217,12 @@ class Effects:
         self._hold(self.done(tool, **arguments) <= 1, tool, arguments, "at most once")
 
     def _demand_watched(self, tool: str) -> None:
-        """The tool is watched here; in a file, another process may watch it.
+        """The tool is watched in this process.
 
         Raises:
             SettingsError: It is not.
         """
-        if self.file is None and tool not in self._tools:
+        if tool not in self._tools:
             known = ", ".join(sorted(self._tools)) or "none yet"
             raise SettingsError(
                 "tool", f"{tool!r} is not watched", f"the watched tools: {known}"
@@ -227,7 +231,8 @@ class Effects:
     def _hold(
         self, held: bool, tool: str, arguments: dict[str, Any], claim: str
     ) -> None:
-        self._demand_watched(tool)
+        if self.file is None:  # a file may hold the effects of other processes
+            self._demand_watched(tool)
         if held:
             return
         many = self.done(tool, **arguments)

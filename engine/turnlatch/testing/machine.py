@@ -35,7 +35,13 @@ from hypothesis.stateful import (
 from turnlatch.errors import SettingsError
 from turnlatch.simulator import Answer
 from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
-from turnlatch.testing.declaration import demand_declared
+from turnlatch.testing.command_agent import CommandAgent
+from turnlatch.testing.declaration import (
+    called,
+    demand_declared,
+    demand_known,
+    demand_offered,
+)
 from turnlatch.testing.defects import DefectKind
 from turnlatch.testing.effects import Effects
 from turnlatch.testing.messages_api import MessagesApi
@@ -106,36 +112,54 @@ class ConversationMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        demand_declared(type(self).__name__, self.tools, self.calls, self.faults)
+        demand_declared(type(self).__name__, self.tools, self.faults)
         type(self).runs += 1
         self.numbers: list[int] = []
         self._over = False
-        self._folder = Path(tempfile.mkdtemp(prefix="turnlatch-test-"))
+        self._place = Path(tempfile.mkdtemp(prefix="turnlatch-test-"))
+        folder = self._place / "state"
+        folder.mkdir()
         api, effects = MessagesApi(environment={}), Effects()
         api.watch_effects(effects)
         watched = {name: effects.watched(one, name) for name, one in self.tools.items()}
-        self.world = AgentWorld(api, effects, watched, self._folder)
-        self.player = Player(
-            self.world,
-            lambda: self.agent(self.world),
-            self.prompts,
-            self.calls,
-            self.faults,
-            self.points,
-        )
+        self.world = AgentWorld(api, effects, watched, folder)
+        with contextlib.ExitStack() as undone:
+            undone.callback(self._let_go)
+            self.player = Player(
+                self.world,
+                lambda: self.agent(self.world),
+                self.prompts,
+                self.calls,
+                self.faults,
+                self.points,
+            )
+            undone.callback(self.player.end)
+            if not isinstance(self.player.agent, CommandAgent):
+                named = f"{type(self).__name__}.calls"
+                demand_known(named, called(self.calls), self.tools)
+            undone.pop_all()
+
+    def _let_go(self) -> None:
+        self.world.api.close()
+        shutil.rmtree(self._place, ignore_errors=True)
 
     @property
     def points(self) -> tuple[str, ...]:
         """Further points at which the process may die; see `Player.reached`."""
         return ()
 
-    def agent(self, world: AgentWorld) -> Agent:
+    def agent(self, world: AgentWorld) -> Agent | Callable[[str], object]:
         """Make the agent under test; called again after each death of it, with the same
-        folder."""
+        folder.
+
+        It is an object with `say(text)`, a function of the text, plain or `async`, or a
+        `CommandAgent`.
+        """
         raise SettingsError(
             "agent",
             f"{type(self).__name__} does not say how to make the agent",
-            "define agent(self, world), which returns an object with say(text)",
+            "define agent(self, world), which returns an object with say(text), a"
+            " function, or a CommandAgent",
         )
 
     def check(self, world: AgentWorld) -> None:
@@ -177,8 +201,10 @@ class ConversationMachine(RuleBasedStateMachine):
                 if not answered:
                     raise self._broken(self.world.api.verdict(), stuck=True)
         finally:
-            self.player.end()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            try:
+                self.player.end()
+            finally:
+                self._let_go()
 
     @classmethod
     def sweep(cls) -> None:
@@ -200,9 +226,11 @@ class ConversationMachine(RuleBasedStateMachine):
     @classmethod
     def _sweep(cls) -> None:
         __tracebackhide__ = True
-        first = cls()
-        groups = first.player.numbers()
-        first.teardown()
+        with cls()._running() as first:
+            groups = first.player.numbers()
+            if isinstance(agent := first.player.agent, CommandAgent):
+                first.move(0)
+                demand_offered(first.world.api.requests, cls.calls, agent.ended)
         for number in (one for group in groups for one in group):
             for place, _ in enumerate(groups[0]):
                 with cls()._running() as machine:

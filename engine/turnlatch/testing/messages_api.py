@@ -11,10 +11,10 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, MutableMapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, final
 
 import anyio.lowlevel
+import attrs
 
 from turnlatch.errors import SettingsError
 from turnlatch.simulator import (
@@ -30,10 +30,11 @@ from turnlatch.simulator import (
     Simulator,
     run_in_thread,
 )
+from turnlatch.testing.defects import Defect, DefectKind
 from turnlatch.testing.effects import EFFECTS_FILE, Effects, EffectsError
 from turnlatch.testing.judge_effects import untrue_results
 from turnlatch.testing.observed import observe
-from turnlatch.testing.verdict import Verdict, judge
+from turnlatch.testing.verdict import Verdict, judge, ordered
 
 if TYPE_CHECKING:
     import anthropic
@@ -42,6 +43,7 @@ VARIABLES: Final = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
 """The environment variables that lead a client to the server of a test."""
 
 
+_WAITS: Final = DefectKind.NO_READ_TIMEOUT
 _STREAMED: Final = (CutEvents, ErrorEvent)
 """Faults that plain replies do not meet."""
 
@@ -93,6 +95,7 @@ class MessagesApi:
         simulator: The server.
         clock: Its time.
         effects: The ledger that a verdict takes into account; None without one.
+        environment: Where the variables are set that lead clients to it.
         on_request: Called when a request to it has arrived, before it is answered.
     """
 
@@ -114,20 +117,16 @@ class MessagesApi:
             clock=self.clock.now,
             observe=lambda _: self.on_request(),
         )
-        self._environment = os.environ if environment is None else environment
+        self.environment = os.environ if environment is None else environment
         self._stack = contextlib.ExitStack()
         self._server: Server | None = None
         self._deaths: set[int] = set()
+        self._waits: list[Defect] | None = None  # of processes that have ended
 
     def __enter__(self) -> "MessagesApi":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -218,14 +217,14 @@ class MessagesApi:
             self._set(EFFECTS_FILE, str(effects.file))
 
     def _set(self, name: str, value: str) -> None:
-        before = self._environment.get(name)
-        self._environment[name] = value
+        before = self.environment.get(name)
+        self.environment[name] = value
 
         def restore() -> None:
             if before is None:
-                self._environment.pop(name, None)
+                self.environment.pop(name, None)
             else:
-                self._environment[name] = before
+                self.environment[name] = before
 
         self._stack.callback(restore)
 
@@ -261,6 +260,13 @@ class MessagesApi:
 
     def verdict(self) -> Verdict:
         """The client's defects on the wire, and those of its effects if they are watched."""
+        verdict = self._judged()
+        if self._waits is None:
+            return verdict
+        kept = [one for one in verdict.defects if one.kind is not _WAITS]
+        return attrs.evolve(verdict, defects=ordered([*kept, *self._waits]))
+
+    def _judged(self) -> Verdict:
         ledger = None if self.effects is None else self.effects.ledger
         return judge(self.simulator, ledger, self._deaths)
 
@@ -287,6 +293,25 @@ class MessagesApi:
     def client_died(self) -> None:
         """The client was killed: it is not to blame for what it did not do after that."""
         self._deaths.add(len(self.requests) and self.requests[-1].number)
+
+    def client_ended(self, *, overdue: bool = False) -> None:
+        """The client's process has ended: it waits for no answer any more, whether or not
+        the server has seen that yet.
+
+        Args:
+            overdue: It is about to be killed, because it has not ended in time: if its
+                last request waits for an answer that has stopped, it has no read timeout.
+        """
+        waits = [] if self._waits is None else self._waits
+        if overdue:
+            last = tuple(one.number for one in self.requests[-1:])
+            waits += [
+                one
+                for one in self._judged().defects
+                if one.kind is _WAITS and one.requests == last
+            ]
+            self.client_died()
+        self._waits = waits
 
     def asked_again(self) -> None:
         """A person asks for the same once more: a repetition is not the client's fault."""

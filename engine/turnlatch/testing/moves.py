@@ -21,11 +21,13 @@ from turnlatch.testing.agents import (
     Agent,
     AgentWorld,
     ClosableAgent,
+    FunctionAgent,
     InterruptedAgent,
     MortalAgent,
     ProcessDiedError,
     SteeredAgent,
 )
+from turnlatch.testing.command_agent import POINTS, CommandAgent
 from turnlatch.testing.effects import Done
 
 FAULTS: Final = (
@@ -82,7 +84,7 @@ class Player:
     def __init__(
         self,
         world: AgentWorld,
-        agent: Callable[[], Agent],
+        agent: Callable[[], Agent | Callable[[str], object]],
         prompts: Sequence[str],
         calls: Sequence[Answer],
         faults: Sequence[str],
@@ -133,16 +135,23 @@ class Player:
             AgentMove(f"the next request meets: {fault}", self._arming(fault))
             for fault in (() if self._armed else self._faults)
         ]
-        ends = [AgentMove("close and open again", self._reopen)]
-        points = ["request arrived"]
-        points += [f"effect {phase}" for phase in ("begun", "done") if self._calls]
-        points += self._points
-        ends += [
-            AgentMove(f"the process dies at the next: {point}", self._dooming(point))
-            for point in (() if self._dies else points)
-        ]
-        groups = (talk, acts, faults, ends)
+        groups = (talk, acts, faults, self._ends())
         return tuple(tuple(group) for group in groups if group)
+
+    def _ends(self) -> list[AgentMove]:
+        """The ends of the agent's process."""
+        points: tuple[str, ...]
+        if isinstance(self.agent, CommandAgent):
+            named, points, ends = "the next process dies at", POINTS, list[AgentMove]()
+        else:
+            named = "the process dies at the next"
+            points = ("request arrived", "effect begun", "effect done", *self._points)
+            ends = [AgentMove("close and open again", self._reopen)]
+        return ends + [
+            AgentMove(f"{named}: {point}", self._dooming(point))
+            for point in points
+            if not self._dies and (self._calls or not point.startswith("effect "))
+        ]
 
     def numbers(self) -> tuple[tuple[int, ...], ...]:
         """The smallest number of each move that is possible now, by groups."""
@@ -183,7 +192,8 @@ class Player:
         before = len(self.world.api.requests)
         self._say(self._reply())
         after = self.world.api.requests[before:]
-        return bool(after) and after[-1].accepted
+        hung = isinstance(self.agent, CommandAgent) and self.agent.overdue
+        return not hung and bool(after) and after[-1].accepted
 
     def close(self) -> None:
         """Let go of the agent."""
@@ -282,12 +292,15 @@ class Player:
 
     def _made(self) -> Agent:
         made: Any = self._awaited(self._make())
-        if not callable(getattr(made, "say", None)):
+        talks = callable(getattr(made, "say", None)) or callable(made)
+        if isinstance(made, type) or not talks:
             raise SettingsError(
                 "agent",
-                f"agent() returned {type(made).__name__}, which has no say(text)",
-                "return the object that is talked to",
+                f"agent() returned {_kind(made)}, which has no say(text)",
+                "return the object or the function that is talked to",
             )
+        if not hasattr(made, "say"):
+            made = FunctionAgent(made)
         agent: Agent = made
         return agent
 
@@ -300,6 +313,28 @@ class Player:
         return self._runner.run(given)
 
     def _do(self, act: Callable[[], object]) -> None:
+        if isinstance(self.agent, CommandAgent):
+            self._run(self.agent, act)
+        else:
+            self._act(act)
+        if self._died:  # also if the agent held its own death up
+            self._died = False
+            self.words.append("(it died; it is started again)")
+            if isinstance(self.agent, MortalAgent):
+                self.agent.bury()
+            self.agent = self._opened()
+
+    def _run(self, agent: CommandAgent, act: Callable[[], object]) -> None:
+        """A message to a command, whose time is real."""
+        agent.dies_at, self._dies = self._dies, ""
+        act()
+        if agent.died:
+            self._died = True
+            self.deaths += 1
+        elif agent.failed:
+            self.words.append(f"(it {agent.ended})")
+
+    def _act(self, act: Callable[[], object]) -> None:
         with skipped_sleeps(self.world.api.clock.skip):
             try:
                 self._awaited(act())
@@ -309,12 +344,6 @@ class Player:
             except BaseException:
                 if not self._died:
                     raise
-        if self._died:  # also if the agent held its own death up
-            self._died = False
-            self.words.append("(it died; it is started again)")
-            if isinstance(self.agent, MortalAgent):
-                self.agent.bury()
-            self.agent = self._opened()
 
     # Deaths.
 
@@ -338,6 +367,12 @@ class Player:
             if isinstance(self.agent, MortalAgent):
                 self.agent.die()
             raise ProcessDiedError(point)
+
+
+def _kind(made: object) -> str:
+    return (
+        f"the class {made.__name__}" if isinstance(made, type) else type(made).__name__
+    )
 
 
 def _where(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """A verdict on a client, from what it did on the wire."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, final
 
 import attrs
@@ -90,10 +90,15 @@ def judge(
     if ledger is not None:
         found += repeated_effects(dialogues, ledger)
         found += forgotten_effects(dialogues, ledger)
-    order = list(DefectKind)
-    found.sort(key=lambda one: (order.index(one.kind), one.requests))
     many = sum(len(one) for one in dialogues)
-    return Verdict(tuple(found), many, ledger is not None)
+    return Verdict(ordered(found), many, ledger is not None)
+
+
+def ordered(defects: Iterable[Defect]) -> tuple[Defect, ...]:
+    """Defects in the order of their table, and of the requests that show them."""
+    order = list(DefectKind)
+    found = sorted(defects, key=lambda one: (order.index(one.kind), one.requests))
+    return tuple(found)
 
 
 def _many(count: int, word: str) -> str:

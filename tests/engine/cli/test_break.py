@@ -1,6 +1,7 @@
 """`turnlatch break` at real processes: what it finds, plays again, refuses and leaves."""
 
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -66,7 +67,8 @@ def test_agent_without_a_bug_survives_and_no_process_is_left(tmp_path: Path) -> 
         "run 2: is refused",
         "run 3: dies at request 1",
     ]
-    # A process that still had the pipe open would make this EAGAIN.
+    # It ends once no process has it open: those that were killed close it in their time.
+    assert select.select([reading], [], [], 60)[0], "a process still has the pipe open"
     assert os.read(reading, 1) == b""
     os.close(reading)
 

@@ -136,6 +136,9 @@ def made_from(agent: object, **declared: Any) -> type[ConversationMachine]:
     ("agent", "declared", "told"),
     [
         (None, {}, "agent() returned NoneType, which has no say(text)"),
+        (Silent, {}, "agent() returned the class Silent, which has no say(text)"),
+        (str, {}, "agent() returned the class str, which has no say(text)"),
+        (str.strip, {}, "The agent sent no request"),
         (Silent(), {}, "The agent sent no request"),
         (Raising(), {}, "(it raised KeyError at test_machine.py:"),
         (Silent(), {"tools": ["pay"]}, "it is a list"),
@@ -156,21 +159,39 @@ def test_bad_use_is_answered_with_a_line_to_act_on(
     assert told in str(raised.value)
 
 
+def test_coroutine_function_is_an_agent() -> None:
+    plain = machine("poison")
+
+    def make(self: ConversationMachine, world: AgentWorld) -> Any:
+        inner: Any = plain.agent(self, world)
+
+        async def say(text: str) -> object:
+            return inner.say(text)
+
+        return say
+
+    kind = type("AsyncMachine", (plain,), {"agent": make})
+    assert DefectKind.POISON_RESENT in failure(kind)[0]
+
+
 class AsyncShop:
     """The sample agent behind coroutine functions."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Any) -> None:
         self.inner = agent
 
     async def say(self, text: str, /) -> object:
         return self.inner.say(text)
 
+    async def approve(self) -> object:
+        return self.inner.approve()
+
 
 def test_async_agent_is_talked_to() -> None:
-    plain = machine("poison")
+    plain = machine("approval")
 
     def make(self: ConversationMachine, world: AgentWorld) -> AsyncShop:
         return AsyncShop(plain.agent(self, world))
 
     kind = type("AsyncMachine", (plain,), {"agent": make})
-    assert DefectKind.POISON_RESENT in failure(kind)[0]
+    assert DefectKind.EFFECT_REPEATED in failure(kind)[0]
