@@ -24,6 +24,7 @@ class DefectKind(StrEnum):
     TEXT_DOUBLED = "text_doubled"
     EFFECT_REPEATED = "effect_repeated"
     EFFECT_FORGOTTEN = "effect_forgotten"
+    RESULT_SWAPPED = "result_swapped"
     PARTIAL_COMMITTED = "partial_committed"
     POISON_RESENT = "poison_resent"
     UNCONFIRMED_ID_USED = "unconfirmed_id_used"
@@ -100,6 +101,10 @@ DEFECTS: Final[dict[DefectKind, DefectRow]] = {
     DefectKind.EFFECT_FORGOTTEN: DefectRow(
         "A tool's effect happened, and the model was never told of it.",
         "Keep the call in the history, with its result or with an unknown outcome.",
+    ),
+    DefectKind.RESULT_SWAPPED: DefectRow(
+        "The results of parallel calls stand under each other's ids.",
+        "Take each result's `tool_use_id` from its call, not from the order of the ends.",
     ),
     DefectKind.PARTIAL_COMMITTED: DefectRow(
         "The part of a reply that was cut off stayed in the history after a retry.",

@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from turnlatch.simulator.wire import objects
+from turnlatch.simulator.wire import Json, objects
 from turnlatch.testing.defects import Defect, DefectKind
 from turnlatch.testing.effects import Done
 from turnlatch.testing.judge_retries import Dialogue
@@ -95,31 +95,85 @@ def _forgets(
     return next(later, None)
 
 
+def swapped_results(
+    dialogues: Sequence[Dialogue], ledger: Sequence[Done]
+) -> Iterator[Defect]:
+    """Results of parallel calls that stand under each other's ids.
+
+    An agent may write results in other words: judged are those that are, word for word,
+    an answer that the ledger has seen for another call of the same reply, and not for the
+    call itself. They are swapped only if that leads from call to call back to the first.
+    """
+    seen: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for entry in ledger:
+        if entry.phase == "seen":
+            seen[entry.tool, entry.input].add(entry.text.strip())
+    for dialogue in dialogues:
+        for place, one in enumerate(dialogue):
+            asked = {} if one.failed else _named_calls([one])
+            for then in dialogue[place + 1 :]:
+                told = {
+                    call: _words(block.get("content")).strip()
+                    for call, block in _results([then]).items()
+                    if call in asked
+                }
+                swapped = _circle({asked[call]: told[call] for call in told}, seen)
+                if swapped:
+                    named = " and ".join(" ".join(call) for call in sorted(swapped))
+                    text = (
+                        f"request {then.number} has the results of {named}, of the reply"
+                        f" to request {one.number}, under each other's ids"
+                    )
+                    numbers = (one.number, then.number)
+                    yield Defect(DefectKind.RESULT_SWAPPED, numbers, text)
+                if told:
+                    break
+
+
+def _circle(
+    told: Mapping[tuple[str, str], str],
+    seen: Mapping[tuple[str, str], Collection[str]],
+) -> frozenset[tuple[str, str]]:
+    """The calls whose results lead in a circle through those of others; empty if none do.
+
+    Args:
+        told: The result of each call, as the model reads it.
+        seen: The answers of each call in the ledger.
+    """
+    onward = {
+        call: {
+            other
+            for other in told
+            if words in seen.get(other, ()) and words not in seen.get(call, ())
+        }
+        for call, words in told.items()
+    }
+    circling: set[tuple[str, str]] = set()
+    for call in onward:
+        reached, todo = set[tuple[str, str]](), list(onward[call])
+        while todo:
+            if (other := todo.pop()) not in reached:
+                reached.add(other)
+                todo += onward[other]
+        if call in reached:
+            circling.add(call)
+    return frozenset(circling)
+
+
 def untrue_results(
     dialogues: Sequence[Dialogue], ledger: Sequence[Done]
 ) -> Iterator[str]:
     """Results that say something else than what happened, as sentences.
 
     Judged are the results of calls whose tool is in the ledger at all: one that says
-    that nothing was done although it was, and one that reads like a success although
-    nothing was begun. An unknown outcome is always true.
+    that nothing was done although it was, one that reads like a success although nothing
+    was begun, and one that is another call's. An unknown outcome is always true.
     """
     begun = Counter((one.tool, one.input) for one in ledger if one.phase == "begun")
     done = Counter((one.tool, one.input) for one in ledger if one.phase == "done")
     watched = {one.tool for one in ledger}
     for dialogue in dialogues:
-        calls = {
-            str(call.get("id")): (str(call.get("name")), _written(call.get("input")))
-            for one in dialogue
-            for call in calls_of(one.reply)
-        }
-        results = {
-            str(block.get("tool_use_id")): block
-            for one in dialogue
-            for message in one.messages
-            for block in message.content
-            if block.get("type") == "tool_result"
-        }
+        calls, results = _named_calls(dialogue), _results(dialogue)
         for call, block in results.items():
             named = calls.get(call, ("", ""))
             words = _words(block.get("content"))
@@ -130,6 +184,28 @@ def untrue_results(
                 yield f"{named[0]} {named[1]} was done, and the model reads: {words!r}"
             if not (denies or begun[named] or block.get("is_error")):
                 yield f"{named[0]} {named[1]} never ran, and the model reads: {words!r}"
+    for one in swapped_results(dialogues, ledger):
+        yield one.text
+
+
+def _named_calls(requests: Dialogue) -> dict[str, tuple[str, str]]:
+    """The tool and the arguments of each call, by its id, of the replies to requests."""
+    return {
+        str(call.get("id")): (str(call.get("name")), _written(call.get("input")))
+        for one in requests
+        for call in calls_of(one.reply)
+    }
+
+
+def _results(requests: Dialogue) -> dict[str, Json]:
+    """The results that requests have, each by the id of its call; the last one counts."""
+    return {
+        str(block.get("tool_use_id")): block
+        for one in requests
+        for message in one.messages
+        for block in message.content
+        if block.get("type") == "tool_result"
+    }
 
 
 def _words(content: object) -> str:

@@ -45,7 +45,7 @@ from turnlatch.testing.declaration import (
 from turnlatch.testing.defects import DefectKind
 from turnlatch.testing.effects import Effects
 from turnlatch.testing.messages_api import MessagesApi
-from turnlatch.testing.moves import FAULTS, Player
+from turnlatch.testing.moves import FAULTS, Player, paired
 from turnlatch.testing.report import failing_run
 from turnlatch.testing.verdict import Verdict
 
@@ -79,6 +79,7 @@ class ConversationMachine(RuleBasedStateMachine):
         prompts: The messages that are said, in turn.
         tools: The agent's tools by name; they are watched.
         calls: The calls that the model makes.
+        pairs: The model also makes two of them in one reply; see `moves.paired`.
         faults: The faults that its requests meet.
         tolerated: Kinds of defects that do not fail a run.
         tally: How often each move was made by the last test.
@@ -88,6 +89,7 @@ class ConversationMachine(RuleBasedStateMachine):
     prompts: ClassVar[Sequence[str]] = ("Do it.",)
     tools: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     calls: ClassVar[Sequence[Answer]] = ()
+    pairs: ClassVar[bool] = True
     faults: ClassVar[Sequence[str]] = FAULTS
     tolerated: ClassVar[Collection[DefectKind]] = ()
     tally: ClassVar[Counter[str]] = Counter()
@@ -129,7 +131,7 @@ class ConversationMachine(RuleBasedStateMachine):
                 self.world,
                 lambda: self.agent(self.world),
                 self.prompts,
-                self.calls,
+                (*self.calls, *(paired(self.calls) if self.pairs else ())),
                 self.faults,
                 self.points,
             )

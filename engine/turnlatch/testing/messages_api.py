@@ -272,8 +272,8 @@ class MessagesApi:
 
     def told_truthfully(self) -> None:
         """Every result that the model reads agrees with the ledger of effects: it says
-        that nothing was done only where nothing was, and reads like a success only where
-        the tool ran.
+        that nothing was done only where nothing was, reads like a success only where the
+        tool ran, and is not the result of a parallel call.
 
         Raises:
             SettingsError: No effects are watched.

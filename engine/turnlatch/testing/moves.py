@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import itertools
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
@@ -16,7 +17,7 @@ import attrs
 
 from turnlatch.errors import SettingsError
 from turnlatch.errors import words as words_of
-from turnlatch.simulator import Answer, ClientCall
+from turnlatch.simulator import Answer, ClientCall, reply
 from turnlatch.testing.agents import (
     Agent,
     AgentWorld,
@@ -367,6 +368,15 @@ class Player:
             if isinstance(self.agent, MortalAgent):
                 self.agent.die()
             raise ProcessDiedError(point)
+
+
+def paired(calls: Sequence[Answer]) -> tuple[Answer, ...]:
+    """Answers with two calls: the first and the second of the list, the third and the
+    fourth, and so on; the last of an odd number goes with the first. Those that have
+    several calls already are left out."""
+    single = [one for one in calls if len(one.parts) == 1]
+    ones, others = single[::2], single[1::2] + single[:1]
+    return tuple(itertools.starmap(reply, zip(ones, others, strict=False)))
 
 
 def _kind(made: object) -> str:

@@ -9,7 +9,11 @@ from turnlatch.simulator.core import Simulator
 from turnlatch.testing import judge_history, judge_retries
 from turnlatch.testing.defects import DEFECTS, Defect, DefectKind
 from turnlatch.testing.effects import Done
-from turnlatch.testing.judge_effects import forgotten_effects, repeated_effects
+from turnlatch.testing.judge_effects import (
+    forgotten_effects,
+    repeated_effects,
+    swapped_results,
+)
 from turnlatch.testing.judge_retries import Dialogue
 from turnlatch.testing.observed import observe
 
@@ -38,7 +42,7 @@ class Verdict:
         defects: Every one that was found, in the order of the table of defects.
         requests: How many requests it was found in.
         effects: True if a ledger of effects was judged, too. Without one, whether an
-            effect was repeated or forgotten is not known.
+            effect was repeated or forgotten, or a result swapped, is not known.
     """
 
     defects: tuple[Defect, ...]
@@ -90,6 +94,7 @@ def judge(
     if ledger is not None:
         found += repeated_effects(dialogues, ledger)
         found += forgotten_effects(dialogues, ledger)
+        found += swapped_results(dialogues, ledger)
     many = sum(len(one) for one in dialogues)
     return Verdict(ordered(found), many, ledger is not None)
 

@@ -5,7 +5,7 @@ a planted one overrides the one thing that it does wrong.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import httpx2
@@ -73,8 +73,11 @@ class Client:
             calls = [one for one in content if one["type"] == "tool_use"]
             if not calls:
                 return "".join(one.get("text", "") for one in content)
-            results = [self.run(one) for one in calls]
-            self.history.append({"role": "user", "content": results})
+            self.history.append({"role": "user", "content": self.run_all(calls)})
+
+    def run_all(self, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Run the calls of a reply."""
+        return [self.run(one) for one in calls]
 
     def run(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """Run a call."""
@@ -256,6 +259,14 @@ class ForgetsCalls(Client):
     """When a turn fails it drops the whole turn, calls and all."""
 
     attempts_max = 2
+
+
+class SwapsResults(Client):
+    """It takes the ids of parallel calls in the order in which the calls end."""
+
+    def run_all(self, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        ended = [one["content"] for one in super().run_all(calls)[::-1]]
+        return [result(call, text) for call, text in zip(calls, ended, strict=True)]
 
 
 class KeepsParts(Client):

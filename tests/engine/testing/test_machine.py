@@ -12,10 +12,11 @@ import pytest
 from tests.part import WHOLE
 
 from turnlatch import TurnlatchError
-from turnlatch.simulator import Answer, call
+from turnlatch.simulator import Answer, call, reply
 from turnlatch.testing import DefectKind
 from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
 from turnlatch.testing.machine import ConversationMachine
+from turnlatch.testing.moves import paired
 
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT))
@@ -157,6 +158,40 @@ def test_bad_use_is_answered_with_a_line_to_act_on(
     with pytest.raises((TurnlatchError, AgentDefectError)) as raised:
         kind.TestCase("runTest").runTest()
     assert told in str(raised.value)
+
+
+class SwappingShop(shop_agent.Agent):
+    """It runs parallel calls at the same time, and takes the ids as they come."""
+
+    def _run(self, call: Any) -> Any:
+        made = super()._run(call)
+        last = self.history[-1]["content"]
+        calls = [one["id"] for one in last if one["type"] == "tool_use"]
+        if made is not None and len(calls) > 1:
+            place = calls.index(made["tool_use_id"])
+            made["tool_use_id"] = calls[len(calls) - 1 - place]
+        return made
+
+
+def test_pairs_of_calls_are_made_without_being_listed() -> None:
+    def make(_: Any, world: AgentWorld) -> SwappingShop:
+        return SwappingShop(world.api.sync_client(), world.folder, world.tools)
+
+    calls = (call("pay", amount=2), call("pay", amount=3))
+    kind = type("SwappingMachine", (machine(),), {"agent": make, "calls": calls})
+
+    assert DefectKind.RESULT_SWAPPED in failure(kind)[0]
+    one_by_one: Any = type("OneByOne", (kind,), {"pairs": False})
+    one_by_one.sweep()
+
+
+@pytest.mark.parametrize(
+    ("many", "pairs"), [(0, []), (1, ["aa"]), (2, ["ab"]), (3, ["ab", "ca"])]
+)
+def test_each_call_is_in_a_pair(many: int, pairs: list[str]) -> None:
+    made = paired([*map(call, "abc"[:many]), reply(call("x"), call("y"))])
+    names = ["".join(part.name for part in one.parts) for one in made]  # type: ignore[union-attr] # they are calls
+    assert names == pairs
 
 
 def test_coroutine_function_is_an_agent() -> None:

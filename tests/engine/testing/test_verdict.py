@@ -1,6 +1,6 @@
 """A verdict names what a client did wrong, and nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from tests.engine.testing import planted
 
 from turnlatch import Conversation, tool
-from turnlatch.simulator import call
+from turnlatch.simulator import call, reply
 from turnlatch.testing import (
     DEFECTS,
     DefectKind,
@@ -31,6 +31,7 @@ SCRIPTS: dict[DefectKind, tuple[type[planted.Client], str]] = {
     DefectKind.TEXT_DOUBLED: (planted.AppendsInItsRetryLoop, "429 @2"),
     DefectKind.EFFECT_REPEATED: (planted.PaysAgain, "529 @4"),
     DefectKind.EFFECT_FORGOTTEN: (planted.ForgetsCalls, "529 @4-5"),
+    DefectKind.RESULT_SWAPPED: (planted.SwapsResults, ""),
     DefectKind.PARTIAL_COMMITTED: (planted.KeepsParts, "cut 5 eof @2"),
     DefectKind.POISON_RESENT: (planted.KeepsPoison, "400 body=poison forever"),
     DefectKind.UNCONFIRMED_ID_USED: (planted.NamesLostReplies, "cut 5 reset @2"),
@@ -40,13 +41,16 @@ SCRIPTS: dict[DefectKind, tuple[type[planted.Client], str]] = {
 
 REPLY = "It is a reply of some length, so that it comes in several pieces, as most do."
 
+PAYS_TWICE = reply(call("pay", amount=3), call("pay", amount=4))
+"""An answer with two parallel calls."""
+
 
 def converse(kind: type[planted.Client], faults: str, file: Path) -> Verdict:
-    """Five messages, one of them with a call; returns the verdict."""
+    """Five messages, one of them with two calls; returns the verdict."""
     with MessagesApi() as api:
         effects = Effects(file)
         api.watch_effects(effects)
-        api.answers(REPLY, f"{REPLY} Two.", call("pay", amount=3), "Paid.")
+        api.answers(REPLY, f"{REPLY} Two.", PAYS_TWICE, "Paid.")
         api.answers(f"{REPLY} Four.", f"{REPLY} Five.")
         if faults:
             api.faults(faults)
@@ -89,7 +93,7 @@ async def test_our_own_engine_earns_no_defect(kind: DefectKind, tmp_path: Path) 
     with MessagesApi() as api:
         effects = Effects(tmp_path / "effects")
         api.watch_effects(effects)
-        api.answers(REPLY, f"{REPLY} Two.", call("pay", amount=3), "Paid.")
+        api.answers(REPLY, f"{REPLY} Two.", PAYS_TWICE, "Paid.")
         if faults:
             api.faults(faults)
         pay = tool(effect="once")(effects.watched(planted.pay))
@@ -106,7 +110,8 @@ async def test_our_own_engine_earns_no_defect(kind: DefectKind, tmp_path: Path) 
         verdict = api.verdict()
     assert verdict.ok, str(verdict)
     if kind is not DefectKind.EFFECT_FORGOTTEN:
-        effects.at_most_once("pay")
+        effects.at_most_once("pay", amount=3)
+        effects.at_most_once("pay", amount=4)
 
 
 def test_the_documentation_prints_the_table_of_defects() -> None:
@@ -163,6 +168,63 @@ def test_results_are_held_to_the_ledger(
             return api.told_truthfully()
         with pytest.raises(EffectsError, match=untrue):
             api.told_truthfully()
+
+
+class WritesItsOwnWords(planted.SwapsResults):
+    """It says of each call what is true of both."""
+
+    def run_all(self, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        super().run_all(calls)
+        return [planted.result(one, "paid 4") for one in calls]
+
+
+def thanks(amount: int) -> str:
+    """Pay, and say nothing of the amount."""
+    return "thanks"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tool", "calls", "swapped"),
+    [
+        (planted.SwapsResults, planted.pay, (3, 4), True),
+        (planted.SwapsResults, planted.pay, (3, 3), False),
+        (planted.SwapsResults, planted.pay, (3, 4, 5), True),
+        (planted.SwapsResults, thanks, (3, 4), False),
+        (WritesItsOwnWords, planted.pay, (3, 4), False),
+        (planted.Client, planted.pay, (3, 4, 5), False),
+    ],
+)
+def test_results_are_swapped_only_where_the_ledger_is_sure(
+    kind: type[planted.Client],
+    tool: Any,
+    calls: Sequence[int],
+    swapped: bool,
+) -> None:
+    with MessagesApi() as api:
+        effects = Effects()
+        api.watch_effects(effects)
+        api.answers(reply(*(call("pay", amount=one) for one in calls)), "Paid.")
+        client = kind(api, effects)
+        client.pay = effects.watched(tool, "pay")
+        client.say("Pay.")
+        verdict = api.verdict()
+        assert (DefectKind.RESULT_SWAPPED in verdict.kinds) is swapped, str(verdict)
+        if swapped:
+            with pytest.raises(EffectsError, match="under each other's ids"):
+                api.told_truthfully()
+        else:
+            api.told_truthfully()
+
+
+def test_stale_answer_is_not_a_swapped_one() -> None:
+    with MessagesApi() as api:
+        effects = Effects()
+        api.watch_effects(effects)
+        api.answers(reply(call("pay", amount=3), call("pay", amount=4)), "Paid.")
+        client = planted.Client(api, effects)
+        effects.fail("pay", "stale", 2)
+        client.say("Pay.")
+        assert api.verdict().ok, str(api.verdict())
 
 
 def test_client_that_sent_nothing_is_not_judged() -> None:
