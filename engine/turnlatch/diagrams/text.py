@@ -1,5 +1,6 @@
 """A table as text: the main line, the states, every row, and the parts of states."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from turnlatch.diagrams.grid import cells
@@ -63,6 +64,29 @@ def draw(
     if plain:
         return drawn.translate(_PLAIN).encode("ascii", "replace").decode()
     return drawn
+
+
+def draw_path(table: Table, taken: Sequence[Transition], columns: int = 100) -> str:
+    """A path through a table as text: the states in the order in which they were reached.
+
+    Args:
+        table: The machine.
+        taken: The rows, each beginning where the one before ends; the first begins in
+            the initial state. A row that was taken several times in a row is counted.
+        columns: Longest line.
+    """
+    lines = [f"  ● ──▶ {_named(table.state(table.initial), plain=False)}"]
+    for row, same in itertools.groupby(taken):
+        many = sum(1 for _ in same)
+        label = " ".join(
+            filter(None, (row.trigger, row.effect.value and f"/ {row.effect.value}"))
+        )
+        times = f" {TIMES}{many}" if many > 1 else ""
+        step = f"──{label}{times}──▶ {_named(table.state(row.target), plain=False)}"
+        if len(lines[-1]) + len(step) + 1 > columns:
+            lines.append("   ")
+        lines[-1] += f" {step}"
+    return "\n".join(lines)
 
 
 def _parts(table: Table, *, plain: bool) -> Iterator[str]:

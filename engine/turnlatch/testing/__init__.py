@@ -39,6 +39,7 @@ from turnlatch.testing.messages_api import (
 from turnlatch.testing.moves import FAULTS
 from turnlatch.testing.oracle import accepts
 from turnlatch.testing.shortest_paths import Coverage, Paths, coverage, paths
+from turnlatch.testing.summary import MachineSummary
 from turnlatch.testing.verdict import Verdict, judge
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ __all__ = [
     "Effects",
     "EffectsError",
     "FaultsNotMetError",
+    "MachineSummary",
     "MessagesApi",
     "Nonconformity",
     "NonconformityKind",

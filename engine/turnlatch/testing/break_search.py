@@ -63,6 +63,7 @@ def report(played: PlayedScript, replay: Sequence[str]) -> str:
         played.words,
         played.verdict,
         played.requests,
+        f"What happened:\n{played.picture}",
         pasteable(replay),
         stuck=played.stuck,
         hung=played.hung,

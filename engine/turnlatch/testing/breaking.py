@@ -54,6 +54,7 @@ class PlayedScript:
         script: The script.
         words: The moves in words.
         verdict: The judgement, without what is tolerated.
+        picture: What happened, as a sequence.
         requests: The log of the server.
         stuck: The last message was not answered although nothing misbehaved.
         hung: The command did not end although nothing misbehaved.
@@ -64,6 +65,7 @@ class PlayedScript:
     script: BreakScript
     words: tuple[str, ...]
     verdict: Verdict
+    picture: str
     requests: tuple[LoggedRequest, ...]
     stuck: bool
     hung: bool
@@ -167,6 +169,7 @@ class _Run:
             script,
             tuple(self._words),
             verdict,
+            self._api.picture(),
             self._api.requests,
             self._stuck,
             self._hung,

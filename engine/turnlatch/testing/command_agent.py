@@ -215,7 +215,7 @@ class CommandAgent:
             self._api.on_request = on_request
         if phase != self.dies_at and status == -signal.SIGKILL:
             self.died = True
-            self._api.client_died()
+            self._api.client_died(f"effect {phase}")
         self.dies_at = ""
         self.last_line = running.last_line.replace(str(self._folder), "{folder}")
         self.failed = status != 0
@@ -244,9 +244,9 @@ class CommandAgent:
     def _kill(self) -> None:
         self._known.wait()
         assert self._running is not None, "it was set before that"
-        self.dies_at = ""
+        point, self.dies_at = self.dies_at, ""
         self.died = True
-        self._api.client_died()
+        self._api.client_died(point)
         self._running.kill()
 
 

@@ -12,25 +12,30 @@ TestMine = MyMachine.TestCase
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, final
 
 import anyio
 import anyio.lowlevel
 
 from turnlatch.conversation import Conversation
+from turnlatch.diagrams.text import draw_path
 from turnlatch.journal import MemoryStore
+from turnlatch.ports import Entry
 from turnlatch.result import Turn
 from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
 from turnlatch.testing.crashable_store import CrashableStore
 from turnlatch.testing.declaration import demand_known
 from turnlatch.testing.fakes import SeededIds
 from turnlatch.testing.machine import ConversationMachine
+from turnlatch.testing.shortest_paths import TablePath
 from turnlatch.tools import Tool, tool
 from turnlatch.tools.definition import Effect
-from turnlatch_states.machine.events import Event
+from turnlatch_states.fsm.table import Table, Transition
+from turnlatch_states.machine.events import ConversationOpened, Event
 from turnlatch_states.machine.load import fold_events
-from turnlatch_states.machine.turn import TurnState
+from turnlatch_states.machine.step import begin, step
+from turnlatch_states.machine.turn import TURN, TurnState
 
 RECORDED = ("CallStarted", "CallClosed", "RequestSent", "ReplyConfirmed", "TurnFailed")
 """Journal entries after which the process may die."""
@@ -52,6 +57,7 @@ class TurnlatchMachine(ConversationMachine):
 
     effects: ClassVar[Mapping[str, Effect]] = {}
     options: ClassVar[Mapping[str, Any]] = {}
+    table: ClassVar[Table | None] = TURN
 
     def __init__(self) -> None:
         demand_known(f"{type(self).__name__}.effects", self.effects, self.tools)
@@ -74,6 +80,18 @@ class TurnlatchMachine(ConversationMachine):
         ]
         return ConversationAgent(world, self.store, tools, self.options)
 
+    def taken(self) -> Iterable[TablePath]:
+        """The rows of the turn's table that the journals hold; a fork's inherited ones
+        included."""
+        return [_rows(self.store.read(one.name)) for one in self.store.conversations()]
+
+    def picture(self) -> str:
+        """The path of the conversation through the turn's table."""
+        agent = self.player.agent
+        assert isinstance(agent, ConversationAgent), "this machine made it"
+        rows = _rows(self.store.read(agent.chat.name))
+        return f"The path through the table of turns:\n{draw_path(TURN, rows)}"
+
     def check(self, world: AgentWorld) -> None:
         """The journal leads to where the conversation stands.
 
@@ -92,6 +110,18 @@ class TurnlatchMachine(ConversationMachine):
             return
         for event in events:
             self.player.reached(f"recorded: {type(event).__name__}")
+
+
+def _rows(entries: Sequence[Entry]) -> TablePath:
+    """The rows that the events of a journal took."""
+    rows: list[Transition] = []
+    if entries and isinstance(entries[0].event, ConversationOpened):
+        snapshot = begin(entries[0].event)
+        for entry in entries[1:]:
+            made = step(snapshot, entry.event)
+            snapshot = made.snapshot
+            rows += [made.row] if made.row is not None else []
+    return tuple(rows)
 
 
 def _on_the_loop(function: Any) -> Any:

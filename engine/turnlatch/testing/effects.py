@@ -19,6 +19,7 @@ import inspect
 import json
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -71,6 +72,7 @@ class Done:
         phase: `begun`, `done`, or `seen`: the caller got an answer.
         text: With `seen`, the answer or the error as text.
         process: The id of the process that did it.
+        at: The moment, by the clock of `Effects`.
     """
 
     tool: str
@@ -78,6 +80,7 @@ class Done:
     phase: str
     text: str = ""
     process: int = attrs.field(factory=os.getpid)
+    at: float = attrs.field(default=0.0, eq=False)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -99,6 +102,7 @@ class Effects:
     Attributes:
         file: The ledger's file; None if it is in memory.
         on_entry: Called with each entry when it is in the ledger.
+        clock: Gives the moment of an entry, in seconds since the epoch.
     """
 
     def __init__(self, file: Path | str | None = None) -> None:
@@ -108,6 +112,7 @@ class Effects:
         self._last: dict[str, Any] = {}
         self._tools: set[str] = set()
         self.on_entry: Callable[[Done], None] = lambda _: None
+        self.clock: Callable[[], float] = time.time
 
     @classmethod
     def from_environment(cls) -> "Effects":
@@ -322,7 +327,8 @@ class _Steps:
         raise error
 
     def _note(self, phase: str, text: str = "") -> None:
-        self._effects.note(Done(self._tool, self._written, phase, text))
+        at = self._effects.clock()
+        self._effects.note(Done(self._tool, self._written, phase, text, at=at))
 
 
 def _die_at(phase: str, entry: Done) -> None:

@@ -19,13 +19,20 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import UnsatisfiedAssumption
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     rule,
@@ -47,7 +54,10 @@ from turnlatch.testing.effects import Effects
 from turnlatch.testing.messages_api import MessagesApi
 from turnlatch.testing.moves import FAULTS, Player, paired
 from turnlatch.testing.report import failing_run
+from turnlatch.testing.shortest_paths import TablePath
+from turnlatch.testing.summary import MachineSummary, RunTally
 from turnlatch.testing.verdict import Verdict
+from turnlatch_states.fsm.table import Table
 
 NUMBER_MAX: Final = 119
 """The largest number of a move. Hypothesis draws from a range of up to 127 evenly; in
@@ -82,8 +92,7 @@ class ConversationMachine(RuleBasedStateMachine):
         pairs: The model also makes two of them in one reply; see `moves.paired`.
         faults: The faults that its requests meet.
         tolerated: Kinds of defects that do not fail a run.
-        tally: How often each move was made by the last test.
-        runs: How many runs it had.
+        table: The table whose rows `taken` names; None for an agent without one.
     """
 
     prompts: ClassVar[Sequence[str]] = ("Do it.",)
@@ -92,30 +101,31 @@ class ConversationMachine(RuleBasedStateMachine):
     pairs: ClassVar[bool] = True
     faults: ClassVar[Sequence[str]] = FAULTS
     tolerated: ClassVar[Collection[DefectKind]] = ()
-    tally: ClassVar[Counter[str]] = Counter()
-    runs: ClassVar[int] = 0
+    table: ClassVar[Table | None] = None
+    _tally: ClassVar[RunTally] = RunTally()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
 
         def run_test(case: Any) -> None:
             __tracebackhide__ = True
-            cls.tally, cls.runs = Counter(), 0
+            cls._tally = RunTally()
             began = time.perf_counter()
             try:
                 cls.sweep()
                 run_state_machine_as_test(cls, settings=case.settings)
             finally:
-                seconds = time.perf_counter() - began
-                sys.stdout.write(f"{cls.summary()}; {seconds:.1f} s\n")
+                cls._tally.seconds = time.perf_counter() - began
+                sys.stdout.write(f"{cls.summary()}\n")
 
+        cls._tally = RunTally()
         cls.TestCase.settings = RUN
         cls.TestCase.runTest = run_test  # type: ignore[method-assign, assignment] # it is made per class
 
     def __init__(self) -> None:
         super().__init__()
         demand_declared(type(self).__name__, self.tools, self.faults)
-        type(self).runs += 1
+        self._tally.runs += 1
         self.numbers: list[int] = []
         self._over = False
         self._place = Path(tempfile.mkdtemp(prefix="turnlatch-test-"))
@@ -167,13 +177,25 @@ class ConversationMachine(RuleBasedStateMachine):
     def check(self, world: AgentWorld) -> None:
         """Your own invariants; called after each move. Raise to fail."""
 
+    def picture(self) -> str:
+        """The run as it is drawn in a report: requests, effects and deaths in sequence."""
+        return f"What happened:\n{self.world.api.picture()}"
+
+    def taken(self) -> Iterable[TablePath]:
+        """The rows of `table` that this run took, for each conversation it had."""
+        return ()
+
     @rule(number=st.integers(0, NUMBER_MAX))
     def move(self, number: int) -> None:
         """One move of the conversation."""
         __tracebackhide__ = True
         self.numbers.append(number)
-        type(self).tally[self.player.play(number)] += 1
-        self._judge()
+        self._tally.moves[self.player.play(number)] += 1
+        try:
+            self._judge()
+        except UnsatisfiedAssumption:
+            self._tally.discarded += 1
+            raise
 
     def _judge(self, *, last: bool = False) -> None:
         __tracebackhide__ = True
@@ -190,7 +212,9 @@ class ConversationMachine(RuleBasedStateMachine):
         numbers = ", ".join(str(one) for one in self.numbers)
         replay = f"{type(self).__name__}.replay({numbers})"
         requests, words = self.world.api.requests, self.player.words
-        text = failing_run(words, verdict, requests, replay, stuck=stuck)
+        text = failing_run(
+            words, verdict, requests, self.picture(), replay, stuck=stuck
+        )
         return AgentDefectError(text, verdict.kinds, self.numbers)
 
     def teardown(self) -> None:
@@ -203,6 +227,8 @@ class ConversationMachine(RuleBasedStateMachine):
                 if not answered:
                     raise self._broken(self.world.api.verdict(), stuck=True)
         finally:
+            api = self.world.api
+            self._tally.ended(api.requests, api.verdict(), self.taken())
             try:
                 self.player.end()
             finally:
@@ -274,11 +300,9 @@ class ConversationMachine(RuleBasedStateMachine):
             self.teardown()
 
     @classmethod
-    def summary(cls) -> str:
-        """The runs and moves of the last test, the most frequent ones first. No run is
-        discarded: each number stands for a move that is possible."""
-        moves = "\n".join(f"{many:7} {move}" for move, many in cls.tally.most_common())
-        return f"{moves}\n{cls.__name__}: {cls.runs} runs, {cls.tally.total()} moves"
+    def summary(cls) -> MachineSummary:
+        """The last test in figures."""
+        return cls._tally.summary(cls.__name__, cls.table)
 
     @classmethod
     def replay(cls, *numbers: int) -> None:

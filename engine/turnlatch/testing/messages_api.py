@@ -33,7 +33,8 @@ from turnlatch.simulator import (
 from turnlatch.testing.defects import Defect, DefectKind
 from turnlatch.testing.effects import EFFECTS_FILE, Effects, EffectsError
 from turnlatch.testing.judge_effects import untrue_results
-from turnlatch.testing.observed import observe
+from turnlatch.testing.observed import ObservedRequest, observe
+from turnlatch.testing.picture import ClientDeath, sequence_picture
 from turnlatch.testing.verdict import Verdict, judge, ordered
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class MessagesApi:
         self._stack = contextlib.ExitStack()
         self._server: Server | None = None
         self._deaths: set[int] = set()
+        self._kills: list[ClientDeath] = []
         self._waits: list[Defect] | None = None  # of processes that have ended
 
     def __enter__(self) -> "MessagesApi":
@@ -213,6 +215,7 @@ class MessagesApi:
         """Judge these effects, too; processes started from now on share the ledger if it
         is in a file."""
         self.effects = effects
+        effects.clock = self.clock.now
         if effects.file is not None:
             self._set(EFFECTS_FILE, str(effects.file))
 
@@ -286,13 +289,29 @@ class MessagesApi:
                 "call watch_effects(Effects()) first",
             )
         ledger = self.effects.ledger
-        untrue = list(untrue_results(observe(self.simulator, self._deaths), ledger))
+        untrue = list(untrue_results(self._observed(), ledger))
         if untrue:
             raise EffectsError("These results are untrue:\n  " + "\n  ".join(untrue))
 
-    def client_died(self) -> None:
-        """The client was killed: it is not to blame for what it did not do after that."""
-        self._deaths.add(len(self.requests) and self.requests[-1].number)
+    def picture(self) -> str:
+        """The requests, their answers, the effects and the deaths of the client, as a
+        sequence in text of at most 100 columns."""
+        requests = (one for each in self._observed() for one in each)
+        ledger = () if self.effects is None else self.effects.ledger
+        return "\n".join(sequence_picture(requests, ledger, self._kills))
+
+    def _observed(self) -> tuple[tuple[ObservedRequest, ...], ...]:
+        return observe(self.simulator, self._deaths)
+
+    def client_died(self, point: str = "") -> None:
+        """The client was killed: it is not to blame for what it did not do after that.
+
+        Args:
+            point: The point at which it was killed, in words, for `picture`.
+        """
+        self.asked_again()
+        after = max(self._deaths)
+        self._kills.append(ClientDeath(after, self.clock.now(), point))
 
     def client_ended(self, *, overdue: bool = False) -> None:
         """The client's process has ended: it waits for no answer any more, whether or not
@@ -315,4 +334,4 @@ class MessagesApi:
 
     def asked_again(self) -> None:
         """A person asks for the same once more: a repetition is not the client's fault."""
-        self.client_died()
+        self._deaths.add(self.requests[-1].number if self.requests else 0)

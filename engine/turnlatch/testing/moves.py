@@ -364,7 +364,7 @@ class Player:
             self._dies = ""
             self._died = True
             self.deaths += 1
-            self.world.api.client_died()
+            self.world.api.client_died(point)
             if isinstance(self.agent, MortalAgent):
                 self.agent.die()
             raise ProcessDiedError(point)

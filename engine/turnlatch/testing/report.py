@@ -16,17 +16,20 @@ def failing_run(
     moves: Sequence[str],
     verdict: Verdict,
     requests: Sequence[LoggedRequest],
+    picture: str,
     replay: str,
     *,
     stuck: bool = False,
     hung: bool = False,
 ) -> str:
-    """The moves in words, the defects, the requests, and the line that plays it again.
+    """The moves in words, the defects, a picture, the requests, and the line that plays it
+    again.
 
     Args:
         moves: The moves that were made, in words.
         verdict: The judgement.
         requests: The log of the server.
+        picture: What happened, in lines of at most 100 columns.
         replay: The line that plays the run again.
         stuck: The last message was not answered although nothing misbehaved.
         hung: The agent's process did not end although nothing misbehaved.
@@ -40,6 +43,7 @@ def failing_run(
     if hung:
         lines.append("hung: nothing misbehaves, and the process does not end.")
     lines += str(verdict).splitlines()
+    lines += picture.splitlines()
     lines.append("The requests:")
     shown = requests[-_REQUESTS_MAX:]
     if len(requests) > len(shown):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from tests.engine.testing import raw_agent
+from tests.engine.testing.playing import play
 
 from turnlatch import SettingsError
 from turnlatch.simulator import Answer, call
@@ -33,24 +34,6 @@ def machine(*bugs: str, **declared: Any) -> type[ConversationMachine]:
             return CommandAgent(command, world)
 
     return type("CommandMachine", (CommandMachine,), declared)
-
-
-def play(kind: type[ConversationMachine], *moves: str) -> None:
-    """Make moves, each by the end of its words, and the end of the run."""
-    one = kind()
-    try:
-        for move in moves:
-            groups = zip(one.player.numbers(), one.player.moves(), strict=True)
-            one.move(
-                next(
-                    number
-                    for given, group in groups
-                    for number, able in zip(given, group, strict=True)
-                    if able.words.endswith(move)
-                )
-            )
-    finally:
-        one.teardown()
 
 
 @pytest.mark.parametrize(

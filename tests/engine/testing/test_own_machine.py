@@ -63,7 +63,13 @@ def test_agent_on_turnlatch_keeps_its_promise(
         "dies at the next",
     ):
         assert move in said
-    assert re.search(r"\nShopMachine: \d+ runs, \d+ moves; \d+\.\d s\n$", said)
+    assert re.search(
+        r"\nShopMachine: \d+ runs, 0 % discarded, \d+ moves; \d+\.\d s\n$", said
+    )
+    reached = ShopMachine.summary().reached
+    assert reached is not None
+    assert {"calling", "asking", "done", "resting", "abandoned"} <= reached.states
+    assert f"\nturn: {len(reached.states)} of " in said
 
 
 def test_tool_that_is_wrongly_declared_safe_is_found() -> None:
