@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 stage = @since=$$(date +%s); { $(2); }; ended=$$?; \
 	echo "$(1): $$(($$(date +%s) - since)) s"; exit $$ended
 
-.PHONY: demo test quick quick-types quick-unit lint types unit gauntlet fuzz sweep bench clients sdks requirements upgrade diagrams sync clean
+.PHONY: demo test quick quick-types quick-unit lint types unit gauntlet fuzz sweep bench clients sdks peers requirements upgrade diagrams sync clean
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -83,6 +83,9 @@ sweep: .venv/installed         ## kill, tear, fail, cut: at every point; every o
 
 bench: .venv/installed         ## ratios within one run; never a gate
 	$(BIN)/python -m benchmarks
+
+peers: .venv/installed         ## the same faults on agents of other libraries; installs public packages
+	$(BIN)/python -m benchmarks.peers
 
 clients: .venv/installed       ## real clients against the simulator; installs public packages
 	$(BIN)/python -m tests.clients

@@ -1,6 +1,7 @@
 """Playing scripts of trouble on an agent that is a command, and finding the shortest that
 breaks it."""
 
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Final, final
@@ -19,6 +20,7 @@ from turnlatch.testing.defects import DefectKind
 from turnlatch.testing.effects import Effects
 from turnlatch.testing.messages_api import MessagesApi
 from turnlatch.testing.moves import POISON, REFUSES_POISON
+from turnlatch.testing.observed import observe
 from turnlatch.testing.verdict import Verdict
 
 _SHORTER_MAX: Final = 20
@@ -37,12 +39,35 @@ class BreakSetup:
         calls: The answers to each message; a text answer follows them.
         seed: Of everything that would be random.
         tolerated: Kinds of defects that do not count.
+        to_the_end: Play the whole script, also after something was found.
     """
 
     command: AgentCommand
     calls: tuple[Answer, ...] = ()
     seed: int = 0
     tolerated: frozenset[DefectKind] = frozenset()
+    to_the_end: bool = False
+
+
+@final
+@attrs.frozen
+class PlayedMessage:
+    """One message of a script that was played.
+
+    Attributes:
+        prompt: Its text.
+        answer: The text of the last reply that its process got; empty if that was not
+            whole.
+        ended_well: The process ended by itself, with status 0.
+        requests: The requests of the process.
+        unmet: One of its faults never happened.
+    """
+
+    prompt: str
+    answer: str
+    ended_well: bool
+    requests: tuple[LoggedRequest, ...]
+    unmet: bool
 
 
 @final
@@ -60,6 +85,7 @@ class PlayedScript:
         hung: The command did not end although nothing misbehaved.
         effects: The agent's tools keep a ledger.
         ended: How the command ended for the last message, in words.
+        messages: Each message of it.
     """
 
     script: BreakScript
@@ -71,6 +97,7 @@ class PlayedScript:
     hung: bool
     effects: bool
     ended: str
+    messages: tuple[PlayedMessage, ...] = ()
 
     @property
     def findings(self) -> frozenset[str]:
@@ -83,7 +110,7 @@ class PlayedScript:
 def play(setup: BreakSetup, script: BreakScript) -> PlayedScript:
     """Play a script, and then a further message with nothing misbehaving.
 
-    It ends early where something is found.
+    It ends early where something is found, unless the setup says otherwise.
 
     Raises:
         SettingsError: The command cannot be started.
@@ -95,7 +122,7 @@ def play(setup: BreakSetup, script: BreakScript) -> PlayedScript:
             run = _Run(setup, AgentWorld(api, Effects(), {}, folder))
             for message in script:
                 run.say(message)
-                if run.found():
+                if run.found() and not setup.to_the_end:
                     break
             else:
                 run.calm()
@@ -137,6 +164,7 @@ class _Run:
         self._said = 0
         self._poisoned = False
         self._words: list[str] = []
+        self._messages: list[PlayedMessage] = []
         self._stuck = False
         self._hung = False
         self._over = False
@@ -175,6 +203,7 @@ class _Run:
             self._hung,
             bool(self._effects.ledger),
             self._agent.ended,
+            tuple(self._messages),
         )
 
     def _verdict(self) -> Verdict:
@@ -194,7 +223,9 @@ class _Run:
         if message.fault:
             api.faults(message.fault)
         reply = f"This is reply number {self._said}, and it comes in several pieces."
-        api.answers_now(*calls, reply)
+        # An agent that first ends the turn of its dead predecessor needs a reply for that.
+        more = f"This is one more reply, to message {self._said}."
+        api.answers_now(*calls, reply, more)
         self._before = len(api.requests)
         prompt = f"Do it. ({self._said})" + (f" {POISON}" if message.refused else "")
         self._agent.dies_at = message.dies
@@ -204,6 +235,20 @@ class _Run:
         elif self._agent.failed:
             self._words.append(f"(it {self._agent.ended})")
         self._hung = self._agent.overdue and message.plain
+        self._messages.append(self._played(prompt))
+
+    def _played(self, prompt: str) -> PlayedMessage:
+        """The message as it was played."""
+        simulator = self._api.simulator
+        after = self._api.requests[self._before :]
+        last = after[-1].number if after else None
+        answer = ""
+        for one in itertools.chain.from_iterable(observe(simulator)):
+            if one.number == last and not one.failed:
+                answer = one.reply_text
+        unmet = any(fired == 0 for _, fired in simulator.unmet_faults)
+        well = not self._agent.failed
+        return PlayedMessage(prompt, answer, well, after, unmet)
 
 
 def _in_words(message: TroubledMessage) -> str:

@@ -1,0 +1,1 @@
+"""How agents on other libraries come out of the faults that every agent meets."""
