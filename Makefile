@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 stage = @since=$$(date +%s); { $(2); }; ended=$$?; \
 	echo "$(1): $$(($$(date +%s) - since)) s"; exit $$ended
 
-.PHONY: demo test quick quick-types quick-unit lint types unit gauntlet fuzz sweep bench clients sdks peers requirements upgrade diagrams sync clean
+.PHONY: demo test quick quick-types quick-unit lint types unit gauntlet fuzz sweep coverage mutants bench clients sdks peers requirements upgrade diagrams sync clean
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -80,6 +80,23 @@ fuzz: .venv/installed          ## fresh seeds: every property, and ten thousand 
 sweep: .venv/installed         ## kill, tear, fail, cut: at every point; every other test whole
 	$(BIN)/python -m tests.sweeps
 	WHOLE=1 $(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/sweeps
+
+# The tests that concern the core and the journal, and no other: each takes seconds.
+COVERED := states/turnlatch_states/*,engine/turnlatch/journal/*
+COVERING := tests/states tests/properties tests/transcripts tests/engine/journal \
+	tests/engine/simulator tests/engine/test_*.py tests/engine/testing/test_paths.py
+
+coverage: .venv/installed      ## every branch of the core and of the journal is taken by a test
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest --numprocesses auto --dist worksteal --quiet $(COVERING)
+	$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage json --quiet --include '$(COVERED)' -o build/coverage.json
+	$(BIN)/coverage report --include '$(COVERED)' --fail-under $(FLOOR)
+
+# PART=machine or machine/step, SAMPLE=150 SEED=1, WORKERS=2, JSON=file
+mutants: .venv/installed       ## bugs planted one at a time: hours, or a part or a sample of it
+	$(BIN)/python -m tests.mutants $(if $(PART),--part $(PART)) $(if $(SAMPLE),--sample $(SAMPLE)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(JSON),--json $(JSON))
 
 bench: .venv/installed         ## ratios within one run; never a gate
 	$(BIN)/python -m benchmarks

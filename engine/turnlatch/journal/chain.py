@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from struct import Struct
 from struct import error as StructError
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from turnlatch.errors import JournalCorruptError, JournalVersionError
 from turnlatch.journal.codec import KINDS, READERS, Row, decode
@@ -127,7 +127,7 @@ def verify_chain(rows: Iterable[Loaded], previous: bytes) -> tuple[list[Event], 
 
 def diagnose(
     rows: Iterable[Stored], previous: bytes, sequence: int, where: str
-) -> None:
+) -> NoReturn:
     """Say what is wrong with entries that `verify_chain` failed on.
 
     Args:
@@ -137,7 +137,8 @@ def diagnose(
         where: The conversation.
 
     Raises:
-        JournalCorruptError: An entry is missing, or is not what its hash says.
+        JournalCorruptError: An entry is missing, is not what its hash says, or cannot be
+            read; or each is intact by itself and they are not the whole.
         JournalVersionError: An entry is intact but of an unknown kind.
     """
     for key, epoch, at_ms, kind, turn, attempt, meta, body, extra, stored in rows:
@@ -167,3 +168,4 @@ def diagnose(
         except CodecError as error:
             problem = f"entry {sequence} ({error})"
             raise JournalCorruptError(where, problem, REMEDY) from None
+    raise JournalCorruptError(where, "its hashes do not add up", REMEDY)

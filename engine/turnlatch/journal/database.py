@@ -428,7 +428,9 @@ def _probe(path: str) -> None:
     """Refuse a foreign file without changing it or leaving files next to it."""
     if os.stat(path).st_size == 0:
         return
-    for left in reversed(range(_PROBES)):
+    left = _PROBES
+    while True:
+        left -= 1
         try:
             connection = connect(_uri(path, "mode=ro&immutable=1"))
             try:

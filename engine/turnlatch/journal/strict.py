@@ -219,8 +219,10 @@ def structure(kind: str, facts: Mapping[str, Any], target: type[Any]) -> Any:
             found = cattrs.transform_error(error, format_exception=_say)[0]
         else:
             found = str(error)
-        problem, _, path = found.rpartition(" @ ")
-        raise CodecError(kind, path or "$", problem or found) from None
+        problem, placed, path = found.rpartition(" @ ")
+        raise CodecError(
+            kind, path if placed else "$", problem if placed else path
+        ) from None
 
 
 def unstructure(event: Any) -> dict[str, Any]:

@@ -376,6 +376,7 @@ _OTHER: tuple[Any, ...] = (
     {},
     [["x"]],
     [1],
+    ["a", "b"],
     "inf ",
 )
 
@@ -396,6 +397,8 @@ def _spoiled(value: Any) -> Iterable[Any]:
         for index, one in enumerate(items):
             for other in _spoiled(one):
                 yield [*items[:index], other, *items[index + 1 :]]
+            yield [*items[:index], *items[index + 1 :]]
+            yield [*items[: index + 1], *items[index:]]
     for other in _OTHER:
         if type(other) is not type(cast("object", value)):
             yield other
@@ -428,6 +431,15 @@ def test_row_with_any_damage_is_not_an_event(name: str) -> None:
             with pytest.raises(CodecError):
                 decode(row._replace(**change))
     assert refused > 10 or not row.meta
+
+
+@pytest.mark.parametrize("name", [n for n in samples() if "confirmed" in n])
+def test_row_of_a_reply_leaves_a_column_empty(name: str) -> None:
+    row = encode(samples()[name])
+    assert not row.extra
+
+    with pytest.raises(CodecError):
+        decode(row._replace(extra=b"x"))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ changes no entry (a free page, a slack byte) may pass, one that does may not.
 """
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -276,6 +277,48 @@ def test_conversation_whose_row_is_gone_is_not_left_out_in_silence(full: Path) -
 
 
 @pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("DELETE FROM conversation WHERE id = 1", "was forked off is missing"),
+        ("UPDATE conversation SET parent = 2 WHERE id = 2", "contradicts itself"),
+        ("UPDATE conversation SET parent = 0 WHERE id = 2", "contradicts itself"),
+        (
+            "UPDATE conversation SET fork_sequence = 0 WHERE id = 2",
+            "contradicts itself",
+        ),
+    ],
+)
+def test_fork_whose_row_makes_no_sense_is_refused(
+    full: Path, statement: str, problem: str
+) -> None:
+    connection = sqlite3.connect(full, isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.execute(statement)
+    connection.close()
+    store = SQLiteStore(full)
+
+    with pytest.raises(JournalCorruptError, match=problem):
+        store.read("branch")
+    store.close()
+
+
+def test_name_that_the_index_finds_in_another_row_is_refused(full: Path) -> None:
+    """The index and its table are two copies of a name; a flipped bit changes one."""
+    raw = full.read_bytes()
+    told: list[str] = []
+    for found in re.finditer(b"notes", raw):
+        full.write_bytes(raw[: found.start()] + b"nites" + raw[found.end() :])
+        store = SQLiteStore(full)
+        with pytest.raises(JournalCorruptError) as raised:
+            store.read("notes")
+        told.append(raised.value.problem)
+        store.close()
+    assert len(told) == 2
+    assert "its row says 'nites'" in told
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "DELETE FROM store",
@@ -305,9 +348,14 @@ def test_store_without_its_own_id_is_refused(full: Path, statement: str) -> None
         SQLiteStore(full)
 
 
-def test_entry_whose_columns_are_of_other_types_is_damaged() -> None:
+@pytest.mark.parametrize(
+    ("kind", "meta"), [("turn_opened", 31522), ("turn_opened" * 9, b"")]
+)
+def test_entry_whose_columns_are_of_other_types_is_damaged(
+    kind: str, meta: object
+) -> None:
     """What a flipped bit in the header of its row makes of it; its hash is empty then."""
-    row: Any = ((1 << 32) + 1, 1, 0, "turn_opened", 1, 0, 31522, b"", b"", b"")
+    row: Any = ((1 << 32) + 1, 1, 0, kind, 1, 0, meta, b"", b"", b"")
 
     with pytest.raises(JournalCorruptError, match="not what its hash says"):
         chain.diagnose([row], chain.genesis("notes"), 0, "conversation 'notes'")
