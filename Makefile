@@ -81,16 +81,19 @@ sweep: .venv/installed         ## kill, tear, fail, cut: at every point; every o
 	$(BIN)/python -m tests.sweeps
 	WHOLE=1 $(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/sweeps
 
-# The tests that concern the core and the journal, and no other: each takes seconds.
+# The tests that concern the core and the journal. What they reach is a floor, to be raised
+# to 100 as the lines below it are tested or go.
 COVERED := states/turnlatch_states/*,engine/turnlatch/journal/*
 COVERING := tests/states tests/properties tests/transcripts tests/engine/journal \
 	tests/engine/simulator tests/engine/test_*.py tests/engine/testing/test_paths.py
+FLOOR := 94
 
-coverage: .venv/installed      ## every branch of the core and of the journal is taken by a test
+coverage: .venv/installed      ## which branches of the core and of the journal no test takes
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest --numprocesses auto --dist worksteal --quiet $(COVERING)
 	$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage json --quiet --include '$(COVERED)' -o build/coverage.json
+	@mkdir -p build
+	$(BIN)/coverage json --quiet --include '$(COVERED)' -o build/coverage.json
 	$(BIN)/coverage report --include '$(COVERED)' --fail-under $(FLOOR)
 
 # PART=machine or machine/step, SAMPLE=150 SEED=1, WORKERS=2, JSON=file
