@@ -60,7 +60,7 @@ def test_every_room_of_the_core_is_mutated_by_tests_that_exist() -> None:
         assert not test or f"def {test}(" in (ROOT / path).read_text("utf-8"), named
 
 
-def test_what_is_equivalent_does_not_count_and_what_is_open_does() -> None:
+def test_equivalent_survivors_do_not_count_and_open_ones_do() -> None:
     kinds = [evolve(CHANGE, was=f"return {name}") for name in "abcd"]
     said = Listed(
         (Kind("of a kind", re.compile("return a"), re.compile(".*"), "planted"),),

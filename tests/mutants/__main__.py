@@ -38,7 +38,7 @@ _KILLED: Final = frozenset({"killed", "timeout", "segfault"})
 
 @frozen
 class Score:
-    """What became of the mutants of one room.
+    """The results of the mutants of one room.
 
     Attributes:
         room: Its name.
@@ -126,7 +126,7 @@ def lay_out(room: str, given: Room) -> Path:
     }
     with (place / "pyproject.toml").open("a", encoding="utf-8") as file:
         file.write("\n[tool.mutmut]\n")
-        # What JSON writes for a list, a string or a truth value, TOML reads.
+        # Lists, strings and truth values have one notation in JSON and TOML.
         file.writelines(f"{key} = {json.dumps(one)}\n" for key, one in settings.items())
     return place
 
@@ -150,7 +150,7 @@ def names(place: Path, modules: Sequence[str]) -> list[str]:
 
 
 def verdicts(place: Path, tried: Sequence[str]) -> dict[str, str]:
-    """What mutmut noted about each mutant."""
+    """Each mutant with the result that mutmut noted."""
     from mutmut.stats import status_by_exit_code
 
     noted: dict[str, Any] = {}
@@ -160,7 +160,7 @@ def verdicts(place: Path, tried: Sequence[str]) -> dict[str, str]:
 
 
 def change(name: str) -> Change:
-    """What a mutant changed; the process stands where its room is laid out."""
+    """The change of a mutant; the working directory is where its room is laid out."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant
     from mutmut.utils.format_utils import (
         get_module_from_key,
@@ -185,7 +185,7 @@ def judged(
     Args:
         room: The room's name.
         mutants: How many mutants it has.
-        noted: What mutmut says about each that was tried.
+        noted: Each mutant that was tried with the result of mutmut.
         changes: Those that survived.
         said: The list of survivors.
     """
@@ -255,7 +255,9 @@ def main(
     """Try mutants of the core and of the journal."""
     room, _, module = (part or "").partition("/")
     if room and room not in ROOMS:
-        raise click.BadParameter(f"{room} is no room; there are {', '.join(ROOMS)}")
+        raise click.BadParameter(
+            f"{room} is not a room; the rooms are {', '.join(ROOMS)}"
+        )
     figures = figures and figures.resolve()
     scores: list[Score] = []
     for name in [room] if room else ROOMS:

@@ -48,7 +48,7 @@ class Kind:
     """Mutants that are equivalent for one reason, wherever they are.
 
     Attributes:
-        name: What the figures call it.
+        name: Its name in the figures.
         was, now: Patterns that the lines before and after match as a whole.
         reason: Why no test tells such a mutant from the original.
     """
@@ -71,7 +71,7 @@ class Listed:
     survivors: tuple[Survivor, ...]
 
     def verdict(self, change: Change) -> tuple[Verdict, str] | None:
-        """What the file says about a mutant, and why; None if it says nothing."""
+        """The verdict of the file on a mutant and its reason; None if it has none."""
         for one in self.survivors:
             if one.change == change:
                 return one.verdict, one.reason

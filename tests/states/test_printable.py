@@ -1,4 +1,4 @@
-"""What a terminal might obey is shown instead, and what can be read stays."""
+"""Characters that a terminal might obey are escaped, and readable text stays."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ from turnlatch_states.fsm.printable import escape, printable
         ("\ud83d\ue000\U000e0041", "\\ud83d\\ue000\\U000e0041"),
     ],
 )
-def test_what_cannot_be_seen_is_spelt_out_and_the_rest_stays(
+def test_invisible_characters_are_escaped_and_others_stay(
     given: str, shown: str
 ) -> None:
     assert escape(given) == shown

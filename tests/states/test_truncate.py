@@ -78,7 +78,7 @@ def _result(content: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_results_are_cut_media_are_told_and_what_is_short_is_itself(
+def test_long_results_are_cut_media_are_replaced_and_short_ones_stay(
     block: dict[str, Any], shorter: dict[str, Any] | None
 ) -> None:
     before = repr(block)
@@ -101,6 +101,6 @@ def test_results_are_cut_media_are_told_and_what_is_short_is_itself(
         ),
     ],
 )
-def test_a_result_is_told_part_by_part(content: Any, told: str) -> None:
+def test_text_of_a_result_names_each_part(content: Any, told: str) -> None:
     assert told_result({"content": content}) == told
     assert told_result({}) == ""

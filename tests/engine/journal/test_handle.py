@@ -1,4 +1,4 @@
-"""What a handle does when the store under it says no, or says something else."""
+"""A handle whose store fails, or holds something else than the handle remembers."""
 
 import os
 import shutil
@@ -52,7 +52,7 @@ def test_entries_that_cannot_be_read_are_an_error_and_are_there_later(
 def test_entry_that_another_program_added_is_not_taken_for_ones_own(
     path: Path, events: tuple[Event, ...]
 ) -> None:
-    """Its hash is right: whoever wrote it could compute one."""
+    """Its hash is right: the other program computed it."""
     store = SQLiteStore(path)
     journal = store.open("notes")
     append_now(journal, events[:2], wait=0)
@@ -217,7 +217,7 @@ def test_transaction_that_sqlite_ended_by_itself_is_not_ended_twice() -> None:
     connection.close()
 
 
-def test_facts_that_are_no_object_are_no_event() -> None:
+def test_facts_of_another_type_than_an_object_are_refused() -> None:
     with pytest.raises(CodecError) as raised:
         structure("opened", [], Profile)  # type: ignore[arg-type]
     assert (raised.value.path, raised.value.problem) == (

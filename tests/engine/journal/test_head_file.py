@@ -112,7 +112,7 @@ def test_begun_head_file_that_may_only_be_read_stays_as_it_is(
     assert path.stat().st_size == size
 
 
-def test_damaged_head_file_that_may_only_be_read_is_told_and_stays(
+def test_damaged_read_only_head_file_is_reported_and_stays(
     head_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = bytearray(head_path.read_bytes())
@@ -128,7 +128,7 @@ def test_damaged_head_file_that_may_only_be_read_is_told_and_stays(
     assert head_path.read_bytes() == raw
 
 
-def test_head_file_that_cannot_be_opened_is_told_and_does_without(
+def test_head_file_that_cannot_be_opened_is_reported(
     tmp_path: Path,
 ) -> None:
     head, (notice,) = open_head(str(tmp_path), STORE, accept_loss=False)
@@ -150,7 +150,7 @@ def test_anchor_that_the_disk_refuses_is_not_noted_and_nothing_fails(
     head.close()
 
 
-def test_slot_that_is_cut_or_spoiled_is_no_anchor(head_path: Path) -> None:
+def test_cut_or_damaged_slot_is_not_read_as_an_anchor(head_path: Path) -> None:
     raw = head_path.read_bytes()
     for spoiled in (raw[:-1], raw[:-64] + bytes(64), raw[:70] + b"?" + raw[71:]):
         head_path.write_bytes(spoiled)

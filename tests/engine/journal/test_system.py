@@ -1,4 +1,4 @@
-"""What the system says about a store's files and holders, also where it says little."""
+"""Facts about a store's files and holders that the operating system gives, or withholds."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def _no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "readlink", silent(os.readlink))
 
 
-def test_where_the_system_shows_no_processes_a_holder_is_asked_by_signal(
+def test_holder_is_asked_by_signal_if_the_system_shows_no_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _no_proc(monkeypatch)
@@ -101,7 +101,7 @@ def test_holder_is_who_the_list_of_locks_says_writes(
     assert said(_listed(other, 5)) is None
 
 
-def test_file_of_another_user_is_told(
+def test_file_of_another_user_is_reported(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.touch(0o600)
