@@ -56,6 +56,10 @@ COMMANDS: Final[Mapping[str, Lazy]] = MappingProxyType(
         "check": Lazy(
             "turnlatch.cli.check:check", "Check a request against the rules of the API."
         ),
+        "verify": Lazy(
+            "turnlatch.cli.verify:verify",
+            "Prove the engine within bounds, or hold a store to the tables.",
+        ),
         "explain": Lazy(
             "turnlatch.cli.explain:explain",
             "Say what an error, a remedy or a state means, and what is done.",

@@ -25,10 +25,10 @@ from turnlatch.journal import lock_waiting as patience
 from turnlatch.journal.lock_waiting import at_once, tried_patiently
 from turnlatch.logs import log_fault
 from turnlatch.runtime.environment import World
-from turnlatch.runtime.unsaved import BegunAppend, Kept, steered_keys
+from turnlatch.runtime.unsaved import BegunAppend, Kept, steered_keys, stopping
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.publish import publish_entry
-from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.faults import FaultKind
 from turnlatch_states.effects.effect import Count, Effect, Probe
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import Event
@@ -204,8 +204,7 @@ class Record:
         except JournalError as error:
             if not error.outcome_unknown:
                 # Everybody with an intent among these, or after them, gets an error.
-                kept = self._kept.ended().taken_back()
-                self._kept = kept.never_started(kept.unsaved)
+                self._kept = self._kept.refused()
             raise
         if bound.cancelled_caught:
             raise self._late()
@@ -222,22 +221,18 @@ class Record:
             self.world.journal.close()
             self.world.journal = self.world.reopen()
             entries = self.world.journal.entries(doubt.first - 1)
-        given_up = self._kept.unsaved[: doubt.count]
         found = [one.event for one in entries]
-        if found == [one.event for one in given_up]:
-            self._recorded()
-        elif not found and self.world.journal.sequence == doubt.first - 1:
-            kept = self._kept.ended()
-            # Events applied after the doubt depend on all of it, and keep it.
-            alone = doubt.count == len(kept.unsaved)
-            self._kept = kept.taken_back() if alone else kept
-        else:
+        kept = self._kept.looked_up(found)
+        behind = self.world.journal.sequence != doubt.first - 1 + len(found)
+        if kept is None or behind:
             raise JournalError(
                 f"conversation {self.world.name!r}",
                 "it was gone on with elsewhere while an append was in doubt",
                 "open the conversation again to go on from what is recorded",
             )
-        self._kept = self._kept.never_started(given_up)
+        if found:
+            self.said |= steered_keys(self._kept.unsaved[: doubt.count])
+        self._kept = kept
 
     def _recorded(self) -> None:
         """Remember that the append that was begun recorded all that it had."""
@@ -348,15 +343,13 @@ class Record:
     def bring_to_rest(self, why: str, kind: FaultKind) -> None:
         """Bring a turn that is going on to rest in `failed`, in memory."""
         turn = self.snapshot.turn
-        if turn is not None and turn.substate == Substate.PROBING:
-            self.apply(ev.RetryCancelled(turn.number))
-        if turn is None or self.snapshot.resting:
-            return
-        flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
-        fault = Fault(kind, why, outcome_unknown=flying)
-        now = "it was stopped; retry() goes on, and nothing confirmed is lost"
-        log_fault(self.world.name, turn.number, turn.attempt, fault, now)
-        if turn.state == TurnState.FAILED:
-            self.apply(ev.RetryCancelled(turn.number, fault))
-        else:
-            self.apply(ev.TurnFailed(turn.number, turn.attempt, fault))
+        for event in stopping(self.snapshot, why, kind):
+            fault = (
+                event.fault
+                if isinstance(event, ev.TurnFailed | ev.RetryCancelled)
+                else None
+            )
+            if turn is not None and fault is not None:
+                now = "it was stopped; retry() goes on, and nothing confirmed is lost"
+                log_fault(self.world.name, turn.number, turn.attempt, fault, now)
+            self.apply(event)

@@ -9,11 +9,13 @@ from typing import final
 
 import attrs
 
+from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.effects.calls import never_started
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import Step, step
+from turnlatch_states.machine.turn import Substate, TurnState
 
 _FACTS = (
     ev.ReplyConfirmed,
@@ -105,6 +107,35 @@ class Kept:
             untold=(*self.untold, *saved),
         )
 
+    def refused(self) -> "Kept":
+        """The same, once the append failed for certain: the intents are taken back, and
+        everybody who waited with one of them gets an error."""
+        kept = self.ended().taken_back()
+        return kept.never_started(kept.unsaved)
+
+    def looked_up(self, found: Sequence[Event]) -> "Kept | None":
+        """The same, once it was looked up what the append in doubt recorded.
+
+        Args:
+            found: The events that the journal has from the first of that append on.
+
+        Returns:
+            None if these are neither all of its events nor none: somebody else has
+            written since.
+        """
+        assert self.begun is not None, "an append was begun"
+        count = self.begun.count
+        given_up = self.unsaved[:count]
+        if list(found) == [one.event for one in given_up]:
+            kept = self.recorded()
+        elif not found:
+            kept = self.ended()
+            # Events applied after the doubt depend on all of it, and keep it.
+            kept = kept.taken_back() if count == len(kept.unsaved) else kept
+        else:
+            return None
+        return kept.never_started(given_up)
+
     def taken_back(self) -> "Kept":
         """The same without the intents after the last fact, except those of an append
         that was begun."""
@@ -140,6 +171,28 @@ class Kept:
     def told(self) -> "Kept":
         """The same without the first that was untold."""
         return attrs.evolve(self, untold=self.untold[1:])
+
+
+def stopping(snapshot: Snapshot, why: str, kind: FaultKind) -> tuple[Event, ...]:
+    """The events that bring a turn to rest in `failed`; none for one that rests.
+
+    Args:
+        snapshot: Where the conversation stands.
+        why: The reason, in words.
+        kind: Who stopped it: the caller, or the end of its process.
+    """
+    turn = snapshot.turn
+    if turn is None:
+        return ()
+    if turn.substate == Substate.PROBING:
+        return (ev.RetryCancelled(turn.number),)
+    if snapshot.resting:
+        return ()
+    flying = turn.state in (TurnState.SENT, TurnState.COMPACTING)
+    fault = Fault(kind, why, outcome_unknown=flying)
+    if turn.state == TurnState.FAILED:
+        return (ev.RetryCancelled(turn.number, fault),)
+    return (ev.TurnFailed(turn.number, turn.attempt, fault),)
 
 
 def steered_keys(applied: Iterable[Applied]) -> set[str]:
