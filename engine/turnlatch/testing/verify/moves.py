@@ -9,8 +9,8 @@ from turnlatch.testing.verify.process import Parts, Process, idle
 from turnlatch.testing.verify.situation import (
     QUIET,
     Next,
+    ProcessPlace,
     Situation,
-    Standing,
     Stored,
     VerifyBounds,
     Writing,
@@ -77,7 +77,7 @@ class Moves:
 
     def _of(self, at: Situation, one: Writing) -> Iterator[Move]:
         match one.place:
-            case Standing.IDLE:
+            case ProcessPlace.IDLE:
                 if one.kept.begun is not None or one.kept.unsaved:
                     again = one
                     yield (
@@ -86,9 +86,9 @@ class Moves:
                     )
                 else:
                     yield from self._caller(at, one)
-            case Standing.APPENDING:
+            case ProcessPlace.APPENDING:
                 yield from self._journal(at, one)
-            case Standing.PERFORMING:
+            case ProcessPlace.PERFORMING:
                 yield from self._answers(at, one)
                 if at.left.moves:
                     yield from self._meanwhile(_spent(at, "moves"), one)
@@ -137,9 +137,9 @@ class Moves:
         """A writer that was replaced goes on, and finds out."""
         do, at = self.process, at._replace(old=None)
         turn = old.snapshot.turn
-        if old.place is Standing.IDLE and not old.kept.unsaved:
+        if old.place is ProcessPlace.IDLE and not old.kept.unsaved:
             old = do.apply(old, ev.Steered(old.snapshot.turns, STEERED))
-        elif old.place is Standing.PERFORMING and turn is not None:
+        elif old.place is ProcessPlace.PERFORMING and turn is not None:
             if isinstance(old.effect, Send) and turn.state == TurnState.SENT:
                 reply = text_reply(_serial(at, old))
                 given = do.given(old)
@@ -374,7 +374,12 @@ def _serial(at: Situation, one: Writing) -> int:
 def rests(at: Situation) -> bool:
     """The last message was confirmed, and its process is at rest."""
     one = at.writer
-    if one is None or not at.last or one.place is not Standing.IDLE or one.kept.unsaved:
+    if (
+        one is None
+        or not at.last
+        or one.place is not ProcessPlace.IDLE
+        or one.kept.unsaved
+    ):
         return False
     turn = one.snapshot.turn
     return turn is not None and turn.substate == Substate.DONE

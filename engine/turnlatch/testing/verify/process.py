@@ -14,8 +14,8 @@ from turnlatch.runtime.unsaved import Kept, stopping
 from turnlatch.testing.verify.judge import BrokenError, PropertyJudge
 from turnlatch.testing.verify.situation import (
     Next,
+    ProcessPlace,
     Situation,
-    Standing,
     Stored,
     Writing,
     confirmed,
@@ -261,7 +261,7 @@ class Process:
         if not one.kept.unsaved:
             return self.after_append(at, one, then)
         kept = one.kept.began(len(at.stored.rows) + 1)
-        return put(at, one._replace(kept=kept, place=Standing.APPENDING, then=then))
+        return put(at, one._replace(kept=kept, place=ProcessPlace.APPENDING, then=then))
 
     def look(self, at: Situation, one: Writing) -> tuple[Situation, Writing] | None:
         """Look up an append in doubt, under a new epoch; None where that fails."""
@@ -314,7 +314,7 @@ class Process:
         """The append has raised an error, with that remembered."""
         one = one._replace(kept=kept, opens=False)
         if one.running and one.then is not Next.PERFORM:
-            return put(at, one._replace(place=Standing.PERFORMING, failed=True))
+            return put(at, one._replace(place=ProcessPlace.PERFORMING, failed=True))
         return put(at, idle(one))
 
     def after_append(self, at: Situation, one: Writing, then: Next) -> Situation:
@@ -326,7 +326,7 @@ class Process:
             case Next.PERFORM:
                 return self.perform(at, one)
             case Next.GO_ON:
-                return put(at, one._replace(place=Standing.PERFORMING))
+                return put(at, one._replace(place=ProcessPlace.PERFORMING))
             case Next.DRIVE:
                 return self.drive(at, one)
             case Next.OPEN:
@@ -348,7 +348,7 @@ class Process:
             for run in effect.starts:
                 at = self.judge.begun(at, run)
             one = one._replace(running=effect.starts)
-        return put(at, one._replace(place=Standing.PERFORMING))
+        return put(at, one._replace(place=ProcessPlace.PERFORMING))
 
     # Life and death.
 
@@ -377,7 +377,7 @@ def put(at: Situation, one: Writing) -> Situation:
 def idle(one: Writing) -> Writing:
     """A process whose method has returned."""
     return one._replace(
-        place=Standing.IDLE,
+        place=ProcessPlace.IDLE,
         then=Next.REST,
         effect=None,
         running=(),

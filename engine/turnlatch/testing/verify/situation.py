@@ -82,7 +82,7 @@ class Stored(NamedTuple):
     confirmed: tuple[bytes, ...] = ()
 
 
-class Standing(StrEnum):
+class ProcessPlace(StrEnum):
     """Where a process stands."""
 
     IDLE = "idle"
@@ -128,7 +128,7 @@ class Writing(NamedTuple):
 
     kept: Kept
     epoch: int
-    place: Standing = Standing.IDLE
+    place: ProcessPlace = ProcessPlace.IDLE
     then: Next = Next.REST
     effect: Effect | None = None
     running: tuple[CallRun, ...] = ()
