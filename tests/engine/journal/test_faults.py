@@ -49,7 +49,7 @@ class Made:
 
     def __call__(self, uri: str) -> sqlite3.Connection:
         if self.refuses:
-            raise _error(sqlite3.SQLITE_CANTOPEN)
+            raise failing(sqlite3.SQLITE_CANTOPEN)
         made = sqlite3.connect(
             uri, uri=True, isolation_level=None, timeout=0, factory=Faulty
         )
@@ -62,7 +62,8 @@ class Made:
         newest.plan = [*getattr(newest, "plan", []), (statement, when, error)]
 
 
-def _error(code: int) -> sqlite3.OperationalError:
+def failing(code: int) -> sqlite3.OperationalError:
+    """An error of SQLite with that code."""
     error = sqlite3.OperationalError("planted")
     error.sqlite_errorcode = code
     return error
@@ -113,7 +114,7 @@ def test_full_at_the_commit_is_found_out_by_reading(
     faulty: SQLiteStore, made: Made
 ) -> None:
     journal = faulty.open("notes")
-    made.fail("COMMIT", "before", _error(sqlite3.SQLITE_FULL))
+    made.fail("COMMIT", "before", failing(sqlite3.SQLITE_FULL))
 
     with pytest.raises(JournalFullError):
         append_now(journal, [RequestSent(1, 1)], wait=0)
@@ -133,7 +134,7 @@ def test_commit_that_did_not_happen_leaves_nothing_and_a_handle_that_works(
 ) -> None:
     journal = faulty.open("notes")
     append_now(journal, events, wait=0)
-    made.fail("COMMIT", "before", _error(code))
+    made.fail("COMMIT", "before", failing(code))
 
     with pytest.raises(JournalError) as raised:
         append_now(journal, [RequestSent(5, 1), RequestSent(5, 2)], wait=0)
@@ -150,7 +151,7 @@ def test_commit_that_did_happen_is_a_success(
     faulty: SQLiteStore, made: Made, events: tuple[Event, ...], code: int
 ) -> None:
     journal = faulty.open("notes")
-    made.fail("COMMIT", "after", _error(code))
+    made.fail("COMMIT", "after", failing(code))
     append_now(journal, events, wait=0)
 
     assert len(made.connections) == 2
@@ -164,7 +165,7 @@ def test_commit_that_cannot_be_looked_up_is_unknown_and_poisons_the_handle(
     faulty: SQLiteStore, made: Made, when: str
 ) -> None:
     journal = faulty.open("notes")
-    made.fail("COMMIT", when, _error(sqlite3.SQLITE_IOERR))
+    made.fail("COMMIT", when, failing(sqlite3.SQLITE_IOERR))
     made.refuses = True
 
     with pytest.raises(JournalError) as raised:
@@ -191,11 +192,11 @@ def test_disk_error_that_comes_again_when_the_log_is_written_again_is_unknown(
 ) -> None:
     """The entry can be read, from memory; nothing shows that it reached the disk."""
     journal = faulty.open("notes")
-    made.fail("COMMIT", "after", _error(sqlite3.SQLITE_IOERR))
+    made.fail("COMMIT", "after", failing(sqlite3.SQLITE_IOERR))
     monkeypatch.setattr(
         Faulty,
         "plan",
-        [("BEGIN IMMEDIATE", "before", _error(sqlite3.SQLITE_IOERR))],
+        [("BEGIN IMMEDIATE", "before", failing(sqlite3.SQLITE_IOERR))],
         raising=False,
     )
 
@@ -209,11 +210,11 @@ def test_store_that_is_found_damaged_in_the_middle_keeps_its_log(
 ) -> None:
     journal = faulty.open("notes")
     append_now(journal, [RequestSent(1, 1)], wait=0)
-    made.fail("COMMIT", "before", _error(sqlite3.SQLITE_IOERR))
+    made.fail("COMMIT", "before", failing(sqlite3.SQLITE_IOERR))
     monkeypatch.setattr(
         Faulty,
         "plan",
-        [("SELECT id FROM store", "before", _error(sqlite3.SQLITE_CORRUPT))],
+        [("SELECT id FROM store", "before", failing(sqlite3.SQLITE_CORRUPT))],
         raising=False,
     )
 
@@ -255,7 +256,7 @@ def test_error_before_the_commit_is_definite(
     faulty: SQLiteStore, made: Made, statement: str, when: str, code: int
 ) -> None:
     journal = faulty.open("notes")
-    made.fail(statement, when, _error(code))
+    made.fail(statement, when, failing(code))
 
     with pytest.raises(JournalError) as raised:
         append_now(journal, [RequestSent(1, 1)], wait=0)
@@ -269,7 +270,7 @@ def test_other_handles_survive_a_new_connection(
     faulty: SQLiteStore, made: Made
 ) -> None:
     one, other = faulty.open("one"), faulty.open("other")
-    made.fail("COMMIT", "before", _error(sqlite3.SQLITE_IOERR))
+    made.fail("COMMIT", "before", failing(sqlite3.SQLITE_IOERR))
     with pytest.raises(JournalError):
         append_now(one, [RequestSent(1, 1)], wait=0)
 
@@ -306,7 +307,7 @@ def test_failed_opening_gives_the_lease_back(
     append_now(faulty.open("notes"), events, wait=0)
     faulty.close()
     store = SQLiteStore(faulty.path, connect=made)
-    made.fail(statement, "before", _error(sqlite3.SQLITE_IOERR))
+    made.fail(statement, "before", failing(sqlite3.SQLITE_IOERR))
     with pytest.raises(JournalError):
         store.open("notes")
 

@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 from tests.around import append_now
-from tests.engine.journal.test_faults import Made, _error
+from tests.engine.journal.test_faults import Made, failing
 
 from turnlatch.errors import (
     JournalCorruptError,
@@ -42,7 +42,7 @@ def test_entries_that_cannot_be_read_are_an_error_and_are_there_later(
 ) -> None:
     journal = faulty.open("notes")
     append_now(journal, events, wait=0)
-    made.fail("SELECT epoch", "before", _error(sqlite3.SQLITE_IOERR))
+    made.fail("SELECT epoch", "before", failing(sqlite3.SQLITE_IOERR))
 
     with pytest.raises(JournalError):
         journal.entries()
@@ -114,10 +114,10 @@ def test_log_that_cannot_be_forced_to_disk_is_built_upon_by_no_append(
 ) -> None:
     first, second = faulty.open("first"), faulty.open("second")
     append_now(first, [RequestSent(1, 1)], wait=0)
-    made.fail("COMMIT", "before", _error(sqlite3.SQLITE_BUSY))
+    made.fail("COMMIT", "before", failing(sqlite3.SQLITE_BUSY))
     with pytest.raises(JournalError):
         append_now(first, [RequestSent(1, 2)], wait=0)
-    made.fail("BEGIN IMMEDIATE", "before", _error(sqlite3.SQLITE_IOERR))
+    made.fail("BEGIN IMMEDIATE", "before", failing(sqlite3.SQLITE_IOERR))
 
     with pytest.raises(JournalError) as raised:
         append_now(second, [RequestSent(1, 1)], wait=0)
@@ -198,7 +198,7 @@ def test_store_whose_file_was_replaced_is_not_opened_again(
     copy = tmp_path / "copy"
     shutil.copy(faulty.path, copy)
     os.replace(copy, faulty.path)
-    made.fail("COMMIT", "before", _error(sqlite3.SQLITE_IOERR))
+    made.fail("COMMIT", "before", failing(sqlite3.SQLITE_IOERR))
 
     with pytest.raises(JournalError) as raised:
         append_now(journal, [RequestSent(1, 2)], wait=0)

@@ -125,7 +125,11 @@ def test_log_that_does_not_reach_the_disk_is_an_error(
     log.write_bytes(b"frames")
     write_again(connection, str(log))
     real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, piece: real(fd, piece[:3]))
+
+    def short(descriptor: int, piece: bytes) -> int:
+        return real(descriptor, piece[:3])
+
+    monkeypatch.setattr(os, "write", short)
     with pytest.raises(JournalError, match="a short write"):
         write_again(connection, str(log))
     assert log.read_bytes() == b"frames"
