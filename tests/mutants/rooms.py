@@ -64,7 +64,7 @@ ROOMS: Final = {
         "turnlatch_states/request",
         (
             *_states("copies", "pins", "resendable", "room", "shown", "thread"),
-            *_states("told", "trials", "view", "rungs"),
+            *_states("told", "trials", "view", "rungs", "truncate"),
             "tests/properties/test_prefix.py",
             *_STEPS,
         ),
@@ -79,7 +79,10 @@ ROOMS: Final = {
     ),
     "fsm": Room(
         "turnlatch_states/fsm",
-        (*_states("machine", "call", "thread"), "tests/engine/testing/test_paths.py"),
+        (
+            *_states("machine", "call", "thread", "printable"),
+            "tests/engine/testing/test_paths.py",
+        ),
     ),
 }
 """Each room by the name that `PART` gives it."""
