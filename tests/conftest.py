@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -91,8 +92,16 @@ def _run(item: pytest.Item) -> Run | None:
 gc.disable()
 
 
-def pytest_collection_finish() -> None:
-    """Search for garbage from here on, and only in what comes."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Watch conversations, and search for garbage, from here on."""
+    if "turnlatch.runtime.record" in sys.modules or any(
+        "world" in item.fixturenames
+        for item in session.items
+        if isinstance(item, pytest.Function)
+    ):
+        from tests.harness import journals
+
+        journals.watch()
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -122,6 +131,23 @@ def world(tmp_path: Path) -> "Iterator[World]":
     made = World(tmp_path)
     yield made
     assert made.simulator.unscripted_rejections() == ()
+
+
+@pytest.fixture(autouse=True)
+def _journals_conform(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every journal that a conversation of the test wrote conforms to the tables."""
+    if "tmp_path" in request.fixturenames:
+        request.getfixturevalue("tmp_path")  # its files outlive this
+    journals = sys.modules.get("tests.harness.journals")
+    if journals is None:
+        yield
+        return
+    journals.forget()
+    yield
+    if request.node.get_closest_marker(journals.MARK) is None:
+        found = list(journals.contradictions())
+        assert not found, "\n".join(found)
+    journals.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -200,6 +200,7 @@ def record(path: Path) -> object:
         (shortened, JournalCorruptError, "journal was truncated"),
     ],
 )
+@pytest.mark.spoils_journals("a file is damaged")
 async def test_a_store_that_must_not_be_used_is_refused_and_not_touched(
     world: World, make: Callable[[Path], Path], kind: type[JournalError], says: str
 ) -> None:

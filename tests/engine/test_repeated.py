@@ -93,6 +93,7 @@ async def test_inexact_repetition_is_still_refused(world: World) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.spoils_journals("entries are appended twice")
 async def test_a_store_that_was_damaged_so_opens_says_so_and_goes_on(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -45,6 +45,7 @@ async def test_a_copy_without_its_log_is_refused_and_left_alone(
     await scenario.finish(chat, ended=CONFIRMED, effects={"look a": 1}, budget=3)
 
 
+@pytest.mark.spoils_journals("bytes of a file are flipped")
 async def test_flipped_bytes_are_refused_or_change_nothing_and_never_written_over(
     scenario: Scenario,
 ) -> None:

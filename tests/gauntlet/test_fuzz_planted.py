@@ -198,6 +198,7 @@ PLANTED = (
 )
 
 
+@pytest.mark.spoils_journals("a planted bug writes what the tables refuse")
 @pytest.mark.parametrize("one", PLANTED, ids=lambda one: one.bug.__name__)
 def test_a_script_finds_what_is_planted_and_holds_without_it(one: Planted) -> None:
     play = Play.parse(one.script)
@@ -209,6 +210,7 @@ def test_a_script_finds_what_is_planted_and_holds_without_it(one: Planted) -> No
     assert anyio.run(tried, play) is None
 
 
+@pytest.mark.spoils_journals("a planted bug writes what the tables refuse")
 def test_planted_bug_is_found_by_drawing_and_shortened() -> None:
     with PLANTED[0].planted():
         found = anyio.run(first_found)

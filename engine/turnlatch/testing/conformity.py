@@ -37,8 +37,6 @@ class NonconformityKind(StrEnum):
     """A call was closed with what is not a `tool_result` for that call."""
     KEY_REUSED = "key_reused"
     """Two calls were started with the same idempotency key, or one call with two."""
-    ID_REPEATED = "id_repeated"
-    """Two confirmed replies have the same message id."""
     MISPLACED_FORK = "misplaced_fork"
     """A fork says that it was made after another entry than the one before it."""
     ILLEGAL_HISTORY = "illegal_history"
@@ -73,10 +71,10 @@ def conforms(entries: Sequence[Entry]) -> Nonconformity | None:
     """None if a journal conforms to the tables, else the first contradiction.
 
     Every event is given to the machine in the order of the record: each has to be a row
-    of the tables. Results are held to their calls, idempotency keys and message ids to
-    each other, and the messages of the next request to the rules that all servers of the
-    Messages API share. A journal may end anywhere, in the middle of a turn or of a call.
-    Nothing is read or written but the entries.
+    of the tables. Results are held to their calls, idempotency keys to each other, and
+    the messages of the next request to the rules that all servers of the Messages API
+    share. A journal may end anywhere, in the middle of a turn or of a call. Message ids
+    are not judged: services give some twice.
 
     Args:
         entries: Every entry of one conversation, a fork's inherited entries included,
@@ -142,17 +140,15 @@ def _refused(
 
 @attrs.define
 class _Known:
-    """Keys and ids that must be unique in a record, each with its place.
+    """Idempotency keys in a record, each with the call that it belongs to.
 
     Attributes:
         keys: By idempotency key, the call that was started with it.
         places: By call, the idempotency key that it was started with.
-        replies: The entry that confirmed each message id.
     """
 
     keys: dict[str, str] = attrs.field(factory=dict[str, str])
     places: dict[str, str] = attrs.field(factory=dict[str, str])
-    replies: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def contradictions(self, before: Snapshot, entry: Entry) -> Iterator[Nonconformity]:
         """Contradictions of an event that the tables allow.
@@ -166,8 +162,6 @@ class _Known:
                 yield from _result(entry, closed)
             case ev.CallStarted() as started:
                 yield from self._key(_place(before, started), entry, started)
-            case ev.ReplyConfirmed() | ev.CompactionConfirmed() as confirmed:
-                yield from self._reply(entry, confirmed.reply.message_id)
             case ev.Forked() as forked if forked.sequence != entry.sequence - 1:
                 yield _found(
                     NonconformityKind.MISPLACED_FORK,
@@ -194,15 +188,6 @@ class _Known:
                 NonconformityKind.KEY_REUSED,
                 entry,
                 f"call {place} was started with the keys {former!r} and {key!r}",
-            )
-
-    def _reply(self, entry: Entry, id_: str) -> Iterator[Nonconformity]:
-        former = self.replies.setdefault(id_, entry.sequence)
-        if former != entry.sequence:
-            yield _found(
-                NonconformityKind.ID_REPEATED,
-                entry,
-                f"entry {former} confirmed a reply with the id {id_!r}, too",
             )
 
 

@@ -101,13 +101,6 @@ PLANTED: Sequence[tuple[NonconformityKind, int, Sequence[Entry]]] = (
         Entries(replaced(9, ev.CallStarted(1, "toolu_b", "key c", safe=True))),
     ),
     (
-        NonconformityKind.ID_REPEATED,
-        13,
-        Entries(
-            replaced(13, ev.ReplyConfirmed(1, 2, reply(1, "end_turn", text("Again"))))
-        ),
-    ),
-    (
         NonconformityKind.MISPLACED_FORK,
         3,
         Entries(replaced(3, ev.Forked("parent", 1), WHOLE[2])),
