@@ -342,6 +342,7 @@ def test_the_check_finds_a_body_that_must_not_leave(tmp_path: Path) -> None:
         anyio.run(spoiled)
 
 
+@pytest.mark.spoils_journals("a planted bug writes what the tables refuse")
 def test_check_finds_a_message_that_is_sent_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
