@@ -172,6 +172,45 @@ def _view(snapshot: Snapshot) -> View:
     return snapshot.showing.adding(Hide(0, size, "gone"), Shrink(size, 64))
 
 
+def one_of_each(snapshot: Snapshot) -> Iterator[Event]:
+    """One event of every kind, for the current turn, whether it is legal or not."""
+    turn = snapshot.turn
+    n, attempt = snapshot.turns, 0 if turn is None else turn.attempt
+    call = turn.calls[0].use.id if turn is not None and turn.calls else "toolu_nobody"
+    yield ev.ConversationOpened(PROFILE)
+    yield ev.ProfileChanged(PROFILE)
+    yield ev.Forked("parent", 1)
+    yield ev.TurnOpened(n + 1, b"{}")
+    yield ev.TurnOpened(n, b"{}")
+    yield ev.RequestSent(n, attempt + 1)
+    yield ev.RequestSent(n, attempt + 2)
+    yield ev.ReplyConfirmed(n, attempt, reply(9, "end_turn", text()))
+    yield ev.ReplyConfirmed(n, attempt, reply(9, "refusal", text()))
+    yield ev.TurnFailed(n, attempt, Fault(FaultKind.TRANSIENT, "fault"))
+    yield ev.RetryScheduled(n, 1, 1.0, 2.0)
+    yield ev.RetryCancelled(n)
+    yield ev.TurnRetried(n, asked=True)
+    yield ev.TurnRetried(n, asked=False)
+    yield ev.Steered(n, b"{}")
+    yield ev.Steered(n, b"")
+    yield ev.CallAsked(n, call, "this")
+    yield ev.CallApproved(n, call, "this")
+    yield ev.CallDenied(n, call, "no")
+    yield ev.CallStarted(n, call, "key")
+    yield ev.CallLost(n, call)
+    yield ev.CallClosed(n, call, Closing.RESULT, b"{}")
+    yield ev.TurnContinued(n)
+    yield ev.CompactionSent(n, attempt + 1, len(snapshot.history))
+    yield ev.CompactionConfirmed(n, attempt, summary(9))
+    yield ev.RemedyChosen(n, Remedy.HIDE, "no room")
+    yield ev.Probed(n, "a trial", passed=True)
+    yield ev.TurnSuspended(n, "credit")
+    yield ev.Pinned("task", None)
+    yield ev.TurnAbandoned(n)
+    yield ev.Rewound(0)
+    yield ev.Rewound(-1)
+
+
 def stale_events(snapshot: Snapshot) -> Iterator[Event]:
     """Late completions of dead turns and dead attempts."""
     turn = snapshot.turn

@@ -17,10 +17,10 @@ from tests.states.strategies import (
     PROFILE,
     call,
     legal_events,
+    one_of_each,
     reply,
     search,
     stale_events,
-    summary,
     text,
 )
 
@@ -33,10 +33,9 @@ from turnlatch_states.fsm.errors import IllegalEventError
 from turnlatch_states.fsm.explore import ExplorationLimitError, Explored, explore
 from turnlatch_states.fsm.table import Table, Transition
 from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.call import CallState, Closing
+from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.call_step import moved_calls
 from turnlatch_states.machine.events import Event
-from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Snapshot
 from turnlatch_states.machine.step import Step, begin, step
 from turnlatch_states.machine.thread import ThreadState
@@ -87,45 +86,6 @@ def worlds(snapshot: Snapshot) -> Iterator[Event]:
         for kind in (FaultKind.TOO_LONG, FaultKind.TRANSIENT):
             yield ev.TurnFailed(turn.number, turn.attempt, Fault(kind, "fault"))
     yield from stale_events(snapshot)
-
-
-def one_of_each(snapshot: Snapshot) -> Iterator[Event]:
-    """One event of every kind, for the current turn, whether it is legal or not."""
-    turn = snapshot.turn
-    n, attempt = snapshot.turns, 0 if turn is None else turn.attempt
-    call = turn.calls[0].use.id if turn is not None and turn.calls else "toolu_nobody"
-    yield ev.ConversationOpened(PROFILE)
-    yield ev.ProfileChanged(PROFILE)
-    yield ev.Forked("parent", 1)
-    yield ev.TurnOpened(n + 1, b"{}")
-    yield ev.TurnOpened(n, b"{}")
-    yield ev.RequestSent(n, attempt + 1)
-    yield ev.RequestSent(n, attempt + 2)
-    yield ev.ReplyConfirmed(n, attempt, reply(9, "end_turn", text()))
-    yield ev.ReplyConfirmed(n, attempt, reply(9, "refusal", text()))
-    yield ev.TurnFailed(n, attempt, Fault(FaultKind.TRANSIENT, "fault"))
-    yield ev.RetryScheduled(n, 1, 1.0, 2.0)
-    yield ev.RetryCancelled(n)
-    yield ev.TurnRetried(n, asked=True)
-    yield ev.TurnRetried(n, asked=False)
-    yield ev.Steered(n, b"{}")
-    yield ev.Steered(n, b"")
-    yield ev.CallAsked(n, call, "this")
-    yield ev.CallApproved(n, call, "this")
-    yield ev.CallDenied(n, call, "no")
-    yield ev.CallStarted(n, call, "key")
-    yield ev.CallLost(n, call)
-    yield ev.CallClosed(n, call, Closing.RESULT, b"{}")
-    yield ev.TurnContinued(n)
-    yield ev.CompactionSent(n, attempt + 1, len(snapshot.history))
-    yield ev.CompactionConfirmed(n, attempt, summary(9))
-    yield ev.RemedyChosen(n, Remedy.HIDE, "no room")
-    yield ev.Probed(n, "a trial", passed=True)
-    yield ev.TurnSuspended(n, "credit")
-    yield ev.Pinned("task", None)
-    yield ev.TurnAbandoned(n)
-    yield ev.Rewound(0)
-    yield ev.Rewound(-1)
 
 
 def allowed(table: Table, snapshot: Snapshot, event: Event) -> bool:

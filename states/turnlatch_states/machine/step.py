@@ -75,7 +75,7 @@ def step(snapshot: Snapshot, event: Event) -> Step:
         IllegalEventError: The event is not legal where the conversation stands;
             nothing was changed.
     """
-    return _step(snapshot, event, Table.fire)
+    return step_with(snapshot, event, Table.fire)
 
 
 def fold(snapshot: Snapshot, event: Event) -> Snapshot:
@@ -86,10 +86,20 @@ def fold(snapshot: Snapshot, event: Event) -> Snapshot:
     Raises:
         IllegalEventError: The event is not legal where the conversation stands.
     """
-    return _step(snapshot, event, Table.choose).snapshot
+    return step_with(snapshot, event, Table.choose).snapshot
 
 
-def _step(snapshot: Snapshot, event: Event, fire: Fire) -> Step:
+def step_with(snapshot: Snapshot, event: Event, fire: Fire) -> Step:
+    """The step that `step` makes, with each row of each table executed by `fire`.
+
+    Args:
+        snapshot: Where the conversation stands.
+        event: The event.
+        fire: Executes a row, as `Table.fire` does, or looks it up, as `Table.choose`.
+
+    Raises:
+        IllegalEventError: As `step`.
+    """
     if _stale(snapshot, event):
         return Step(snapshot, dropped=True)
     after, row = _apply(snapshot, event, fire)
