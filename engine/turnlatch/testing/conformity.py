@@ -63,6 +63,9 @@ class Nonconformity:
         return f"entry {self.sequence}: {self.kind}: {self.problem}"
 
 
+_CLOSED_LATER: Final = "R12"
+"""A server tool that a reply left open: it is closed when the next request is prepared."""
+
 _SERVERS_OWN: Final = Rulebook(own=False)
 """The rules of the format, without those about the fields and models of one service."""
 
@@ -219,5 +222,5 @@ def _history(snapshot: Snapshot, last: Entry) -> Iterator[Nonconformity]:
         )
         return
     for one in found:
-        if not one.accepted_too:
+        if not one.accepted_too and one.rule != _CLOSED_LATER:
             yield _found(NonconformityKind.ILLEGAL_HISTORY, last, one.message)

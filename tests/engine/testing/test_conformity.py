@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 from tests.harness.world import World
-from tests.states.strategies import PROFILE, call, reply, text
+from tests.states.strategies import PROFILE, call, reply, search, text
 
 from turnlatch.journal import MemoryStore, SQLiteStore
 from turnlatch.ports import Entries, Entry
 from turnlatch.simulator import call as called
 from turnlatch.testing import Nonconformity, NonconformityKind, conforms
+from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import Closing
@@ -134,6 +135,12 @@ def test_a_planted_contradiction_is_found_where_it_stands(
 
 def test_each_kind_of_contradiction_is_planted() -> None:
     assert {kind for kind, _, _ in PLANTED} == set(NonconformityKind)
+
+
+def test_open_server_tool_of_a_paused_reply_conforms() -> None:
+    paused = ev.ReplyConfirmed(1, 1, reply(1, "pause_turn", search()))
+    failed = ev.TurnFailed(1, 1, Fault(FaultKind.CANCELLED, "stopped"))
+    assert judged((*WHOLE[:3], paused, failed)) is None
 
 
 def test_a_fork_says_after_which_entry_it_was_made() -> None:
