@@ -115,6 +115,33 @@ def test_the_table_counts_the_rows_that_an_agent_survives() -> None:
     assert page == f"before\n{BEGIN}\n\n{table}\n\n{END}\nafter\n"
 
 
+def test_the_page_and_the_readme_say_what_the_file_says() -> None:
+    from benchmarks.peers.matrix import FILE, PAGE, as_markdown, read_json
+
+    kept = read_json(FILE.read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert as_markdown(kept) in PAGE.read_text(encoding="utf-8")
+    for column, cells in kept.cells.items():
+        many = sum(one.found == ("ok",) for one in cells.values())
+        assert re.search(rf"\| {re.escape(column)}[^|\n]*\| {many} \|", readme), column
+    assert kept.date in readme
+
+
+def test_the_file_has_every_agent_and_every_row() -> None:
+    from benchmarks.peers.environments import PEERS as ALL
+    from benchmarks.peers.matrix import FILE, read_json
+    from benchmarks.peers.rows import ROWS
+
+    kept = read_json(FILE.read_text(encoding="utf-8"))
+
+    assert list(kept.cells) == [one.title for one in ALL]
+    assert kept.rows == {one.name: one.words for one in ROWS}
+    for peer in ALL:
+        assert kept.versions[peer.title] == peer.versions
+        assert set(kept.cells[peer.title]) == set(kept.rows)
+
+
 def test_every_package_of_an_agent_is_pinned_and_comes_from_no_named_index() -> None:
     for file in PEERS.glob("agents/*/requirements.txt"):
         for line in file.read_text(encoding="utf-8").splitlines():
