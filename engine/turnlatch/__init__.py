@@ -45,11 +45,14 @@ from turnlatch.result import CallReport, Turn
 from turnlatch.settings import Limits
 from turnlatch.subagent import ChildError, child_tool
 from turnlatch.tools import Blocks, Reconciled, Tool, ToolCall, tool
+from turnlatch.tools.context import CallIdentity, ToolContext
 from turnlatch.tools.definition import Effect
+from turnlatch.tools.sdk_tools import RunnableTool
 from turnlatch.watching.events import (
     Arrived,
     Cursor,
     Missed,
+    Progressed,
     Recorded,
     StreamEvent,
     TurnEnded,
@@ -112,6 +115,7 @@ __all__ = [
     "CallAsked",
     "CallClosed",
     "CallDenied",
+    "CallIdentity",
     "CallLost",
     "CallReport",
     "CallStarted",
@@ -165,6 +169,7 @@ __all__ = [
     "Probed",
     "Profile",
     "ProfileChanged",
+    "Progressed",
     "Purpose",
     "Question",
     "Reconciled",
@@ -178,6 +183,7 @@ __all__ = [
     "RetryPolicy",
     "RetryScheduled",
     "Rewound",
+    "RunnableTool",
     "RunningCall",
     "SettingsError",
     "Snapshot",
@@ -193,6 +199,7 @@ __all__ = [
     "Threads",
     "Tool",
     "ToolCall",
+    "ToolContext",
     "ToolDefinitionError",
     "ToolUse",
     "Turn",

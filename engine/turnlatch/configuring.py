@@ -14,7 +14,7 @@ from turnlatch.options import OPTIONS, PROFILE_OPTIONS, Options, demand_options
 from turnlatch.runtime.endpoint import Endpoint, demand_unmixed
 from turnlatch.runtime.opening import endpoint_of, requested_profile
 from turnlatch.settings import tools_by_name
-from turnlatch.tools import Tool
+from turnlatch.tools import RunnableTool, Tool
 from turnlatch_states.machine import events as ev
 from turnlatch_states.request.profile import Cache, Threads
 
@@ -30,7 +30,7 @@ class Configuring(Approving, ABC):
         model: str | None = None,
         max_tokens: int | None = None,
         system: str | Sequence[Mapping[str, Any]] | None = None,
-        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
         settings: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         threads: Threads | str | None = None,
@@ -67,13 +67,13 @@ class Configuring(Approving, ABC):
         told = {n: v for n, v in locals().items() if n in OPTIONS}
         given = demand_options(told)
         changed = {name: given[name] for name in PROFILE_OPTIONS if name in given}
-        functions = None if tools is None else tools_by_name(tools)
+        functions = None if tools is None else tools_by_name(given["tools"])
         async with self._alone("configure"):
             driver, was = self._open_driver(), self._endpoint
             # Every check comes before the first change.
             options = self._options
             if tools is not None:
-                options = attrs.evolve(options, tools=tools)
+                options = attrs.evolve(options, tools=given["tools"])
             if client is not None:
                 options = attrs.evolve(options, client=client, base_url=None)
             asked = attrs.evolve(options.without_profile(), **changed)

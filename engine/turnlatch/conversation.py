@@ -30,7 +30,7 @@ from turnlatch.runtime.opening import (
 )
 from turnlatch.settings import Limits
 from turnlatch.tasks import carried_through
-from turnlatch.tools import Tool
+from turnlatch.tools import RunnableTool, Tool
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import TurnEnded
 from turnlatch.watching.from_journal import at_rest
@@ -85,7 +85,7 @@ class Conversation(Configuring):
         model: str | None = None,
         max_tokens: int | None = None,
         system: str | Sequence[Mapping[str, Any]] | None = None,
-        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
         betas: Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
         diagnostics: bool | None = None,
@@ -100,6 +100,7 @@ class Conversation(Configuring):
         compaction: CompactionPolicy | None = None,
         before_compaction: BeforeCompaction | None = None,
         after_compaction: AfterCompaction | None = None,
+        deps: object = None,
         clock: Clock | None = None,
         ids: Ids | None = None,
     ) -> "Conversation":

@@ -18,8 +18,8 @@ from turnlatch.errors import SettingsError
 from turnlatch.hooks import AfterCompaction, BeforeCompaction
 from turnlatch.ports import Clock, Ids, Store
 from turnlatch.rulebook import LOOPBACK
-from turnlatch.settings import Limits, tools_by_name
-from turnlatch.tools import Tool
+from turnlatch.settings import Limits, declared, tools_by_name
+from turnlatch.tools import RunnableTool, Tool
 from turnlatch_states.api.checks import (
     Allowed,
     encodable,
@@ -159,6 +159,7 @@ OPTIONS: Final[Mapping[str, Allowed]] = {
     "compaction": instance(CompactionPolicy, "a CompactionPolicy(...)"),
     "before_compaction": hook("a function that takes a CompactionPlan"),
     "after_compaction": hook("a function that takes a CompactionDone"),
+    "deps": Allowed("any object", lambda _: True),
     "clock": methods(
         "now",
         "monotonic",
@@ -185,8 +186,8 @@ class Options:
         model: Model id.
         max_tokens: Maximum tokens of one reply.
         system: The system prompt; "" for none.
-        tools: Functions decorated with `@tool`, and the API's objects for tools that
-            the server runs; [] for none.
+        tools: Functions decorated with `@tool`, tools of the SDK (`beta_tool`), and the
+            API's objects for tools that the server runs; [] for none.
         betas: Names for the `anthropic-beta` header.
         settings: More body fields (`thinking`, …), checked by `turnlatch.rulebook`.
         diagnostics: Send `diagnostics.previous_message_id` (default yes).
@@ -203,6 +204,8 @@ class Options:
         compaction: When a summary replaces the context.
         before_compaction: Called before; returns False to refuse, or instructions.
         after_compaction: Called with the summary once it is in force.
+        deps: Dependencies of your tools, which get them as `ToolContext.deps`; they are
+            not recorded, and a fork and a child conversation get the same.
         clock: Source of time; the system's by default.
         ids: Source of ids and random numbers; the system's by default.
     """
@@ -211,7 +214,7 @@ class Options:
     model: str | None = None
     max_tokens: int | None = None
     system: str | Sequence[Mapping[str, Any]] | None = None
-    tools: Sequence[Tool | Mapping[str, Any]] | None = None
+    tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None
     betas: Sequence[str] | None = None
     settings: Mapping[str, Any] | None = None
     diagnostics: bool | None = None
@@ -226,6 +229,7 @@ class Options:
     compaction: CompactionPolicy | None = None
     before_compaction: BeforeCompaction | None = None
     after_compaction: AfterCompaction | None = None
+    deps: object = attrs.field(default=None, repr=False)
     clock: Clock | None = None
     ids: Ids | None = None
 
@@ -276,7 +280,8 @@ def demand_options(given: Mapping[str, Any]) -> dict[str, Any]:
             _demand_kind(value)
         allowed.demand(name, value)
         if name == "tools":
-            tools_by_name(cast("Sequence[object]", value))
+            options[name] = tools = declared(cast("Sequence[object]", value))
+            tools_by_name(tools)
     return options
 
 

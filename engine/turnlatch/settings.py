@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, final
+from typing import Any, cast, final
 
 import attrs
 
 from turnlatch.errors import SettingsError
 from turnlatch.rulebook import Rulebook
-from turnlatch.tools.definition import Tool
+from turnlatch.tools.definition import Tool, tool
+from turnlatch.tools.sdk_tools import RunnableTool, is_sdk_tool
 from turnlatch_states.api.checks import instance, number, optional, shown, whole
 from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.api.json_bytes import encode
@@ -111,7 +112,7 @@ def make_profile(
     model: str,
     max_tokens: int,
     system: str | Sequence[Mapping[str, Any]] | None = None,
-    tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+    tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
     betas: Sequence[str] = (),
     diagnostics: bool = True,
     threads: str = Threads.OFF,
@@ -134,7 +135,10 @@ def make_profile(
     if system is not None and system != "":
         fields.append(("system", encoded("system", system)))
     if tools is not None:
-        definitions = [t.definition if isinstance(t, Tool) else t for t in tools]
+        definitions = [
+            one.definition if isinstance(one, Tool) else cast("Mapping[str, Any]", one)
+            for one in declared(tools)
+        ]
     if definitions:
         fields.append(("tools", encoded("tools", [dict(d) for d in definitions])))
     for name, value in (settings or {}).items():
@@ -193,6 +197,15 @@ def _is_served(tool: object) -> bool:
     return isinstance(tool, Mapping) and "type" in tool
 
 
+def declared(tools: Sequence[object]) -> list[Any]:
+    """The same list, with each tool of the SDK declared as one of ours.
+
+    Raises:
+        ToolDefinitionError: A tool of the SDK cannot be offered.
+    """
+    return [tool(one) if is_sdk_tool(one) else one for one in tools]
+
+
 def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
     """The tool functions by name; tools that the server runs are left out.
 
@@ -207,8 +220,8 @@ def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
             raise SettingsError(
                 "tools",
                 f"{shown(one)} is not a tool",
-                "decorate the function with @tool, or give the API's object for a tool"
-                " that the server runs",
+                "decorate the function with @tool, or give a tool of the SDK, or the"
+                " API's object for a tool that the server runs",
             )
         if one.name in found:
             raise SettingsError(
@@ -223,6 +236,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "Limits",
     "RetryPolicy",
+    "declared",
     "encoded",
     "make_profile",
     "tools_by_name",

@@ -20,7 +20,7 @@ from turnlatch.hooks import AfterCompaction, BeforeCompaction
 from turnlatch.ports import Clock, Ids, Store
 from turnlatch.result import Turn
 from turnlatch.settings import Limits
-from turnlatch.tools import Tool
+from turnlatch.tools import RunnableTool, Tool
 from turnlatch.twin import ConversationTwin, TurnStreamTwin, WatchTwin
 from turnlatch.watching.events import Cursor
 from turnlatch_states.api.faults import RetryPolicy
@@ -106,7 +106,7 @@ class Conversation(ConversationTwin):
         model: str | None = None,
         max_tokens: int | None = None,
         system: str | Sequence[Mapping[str, Any]] | None = None,
-        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
         betas: Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
         diagnostics: bool | None = None,
@@ -121,6 +121,7 @@ class Conversation(ConversationTwin):
         compaction: CompactionPolicy | None = None,
         before_compaction: BeforeCompaction | None = None,
         after_compaction: AfterCompaction | None = None,
+        deps: object = None,
         clock: Clock | None = None,
         ids: Ids | None = None,
     ) -> "Conversation":
@@ -163,6 +164,7 @@ class Conversation(ConversationTwin):
                 compaction=compaction,
                 before_compaction=before_compaction,
                 after_compaction=after_compaction,
+                deps=deps,
                 clock=clock,
                 ids=ids,
             )
@@ -278,7 +280,7 @@ class Conversation(ConversationTwin):
         model: str | None = None,
         max_tokens: int | None = None,
         system: str | Sequence[Mapping[str, Any]] | None = None,
-        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
         settings: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         threads: Threads | str | None = None,

@@ -70,6 +70,7 @@ PALETTE: Final[Mapping[str, Any]] = {
 }
 """What callers give by mistake. None of it is a whole client, store, clock or tool."""
 
+EVERYTHING: Final = frozenset(PALETTE)
 TEXT: Final = frozenset({"x", "10"})
 ANY_TEXT: Final = TEXT | {"empty", "blank"}
 COUNT: Final = frozenset({"1"})
@@ -99,6 +100,7 @@ OPEN: Final[Mapping[str, frozenset[str]]] = {
     "compaction": MAYBE,
     "before_compaction": MAYBE | {"function"},
     "after_compaction": MAYBE | {"function"},
+    "deps": EVERYTHING,
     "clock": MAYBE,
     "ids": MAYBE,
 }

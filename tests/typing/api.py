@@ -9,6 +9,7 @@ from turnlatch import (
     Cursor,
     Missed,
     Move,
+    Progressed,
     Recorded,
     RetryScheduled,
     StreamEvent,
@@ -73,7 +74,7 @@ def shown(event: StreamEvent) -> None:
             assert_type(event.calls, tuple[CallReport, ...])
         case Recorded(move=Move(target=target)):
             assert_type(target, str)
-        case Recorded() | Arrived() | Missed():
+        case Recorded() | Arrived() | Progressed() | Missed():
             assert_type(event.cursor, Cursor)
         case TurnEnded():
             assert_type(event.turn, Turn)

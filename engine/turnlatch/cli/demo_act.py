@@ -17,6 +17,7 @@ from turnlatch import (
     Conversation,
     Missed,
     Probed,
+    Progressed,
     Recorded,
     RemedyChosen,
     RetryCancelled,
@@ -78,7 +79,7 @@ def show(event: StreamEvent) -> None:
         case TurnEnded(turn=turn):
             if turn.text and turn.state.value == "confirmed":
                 say(f"     “{turn.text}”")
-        case Arrived() | Missed():
+        case Arrived() | Progressed() | Missed():
             pass
         case _:
             assert_never(event)

@@ -17,6 +17,7 @@ from turnlatch.result import CallReport
 from turnlatch.watching.events import (
     Arrived,
     Missed,
+    Progressed,
     Recorded,
     StreamEvent,
     TurnEnded,
@@ -117,7 +118,7 @@ class Progress:
                 return now._after_entry(event.event)
             case Arrived():
                 return self._arrived(event.delta, at)
-            case Missed():
+            case Missed() | Progressed():
                 return self
             case TurnEnded(turn=turn):
                 asked = turn.awaiting

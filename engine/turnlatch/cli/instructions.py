@@ -175,6 +175,11 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "look up its fault with turnlatch explain; then retry(), abandon(), or send()"
         " something else",
     ),
+    "UncheckedError": (
+        "turnlatch.tools.json_schema",
+        "give less, or make the schema of the tool simpler: fewer alternatives and"
+        " references, less nesting",
+    ),
     "UnknownConversationError": (
         "turnlatch.errors",
         "check the name with turnlatch list, or open a conversation that may be new",

@@ -18,6 +18,7 @@ from turnlatch.result import CallReport, Turn
 from turnlatch.watching.events import (
     Arrived,
     Missed,
+    Progressed,
     Recorded,
     StreamEvent,
     TurnEnded,
@@ -80,6 +81,9 @@ class Transcript:
                 return self._recorded(event, at)
             case Arrived():
                 return self._arrived(event.delta)
+            case Progressed():
+                dot = self._look.glyph("dot")
+                return self.note(f"{dot} {event.name}: {escape(event.text)}")
             case TurnEnded():
                 return self._ended(event.turn)
             case Missed():

@@ -29,6 +29,7 @@ class World(HoldsClient):
         limits: Bounds on one turn.
         before_compaction: Asked before a summary is.
         after_compaction: Told once a summary is in force.
+        deps: The dependencies of the caller's tools.
         name: The name of the conversation.
         facts: The facts about the tools, by name; `equip` changes both.
         call_limits: The bounds on calls among `limits`.
@@ -45,6 +46,7 @@ class World(HoldsClient):
     limits: Limits
     before_compaction: BeforeCompaction | None = None
     after_compaction: AfterCompaction | None = None
+    deps: object = attrs.field(default=None, repr=False)
     name: str = attrs.field(init=False)
     facts: Mapping[str, ToolFacts] = attrs.field(init=False)
     call_limits: CallLimits = attrs.field(init=False)

@@ -26,7 +26,7 @@ from turnlatch.runtime.pricing import budgeted
 from turnlatch.runtime.record import Record
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.from_journal import at_rest
-from turnlatch.watching.publish import publish_delta
+from turnlatch.watching.publish import publish_delta, publish_progress
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.effects.call_effects import (
     AskRule,
@@ -371,6 +371,10 @@ class CallReports:
                 await self._driver.save()
         except JournalError as error:
             self.error = error
+
+    def progressed(self, run: CallRun, text: str) -> None:
+        """Tell watchers how far a call has come."""
+        publish_progress(self._driver.feed, run.turn, run.call, text)
 
     def stopped(self, run: CallRun, ending: Ending) -> None:
         """Record how a call ended while it was being stopped."""

@@ -179,6 +179,7 @@ def _driver(
         limits=options.limits or Limits(),
         before_compaction=options.before_compaction,
         after_compaction=options.after_compaction,
+        deps=options.deps,
     )
     driver = Driver(world, loaded.snapshot, feed)
     driver.said = loaded.said

@@ -6,13 +6,15 @@ each start and each end to a port while the others go on.
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Protocol, final
+from functools import partial
+from typing import Any, Protocol, final
 
 import anyio
 
 from turnlatch.call_context import RUNNING, RunningCall
 from turnlatch.runtime.environment import World
 from turnlatch.tools import ToolCall
+from turnlatch.tools.context import CallIdentity, CallProgress, ToolContext
 from turnlatch.tools.execution import ToolRun, reconcile, ruled, shown
 from turnlatch_states.effects.call_effects import (
     AskRule,
@@ -63,6 +65,7 @@ def _running(run: CallRun, world: World) -> Generator[None]:
             "clock": world.clock,
             "ids": world.ids,
             "model": run.model,
+            "deps": world.deps,
         },
     )
     token = RUNNING.set(running)
@@ -85,6 +88,10 @@ class Reports(Protocol):
 
     async def end(self, run: CallRun, ending: Ending, *, alone: bool) -> None:
         """Record how a call ended; where it is not alone, durably."""
+        ...
+
+    def progressed(self, run: CallRun, text: str) -> None:
+        """Tell watchers how far a call has come; nothing is recorded."""
         ...
 
     def stopped(self, run: CallRun, ending: Ending) -> None:
@@ -142,13 +149,27 @@ class _Runs:
         begins = (lambda: None) if begun is None else begun.set
         before = call.input if call.arguments else None
         tool = world.tools[call.use.name]
-        run = ToolRun(tool, call.use, one.key, one.bytes_max, begins, before)
+        context = self._context(one)
+        run = ToolRun(tool, call.use, one.key, one.bytes_max, begins, before, context)
         try:
             with _running(one, world):
                 ending = await run.wait()
         except BaseException:
-            if run.ending is not None:  # it came to its end while it was being stopped
-                self._reports.stopped(one, run.ending)
+            seen = run.interrupted
+            if seen is not None:  # it came to its end, or had told how far it was
+                self._reports.stopped(one, seen)
             raise
         self._stops = self._stops or ending.stops
         await self._reports.end(one, ending, alone=alone)
+
+    def _context(self, one: CallRun) -> ToolContext[Any]:
+        call, world = one.call, self._world
+        publish = partial(self._reports.progressed, one)
+        return ToolContext(
+            world.name,
+            one.turn,
+            CallIdentity(call.use.id, call.place, call.use.name),
+            one.key,
+            world.deps,
+            CallProgress(publish, world.clock.monotonic),
+        )

@@ -4,5 +4,15 @@ from turnlatch.tools.blocks import Blocks
 from turnlatch.tools.definition import Reconciled, Tool, ToolCall, tool
 from turnlatch.tools.execution import run_tool
 from turnlatch.tools.results import fit_result
+from turnlatch.tools.sdk_tools import RunnableTool
 
-__all__ = ["Blocks", "Reconciled", "Tool", "ToolCall", "fit_result", "run_tool", "tool"]
+__all__ = [
+    "Blocks",
+    "Reconciled",
+    "RunnableTool",
+    "Tool",
+    "ToolCall",
+    "fit_result",
+    "run_tool",
+    "tool",
+]

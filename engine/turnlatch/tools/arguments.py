@@ -13,19 +13,71 @@ import typing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from itertools import islice, product, zip_longest
-from typing import Annotated, Any, Final, cast, final
+from typing import Annotated, Any, Final, Protocol, cast, final
 
 from turnlatch.errors import words
+from turnlatch.tools.context import KEY_PARAMETER, ToolContext, context_parameters
 from turnlatch_states.api.json_bytes import encode
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
 
-KEY_PARAMETER: Final = "idempotency_key"
-"""A tool with a parameter of this name is given the call's stable key in it."""
-
 
 class ArgumentsError(ValueError):
     """The arguments do not fit the function, which was not called."""
+
+
+class Reader(Protocol):
+    """Reads the arguments of the calls of one tool."""
+
+    @property
+    def takes_key(self) -> bool:
+        """True if the function has a parameter for the call's key."""
+        ...
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The parameters that get the call's context."""
+        ...
+
+    @property
+    def runs_code(self) -> bool:
+        """True if reading them may run code of the caller's, which may take its time."""
+        ...
+
+    def bound(
+        self,
+        given: Mapping[str, Any],
+        key: str = "",
+        context: ToolContext[Any] | None = None,
+        *,
+        shown: bool = False,
+    ) -> Callable[[], Any]:
+        """The call of the function with these arguments, which can be made.
+
+        Args:
+            given: The arguments as JSON values.
+            key: The call's key, where the function takes one.
+            context: The call's context, where the function takes one.
+            shown: True if `shown` made these arguments, not the model.
+
+        Raises:
+            ArgumentsError: The arguments do not fit.
+        """
+        ...
+
+    def shown(
+        self, given: Mapping[str, Any], *, shown: bool = False
+    ) -> Mapping[str, Any]:
+        """The arguments as they would run: what a person or a rule decides about.
+
+        Args:
+            given: The arguments as JSON values.
+            shown: They are what this gave before, not what the model wrote.
+
+        Raises:
+            ArgumentsError: They do not fit, or cannot be shown.
+        """
+        ...
 
 
 @final
@@ -55,10 +107,13 @@ class Arguments:
         self._function = function
         self._parameters: dict[str, str] = {}  # the name of a field to the parameter's
         self._key: pydantic.TypeAdapter[Any] | None = None
+        self.contexts = context_parameters(function)
         for index, one in enumerate(parameters):
             hint = hints.get(one.name, one.annotation)
             if one.name == KEY_PARAMETER:
                 self._key = pydantic.TypeAdapter(hint)
+                continue
+            if one.name in self.contexts:
                 continue
             # Not each name of a parameter can be the name of a model's field.
             name = f"p{index}"
@@ -76,30 +131,31 @@ class Arguments:
         """True if the function has a parameter for the call's key."""
         return self._key is not None
 
-    @functools.cached_property
+    @property
     def runs_code(self) -> bool:
         """True if reading them may run code of the caller's, which may take its time."""
+        return self._runs
+
+    @functools.cached_property
+    def _runs(self) -> bool:
         return _runs_code(self._model.__pydantic_core_schema__)
 
     def bound(
-        self, given: Mapping[str, Any], key: str = "", *, shown: bool = False
+        self,
+        given: Mapping[str, Any],
+        key: str = "",
+        context: ToolContext[Any] | None = None,
+        *,
+        shown: bool = False,
     ) -> Callable[[], Any]:
-        """The call of the function with these arguments, which can be made.
+        """See `Reader.bound`.
 
         The engine, not pydantic, calls the function. If pydantic called it, a
         `ValidationError` of the function would look like wrong arguments, as if it had
         not run; and unwinding a daemon thread through pydantic's frames at the end of the
         process aborts the process (pydantic-core 2, Python to 3.13).
-
-        Args:
-            given: The arguments as JSON values.
-            key: The call's key, where the function takes one.
-            shown: True if `shown` made these arguments, not the model.
-
-        Raises:
-            ArgumentsError: The arguments do not fit.
         """
-        given = _whole(given)
+        given = whole(given)
         with self._telling():
             found = self._read(given, shown)
             passed = {
@@ -108,25 +164,19 @@ class Arguments:
             }
             if self._key is not None:
                 passed[KEY_PARAMETER] = self._key.validate_python(key)
+        passed |= dict.fromkeys(self.contexts, context)
         return functools.partial(self._function, **passed)
 
     def shown(
         self, given: Mapping[str, Any], *, shown: bool = False
     ) -> Mapping[str, Any]:
-        """The arguments as they would run: what a person or a rule decides about.
+        """See `Reader.shown`.
 
         They are the given arguments, with the changes that validators made. An omitted
-        argument stays omitted if that means the same.
-
-        Args:
-            given: The arguments as JSON values.
-            shown: They are what this gave before, not what the model wrote.
-
-        Raises:
-            ArgumentsError: They do not fit, or cannot be shown: the values cannot be
-                written as JSON and read back.
+        argument stays omitted if that means the same. Values that cannot be written as
+        JSON and read back cannot be shown.
         """
-        given = _whole(given)
+        given = whole(given)
         with self._telling():
             found = self._read(given, shown)
             told = list(self._told(found))
@@ -241,7 +291,7 @@ class Arguments:
             return False
 
 
-def _whole(given: Mapping[str, Any]) -> Mapping[str, Any]:
+def whole(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments with each half of a character that a model wrote replaced: no
     terminal can show it, and few functions can use it."""
     written = json.dumps(dict(given), ensure_ascii=False)

@@ -2,14 +2,17 @@
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias, cast, final, get_args, overload
 
 import attrs
 
 from turnlatch.errors import SettingsError, ToolDefinitionError
-from turnlatch.tools.arguments import KEY_PARAMETER, Arguments
+from turnlatch.tools.arguments import Arguments, Reader
+from turnlatch.tools.context import KEY_PARAMETER
+from turnlatch.tools.schema_arguments import SchemaArguments
+from turnlatch.tools.sdk_tools import Made, RunnableTool, is_sdk_tool, made_of
 from turnlatch_states.api.checks import (
     Allowed,
     hook,
@@ -93,12 +96,13 @@ class Tool:
         reconcile: Finds the outcome of a call whose end the engine missed.
         takes_key: The function has an `idempotency_key` parameter.
         is_async: The function is a coroutine function; others run in a thread.
+        from_sdk: The SDK made it: a list of blocks that it returns is content.
     """
 
     name: str
     function: Callable[..., Any]
     definition: Mapping[str, Any] = attrs.field(eq=False)
-    arguments: Arguments = attrs.field(eq=False, repr=False)
+    arguments: Reader = attrs.field(eq=False, repr=False)
     effect: Effect = "once"
     timeout_seconds: float = 30.0
     output_bytes_max: int = 64 * 1024
@@ -108,6 +112,7 @@ class Tool:
     reconcile: Reconcile | None = None
     takes_key: bool = False
     is_async: bool = False
+    from_sdk: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as if it had not been declared a tool."""
@@ -124,30 +129,13 @@ def facts_of(tool: Tool) -> ToolFacts:
         tool.reconcile is not None,
         tool.approval_seconds,
         asks and tool.arguments.runs_code,
+        bool(tool.arguments.contexts),
     )
 
 
 @overload
-def tool(function: Callable[..., Any], /) -> Tool: ...
-
-
-@overload
 def tool(
-    *,
-    effect: Effect = "once",
-    timeout: float = 30.0,
-    max_output: int | str = "64 KiB",
-    approve: Approve | None = None,
-    approval_timeout: float | None = None,
-    grace: float = 1.0,
-    reconcile: Reconcile | None = None,
-    name: str | None = None,
-    description: str | None = None,
-) -> Callable[[Callable[..., Any]], Tool]: ...
-
-
-def tool(
-    function: Callable[..., Any] | None = None,
+    function: Callable[..., Any] | RunnableTool,
     /,
     *,
     effect: Effect = "once",
@@ -159,7 +147,41 @@ def tool(
     reconcile: Reconcile | None = None,
     name: str | None = None,
     description: str | None = None,
-) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    schema: Mapping[str, Any] | None = None,
+) -> Tool: ...
+
+
+@overload
+def tool(
+    *,
+    effect: Effect = "once",
+    timeout: float = 30.0,
+    max_output: int | str = "64 KiB",
+    approve: Approve | None = None,
+    approval_timeout: float | None = None,
+    grace: float = 1.0,
+    reconcile: Reconcile | None = None,
+    name: str | None = None,
+    description: str | None = None,
+    schema: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[..., Any] | RunnableTool], Tool]: ...
+
+
+def tool(
+    function: Callable[..., Any] | RunnableTool | None = None,
+    /,
+    *,
+    effect: Effect = "once",
+    timeout: float = 30.0,
+    max_output: int | str = "64 KiB",
+    approve: Approve | None = None,
+    approval_timeout: float | None = None,
+    grace: float = 1.0,
+    reconcile: Reconcile | None = None,
+    name: str | None = None,
+    description: str | None = None,
+    schema: Mapping[str, Any] | None = None,
+) -> Tool | Callable[[Callable[..., Any] | RunnableTool], Tool]:
     """Declare a function as a tool; usable bare or with options.
 
     The SDK's `beta_tool` and `beta_async_tool` make the schema from the types and the
@@ -170,12 +192,23 @@ def tool(
     an error result, without a question about the call. A person and an `approve` rule
     see the arguments after the types converted them: exactly these run.
 
+    With `schema` the JSON Schema says what the arguments are, not the types: the function
+    is called with the values as the model wrote them, as keyword arguments, once they fit
+    the schema. Only references within the schema are followed. A schema is refused that
+    could not be checked in bounded time; patterns have no lookaround and no
+    backreferences.
+
+    A tool of the SDK (`beta_tool`, `beta_async_tool`, an instance of its classes) is taken
+    with its name, description and schema; `tools=[...]` takes it without options, too.
+
+    A parameter of the type `ToolContext` gets the context of the call.
+
     The function returns text, `Blocks`, or a value that JSON can represent: models,
     dataclasses, attrs classes, enums, dates, sets, paths and the like. A generator is
     read to its end, up to 16 MiB, as a list. Any other value gives an error result.
 
     Args:
-        function: The function, when used as a bare decorator.
+        function: The function, when used as a bare decorator; or a tool of the SDK.
         effect: "once" (default), "safe" or "ask"; see `Effect`.
         timeout: Seconds for each call, and for each use of `approve` and `reconcile`.
         max_output: Longest result that is sent, as bytes or like "64 KiB".
@@ -187,6 +220,7 @@ def tool(
         reconcile: Finds a call's outcome by its key, if the engine missed its end.
         name: Name for the model; the function's by default.
         description: Description for the model; from the docstring by default.
+        schema: JSON Schema of the arguments, of an object; from the types by default.
 
     Raises:
         ToolDefinitionError: The signature, the name or an option cannot be used.
@@ -194,18 +228,29 @@ def tool(
 
     options = {name: value for name, value in locals().items() if name in _OPTIONS}
 
-    def declare(given: Callable[..., Any]) -> Tool:
+    def declare(given: Callable[..., Any] | RunnableTool) -> Tool:
         if isinstance(given, Tool):
             return given
-        own = str(getattr(given, "__name__", type(given).__name__))
+        is_sdk = is_sdk_tool(given)
+        own = str(
+            getattr(given, "name" if is_sdk else "__name__", type(given).__name__)
+        )
         label = name if isinstance(name, str) and name else own
         _check_options(label, options)
         _check_name(label)
-        _check_signature(label, given)
-        return _declared(
-            given,
-            label,
-            description,
+        if is_sdk_tool(given):
+            _demand_no_schema(label, schema)
+            made = made_of(given, name, description)
+        elif schema is not None:
+            made = _described(
+                cast("Callable[..., Any]", given), label, description, schema
+            )
+        else:
+            _check_signature(label, cast("Callable[..., Any]", given))
+            made = _declared(cast("Callable[..., Any]", given), label, description)
+        return _tool(
+            made,
+            from_sdk=is_sdk_tool(given),
             effect=effect,
             timeout_seconds=float(timeout),
             output_bytes_max=_bytes(label, max_output),
@@ -222,6 +267,10 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SIZE = re.compile(r"\s*([0-9]{1,15})\s*([A-Za-z]*)\s*")
 
 
+def _is_mapping(given: object) -> bool:
+    return isinstance(given, Mapping)
+
+
 _OPTIONS: Mapping[str, Allowed] = {
     "effect": one_of(get_args(Effect)),
     "timeout": number(0, 86_400, above=True),
@@ -231,6 +280,7 @@ _OPTIONS: Mapping[str, Allowed] = {
     "reconcile": optional(hook("a function that takes the key of a call")),
     "name": optional(text(1, 64)),
     "description": optional(text(1)),
+    "schema": optional(Allowed("a JSON Schema, as a dict", _is_mapping)),
 }
 """The values that each option accepts. Seconds have an upper bound."""
 
@@ -300,8 +350,9 @@ def _bytes(label: str, given: int | str) -> int:
 
 
 def _declared(
-    function: Callable[..., Any], label: str, description: str | None, **options: Any
-) -> Tool:
+    function: Callable[..., Any], label: str, description: str | None
+) -> Made:
+    """What a function with types is made into."""
     # Imported here: `from turnlatch import tool` must not cost the SDK's import.
     from anthropic import beta_async_tool, beta_tool
 
@@ -320,25 +371,61 @@ def _declared(
             f"no schema can be made from its signature ({_line(error)})",
             remedy,
         ) from error
-    if arguments.takes_key:
-        definition["input_schema"] = _without_key(definition["input_schema"])
+    own = [KEY_PARAMETER] if arguments.takes_key else []
+    if hidden := {*own, *arguments.contexts}:
+        definition["input_schema"] = _without(hidden, definition["input_schema"])
+    return Made(label, function, definition, arguments)
+
+
+def _described(
+    function: Callable[..., Any],
+    label: str,
+    description: str | None,
+    schema: Mapping[str, Any],
+) -> Made:
+    """What a function with a schema is made into."""
+    try:
+        reader = SchemaArguments(label, function, schema)
+    except (TypeError, ValueError) as error:
+        raise ToolDefinitionError(
+            label, "it has no readable signature", "wrap it in a plain function"
+        ) from error
+    said = description or inspect.getdoc(function)
+    definition: dict[str, Any] = {"name": label}
+    if said:
+        definition["description"] = said
+    definition["input_schema"] = dict(schema)
+    return Made(label, function, definition, reader)
+
+
+def _demand_no_schema(label: str, schema: object) -> None:
+    if schema is not None:
+        raise ToolDefinitionError(
+            label,
+            "a tool of the SDK has a schema",
+            "give beta_tool(input_schema=...), or the function itself",
+            "schema",
+        )
+
+
+def _tool(made: Made, **options: Any) -> Tool:
     return Tool(
-        name=label,
-        function=function,
-        definition=definition,
-        arguments=arguments,
-        takes_key=arguments.takes_key,
-        is_async=is_async,
+        name=made.name,
+        function=made.function,
+        definition=made.definition,
+        arguments=made.reader,
+        takes_key=made.reader.takes_key,
+        is_async=inspect.iscoroutinefunction(made.function),
         **options,
     )
 
 
-def _without_key(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema without the key, which the engine passes and the model never sees."""
+def _without(names: Set[str], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema without what the engine passes and the model never sees."""
     properties = {
-        k: v for k, v in schema.get("properties", {}).items() if k != KEY_PARAMETER
+        k: v for k, v in schema.get("properties", {}).items() if k not in names
     }
-    required = [k for k in schema.get("required", []) if k != KEY_PARAMETER]
+    required = [k for k in schema.get("required", []) if k not in names]
     kept = {k: v for k, v in schema.items() if k not in ("properties", "required")}
     return {**kept, "properties": properties, "required": required}
 

@@ -17,10 +17,12 @@ from turnlatch.errors import (
 from turnlatch.logs import LOG_CALLER
 from turnlatch.tasks import Aside, answered, called, own_cancellation
 from turnlatch.tools.arguments import ArgumentsError
+from turnlatch.tools.context import ToolContext, progress_of, unattached
 from turnlatch.tools.definition import Reconciled, Tool, ToolCall
 from turnlatch.tools.draining import drained, read_here
 from turnlatch.tools.jsonable import NoJsonError
 from turnlatch.tools.results import fit_result
+from turnlatch.tools.sdk_tools import as_blocks, failure_content
 from turnlatch_states.api.reply import ToolUse
 from turnlatch_states.effects.call_effects import Ending
 from turnlatch_states.machine.call import Closing
@@ -44,6 +46,7 @@ class ToolRun:
         begins: Called when the tool begins to run.
         shown: The arguments that somebody said yes to, where they are not as the model
             wrote them.
+        context: The call's context, given to tools that take one.
     """
 
     def __init__(
@@ -54,14 +57,20 @@ class ToolRun:
         bytes_max: int | None = None,
         begins: Callable[[], None] = lambda: None,
         shown: Mapping[str, Any] | None = None,
+        context: ToolContext[Any] | None = None,
     ) -> None:
         self._begins = begins
+        self._context = context or unattached(use.id, use.name, key)
         self._tool = tool
         self._use = use
         self._bytes_max = _least(tool, bytes_max)
         given = (use.input or {}) if shown is None else shown
         self._bound = functools.partial(
-            tool.arguments.bound, given, key, shown=shown is not None
+            tool.arguments.bound,
+            given,
+            key,
+            self._context,
+            shown=shown is not None,
         )
         self._aside = Aside(self._work, tool.grace_seconds)
         self.ending: Ending | None = None
@@ -74,15 +83,29 @@ class ToolRun:
         then says what was seen nevertheless: a tool that finishes within its grace time
         has finished.
         """
-        tool, use = self._tool, self._use
+        tool, progress = self._tool, progress_of(self._context)
+        progress.begin()
         try:
             await self._aside.wait(tool.timeout_seconds)
         except CancelledItselfError as error:
-            self.ending = _unseen(tool, use, f"The tool did not end: {error}")
+            self.ending = self._unseen(f"The tool did not end: {error}")
+        finally:
+            progress.end()
         if self.ending is None:
-            said = f"Timed out after {tool.timeout_seconds:g} s"
-            self.ending = _unseen(tool, use, said)
+            self.ending = self._unseen(f"Timed out after {tool.timeout_seconds:g} s")
         return self.ending
+
+    def _unseen(self, said: str) -> Ending:
+        return _unseen(self._tool, self._use, said, progress_of(self._context).told)
+
+    @property
+    def interrupted(self) -> Ending | None:
+        """How a run ended that was stopped: as was seen, or with what it reported; None
+        if nothing of it was seen."""
+        told = progress_of(self._context).told
+        if self.ending is not None or not told:
+            return self.ending
+        return Ending(Closing.UNKNOWN, closed_result(self._use.id, UNKNOWN + told))
 
     async def _work(self) -> None:
         self._begins()
@@ -111,6 +134,9 @@ class ToolRun:
         except (Exception, SystemExit) as error:
             if self._aside.stopped:
                 return None  # it failed because it was stopped: its progress is unknown
+            content = failure_content(error)
+            if content is not None:  # the tool means it for the model
+                return _error(use, content)
             LOG_CALLER.exception("the tool %s failed; the model is told", tool.name)
             return _error(use, _explain(tool, error))
 
@@ -137,6 +163,8 @@ class ToolRun:
         return self._result(value)
 
     def _result(self, value: object) -> Ending:
+        if self._tool.from_sdk:
+            value = as_blocks(value)
         made = fit_result(self._use.id, value, bytes_max=self._bytes_max)
         return Ending(Closing.RESULT, *made)
 
@@ -258,13 +286,13 @@ _UNREADABLE = (
 )
 
 
-def _unseen(tool: Tool, use: ToolUse, said: str) -> Ending:
+def _unseen(tool: Tool, use: ToolUse, said: str, told: str) -> Ending:
     """A call whose end was not seen: a failure where it only reads, else unknown."""
     if tool.effect == "safe":
-        return _error(use, f"{said}.")
+        return _error(use, f"{said}.{told}")
     text = (
         f"{said}, outcome unknown: the call may or may not have had its effect; check"
-        " before repeating it."
+        f" before repeating it.{told}"
     )
     result, _ = fit_result(use.id, text, bytes_max=len(text) * 4, is_error=True)
     return Ending(Closing.UNKNOWN, result)
@@ -285,6 +313,6 @@ def _told(use: ToolUse, error: CorrectableToolError | TerminalToolError) -> Endi
     return _error(use, message if isinstance(message, str) else words(error))
 
 
-def _error(use: ToolUse, text: str) -> Ending:
-    result, output = fit_result(use.id, text, bytes_max=16 * 1024, is_error=True)
+def _error(use: ToolUse, value: object) -> Ending:
+    result, output = fit_result(use.id, value, bytes_max=16 * 1024, is_error=True)
     return Ending(Closing.ERROR, result, output)

@@ -21,7 +21,7 @@ def fit_result(
     Text is made valid Unicode, blank text is left out (the API refuses blank blocks and
     documents a result without content), what is too long is cut in the middle with a
     note, and a note stands for a block that the API would refuse. An error carries text
-    only, as the API demands.
+    only, as the API demands: a note stands for any other block.
 
     Args:
         call_id: The `tool_use` id.
@@ -37,11 +37,11 @@ def fit_result(
     """
     block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id}
     whole = b""
-    blocks = None if is_error else _content_blocks(value)
+    blocks = _content_blocks(value)
     if blocks is not None:
-        content, whole = _fitted(call_id, blocks, bytes_max)
-        if content:
-            block["content"] = content
+        content, whole = _fitted(call_id, blocks, bytes_max, is_error=is_error)
+        if content or is_error:
+            block["content"] = content or _SILENT
     else:
         text = _text(value)
         raw = text.encode()
@@ -51,10 +51,13 @@ def fit_result(
         if text.strip():
             block["content"] = text
         elif is_error:
-            block["content"] = "The tool failed without saying why."
+            block["content"] = _SILENT
     if is_error:
         block["is_error"] = True
     return encode(block), whole
+
+
+_SILENT = "The tool failed without saying why."
 
 
 def _content_blocks(value: object) -> list[dict[str, Any]] | None:
@@ -87,7 +90,11 @@ def _sendable(block: object) -> list[dict[str, Any]]:
 
 
 def _fitted(
-    call_id: str, blocks: list[dict[str, Any]], bytes_max: int
+    call_id: str,
+    blocks: list[dict[str, Any]],
+    bytes_max: int,
+    *,
+    is_error: bool = False,
 ) -> tuple[list[dict[str, Any]], bytes]:
     """Blocks that the API takes, and short enough; and all of them if any is not whole.
 
@@ -96,7 +103,9 @@ def _fitted(
     """
     left, skipped, cut = bytes_max, 0, False
     found: list[dict[str, Any]] = []
-    for block in blocks:
+    for given in blocks:
+        block = _named_only(given) if is_error else given
+        cut = cut or block is not given
         raw = _counted(block)
         if raw is None:
             found.append(block)
@@ -118,6 +127,23 @@ def _fitted(
         found[place] = {"type": "text", "text": note}
         cut = True
     return found, encode(blocks) if cut else b""
+
+
+def _named_only(block: dict[str, Any]) -> dict[str, Any]:
+    """A block of an error: text as it is, a note for any other."""
+    if block.get("type") == "text":
+        return block
+    source = block.get("source")
+    about = cast("dict[str, object]", source) if isinstance(source, dict) else {}
+    named = (block.get("title"), about.get("media_type"), about.get("url"))
+    told = ", ".join(one for one in named if isinstance(one, str))
+    data = about.get("data")
+    size = f", {len(data):,} characters" if isinstance(data, str) else ""
+    note = (
+        f"[Left out: a block of type {block.get('type')}{told and f' ({told})'}{size}:"
+        f" a result that is an error takes text only; it is {_KEPT}]"
+    )
+    return {"type": "text", "text": note}
 
 
 _AROUND = 32

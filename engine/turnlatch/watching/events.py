@@ -108,6 +108,28 @@ class Arrived:
 
 @final
 @attrs.frozen
+class Progressed:
+    """A running call said how far it has come. It is for display: it is not recorded.
+
+    Attributes:
+        cursor: Position of this stream event.
+        turn: The turn's number.
+        call: The `tool_use` id; see `CallReport.id`.
+        place: The call's place in the record.
+        name: The tool's name.
+        text: What it said, up to 1,000 characters.
+    """
+
+    cursor: Cursor
+    turn: int
+    call: str
+    place: str
+    name: str
+    text: str
+
+
+@final
+@attrs.frozen
 class TurnEnded:
     """The turn rests; the last event of a stream."""
 
@@ -134,4 +156,4 @@ class Missed:
     count: int
 
 
-StreamEvent: TypeAlias = Recorded | Arrived | TurnEnded | Missed
+StreamEvent: TypeAlias = Recorded | Arrived | Progressed | TurnEnded | Missed

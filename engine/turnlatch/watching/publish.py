@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from turnlatch.ports import BlockOpened, Delta, TextDelta, ThinkingDelta
 from turnlatch.watching.event_log import EventLog
-from turnlatch.watching.events import Arrived, Cursor, Recorded
+from turnlatch.watching.events import Arrived, Cursor, Progressed, Recorded
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.events import Event
 from turnlatch_states.machine.snapshot import Call, Snapshot
@@ -54,6 +54,12 @@ def publish_delta(feed: EventLog, turn: int, attempt: int, delta: Delta) -> None
     feed.arriving = True
     if isinstance(delta, TextDelta | ThinkingDelta | BlockOpened):
         feed.publish(Arrived(feed.next(), turn, attempt, delta))
+
+
+def publish_progress(feed: EventLog, turn: int, call: Call, text: str) -> None:
+    """Publish how far a call has come, as its tool says; it is not history."""
+    use = call.use
+    feed.publish(Progressed(feed.next(), turn, use.id, call.place, use.name, text))
 
 
 def _publish_reply(

@@ -24,6 +24,7 @@ class ToolFacts:
         approval_seconds: How long a person has to answer; None for no limit.
         runs_code: To read the arguments of a call that is asked about may run code of
             the caller's, which may take its time.
+        reports: It may report how far a call has come, which is not recorded.
     """
 
     effect: str = "once"
@@ -32,6 +33,7 @@ class ToolFacts:
     reconciles: bool = False
     approval_seconds: float | None = None
     runs_code: bool = False
+    reports: bool = False
 
     @property
     def asks(self) -> bool:

@@ -32,6 +32,7 @@ from turnlatch_states.machine.snapshot import Call, Snapshot, Turn
 from turnlatch_states.machine.synthetic_results import (
     NEVER_STARTED,
     UNKNOWN,
+    UNREPORTED,
     closed_result,
 )
 from turnlatch_states.recovery.result_size import result_bytes
@@ -356,15 +357,15 @@ def lost_calls(snapshot: Snapshot, tools: Mapping[str, ToolFacts]) -> list[Event
         facts = tools.get(call.use.name)
         if may_run_again(call, facts) or (facts is not None and facts.reconciles):
             continue
-        found.append(_closed(turn.number, call, _unknown(call)))
+        found.append(_closed(turn.number, call, _unknown(call, facts)))
     return found
 
 
 def _settled(snapshot: Snapshot, turn: Turn, call: Call, given: Conditions) -> Effect:
     facts = given.tools.get(call.use.name)
     if facts is None or not facts.reconciles:
-        return _closes(turn, call, _unknown(call))
-    return Reconcile(_run_of(snapshot, turn, call, given), _unknown(call))
+        return _closes(turn, call, _unknown(call, facts))
+    return Reconcile(_run_of(snapshot, turn, call, given), _unknown(call, facts))
 
 
 # Endings.
@@ -385,8 +386,10 @@ def _denied(call: Call) -> Ending:
     return Ending(Closing.DENIED, closed_result(call.use.id, said))
 
 
-def _unknown(call: Call) -> Ending:
-    return Ending(Closing.UNKNOWN, closed_result(call.use.id, UNKNOWN))
+def _unknown(call: Call, facts: ToolFacts | None) -> Ending:
+    reports = facts is not None and facts.reports
+    said = f"{UNKNOWN} {UNREPORTED}" if reports else UNKNOWN
+    return Ending(Closing.UNKNOWN, closed_result(call.use.id, said))
 
 
 def _error(use: ToolUse, said: str) -> Ending:

@@ -20,6 +20,8 @@ UNKNOWN: Final = (
     " It may or may not have had its effect; check before repeating it."
 )
 
+UNREPORTED: Final = "What it had reported before that was not recorded."
+
 
 def closed_result(call_id: str, text: str) -> bytes:
     """The `tool_result` block of a call without a result."""
