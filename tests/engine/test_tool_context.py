@@ -345,7 +345,7 @@ def test_reports_are_bounded_in_size_number_and_rate() -> None:
     assert "(the last 10 of 1100 reports)" in progress.told
     assert len(progress.told) < 11_000
     progress.add("  \n")
-    assert progress.told.endswith("more"), "blank text is no report"
+    assert progress.told.endswith("more"), "blank text is ignored"
 
 
 async def test_what_is_no_text_is_refused_and_halves_of_characters_are_mended() -> None:
@@ -384,5 +384,5 @@ async def test_after_a_crash_the_result_says_that_reports_were_not_recorded(
     facts = {act.name: facts_of(act)}
     _, closed = lost_calls(found[0], facts)
     assert isinstance(closed, ev.CallClosed)
-    assert b"What it had reported before that was not recorded." in closed.result
+    assert b"Its reports until then were not recorded." in closed.result
     assert b"copied 2 of 3" not in closed.result

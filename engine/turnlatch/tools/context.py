@@ -1,4 +1,4 @@
-"""What a tool is told about the call that it runs for, and what it reports of it."""
+"""The context of a call: its identity for the tool, and the tool's reports of it."""
 
 import inspect
 import threading
@@ -76,8 +76,8 @@ class ToolContext(Generic[Deps]):
 
         Watchers of the conversation get it as a `Progressed` event. It is not recorded;
         but if the call does not end (it is interrupted, or takes too long), the last
-        reports stand in its result, for the model and the user. After a crash of the
-        process nobody knows them. Any thread may call this, while the call runs; later
+        reports stand in its result, for the model and the user. A crash of the process
+        loses them. Any thread may call this, while the call runs; later
         reports are ignored.
 
         Args:
@@ -172,7 +172,7 @@ class CallProgress:
 
     @property
     def told(self) -> str:
-        """What was reported so far, as a result says it; empty if nothing was."""
+        """The last reports, as a result says them; empty if there are none."""
         with self._lock:
             kept, count = list(self._kept), self._count
         if not kept:
@@ -185,7 +185,7 @@ class CallProgress:
 
 
 def progress_of(context: ToolContext[Any]) -> CallProgress:
-    """What a call has reported so far."""
+    """The reports of a call."""
     return context._progress  # pyright: ignore[reportPrivateUsage]
 
 

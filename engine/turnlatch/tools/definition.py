@@ -352,7 +352,7 @@ def _bytes(label: str, given: int | str) -> int:
 def _declared(
     function: Callable[..., Any], label: str, description: str | None
 ) -> Made:
-    """What a function with types is made into."""
+    """The parts of a tool, from a function with types."""
     # Imported here: `from turnlatch import tool` must not cost the SDK's import.
     from anthropic import beta_async_tool, beta_tool
 
@@ -383,7 +383,7 @@ def _described(
     description: str | None,
     schema: Mapping[str, Any],
 ) -> Made:
-    """What a function with a schema is made into."""
+    """The parts of a tool, from a function with a schema."""
     try:
         reader = SchemaArguments(label, function, schema)
     except (TypeError, ValueError) as error:

@@ -39,7 +39,7 @@ DEEP_MAX: Final = 80
 """Most keywords of a schema inside each other, in one check.
 
 Each takes some frames of Python's stack; and where that ends, a part of `jsonschema` that
-is written in Rust panics, which nobody catches.
+is written in Rust panics, and that is not an `Exception`.
 """
 
 PROBLEMS_MAX: Final = 5
@@ -87,7 +87,7 @@ class Contract:
         self._validator = _validator(label, self.schema)
 
     def problems(self, value: object) -> list[str]:
-        """What is wrong with a value, the first few problems; empty if it fits.
+        """The first few problems of a value; empty if it fits.
 
         Raises:
             UncheckedError: It takes too many steps, or the value is nested too deep.
@@ -155,7 +155,7 @@ def _validator(label: str, schema: dict[str, Any]) -> Any:
             f"it is not a legal schema ({_line(error.json_path, error.message)})",
             "see the JSON Schema draft that it names; 2020-12 by default",
         ) from error
-    # Without a registry of its own it would fetch what a reference names.
+    # The default registry would fetch what a reference names.
     nothing: Any = cast("Any", referencing).Registry()
     return _reader(base)(schema, registry=nothing)
 

@@ -1,4 +1,4 @@
-"""What a JSON Schema must keep to, so that values can be held to it in bounded time.
+"""The bounds of a JSON Schema, with which values are held to it in bounded time.
 
 A schema may come from a stranger. It is refused when its tool is declared if it names
 what would be fetched, if a pattern needs more than linear time, or if its parts refer to
@@ -177,7 +177,7 @@ REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 def followed_by(
     label: str, schema: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> dict[str, object]:
-    """What each reference leads to, which is a part of this schema."""
+    """The part of this schema that each reference leads to."""
     anchors = {
         f"#{part[name]}": part
         for part in parts
@@ -206,7 +206,7 @@ def followed_by(
 
 
 def _pointed(schema: object, pointer: str) -> object:
-    """What a JSON pointer in a schema leads to; None if it leads nowhere."""
+    """The target of a JSON pointer in a schema; None if it leads nowhere."""
     from urllib.parse import unquote
 
     if pointer == "#":

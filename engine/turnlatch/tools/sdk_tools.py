@@ -19,7 +19,7 @@ from turnlatch.tools.schema_arguments import SchemaArguments
 @runtime_checkable
 class RunnableTool(Protocol):
     """A tool of the SDK: what `beta_tool` and `beta_async_tool` make, and the classes
-    that its tools with a `type` of their own are derived from."""
+    of its typed tools, such as the memory tool."""
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class RunnableTool(Protocol):
 
 @attrs.frozen
 class Made:
-    """What a tool of the SDK is made of.
+    """The parts of a tool.
 
     Attributes:
         name: The name that the model uses.
@@ -59,7 +59,7 @@ def is_sdk_tool(given: object) -> TypeGuard[RunnableTool]:
 
 
 def made_of(given: RunnableTool, name: str | None, description: str | None) -> Made:
-    """What a tool of the SDK is made of, under another name and description if given.
+    """The parts of a tool of the SDK, under another name and description if given.
 
     A tool with a function is called with keyword arguments, as the SDK calls it. Where
     its schema was made from the types of the function, the arguments are read as those

@@ -117,7 +117,7 @@ class Progressed:
         call: The `tool_use` id; see `CallReport.id`.
         place: The call's place in the record.
         name: The tool's name.
-        text: What it said, up to 1,000 characters.
+        text: The report, up to 1,000 characters.
     """
 
     cursor: Cursor

@@ -20,7 +20,7 @@ UNKNOWN: Final = (
     " It may or may not have had its effect; check before repeating it."
 )
 
-UNREPORTED: Final = "What it had reported before that was not recorded."
+UNREPORTED: Final = "Its reports until then were not recorded."
 
 
 def closed_result(call_id: str, text: str) -> bytes:

@@ -76,7 +76,7 @@ bare.__annotations__.clear()  # as a function without types
 
 
 class Memory(BetaBuiltinFunctionTool):
-    """A tool with a type of its own, as the SDK's memory tool is one."""
+    """A typed tool, like the SDK's memory tool."""
 
     def to_dict(self) -> Any:
         return {"type": "memory_20250818", "name": "memory"}
