@@ -172,7 +172,7 @@ class CallProgress:
 
     @property
     def told(self) -> str:
-        """The last reports, as a result says them; empty if there are none."""
+        """The last reports, as a result says them; empty without reports."""
         with self._lock:
             kept, count = list(self._kept), self._count
         if not kept:
