@@ -123,7 +123,7 @@ async def test_the_model_cannot_give_the_context(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", "given", "fork", "child"])
-async def test_deps_are_none_by_default_and_shared_with_forks_and_children(
+async def test_deps_default_to_nothing_and_are_shared_with_forks_and_children(
     world: World, kind: str
 ) -> None:
     seen: list[object] = []
@@ -348,7 +348,7 @@ def test_reports_are_bounded_in_size_number_and_rate() -> None:
     assert progress.told.endswith("more"), "blank text is ignored"
 
 
-async def test_what_is_no_text_is_refused_and_halves_of_characters_are_mended() -> None:
+async def test_only_text_can_be_reported_and_halves_of_characters_are_mended() -> None:
     published: list[str] = []
     progress = CallProgress(published.append)
     progress.add("a\ud800b")

@@ -101,7 +101,7 @@ async def test_a_tool_by_schema_gets_the_values_as_the_model_wrote_them() -> Non
     ],
     ids=str,
 )
-async def test_what_does_not_fit_the_schema_does_not_run(
+async def test_arguments_that_do_not_fit_the_schema_do_not_run(
     wrong: dict[str, Any], named: str
 ) -> None:
     ran, pay = spent()
@@ -123,7 +123,9 @@ def test_a_schema_may_be_of_an_older_draft(draft: str) -> None:
     assert Contract("x", schema).problems({"a": 1.0}) != []
 
 
-async def test_nobody_is_asked_about_a_call_that_does_not_fit(world: World) -> None:
+async def test_a_call_that_does_not_fit_is_closed_without_a_question(
+    world: World,
+) -> None:
     ran, _ = spent()
 
     def pay(**arguments: Any) -> str:

@@ -157,7 +157,7 @@ async def test_arguments_that_do_not_fit_are_not_executed(
     assert str(content(ending)).startswith("Not executed: ")
 
 
-def test_the_model_is_offered_what_the_sdk_would_offer() -> None:
+def test_the_definition_is_the_one_of_the_sdk() -> None:
     for one in (weigh, order, bounded, untyped, Memory()):
         declared = tool(one)
         assert declared.definition == one.to_dict()
@@ -198,7 +198,7 @@ def failing(content: Any) -> BetaFunctionTool[Any]:
 PNG = {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}
 
 
-async def test_what_a_tool_error_says_is_the_result_block_for_block() -> None:
+async def test_the_content_of_a_tool_error_is_the_result_block_for_block() -> None:
     text = {"type": "text", "text": "no such file\nat all"}
     image = {"type": "image", "source": PNG}
 
