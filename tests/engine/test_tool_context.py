@@ -78,7 +78,7 @@ async def test_a_tool_gets_its_call_its_key_and_the_users_dependencies(
     assert list(schema["properties"]) == schema["required"] == ["name"]
 
 
-def test_the_context_may_have_any_name_and_stand_beside_the_key() -> None:
+def test_the_context_may_have_any_name_next_to_the_key() -> None:
     @tool
     def first(ctx: ToolContext[None], idempotency_key: str, path: str) -> str:
         """Look."""

@@ -179,7 +179,7 @@ def test_options_go_around_a_tool_of_the_sdk() -> None:
     assert (inner.name, inner.effect) == ("other", "safe")
 
 
-def test_a_schema_beside_the_sdks_own_is_refused() -> None:
+def test_a_second_schema_for_a_tool_of_the_sdk_is_refused() -> None:
     with pytest.raises(ToolDefinitionError, match="a tool of the SDK has a schema"):
         tool(weigh, schema=BY_SCHEMA)
 
@@ -255,7 +255,7 @@ async def test_a_conversation_takes_them_as_they_are(world: World) -> None:
     assert [one["name"] for one in world.bodies[0]["tools"]] == ["weigh", "order"]
 
 
-async def test_they_can_be_given_later_and_mixed(world: World) -> None:
+async def test_tools_of_the_sdk_can_be_given_later_and_mixed(world: World) -> None:
     world.script(call("weigh", grams=3), "Done.")
     async with world.open() as chat:
         await chat.configure(tools=[*world.tools(), weigh])
