@@ -26,7 +26,7 @@ class ArgumentsError(ValueError):
     """The arguments do not fit the function, which was not called."""
 
 
-class Reader(Protocol):
+class ArgumentsReader(Protocol):
     """Reads the arguments of the calls of one tool."""
 
     @property
@@ -148,7 +148,7 @@ class Arguments:
         *,
         shown: bool = False,
     ) -> Callable[[], Any]:
-        """See `Reader.bound`.
+        """See `ArgumentsReader.bound`.
 
         The engine, not pydantic, calls the function. If pydantic called it, a
         `ValidationError` of the function would look like wrong arguments, as if it had
@@ -170,7 +170,7 @@ class Arguments:
     def shown(
         self, given: Mapping[str, Any], *, shown: bool = False
     ) -> Mapping[str, Any]:
-        """See `Reader.shown`.
+        """See `ArgumentsReader.shown`.
 
         They are the given arguments, with the changes that validators made. An omitted
         argument stays omitted if that means the same. Values that cannot be written as

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, cast, final, get_args, overload
 import attrs
 
 from turnlatch.errors import SettingsError, ToolDefinitionError
-from turnlatch.tools.arguments import Arguments, Reader
+from turnlatch.tools.arguments import Arguments, ArgumentsReader
 from turnlatch.tools.context import KEY_PARAMETER
 from turnlatch.tools.schema_arguments import SchemaArguments
 from turnlatch.tools.sdk_tools import Made, RunnableTool, is_sdk_tool, made_of
@@ -102,7 +102,7 @@ class Tool:
     name: str
     function: Callable[..., Any]
     definition: Mapping[str, Any] = attrs.field(eq=False)
-    arguments: Reader = attrs.field(eq=False, repr=False)
+    arguments: ArgumentsReader = attrs.field(eq=False, repr=False)
     effect: Effect = "once"
     timeout_seconds: float = 30.0
     output_bytes_max: int = 64 * 1024

@@ -62,7 +62,7 @@ class SchemaArguments:
         *,
         shown: bool = False,
     ) -> Callable[[], Any]:
-        """See `Reader.bound`."""
+        """See `ArgumentsReader.bound`."""
         given = self._fitting(given)
         if self._typed is not None:
             return self._typed.bound(given, key, context, shown=shown)
@@ -74,7 +74,7 @@ class SchemaArguments:
     def shown(
         self, given: Mapping[str, Any], *, shown: bool = False
     ) -> Mapping[str, Any]:
-        """See `Reader.shown`."""
+        """See `ArgumentsReader.shown`."""
         given = self._fitting(given)
         return given if self._typed is None else self._typed.shown(given, shown=shown)
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 import attrs
 
 from turnlatch.errors import ToolDefinitionError
-from turnlatch.tools.arguments import Arguments, Reader
+from turnlatch.tools.arguments import Arguments, ArgumentsReader
 from turnlatch.tools.blocks import Blocks
 from turnlatch.tools.schema_arguments import SchemaArguments
 
@@ -50,7 +50,7 @@ class Made:
     name: str
     function: Callable[..., Any]
     definition: dict[str, Any]
-    reader: Reader
+    reader: ArgumentsReader
 
 
 def is_sdk_tool(given: object) -> TypeGuard[RunnableTool]:
