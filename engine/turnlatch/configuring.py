@@ -14,7 +14,7 @@ from turnlatch.options import OPTIONS, PROFILE_OPTIONS, Options, demand_options
 from turnlatch.runtime.endpoint import Endpoint, demand_unmixed
 from turnlatch.runtime.opening import endpoint_of, requested_profile
 from turnlatch.settings import tools_by_name
-from turnlatch.tools import RunnableTool, Tool
+from turnlatch.tools import GivenTools
 from turnlatch_states.machine import events as ev
 from turnlatch_states.request.profile import Cache, Threads
 
@@ -30,7 +30,7 @@ class Configuring(Approving, ABC):
         model: str | None = None,
         max_tokens: int | None = None,
         system: str | Sequence[Mapping[str, Any]] | None = None,
-        tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
+        tools: GivenTools | None = None,
         settings: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         threads: Threads | str | None = None,

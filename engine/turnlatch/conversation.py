@@ -30,7 +30,7 @@ from turnlatch.runtime.opening import (
 )
 from turnlatch.settings import Limits
 from turnlatch.tasks import carried_through
-from turnlatch.tools import RunnableTool, Tool
+from turnlatch.tools import GivenTools
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import TurnEnded
 from turnlatch.watching.from_journal import at_rest
@@ -85,7 +85,7 @@ class Conversation(Configuring):
         model: str | None = None,
         max_tokens: int | None = None,
         system: str | Sequence[Mapping[str, Any]] | None = None,
-        tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
+        tools: GivenTools | None = None,
         betas: Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
         diagnostics: bool | None = None,
@@ -106,13 +106,11 @@ class Conversation(Configuring):
     ) -> "Conversation":
         """A conversation, new or resumed; enter it with `async with`.
 
-        Omitted settings are restored from the journal of an existing conversation, and
-        take their defaults in a new one.
+        Omitted settings come from the journal, or are the defaults of a new conversation.
+        `turnlatch.options.Options` describes every option.
 
         Args:
             name: Name in the store: any text of 1 to 200 characters.
-
-        `turnlatch.options.Options` describes every option.
 
         Raises:
             SettingsError: An option is of the wrong type or out of its bounds. Entering

@@ -19,7 +19,7 @@ from turnlatch.hooks import AfterCompaction, BeforeCompaction
 from turnlatch.ports import Clock, Ids, Store
 from turnlatch.rulebook import LOOPBACK
 from turnlatch.settings import Limits, declared, tools_by_name
-from turnlatch.tools import RunnableTool, Tool
+from turnlatch.tools import GivenTools
 from turnlatch_states.api.checks import (
     Allowed,
     encodable,
@@ -214,7 +214,7 @@ class Options:
     model: str | None = None
     max_tokens: int | None = None
     system: str | Sequence[Mapping[str, Any]] | None = None
-    tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None
+    tools: GivenTools | None = None
     betas: Sequence[str] | None = None
     settings: Mapping[str, Any] | None = None
     diagnostics: bool | None = None

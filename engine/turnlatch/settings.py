@@ -9,8 +9,8 @@ import attrs
 
 from turnlatch.errors import SettingsError
 from turnlatch.rulebook import Rulebook
-from turnlatch.tools.definition import Tool, tool
-from turnlatch.tools.sdk_tools import RunnableTool, is_sdk_tool
+from turnlatch.tools.definition import GivenTools, Tool, tool
+from turnlatch.tools.sdk_tools import is_sdk_tool
 from turnlatch_states.api.checks import instance, number, optional, shown, whole
 from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.api.json_bytes import encode
@@ -112,7 +112,7 @@ def make_profile(
     model: str,
     max_tokens: int,
     system: str | Sequence[Mapping[str, Any]] | None = None,
-    tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
+    tools: GivenTools | None = None,
     betas: Sequence[str] = (),
     diagnostics: bool = True,
     threads: str = Threads.OFF,

@@ -20,7 +20,7 @@ from turnlatch.hooks import AfterCompaction, BeforeCompaction
 from turnlatch.ports import Clock, Ids, Store
 from turnlatch.result import Turn
 from turnlatch.settings import Limits
-from turnlatch.tools import RunnableTool, Tool
+from turnlatch.tools import GivenTools
 from turnlatch.twin import ConversationTwin, TurnStreamTwin, WatchTwin
 from turnlatch.watching.events import Cursor
 from turnlatch_states.api.faults import RetryPolicy
@@ -106,7 +106,7 @@ class Conversation(ConversationTwin):
         model: str | None = None,
         max_tokens: int | None = None,
         system: str | Sequence[Mapping[str, Any]] | None = None,
-        tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
+        tools: GivenTools | None = None,
         betas: Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
         diagnostics: bool | None = None,
@@ -127,13 +127,11 @@ class Conversation(ConversationTwin):
     ) -> "Conversation":
         """A conversation, new or resumed; enter it with `with`.
 
-        Omitted settings are restored from the journal of an existing conversation, and
-        take their defaults in a new one.
+        Omitted settings come from the journal, or are the defaults of a new conversation.
+        `turnlatch.options.Options` describes every option.
 
         Args:
             name: Name in the store: any text of 1 to 200 characters.
-
-        `turnlatch.options.Options` describes every option.
 
         Raises:
             SettingsError: An option is of the wrong type or out of its bounds. Entering
@@ -280,7 +278,7 @@ class Conversation(ConversationTwin):
         model: str | None = None,
         max_tokens: int | None = None,
         system: str | Sequence[Mapping[str, Any]] | None = None,
-        tools: Sequence[Tool | RunnableTool | Mapping[str, Any]] | None = None,
+        tools: GivenTools | None = None,
         settings: Mapping[str, Any] | None = None,
         betas: Sequence[str] | None = None,
         threads: Threads | str | None = None,

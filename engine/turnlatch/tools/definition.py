@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias, cast, final, get_args, overload
 
@@ -119,6 +119,10 @@ class Tool:
         return self.function(*args, **kwargs)
 
 
+GivenTools: TypeAlias = Sequence[Tool | RunnableTool | Mapping[str, Any]]
+"""The tools of a conversation, as they are given to it."""
+
+
 def facts_of(tool: Tool) -> ToolFacts:
     """The facts about a tool that the decisions about its calls use."""
     asks = tool.effect == "ask" or tool.approve is not None
@@ -226,41 +230,50 @@ def tool(
         ToolDefinitionError: The signature, the name or an option cannot be used.
     """
 
-    options = {name: value for name, value in locals().items() if name in _OPTIONS}
+    given = {n: value for n, value in locals().items() if n != "function"}
 
-    def declare(given: Callable[..., Any] | RunnableTool) -> Tool:
-        if isinstance(given, Tool):
-            return given
-        is_sdk = is_sdk_tool(given)
-        own = str(
-            getattr(given, "name" if is_sdk else "__name__", type(given).__name__)
-        )
-        label = name if isinstance(name, str) and name else own
-        _check_options(label, options)
-        _check_name(label)
-        if is_sdk_tool(given):
-            _demand_no_schema(label, schema)
-            made = made_of(given, name, description)
-        elif schema is not None:
-            made = _described(
-                cast("Callable[..., Any]", given), label, description, schema
-            )
-        else:
-            _check_signature(label, cast("Callable[..., Any]", given))
-            made = _declared(cast("Callable[..., Any]", given), label, description)
-        return _tool(
-            made,
-            from_sdk=is_sdk_tool(given),
-            effect=effect,
-            timeout_seconds=float(timeout),
-            output_bytes_max=_bytes(label, max_output),
-            approve=approve,
-            approval_seconds=approval_timeout,
-            grace_seconds=float(grace),
-            reconcile=reconcile,
-        )
+    def declare(function: Callable[..., Any] | RunnableTool) -> Tool:
+        return function if isinstance(function, Tool) else _declare(function, given)
 
     return declare if function is None else declare(function)
+
+
+def _declare(
+    function: Callable[..., Any] | RunnableTool, given: Mapping[str, Any]
+) -> Tool:
+    """A tool of a function, or of a tool of the SDK, with the options of `tool`."""
+    name, description, schema = (given[n] for n in ("name", "description", "schema"))
+    named = "name" if is_sdk_tool(function) else "__name__"
+    own = str(getattr(function, named, type(function).__name__))
+    label = name if isinstance(name, str) and name else own
+    _check_options(label, {n: value for n, value in given.items() if n in _OPTIONS})
+    _check_name(label)
+    if is_sdk_tool(function):
+        _demand_no_schema(label, schema)
+        made = made_of(function, name, description)
+    elif schema is not None:
+        made = _described(
+            cast("Callable[..., Any]", function), label, description, schema
+        )
+    else:
+        _check_signature(label, cast("Callable[..., Any]", function))
+        made = _declared(cast("Callable[..., Any]", function), label, description)
+    return Tool(
+        name=made.name,
+        function=made.function,
+        definition=made.definition,
+        arguments=made.reader,
+        effect=given["effect"],
+        timeout_seconds=float(given["timeout"]),
+        output_bytes_max=_bytes(label, given["max_output"]),
+        approve=given["approve"],
+        approval_seconds=given["approval_timeout"],
+        grace_seconds=float(given["grace"]),
+        reconcile=given["reconcile"],
+        takes_key=made.reader.takes_key,
+        is_async=inspect.iscoroutinefunction(made.function),
+        from_sdk=is_sdk_tool(function),
+    )
 
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -406,18 +419,6 @@ def _demand_no_schema(label: str, schema: object) -> None:
             "give beta_tool(input_schema=...), or the function itself",
             "schema",
         )
-
-
-def _tool(made: Made, **options: Any) -> Tool:
-    return Tool(
-        name=made.name,
-        function=made.function,
-        definition=made.definition,
-        arguments=made.reader,
-        takes_key=made.reader.takes_key,
-        is_async=inspect.iscoroutinefunction(made.function),
-        **options,
-    )
 
 
 def _without(names: Set[str], schema: Mapping[str, Any]) -> dict[str, Any]:
