@@ -127,11 +127,13 @@ class _Check:
             self._depth -= 1
 
     def spend(self, steps: int) -> None:
+        """Take so many steps."""
         self._left -= steps
         if self._left < 0:
             raise UncheckedError(f"to check it takes more than {STEPS_MAX:,} steps")
 
     def matches(self, pattern: str, text: str) -> bool:
+        """True if the pattern is found in the text."""
         self.spend(len(text) // 64)
         return compiled(pattern)(text)
 

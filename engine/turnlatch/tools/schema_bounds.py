@@ -48,6 +48,7 @@ def compiled(pattern: str) -> Callable[[str], bool]:
 
 
 def refusal(label: str, problem: str, remedy: str) -> ToolDefinitionError:
+    """The error about a schema that cannot be used."""
     return ToolDefinitionError(label, f"its schema: {problem}", remedy, "schema")
 
 
@@ -278,4 +279,5 @@ def demand_bounded(
 
 
 def shortened(text: str) -> str:
+    """A text that is short enough to be told."""
     return text if len(text) <= TOLD_MAX else text[:TOLD_MAX] + "…"
