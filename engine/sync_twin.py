@@ -22,6 +22,7 @@ CLASSES: Final[Mapping[str, tuple[str, ...]]] = {
     "TurnStream": ("watching/stream.py",),
     "Conversation": (
         "conversation.py",
+        "sending.py",
         "configuring.py",
         "approving.py",
         "conversation_view.py",
@@ -95,7 +96,11 @@ def twin(folder: Path = FOLDER) -> str:
 
 def _class_in(tree: ast.Module, name: str | None) -> ast.ClassDef:
     """The class of that name; without one, the only public class of the module."""
-    classes = [one for one in tree.body if isinstance(one, ast.ClassDef)]
+    classes = [
+        one
+        for one in tree.body
+        if isinstance(one, ast.ClassDef) and not one.name.startswith("_")
+    ]
     if name is not None:
         classes = [one for one in classes if one.name == name]
     (found,) = classes
@@ -126,6 +131,7 @@ def _imports(tree: ast.Module, path: str) -> dict[str, str]:
 
 def _names(method: _Method) -> Iterator[str]:
     """The names that a signature uses, in annotations that are text as well."""
+    yield from (one.id for one in method.decorator_list if isinstance(one, ast.Name))
     for node in [method.args, method.returns]:
         for one in ast.walk(node) if node is not None else ():
             if isinstance(one, ast.Name):
@@ -148,6 +154,9 @@ def _delegating(method: _Method) -> str:
     """A method that has another do it, in the engine's thread unless it only reads."""
     decorators = [f"@{ast.unparse(one)}" for one in method.decorator_list]
     returns = ast.unparse(method.returns) if method.returns is not None else ""
+    signature = f"def {method.name}({ast.unparse(method.args)}) -> {returns}:"
+    if "@overload" in decorators:
+        return "\n".join([*decorators, f"{signature} ...", ""])
     given = ", ".join(_passed(method.args))
     inner = f"self._inner.{method.name}"
     called = f"{inner}({given})"
@@ -166,7 +175,6 @@ def _delegating(method: _Method) -> str:
         body = f"return {called}"
     if returns == "None":
         body = body.removeprefix("return ")
-    signature = f"def {method.name}({ast.unparse(method.args)}) -> {returns}:"
     return "\n".join([*decorators, signature, _docstring(method), f"    {body}", ""])
 
 
@@ -175,6 +183,8 @@ def _passed(args: ast.arguments) -> Iterator[str]:
         yield one.arg
     for one in args.kwonlyargs:
         yield f"{one.arg}={one.arg}"
+    if args.kwarg is not None:
+        yield f"**{args.kwarg.arg}"
 
 
 def _formatted(text: str) -> str:

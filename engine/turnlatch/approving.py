@@ -21,6 +21,28 @@ from turnlatch_states.machine.call import CallState
 from turnlatch_states.machine.snapshot import Call
 
 
+def demand_decision(call: object, digest: object) -> None:
+    """Check the arguments of a decision about a call.
+
+    Raises:
+        SettingsError: The call or the digest is not text.
+    """
+    CALL.demand("call", call)
+    optional(CALL).demand("digest", digest)
+
+
+def demand_reason(given: object) -> str:
+    """The reason of a denial. It is accepted even if it is not valid Unicode.
+
+    Raises:
+        SettingsError: It is not text.
+    """
+    reason = plain(given)
+    reason = mended(reason) if isinstance(reason, str) else given
+    text().demand("reason", reason)
+    return str(reason)
+
+
 class Approving(ConversationView, ABC):
     """Decisions about calls, and steering; a base of `Conversation`."""
 
@@ -69,13 +91,15 @@ class Approving(ConversationView, ABC):
             ApprovalError: The call has changed or its question has expired; nothing ran.
             InsideTurnError: A tool, hook or rule of the turn called this.
         """
-        CALL.demand("call", call)
-        optional(CALL).demand("digest", digest)
+        demand_decision(call, digest)
         async with self._alone("approve"):
-            number, waiting = self._awaiting(call)
-            await self._demand_same(waiting, digest)
-            yes = ev.CallApproved(number, waiting.use.id, waiting.digest)
-            return await self._decide(yes)
+            return await self._approve(call, digest)
+
+    async def _approve(self, call: str, digest: str | None) -> Turn:
+        number, waiting = self._awaiting(call)
+        await self._demand_same(waiting, digest)
+        yes = ev.CallApproved(number, waiting.use.id, waiting.digest)
+        return await self._decide(yes)
 
     async def deny(self, call: str, reason: str = "the user said no") -> Turn:
         """Deny a call that waits, and continue the turn once every call is decided.
@@ -89,15 +113,14 @@ class Approving(ConversationView, ABC):
             NotNowError: No such call waits.
             InsideTurnError: A tool, hook or rule of the turn called this.
         """
-        CALL.demand("call", call)
-        given: object = plain(reason)
-        # A denial is accepted even if its reason is not valid Unicode.
-        reason = mended(given) if isinstance(given, str) else reason
-        text().demand("reason", reason)
+        demand_decision(call, None)
+        reason = demand_reason(reason)
         async with self._alone("deny"):
-            number, waiting = self._awaiting(call)
-            no = ev.CallDenied(number, waiting.use.id, reason)
-            return await self._decide(no)
+            return await self._deny(call, reason)
+
+    async def _deny(self, call: str, reason: str) -> Turn:
+        number, waiting = self._awaiting(call)
+        return await self._decide(ev.CallDenied(number, waiting.use.id, reason))
 
     async def steer(
         self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None

@@ -77,12 +77,12 @@ class Configuring(Approving, ABC):
             if client is not None:
                 options = attrs.evolve(options, client=client, base_url=None)
             asked = attrs.evolve(options.without_profile(), **changed)
-            profile = requested_profile(asked, driver.snapshot.profile)
+            profile = requested_profile(asked, driver.snapshot.lasting)
             goes_to = was if client is None else endpoint_of(asked)
             if goes_to is not None and goes_to is not was:
                 demand_unmixed(goes_to, driver.snapshot)
             reset = client is not None or threads is not None
-            if reset or profile != driver.snapshot.profile:
+            if reset or profile != driver.snapshot.lasting:
                 await driver.note(lambda: ev.ProfileChanged(profile))
             self._options = options
             if functions is not None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
@@ -10,15 +9,11 @@ from typing import Any, Self, final
 import anyio
 import attrs
 
-from turnlatch.configuring import Configuring
-from turnlatch.content import input_key, user_blocks
 from turnlatch.errors import NotNowError, StoreLockedError, already_open
 from turnlatch.hooks import AfterCompaction, BeforeCompaction
 from turnlatch.journal.lock_waiting import at_once, patiently
-from turnlatch.logs import log_turn
 from turnlatch.options import TURNS, Options, conversation_name, demand_options
 from turnlatch.ports import Clock, Ids, Store
-from turnlatch.result import Turn
 from turnlatch.runtime.endpoint import Endpoint
 from turnlatch.runtime.loop import Driver
 from turnlatch.runtime.opening import (
@@ -28,24 +23,19 @@ from turnlatch.runtime.opening import (
     size_before,
     start,
 )
+from turnlatch.sending import Sending
 from turnlatch.settings import Limits
 from turnlatch.tasks import carried_through
 from turnlatch.tools import GivenTools
 from turnlatch.watching.event_log import EventLog
-from turnlatch.watching.events import TurnEnded
-from turnlatch.watching.from_journal import at_rest
-from turnlatch.watching.stream import TurnStream, Work
 from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.machine import events as ev
-from turnlatch_states.machine.snapshot import Snapshot, unheard
-from turnlatch_states.machine.steering import asked_again
-from turnlatch_states.machine.turn import Substate, TurnState
 from turnlatch_states.recovery.policies import CompactionPolicy
-from turnlatch_states.request.profile import Cache, Purpose, Threads
+from turnlatch_states.request.profile import Cache, Threads
 
 
 @final
-class Conversation(Configuring):
+class Conversation(Sending):
     """A durable conversation with a model.
 
     Use it as an async context manager::
@@ -193,146 +183,6 @@ class Conversation(Configuring):
             with at_once():
                 self._store.close()
 
-    # Turns.
-
-    async def send(
-        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
-    ) -> Turn:
-        """Send a message, and run the turn until it rests.
-
-        Returns the turn as a value, confirmed or failed; a failed turn does not raise
-        (see `Turn.raise_for_failure`). Sending abandons a failed turn: its text is
-        dropped, its tool results are kept. A call that waits for approval is closed as
-        not executed.
-
-        Args:
-            content: Text, or content blocks as the API takes them.
-            key: Idempotency key: the same key again returns the same turn, and retries
-                it if it failed.
-
-        Raises:
-            SettingsError: `content` is not user content, or the API refuses it in every
-                request.
-            InsideTurnError: A tool, hook or rule of this conversation called this; use
-                `steer()` there.
-            ConversationClosedError: The conversation is not open.
-            JournalError: The journal failed; everything that happened is kept in memory.
-        """
-        blocks = user_blocks(content, self.profile)
-        key = input_key(key)
-        async with self._alone("send"):
-            self._streams = False
-            return await self._submit(blocks, key)
-
-    def stream(
-        self, content: str | Sequence[Mapping[str, Any]], *, key: str | None = None
-    ) -> TurnStream:
-        """Send a message, and watch the turn: `async for event in chat.stream(...)`.
-
-        Nothing is sent before iteration starts. The turn belongs to the conversation, not
-        to the stream: leaving the loop leaves it running, `interrupt()` stops it.
-        Leaving an `async with` block stops this turn only; a message that still waits
-        for another turn is withdrawn. `await stream.turn()` returns the turn.
-
-        Arguments and errors are those of `send`. Errors in the arguments are raised
-        here, the others during iteration.
-        """
-        blocks = user_blocks(content, self.profile)
-        key = input_key(key)
-        self._demand_outside("stream")
-
-        async def submit() -> Turn:
-            self._streams = True
-            return await self._submit(blocks, key)
-
-        def interrupt() -> bool:
-            driver = self._driver
-            return driver is not None and driver.interrupt("the stream was left")
-
-        alone = partial(self._alone, "stream")
-        work = Work(
-            self._feed,
-            alone,
-            submit,
-            interrupt,
-            lambda: Turn.withdrawn(self.snapshot, blocks),
-        )
-        return TurnStream(work)
-
-    async def retry(self) -> Turn:
-        """Continue the turn that stopped: its input is still staged.
-
-        Raises:
-            NotNowError: No turn has failed, and no steered message waits.
-        """
-        async with self._alone("retry"):
-            driver = self._open_driver()
-            await driver.save()
-            turn = driver.snapshot.turn
-            if turn is None:
-                raise NotNowError(
-                    "retry",
-                    "none",
-                    "nothing to retry: no turn has begun",
-                    "send() something first",
-                    "send",
-                )
-            if turn.state == TurnState.FAILED:
-                driver.apply(asked_again(driver.snapshot, turn.number))
-            elif driver.snapshot.resting and not unheard(driver.snapshot):
-                raise NotNowError(
-                    "retry",
-                    str(turn.state),
-                    f"nothing to retry: turn {turn.number} is done",
-                    "send() something new",
-                    "send",
-                )
-            return await self._drive()
-
-    async def abandon(self) -> None:
-        """Abandon the failed turn: its text is dropped, its tool results are kept.
-
-        Raises:
-            IllegalEventError: The turn has not failed.
-        """
-        async with self._alone("abandon"):
-            driver = self._open_driver()
-            await driver.save()
-            turn = driver.snapshot.turn
-            if turn is None:
-                raise NotNowError(
-                    "abandon",
-                    "none",
-                    "nothing to abandon: no turn has begun",
-                    "send() something first",
-                    "send",
-                )
-            if not driver.snapshot.resting:
-                await driver.halt("the turn was abandoned")
-            await driver.note(lambda: ev.TurnAbandoned(turn.number))
-
-    async def interrupt(self) -> bool:
-        """Stop the running turn, in any state; True if a turn was running.
-
-        Finished work is kept, open calls are closed with their true outcome, and the
-        input stays staged. `send` and `stream` return the turn as `failed`.
-        """
-        return self._open_driver().interrupt("the turn was interrupted")
-
-    async def compact(self) -> Turn:
-        """Replace the context with the server's summary of it, in a separate turn.
-
-        The old context stays in force until a whole, signed summary is confirmed; a
-        failed compaction changes nothing. The old history stays readable either way.
-
-        Raises:
-            NotNowError: A call waits for approval, or a message is unanswered.
-            ConversationClosedError, JournalError: As for `send`.
-        """
-        async with self._alone("compact"):
-            self._demand_nothing_owed()
-            return await self._submit(b"", None)
-
     # The past.
 
     async def rewind(self, *, turns: int = 1) -> None:
@@ -394,75 +244,3 @@ class Conversation(Configuring):
         made = Conversation(name, attrs.evolve(options, store=store, tools=tools))
         made._forked = forked
         return made
-
-    # Inside.
-
-    async def _submit(self, blocks: bytes, key: str | None) -> Turn:
-        """Open a turn and run it, unless a turn with the same key ran already."""
-        driver = self._open_driver()
-        await driver.save()
-        snapshot = driver.snapshot
-        last = snapshot.turn
-        if key is not None:
-            if last is not None and last.key == key and not _given_up(snapshot):
-                if last.substate == Substate.DONE:
-                    return self._rested(driver)
-                if last.state == TurnState.FAILED:
-                    driver.apply(asked_again(snapshot, last.number))
-                return await self._drive()
-            if snapshot.history.of_turn(self._keys.get(key, 0)):
-                return self._ended(Turn.confirmed(snapshot, self._keys[key]))
-        stopped = ""
-        if not snapshot.resting:
-            stopped = await driver.settle()
-            await driver.halt("another message came first")
-        number = driver.snapshot.turns + 1
-        purpose = Purpose.MESSAGE if blocks else Purpose.COMPACTION
-        driver.apply(ev.TurnOpened(number, blocks, key, purpose))
-        self._name_turn(number, key)
-        if stopped:
-            await driver.halt(stopped)
-            return self._rested(driver)
-        return await self._drive()
-
-    def _name_turn(self, number: int, key: str | None) -> None:
-        """Remember which turn a key opened.
-
-        If the journal refused a turn, its number is used again; then the newest key,
-        which named that turn, is forgotten.
-        """
-        newest = next(reversed(self._keys), None)
-        if newest is not None and self._keys[newest] == number:
-            del self._keys[newest]
-        if key is not None:
-            self._keys.pop(key, None)  # inserted again, it is the newest
-            self._keys[key] = number
-
-    async def _drive(self) -> Turn:
-        driver = self._open_driver()
-        try:
-            await driver.run(stream=self._streams)
-        except BaseException:
-            # Publish the end of the turn to watchers, even if the task was cancelled.
-            if at_rest(driver.snapshot) and not driver.unsaved:
-                log_turn(self._name, self._rested(driver), driver.seconds)
-            raise
-        turn = self._rested(driver)
-        log_turn(self._name, turn, driver.seconds)
-        return turn
-
-    def _rested(self, driver: Driver) -> Turn:
-        turn = Turn.current(driver.snapshot)
-        assert turn is not None, "a turn was just run"
-        return self._ended(turn)
-
-    def _ended(self, turn: Turn) -> Turn:
-        self._feed.publish(TurnEnded(self._feed.next(), turn))
-        return turn
-
-
-def _given_up(snapshot: Snapshot) -> bool:
-    """True if the last turn was abandoned, or rewound: its key may open a turn again."""
-    if snapshot.substate == Substate.DONE:
-        return not snapshot.history.of_turn(snapshot.turns)
-    return snapshot.substate == Substate.ABANDONED

@@ -81,8 +81,8 @@ class ConversationView(HoldsClient):
 
     @property
     def profile(self) -> Profile:
-        """The current settings."""
-        return self._open_driver().snapshot.profile
+        """The conversation's settings; one turn may have others (see `send`)."""
+        return self._open_driver().snapshot.lasting
 
     @property
     def snapshot(self) -> Snapshot:
@@ -130,7 +130,7 @@ class ConversationView(HoldsClient):
     def prefix_change(self) -> PrefixChange | None:
         """The part of the cached prompt prefix that the next request changes; None if it
         changes nothing."""
-        return prefix_change(self._open_driver().snapshot)
+        return prefix_change(self._upcoming)
 
     def watch(self, after: Cursor | None = None) -> Watch:
         """All stream events after a cursor: `async for event in chat.watch(cursor)`.
@@ -159,8 +159,7 @@ class ConversationView(HoldsClient):
         The rules are those for its base URL and `anthropic-version`; see the option
         `settings` of `open`.
         """
-        snapshot = self._open_driver().snapshot
-        return findings(snapshot, self._rules)
+        return findings(self._upcoming, self._rules)
 
     @property
     def _rules(self) -> Rulebook:
@@ -182,6 +181,15 @@ class ConversationView(HoldsClient):
         if turn is None:
             return render(TURN, format)
         return render(TURN, format, path=turn.path, current=turn.state)
+
+    @property
+    def _upcoming(self) -> Snapshot:
+        """The conversation with the settings of its next request."""
+        snapshot = self._open_driver().snapshot
+        over = snapshot.substate in (Substate.DONE, Substate.ABANDONED)
+        if snapshot.usual is None or not over:
+            return snapshot
+        return attrs.evolve(snapshot, profile=snapshot.usual, usual=None)
 
     def _demand_nothing_owed(self) -> None:
         """Refuse to compact while a call awaits a decision or a message is unanswered."""

@@ -367,6 +367,49 @@ class TurnFailedError(TurnlatchError):
         )
 
 
+class TurnNotDoneError(TurnlatchError):
+    """A turn has no answer yet: it runs, or a person has to decide about its calls.
+
+    Attributes:
+        turn: The turn's number.
+        state: Where it stands.
+        waiting: The ids of the calls that wait for a decision.
+    """
+
+    def __init__(self, turn: int, state: str, waiting: tuple[str, ...]) -> None:
+        super().__init__(turn, state, waiting)
+        self.turn = turn
+        self.state = state
+        self.waiting = waiting
+
+    def _told(self) -> str:
+        said = f"turn {self.turn} has no answer yet: it is {self.state}"
+        if not self.waiting:
+            return f"{said}; wait for it, or read Turn.replies"
+        calls = ", ".join(self.waiting)
+        return f"{said}, and these calls wait for approve() or deny(): {calls}"
+
+
+class OutputError(TurnlatchError):
+    """A reply is not the output that was asked for.
+
+    Attributes:
+        turn: The turn's number.
+        problem: The differences, one a line.
+    """
+
+    def __init__(self, turn: int, problem: str) -> None:
+        super().__init__(turn, problem)
+        self.turn = turn
+        self.problem = problem
+
+    def _told(self) -> str:
+        return (
+            f"the reply of turn {self.turn} is not the output asked for: {self.problem};"
+            " Turn.text has its text; send(..., output=...) asks again"
+        )
+
+
 __all__ = [
     "ApprovalError",
     "ConversationBusyError",
@@ -384,11 +427,13 @@ __all__ = [
     "LeaseLostError",
     "NoRunningCallError",
     "NotNowError",
+    "OutputError",
     "SettingsError",
     "StoreLockedError",
     "TerminalToolError",
     "ToolDefinitionError",
     "TurnFailedError",
+    "TurnNotDoneError",
     "TurnlatchError",
     "UnknownConversationError",
 ]

@@ -9,7 +9,7 @@ option without a row fails at once.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast, final
+from typing import Any, Final, TypedDict, cast, final
 from urllib.parse import urlsplit
 
 import attrs
@@ -243,6 +243,26 @@ class Options:
         """The same options, without those that become the profile."""
         nothing: dict[str, Any] = dict.fromkeys(PROFILE_OPTIONS)
         return attrs.evolve(self, **nothing)
+
+
+class TurnSettings(TypedDict, total=False):
+    """Settings of one turn alone: keywords of `send` and `stream`.
+
+    They are recorded with the turn, so a turn that is retried has them, too. The next
+    turn has the conversation's again. `configure` during the turn replaces them.
+
+    Attributes:
+        model: Model id.
+        max_tokens: Maximum tokens of one reply.
+        system: The system prompt; "" for none.
+        settings: More body fields, in addition to the conversation's; None takes one
+            away.
+    """
+
+    model: str
+    max_tokens: int
+    system: str | Sequence[Mapping[str, Any]]
+    settings: Mapping[str, Any]
 
 
 PROFILE_OPTIONS: Final = (

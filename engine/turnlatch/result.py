@@ -2,20 +2,27 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, cast, final
+from typing import Any, Generic, cast, final
 
 import attrs
+from typing_extensions import TypeVar
 
-from turnlatch.errors import TurnFailedError
+from turnlatch.errors import SettingsError, TurnFailedError, TurnNotDoneError
+from turnlatch.output import Output
+from turnlatch.prices import cost_of
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.api.json_bytes import copied, parts
-from turnlatch_states.api.reply import Reply, Usage
+from turnlatch_states.api.reply import Charge, Reply, Usage
 from turnlatch_states.machine.call import CallState, Closing
 from turnlatch_states.machine.remedy import Remedy
 from turnlatch_states.machine.snapshot import Call, Move, Snapshot, Suspension
 from turnlatch_states.machine.steering import said_in, still_waiting
 from turnlatch_states.machine.turn import Substate, TurnState
+from turnlatch_states.recovery.budget import Price
 from turnlatch_states.request.profile import Purpose
+
+OutputT = TypeVar("OutputT", default=Any)
+"""The type of a turn's output."""
 
 
 @final
@@ -80,7 +87,7 @@ def _at_rest(state: TurnState) -> Substate:
 
 @final
 @attrs.frozen
-class Turn:
+class Turn(Generic[OutputT]):
     """One turn, as a value.
 
     Attributes:
@@ -121,6 +128,11 @@ class Turn:
     )
     _said: bytes = attrs.field(default=b"", repr=False, alias="said")
     _waiting: bytes = attrs.field(default=b"", repr=False, alias="waiting")
+    _charges: tuple[Charge, ...] = attrs.field(default=(), repr=False, alias="charges")
+    _output: Output[OutputT] | None = attrs.field(
+        default=None, repr=False, alias="output"
+    )
+    _price: Price | None = attrs.field(default=None, repr=False, alias="price")
 
     @property
     def said(self) -> list[dict[str, Any]]:
@@ -145,9 +157,55 @@ class Turn:
         return self.replies[-1] if self.replies else None
 
     @property
+    def done(self) -> bool:
+        """True if the turn is over and has its answer."""
+        return self.state is TurnState.CONFIRMED and self.substate is Substate.DONE
+
+    @property
     def text(self) -> str:
-        """The text of the last confirmed reply; empty without a reply."""
-        return self.replies[-1].text if self.replies else ""
+        """The text of the answer: of the last reply of a turn that is done.
+
+        `replies` has the texts of an unfinished turn, which are not an answer.
+
+        Raises:
+            TurnFailedError: The turn failed.
+            TurnNotDoneError: The turn still runs, or waits for a person.
+        """
+        reply = self._done().reply
+        return "" if reply is None else reply.text
+
+    @property
+    def output(self) -> OutputT:
+        """The answer as a value of the type that `send(..., output=...)` was given.
+
+        Each access reads the reply again, and returns a new value.
+
+        Raises:
+            TurnFailedError, TurnNotDoneError: As for `text`.
+            SettingsError: No output was asked for in this process.
+            OutputError: The reply does not fit the type: a process that did not know
+                the type confirmed it.
+        """
+        text = self.text
+        if self._output is None:
+            raise SettingsError(
+                "output",
+                f"no output was asked for with turn {self.number} in this process",
+                "give send(..., output=...); for a turn that another process began, send"
+                " the same content with the same key, and output",
+            )
+        return self._output.read(self.number, text)
+
+    @property
+    def cost(self) -> float | None:
+        """The cost of the turn in US dollars, as far as the server reported usage.
+
+        Failed attempts, trials and summaries count, too; of an earlier turn only the
+        confirmed replies are known. The price is `Limits.price` if one is given, else
+        the current list price from `genai-prices`, which is imported then. None if the
+        price of a model is unknown.
+        """
+        return cost_of(self._charges, self._price)
 
     @property
     def simulated(self) -> bool:
@@ -176,7 +234,15 @@ class Turn:
             return ()
         return tuple(c for c in self.calls if c.state is CallState.ASKED)
 
-    def raise_for_failure(self) -> "Turn":
+    def _done(self) -> "Turn[OutputT]":
+        """This turn, if it is done."""
+        self.raise_for_failure()
+        if not self.done:
+            waiting = tuple(call.id for call in self.awaiting)
+            raise TurnNotDoneError(self.number, str(self.substate), waiting)
+        return self
+
+    def raise_for_failure(self) -> "Turn[OutputT]":
         """This turn, if it did not fail.
 
         Raises:
@@ -209,6 +275,7 @@ class Turn:
             Substate(turn.substate),
             said=said_in(snapshot, turn),
             waiting=b",".join(still_waiting(snapshot, turn)),
+            charges=turn.charges,
         )
 
     @classmethod
@@ -252,6 +319,7 @@ class Turn:
             len(replies),
             len(snapshot.history),
             said=b",".join(said),
+            charges=tuple(one.charge(snapshot.lasting.model) for one in replies),
         )
 
 

@@ -48,6 +48,8 @@ class Limits:
             turn. The next one is not run, and the model is told why. None for no bound.
         hook_seconds_max: Seconds a compaction hook may take; then the turn goes on
             without the hook.
+        outputs_max: Replies in a row that may fail to be the output asked for; then the
+            turn fails. `retry()` asks for as many again.
         stream_above_tokens: Replies that may be longer than this are streamed even
             by `send()`, as the SDK requires for long requests.
 
@@ -75,6 +77,7 @@ class Limits:
     )
     repeats_max: int | None = attrs.field(default=5, validator=optional(_COUNT))
     hook_seconds_max: float = attrs.field(default=30.0, validator=_AMOUNT)
+    outputs_max: int = attrs.field(default=3, validator=_COUNT)
     stream_above_tokens: int = attrs.field(default=21_333, validator=whole(0))
 
     @cached_property

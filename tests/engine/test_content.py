@@ -304,7 +304,7 @@ async def _steered(chat: Conversation) -> None:
 
 
 async def _sent(chat: Conversation) -> None:
-    await chat.send("a", key=7)  # type: ignore[arg-type] # not a key, on purpose
+    await chat.send("a", key=7)  # type: ignore[call-overload] # not a key, on purpose
 
 
 @pytest.mark.anyio

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import anthropic
 import attrs
@@ -33,6 +33,7 @@ from turnlatch import (
     SettingsError,
     Tool,
     ToolDefinitionError,
+    TurnSettings,
     child_tool,
     tool,
 )
@@ -105,6 +106,13 @@ OPEN: Final[Mapping[str, frozenset[str]]] = {
     "ids": MAYBE,
 }
 
+SENT: Final = {
+    "content": TEXT,
+    "key": MAYBE | ANY_TEXT,
+    "output": MAYBE | {"class"},
+    **{name: OPEN[name] for name in TurnSettings.__annotations__},
+}
+
 TAKES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     "open": OPEN,
     "sync open": OPEN,
@@ -115,8 +123,10 @@ TAKES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
             *("cache", "client"),
         )
     },
-    "send": {"content": TEXT, "key": MAYBE | ANY_TEXT},
-    "stream": {"content": TEXT, "key": MAYBE | ANY_TEXT},
+    "send": {**SENT, "raise_on_failure": FLAG},
+    "stream": SENT,
+    "stream_approve": {"call": ANY_TEXT, "digest": MAYBE | ANY_TEXT},
+    "stream_deny": {"call": ANY_TEXT, "reason": ANY_TEXT | {"surrogate"}},
     "steer": {"content": TEXT, "key": MAYBE | ANY_TEXT},
     "approve": {"call": ANY_TEXT, "digest": MAYBE | ANY_TEXT},
     "deny": {"call": ANY_TEXT, "reason": ANY_TEXT | {"surrogate"}},
@@ -136,6 +146,7 @@ TAKES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         "calls_per_turn_max": MAYBE | COUNT,
         "repeats_max": MAYBE | COUNT,
         "hook_seconds_max": NUMBER,
+        "outputs_max": COUNT,
         "stream_above_tokens": COUNT | {"0"},
     },
     "Price": {
@@ -208,6 +219,8 @@ SECOND: Final[Mapping[str, Any]] = {
     "send": {"content": "Hi"},
     "stream": {"content": "Hi"},
     "steer": {"content": "Hi"},
+    "stream_approve": {"call": "toolu_1"},
+    "stream_deny": {"call": "toolu_1"},
     "approve": {"call": "toolu_1"},
     "deny": {"call": "toolu_1"},
     "pin": {"name": "a", "text": "b"},
@@ -296,6 +309,7 @@ GIVEN_OUT: Final = frozenset(
         "TurnFailed",
         "TurnOpened",
         "TurnRetried",
+        "TurnSettings",
         "TurnState",
         "TurnStream",
         "TurnSuspended",
@@ -313,6 +327,8 @@ OPENED: Final = frozenset(
         "configure",
         "send",
         "stream",
+        "stream_approve",
+        "stream_deny",
         "steer",
         "approve",
         "deny",
@@ -356,7 +372,10 @@ def parameters(of: Any) -> list[str]:
     """The names that a callable takes by keyword."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     found = inspect.signature(of).parameters.values()
-    return [one.name for one in found if one.kind in kinds and one.name != "self"]
+    names = [one.name for one in found if one.kind in kinds and one.name != "self"]
+    if any(one.annotation == Unpack[TurnSettings] for one in found):
+        names += TurnSettings.__annotations__
+    return names
 
 
 def signature_of(place: str) -> list[str]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.harness.world import World
 
 from turnlatch import Limits, Price, SettingsError
-from turnlatch.runtime.pricing import budgeted, list_price
+from turnlatch.prices import list_price
+from turnlatch.runtime.pricing import budgeted
 from turnlatch.settings import DEFAULT_MODEL
 from turnlatch.simulator import call, reply
 from turnlatch_states.api.faults import FaultKind
@@ -196,7 +197,7 @@ def turn_of(used: tuple[Charge, ...]) -> Any:
 
 def cost(chat: Any) -> list[float]:
     """What each request of the turn cost, by the list."""
-    used = chat.snapshot.turn.charges
+    used = chat.snapshot.turn.charged
     price = list_price(chat.profile.model)
     assert price is not None
     return [price.of(one.usage) for one in used]

@@ -241,4 +241,4 @@ def test_every_method_reaches_the_engine(world: World) -> None:
 
 def test_an_error_of_the_engine_is_raised_as_it_is(world: World) -> None:
     with opened(world) as chat, pytest.raises(SettingsError):
-        chat.send(7)  # type: ignore[arg-type] # the point
+        chat.send(7)  # type: ignore[call-overload] # the point

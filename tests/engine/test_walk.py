@@ -25,7 +25,7 @@ NOT_OURS: Final = ("/simulator/", "/testing/", "/rules/")
 
 WALKS: Final[dict[str, tuple[list[Answer | str], int, int]]] = {
     "plain": (["Hello."], 495, 70),
-    "one tool call": ([call("look", path="a"), "Done."], 1235, 82),
+    "one tool call": ([call("look", path="a"), "Done."], 1235, 83),
 }
 """The answers to one turn; the most calls, and the most files, that it takes."""
 

@@ -92,6 +92,7 @@ KINDS: Final[Mapping[FaultKind, Trouble]] = {
         "cut off",
         why="the limit of a reply is ours; what it cuts off is closed and told",
     ),
+    FaultKind.OUTPUT: Trouble("output", why="the caller's type says it"),
     FaultKind.TOOL: Trouble("tool", why="a tool says it of itself"),
     FaultKind.LOCAL: Trouble(
         "local",

@@ -157,4 +157,5 @@ def told(turn: Turn) -> str:
     state = f"= {turn.state}.{turn.substate}"
     if turn.fault is not None:
         return f"{state} {turn.fault.kind.value} {quoted(turn.fault.message)}"
-    return f"{state} {quoted(turn.text)}"
+    said = turn.replies[-1].text if turn.replies else ""
+    return f"{state} {quoted(said)}"

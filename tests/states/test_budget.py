@@ -195,7 +195,8 @@ def test_usage_of_a_probe_counts_and_is_granted_again() -> None:
     again = step(snapshot, ev.TurnRetried(1, asked=True)).snapshot
 
     assert again.turn is not None
-    assert again.turn.charges == ()
+    assert again.turn.charged == (), "the budget counts from here"
+    assert len(again.turn.charges) == 1, "the cost of the turn is known"
 
 
 @pytest.mark.parametrize(

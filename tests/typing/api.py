@@ -1,6 +1,8 @@
 """The public surface as a type checker sees it. Checked, never run."""
 
-from typing import assert_never, assert_type
+from typing import Any, assert_never, assert_type
+
+import attrs
 
 from turnlatch import (
     Arrived,
@@ -26,6 +28,13 @@ from turnlatch_states.api.rules import Finding
 from turnlatch_states.request.history import History
 
 
+@attrs.frozen
+class Answer:
+    """What a model is asked for."""
+
+    city: str
+
+
 @tool
 async def bare(path: str) -> str:
     """Bare."""
@@ -46,12 +55,17 @@ async def conversation() -> None:
     async with Conversation.open("a", tools=[bare, optioned]) as chat:
         assert_type(chat, Conversation)
         turn = await chat.send("x")
-        assert_type(turn, Turn)
+        assert_type(turn, Turn[None])
         assert_type(turn.state, TurnState)
         assert_type(turn.reply, Reply | None)
         assert_type(turn.calls, tuple[CallReport, ...])
         assert_type(turn.usage, Usage)
-        assert_type(turn.raise_for_failure(), Turn)
+        assert_type(turn.raise_for_failure(), Turn[None])
+        asked = await chat.send("x", output=Answer, model="m", settings={"speed": None})
+        assert_type(asked, Turn[Answer])
+        assert_type(asked.output, Answer)
+        assert_type((await chat.send("x", output=list[int] | None)).output, Any)
+        assert_type(asked.cost, float | None)
         async for event in chat.stream([{"type": "text", "text": "x"}]):
             assert_type(event, StreamEvent)
             shown(event)
@@ -85,7 +99,7 @@ def shown(event: StreamEvent) -> None:
 def twin() -> None:
     with sync.Conversation.open("a", tools=[bare]) as chat:
         assert_type(chat, sync.Conversation)
-        assert_type(chat.send("x"), Turn)
+        assert_type(chat.send("x"), Turn[None])
         assert_type(chat.interrupt(), bool)
         assert_type(chat.steer("x", key="k"), bool)
         assert_type(chat.fork("b"), sync.Conversation)

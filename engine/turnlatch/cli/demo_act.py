@@ -77,7 +77,7 @@ def show(event: StreamEvent) -> None:
             for line in entry_lines(event):
                 say(f"     turn {event.turn}  {line}")
         case TurnEnded(turn=turn):
-            if turn.text and turn.state.value == "confirmed":
+            if turn.done and turn.text:
                 say(f"     “{turn.text}”")
         case Arrived() | Progressed() | Missed():
             pass

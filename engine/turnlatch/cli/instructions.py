@@ -140,6 +140,10 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "turnlatch.errors",
         "do what the error says; nothing was changed",
     ),
+    "OutputError": (
+        "turnlatch.errors",
+        "read Turn.text, or ask again with send(..., output=...)",
+    ),
     "RequestFailedError": (
         "turnlatch.ports",
         "raise it in a Model port with the fault; the conversation then climbs the ladder"
@@ -174,6 +178,11 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "turnlatch.errors",
         "look up its fault with turnlatch explain; then retry(), abandon(), or send()"
         " something else",
+    ),
+    "TurnNotDoneError": (
+        "turnlatch.errors",
+        "wait for the turn, or decide about the calls in the error; Turn.done says when"
+        " there is an answer",
     ),
     "UncheckedError": (
         "turnlatch.tools.json_schema",

@@ -226,7 +226,7 @@ class Session:
         finally:
             self._stand()
         self._failed = turn.state is TurnState.FAILED
-        if not self._failed and turn.text:
+        if turn.done and turn.text:
             # A program that reads answers sees no prompt that says it.
             self.screen.answer(f"SIM: {turn.text}" if self.unasked else turn.text)
         if self._failed and not self.asks:  # the transcript is for people

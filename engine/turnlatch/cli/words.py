@@ -41,6 +41,7 @@ KINDS: Final[Mapping[FaultKind, str]] = {
     ),
     FaultKind.BILLING: "The credit is used up, or a spend limit is reached.",
     FaultKind.MODEL_GONE: "The model is unknown or retired.",
+    FaultKind.OUTPUT: "No reply was the output that the caller asked for.",
     FaultKind.TOOL: "A tool raised TerminalToolError: the turn cannot go on.",
     FaultKind.LOCAL: "turnlatch refused its own request before sending it.",
     FaultKind.BUDGET: "The turn used up its budget.",

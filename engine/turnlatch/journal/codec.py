@@ -133,6 +133,15 @@ def _blob(kind: str, name: str, value: object) -> bytes:
     return value
 
 
+_HALVES: Final = "surrogatepass"  # a text may hold half a character
+
+
+def _utf8(kind: str, name: str, value: object) -> bytes:
+    if type(value) is not str:
+        raise CodecError(kind, f"$.{name}", str(wrong(value, "text")))
+    return value.encode(errors=_HALVES)
+
+
 _OTHER_FORM: Final = "is not in the form it is written in"
 
 
@@ -145,23 +154,32 @@ Reader: TypeAlias = Callable[[int, int, bytes, bytes, bytes], Event]
 def _confirmed(
     kind: str, made: type[ReplyConfirmed] | type[CompactionConfirmed]
 ) -> "Form":
+    """A kind that holds a reply, and in `extra` what was wrong with it, as text."""
+
     def write(event: ReplyConfirmed | CompactionConfirmed) -> Row:
         reply = event.reply
         if type(reply) is not Reply:
             raise CodecError(kind, "$.reply", str(wrong(reply, "a reply")))
+        extra = event.misfit if isinstance(event, ReplyConfirmed) else ""
         return Row(
             kind,
             _number(kind, "turn", event.turn),
             _number(kind, "attempt", event.attempt),
             _blob(kind, "reply.meta", reply.meta),
             _blob(kind, "reply.content", reply.content),
-            b"",
+            _utf8(kind, "misfit", extra),
         )
 
     def read(turn: int, attempt: int, meta: bytes, body: bytes, extra: bytes) -> Event:
-        if extra:
+        reply = Reply(body, meta)
+        if not extra:
+            return made(turn, attempt, reply)
+        if made is not ReplyConfirmed:
             raise CodecError(kind, "$", _OTHER_FORM)
-        return made(turn, attempt, Reply(body, meta))
+        try:
+            return ReplyConfirmed(turn, attempt, reply, extra.decode(errors=_HALVES))
+        except UnicodeDecodeError:
+            raise CodecError(kind, "$.misfit", "is not UTF-8") from None
 
     return Form(kind, made, write, read)
 
@@ -238,36 +256,61 @@ def _plain(kind: str, made: type[Any], **blobs: str) -> "Form":
     return _form(kind, made, row_of, facts_of)
 
 
+def _settings_out(profile: dict[str, Any]) -> bytes:
+    """The settings' JSON end to end; the profile is left with each one's name and size."""
+    settings = cast("list[tuple[Any, bytes]]", list(profile["settings"]))
+    profile["settings"] = [(name, len(value)) for name, value in settings]
+    return b"".join(value for _, value in settings)
+
+
+def _settings_in(kind: str, facts: dict[str, Any], stored: bytes) -> dict[str, Any]:
+    """The facts of a row, with the settings of their profile put back."""
+    try:
+        start, found, profile = 0, list[list[Any]](), facts["profile"]
+        for name, size in profile["settings"]:
+            found.append([name, stored[start : start + size]])
+            start += size
+        profile["settings"] = found
+    except (LookupError, TypeError, ValueError):
+        problem = "expected pairs of a name and a size"
+        raise CodecError(kind, "$.profile.settings", problem) from None
+    return facts
+
+
 def _profiled(
     kind: str, made: type[ConversationOpened] | type[ProfileChanged]
 ) -> "Form":
-    """A kind that holds a profile: the settings' JSON is stored as the bytes it is.
-
-    The facts name each setting with its size; `body` is the settings end to end.
-    """
+    """A kind that holds a profile: the settings' JSON is stored as the bytes it is, in
+    `body`."""
 
     def row_of(facts: dict[str, Any]) -> Row:
-        profile = facts["profile"]
-        settings = cast("list[tuple[Any, bytes]]", list(profile["settings"]))
-        profile["settings"] = [(name, len(value)) for name, value in settings]
-        body = b"".join(value for _, value in settings)
-        return _row(kind, 0, 0, facts, body, b"")
+        return _row(kind, 0, 0, facts, _settings_out(facts["profile"]), b"")
 
     def facts_of(
         turn: int, attempt: int, facts: dict[str, Any], body: bytes, extra: bytes
     ) -> dict[str, Any]:
-        try:
-            start, found, profile = 0, list[list[Any]](), facts["profile"]
-            for name, size in profile["settings"]:
-                found.append([name, body[start : start + size]])
-                start += size
-            profile["settings"] = found
-        except (LookupError, TypeError, ValueError):
-            problem = "expected pairs of a name and a size"
-            raise CodecError(kind, "$.profile.settings", problem) from None
-        return facts
+        return _settings_in(kind, facts, body)
 
     return _form(kind, made, row_of, facts_of)
+
+
+def _opened() -> "Form":
+    """A turn's message is its `body`; the settings of its profile, if any, are `extra`."""
+    kind = "turn_opened"
+
+    def row_of(facts: dict[str, Any]) -> Row:
+        turn, content = facts.pop("turn"), facts.pop("content")
+        own = facts.get("profile")
+        extra = b"" if own is None else _settings_out(own)
+        return _row(kind, turn, 0, facts, content, extra)
+
+    def facts_of(
+        turn: int, attempt: int, facts: dict[str, Any], body: bytes, extra: bytes
+    ) -> dict[str, Any]:
+        facts.update(turn=turn, content=body)
+        return _settings_in(kind, facts, extra) if "profile" in facts else facts
+
+    return _form(kind, TurnOpened, row_of, facts_of)
 
 
 @final
@@ -283,13 +326,14 @@ class Form:
 
 # Two kinds make up most of a long conversation, and an ordinary one of them costs no JSON.
 
-_OPENED: Final = _plain("turn_opened", TurnOpened, body="content")
+_OPENED: Final = _opened()
 _OPENED_META: Final = b'{"key":null,"purpose":"message"}'
 _SENT: Final = _plain("request_sent", RequestSent)
 
 
 def _write_opened(event: TurnOpened) -> Row:
-    if event.key is not None or event.purpose is not Purpose.MESSAGE:
+    plain = event.key is None and event.profile is None
+    if not plain or event.purpose is not Purpose.MESSAGE:
         return _OPENED.write(event)
     kind = "turn_opened"
     turn, content = _number(kind, "turn", event.turn), event.content

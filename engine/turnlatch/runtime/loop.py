@@ -13,21 +13,24 @@ Rules of this file:
 
 import contextlib
 from collections.abc import Generator
-from typing import final
+from typing import Any, final
 
 import anyio
 
 from turnlatch.errors import JournalError, words
 from turnlatch.logs import doing, log_fault
+from turnlatch.output import Output
 from turnlatch.ports import Clock, Delta
 from turnlatch.runtime import perform, tool_calls
 from turnlatch.runtime.environment import World
+from turnlatch.runtime.judging import judged
 from turnlatch.runtime.pricing import budgeted
 from turnlatch.runtime.record import Record
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.from_journal import at_rest
 from turnlatch.watching.publish import publish_delta, publish_progress
 from turnlatch_states.api.faults import Fault, FaultKind
+from turnlatch_states.api.reply import Reply
 from turnlatch_states.effects.call_effects import (
     AskRule,
     CallRun,
@@ -115,6 +118,7 @@ class Driver(Record):
         self._refused: dict[bytes, Fault] = {}
         self._counts: dict[Request, Fault | None] = {}
         self._read: dict[tuple[str, bool], Read] = {}
+        self.output: Output[Any] | None = None  # what the caller asked this turn for
 
     def granted(self) -> None:
         """The caller asked for the turn, or asked again: it has all its time from here,
@@ -174,7 +178,9 @@ class Driver(Record):
                 answer = await perform.send(world.model, request, self._shown(request))
                 if isinstance(answer, Fault) and answer.definite:
                     self._refused[digest(request)] = answer
-                return answer
+                if self.output is None or not isinstance(answer, Reply):
+                    return answer
+                return judged(answer, request, self.output)
             case Sleep():
                 return await world.clock.sleep(effect.seconds)
             case Probe(request) if not effect.counted:
@@ -227,6 +233,7 @@ class Driver(Record):
             world.facts,
             world.call_limits,
             self._read,
+            world.limits.outputs_max,
         )
 
     def _announce(self, effect: Effect) -> None:

@@ -3,13 +3,16 @@
 import contextlib
 import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from turnlatch.errors import NotNowError, StoreLockedError
 from turnlatch.journal.lock_waiting import at_once, patiently
 from turnlatch.options import Options
+from turnlatch.output import Output
 from turnlatch.ports import Ids, Journal, Store
 from turnlatch.result import Turn
 from turnlatch.rulebook import rulebook
@@ -156,7 +159,7 @@ def _driver(
 ) -> tuple[Driver, Profile]:
     """A driver for what was loaded, and the profile that it is to have."""
     tools = tools_by_name(options.tools or ())
-    profile = requested_profile(options, loaded.snapshot.profile if loaded else None)
+    profile = requested_profile(options, loaded.snapshot.lasting if loaded else None)
     if loaded is not None:
         demand_unmixed(endpoint, loaded.snapshot)
     ids: Ids = options.ids or SystemIds()
@@ -193,7 +196,7 @@ async def _settled(driver: Driver, profile: Profile) -> Driver:
     await driver.save()
     feed = driver.feed
     feed.begin(driver.world.journal.sequence)
-    if driver.snapshot.profile != profile:
+    if driver.snapshot.lasting != profile:
         driver.apply(ProfileChanged(profile))
     recover(driver)
     ended = driver.unsaved and at_rest(driver.snapshot)
@@ -227,6 +230,38 @@ def requested_profile(options: Options, old: Profile | None) -> Profile:
     profile = make_profile(**merged, definitions=definitions, rules=rules)
     demand_price(options.limits, profile)
     return profile
+
+
+def turn_profile(
+    options: Options,
+    lasting: Profile,
+    given: Mapping[str, Any],
+    output: Output[Any] | None,
+) -> Profile | None:
+    """The profile of a turn for which settings were given; None if they are the
+    conversation's.
+
+    Args:
+        options: The options of the conversation.
+        lasting: Its profile.
+        given: The settings of the turn that the caller gave, by name, checked. Those in
+            `settings` are added to the conversation's; None takes one away.
+        output: The output that is asked for.
+
+    Raises:
+        SettingsError: A setting is unknown or refused.
+    """
+    settings: dict[str, Any] = dict(_settings_of(lasting)["settings"])
+    settings.update(given.get("settings", {}))
+    if output is not None:
+        config = settings.get("output_config")
+        config = config if isinstance(config, Mapping) else {}
+        settings["output_config"] = {**config, "format": output.format}
+    settings = {name: one for name, one in settings.items() if one is not None}
+    asked = options.without_profile()
+    asked = attrs.evolve(asked, **{**given, "settings": settings})
+    profile = requested_profile(asked, lasting)
+    return None if profile == lasting else profile
 
 
 def _settings_of(profile: Profile) -> dict[str, Any]:

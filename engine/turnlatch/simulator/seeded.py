@@ -77,6 +77,9 @@ class Seeded:
             said = rng.choice(_BEFORE_CALLS).format(tool=calls[0].name)
             words = [Text(said)] if rng.random() < 0.7 else []
             return Answer((*thoughts, *words, *calls))
+        schema = asked_schema(request)
+        if schema is not None:
+            return Answer((Text(json.dumps(sample(schema, rng))),))
         return Answer((*thoughts, Text(_words(request, messages, rng))))
 
     def _calls(
@@ -98,6 +101,13 @@ class Seeded:
         single = choice.get("disable_parallel_tool_use") is True
         count = 1 if single else rng.choice((1, 1, 1, 2, 3))
         return [_call(rng.choice(tools), rng) for _ in range(count)]
+
+
+def asked_schema(request: Json) -> Json | None:
+    """The JSON Schema that the request asks the answer to fit; None if it asks for text."""
+    config = as_object(request.get("output_config")) or {}
+    asked = as_object(config.get("format")) or {}
+    return as_object(asked.get("schema"))
 
 
 def callable_tools(request: Json) -> list[Json]:

@@ -32,6 +32,8 @@ class FaultKind(StrEnum):
     """The credit is used up, or a spend limit is reached."""
     MODEL_GONE = "model gone"
     """The model is unknown or retired."""
+    OUTPUT = "output"
+    """No reply was the output that the caller asked for."""
     TOOL = "tool"
     """A tool raised TerminalToolError: the turn cannot go on."""
     LOCAL = "local"

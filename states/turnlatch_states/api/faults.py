@@ -135,6 +135,7 @@ STOPPED: frozenset[FaultKind] = SUSPENDING | {
     FaultKind.CANCELLED,
     FaultKind.INTERRUPTED,
     FaultKind.BUDGET,
+    FaultKind.OUTPUT,
     FaultKind.TOOL,
 }
 """Kinds that end a turn without blaming its content."""

@@ -64,6 +64,12 @@ def outcome(reply: Reply) -> Outcome:
     return known
 
 
+def may_be_last(reply: Reply) -> bool:
+    """True if a whole reply can be the last one of its turn, and so the output of it."""
+    ends = (Outcome.REST, Outcome.EMPTY, Outcome.TRUNCATED, Outcome.OVERFLOW)
+    return outcome(reply) in ends and not reply.tool_uses
+
+
 def only_summary(reply: Reply) -> bool:
     """True if the server summarised the context in the middle of a turn and paused.
 

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, final
 import attrs
 
 from turnlatch_states.api.faults import Fault
+from turnlatch_states.api.reply import Reply
 from turnlatch_states.effects.call_effects import (
     CallEffect,
     CallLimits,
@@ -64,6 +65,7 @@ class Conditions:
         call_limits: The bounds on calls.
         read: The arguments that were read since the turn went on, by the place of the
             call; True for those that a person was shown, False for the model's.
+        outputs_max: Replies in a row that may fail to be the output asked for.
     """
 
     policies: Policies = attrs.field(factory=Policies)
@@ -80,6 +82,7 @@ class Conditions:
     tools: Mapping[str, ToolFacts] = attrs.field(factory=_tools)
     call_limits: CallLimits = attrs.field(factory=CallLimits)
     read: Mapping[tuple[str, bool], Read] = attrs.field(factory=_read)
+    outputs_max: int = 3
 
 
 @final
@@ -98,8 +101,23 @@ class Apply:
 
 @final
 @attrs.frozen
+class Judged:
+    """A whole reply, held to the output that the caller asked for.
+
+    Attributes:
+        reply: The reply; see `may_be_last`.
+        misfit: Why it is not that output, in words for the model; empty if it is.
+    """
+
+    reply: Reply
+    misfit: str = ""
+
+
+@final
+@attrs.frozen
 class Send:
-    """Send the request of the current attempt. The answer is a `Reply` or a `Fault`.
+    """Send the request of the current attempt. The answer is a `Judged`, a `Reply` where
+    no output was asked for, or a `Fault`.
 
     Attributes:
         request: The request, byte for byte.

@@ -25,6 +25,7 @@ from turnlatch_states.effects.effect import (
     Conditions,
     Count,
     Effect,
+    Judged,
     Probe,
     Rest,
     Send,
@@ -82,25 +83,28 @@ def _sent(
     snapshot: Snapshot,
     turn: Turn,
     request: Request,
-    answer: Reply | Fault,
+    answer: Judged | Reply | Fault,
     given: Conditions,
 ) -> Event:
     """A request is over: its reply is confirmed, or its turn failed."""
     number, attempt = request.turn, request.attempt
     if isinstance(answer, Fault):
         return ev.TurnFailed(number, attempt, answer)
+    if isinstance(answer, Reply):
+        answer = Judged(answer)
+    reply = answer.reply
     if request.purpose is Purpose.COMPACTION:
         gain = given.policies.compaction.gain_min
-        problem = _unusable(snapshot, turn, answer, gain)
+        problem = _unusable(snapshot, turn, reply, gain)
         if problem is None:
-            return ev.CompactionConfirmed(number, attempt, answer)
-        id_, spent = answer.request_id, answer.usage
+            return ev.CompactionConfirmed(number, attempt, reply)
+        id_, spent = reply.request_id, reply.usage
         fault = Fault(FaultKind.COMPACTION, problem, request_id=id_, spent=spent)
         return ev.TurnFailed(number, attempt, fault)
-    unfit = _unfit(snapshot, answer)
+    unfit = _unfit(snapshot, reply)
     if unfit is not None:
         return ev.TurnFailed(number, attempt, unfit)
-    return ev.ReplyConfirmed(number, attempt, answer)
+    return ev.ReplyConfirmed(number, attempt, reply, answer.misfit)
 
 
 def _unusable(

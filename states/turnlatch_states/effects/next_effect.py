@@ -72,6 +72,9 @@ def next_effect(snapshot: Snapshot, given: Conditions) -> Effect:
         case Command.RUN_CALLS:
             return next_call_effect(snapshot, turn, given)
         case Command.CONTINUE:
+            if turn.misfits >= given.outputs_max:
+                said = f"{turn.misfits} replies were not the output asked for: {turn.misfit}"
+                return Apply((failed(turn, Fault(FaultKind.OUTPUT, said)),))
             results_only = owes(turn) and must_wait(snapshot)
             return Apply((ev.TurnContinued(turn.number, results_only),))
         case Command.RECOVER:

@@ -7,7 +7,7 @@ only by what the server confirmed.
 import json
 from collections.abc import Collection, Iterator
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -49,6 +49,13 @@ from turnlatch_states.request.render import base_in_force
 from turnlatch_states.request.truncate import told_result
 from turnlatch_states.request.view import DropBound, DropField, IgnoreBase, View
 
+MISFIT_SAID: Final = (
+    "[Automatic check: this answer does not have the required form. Answer again, in"
+    " that form, and with nothing else.]"
+)
+"""The message to the model after a reply that is not the output asked for; the reason
+follows."""
+
 
 def commit(
     snapshot: Snapshot, turn: Turn, event: Event, fire: Fire
@@ -59,16 +66,17 @@ def commit(
     change with it.
     """
     if isinstance(event, ev.ReplyConfirmed):
-        return _reply(snapshot, turn, event.reply)
+        return _reply(snapshot, turn, event)
     if isinstance(event, ev.CompactionConfirmed):
         return _summary(snapshot, turn, event.reply, fire)
     raise CoreBugError(f"{type(event).__name__} pulled a row that commits")
 
 
 def _reply(
-    snapshot: Snapshot, turn: Turn, reply: Reply
+    snapshot: Snapshot, turn: Turn, event: ev.ReplyConfirmed
 ) -> tuple[Snapshot, dict[str, Any]]:
     """The snapshot after a confirmed reply to a message."""
+    reply = event.reply
     came_to = outcome(reply)
     taken = _ids_in_use(snapshot, turn)
     sealed = Exchange.seal(turn.number, turn.staged, reply, taken)
@@ -95,7 +103,7 @@ def _reply(
         "max_tokens": None,
         "tried": (),
         "unknown": 0,
-        "content": _said_again(turn) if only_summary(reply) else b"",
+        "content": _owed(turn, event),
         "taken": 0,
         "calls": tuple(
             proposed(call, came_to)
@@ -106,6 +114,8 @@ def _reply(
         "failures": 0,
         "complaint": None,
         "alike": 0,
+        "misfits": turn.misfits + 1 if event.misfit else 0,
+        "misfit": event.misfit,
         "usage": turn.usage + reply.usage,
         "done": (*turn.done, *turn.calls),
     }
@@ -218,6 +228,13 @@ def _view_behind(snapshot: Snapshot, turn: Turn, made: Compacting) -> View:
     if parted and prefix_bound(snapshot.profile.model):
         return view.adding(DropBound())
     return view
+
+
+def _owed(turn: Turn, event: ev.ReplyConfirmed) -> bytes:
+    """The user's content of the turn's next request, after a reply."""
+    if event.misfit:
+        return text_block(f"{MISFIT_SAID}\n{event.misfit}")
+    return _said_again(turn) if only_summary(event.reply) else b""
 
 
 def _said_again(turn: Turn) -> bytes:

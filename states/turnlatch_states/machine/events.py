@@ -62,12 +62,14 @@ class TurnOpened:
         content: The user's blocks as JSON, comma-separated; empty to compact.
         key: The caller's idempotency key, if one was given.
         purpose: The purpose of the turn.
+        profile: The settings of this turn alone; None for those of the conversation.
     """
 
     turn: int
     content: bytes
     key: str | None = None
     purpose: Purpose = Purpose.MESSAGE
+    profile: Profile | None = added(None)
 
 
 @final
@@ -89,11 +91,20 @@ class RequestSent:
 @final
 @attrs.frozen
 class ReplyConfirmed:
-    """A whole reply arrived for that attempt."""
+    """A whole reply arrived for that attempt.
+
+    Attributes:
+        turn: The turn.
+        attempt: Number of the request in this turn, from 1.
+        reply: The reply.
+        misfit: Why the reply is not the output that the caller asked for, in words for
+            the model; empty if it is, or if nothing was asked for.
+    """
 
     turn: int
     attempt: int
     reply: Reply
+    misfit: str = added("")
 
 
 @final

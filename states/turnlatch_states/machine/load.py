@@ -53,6 +53,8 @@ def _tail(snapshot: Snapshot, events: Sequence[Event], start: int) -> Snapshot:
 def _plain_turns(snapshot: Snapshot, events: Sequence[Event], index: int) -> int:
     """How many plain turns follow, each known to be settled by the turn after it."""
     turn = snapshot.turn
+    if snapshot.usual is not None:
+        return 0  # the next turn has other settings than the last
     if not snapshot.resting or snapshot.said or (turn is not None and turn.calls):
         return 0
     count, number = 0, snapshot.turns
@@ -66,9 +68,11 @@ def _plain_turns(snapshot: Snapshot, events: Sequence[Event], index: int) -> int
             and isinstance(after, ev.TurnOpened)
             and opened.purpose is Purpose.MESSAGE
             and opened.content
+            and opened.profile is None
             and opened.turn == sent.turn == confirmed.turn == number
             and sent.attempt == confirmed.attempt == 1
             and b'"tool_use"' not in confirmed.reply.content
+            and not confirmed.misfit
         ):
             break
         count += 1

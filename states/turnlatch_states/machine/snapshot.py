@@ -162,8 +162,9 @@ class Turn:
         attempt: Requests sent so far; the stamp of the one in flight.
         granted: Requests sent before the caller last asked for more; the turn's budget
             counts from there.
-        charges: What each request since then used, as far as it is known: of failed
-            attempts and of questions, too.
+        charges: What each request used, as far as it is known: of failed attempts and of
+            questions, too.
+        charges_before: How many of them were before the caller last asked for more.
         failures: Attempts in a row that failed.
         fault: Why it failed, while it is failed.
         outcome: The outcome of the last confirmed reply.
@@ -183,6 +184,8 @@ class Turn:
         suspended: The external condition it waits for, if any.
         complaint: The format fault of the last answer; None without one.
         alike: Answers in a row with that complaint.
+        misfits: Replies in a row that were not the output asked for.
+        misfit: Why the last of them was not; empty otherwise.
         usage: Usage of this turn.
         path: The rows it took, in order.
         done: The calls whose results are confirmed, over the whole turn.
@@ -199,6 +202,7 @@ class Turn:
     attempt: int = 0
     granted: int = 0
     charges: tuple[Charge, ...] = ()
+    charges_before: int = 0
     failures: int = 0
     fault: Fault | None = None
     outcome: Outcome | None = None
@@ -218,6 +222,8 @@ class Turn:
     suspended: Suspension | None = None
     complaint: str | None = None
     alike: int = 0
+    misfits: int = 0
+    misfit: str = ""
     usage: Usage = attrs.field(factory=Usage)
     path: tuple[Move, ...] = ()
     done: tuple[Call, ...] = ()
@@ -236,6 +242,11 @@ class Turn:
     def requests(self) -> int:
         """The requests since the caller last asked, probes included."""
         return self.attempt + self.probes - self.granted
+
+    @property
+    def charged(self) -> tuple[Charge, ...]:
+        """The charges since the caller last asked: what the turn's budget counts."""
+        return self.charges[self.charges_before :]
 
     @property
     def open_calls(self) -> tuple[Call, ...]:
@@ -310,7 +321,7 @@ class Snapshot:
     """A conversation at one moment.
 
     Attributes:
-        profile: The settings in force.
+        profile: The settings of the next request.
         history: The confirmed exchanges.
         bases: The summaries that were confirmed, oldest first.
         spent: Usage of everything confirmed; see `usage`.
@@ -341,6 +352,8 @@ class Snapshot:
             records had one.
         simulated: True if a confirmed reply or summary was invented by a simulator.
             It stays so, whatever is rewound.
+        usual: The conversation's settings, while `profile` holds those of one turn; else
+            None.
     """
 
     profile: Profile
@@ -369,6 +382,12 @@ class Snapshot:
     entries: int = 1
     identity: str = ""
     simulated: bool = False
+    usual: Profile | None = None
+
+    @property
+    def lasting(self) -> Profile:
+        """The conversation's settings, which hold from the next turn on."""
+        return self.usual or self.profile
 
     @property
     def usage(self) -> Usage:

@@ -166,9 +166,11 @@ def _apply(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Tran
         return _move(snapshot, event, row, fire), row
     match event:
         case ev.ProfileChanged():
-            after = _reconfigured(snapshot, event.profile, fire)
+            lasting = attrs.evolve(snapshot, usual=None)
+            after = _reconfigured(lasting, event.profile, fire)
         case ev.TurnOpened():
-            return _open(snapshot, event, row.target), row
+            own = _for_turn(snapshot, event.profile, fire)
+            return _open(own, event, row.target), row
         case ev.TurnAbandoned():
             after = _abandon(snapshot)
         case ev.Rewound():
@@ -200,6 +202,16 @@ def _apply(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Tran
     if after.turn is None or after.turn.substate == row.target:
         return after, row
     return changed(after, substate=row.target), row
+
+
+def _for_turn(snapshot: Snapshot, own: Profile | None, fire: Fire) -> Snapshot:
+    """With the settings of the turn that begins: its own, or the conversation's."""
+    lasting = snapshot.lasting
+    profile = own or lasting
+    usual = None if own is None else lasting
+    if profile != snapshot.profile:
+        snapshot = _reconfigured(snapshot, profile, fire)
+    return snapshot if usual is snapshot.usual else attrs.evolve(snapshot, usual=usual)
 
 
 def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:
@@ -298,10 +310,11 @@ def _noted(turn: Turn, event: Event, said: tuple[bytes, ...]) -> dict[str, Any]:
                 **({} if event.results_only else with_said(turn, said)),
                 "due": None,
                 "inquiry": None,
-                "charges": (),
+                "charges_before": len(turn.charges),
                 "failures": 0,
                 "complaint": None,
                 "alike": 0,
+                "misfits": 0,
                 "granted": turn.attempt + turn.probes,
                 "tried": (),
                 "trial": None,

@@ -102,7 +102,7 @@ def _owes(_: Snapshot, event: Event) -> bool:
     if not isinstance(event, ev.ReplyConfirmed):
         return False
     came_to = outcome(event.reply)
-    if came_to is Outcome.RESUME:
+    if came_to is Outcome.RESUME or event.misfit:
         return True
     return bool(event.reply.tool_uses) and came_to is not Outcome.REFUSED
 
@@ -177,7 +177,11 @@ SENDABLE = Guard(
     _sendable,
 )
 CALLS = Guard("calls", "the reply is whole and calls tools", _calls)
-OWES = Guard("owes", "the reply paused, or its calls must not run", _owes)
+OWES = Guard(
+    "owes",
+    "the reply paused, is not the output asked for, or its calls must not run",
+    _owes,
+)
 ACCEPTED = Guard("whole", "the reply is whole and not refused", _accepted)
 ALL_CLOSED = Guard("closed", "every call has its result", _all_closed)
 ONLY_QUESTIONS = Guard(

@@ -112,14 +112,15 @@ class Budget:
             return f"the turn has sent its {self.requests} requests"
         if self.seconds is not None and seconds >= self.seconds:
             return f"the turn has had its {self.seconds:g} s"
-        total = sum(one.usage.context for one in turn.charges)
-        if self.tokens is not None and total >= self.tokens:
-            return f"the turn has used {total} of its {self.tokens} tokens"
+        if self.tokens is not None:
+            total = sum(one.usage.context for one in turn.charged)
+            if total >= self.tokens:
+                return f"the turn has used {total} of its {self.tokens} tokens"
         return None if self.dollars is None else self._overspent(turn, self.dollars)
 
     def _overspent(self, turn: Turn, dollars: float) -> str | None:
         cost = 0.0
-        for one in turn.charges:
+        for one in turn.charged:
             price = self.price or self.prices.get(one.tariff)
             if (
                 price is None

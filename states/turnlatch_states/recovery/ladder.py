@@ -396,6 +396,12 @@ _TABLE: Final[tuple[Ladder, ...]] = (
         "send() it in other words; where an earlier part is declined, the second refusal"
         " in a row has it found and left out, and rewind() goes back before it",
     ),
+    Ladder(
+        _K.OUTPUT,
+        (),
+        (),
+        "retry() asks for it as often again; send() says what the type means",
+    ),
     Ladder(_K.TOOL, (), (), "do what the tool says, then retry() or send()"),
     Ladder(_K.LOCAL, (), (), "send() what the API can take"),
     Ladder(_K.BUDGET, (), (), "retry() grants as much again"),
