@@ -28,7 +28,7 @@ from turnlatch.testing.verify.world import (
 from turnlatch_states.api.faults import Fault, FaultKind
 from turnlatch_states.effects.call_effects import CallRun, Reconcile, RunCalls
 from turnlatch_states.effects.calls import expirations
-from turnlatch_states.effects.effect import Count, Probe, Send, Sleep
+from turnlatch_states.effects.effect import Count, Judged, Probe, Send, Sleep
 from turnlatch_states.effects.requests import digest
 from turnlatch_states.machine import events as ev
 from turnlatch_states.machine.call import CallState, Closing
@@ -203,8 +203,15 @@ class Moves:
                 return do.answered(spent, one, reply)
 
             yield words, replied
-        for words, fault in FAULTS if left.faults else ():
-            yield words, self._failing(_spent(at, "faults"), one, request, fault)
+        if left.faults:
+            failed = _spent(at, "faults")
+            other = Judged(text_reply(serial), "another form")
+            yield (
+                "the answer has not the form asked for",
+                lambda: do.answered(failed, one, other),
+            )
+            for words, fault in FAULTS:
+                yield words, self._failing(failed, one, request, fault)
 
     def _failing(
         self, at: Situation, one: Writing, request: Request, fault: Fault

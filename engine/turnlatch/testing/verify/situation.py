@@ -235,7 +235,7 @@ def _turn(turn: Turn) -> Hashable:
         (turn.compacting, turn.compactions, turn.counted, turn.unknown > 0),
         None if turn.inquiry is None else turn.inquiry.answers,
         (turn.suspended, turn.complaint, turn.alike, turn.granted > 0),
-        len(turn.done),
+        (len(turn.done), turn.misfits),
     )
 
 
@@ -254,7 +254,10 @@ FORGOTTEN: Final[Mapping[str, str]] = {
     "number": "it is the number of turns",
     "key": "no message of a run has one",
     "said": "the words of a message decide nothing; how many wait is in the key",
+    "usual": "no turn of a run has settings of its own",
+    "misfit": "the words of a reason decide nothing; `misfits` is in the key",
     "charges": "as `spent`",
+    "charges_before": "as `spent`",
     "remedies": "it is told; `tried` decides",
     "probes": "as `spent`",
     "usage": "as `spent`",
