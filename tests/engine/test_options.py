@@ -184,6 +184,7 @@ TAKES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         "reconcile": MAYBE | {"function"},
         "name": MAYBE | TEXT,
         "description": MAYBE | TEXT,
+        "schema": MAYBE,
     },
     "child_tool": {
         "name": MAYBE | TEXT,

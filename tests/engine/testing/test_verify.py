@@ -327,7 +327,7 @@ PLANTED: Mapping[str, tuple[str, int, VerifyBounds, Parts]] = {
     ),
     "a server tool that never ended is sent": (
         "accepted",
-        9,
+        7,
         of(calls=1, faults=1),
         Parts(next_effect=sends_without_preparing),
     ),

@@ -254,7 +254,7 @@ FORGOTTEN: Final[Mapping[str, str]] = {
     "number": "it is the number of turns",
     "key": "no message of a run has one",
     "said": "the words of a message decide nothing; how many wait is in the key",
-    "usual": "no turn of a run has settings of its own",
+    "usual": "no turn of a run has other settings",
     "misfit": "the words of a reason decide nothing; `misfits` is in the key",
     "charges": "as `spent`",
     "charges_before": "as `spent`",
