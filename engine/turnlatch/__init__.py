@@ -20,9 +20,11 @@ from turnlatch.errors import (
     JournalFullError,
     JournalVersionError,
     LeaseLostError,
+    McpServerError,
     NoCredentialsError,
     NoRunningCallError,
     NotNowError,
+    OutcomeUnknownError,
     OutputError,
     SettingsError,
     StoreLockedError,
@@ -51,6 +53,7 @@ from turnlatch.tools import Blocks, Reconciled, Tool, ToolCall, tool
 from turnlatch.tools.context import CallIdentity, ToolContext
 from turnlatch.tools.definition import Effect
 from turnlatch.tools.sdk_tools import RunnableTool
+from turnlatch.tools.sources import ToolSource
 from turnlatch.watching.events import (
     Arrived,
     Cursor,
@@ -159,6 +162,7 @@ __all__ = [
     "Limits",
     "Listing",
     "Lost",
+    "McpServerError",
     "Method",
     "Missed",
     "Model",
@@ -166,6 +170,7 @@ __all__ = [
     "NoCredentialsError",
     "NoRunningCallError",
     "NotNowError",
+    "OutcomeUnknownError",
     "OutputError",
     "Pinned",
     "PrefixChange",
@@ -205,6 +210,7 @@ __all__ = [
     "ToolCall",
     "ToolContext",
     "ToolDefinitionError",
+    "ToolSource",
     "ToolUse",
     "Turn",
     "TurnAbandoned",

@@ -12,7 +12,7 @@ from turnlatch.content import pin_name, pin_text
 from turnlatch.logs import LOG_CALLER
 from turnlatch.options import OPTIONS, PROFILE_OPTIONS, Options, demand_options
 from turnlatch.runtime.endpoint import Endpoint, demand_unmixed
-from turnlatch.runtime.opening import endpoint_of, requested_profile
+from turnlatch.runtime.opening import endpoint_of, offers_of, requested_profile
 from turnlatch.settings import tools_by_name
 from turnlatch.tools import GivenTools
 from turnlatch_states.machine import events as ev
@@ -87,6 +87,7 @@ class Configuring(Approving, ABC):
             self._options = options
             if functions is not None:
                 driver.world.equip(functions)
+                driver.world.offers = offers_of(options)
             if goes_to is not None and goes_to is not was:
                 self._endpoint = goes_to
                 driver.world.model = goes_to.model

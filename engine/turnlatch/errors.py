@@ -101,6 +101,41 @@ class CorrectableToolError(TurnlatchError):
         return self.message
 
 
+class OutcomeUnknownError(TurnlatchError):
+    """Raised by a tool: it cannot tell whether the call had its effect.
+
+    The call is closed as one whose outcome is unknown, or, if the tool only reads, as one
+    that failed. A tool with `reconcile` is asked first.
+
+    Attributes:
+        message: The reason, one line.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def _told(self) -> str:
+        return self.message
+
+
+class McpServerError(TurnlatchError):
+    """An MCP server cannot be reached, or lists tools that cannot be offered.
+
+    Attributes:
+        server: The server.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, server: str, problem: str) -> None:
+        super().__init__(server, problem)
+        self.server = server
+        self.problem = problem
+
+    def _told(self) -> str:
+        return f"{self.server}: {self.problem}"
+
+
 class TerminalToolError(TurnlatchError):
     """Raised by a tool: the call failed, and the turn cannot go on.
 

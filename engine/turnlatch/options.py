@@ -186,8 +186,9 @@ class Options:
         model: Model id.
         max_tokens: Maximum tokens of one reply.
         system: The system prompt; "" for none.
-        tools: Functions decorated with `@tool`, tools of the SDK (`beta_tool`), and the
-            API's objects for tools that the server runs; [] for none.
+        tools: Functions decorated with `@tool`, tools of the SDK (`beta_tool`), sources
+            of tools (`turnlatch.mcp.mcp_tools`), and the API's objects for tools that the
+            server runs; [] for none.
         betas: Names for the `anthropic-beta` header.
         settings: More body fields (`thinking`, …), checked by `turnlatch.rulebook`.
         diagnostics: Send `diagnostics.previous_message_id` (default yes).

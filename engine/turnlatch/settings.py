@@ -11,6 +11,7 @@ from turnlatch.errors import SettingsError
 from turnlatch.rulebook import Rulebook
 from turnlatch.tools.definition import GivenTools, Tool, tool
 from turnlatch.tools.sdk_tools import is_sdk_tool
+from turnlatch.tools.sources import is_source
 from turnlatch_states.api.checks import instance, number, optional, shown, whole
 from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.api.json_bytes import encode
@@ -140,7 +141,7 @@ def make_profile(
     if tools is not None:
         definitions = [
             one.definition if isinstance(one, Tool) else cast("Mapping[str, Any]", one)
-            for one in declared(tools)
+            for one in expanded(tools)
         ]
     if definitions:
         fields.append(("tools", encoded("tools", [dict(d) for d in definitions])))
@@ -209,6 +210,15 @@ def declared(tools: Sequence[object]) -> list[Any]:
     return [tool(one) if is_sdk_tool(one) else one for one in tools]
 
 
+def expanded(tools: Sequence[object]) -> list[Any]:
+    """The same list, with the present tools of each source in its place."""
+    return [
+        inner
+        for one in declared(tools)
+        for inner in (one.offered if is_source(one) else (one,))
+    ]
+
+
 def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
     """The tool functions by name; tools that the server runs are left out.
 
@@ -216,7 +226,7 @@ def tools_by_name(tools: Sequence[object]) -> dict[str, Tool]:
         SettingsError: An item is not a tool, or two tools have the same name.
     """
     found: dict[str, Tool] = {}
-    for one in tools:
+    for one in expanded(tools):
         if _is_served(one):
             continue
         if not isinstance(one, Tool):
@@ -241,6 +251,7 @@ __all__ = [
     "RetryPolicy",
     "declared",
     "encoded",
+    "expanded",
     "make_profile",
     "tools_by_name",
 ]

@@ -239,6 +239,7 @@ GIVEN_OUT: Final = frozenset(
         "Progressed",
         "RunnableTool",
         "ToolContext",
+        "ToolSource",
         "Budget",
         "Cache",
         "CallApproved",

@@ -23,11 +23,12 @@ from turnlatch_states.fsm.table import (
     each,
 )
 from turnlatch_states.machine.call import CALL
+from turnlatch_states.machine.connection import CONNECTION
 from turnlatch_states.machine.thread import THREAD
 from turnlatch_states.machine.turn import TURN
 from turnlatch_states.machine.writer import WRITER
 
-TABLES = (TURN, CALL, THREAD, WRITER)
+TABLES = (TURN, CALL, THREAD, WRITER, CONNECTION)
 A, B, C = State("a", "one"), State("b", "two"), State("c", "three", final=True)
 YES = Guard("yes", "always", lambda _s, _e: True)
 NO = Guard("no", "never", lambda _s, _e: False)

@@ -127,6 +127,16 @@ EXCEPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "set ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, or give a client that has a key;"
         ' client="simulator" gives invented answers',
     ),
+    "McpServerError": (
+        "turnlatch.errors",
+        "see that the server runs and what it lists; a call that was not sent can be made"
+        " again, and tools.refresh() reads the list again",
+    ),
+    "OutcomeUnknownError": (
+        "turnlatch.errors",
+        "find out whether the call had its effect before you repeat it, or give the tool"
+        " a reconcile function that does",
+    ),
     "NoJsonError": (
         "turnlatch.tools.jsonable",
         "return text, content blocks, or a value that JSON can represent; the error names"

@@ -41,13 +41,14 @@ from turnlatch_states.api.rules import RULES, explain
 from turnlatch_states.api.stop_reasons import STOP_REASONS
 from turnlatch_states.fsm.table import Table, Transition
 from turnlatch_states.machine.call import CALL, Closing
+from turnlatch_states.machine.connection import CONNECTION
 from turnlatch_states.machine.remedy import SAYS, Remedy
 from turnlatch_states.machine.thread import THREAD
 from turnlatch_states.machine.turn import TURN, TurnState
 from turnlatch_states.machine.writer import WRITER
 from turnlatch_states.recovery.ladder import LADDERS, Ladder
 
-MACHINES: Final = (TURN, CALL, THREAD, WRITER)
+MACHINES: Final = (TURN, CALL, THREAD, WRITER, CONNECTION)
 """Every declared machine. `diagrams` has the same list, but costs more to import."""
 
 KEPT: Final = TURN.state(TurnState.FAILED).meaning.removeprefix("stopped; ")

@@ -14,6 +14,7 @@ from turnlatch.diagrams.palette import Theme
 from turnlatch.diagrams.parts import folded
 from turnlatch_states.fsm.table import Table
 from turnlatch_states.machine.call import CALL
+from turnlatch_states.machine.connection import CONNECTION
 from turnlatch_states.machine.thread import THREAD
 from turnlatch_states.machine.turn import TURN
 from turnlatch_states.machine.writer import WRITER
@@ -22,7 +23,7 @@ Format = Literal["mermaid", "svg", "dot", "text"]
 """The formats of a drawing."""
 
 MACHINES: Final[Mapping[str, Table]] = MappingProxyType(
-    {table.name: table for table in (TURN, CALL, THREAD, WRITER)}
+    {table.name: table for table in (TURN, CALL, THREAD, WRITER, CONNECTION)}
 )
 """Every declared machine by name, the turn first."""
 

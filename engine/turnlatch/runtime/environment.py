@@ -1,6 +1,7 @@
 """Everything outside that one conversation uses, and what its caller decides."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import attrs
 
@@ -11,6 +12,15 @@ from turnlatch.tools.definition import Tool, facts_of
 from turnlatch.urls import HoldsClient
 from turnlatch_states.effects.call_effects import CallLimits, ToolFacts
 from turnlatch_states.recovery.policies import Policies
+from turnlatch_states.request.profile import Profile
+
+Offer: TypeAlias = tuple[Profile, Mapping[str, Tool]]
+"""The profile with the present tools, and their functions."""
+
+
+def unchanged(_: Profile) -> Offer | None:
+    """The offer of tools that no source can change."""
+    return None
 
 
 @attrs.define
@@ -30,6 +40,7 @@ class World(HoldsClient):
         before_compaction: Asked before a summary is.
         after_compaction: Told once a summary is in force.
         deps: The dependencies of the caller's tools.
+        offers: Finds the tools, if a source has changed them since it was last asked.
         name: The name of the conversation.
         facts: The facts about the tools, by name; `equip` changes both.
         call_limits: The bounds on calls among `limits`.
@@ -47,6 +58,7 @@ class World(HoldsClient):
     before_compaction: BeforeCompaction | None = None
     after_compaction: AfterCompaction | None = None
     deps: object = attrs.field(default=None, repr=False)
+    offers: Callable[[Profile], Offer | None] = attrs.field(default=unchanged)
     name: str = attrs.field(init=False)
     facts: Mapping[str, ToolFacts] = attrs.field(init=False)
     call_limits: CallLimits = attrs.field(init=False)

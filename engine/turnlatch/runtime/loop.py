@@ -131,11 +131,23 @@ class Driver(Record):
     async def _loop(self, *, stream: bool) -> None:
         """Do what is next until the conversation rests."""
         while True:
+            self._offer()
             given = self._conditions(stream)
             effect = next_effect(self.snapshot, given)
             await self.carry_out(effect, given)
             if isinstance(effect, Rest):
                 return
+
+    def _offer(self) -> None:
+        """Offer the tools of the sources as they are now, from the next request on."""
+        offer = self.world.offers(self.snapshot.profile)
+        if offer is None:
+            return
+        profile, functions = offer
+        self.world.equip(functions)
+        self._read.clear()
+        if profile != self.snapshot.profile:
+            self.apply(ev.ProfileChanged(profile))
 
     async def carry_out(self, effect: Effect, given: Conditions) -> None:
         """Announce an effect, perform it, and record the outcome."""

@@ -3,14 +3,15 @@
 import contextlib
 import gc
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from turnlatch.errors import NotNowError, StoreLockedError
+from turnlatch.errors import NotNowError, SettingsError, StoreLockedError
 from turnlatch.journal.lock_waiting import at_once, patiently
+from turnlatch.logs import LOG_CALLER
 from turnlatch.options import Options
 from turnlatch.output import Output
 from turnlatch.ports import Ids, Journal, Store
@@ -18,7 +19,7 @@ from turnlatch.result import Turn
 from turnlatch.rulebook import rulebook
 from turnlatch.runtime.clock import SystemClock, SystemIds
 from turnlatch.runtime.endpoint import Endpoint, choose_endpoint, demand_unmixed
-from turnlatch.runtime.environment import World
+from turnlatch.runtime.environment import Offer, World
 from turnlatch.runtime.loop import Driver
 from turnlatch.runtime.pricing import demand_price
 from turnlatch.runtime.resume import Loaded, load, recover
@@ -29,6 +30,7 @@ from turnlatch.settings import (
     make_profile,
     tools_by_name,
 )
+from turnlatch.tools.sources import is_source
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import TurnEnded
 from turnlatch.watching.from_journal import at_rest
@@ -183,6 +185,7 @@ def _driver(
         before_compaction=options.before_compaction,
         after_compaction=options.after_compaction,
         deps=options.deps,
+        offers=offers_of(options),
     )
     driver = Driver(world, loaded.snapshot, feed)
     driver.said = loaded.said
@@ -262,6 +265,31 @@ def turn_profile(
     asked = attrs.evolve(asked, **{**given, "settings": settings})
     profile = requested_profile(asked, lasting)
     return None if profile == lasting else profile
+
+
+def offers_of(options: Options) -> Callable[[Profile], Offer | None]:
+    """A function that finds the tools, if a source has changed them since.
+
+    Changed tools that cannot be offered, because two have the same name or a rule of the
+    API refuses one, are not: the former ones stay offered, and the log says why.
+    """
+    sources = [one for one in options.tools or () if is_source(one)]
+    seen = [one.version for one in sources]
+
+    def offers(profile: Profile) -> Offer | None:
+        now = [one.version for one in sources]
+        if now == seen:
+            return None
+        seen[:] = now
+        asked = attrs.evolve(options.without_profile(), tools=options.tools)
+        try:
+            functions = tools_by_name(options.tools or ())
+            return requested_profile(asked, profile), functions
+        except SettingsError:
+            LOG_CALLER.exception("the changed tools are not offered")
+            return None
+
+    return offers
 
 
 def _settings_of(profile: Profile) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from turnlatch.tools.definition import GivenTools, Reconciled, Tool, ToolCall, t
 from turnlatch.tools.execution import run_tool
 from turnlatch.tools.results import fit_result
 from turnlatch.tools.sdk_tools import RunnableTool
+from turnlatch.tools.sources import ToolSource
 
 __all__ = [
     "Blocks",
@@ -13,6 +14,7 @@ __all__ = [
     "RunnableTool",
     "Tool",
     "ToolCall",
+    "ToolSource",
     "fit_result",
     "run_tool",
     "tool",

@@ -13,6 +13,7 @@ from turnlatch.tools.arguments import Arguments, ArgumentsReader
 from turnlatch.tools.context import KEY_PARAMETER
 from turnlatch.tools.schema_arguments import SchemaArguments
 from turnlatch.tools.sdk_tools import Made, RunnableTool, is_sdk_tool, made_of
+from turnlatch.tools.sources import ToolSource
 from turnlatch_states.api.checks import (
     Allowed,
     hook,
@@ -119,7 +120,7 @@ class Tool:
         return self.function(*args, **kwargs)
 
 
-GivenTools: TypeAlias = Sequence[Tool | RunnableTool | Mapping[str, Any]]
+GivenTools: TypeAlias = Sequence[Tool | RunnableTool | ToolSource | Mapping[str, Any]]
 """The tools of a conversation, as they are given to it."""
 
 

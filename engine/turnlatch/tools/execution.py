@@ -11,6 +11,7 @@ from turnlatch.errors import (
     CancelledItselfError,
     CorrectableToolError,
     NoAnswerError,
+    OutcomeUnknownError,
     TerminalToolError,
     words,
 )
@@ -126,6 +127,8 @@ class ToolRun:
             return attrs.evolve(_told(use, error), stops=f"{tool.name}: {said}")
         except CorrectableToolError as error:
             return _told(use, error)
+        except OutcomeUnknownError as error:
+            return self._unseen(words(error))
         except ArgumentsError as error:
             return _error(use, str(error))
         except NoJsonError as error:

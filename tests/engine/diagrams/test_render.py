@@ -201,7 +201,7 @@ def test_a_folded_table_is_the_same_for_a_machine_without_parts() -> None:
 
 
 def test_machines_are_named_as_they_call_themselves() -> None:
-    assert list(MACHINES) == ["turn", "call", "thread", "writer"]
+    assert list(MACHINES) == ["turn", "call", "thread", "writer", "connection"]
     assert all(name == table.name for name, table in MACHINES.items())
 
 
