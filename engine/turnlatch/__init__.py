@@ -51,9 +51,8 @@ from turnlatch.settings import Limits
 from turnlatch.subagent import ChildError, child_tool
 from turnlatch.tools import Blocks, Reconciled, Tool, ToolCall, tool
 from turnlatch.tools.context import CallIdentity, ToolContext
-from turnlatch.tools.definition import Effect
+from turnlatch.tools.definition import Effect, ToolSource
 from turnlatch.tools.sdk_tools import RunnableTool
-from turnlatch.tools.sources import ToolSource
 from turnlatch.watching.events import (
     Arrived,
     Cursor,

@@ -9,9 +9,8 @@ import attrs
 
 from turnlatch.errors import SettingsError
 from turnlatch.rulebook import Rulebook
-from turnlatch.tools.definition import GivenTools, Tool, tool
+from turnlatch.tools.definition import GivenTools, Tool, is_source, tool
 from turnlatch.tools.sdk_tools import is_sdk_tool
-from turnlatch.tools.sources import is_source
 from turnlatch_states.api.checks import instance, number, optional, shown, whole
 from turnlatch_states.api.faults import RetryPolicy
 from turnlatch_states.api.json_bytes import encode

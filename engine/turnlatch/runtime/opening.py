@@ -30,7 +30,7 @@ from turnlatch.settings import (
     make_profile,
     tools_by_name,
 )
-from turnlatch.tools.sources import is_source
+from turnlatch.tools.definition import is_source
 from turnlatch.watching.event_log import EventLog
 from turnlatch.watching.events import TurnEnded
 from turnlatch.watching.from_journal import at_rest

@@ -1,11 +1,17 @@
 """Function tools: what the model may call, and what the engine may do with a call."""
 
 from turnlatch.tools.blocks import Blocks
-from turnlatch.tools.definition import GivenTools, Reconciled, Tool, ToolCall, tool
+from turnlatch.tools.definition import (
+    GivenTools,
+    Reconciled,
+    Tool,
+    ToolCall,
+    ToolSource,
+    tool,
+)
 from turnlatch.tools.execution import run_tool
 from turnlatch.tools.results import fit_result
 from turnlatch.tools.sdk_tools import RunnableTool
-from turnlatch.tools.sources import ToolSource
 
 __all__ = [
     "Blocks",

@@ -4,7 +4,17 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias, cast, final, get_args, overload
+from typing import (
+    Any,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeGuard,
+    cast,
+    final,
+    get_args,
+    overload,
+)
 
 import attrs
 
@@ -13,7 +23,6 @@ from turnlatch.tools.arguments import Arguments, ArgumentsReader
 from turnlatch.tools.context import KEY_PARAMETER
 from turnlatch.tools.schema_arguments import SchemaArguments
 from turnlatch.tools.sdk_tools import Made, RunnableTool, is_sdk_tool, made_of
-from turnlatch.tools.sources import ToolSource
 from turnlatch_states.api.checks import (
     Allowed,
     hook,
@@ -118,6 +127,30 @@ class Tool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as if it had not been declared a tool."""
         return self.function(*args, **kwargs)
+
+
+class ToolSource(Protocol):
+    """An item of `tools=[...]` that stands for several tools, and may change them.
+
+    A conversation offers the tools of each source, and looks at `version` before each
+    request: after a change it offers the new ones. That changes the cached prefix of the
+    prompt, as `PrefixChange` says.
+    """
+
+    @property
+    def offered(self) -> Sequence[Tool]:
+        """The tools that are offered now."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each change of `offered`."""
+        ...
+
+
+def is_source(given: object) -> TypeGuard[ToolSource]:
+    """True for a source of tools."""
+    return hasattr(given, "offered") and hasattr(given, "version")
 
 
 GivenTools: TypeAlias = Sequence[Tool | RunnableTool | ToolSource | Mapping[str, Any]]
