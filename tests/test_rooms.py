@@ -19,7 +19,7 @@ CORE_ORDER: Final = ("fsm", "api", "request", "machine", "recovery", "effects")
 """The rooms of the core: each imports what stands before it, and nothing behind it."""
 
 INTERNAL: Final = frozenset(
-    {"Arguments", "Call", "Charge", "EventLog", "Journal", "Work"}
+    {"ArgumentsReader", "Call", "Charge", "EventLog", "Journal", "Work"}
 )
 """Types of parameters that only the engine passes."""
 

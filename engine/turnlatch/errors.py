@@ -124,7 +124,7 @@ class McpServerError(TurnlatchError):
 
     Attributes:
         server: The server.
-        problem: What is wrong with it.
+        problem: The problem with it.
     """
 
     def __init__(self, server: str, problem: str) -> None:
