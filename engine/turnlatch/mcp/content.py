@@ -29,9 +29,9 @@ def size_of(result: Any) -> int:
 def content_of(result: Any) -> Blocks:
     """The blocks of a result.
 
-    Text, pictures and text resources are passed on. PDF documents are documents. What the
-    Messages API does not take (sound, other blobs) is named with its type and size, and so
-    is a link to a resource, which was not read. Structured content stands for blocks only
+    Text, pictures and text resources are passed on. PDF documents are documents. Sound and
+    other blobs, which the Messages API refuses, are named with type and size; a link to a
+    resource is named, too: it was not read. Structured content stands for blocks only
     where the server gives no blocks that say the same.
     """
     found = [one for block in result.content for one in _blocks(block)]

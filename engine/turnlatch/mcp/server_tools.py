@@ -243,7 +243,7 @@ class McpTools:
         """Demand a server that answers; a lost one is connected to again.
 
         Raises:
-            CorrectableToolError: There is none; nothing was sent.
+            CorrectableToolError: The server does not answer; nothing was sent.
         """
         async with self._lock:
             if self.state is ConnectionState.READY and await self._alive():
