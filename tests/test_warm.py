@@ -53,13 +53,42 @@ def test_warm_process_prints_and_ends_like_an_interpreter(code: str) -> None:
     assert one.stderr.splitlines()[-1:] == other.stderr.splitlines()[-1:]
 
 
-def test_warm_process_has_imported_the_sdk_and_nothing_of_turnlatch() -> None:
-    code = "import sys; print(sorted({name.split('.')[0] for name in sys.modules}))"
+def test_warm_process_has_imported_what_the_command_needs() -> None:
+    code = """
+import sys
+before = set(sys.modules)
+import turnlatch.cli.main, turnlatch.cli.chat, turnlatch.cli.list, turnlatch.simulator
+print("anthropic" in before, sorted(set(sys.modules) - before))
+"""
+    warmed, cold = warm_and_cold(code)
 
-    found = warm.run(["-c", code], timeout=LIMIT_SECONDS).stdout.decode()
+    assert warmed.stdout == b"True []\n"
+    assert cold.stdout.startswith(b"False ")
 
-    assert "'anthropic'" in found
-    assert "turnlatch" not in found
+
+def test_importing_it_reads_no_environment_and_keeps_no_process() -> None:
+    """Else a child would have what was true of the process that forked it."""
+    code = f"""
+import os, importlib, threading
+for name in {warm.PRELOADED[:4]}:
+    importlib.import_module(name)
+read = []
+class Watched(dict):
+    def __getitem__(self, name): read.append(name); return super().__getitem__(name)
+    def get(self, name, default=None): read.append(name); return super().get(name, default)
+    def __contains__(self, name): read.append(name); return super().__contains__(name)
+os.environ = Watched(os.environ)
+os.getpid = lambda: read.append("pid")
+files = os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else []
+for name in {warm.PRELOADED[4:]}:
+    importlib.import_module(name)
+after = os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else []
+words = {{"LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"}}  # gettext looks for a catalogue
+print(sorted(set(read) - words), len(after) - len(files), threading.active_count())
+"""
+    _, cold = warm_and_cold(code)
+
+    assert cold.stdout == b"[] 0 1\n", cold.stderr.decode()
 
 
 def test_no_two_are_alike_in_what_they_draw() -> None:

@@ -1,10 +1,10 @@
-"""Child processes that need not import the SDK first: `warm.start(["-m", "turnlatch"])`.
+"""Child processes that find everything imported: `warm.start(["-m", "turnlatch"])`.
 
-To import the SDK takes a processor two seconds, and some hundred tests start a process
-that needs it. Here it is imported once, by a process that waits for orders, and forks
-one child for each. A child has files, an environment and a session of its own, imports
-all of our modules itself, takes every signal, and ends as an interpreter ends. What
-starting it proves (that the command runs as it is installed) other tests prove.
+To import the SDK and turnlatch takes a processor two seconds, and some hundred tests start
+a process that needs them. Here they are imported once, by a process that waits for orders
+and forks one child for each. A child has files, an environment and a session of its own,
+takes every signal, and ends as an interpreter ends. What only a fresh interpreter can show
+(the command runs as it is installed, what it imports and when) is tested with one.
 
 `python -m tests.warm FD` is the process that waits.
 """
@@ -33,14 +33,16 @@ import attrs
 
 PRELOADED: Final = (
     "anthropic",
-    "attrs",
-    "cattrs",
-    "click",
-    "h11",
-    "rich",
-    "transitions",
+    "anyio._backends._asyncio",
+    "anyio._backends._trio",
+    "httpcore2",
+    "turnlatch.cli.chat",
+    "turnlatch.cli.list",
+    "turnlatch.simulator",
+    "turnlatch.sync",
 )
-"""What children find imported: nothing of ours."""
+"""What children find imported. None of it has done anything: no file is open, no client
+made, and nothing is kept of an environment or a process."""
 
 ROOT: Final = Path(__file__).parents[1]
 
