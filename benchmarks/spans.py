@@ -21,7 +21,7 @@ from benchmarks.plan import Plan
 from benchmarks.references import make_client
 from benchmarks.report import Report, Span
 from benchmarks.server import InstantServer
-from turnlatch import Conversation, conversation
+from turnlatch import Conversation, sending
 from turnlatch.journal import SQLiteStore
 from turnlatch.ports import Delta, Entry, Journal, Listing, Model, Store
 from turnlatch.runtime import record
@@ -48,7 +48,7 @@ _NAMES: tuple[tuple[ModuleType, str, str], ...] = (
     (next_effect, "staged_fault", _CHECK),
     (requests, "build", _BUILD),
     (record, "publish_entry", _TELL),
-    (conversation, "user_blocks", _BLOCKS),
+    (sending, "user_blocks", _BLOCKS),
 )
 """What is timed under which name: the module that calls it, and the name there."""
 

@@ -250,7 +250,8 @@ class TurnSettings(TypedDict, total=False):
     """Settings of one turn alone: keywords of `send` and `stream`.
 
     They are recorded with the turn, so a turn that is retried has them, too. The next
-    turn has the conversation's again. `configure` during the turn replaces them.
+    turn has the conversation's again. A setting that `configure` changes during the turn
+    holds for it, too.
 
     Attributes:
         model: Model id.

@@ -82,7 +82,7 @@ def _made(kind: Any) -> Output[Any]:
     return Output(kind)
 
 
-def output_of(kind: object) -> Output[Any] | None:
+def output_of(kind: Any) -> Output[Any] | None:
     """The output for the type that a caller asks for; None if none is asked for.
 
     Raises:

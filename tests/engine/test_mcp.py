@@ -245,7 +245,7 @@ async def test_effects_can_be_given_instead_of_the_hints(
 
 async def test_wrong_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is not an effect"):
-        mcp_tools("http://127.0.0.1:1/", effects={"a": "never"})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType] - a mistake
+        mcp_tools("http://127.0.0.1:1/", effects={"a": "never"})  # type: ignore[dict-item] # a mistake
     with pytest.raises(SettingsError, match="no tool 'nothing'"):
         async with mcp_tools(stdio(tmp_path), effects={"nothing": "ask"}):
             pass

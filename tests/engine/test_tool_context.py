@@ -166,7 +166,8 @@ async def test_watchers_read_what_a_call_reports_while_it_runs(world: World) -> 
     world.script(call("copy", files=3), "Done.")
     async with world.open(tools=[copy]) as chat:
         seen = await progress_of(chat, "Go")
-        (made,) = chat.turn.calls if chat.turn else ()
+        assert chat.turn is not None
+        (made,) = chat.turn.calls
     assert [one.text for one in seen] == [f"copied {n} of 3" for n in (1, 2, 3)]
     assert {(one.call, one.place, one.name, one.turn) for one in seen} == {
         (made.id, made.place, "copy", 1)
@@ -357,7 +358,7 @@ async def test_only_text_can_be_reported_and_halves_of_characters_are_mended() -
     @tool
     async def act(ctx: ToolContext[None]) -> str:
         """Act."""
-        ctx.report(5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - what a caller does by mistake
+        ctx.report(5)  # type: ignore[arg-type] # a mistake
         return ""
 
     ending = await run_tool(act, ToolUse("toolu_1", "act", {}), "k")

@@ -57,15 +57,19 @@ async def test_settings_of_a_turn_outlive_a_restart_in_the_middle_of_it(
     assert world.bodies[2]["model"] != OWN["model"]
 
 
-async def test_configure_during_a_turn_replaces_its_settings(world: World) -> None:
+async def test_setting_that_is_configured_during_a_turn_holds_for_it_too(
+    world: World,
+) -> None:
     world.script("Words.", faults="401 @1")
     async with world.open() as chat:
-        await chat.send("One", model="claude-haiku-4-5")
+        await chat.send("One", model="claude-haiku-4-5", max_tokens=77)
         await chat.configure(model="claude-opus-5-5")
         await chat.retry()
         assert chat.profile.model == "claude-opus-5-5"
+        await chat.send("Two")
 
-    assert world.bodies[1]["model"] == "claude-opus-5-5"
+    sizes = [(body["model"], body["max_tokens"]) for body in world.bodies]
+    assert sizes[1:] == [("claude-opus-5-5", 77), ("claude-opus-5-5", 4096)]
 
 
 async def test_none_takes_a_setting_away_for_one_turn(world: World) -> None:

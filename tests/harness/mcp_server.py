@@ -36,9 +36,13 @@ ECHO: Final[dict[str, Any]] = {
 
 def named(name: str, **more: Any) -> types.Tool:
     """A tool of this name."""
-    return types.Tool(
-        **{"name": name, "description": f"Does {name}.", "input_schema": ECHO, **more}
-    )
+    given: dict[str, Any] = {
+        "name": name,
+        "description": f"Does {name}.",
+        "input_schema": ECHO,
+        **more,
+    }
+    return types.Tool(**given)
 
 
 PLAIN: Final = [

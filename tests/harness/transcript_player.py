@@ -204,7 +204,7 @@ class Player:
             said = str(error).splitlines()[0]
             return [f"! {type(error).__name__}: {self.names.within(said)}"]
         if isinstance(found, Turn):
-            return [told(found)]
+            return [told(found)]  # pyright: ignore[reportUnknownArgumentType] # Any
         if isinstance(found, Printed):
             return list(found.lines)
         return [] if found is None else [f"= {found}"]

@@ -10,6 +10,7 @@ The connection is a declared machine (`turnlatch_states/machine/connection.py`).
 import re
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast, final, get_args
 
@@ -78,13 +79,11 @@ def mcp_tools(
             Entering raises it for `effects` that name no tool of the server, and raises:
         McpServerError: The server cannot be reached, or lists what cannot be offered.
     """
-    try:
-        import mcp  # noqa: F401 - said here, not at the first call
-    except ImportError as error:
+    if find_spec("mcp") is None:  # said here, not at the first call
         raise SettingsError(
             "server", "the package mcp is missing", "pip install 'turnlatch[mcp]'"
-        ) from error
-    given = dict(effects or {})
+        )
+    given: dict[str, Effect] = dict(effects or {})
     for name, effect in given.items():
         if effect not in get_args(Effect):
             raise SettingsError(

@@ -140,13 +140,13 @@ class Driver(Record):
 
     def _offer(self) -> None:
         """Offer the tools of the sources as they are now, from the next request on."""
-        offer = self.world.offers(self.snapshot.profile)
+        offer = self.world.offers(self.snapshot.lasting)
         if offer is None:
             return
         profile, functions = offer
         self.world.equip(functions)
         self._read.clear()
-        if profile != self.snapshot.profile:
+        if profile != self.snapshot.lasting:
             self.apply(ev.ProfileChanged(profile))
 
     async def carry_out(self, effect: Effect, given: Conditions) -> None:

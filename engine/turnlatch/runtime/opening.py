@@ -257,8 +257,7 @@ def turn_profile(
     settings: dict[str, Any] = dict(_settings_of(lasting)["settings"])
     settings.update(given.get("settings", {}))
     if output is not None:
-        config = settings.get("output_config")
-        config = config if isinstance(config, Mapping) else {}
+        config: dict[str, Any] = settings.get("output_config") or {}
         settings["output_config"] = {**config, "format": output.format}
     settings = {name: one for name, one in settings.items() if one is not None}
     asked = options.without_profile()

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 from unittest import mock
 
 import anyio
@@ -300,10 +300,7 @@ class Player:
                 f"agent() returned {_kind(made)}, which has no say(text)",
                 "return the object or the function that is talked to",
             )
-        if not hasattr(made, "say"):
-            made = FunctionAgent(made)
-        agent: Agent = made
-        return agent
+        return cast("Agent", made) if hasattr(made, "say") else FunctionAgent(made)
 
     def _awaited(self, given: object) -> object:
         """The value; what an async agent gives is awaited, on one loop of the run."""

@@ -136,6 +136,7 @@ def as_blocks(value: object) -> object:
         items = cast("Sequence[object]", value)
         if items and all(isinstance(one, Mapping) and "type" in one for one in items):
             return Blocks(cast("Sequence[Any]", items))
+        return items
     return value
 
 

@@ -166,8 +166,7 @@ def _apply(snapshot: Snapshot, event: Event, fire: Fire) -> tuple[Snapshot, Tran
         return _move(snapshot, event, row, fire), row
     match event:
         case ev.ProfileChanged():
-            lasting = attrs.evolve(snapshot, usual=None)
-            after = _reconfigured(lasting, event.profile, fire)
+            after = _changed_usual(snapshot, event.profile, fire)
         case ev.TurnOpened():
             own = _for_turn(snapshot, event.profile, fire)
             return _open(own, event, row.target), row
@@ -212,6 +211,16 @@ def _for_turn(snapshot: Snapshot, own: Profile | None, fire: Fire) -> Snapshot:
     if profile != snapshot.profile:
         snapshot = _reconfigured(snapshot, profile, fire)
     return snapshot if usual is snapshot.usual else attrs.evolve(snapshot, usual=usual)
+
+
+def _changed_usual(snapshot: Snapshot, new: Profile, fire: Fire) -> Snapshot:
+    """Under other settings, which a turn with settings of its own has where they differ
+    from those before."""
+    usual = snapshot.usual
+    if usual is None:
+        return _reconfigured(snapshot, new, fire)
+    own = snapshot.profile.following(usual, new)
+    return _reconfigured(attrs.evolve(snapshot, usual=new), own, fire)
 
 
 def _reconfigured(snapshot: Snapshot, profile: Profile, fire: Fire) -> Snapshot:

@@ -191,6 +191,27 @@ class Profile:
         used = 1 + sum(map(_marks_in, map(fields.get, _SHARED)))
         return self.mark_at_end(dropped) if used < self._marks_max else None
 
+    def following(self, old: "Profile", new: "Profile") -> "Profile":
+        """This profile, with every setting that differs between two others as in the
+        second: the settings of one turn, after those of its conversation changed."""
+        attributes = ("model", "max_tokens", "betas", "diagnostics", "threads", "cache")
+        changed = {
+            name: getattr(new, name)
+            for name in attributes
+            if getattr(new, name) != getattr(old, name)
+        }
+        before, after = dict(old.settings), dict(new.settings)
+        settings = dict(self.settings)
+        for name in before.keys() | after.keys():
+            if before.get(name) == after.get(name):
+                continue
+            settings.pop(name, None)
+            if name in after:
+                settings[name] = after[name]
+        order = [*after, *sorted(settings.keys() - after.keys())]
+        kept = tuple((name, settings[name]) for name in order if name in settings)
+        return attrs.evolve(self, settings=kept, **changed)
+
     def setting(self, name: str) -> Any:
         """One setting, parsed; None where it is not set."""
         for key, value in self.settings:

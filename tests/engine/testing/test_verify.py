@@ -127,10 +127,14 @@ def test_an_append_of_the_model_does_what_one_of_a_store_does(tmp_path: Path) ->
         model, epochs = Stored((), begin(OPENED)), list[int]()
         with ExitStack() as opened:
             journals: list[Journal] = []
+            store = store_of(path, 0, partial(now.__getitem__, 0))
+            opened.callback(store.close)
             for one in ("open", *order):
                 if one == "open":
                     now[0] += LEASE_SECONDS + 1  # the last lease is over
-                    store = store_of(path, len(journals), partial(now.__getitem__, 0))
+                    store = store_of(
+                        path, len(journals) + 1, partial(now.__getitem__, 0)
+                    )
                     opened.callback(store.close)
                     journals.append(store.open("a"))
                     model = model._replace(epoch=model.epoch + 1)

@@ -197,7 +197,7 @@ def fanned(depth: int) -> dict[str, Any]:
     return {**OBJECT, "$defs": {**parts, f"d{depth}": False}, "$ref": "#/$defs/d0"}
 
 
-HOSTILE: Final[Mapping[str, tuple[Any, str]]] = {
+HOSTILE: Final[dict[str, tuple[Any, str]]] = {
     "lookahead": (
         {**OBJECT, "properties": {"a": {"pattern": "^(?!a)"}}},
         "linear time",

@@ -147,7 +147,7 @@ async def test_a_tool_of_the_sdk_runs_as_it_does_there(
         (untyped, {"grams": "3"}),
         (untyped, {}),
     ],
-    ids=str,
+    ids=lambda one: str(getattr(one, "name", one)),
 )
 async def test_arguments_that_do_not_fit_are_not_executed(
     given: Any, arguments: dict[str, Any]

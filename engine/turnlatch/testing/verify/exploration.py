@@ -10,7 +10,7 @@ import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import final
 
@@ -96,7 +96,7 @@ def explored(
 
 
 @contextmanager
-def _few_collections() -> Iterator[None]:
+def _few_collections() -> Generator[None]:
     """Without searches for garbage: frozen values have no cycles, and are many."""
     enabled = gc.isenabled()
     gc.disable()

@@ -126,7 +126,12 @@ def _called(serial: int, names: tuple[str, ...], stop: str = "tool_use") -> Repl
 @lru_cache(maxsize=100_000)
 def _paused(serial: int) -> Reply:
     name, id_ = "web_search", f"srvtoolu_{serial}"
-    block = {"type": "server_tool_use", "id": id_, "name": name, "input": {}}
+    block: dict[str, Any] = {
+        "type": "server_tool_use",
+        "id": id_,
+        "name": name,
+        "input": {},
+    }
     return _reply(serial, "pause_turn", block)
 
 
