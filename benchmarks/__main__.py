@@ -11,6 +11,7 @@ import click
 
 from benchmarks import (
     crowd,
+    kit,
     linear,
     memory,
     recovery,
@@ -47,6 +48,11 @@ async def _linear(plan: Plan, _: InstantServer, __: Path) -> Report:
     return linear.measure(plan)
 
 
+async def _kit(plan: Plan, _: InstantServer, folder: Path) -> Report:
+    # In a thread: the machines run loops, as a test does.
+    return await asyncio.to_thread(kit.measure, plan, folder)
+
+
 MEASURES: dict[str, Measure] = {
     "turns": turns.measure,
     "crowd": crowd.measure,
@@ -57,6 +63,7 @@ MEASURES: dict[str, Measure] = {
     "recovery": _recovery,
     "steady": _steady,
     "linear": _linear,
+    "kit": _kit,
 }
 """Every measure by the name that `--only` takes."""
 

@@ -26,6 +26,8 @@ class Plan:
         memory_count: How many are held.
         span_turns: Turns that are taken apart.
         steady_turns: Turns of the conversation in a small window.
+        kit_bugs: Bugs of the sample agent that are looked for with the kit and by hand.
+        plugin_pairs: How often pytest is started with its plugin and without.
         linear: Texts are long enough to tell work in proportion from work by pairs.
     """
 
@@ -44,6 +46,8 @@ class Plan:
     memory_count: int = 50
     span_turns: int = 100
     steady_turns: int = 400
+    kit_bugs: int = 7
+    plugin_pairs: int = 15
     linear: bool = True
 
 
@@ -61,6 +65,8 @@ QUICK = Plan(
     memory_count=20,
     span_turns=40,
     steady_turns=120,
+    kit_bugs=2,
+    plugin_pairs=5,
 )
 
 SMOKE = Plan(
@@ -79,6 +85,8 @@ SMOKE = Plan(
     memory_count=2,
     span_turns=2,
     steady_turns=24,
+    kit_bugs=1,
+    plugin_pairs=1,
     linear=False,
 )
 """Every arm once, to see that it runs. Its numbers mean nothing."""

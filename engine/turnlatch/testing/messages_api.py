@@ -255,10 +255,13 @@ class MessagesApi:
             lines.append(
                 "  `cut N` and `error` break streams; no stream was asked for."
             )
+        remedy = "Send more, or declare fewer faults."
+        if not many:
+            remedy = "Give it client() or sync_client(), or let it use base_url."
         raise FaultsNotMetError(
             "These faults did not happen:\n"
             + "\n".join(lines)
-            + f"\nThe client sent {many} requests. Send more, or declare fewer faults."
+            + f"\nThe client sent {many} requests. {remedy}"
         )
 
     def verdict(self) -> Verdict:

@@ -68,6 +68,10 @@ class Verdict:
                 f"{one.kind}: {one.text.removesuffix('.')}.",
                 f"  {row.means} {row.mend}",
             ]
+        if not self.requests:
+            lines.append(
+                "No request arrived: let the client use this server's base URL."
+            )
         if not self.effects:
             lines.append("Effects of tools were not judged: no ledger was given.")
         return "\n".join(lines)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from tests.part import WHOLE
 
-from turnlatch import TurnlatchError
+from turnlatch import SettingsError, TurnlatchError
 from turnlatch.simulator import Answer, call, reply
 from turnlatch.testing import DefectKind
 from turnlatch.testing.agents import Agent, AgentDefectError, AgentWorld
@@ -131,6 +131,13 @@ def made_from(agent: object, **declared: Any) -> type[ConversationMachine]:
         return agent
 
     return type("OddMachine", (ConversationMachine,), {"agent": make, **declared})
+
+
+def test_machine_without_an_agent_says_what_to_define() -> None:
+    kind: Any = type("EmptyMachine", (ConversationMachine,), {})
+    with pytest.raises(SettingsError, match=r"define agent\(self, world\)") as told:
+        kind.TestCase("runTest").runTest()
+    assert len(str(told.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,14 @@ def test_fault_whose_time_has_gone_by_is_named_even_if_others_were_added(
         messages_api.all_faults_fired()
 
 
+def test_client_that_sends_nothing_is_led_to_the_server(
+    messages_api: MessagesApi,
+) -> None:
+    messages_api.faults("529")
+    with pytest.raises(FaultsNotMetError, match="or let it use base_url"):
+        messages_api.all_faults_fired()
+
+
 def test_wrong_fault_is_refused_with_what_there_is(messages_api: MessagesApi) -> None:
     with pytest.raises(FaultScriptError, match="reset"):
         messages_api.faults("explode @1")

@@ -231,3 +231,4 @@ def test_client_that_sent_nothing_is_not_judged() -> None:
     with MessagesApi() as api:
         assert not api.verdict().ok
         assert api.verdict().defects == ()
+        assert "No request arrived: let the client use" in str(api.verdict())
