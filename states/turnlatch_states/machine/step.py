@@ -214,8 +214,8 @@ def _for_turn(snapshot: Snapshot, own: Profile | None, fire: Fire) -> Snapshot:
 
 
 def _changed_usual(snapshot: Snapshot, new: Profile, fire: Fire) -> Snapshot:
-    """Under other settings, which a turn with settings of its own has where they differ
-    from those before."""
+    """Under other settings of the conversation. A turn for which settings were given has
+    those that differ from the ones before."""
     usual = snapshot.usual
     if usual is None:
         return _reconfigured(snapshot, new, fire)
