@@ -157,9 +157,13 @@ async def measure(wrap: Wrap | None = None) -> Report:
             conversation did not get over it.
     """
     rows: list[Row] = []
+    quiet: dict[tuple[str, bool], int] = {}
     for case in CASES:
-        quiet = attrs.evolve(case, script="", answer=None)
-        beyond = await _requests(case, wrap) - await _requests(quiet, None)
+        kind = (case.threads, case.compacts)
+        if kind not in quiet:
+            without = attrs.evolve(case, script="", answer=None)
+            quiet[kind] = await _requests(without, None)
+        beyond = await _requests(case, wrap) - quiet[kind]
         most = allowed(case.kind)
         assert beyond <= most, (
             f"{case.kind}, {case.fault}: {beyond} requests beyond those of a run"

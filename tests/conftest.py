@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tests.part import HOWS, LOOPS, WHOLE, Run, spare
+from tests.part import HOWS, LOOPS, WHOLE, Run, examples, spare
 from tests.search import SEARCH
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if (
 # reason that a contributor sees as CI does. Fresh examples are `python -m tests.search`.
 _ALIKE = settings(
     derandomize=True,
+    max_examples=examples(100),
     deadline=None,
     database=None,
     print_blob=True,

@@ -29,6 +29,14 @@ def one_in(count: int, points: Sequence[T], first: int = 0) -> Sequence[T]:
     return points if WHOLE else points[first % count :: count]
 
 
+def examples(count: int) -> int:
+    """So many examples of a property where the whole is asked for, half of them else.
+
+    The half is the same in every run; `make fuzz` draws others for ten minutes.
+    """
+    return count if WHOLE else (count + 1) // 2
+
+
 LOOPS: Final = ("asyncio", "trio")
 
 

@@ -1,13 +1,14 @@
 """What follows a failure: waiting, searching, suspending, and what each may cost."""
 
 import json
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import httpx2
 import pytest
 from tests.harness.published import prefix_changes, recorded
 from tests.harness.world import World, mentions
+from tests.part import one_in
 
 from turnlatch import (
     CompactionPlan,
@@ -280,9 +281,13 @@ async def test_a_search_that_is_interrupted_leaves_everything_as_it_was(
 # What lasts, and hangs on what was said.
 
 
-@pytest.mark.parametrize("attempts", [1, 2, 3, 8])
-@pytest.mark.parametrize("fault", ["503", "500 x-should-retry=false", "529"])
-@pytest.mark.parametrize("culprit", [0, 2])
+@pytest.mark.parametrize(
+    ("culprit", "fault", "attempts"),
+    one_in(
+        3,
+        list(product([0, 2], ["503", "500 x-should-retry=false", "529"], [1, 2, 3, 8])),
+    ),
+)
 async def test_part_that_the_server_always_fails_at_is_left_out(
     world: World, culprit: int, fault: str, attempts: int
 ) -> None:
@@ -524,7 +529,7 @@ async def test_a_search_that_its_budget_cuts_short_goes_on_in_the_next_turn(
         assert 1 < len(states) <= 4
 
 
-@pytest.mark.parametrize("requests", range(9, 20))
+@pytest.mark.parametrize("requests", one_in(2, range(9, 20)))
 async def test_a_budget_too_small_to_tell_parts_apart_is_enough_to_go_on(
     world: World, requests: int
 ) -> None:
@@ -551,20 +556,21 @@ async def test_a_budget_too_small_to_tell_parts_apart_is_enough_to_go_on(
 BOUND = '400 message="No." @7+ body="number P" forever'
 
 
+OTHERS = [
+    "limit cache_markers_max=0 @8+",
+    "limit cache_markers_max=1 on count_tokens",
+    '400 message="No." @7+ body=cache_control forever',
+    '400 message="No." body="number 1" forever on count_tokens',
+    '400 message="No." forever on count_tokens',
+    '503 @7+ body="number 4" forever',
+    '500 x-should-retry=false @7+ body="number 4" forever',
+]
+
+
 @pytest.mark.parametrize(
-    "other",
-    [
-        "limit cache_markers_max=0 @8+",
-        "limit cache_markers_max=1 on count_tokens",
-        '400 message="No." @7+ body=cache_control forever',
-        '400 message="No." body="number 1" forever on count_tokens',
-        '400 message="No." forever on count_tokens',
-        '503 @7+ body="number 4" forever',
-        '500 x-should-retry=false @7+ body="number 4" forever',
-    ],
+    ("other", "culprit", "first"),
+    one_in(3, list(product(OTHERS, [0, 5], [True, False]))),
 )
-@pytest.mark.parametrize("culprit", [0, 5])
-@pytest.mark.parametrize("first", [True, False])
 async def test_two_refused_parts_are_both_left_out(
     world: World, culprit: int, other: str, first: bool
 ) -> None:

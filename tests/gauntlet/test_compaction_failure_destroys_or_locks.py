@@ -10,6 +10,7 @@ history by nothing, or left a session that could neither go on nor be summarised
 - https://github.com/open-gsd/gsd-pi/issues/109
 """
 
+from itertools import product
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ from tests.harness.processes import kill_at
 from tests.harness.published import moved_to
 from tests.harness.scenario import CONFIRMED, Scenario, asyncio_only, for_ever
 from tests.harness.world import mentions
+from tests.part import one_in
 
 from turnlatch import CompactionPolicy, Conversation, FaultKind, TurnState
 from turnlatch.simulator import Answer, text
@@ -66,14 +68,22 @@ def sent(scenario: Scenario) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("told", "ends"),
-    [
-        ("529 forever", FaultKind.TRANSIENT),
-        ("404 forever", FaultKind.INVALID),
-        ("cut 4 eof forever", FaultKind.TRANSIENT),
-    ],
+    ("how", "told", "ends"),
+    one_in(
+        2,
+        [
+            (how, told, ends)
+            for how, (told, ends) in product(
+                [*BROKEN, *UNUSABLE],
+                [
+                    ("529 forever", FaultKind.TRANSIENT),
+                    ("404 forever", FaultKind.INVALID),
+                    ("cut 4 eof forever", FaultKind.TRANSIENT),
+                ],
+            )
+        ],
+    ),
 )
-@pytest.mark.parametrize("how", [*BROKEN, *UNUSABLE])
 async def test_a_summary_that_cannot_be_had_leaves_everything_as_it_was(
     scenario: Scenario, how: str, told: str, ends: FaultKind
 ) -> None:

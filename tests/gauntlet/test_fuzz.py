@@ -23,7 +23,7 @@ from turnlatch_states.api.json_bytes import encode, text_block
 from turnlatch_states.api.reply import Reply
 from turnlatch_states.request.build import Request
 
-SCRIPTS = 100
+SCRIPTS = 50
 """How many are played in every run of the tests."""
 
 FOUND = (
@@ -79,9 +79,9 @@ FOUND = (
 """Scripts that broke a promise once, as short as they were made."""
 
 
-@pytest.mark.parametrize("start", range(0, SCRIPTS, 50))
+@pytest.mark.parametrize("start", range(0, SCRIPTS, 25))
 def test_scripts_hold(start: int) -> None:
-    drawn = list(scripts(0, start + 50))[start:]
+    drawn = list(scripts(0, start + 25))[start:]
     found = anyio.run(fuzzed, drawn)
     assert not found, "\n".join(f"{one.told}\n  {one.command}" for one in found)
 

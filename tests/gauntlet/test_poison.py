@@ -1,6 +1,6 @@
 """Whatever a part of the conversation meets, wherever it stands: it is found, and the next
-messages are answered. The matrix of `tests.gauntlet.poison`: every trouble in every place,
-with threads or without. `make gauntlet` plays it with both.
+messages are answered. The matrix of `tests.gauntlet.poison`: every trouble in every second
+place, with threads or without. `make gauntlet` plays it in every place and with both.
 """
 
 import json
@@ -34,13 +34,17 @@ EVERY = cells()
 
 
 def once(some: Sequence[Cell]) -> list[Cell]:
-    """Each trouble in each place once: neighbours differ in whether there are threads."""
+    """Each trouble in every second place, and in each place every second trouble: once,
+    with threads or without."""
     found: dict[tuple[str, Place], list[Cell]] = defaultdict(list)
     for cell in some:
         found[cell.trouble.name, cell.place].append(cell)
-    return [
-        same[(number + number // len(Place)) % len(same)]
+    numbered = (
+        (number + number // len(Place), same)
         for number, same in enumerate(found.values())
+    )
+    return [
+        same[number // 2 % len(same)] for number, same in numbered if not number % 2
     ]
 
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.around import append_now
 from tests.harness.world import World
+from tests.part import examples
 
 from turnlatch import (
     Conversation,
@@ -270,7 +271,7 @@ def settled(chat: Conversation) -> None:
 @given(
     st.lists(st.sampled_from(MOVES), max_size=7), st.lists(answers, max_size=6), faults
 )
-@settings(max_examples=75)
+@settings(max_examples=examples(75))
 def test_whatever_happens_the_next_message_is_confirmed(
     moves: list[str], script: list[Answer], fault: str
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.part import examples
 from tests.states.conversation_strategies import (
     PARTS,
     PROFILE,
@@ -103,7 +104,7 @@ def changed(
 
 
 @given(plans, st.integers(0, 4), changes, changes)
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 def test_prefix_change_is_reported_exactly_where_the_bytes_differ(
     plan: list[tuple[int, int]], end: int, first: Any, second: Any
 ) -> None:
@@ -116,7 +117,7 @@ def test_prefix_change_is_reported_exactly_where_the_bytes_differ(
 
 
 @given(plans, seeds)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_conversation_that_only_grows_is_silent(
     plan: list[tuple[int, int]], given_: list[tuple[int, ...]]
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.part import examples
 from tests.states.strategies import (
     FAULTS,
     PROFILE,
@@ -82,7 +83,7 @@ def only_commits_commit(taken: list[tuple[Snapshot, Event, Step]]) -> bool:
 
 
 @given(walks)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_only_rows_that_commit_change_history_ids_base_or_usage(
     choices: list[int],
 ) -> None:
@@ -110,7 +111,7 @@ def test_the_checker_sees_an_optimistic_commit() -> None:
 
 
 @given(walks)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_loading_a_journal_gives_what_stepping_gave(choices: list[int]) -> None:
     taken = walk(choices)
     events = [OPENED, *(event for _, event, made in taken if not made.dropped)]
@@ -151,7 +152,7 @@ def test_late_events_of_dead_turns_and_attempts_are_dropped(choices: list[int]) 
 
 
 @given(walks)
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_whatever_is_sent_is_legal(choices: list[int]) -> None:
     """Every body that any walk could send is accepted by the strict rules."""
     for before, event, made in walk(choices):
@@ -205,7 +206,7 @@ def _obeyed(snapshot: Snapshot) -> Event:
 
 
 @given(walks)
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_from_every_state_the_next_message_can_be_confirmed(choices: list[int]) -> None:
     taken = walk(choices)
 

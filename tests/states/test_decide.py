@@ -8,6 +8,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.part import WHOLE, examples
 from tests.states.conversation_strategies import (
     ENDS,
     PARTS,
@@ -59,8 +60,8 @@ def recoveries_from(fault: Fault) -> tuple[tuple[str, Recovery], ...]:
     for number, plan in enumerate(PLANS):
         for end in range(len(ENDS)):
             mode = MODES[(first + number + end) % len(MODES)]
-            if (first + number * len(ENDS) + end) % 2:
-                continue  # half of all, every place with every mode
+            if not WHOLE and (first + number * len(ENDS) + end) % 4:
+                continue  # a quarter of all, every place with every mode
             chat = conversation_of(plan, (end, number))
             chat.snapshot = attrs.evolve(chat.snapshot, refused=end % 2)
             if mode in ("small", "told"):
@@ -105,7 +106,7 @@ def test_every_ladder_has_an_end_and_repeats_nothing_that_was_refused(
     st.sampled_from(MODES),
     st.booleans(),
 )
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 def test_every_recovery_ends(
     chat: Conversation,
     given_: list[tuple[int, ...]],
@@ -180,7 +181,7 @@ def naming(seed: int) -> Service:
 
 
 @given(conversations, st.integers(0, 2**16))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_a_service_that_finds_fault_with_everything_is_given_up(
     chat: Conversation, seed: int
 ) -> None:
@@ -320,7 +321,7 @@ def test_external_condition_suspends(kind: FaultKind) -> None:
 @given(
     conversations, seeds, st.sampled_from(WORDINGS), st.floats(0, 1, exclude_max=True)
 )
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_every_fault_has_a_decision_in_every_state(
     chat: Conversation, given_: list[tuple[int, ...]], fault: Fault, draw: float
 ) -> None:

@@ -10,6 +10,7 @@ from anthropic.types.beta import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.part import examples
 from tests.states.conversation_strategies import PROFILE
 from tests.states.strategies import text
 from typing_extensions import get_type_hints
@@ -177,7 +178,7 @@ def refused(content: bytes) -> list[Finding]:
 
 
 @given(replies, st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_every_server_reply_can_be_sent_back_with_its_results(
     blocks: list[Block], spaced: bool
 ) -> None:
@@ -297,7 +298,7 @@ texts = (words | st.just("a")).flatmap(
 
 
 @given(texts, st.sampled_from(((",", ":"), (", ", ": "), (" , ", " : "))))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_plainly_legal_reply_passes_the_rules(
     blocks: list[Any], marks: tuple[str, str]
 ) -> None:
@@ -309,7 +310,7 @@ def test_plainly_legal_reply_passes_the_rules(
 
 
 @given(st.lists(pieces, max_size=8).map("".join))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @example('{"type":"text","text":"a"},{"x":"}')
 @example('{"type":"text","text":"a\\\\"}')
 def test_no_way_of_writing_json_fools_the_quick_look(middle: str) -> None:

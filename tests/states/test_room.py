@@ -7,6 +7,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.part import examples
 from tests.states.conversation_strategies import (
     IMAGE,
     LINKED,
@@ -106,7 +107,7 @@ block: st.SearchStrategy[Block] = st.one_of(
 
 
 @given(st.lists(block, min_size=1, max_size=5))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_bound_is_at_least_the_counted_size(blocks: list[Any]) -> None:
     counted = sum(count_block(one) for one in blocks)
 
@@ -134,7 +135,7 @@ def test_the_check_sees_a_bound_that_forgets_names_and_links() -> None:
 
 
 @given(conversations)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_context_and_staged_message_are_at_least_the_counted_size(
     chat: Conversation,
 ) -> None:
@@ -235,7 +236,7 @@ def answered(chat: Conversation, made: ChangeRequest | Compact, fails: bool) -> 
     st.booleans(),
     st.booleans(),
 )
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 def test_preparing_comes_to_an_end(
     chat: Conversation,
     given_: list[tuple[int, ...]],
@@ -260,7 +261,7 @@ STEPS_MAX = 16
 
 
 @given(conversations, st.integers(0, 2000), st.integers(16, 4000))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_no_summary_parts_a_call_from_its_result(
     chat: Conversation, tokens: int, most: int
 ) -> None:
@@ -352,7 +353,7 @@ def narrow(most: int) -> Service:
 
 
 @given(conversations, st.integers(0, 3000))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_every_history_is_brought_under_every_window(
     chat: Conversation, more: int
 ) -> None:
@@ -362,7 +363,7 @@ def test_every_history_is_brought_under_every_window(
 
 
 @given(conversations, st.integers(0, 3000))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_context_fits_without_any_summary(chat: Conversation, more: int) -> None:
     """The last rungs need no server."""
     service = narrow(least(chat.snapshot) + more)

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.part import examples
 from tests.states.conversation_strategies import (
     Block,
     Conversation,
@@ -420,7 +421,7 @@ def test_a_summary_that_is_refused_is_done_without(turns: int, open_: bool) -> N
     st.sets(st.integers(0, 40), max_size=3),
     st.lists(st.booleans(), max_size=12),
 )
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_whatever_is_answered_a_search_ends_and_what_it_finds_has_passed(
     chat: Conversation, culprits: set[int], answers: list[bool]
 ) -> None:

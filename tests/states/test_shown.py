@@ -9,6 +9,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.part import examples
 from tests.states.conversation_strategies import (
     ENDS,
     PARTS,
@@ -61,7 +62,7 @@ def slow(snapshot: Snapshot, view: View, history: History | None = None) -> byte
 
 
 @given(conversations, seeds)
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_the_fast_way_and_the_slow_way_show_the_same(
     chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
@@ -78,7 +79,7 @@ def test_the_fast_way_and_the_slow_way_show_the_same(
 
 
 @given(conversations, seeds, st.lists(st.integers(0, 99), min_size=1, max_size=4))
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_a_view_shows_the_same_of_a_history_that_has_grown_or_was_cut(
     chat: Conversation, given_: list[tuple[int, ...]], cuts: list[int]
 ) -> None:
@@ -184,7 +185,7 @@ def misplaced(snapshot: Snapshot, view: View, find: Find) -> list[str]:
 
 
 @given(conversations, seeds)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_every_block_that_is_sent_is_found_where_it_comes_from(
     chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:

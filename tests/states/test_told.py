@@ -9,6 +9,7 @@ from anthropic.types import StopReason
 from anthropic.types.beta import BetaStopReason
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.part import examples
 from tests.states.conversation_strategies import (
     PARTS,
     Conversation,
@@ -41,7 +42,7 @@ anything = st.text(st.characters(), max_size=30)
 
 
 @given(conversations, anything, st.integers(512, 20_000), st.data())
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_the_request_is_one_message_of_words(
     chat: Conversation, so_far: str, most: int, data: st.DataObject
 ) -> None:
@@ -66,7 +67,7 @@ def test_the_request_is_one_message_of_words(
 
 
 @given(conversations)
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_record_contains_the_whole_conversation(chat: Conversation) -> None:
     for exchange in chat.snapshot.history:
         record = record_of(exchange)
@@ -209,7 +210,7 @@ def test_the_check_sees_a_summary_that_is_sent_as_it_came() -> None:
 
 
 @given(anything.map(lambda words: words * 20), st.integers(0, 300))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_a_text_that_is_cut_is_short_and_is_not_cut_again(
     words: str, most: int
 ) -> None:

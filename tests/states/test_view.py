@@ -7,6 +7,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.part import examples
 from tests.states.conversation_strategies import (
     IMAGE,
     LONG,
@@ -101,7 +102,7 @@ def put_into_its_mouth(snapshot: Snapshot, body: dict[str, Any]) -> list[Block]:
 
 
 @given(conversations, seeds)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_legal_conversation_is_legal_under_every_view(
     chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
@@ -113,7 +114,7 @@ def test_legal_conversation_is_legal_under_every_view(
 
 
 @given(conversations, seeds)
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_no_view_tears_a_call_from_its_result(
     chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
@@ -123,7 +124,7 @@ def test_no_view_tears_a_call_from_its_result(
 
 
 @given(conversations, seeds)
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_no_view_puts_words_into_the_assistants_mouth(
     chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
@@ -133,7 +134,7 @@ def test_no_view_puts_words_into_the_assistants_mouth(
 
 
 @given(conversations, seeds)
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_no_view_changes_the_record(
     chat: Conversation, given_: list[tuple[int, ...]]
 ) -> None:
@@ -154,7 +155,7 @@ def test_no_view_changes_the_record(
 @given(
     conversations, st.lists(st.sampled_from(range(10)), min_size=1, max_size=3), seeds
 )
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_everything_an_operation_does_it_does_at_every_place(
     chat: Conversation, kinds: list[int], given_: list[tuple[int, ...]]
 ) -> None:
@@ -248,7 +249,7 @@ def refused(written: bytes) -> bool:
         lambda ops: json.dumps([[t, a, b] for t, a, b in ops]).encode()
     )
 )
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_bytes_that_are_not_a_view_are_refused(written: bytes) -> None:
     try:
         view = View.decoded(written)
@@ -300,7 +301,7 @@ def test_adding_repeats_nothing_and_forgets_nothing(one: View, other: View) -> N
 
 
 @given(conversations, seeds, st.integers(0, 64))
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_a_view_of_a_rewound_history_reaches_no_further_and_is_legal(
     chat: Conversation, given_: list[tuple[int, ...]], cut: int
 ) -> None:

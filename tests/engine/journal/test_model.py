@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tests.around import append_now
+from tests.part import examples
 
 from turnlatch.errors import ConversationBusyError, JournalError
 from turnlatch.journal import MemoryStore, SQLiteStore
@@ -123,7 +124,7 @@ class SQLiteMachine(_Machine):
         self.store = self.make()
 
 
-RUNS = settings(max_examples=20, stateful_step_count=30, deadline=None)
+RUNS = settings(max_examples=examples(20), stateful_step_count=30, deadline=None)
 
 
 @pytest.mark.parametrize("machine", [MemoryMachine, SQLiteMachine])

@@ -39,7 +39,7 @@ class ShopMachine(TurnlatchMachine):
 
 
 if not WHOLE:
-    ShopMachine.TestCase.settings = settings(RUN, max_examples=20)
+    ShopMachine.TestCase.settings = settings(RUN, max_examples=12)
 
 
 class WrongPromiseMachine(ShopMachine):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
+from tests.part import examples
 
 from turnlatch import tool
 from turnlatch.errors import SettingsError
@@ -20,7 +21,7 @@ from turnlatch.testing.json_schemas import from_schema
 from turnlatch.testing.oracle import MODEL
 
 RUNS = settings(
-    max_examples=100,
+    max_examples=examples(100),
     derandomize=True,
     database=None,
     deadline=None,
@@ -81,7 +82,7 @@ def test_oracle_and_simulator_accept_every_legal_array(messages: list[Any]) -> N
     assert asked.accepted, asked.error
 
 
-@settings(RUNS, max_examples=30)
+@settings(RUNS, max_examples=examples(30))
 @given(strategies.legal_messages(order))
 def test_a_legal_array_of_a_declared_tool_is_accepted(messages: list[Any]) -> None:
     assert accepts(messages, tools=[order]) is None
@@ -91,7 +92,7 @@ def test_a_legal_array_of_a_declared_tool_is_accepted(messages: list[Any]) -> No
 def test_oracle_and_simulator_refuse_every_illegal_array_for_its_rule() -> None:
     seen: set[str] = set()
 
-    @settings(RUNS, max_examples=200)
+    @settings(RUNS, max_examples=examples(200))
     @given(strategies.illegal_messages())
     def run(illegal: strategies.IllegalMessages) -> None:
         seen.add(illegal.rule)
@@ -112,7 +113,7 @@ def test_oracle_gives_any_value_a_finding_and_no_exception() -> None:
     assert found.rule == "R4"
 
 
-@settings(RUNS, max_examples=50)
+@settings(RUNS, max_examples=examples(50))
 @given(strategies.tool_calls(order))
 def test_arguments_fit_the_function_that_they_are_for(call: Any) -> None:
     assert call.name == "order"
@@ -125,7 +126,7 @@ def test_every_fault_script_parses(script: str) -> None:
     assert len(parse_faults(script)) == script.count(",") + 1
 
 
-@settings(RUNS, max_examples=40)
+@settings(RUNS, max_examples=examples(40))
 @given(strategies.answers(look_up), strategies.user_inputs())
 def test_every_answer_is_a_legal_reply_and_every_input_is_accepted(
     answer: Any, said: Any
@@ -173,7 +174,7 @@ def test_a_schema_that_is_not_read_is_refused(schema: object, problem: str) -> N
     ids=str,
 )
 def test_values_of_a_schema_are_json(schema: object) -> None:
-    @settings(RUNS, max_examples=20)
+    @settings(RUNS, max_examples=examples(20))
     @given(from_schema(schema))
     def run(value: object) -> None:
         assert json.loads(json.dumps(value, allow_nan=False)) == value
@@ -188,7 +189,7 @@ def test_a_planted_array_of_another_rule_is_seen() -> None:
     assert found.rule != planted.rule
 
 
-@settings(RUNS, max_examples=20)
+@settings(RUNS, max_examples=examples(20))
 @given(st.data())
 def test_an_array_that_is_drawn_twice_is_the_same(data: st.DataObject) -> None:
     """Nothing but the drawn choices goes in: the ids come from a count."""

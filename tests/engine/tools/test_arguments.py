@@ -28,6 +28,7 @@ from pydantic import (
     Json,
     SecretStr,
 )
+from tests.part import examples
 from typing_extensions import TypedDict
 
 from turnlatch.tools import tool
@@ -369,7 +370,7 @@ DEFAULTS = passed(everything.arguments.bound({}))
 
 
 @given(arguments())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_shown_arguments_are_the_arguments_that_run(given: dict[str, Any]) -> None:
     assert untrue(everything.arguments, given) == ""
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.part import examples
 
 from turnlatch_states.api.rules import RULES, ApiLimits, Context, check
 
@@ -107,7 +108,7 @@ EVERYTHING = Context(BETAS, body_bytes=100, verify=Checks(), count_tokens=length
 
 
 @given(st.one_of(JSON, REQUESTS))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_no_json_value_makes_a_rule_raise(value: object) -> None:
     for context in (Context(), EVERYTHING, Context(BETAS, held=())):
         for finding in check(cast(Json, value), context):
@@ -415,7 +416,7 @@ def test_every_rule_that_forbids_something_has_a_planted_fault() -> None:
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.rule)
 @given(body=legal())
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_a_planted_fault_is_found(mutation: Mutation, body: Json) -> None:
     broken = copy.deepcopy(body)
 
@@ -425,7 +426,7 @@ def test_a_planted_fault_is_found(mutation: Mutation, body: Json) -> None:
 
 
 @given(legal())
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_tolerated_forms_are_accepted(body: Json) -> None:
     """Split messages (R5, R17), foreign thinking (R21), moved marks and trims (R23)."""
     changed = copy.deepcopy(body)
