@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from turnlatch.diagrams import Format
 
 
+def result_of(driver: Driver) -> Turn | None:
+    """The current turn as a value, or the last one; None before the first."""
+    turn = Turn.current(driver.snapshot)
+    price = driver.world.limits.price
+    return turn and attrs.evolve(turn, output=driver.output, price=price)
+
+
 class ConversationView(HoldsClient):
     """The properties and queries of a conversation; a base of `Conversation`."""
 
@@ -58,7 +65,7 @@ class ConversationView(HoldsClient):
     @property
     def turn(self) -> Turn | None:
         """The current turn, or the last one; None before the first."""
-        turn = Turn.current(self._open_driver().snapshot)
+        turn = result_of(self._open_driver())
         return turn and attrs.evolve(turn, substate=self.substate)
 
     @property

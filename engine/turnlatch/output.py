@@ -6,6 +6,7 @@ not know the field, so each reply is read with the type, too.
 """
 
 import functools
+import json
 from collections.abc import Hashable, Mapping
 from typing import Any, Final, Generic, NewType, TypeVar, final, get_origin
 
@@ -13,7 +14,9 @@ from typing_extensions import TypeAliasType
 
 from turnlatch.errors import OutputError, SettingsError, words
 from turnlatch_states.api.checks import shown
+from turnlatch_states.api.json_bytes import encode
 from turnlatch_states.api.resendable import mended
+from turnlatch_states.request.profile import Profile
 
 T = TypeVar("T")
 
@@ -91,6 +94,21 @@ def output_of(kind: Any) -> Output[Any] | None:
     if kind is None:
         return None
     return _made(kind) if isinstance(kind, Hashable) else Output[Any](kind)
+
+
+def demand_same_output(profile: Profile, output: Output[Any]) -> None:
+    """Refuse another output for a turn that is under way.
+
+    Raises:
+        SettingsError: The server was asked for another form.
+    """
+    asked: Mapping[str, Any] = profile.setting("output_config") or {}
+    if asked.get("format") != json.loads(encode(output.format)):
+        raise SettingsError(
+            "output",
+            "the turn with this key was begun with another output, or with none",
+            "give the output that it began with",
+        )
 
 
 def _is_type(kind: object) -> bool:

@@ -10,10 +10,11 @@ import attrs
 from turnlatch.approving import demand_decision, demand_reason
 from turnlatch.configuring import Configuring
 from turnlatch.content import input_key, user_blocks
+from turnlatch.conversation_view import result_of
 from turnlatch.errors import NotNowError, SettingsError
 from turnlatch.logs import log_turn
 from turnlatch.options import TurnSettings, demand_options
-from turnlatch.output import Output, T, output_of
+from turnlatch.output import Output, T, demand_same_output, output_of
 from turnlatch.result import Turn
 from turnlatch.runtime.loop import Driver
 from turnlatch.runtime.opening import turn_profile
@@ -162,7 +163,7 @@ class Sending(Configuring, ABC):
         A stream that is left before its turn goes on changes nothing. Arguments and
         errors are those of `retry`; errors are raised during iteration.
         """
-        return self._streamed("retry", self._retry, self._unchanged)
+        return self._streamed("retry", self._retry, partial(self._unchanged, "retry"))
 
     def stream_approve(self, call: str, *, digest: str | None = None) -> TurnStream:
         """`approve()`, watched: the stream has the events from the approval on.
@@ -173,7 +174,8 @@ class Sending(Configuring, ABC):
         """
         demand_decision(call, digest)
         approve = partial(self._approve, call, digest)
-        return self._streamed("approve", approve, self._unchanged)
+        unchanged = partial(self._unchanged, "approve")
+        return self._streamed("approve", approve, unchanged)
 
     def stream_deny(self, call: str, reason: str = "the user said no") -> TurnStream:
         """`deny()`, watched: the stream has the events from the denial on.
@@ -184,7 +186,7 @@ class Sending(Configuring, ABC):
         """
         demand_decision(call, None)
         deny = partial(self._deny, call, demand_reason(reason))
-        return self._streamed("deny", deny, self._unchanged)
+        return self._streamed("deny", deny, partial(self._unchanged, "deny"))
 
     def _streamed(
         self,
@@ -206,10 +208,15 @@ class Sending(Configuring, ABC):
         alone = partial(self._alone, method)
         return TurnStream(Work(self._feed, alone, submit, interrupt, withdrawn))
 
-    def _unchanged(self) -> Turn:
-        """The turn as it stands, for a stream that was left before it began."""
+    def _unchanged(self, method: str) -> Turn:
+        """The turn as it stands, for a stream that was left before it began.
+
+        Raises:
+            NotNowError: No turn has begun.
+        """
         turn = self.turn
-        assert turn is not None, "only a turn that began is decided about"
+        if turn is None:
+            raise _nothing_began(method)
         return turn
 
     async def retry(self) -> Turn:
@@ -226,13 +233,7 @@ class Sending(Configuring, ABC):
         await driver.save()
         turn = driver.snapshot.turn
         if turn is None:
-            raise NotNowError(
-                "retry",
-                "none",
-                "nothing to retry: no turn has begun",
-                "send() something first",
-                "send",
-            )
+            raise _nothing_began("retry")
         if turn.state == TurnState.FAILED:
             driver.apply(asked_again(driver.snapshot, turn.number))
         elif driver.snapshot.resting and not unheard(driver.snapshot):
@@ -256,13 +257,7 @@ class Sending(Configuring, ABC):
             await driver.save()
             turn = driver.snapshot.turn
             if turn is None:
-                raise NotNowError(
-                    "abandon",
-                    "none",
-                    "nothing to abandon: no turn has begun",
-                    "send() something first",
-                    "send",
-                )
+                raise _nothing_began("abandon")
             if not driver.snapshot.resting:
                 await driver.halt("the turn was abandoned")
             await driver.note(lambda: ev.TurnAbandoned(turn.number))
@@ -323,7 +318,10 @@ class Sending(Configuring, ABC):
         last = snapshot.turn
         if key is not None:
             if last is not None and last.key == key and not _given_up(snapshot):
-                driver.output = message.output
+                if message.output is not None:
+                    if last.substate != Substate.DONE:
+                        demand_same_output(snapshot.profile, message.output)
+                    driver.output = message.output
                 if last.substate == Substate.DONE:
                     return self._rested(driver)
                 if last.state == TurnState.FAILED:
@@ -331,7 +329,10 @@ class Sending(Configuring, ABC):
                 return await self._drive()
             if snapshot.history.of_turn(self._keys.get(key, 0)):
                 turn = Turn.confirmed(snapshot, self._keys[key])
-                return self._ended(attrs.evolve(turn, output=message.output))
+                price = driver.world.limits.price
+                return self._ended(
+                    attrs.evolve(turn, output=message.output, price=price)
+                )
         profile = None
         if message.own or message.output is not None:
             profile = turn_profile(
@@ -378,14 +379,23 @@ class Sending(Configuring, ABC):
         return turn
 
     def _rested(self, driver: Driver) -> Turn:
-        turn = Turn.current(driver.snapshot)
+        turn = result_of(driver)
         assert turn is not None, "a turn was just run"
-        price = driver.world.limits.price
-        return self._ended(attrs.evolve(turn, output=driver.output, price=price))
+        return self._ended(turn)
 
     def _ended(self, turn: Turn) -> Turn:
         self._feed.publish(TurnEnded(self._feed.next(), turn))
         return turn
+
+
+def _nothing_began(method: str) -> NotNowError:
+    return NotNowError(
+        method,
+        "none",
+        f"nothing to {method}: no turn has begun",
+        "send() something first",
+        "send",
+    )
 
 
 def _given_up(snapshot: Snapshot) -> bool:

@@ -77,6 +77,19 @@ async def test_cost_counts_failed_attempts_and_survives_a_retry(world: World) ->
     assert turn.cost == pytest.approx(sum(one.usage.input for one in spent.charges))
 
 
+async def test_given_price_is_that_of_every_way_to_the_turn(world: World) -> None:
+    price = Price(input=1_000_000, output=0)
+    world.script(reply("One.", usage={"input_tokens": 3}), "Two.")
+    async with world.open(limits=Limits(price=price)) as chat:
+        first = await chat.send("Go", key="k")
+        assert chat.turn is not None
+        assert chat.turn.cost == first.cost
+        await chat.send("On")
+        again = await chat.send("Go", key="k")
+
+    assert again.cost == first.cost
+
+
 def test_cost_without_a_known_price_is_unknown() -> None:
     known = Charge("claude-haiku-4-5", "", Usage(1000))
     unknown = Charge("a-model-of-a-proxy", "", Usage(1000))
@@ -146,3 +159,18 @@ async def test_stream_that_decides_about_nothing_raises_what_the_method_raises(
                 await stream.turn()
         with pytest.raises(NotNowError, match="nothing to retry"):
             await chat.stream_retry().turn()
+
+
+async def test_stream_that_is_left_at_once_says_that_no_turn_has_begun(
+    world: World,
+) -> None:
+    async with world.open() as chat:
+        for stream in (
+            chat.stream_retry(),
+            chat.stream_approve("x"),
+            chat.stream_deny("x"),
+        ):
+            async with stream:
+                pass
+            with pytest.raises(NotNowError, match="no turn has begun"):
+                await stream.turn()

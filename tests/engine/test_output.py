@@ -258,3 +258,24 @@ def test_reading_any_text_gives_a_value_or_the_differences(said: str) -> None:
     except OutputError as error:
         problem = error.problem
     assert problem.encode()
+
+
+async def test_another_output_for_a_turn_that_is_under_way_is_refused(
+    world: World,
+) -> None:
+    world.script(LIMA, faults="401 @1")
+    async with world.open() as chat:
+        await chat.send("Which?", key="k", output=City)
+        with pytest.raises(SettingsError, match="begun with another output"):
+            await chat.send("Which?", key="k", output=Pair)
+        turn = await chat.send("Which?", key="k", output=City)
+
+    assert turn.output == City(name="Lima", people=10)
+
+
+async def test_turn_of_a_conversation_has_the_output_too(world: World) -> None:
+    world.script(LIMA)
+    async with world.open() as chat:
+        await chat.send("Which?", output=City)
+        assert chat.turn is not None
+        assert chat.turn.output == City(name="Lima", people=10)

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import attrs
 import pytest
 from tests.harness.world import World
 
 from turnlatch import SettingsError, TurnState
+from turnlatch_states.machine import events as ev
+from turnlatch_states.machine.step import begin, step
+from turnlatch_states.request.profile import Profile
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +74,43 @@ async def test_setting_that_is_configured_during_a_turn_holds_for_it_too(
 
     sizes = [(body["model"], body["max_tokens"]) for body in world.bodies]
     assert sizes[1:] == [("claude-opus-5-5", 77), ("claude-opus-5-5", 4096)]
+
+
+async def test_turn_keeps_its_settings_where_the_conversation_is_opened_with_others(
+    world: World,
+) -> None:
+    world.script("Words.", faults="401 @1")
+    async with world.open(system="Usual.") as chat:
+        await chat.send("One", model="claude-haiku-4-5", max_tokens=77)
+    async with world.open(system="Other.") as chat:
+        await chat.retry()
+        await chat.send("Two")
+
+    retried, following = (sent(body) for body in world.bodies[1:])
+    assert retried == {
+        "model": "claude-haiku-4-5",
+        "max_tokens": 77,
+        "system": "Other.",
+    }
+    assert following["max_tokens"] == 4096
+    assert following["system"] == "Other."
+
+
+def test_change_of_the_usual_settings_reaches_a_turn_only_where_they_differ() -> None:
+    """What a source of tools does when its list changes during a turn."""
+    usual = Profile("m", 10, (("system", b'"S"'), ("tools", b"[1]")))
+    own = Profile("other", 5, (("system", b'"T"'), ("tools", b"[1]"), ("x", b"1")))
+    snapshot = begin(ev.ConversationOpened(usual))
+    new = attrs.evolve(usual, settings=(("system", b'"S"'), ("tools", b"[2]")))
+    for event in (
+        ev.TurnOpened(1, b'{"type":"text","text":"a"}', profile=own),
+        ev.ProfileChanged(new),
+    ):
+        snapshot = step(snapshot, event).snapshot
+
+    assert snapshot.lasting == new
+    kept = (("system", b'"T"'), ("tools", b"[2]"), ("x", b"1"))
+    assert snapshot.profile == Profile("other", 5, kept)
 
 
 async def test_none_takes_a_setting_away_for_one_turn(world: World) -> None:

@@ -18,11 +18,6 @@ Offer: TypeAlias = tuple[Profile, Mapping[str, Tool]]
 """The profile with the present tools, and their functions."""
 
 
-def unchanged(_: Profile) -> Offer | None:
-    """The offer of tools that no source can change."""
-    return None
-
-
 @attrs.define
 class World(HoldsClient):
     """Everything outside that one conversation uses.
@@ -40,7 +35,8 @@ class World(HoldsClient):
         before_compaction: Asked before a summary is.
         after_compaction: Told once a summary is in force.
         deps: The dependencies of the caller's tools.
-        offers: Finds the tools, if a source has changed them since it was last asked.
+        offers: Finds the tools, if a source has changed them since it was last asked;
+            None without a source.
         name: The name of the conversation.
         facts: The facts about the tools, by name; `equip` changes both.
         call_limits: The bounds on calls among `limits`.
@@ -58,7 +54,7 @@ class World(HoldsClient):
     before_compaction: BeforeCompaction | None = None
     after_compaction: AfterCompaction | None = None
     deps: object = attrs.field(default=None, repr=False)
-    offers: Callable[[Profile], Offer | None] = attrs.field(default=unchanged)
+    offers: Callable[[Profile], Offer | None] | None = None
     name: str = attrs.field(init=False)
     facts: Mapping[str, ToolFacts] = attrs.field(init=False)
     call_limits: CallLimits = attrs.field(init=False)

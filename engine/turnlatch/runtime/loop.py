@@ -22,7 +22,7 @@ from turnlatch.logs import doing, log_fault
 from turnlatch.output import Output
 from turnlatch.ports import Clock, Delta
 from turnlatch.runtime import perform, tool_calls
-from turnlatch.runtime.environment import World
+from turnlatch.runtime.environment import Offer, World
 from turnlatch.runtime.judging import judged
 from turnlatch.runtime.pricing import budgeted
 from turnlatch.runtime.record import Record
@@ -131,16 +131,16 @@ class Driver(Record):
     async def _loop(self, *, stream: bool) -> None:
         """Do what is next until the conversation rests."""
         while True:
-            self._offer()
+            if self.world.offers is not None:
+                self._offer(self.world.offers(self.snapshot.lasting))
             given = self._conditions(stream)
             effect = next_effect(self.snapshot, given)
             await self.carry_out(effect, given)
             if isinstance(effect, Rest):
                 return
 
-    def _offer(self) -> None:
+    def _offer(self, offer: Offer | None) -> None:
         """Offer the tools of the sources as they are now, from the next request on."""
-        offer = self.world.offers(self.snapshot.lasting)
         if offer is None:
             return
         profile, functions = offer

@@ -205,6 +205,7 @@ async def _settled(driver: Driver, profile: Profile) -> Driver:
     ended = driver.unsaved and at_rest(driver.snapshot)
     await driver.save()
     if ended and (turn := Turn.current(driver.snapshot)) is not None:
+        turn = attrs.evolve(turn, price=driver.world.limits.price)
         feed.publish(TurnEnded(feed.next(), turn))
     return driver
 
@@ -266,13 +267,16 @@ def turn_profile(
     return None if profile == lasting else profile
 
 
-def offers_of(options: Options) -> Callable[[Profile], Offer | None]:
-    """A function that finds the tools, if a source has changed them since.
+def offers_of(options: Options) -> Callable[[Profile], Offer | None] | None:
+    """A function that finds the tools, if a source has changed them since; None without
+    a source.
 
     Changed tools that cannot be offered, because two have the same name or a rule of the
     API refuses one, are not: the former ones stay offered, and the log says why.
     """
     sources = [one for one in options.tools or () if is_source(one)]
+    if not sources:
+        return None
     seen = [one.version for one in sources]
 
     def offers(profile: Profile) -> Offer | None:
