@@ -433,13 +433,24 @@ def test_row_with_any_damage_is_not_an_event(name: str) -> None:
     assert refused > 10 or not row.meta
 
 
-@pytest.mark.parametrize("name", [n for n in samples() if "confirmed" in n])
-def test_row_of_a_reply_leaves_a_column_empty(name: str) -> None:
-    row = encode(samples()[name])
+def test_row_of_a_summary_leaves_a_column_empty() -> None:
+    row = encode(samples()["compaction_confirmed"])
     assert not row.extra
 
     with pytest.raises(CodecError):
         decode(row._replace(extra=b"x"))
+
+
+def test_row_of_a_reply_has_the_reason_why_it_does_not_fit_as_text() -> None:
+    event = samples()["reply_confirmed"]
+    assert isinstance(event, ReplyConfirmed)
+    fits = encode(attrs.evolve(event, misfit=""))
+    assert not fits.extra, "as it was written before there were reasons"
+
+    half = attrs.evolve(event, misfit="half \ud800 a character")
+    assert decode(encode(half)) == half
+    with pytest.raises(CodecError, match="UTF-8"):
+        decode(fits._replace(extra=b"\xff"))
 
 
 @pytest.mark.parametrize(
