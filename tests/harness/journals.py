@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
+from tests.around import StoreAround
 from tests.part import one_in
 
 from turnlatch.errors import JournalError
@@ -90,6 +91,8 @@ def _contradictions(opened: Mapping[tuple[int, str], Store]) -> Iterator[str]:
 
 def _entries(store: Store, name: str) -> Sequence[Entry]:
     """The record of a conversation; empty where its store is gone."""
+    while isinstance(store, StoreAround):
+        store = store.inner
     if isinstance(store, SQLiteStore):
         if not Path(store.path).exists():
             return ()
