@@ -53,12 +53,12 @@ def told_as_done(call: Call) -> Call:
     )
 
 
-def timed_out_as_done(_: Tool, use: ToolUse, said: str) -> Ending:
+def timed_out_as_done(_: Tool, use: ToolUse, said: str, told: str) -> Ending:
     """Planted: a call past its time is told as one that succeeded."""
     return Ending(Closing.RESULT, closed_result(use.id, "Done."))
 
 
-def timed_out_as_not_run(_: Tool, use: ToolUse, said: str) -> Ending:
+def timed_out_as_not_run(_: Tool, use: ToolUse, said: str, told: str) -> Ending:
     """Planted: a call past its time is told as one that was not executed."""
     return Ending(Closing.NOT_EXECUTED, closed_result(use.id, "Not executed."))
 
