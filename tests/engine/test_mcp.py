@@ -314,6 +314,28 @@ async def test_a_session_of_the_caller_is_used_as_it_is(
     assert [one["name"] for one in world.bodies[-1]["tools"]] == ["echo", "fresh"]
 
 
+async def test_a_lost_session_that_answers_again_is_ready_after_a_refresh(
+    world: World, tmp_path: Path
+) -> None:
+    world.script(call("echo", text="hi"), "Not yet.", call("echo", text="hi"), "Done.")
+    async with Client(stdio(tmp_path), mode="legacy") as client:
+        tools = await mcp_tools(client.session)
+        tools._lose()  # pyright: ignore[reportPrivateUsage] # as after a lost call
+        async with world.open(tools=[tools]) as chat:
+            lost = await chat.send("Go")
+            await tools.refresh()
+            found = await chat.send("Go")
+    assert "Not executed" in told(lost.calls[0])
+    assert "echo: hi" in told(found.calls[0])
+
+
+async def test_a_closed_connection_is_not_refreshed(tmp_path: Path) -> None:
+    async with mcp_tools(stdio(tmp_path)) as tools:
+        pass
+    with pytest.raises(McpServerError, match="the connection is closed"):
+        await tools.refresh()
+
+
 async def test_the_states_of_a_connection_are_rows_of_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

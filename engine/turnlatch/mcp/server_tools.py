@@ -163,12 +163,14 @@ class McpTools:
         return self
 
     async def refresh(self) -> None:
-        """Read the server's list of tools again.
+        """Read the server's list of tools again; a lost server that answers is ready.
 
         Raises:
             McpServerError: The server does not answer, or lists what cannot be offered;
-                the former tools stay offered.
+                the former tools stay offered. Or the connection is closed.
         """
+        if self.state in (ConnectionState.NEW, ConnectionState.CLOSED):
+            raise McpServerError(self._name, f"the connection is {self.state}")
         await self._list(self._session)
 
     # The connection.

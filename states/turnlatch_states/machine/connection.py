@@ -76,6 +76,7 @@ CONNECTION = Table(
         Transition("connect", _LOST, _CONNECTING, REOPENABLE, says="before a call"),
         Transition("list", _CONNECTING, _READY, says="the tools are known"),
         Transition("list", _READY, _READY, says="its tools have changed"),
+        Transition("list", _LOST, _READY, says="it answers again"),
         *each("lose", (_CONNECTING, _READY), _LOST, says="it does not answer"),
         *each("close", (_NEW, _CONNECTING, _READY, _LOST), _CLOSED),
     ),
