@@ -207,6 +207,7 @@ def test_an_exception_at_every_line_that_makes_events_durable(
     _sweep(folder, 20 if suspends else 35, full, count, suspends=suspends)
 
 
+@pytest.mark.spoils_journals("the planted append saves events twice")
 def test_an_append_that_foresees_its_errors_is_seen(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

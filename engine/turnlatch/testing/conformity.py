@@ -103,7 +103,7 @@ def _contradictions(entries: Sequence[Entry]) -> Iterator[Nonconformity]:
             yield _found(
                 NonconformityKind.NUMBERING,
                 entry,
-                f"it is the {number}. entry and has the number {entry.sequence}",
+                f"it has the number {entry.sequence}, and {number} is next",
             )
         if number == 1:
             continue
