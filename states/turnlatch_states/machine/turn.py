@@ -325,7 +325,12 @@ TURN = Table(
             "fail", _P, _RESTING, says="cancelled, refused locally, budget spent"
         ),
         *each(
-            "fail", OWING, _RESTING, None, Effect.CLOSE_CALLS, "cancelled among tools"
+            "fail",
+            OWING,
+            _RESTING,
+            None,
+            Effect.CLOSE_CALLS,
+            "cancelled among tools, or no reply was the output asked for",
         ),
         *each("retry", (_RESTING, _PROBING, _SUSPENDED), _P, ASKED),
         Transition("retry", _WAITING, _P, says="the wait is over, or the caller asks"),
